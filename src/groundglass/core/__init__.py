@@ -1,0 +1,23 @@
+"""Small things that everything else stands on: seeds, files, names, checks."""
+
+from groundglass.core.checks import check_eps, check_images, check_labels
+from groundglass.core.files import DamagedFileError, DiskFullError, atomic_write, read_json, write_json
+from groundglass.core.names import lookup
+from groundglass.core.progress import Progress, silent
+from groundglass.core.seeds import derive_seed, generator
+
+__all__ = [
+    "DamagedFileError",
+    "DiskFullError",
+    "Progress",
+    "atomic_write",
+    "check_eps",
+    "check_images",
+    "check_labels",
+    "derive_seed",
+    "generator",
+    "lookup",
+    "read_json",
+    "silent",
+    "write_json",
+]

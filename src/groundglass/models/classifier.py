@@ -1,0 +1,37 @@
+"""A classifier: images in [0, 1] in, logits out. Normalisation happens inside, so that every radius is in pixels."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Classifier(nn.Module):
+    """normalise -> features -> head.
+
+    Args:
+        features: images, normalised -> [batch, d].
+        head: [batch, d] -> logits [batch, classes].
+        mean, std: the data set's, one a channel.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, features: nn.Module, head: nn.Module, *, mean: tuple[float, ...], std: tuple[float, ...]
+    ) -> None:
+        super().__init__()
+        if len(mean) != len(std) or any(s <= 0 for s in std):
+            raise ValueError(f"mean {mean} and std {std} must have one value a channel, std above 0")
+        self.features = features
+        self.head = head
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch classes"]:
+        if images.ndim != 4 or images.shape[1] != self.mean.shape[1]:
+            raise ValueError(
+                f"the model takes images [batch, {self.mean.shape[1]}, height, width], not {tuple(images.shape)}"
+            )
+        logits: Tensor = self.head(self.features((images - self.mean) / self.std))
+        return logits

@@ -1,0 +1,212 @@
+"""The defence: a secret optical layer inside a classifier, and a way back for gradients around it (paper, Figure 1)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from groundglass.core import derive_seed, lookup
+from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, draw_feedback, stitch
+from groundglass.optics.device import OpticalDevice
+from groundglass.optics.layer import OpticalLayer, binarise
+
+
+class OpticalBlock(nn.Module):
+    """Dropout, Linear(d, N), BatchNorm, ReLU, [the synthetic gradient enters here] binarise, device N -> M, Linear(M, out).
+
+    The BatchNorm is not in the paper. Features that come out of ReLU and max-pooling share a large mean; without it
+    most bits are the same for every image, and training is slow or fails (docs/log.md has the figures).
+
+    Without a device the block is Dropout, Linear(d, N), ReLU, [enters here] Linear(N, out): a linear head under the
+    same training signal, the paper's first stage for features to transfer.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        device: OpticalDevice | None,
+        *,
+        hidden: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        if device is not None and device.in_features != hidden:
+            raise ValueError(f"the device takes {device.in_features} bits, the block has {hidden} features")
+        self.dropout = nn.Dropout(dropout)
+        self.project = nn.Sequential(nn.Linear(in_features, hidden, bias=False), nn.BatchNorm1d(hidden))
+        self.optical = OpticalLayer(device) if device is not None else None
+        width = device.out_features if device is not None else hidden
+        self.readout = nn.Linear(width, out_features)
+        # Thousands of inputs of spread 1: scaled so that a step of the classifier has the size that a step of any
+        # other layer has, at the same learning rate.
+        self.gain = (128 / width) ** 0.5 if device is not None else 1.0
+        self._pass: _Pass | None = None
+
+    def encode(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch n"]:
+        """The features that are binarised: [batch, N], not negative."""
+        return torch.relu(self.project(self.dropout(x)))
+
+    def forward(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch out"]:
+        # The optical part stays in float32 under autocast: a rounding error before a threshold is a flipped bit.
+        with torch.autocast(x.device.type, enabled=False):
+            hidden = self.encode(x.float())
+            current = self._pass
+            rule: BackwardRule = current.rule if current is not None else Blocked()
+            with torch.no_grad():
+                bits = binarise(hidden) if self.optical is not None else hidden.detach()
+                above = self.optical(bits) if self.optical is not None else bits
+            if rule.site == "readings" and hidden.requires_grad:
+                above = stitch(above, hidden, bits, rule)
+            if current is not None:
+                current.hidden, current.bits = hidden, bits
+            out: Tensor = self.readout(above * self.gain)
+            return out
+
+
+class _Pass:
+    """What one forward pass through a defended network leaves behind: the tensor where the gradient re-enters."""
+
+    def __init__(self, rule: BackwardRule) -> None:
+        self.rule = rule
+        self.hidden: Tensor | None = None
+        self.bits: Tensor | None = None
+
+
+class DefendedNetwork(nn.Module):
+    """A classifier with an `OpticalBlock` at a named place.
+
+    The forward pass needs the device. The gradient is an ordinary autograd graph: by default through the training
+    feedback B (a saved buffer), or by any rule, with `seen_through`. Without B (see `destroy_feedback`) nothing below
+    the device gets a gradient.
+    """
+
+    feedback: Tensor | None
+
+    def __init__(self, network: nn.Module, at: str, *, feedback: Tensor | None) -> None:
+        super().__init__()
+        self.network = network
+        self.at = at
+        self.register_buffer("feedback", feedback)
+
+    @property
+    def block(self) -> OpticalBlock:
+        block = self.network.get_submodule(self.at)
+        assert isinstance(block, OpticalBlock)
+        return block
+
+    @property
+    def device(self) -> OpticalDevice | None:
+        return self.block.optical.device if self.block.optical is not None else None
+
+    def training_rule(self) -> BackwardRule:
+        """The rule of hybrid training: B if it is still there, else nothing passes."""
+        return RandomFeedback(self.feedback) if self.feedback is not None else Blocked()
+
+    def destroy_feedback(self) -> None:
+        """Forget B. Predictions do not need it; training on, and an attack with the training feedback, do."""
+        self.feedback = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.run(images, self.training_rule())
+
+    def seen_through(self, rule: BackwardRule) -> "View":
+        """The same network, parameters and logits, with gradients by `rule`: what an attacker differentiates."""
+        return View(self, rule)
+
+    def observe(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Bits that enter the device, and logits: what whoever runs the deployed network on images of theirs sees."""
+        with _tapped(self.block, Blocked()) as tap:
+            logits: Tensor = self.network(images)
+        assert tap.bits is not None
+        return tap.bits, logits
+
+    def run(self, images: Tensor, rule: BackwardRule) -> Tensor:
+        """Logits, with gradients by `rule`."""
+        with _tapped(self.block, rule) as tap:
+            logits: Tensor = self.network(images)
+        if tap.hidden is None:
+            raise RuntimeError(f"the forward pass did not go through the optical block at {self.at!r}")
+        if rule.site == "readings" or not tap.hidden.requires_grad:
+            return logits
+        assert tap.bits is not None
+        return stitch(logits.float(), tap.hidden, tap.bits, rule)
+
+    def extra_repr(self) -> str:
+        return f"at={self.at!r}, feedback={'saved' if self.feedback is not None else 'none'}"
+
+
+class View(nn.Module):
+    """A defended network seen through a backward rule of one's own; see `DefendedNetwork.seen_through`."""
+
+    def __init__(self, defended: DefendedNetwork, rule: BackwardRule) -> None:
+        super().__init__()
+        self.defended = defended
+        self.rule = rule
+        self.train(defended.training)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.defended.run(images, self.rule)
+
+
+@contextmanager
+def _tapped(block: OpticalBlock, rule: BackwardRule) -> Iterator[_Pass]:
+    current = _Pass(rule)
+    block._pass = current
+    try:
+        yield current
+    finally:
+        block._pass = None
+
+
+def defend(
+    network: nn.Module,
+    *,
+    at: str,
+    device: OpticalDevice | None,
+    hidden: int | None = None,
+    dropout: float = 0.0,
+    seed: int,
+) -> DefendedNetwork:
+    """Put the optical layer into a classifier, in place of the module at `at`.
+
+    `at` names a module of `network` that holds at least one `nn.Linear` and maps [batch, d] to [batch, k]: the last
+    layer of a ResNet ("fc"), the head of a VGG ("head" here, "classifier" elsewhere), or a Linear half-way. d and k
+    are read from its first and last Linear. `network` itself is changed and held by what is returned.
+
+    Args:
+        network: images -> logits.
+        at: the dotted name, as `network.named_modules()` gives it.
+        device: N = device.in_features, M = device.out_features. None: a linear head under the same training signal.
+        hidden: N, when there is no device.
+        dropout: in front of the block.
+        seed: of the new weights and of B.
+
+    Raises:
+        ValueError: no such module (the nearest name is offered), or no Linear in it.
+    """
+    places = {name: module for name, module in network.named_modules() if name}
+    place = lookup("module", at, places)
+    linears = [m for m in place.modules() if isinstance(m, nn.Linear)]
+    if not linears:
+        holders = [name for name, m in places.items() if isinstance(m, nn.Linear)]
+        raise ValueError(
+            f"the module at {at!r} holds no Linear to replace; these are Linear: {', '.join(holders)}"
+        )
+    if device is None and hidden is None:
+        raise ValueError("without a device, `hidden` (N) must be given")
+    n = device.in_features if device is not None else hidden
+    assert n is not None
+    last_linear = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "optical block"))
+        block = OpticalBlock(
+            linears[0].in_features, linears[-1].out_features, device, hidden=n, dropout=dropout
+        )
+    block.train(place.training)
+    parent, _, leaf = at.rpartition(".")
+    setattr(network.get_submodule(parent), leaf, block)
+    feedback = draw_feedback(last_linear.out_features, n, seed=derive_seed(seed, "B"))
+    return DefendedNetwork(network, at, feedback=feedback)

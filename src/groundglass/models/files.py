@@ -1,0 +1,177 @@
+"""Model files: weights as safetensors, what to build as metadata. A device is named in them by its fingerprint, no more."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from groundglass.core import DamagedFileError, atomic_write
+from groundglass.models.defended import DefendedNetwork, defend
+from groundglass.models.vgg import vgg16
+from groundglass.optics.device import OpticalDevice
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """What to build: a VGG-16, with or without the optical layer in place of its head.
+
+    Attributes:
+        width: factor on the channels.
+        classes: logits.
+        mean, std: the data set's normalisation, applied inside.
+        dropout: of the head.
+        device_in, device_out: N and M of the optical layer; both None for a network without one.
+        linear_hidden: N of a linear head trained by DFA, without a device; else None.
+        fingerprint: of the device that the network was trained with.
+    """
+
+    width: float
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dropout: float = 0.0
+    device_in: int | None = None
+    device_out: int | None = None
+    linear_hidden: int | None = None
+    fingerprint: str | None = None
+
+    @property
+    def defended(self) -> bool:
+        return self.device_in is not None or self.linear_hidden is not None
+
+
+def build(spec: ModelSpec, *, device: OpticalDevice | None = None, seed: int) -> nn.Module:
+    """The network of `spec`, with fresh weights from `seed`.
+
+    Raises:
+        ValueError: a device is missing, of other sizes, or not the one that `spec.fingerprint` names.
+    """
+    network = vgg16(
+        spec.width, classes=spec.classes, mean=spec.mean, std=spec.std, dropout=spec.dropout, seed=seed
+    )
+    if not spec.defended:
+        if device is not None:
+            raise ValueError("a device was given for a network without an optical layer")
+        return network
+    if spec.device_in is not None:
+        _check_device(spec, device)
+    return defend(
+        network, at="head", device=device, hidden=spec.linear_hidden, dropout=spec.dropout, seed=seed
+    )
+
+
+def _check_device(spec: ModelSpec, device: OpticalDevice | None) -> None:
+    if device is None:
+        raise ValueError(
+            f"this network needs its optical device ({spec.device_in} -> {spec.device_out}"
+            + (f", fingerprint {spec.fingerprint}" if spec.fingerprint else "")
+            + "): give the device, or the folder that holds its device file"
+        )
+    if (device.in_features, device.out_features) != (spec.device_in, spec.device_out):
+        raise ValueError(
+            f"the network was built for a device {spec.device_in} -> {spec.device_out}, "
+            f"this one is {device.in_features} -> {device.out_features}"
+        )
+    if spec.fingerprint is not None and device.fingerprint != spec.fingerprint:
+        raise ValueError(
+            f"this device ({device.fingerprint}) is not the one that the network was trained with "
+            f"({spec.fingerprint}): its predictions would be noise. Give that device, or redraw and fit the classifier again"
+        )
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_model(path: Path, model: nn.Module, spec: ModelSpec) -> None:
+    """Write weights and spec to one safetensors file, atomically. No matrix and no seed of a device goes in."""
+    from safetensors.torch import save
+
+    if isinstance(model, DefendedNetwork) and model.device is not None:
+        spec = replace(spec, fingerprint=model.device.fingerprint)
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    metadata = {"groundglass": str(_FORMAT), "spec": json.dumps(asdict(spec)), "sha256": _digest(tensors)}
+    with atomic_write(path) as file:
+        file.write(save(tensors, metadata))
+
+
+def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no model file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise DamagedFileError(
+            f"{path} is not a whole safetensors file ({error}): train again or copy it again"
+        ) from error
+    if metadata.get("groundglass") != str(_FORMAT):
+        raise DamagedFileError(f"{path} is not a groundglass model file of format {_FORMAT}")
+    if metadata.get("sha256") != _digest(tensors):
+        raise DamagedFileError(f"{path} was altered: its weights do not match their checksum")
+    return tensors, metadata
+
+
+def _spec(metadata: dict[str, str]) -> ModelSpec:
+    fields: dict[str, Any] = json.loads(metadata["spec"])
+    fields["mean"], fields["std"] = tuple(fields["mean"]), tuple(fields["std"])
+    return ModelSpec(**fields)
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """The spec in a model file, checked against altered weights."""
+    return _spec(_open(path)[1])
+
+
+def load_model(path: Path, *, find_device: Callable[[str], OpticalDevice] | None = None) -> nn.Module:
+    """The network of a model file, in eval mode.
+
+    Args:
+        path: written by `save_model`.
+        find_device: fingerprint -> device, say `DeviceStore(folder).find`. Needed for a network with an optical layer.
+
+    Raises:
+        DamagedFileError: truncated, altered, or not a model file.
+        ValueError: weights of another shape; a device missing or not the right one.
+    """
+    tensors, metadata = _open(path)
+    spec = _spec(metadata)
+    device = find_device(spec.fingerprint) if find_device is not None and spec.fingerprint else None
+    model = build(spec, device=device, seed=0)
+    load_weights(model, tensors, what=str(path))
+    return model.eval()
+
+
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, what: str) -> None:
+    """`load_state_dict` whose error names the first weight that does not fit.
+
+    A defended network whose B was destroyed has none in its file: it stays destroyed.
+    """
+    if isinstance(model, DefendedNetwork) and "feedback" not in tensors:
+        model.destroy_feedback()
+    own = model.state_dict()
+    for name in sorted(own.keys() | tensors.keys()):
+        if name not in tensors or name not in own:
+            where = "the network" if name not in own else "the weights"
+            raise ValueError(f"{what}: {where} has no {name!r}: these are the weights of another network")
+        if own[name].shape != tensors[name].shape:
+            raise ValueError(
+                f"{what}: {name!r} has shape {tuple(tensors[name].shape)}, the network's has {tuple(own[name].shape)}: "
+                "these are weights of another shape (another width, N or M)"
+            )
+    model.load_state_dict(dict(tensors))

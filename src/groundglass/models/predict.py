@@ -1,0 +1,31 @@
+"""Logits and accuracy over many images, in batches, without a graph."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from groundglass.data import ImageSet
+
+
+@torch.no_grad()
+def predict_logits(
+    model: nn.Module, images: Float[Tensor, "n c h w"], *, batch_size: int = 500
+) -> Float[Tensor, "n k"]:
+    """Logits of every image, in eval mode; the model's mode is put back."""
+    training = model.training
+    model.eval()
+    try:
+        where = next(iter(model.parameters())).device
+        return torch.cat([model(part.to(where)).float().cpu() for part in images.split(batch_size)])
+    finally:
+        model.train(training)
+
+
+def accuracy(model: nn.Module, images: ImageSet, *, batch_size: int = 500) -> float:
+    """Share of images classified right."""
+    right = 0
+    for start in range(0, len(images), batch_size):
+        part = slice(start, start + batch_size)
+        logits = predict_logits(model, images.floats(part), batch_size=batch_size)
+        right += int((logits.argmax(1) == images.labels[part]).sum())
+    return right / len(images)

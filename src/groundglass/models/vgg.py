@@ -1,0 +1,67 @@
+"""VGG-16 for 32 x 32 images, at any width (Simonyan and Zisserman 2014; the paper's network of section 3)."""
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from groundglass.core import derive_seed
+from groundglass.models.classifier import Classifier
+
+_STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+
+def _scaled(channels: int, width: float) -> int:
+    return max(1, round(channels * width))
+
+
+def _features(width: float) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    incoming = 3
+    for stage in _STAGES:
+        for channels in stage:
+            outgoing = _scaled(channels, width)
+            # BatchNorm has the bias.
+            conv = nn.Conv2d(incoming, outgoing, 3, padding=1, bias=False)
+            nn.init.normal_(conv.weight, 0.0, math.sqrt(2 / (9 * outgoing)))
+            layers += [conv, nn.BatchNorm2d(outgoing), nn.ReLU(inplace=True)]
+            incoming = outgoing
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+def _head(features: int, classes: int, dropout: float) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for a, b in pairwise((features, features, features)):
+        layers += [nn.Dropout(dropout), nn.Linear(a, b), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(features, classes))
+
+
+def vgg16(
+    width: float = 1.0,
+    *,
+    classes: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    dropout: float = 0.5,
+    seed: int,
+) -> Classifier:
+    """VGG-16: 13 convolutions with BatchNorm, five max-pools, then `head`: Dropout, Linear, ReLU, twice, and Linear.
+
+    Args:
+        width: factor on every number of channels and on the head's 512; 1 is the paper's, 0.25 a quarter.
+        classes: logits.
+        mean, std: of the data set; applied inside.
+        dropout: of the head, in [0, 1).
+        seed: of the initial weights (convolutions: normal, std sqrt(2 / (9 out))).
+    """
+    if not 0 < width <= 8:
+        raise ValueError(f"`width` (={width}) must be in (0, 8]: a factor on the channels, 1 is VGG-16")
+    if classes < 2:
+        raise ValueError(f"`classes` (={classes}) must be at least 2")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "vgg16"))
+        body = _features(width)
+        head = _head(_scaled(512, width), classes, dropout)
+    return Classifier(body, head, mean=mean, std=std)

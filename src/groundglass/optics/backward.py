@@ -1,0 +1,112 @@
+"""What stands in for the derivative of the optical layer, inside an ordinary autograd graph.
+
+The device cannot be differentiated: its matrix is unknown. Whoever wants a gradient through it, the defender who
+trains or the attacker who climbs, brings a `BackwardRule`. The forward pass is the same under every rule.
+"""
+
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from groundglass.core import generator
+
+
+@runtime_checkable
+class BackwardRule(Protocol):
+    """A stand-in for the derivative of bits -> readings, or of bits -> logits.
+
+    Attributes:
+        name: the name used in records and reports.
+        site: where the gradient is picked up. "readings": at the device's normalised output, the ordinary place.
+            "logits": at the network's output, past all that stands between (direct feedback alignment).
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def site(self) -> Literal["readings", "logits"]: ...
+
+    def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch k"]) -> Float[Tensor, "batch n"]:
+        """The gradient at the input of the binarisation, from the gradient at `site` (k = M readings or C logits)."""
+        ...
+
+
+class Blocked:
+    """No gradient passes. The loss still teaches what lies above the device."""
+
+    name = "blocked"
+    site: Literal["readings", "logits"] = "logits"
+
+    def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch k"]) -> Float[Tensor, "batch n"]:
+        return torch.zeros_like(bits)
+
+
+class _Stitch(torch.autograd.Function):
+    """Identity on `output`; in the backward pass the gradient is sent on to `source` as well, by the rule.
+
+    `output` does not depend on `source` in the graph (the device lies between), so nothing is counted twice.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, source: Tensor, bits: Tensor, rule: BackwardRule) -> Tensor:
+        ctx.rule = rule
+        ctx.source_dtype = source.dtype
+        ctx.save_for_backward(bits)
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        (grad,) = grads
+        (bits,) = ctx.saved_tensors
+        to_source = None
+        if ctx.needs_input_grad[1]:
+            to_source = ctx.rule.vjp(bits.float(), grad.float()).to(ctx.source_dtype)
+        return (grad if ctx.needs_input_grad[0] else None), to_source, None, None
+
+
+def stitch(output: Tensor, source: Tensor, bits: Tensor, rule: BackwardRule) -> Tensor:
+    """Reconnect `source` (the input of the binarisation) to `output`, across the device, by `rule`.
+
+    Returns `output` unchanged in value. Its gradient goes to `output` as ever, and through `rule.vjp` to `source`.
+    """
+    stitched: Tensor = _Stitch.apply(output, source, bits, rule)
+    return stitched
+
+
+class RandomFeedback:
+    """Direct feedback alignment (Nøkland 2016): the error at the logits, through a fixed random matrix B.
+
+    With the B that trained the network this is the paper's training signal and its `DFA` attack. With a fresh B it
+    is what the paper's published code attacked with.
+
+    Args:
+        feedback: B, [classes, n].
+        name: the name in records.
+    """
+
+    site: Literal["readings", "logits"] = "logits"
+
+    def __init__(self, feedback: Float[Tensor, "classes n"], name: str = "dfa") -> None:
+        self.name = name
+        self._feedback = feedback
+
+    @classmethod
+    def fresh(cls, classes: int, in_features: int, *, seed: int, name: str = "dfa-fresh") -> "RandomFeedback":
+        """A feedback matrix of one's own: the right distribution, not the defender's draw."""
+        return cls(draw_feedback(classes, in_features, seed=seed), name)
+
+    def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch n"]:
+        return grad @ self._feedback.to(grad.device, grad.dtype)
+
+    def __repr__(self) -> str:
+        classes, n = self._feedback.shape
+        return f"RandomFeedback(name={self.name!r}, classes={classes}, n={n})"
+
+
+def draw_feedback(classes: int, in_features: int, *, seed: int) -> Float[Tensor, "classes n"]:
+    """B: uniform in [-1, 1] / sqrt(n), so that the synthetic gradient of a sample has the size of its error."""
+    draw = torch.rand(classes, in_features, generator=generator(seed, "feedback"))
+    return (2 * draw - 1) / in_features**0.5

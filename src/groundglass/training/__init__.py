@@ -1,0 +1,23 @@
+"""Training: credit assignments over one loop."""
+
+from groundglass.training.checkpoint import EpochResult
+from groundglass.training.credit import BackProp, CreditAssignment, HybridDFA
+from groundglass.training.loop import DivergedError, TrainingConfig, train
+from groundglass.training.precision import Precision, fastest_precision
+from groundglass.training.schedule import OneCycle, Plateau, Schedule, Steps
+
+__all__ = [
+    "BackProp",
+    "CreditAssignment",
+    "DivergedError",
+    "EpochResult",
+    "HybridDFA",
+    "OneCycle",
+    "Plateau",
+    "Precision",
+    "Schedule",
+    "Steps",
+    "TrainingConfig",
+    "fastest_precision",
+    "train",
+]

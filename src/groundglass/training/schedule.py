@@ -1,0 +1,60 @@
+"""Learning rates as pure functions of where training stands, so that a resumed run needs no state of theirs."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    def factor(self, epoch: float, epochs: int, losses: Sequence[float]) -> float:
+        """The factor on the learning rate at `epoch` (with its fraction) of `epochs`, after epochs with these losses."""
+        ...
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Up along a cosine during the first `warmup` of training, down along one to nothing (Smith and Topin 2017)."""
+
+    warmup: float = 0.25
+
+    def factor(self, epoch: float, epochs: int, losses: Sequence[float]) -> float:
+        x = epoch / epochs
+        if x < self.warmup:
+            return 0.04 + 0.96 * (1 - math.cos(math.pi * x / self.warmup)) / 2
+        return (1 + math.cos(math.pi * (x - self.warmup) / (1 - self.warmup))) / 2
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Times `by` at each of `at` epochs."""
+
+    at: tuple[int, ...] = (45, 60)
+    by: float = 0.5
+
+    def factor(self, epoch: float, epochs: int, losses: Sequence[float]) -> float:
+        return float(self.by ** sum(epoch >= a for a in self.at))
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """Times `by` when the training loss was not `threshold` (relative) below its best for more than `patience` epochs.
+
+    The rule of torch's ReduceLROnPlateau, which the paper's scripts use, replayed over the losses so far.
+    """
+
+    patience: int = 2
+    by: float = 0.5
+    threshold: float = 0.01
+
+    def factor(self, epoch: float, epochs: int, losses: Sequence[float]) -> float:
+        factor, best, bad = 1.0, math.inf, 0
+        for loss in losses[: int(epoch)]:
+            if loss < best * (1 - self.threshold):
+                best, bad = loss, 0
+            else:
+                bad += 1
+            if bad > self.patience:
+                factor, bad = factor * self.by, 0
+        return factor

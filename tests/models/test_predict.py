@@ -1,0 +1,33 @@
+import torch
+from torch import nn
+
+from groundglass.data import ImageSet
+from groundglass.models import accuracy, predict_logits
+
+
+class Brightest(nn.Module):
+    """Predicts the channel with the most light; counts what goes through it."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.rows = 0
+
+    def forward(self, images):
+        self.rows += len(images)
+        return images.mean((2, 3)) * self.scale
+
+
+def test_accuracy_counts_every_image_once_and_puts_the_mode_back():
+    images = torch.zeros(7, 3, 32, 32, dtype=torch.uint8)
+    for index, channel in enumerate([0, 1, 2, 0, 1, 2, 0]):
+        images[index, channel] = 255
+    labels = torch.tensor([0, 1, 2, 0, 1, 0, 1])  # the last two are wrong
+    model = Brightest().train()
+    subset = ImageSet("x", "test", images, labels, ("a", "b", "c"))
+    assert accuracy(model, subset, batch_size=3) == 5 / 7
+    assert model.rows == 7
+    assert model.training
+    assert torch.equal(
+        predict_logits(model, subset.floats(), batch_size=2), model.eval()(subset.floats()).detach()
+    )

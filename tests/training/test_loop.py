@@ -1,0 +1,162 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from groundglass.core import DamagedFileError
+from groundglass.models import ModelSpec, accuracy, build
+from groundglass.optics import SimulatedOPU
+from groundglass.training import BackProp, DivergedError, HybridDFA, train
+
+from .conftest import SPEC
+
+
+def fresh():
+    return build(SPEC, device=SimulatedOPU.create(32, 64, seed=1), seed=2)
+
+
+def weights(model):
+    return {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("kind", ["bp", "hybrid"])
+def test_both_credit_assignments_learn(coloured, config, kind):
+    spec = SPEC if kind == "hybrid" else replace(SPEC, device_in=None, device_out=None)
+    device = SimulatedOPU.create(32, 64, seed=1) if kind == "hybrid" else None
+    model = build(spec, device=device, seed=2)
+    credit = HybridDFA() if kind == "hybrid" else BackProp()
+    history = train(model, coloured, replace(config, epochs=12), credit=credit, seed=0)
+    assert history[-1].loss < history[0].loss
+    assert accuracy(model, coloured) > 0.7  # guessing: a third
+    assert not model.training
+
+
+def test_hybrid_training_changes_what_lies_below_the_device(coloured, config, defended):
+    before = defended.network.features[0].weight.detach().clone()
+    train(defended, coloured, replace(config, epochs=1), credit=HybridDFA(), seed=0)
+    assert not torch.equal(before, defended.network.features[0].weight)
+
+
+def test_an_interrupted_run_resumes_to_the_same_weights_bit_for_bit(coloured, config, tmp_path, credit):
+    whole = fresh()
+    train(whole, coloured, config, credit=credit, seed=4)
+
+    class Stop(Exception):
+        pass
+
+    def stop_after_first(result):
+        if result.epoch == 0:
+            raise Stop
+
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Stop):
+        train(fresh(), coloured, config, credit=credit, seed=4, checkpoint=path, on_epoch=stop_after_first)
+    resumed = fresh()
+    history = train(resumed, coloured, config, credit=credit, seed=4, checkpoint=path)
+    assert [h.epoch for h in history] == [0, 1, 2]
+    assert equal(weights(whole), weights(resumed))
+
+
+def test_an_interruption_inside_an_epoch_loses_that_epoch_only(coloured, config, tmp_path, credit):
+    path = tmp_path / "checkpoint.safetensors"
+
+    def interrupt(what, done, total, **figures):
+        if done == 2 * 90:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(fresh(), coloured, config, credit=credit, seed=4, checkpoint=path, progress=interrupt)
+    whole, resumed = fresh(), fresh()
+    train(whole, coloured, config, credit=credit, seed=4)
+    train(resumed, coloured, config, credit=credit, seed=4, checkpoint=path)
+    assert equal(weights(whole), weights(resumed))
+
+
+def test_a_seed_decides_the_result(coloured, config, credit):
+    results = []
+    for seed in (1, 1, 2):
+        model = fresh()
+        train(model, coloured, replace(config, epochs=1), credit=credit, seed=seed)
+        results.append(weights(model))
+    assert equal(results[0], results[1])
+    assert not equal(results[0], results[2])
+
+
+class Poisoned(HybridDFA):
+    """Hybrid training whose logits turn to NaN after some steps."""
+
+    def __init__(self, after):
+        self.steps_left = after
+
+    def logits(self, model, images):
+        self.steps_left -= 1
+        return super().logits(model, images) * (float("nan") if self.steps_left < 0 else 1.0)
+
+
+def test_divergence_stops_with_the_reason_and_keeps_the_last_good_checkpoint(
+    coloured, config, tmp_path, credit
+):
+    path = tmp_path / "checkpoint.safetensors"
+    after_one = {}
+    steps = 3  # of 30 of 90 images: one epoch is good
+
+    def remember(result):
+        after_one["bytes"] = path.read_bytes()
+
+    with pytest.raises(DivergedError, match=r"loss is nan in epoch 2.*checkpoint is kept"):
+        train(fresh(), coloured, config, credit=Poisoned(steps), seed=4, checkpoint=path, on_epoch=remember)
+    assert path.read_bytes() == after_one["bytes"]
+    whole, resumed = fresh(), fresh()
+    train(whole, coloured, config, credit=credit, seed=4)
+    train(resumed, coloured, config, credit=credit, seed=4, checkpoint=path)
+    assert equal(weights(whole), weights(resumed))
+
+
+def test_a_run_that_gets_worse_than_guessing_is_stopped(coloured, config, credit):
+    with pytest.raises(DivergedError, match="Lower the learning rate"):
+        train(fresh(), coloured, replace(config, learning_rate=1e4), credit=credit, seed=0)
+
+
+def test_a_checkpoint_of_another_run_is_refused_with_the_difference(coloured, config, tmp_path, credit):
+    path = tmp_path / "checkpoint.safetensors"
+    train(fresh(), coloured, replace(config, epochs=1), credit=credit, seed=0, checkpoint=path)
+    with pytest.raises(ValueError, match="learning_rate was 0.02, is 0.5"):
+        train(
+            fresh(),
+            coloured,
+            replace(config, epochs=1, learning_rate=0.5),
+            credit=credit,
+            seed=0,
+            checkpoint=path,
+        )
+
+
+def test_a_damaged_checkpoint_is_refused(coloured, config, tmp_path, credit):
+    path = tmp_path / "checkpoint.safetensors"
+    train(fresh(), coloured, replace(config, epochs=1), credit=credit, seed=0, checkpoint=path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DamagedFileError, match="delete it"):
+        train(fresh(), coloured, replace(config, epochs=1), credit=credit, seed=0, checkpoint=path)
+
+
+def test_credit_assignments_refuse_the_wrong_network(coloured, config, defended):
+    with pytest.raises(ValueError, match="HybridDFA"):
+        train(defended, coloured, config, credit=BackProp(), seed=0)
+    undefended = build(ModelSpec(width=0.05, classes=3, mean=(0.5,) * 3, std=(0.5,) * 3), seed=0)
+    with pytest.raises(ValueError, match="defend"):
+        train(undefended, coloured, config, credit=HybridDFA(), seed=0)
+    defended.destroy_feedback()
+    with pytest.raises(ValueError, match="destroyed"):
+        train(defended, coloured, config, credit=HybridDFA(), seed=0)
+
+
+def test_progress_is_told_images_loss_and_accuracy(coloured, config, credit):
+    told = []
+    train(fresh(), coloured, config, credit=credit, seed=0, progress=lambda *a, **k: told.append((a, k)))
+    (_, done, total), figures = told[-1]
+    assert done == total == 3 * 90
+    assert set(figures) == {"loss", "accuracy"}
