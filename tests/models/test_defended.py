@@ -174,9 +174,7 @@ def test_nothing_of_the_device_is_in_state_or_graph(network, images):
 
 def test_the_layer_goes_half_way_and_into_vgg(device, images):
     half_way = defend(
-        nn.Sequential(
-            nn.Flatten(), nn.Linear(192, D), nn.ReLU(), nn.Linear(D, D), nn.ReLU(), nn.Linear(D, C)
-        ),
+        nn.Sequential(nn.Flatten(), nn.Linear(192, D), nn.ReLU(), nn.Linear(D, D), nn.ReLU(), nn.Linear(D, C)),
         at="3",
         device=device,
         seed=0,

@@ -26,8 +26,7 @@ def test_a_saved_model_loads_back_equal(saved, device):
     path, model = saved
     loaded = load_model(path, find_device=lambda fingerprint: device)
     assert all(
-        torch.equal(a, b)
-        for a, b in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True)
+        torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True)
     )
     images = torch.rand(3, 3, 32, 32)
     assert torch.equal(model(images), loaded(images))

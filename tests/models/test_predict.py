@@ -28,6 +28,4 @@ def test_accuracy_counts_every_image_once_and_puts_the_mode_back():
     assert accuracy(model, subset, batch_size=3) == 5 / 7
     assert model.rows == 7
     assert model.training
-    assert torch.equal(
-        predict_logits(model, subset.floats(), batch_size=2), model.eval()(subset.floats()).detach()
-    )
+    assert torch.equal(predict_logits(model, subset.floats(), batch_size=2), model.eval()(subset.floats()).detach())

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -13,7 +15,7 @@ def test_the_papers_network_has_thirteen_convolutions_and_its_number_of_paramete
     assert len(convolutions) == 13
     # 9 * (3*64 + 64*64 + ... ) for the convolutions, 2 * channels for each BatchNorm, the head's three Linears.
     channels = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
-    expected = sum(9 * a * b for a, b in zip(channels, channels[1:], strict=False)) + 2 * sum(channels[1:])
+    expected = sum(9 * a * b for a, b in itertools.pairwise(channels)) + 2 * sum(channels[1:])
     expected += 2 * (512 * 512 + 512) + 512 * 10 + 10
     assert sum(p.numel() for p in model.parameters()) == expected
 

@@ -6,9 +6,7 @@ from groundglass.models import ModelSpec, build
 from groundglass.optics import SimulatedOPU
 from groundglass.training import HybridDFA, TrainingConfig
 
-SPEC = ModelSpec(
-    width=0.05, classes=3, mean=(0.5,) * 3, std=(0.5,) * 3, dropout=0.1, device_in=32, device_out=64
-)
+SPEC = ModelSpec(width=0.05, classes=3, mean=(0.5,) * 3, std=(0.5,) * 3, dropout=0.1, device_in=32, device_out=64)
 
 
 @pytest.fixture(scope="session")

@@ -97,9 +97,7 @@ class Poisoned(HybridDFA):
         return super().logits(model, images) * (float("nan") if self.steps_left < 0 else 1.0)
 
 
-def test_divergence_stops_with_the_reason_and_keeps_the_last_good_checkpoint(
-    coloured, config, tmp_path, credit
-):
+def test_divergence_stops_with_the_reason_and_keeps_the_last_good_checkpoint(coloured, config, tmp_path, credit):
     path = tmp_path / "checkpoint.safetensors"
     after_one = {}
     steps = 3  # of 30 of 90 images: one epoch is good
@@ -124,7 +122,7 @@ def test_a_run_that_gets_worse_than_guessing_is_stopped(coloured, config, credit
 def test_a_checkpoint_of_another_run_is_refused_with_the_difference(coloured, config, tmp_path, credit):
     path = tmp_path / "checkpoint.safetensors"
     train(fresh(), coloured, replace(config, epochs=1), credit=credit, seed=0, checkpoint=path)
-    with pytest.raises(ValueError, match="learning_rate was 0.02, is 0.5"):
+    with pytest.raises(ValueError, match=r"learning_rate was 0\.02, is 0\.5"):
         train(
             fresh(),
             coloured,
