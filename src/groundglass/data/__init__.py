@@ -1,0 +1,9 @@
+"""Where images come from: CIFAR in its published layout, the procedural set `shapes`, seeded batches."""
+
+from groundglass.data.augment import Augment
+from groundglass.data.batches import Batch, batches
+from groundglass.data.registry import data_folder, load
+from groundglass.data.shapes import load_shapes
+from groundglass.data.types import Dataset, ImageSet
+
+__all__ = ["Augment", "Batch", "Dataset", "ImageSet", "batches", "data_folder", "load", "load_shapes"]

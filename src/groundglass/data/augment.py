@@ -1,0 +1,79 @@
+"""The paper's augmentations: random crop, horizontal flip, rotation by a few degrees."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional
+
+from groundglass.core import derive_seed
+from groundglass.data.streams import unit, words
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Shift, flip and turn images, each by draws of its own.
+
+    The draws of an image depend on (seed, epoch, index of the image) alone: it comes out the same alone, in any
+    batch, in any order, and after a resume.
+
+    Attributes:
+        crop: pixels of zero padding on each side, out of which a window of the image's size is cut at a random
+            place; the same as a shift by -crop..crop pixels along each axis.
+        flip: mirror left and right with probability 1/2.
+        rotation: degrees; the angle is uniform in [-rotation, rotation], about the centre.
+
+    The three are one warp, so an image is interpolated once (bilinear, zeros outside). One difference from cropping
+    first and turning after: what a shift moves out of the window can be turned back into it, so fewer pixels are
+    empty. Without rotation nothing is interpolated: pixels are moved bit for bit.
+
+    Raises:
+        ValueError: a negative `crop`, or a `rotation` outside [0, 180].
+    """
+
+    crop: int = 4
+    flip: bool = True
+    rotation: float = 15.0
+
+    def __post_init__(self) -> None:
+        if self.crop < 0 or self.crop != int(self.crop):
+            raise ValueError(f"`crop` (={self.crop}) must be a whole number of pixels, 0 or more")
+        if not 0 <= self.rotation <= 180:
+            raise ValueError(f"`rotation` (={self.rotation:g}) must be in [0, 180] degrees")
+
+    def __call__(
+        self, images: Float[Tensor, "n c h w"], index: Int64[Tensor, " n"], *, seed: int, epoch: int
+    ) -> Float[Tensor, "n c h w"]:
+        """Augmented copies of `images`, in [0, 1].
+
+        Args:
+            images: float NCHW in [0, 1].
+            index: where each image stands in its data set; this, not its place in the batch, selects its draws.
+            seed: the run's seed.
+            epoch: another epoch, other draws.
+        """
+        if index.shape != images.shape[:1]:
+            raise ValueError(f"`index` must have one entry an image: {len(images)}, not {list(index.shape)}")
+        theta = self._maps(index, seed, epoch, height=images.shape[2], width=images.shape[3])
+        grid = functional.affine_grid(theta.to(images), list(images.shape), align_corners=False)
+        # Whole-pixel shifts and flips land on pixels up to rounding; "nearest" makes that exact.
+        mode = "bilinear" if self.rotation else "nearest"
+        warped = functional.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
+        return warped.clamp_(0, 1)  # the four weights may add up to one rounding error more than 1
+
+    def _maps(self, index: Tensor, seed: int, epoch: int, *, height: int, width: int) -> Float[Tensor, "n 2 3"]:
+        """From a place in the output to the place in the image that it shows; both in [-1, 1], row x then row y."""
+        draws = words(derive_seed(seed, "augment", epoch), index.cpu().numpy(), 4)
+        uniform = unit(draws)
+        angle = (2 * uniform[:, 0] - 1) * np.float32(math.radians(self.rotation))
+        mirror = np.where(uniform[:, 1] < 0.5, -1, 1) if self.flip else np.ones(len(draws))
+        shift = np.floor(uniform[:, 2:] * (2 * self.crop + 1)) - self.crop  # pixels: x, y
+        cos, sin = np.cos(angle), np.sin(angle)
+        theta = np.empty((len(draws), 2, 3), dtype=np.float32)
+        # The ratios keep a rotation a rotation where an image is not square.
+        theta[:, 0] = np.stack([mirror * cos, -mirror * sin * (height / width), shift[:, 0] * 2 / width], axis=1)
+        theta[:, 1] = np.stack([sin * (width / height), cos, shift[:, 1] * 2 / height], axis=1)
+        return torch.from_numpy(theta)

@@ -1,0 +1,75 @@
+"""Seeded batches of an epoch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from groundglass.core import generator
+from groundglass.data.augment import Augment
+from groundglass.data.types import ImageSet
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """A batch of an image set.
+
+    Attributes:
+        images: float32 [b, 3, 32, 32] in [0, 1], augmented when that was asked for.
+        labels: int64 [b].
+        index: int64 [b], where each image stands in its set.
+    """
+
+    images: Float[Tensor, "b 3 32 32"]
+    labels: Int64[Tensor, " b"]
+    index: Int64[Tensor, " b"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def batches(
+    images: ImageSet,
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    augment: Augment | None = None,
+    shuffle: bool = True,
+) -> Iterator[Batch]:
+    """One epoch: every image once, the last batch as small as what is left.
+
+    The order depends on (seed, epoch) alone, so a resumed run sees what the uninterrupted one would have seen.
+
+    Args:
+        images: the set.
+        batch_size: images a batch.
+        seed: the run's seed.
+        epoch: from 0; another epoch, another order and other augmentations.
+        augment: what is done to each image, or None.
+        shuffle: False keeps the set's order.
+
+    Raises:
+        ValueError: `batch_size` below 1, or `epoch` below 0 (at the call, not at the first batch).
+    """
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` (={batch_size}) must be 1 or more")
+    if epoch < 0:
+        raise ValueError(f"`epoch` (={epoch}) must be 0 or more")
+    if shuffle:
+        order = torch.randperm(len(images), generator=generator(seed, "batches", epoch))
+    else:
+        order = torch.arange(len(images))
+    return _walk(images, order.split(batch_size) if len(order) else (), seed, epoch, augment)
+
+
+def _walk(
+    images: ImageSet, parts: tuple[Tensor, ...], seed: int, epoch: int, augment: Augment | None
+) -> Iterator[Batch]:
+    for index in parts:
+        pixels = images.floats(index)
+        if augment is not None:
+            pixels = augment(pixels, index, seed=seed, epoch=epoch)
+        yield Batch(pixels, images.labels[index], index)

@@ -1,0 +1,134 @@
+"""Data sets that are fetched once: downloaded, checked against the published checksum, unpacked, put in place."""
+
+import errno
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from groundglass.core import DiskFullError
+from groundglass.data.cifar import Layout
+
+OFFICIAL_URL = "https://www.cs.toronto.edu/~kriz"
+MIRROR_VARIABLE = "GROUNDGLASS_CIFAR_URL"
+_TIMEOUT_SECONDS = 60.0
+_CHUNK_BYTES = 1 << 18
+
+
+class DownloadError(OSError):
+    """A data set could not be downloaded, or what came is not what was published. Nothing is left behind."""
+
+
+def fetch(layout: Layout, data_dir: Path, *, base_url: str | None = None) -> Path:
+    """Download a data set's archive, check it, and unpack what is read from it into `data_dir`.
+
+    The folder appears in one step, whole. The archive is not kept.
+
+    Args:
+        data_dir: made when missing. Needs room for the archive and its contents, about 350 MB for CIFAR.
+        base_url: where the archive lies; default GROUNDGLASS_CIFAR_URL, else the authors' site. The checksum is the
+            same wherever it comes from.
+
+    Returns:
+        the data set's folder.
+
+    Raises:
+        DownloadError: no connection, no such file on the server, a wrong checksum, a folder that cannot be written.
+        DiskFullError: no room.
+    """
+    url = f"{(base_url or os.environ.get(MIRROR_VARIABLE) or OFFICIAL_URL).rstrip('/')}/{layout.archive}"
+    target = data_dir / layout.folder
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        # Within data_dir, so that the last step is a rename and not a copy.
+        with tempfile.TemporaryDirectory(dir=data_dir, prefix=f".{layout.folder}.", suffix=".part") as work:
+            archive = _download(url, layout, Path(work))
+            unpacked = Path(work) / layout.folder
+            _unpack(archive, layout, unpacked)
+            _put(unpacked, target)
+    except DownloadError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(
+                error.errno, f"the disk is full: {layout.name} was not put into {data_dir}. {_choices(layout)}"
+            ) from error
+        raise DownloadError(f"{url} could not be downloaded to {data_dir}: {error}. {_choices(layout)}") from error
+    return target
+
+
+def _download(url: str, layout: Layout, folder: Path) -> Path:
+    import pooch  # late: only a download needs it, and requests with it
+
+    progress = _Bar(layout.archive)
+    downloader = pooch.HTTPDownloader(progressbar=progress, chunk_size=_CHUNK_BYTES, timeout=_TIMEOUT_SECONDS)
+    pooch.get_logger().setLevel("WARNING")  # the bar says it
+    try:
+        path = pooch.retrieve(url, known_hash=None, fname=layout.archive, path=folder, downloader=downloader)
+    finally:
+        progress.close()
+    actual = pooch.file_hash(path, alg="md5")
+    if actual != layout.md5:
+        raise DownloadError(
+            f"{url} is not the published archive: its md5 is {actual} and must be {layout.md5} "
+            f"({os.path.getsize(path):,} bytes came). The download was cut or altered on the way, and was thrown "
+            f"away. {_choices(layout)}"
+        )
+    return Path(path)
+
+
+def _unpack(archive: Path, layout: Layout, folder: Path) -> None:
+    """Only the files that are read, by name: nothing an archive says can write elsewhere."""
+    folder.mkdir()
+    try:
+        with tarfile.open(archive) as tar:
+            for name in layout.files:
+                member = tar.extractfile(f"{layout.folder}/{name}")
+                if member is None:
+                    raise KeyError(name)
+                with member, open(folder / name, "wb") as file:
+                    shutil.copyfileobj(member, file)
+    except (KeyError, tarfile.TarError, EOFError) as error:
+        raise DownloadError(f"{layout.archive} does not hold what it should: {error}. {_choices(layout)}") from error
+
+
+def _put(unpacked: Path, target: Path) -> None:
+    try:
+        unpacked.rename(target)
+    except OSError:
+        # Another process, downloading too, was faster: its folder is as good as ours.
+        if not target.is_dir():
+            raise
+
+
+def _choices(layout: Layout) -> str:
+    return (
+        f"Run again; or unpack {layout.archive} by hand and name the folder that holds {layout.folder}/ by --data-dir "
+        f"or GROUNDGLASS_DATA; or name a mirror by {MIRROR_VARIABLE}; or use --data shapes, which needs no download"
+    )
+
+
+class _Bar:
+    """A progress bar of the shape that pooch drives; silent where there is no terminal."""
+
+    def __init__(self, label: str) -> None:
+        self.total = 0
+        columns = (TextColumn(label), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=Console(file=sys.stderr), disable=not sys.stderr.isatty())
+        self._task = self._progress.add_task(label, total=None)
+
+    def update(self, count: int) -> None:
+        self._progress.start()
+        self._progress.update(self._task, total=self.total or None, advance=count)
+
+    def reset(self) -> None:
+        self._progress.update(self._task, completed=0)
+
+    def close(self) -> None:
+        self._progress.stop()

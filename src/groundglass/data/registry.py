@@ -1,0 +1,82 @@
+"""Data sets by name."""
+
+import os
+from functools import partial
+from pathlib import Path
+
+from groundglass.core import lookup
+from groundglass.data.augment import Augment
+from groundglass.data.cifar import CIFAR10, CIFAR100, Layout, read_cifar
+from groundglass.data.shapes import load_shapes
+from groundglass.data.types import Dataset
+
+DATA_VARIABLE = "GROUNDGLASS_DATA"
+
+Triple = tuple[float, float, float]
+
+
+def data_folder(data_dir: Path | str | None = None) -> Path:
+    """The folder where data sets lie: `data_dir`, else GROUNDGLASS_DATA, else the user's cache."""
+    chosen = data_dir or os.environ.get(DATA_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    import pooch  # late: it costs an import that a named folder does not need
+
+    return Path(pooch.os_cache("groundglass"))
+
+
+def load(name: str, *, data_dir: Path | str | None = None, download: bool = True) -> Dataset:
+    """A data set with the paper's normalisation and augmentation.
+
+    Args:
+        name: "cifar10", "cifar100", or "shapes" (made on the spot, needs no folder).
+        data_dir: the folder that holds `cifar-10-batches-bin` and `cifar-100-binary`; see `data_folder`.
+        download: fetch what is not there (170 MB); False refuses instead.
+
+    Raises:
+        ValueError: no such data set; the nearest name is offered.
+        FileNotFoundError: it is not there and `download` is False, or one of its files is missing.
+        DamagedFileError: a file is truncated or altered.
+        DownloadError, DiskFullError: it could not be fetched.
+    """
+    loaders = {
+        "cifar10": partial(_cifar, CIFAR10, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), augment=None),
+        "cifar100": partial(
+            _cifar,
+            CIFAR100,
+            mean=(0.507, 0.486, 0.440),
+            std=(0.267, 0.256, 0.276),
+            augment=Augment(crop=4, flip=True, rotation=15.0),
+        ),
+        "shapes": lambda data_dir, download: load_shapes(),
+    }
+    return lookup("data set", name, loaders)(data_dir=data_dir, download=download)
+
+
+def _cifar(
+    layout: Layout,
+    *,
+    mean: Triple,
+    std: Triple,
+    augment: Augment | None,
+    data_dir: Path | str | None,
+    download: bool,
+) -> Dataset:
+    train, test = read_cifar(layout, _find(layout, data_folder(data_dir), download))
+    return Dataset(layout.name, train, test, mean=mean, std=std, augment=augment)
+
+
+def _find(layout: Layout, data_dir: Path, download: bool) -> Path:
+    if data_dir.name == layout.folder and data_dir.is_dir():
+        return data_dir  # the folder itself was named, not the one that holds it
+    folder = data_dir / layout.folder
+    if folder.is_dir():
+        return folder
+    if not download:
+        raise FileNotFoundError(
+            f"{layout.name} is not in {data_dir}: there is no folder {layout.folder}/ with {layout.files[0]} and the "
+            f"others. Name the folder that holds it by --data-dir or {DATA_VARIABLE}, or allow the download"
+        )
+    from groundglass.data.download import fetch  # late: what is there needs no network code
+
+    return fetch(layout, data_dir)
