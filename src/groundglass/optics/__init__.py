@@ -1,0 +1,26 @@
+"""The optical device: simulated or real, its camera, its file, and the layer that it makes in a network."""
+
+from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, draw_feedback
+from groundglass.optics.camera import Camera
+from groundglass.optics.device import OpticalDevice
+from groundglass.optics.layer import OpticalLayer, binarise
+from groundglass.optics.lighton import LightOnOPU
+from groundglass.optics.oracle import true_matrix
+from groundglass.optics.simulated import Exposure, SimulatedOPU
+from groundglass.optics.store import DeviceStore
+
+__all__ = [
+    "BackwardRule",
+    "Blocked",
+    "Camera",
+    "DeviceStore",
+    "Exposure",
+    "LightOnOPU",
+    "OpticalDevice",
+    "OpticalLayer",
+    "RandomFeedback",
+    "SimulatedOPU",
+    "binarise",
+    "draw_feedback",
+    "true_matrix",
+]

@@ -1,0 +1,62 @@
+"""The camera: how an exact intensity becomes a reading."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera, its calibration target and its noise. All of it is public.
+
+    Args:
+        bits: depth of a reading, 1 to 8; readings are 0 to 2**bits - 1. None: no camera in the way, readings are
+            float32 intensities on the same scale (a calibrated 8-bit full scale is 255), neither rounded nor clipped.
+        saturation: the share of calibration readings that reach the top value, in [0, 1). Exposure is set once, to
+            that, and then frozen: other inputs saturate more or less.
+        read_noise: std of the Gaussian noise of the electronics, in units of one reading step (LSB); 0 is off.
+        shot_noise: photons at full scale, so that light of mean k photons is counted as Poisson(k); 0 is off. Real
+            cameras have 1e4 to 1e5; fewer photons, more noise.
+        density: share of ones of the random inputs that the exposure is calibrated on, in (0, 1].
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    bits: int | None = 8
+    saturation: float = 0.01
+    read_noise: float = 0.0
+    shot_noise: float = 0.0
+    density: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("saturation", "read_noise", "shot_noise", "density"):
+            # 2 and 2.0 are the same camera, in a file and in a fingerprint too.
+            object.__setattr__(self, name, float(getattr(self, name)))
+        if self.bits is not None and not 1 <= self.bits <= 8:
+            raise ValueError(f"`bits` (={self.bits}) must be 1 to 8, or None for float readings")
+        if not 0 <= self.saturation < 1:
+            raise ValueError(f"`saturation` (={self.saturation}) must be in [0, 1): a share, so 0.01 for one percent")
+        if not 0 <= self.read_noise < float("inf"):
+            raise ValueError(f"`read_noise` (={self.read_noise}) must not be negative: a std in reading steps")
+        if not 0 <= self.shot_noise < float("inf"):
+            raise ValueError(f"`shot_noise` (={self.shot_noise}) must not be negative: photons at full scale, 0 is off")
+        if not 0 < self.density <= 1:
+            raise ValueError(f"`density` (={self.density}) must be in (0, 1]: the share of ones at calibration")
+
+    @property
+    def top(self) -> int:
+        """The largest reading; full scale. For float readings, where an 8-bit camera would be full."""
+        return 2 ** (8 if self.bits is None else self.bits) - 1
+
+    @property
+    def noisy(self) -> bool:
+        """Whether two frames of the same input may differ."""
+        return self.read_noise > 0 or self.shot_noise > 0
+
+    def digitise(self, signal: Tensor) -> Tensor:
+        """Readings of a float64 signal in reading steps: rounded half up and clipped, or float32 when `bits` is None."""
+        if self.bits is None:
+            return signal.to(torch.float32)
+        return (signal + 0.5).floor_().clamp_(0, self.top).to(torch.uint8)

@@ -1,0 +1,72 @@
+"""Which kernel to use. All give the same bits, so this is a question of speed alone, and a clock may answer it."""
+
+import threading
+import time
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from groundglass.optics.kernels import FloatGemm, Int8Gemm, Kernel
+from groundglass.optics.lookup import LookupTables
+from groundglass.optics.matrix import TILE_LANES, SecretMatrix
+from groundglass.optics.sealed import Seed
+
+_FLOAT = FloatGemm()
+# Multiply-adds below which compiling, or loading, or timing another kernel costs more than it saves.
+_SMALL = 2**27
+_lock = threading.Lock()
+
+
+def fastest_kernel(rows: int, matrix: SecretMatrix) -> Kernel:
+    """The fastest exact kernel of this machine for such a batch, found once for each class of sizes and kept.
+
+    Timing it makes the choice, and only the choice, differ from run to run: every kernel gives the same integers.
+    """
+    # A row costs its own products; a call costs the widening of the whole matrix besides.
+    if (rows + 32) * matrix.tiles.size < _SMALL:
+        return _FLOAT
+    size = (min(rows, 1024).bit_length(), min(matrix.in_features, 4096).bit_length(), torch.get_num_threads())
+    with _lock:
+        return _race(*size)
+
+
+@cache
+def _race(rows_log2: int, inputs_log2: int, threads: int) -> Kernel:
+    """The winner on a small problem with a public matrix, as wide as the threads need to be busy."""
+    inputs = 3 * 2**inputs_log2 // 4
+    public = SecretMatrix(Seed(0), inputs, 4 * threads * TILE_LANES, "real")
+    bits = _any_bits(max(1, 3 * 2**rows_log2 // 4), inputs)
+    candidates: list[Kernel] = [_FLOAT, LookupTables()]
+    if _int8_is_worth_a_look():
+        candidates.append(Int8Gemm())
+    return min(candidates, key=lambda kernel: seconds(kernel, bits, public))
+
+
+@cache
+def _int8_is_worth_a_look() -> bool:
+    """`torch._int_mm` is the fastest of all on some processors, some 30 times slower than float32 on others, and not
+    there on a few: a glance, before it is let into a race that it could make very long."""
+    matrix = SecretMatrix(Seed(0), 512, 4 * TILE_LANES, "real")
+    bits = _any_bits(32, 512)
+    try:
+        right = torch.equal(Int8Gemm().intensities(bits, matrix), _FLOAT.intensities(bits, matrix))
+    except (RuntimeError, AttributeError):
+        return False
+    return right and seconds(Int8Gemm(), bits, matrix) < 2 * seconds(_FLOAT, bits, matrix)
+
+
+def _any_bits(rows: int, inputs: int) -> Tensor:
+    # No draw from torch's own stream: a training run that is repeated, or resumed, may race at another moment.
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 2, (rows, inputs), dtype=np.uint8))
+
+
+def seconds(kernel: Kernel, bits: Tensor, matrix: SecretMatrix, repeats: int = 3) -> float:
+    """The least of some timings, after one that is not counted."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        kernel.readings(bits, matrix, gain=1e-4, top=255)
+        times.append(time.perf_counter() - start)
+    return min(times[1:])

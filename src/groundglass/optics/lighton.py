@@ -1,0 +1,144 @@
+"""A real optical processing unit behind the same protocol: any object with LightOn's `transform`."""
+
+from typing import Any, Literal, NoReturn, Protocol, Self, SupportsIndex, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from groundglass.core import generator
+from groundglass.optics.device import check_bits
+
+_DARK = "the camera sees nothing; look at the laser, the shutter and the exposure"
+
+
+@runtime_checkable
+class Transforms(Protocol):
+    """What is asked of the wrapped object: uint8 0/1 [batch, N] -> uint8 [batch, M], numpy or torch, see below.
+
+    LightOn's `OPU(n_components=M).fit1d(n_features=N, online=True)` is one; nothing of its library is imported here.
+    """
+
+    def transform(self, bits: Any) -> Any: ...
+
+
+class LightOnOPU:
+    """An `OpticalDevice` over an object with `transform`.
+
+    Such a device has no secret in this process and no recipe: its fingerprint is a name that its owner gives it,
+    and its mean reading has to be kept with the models, as two calibrations differ by the noise.
+
+    Args:
+        opu: the object, fitted for N inputs, its exposure set.
+        in_features: N.
+        out_features: M.
+        mean_reading: the mean reading, from `calibrate` or kept from an earlier one.
+        fingerprint: the name by which models find the device again.
+        arrays: what `transform` takes. It may return either.
+        rows_per_call: longer batches are handed over in pieces, so that no call runs into a time-out.
+
+    Raises:
+        TypeError: `opu` has no `transform`.
+        ValueError: sizes that do not fit the object's own, or a mean reading that is not above 0.
+    """
+
+    def __init__(
+        self,
+        opu: Transforms,
+        in_features: int,
+        out_features: int,
+        *,
+        mean_reading: float,
+        fingerprint: str = "lighton",
+        arrays: Literal["numpy", "torch"] = "numpy",
+        rows_per_call: int = 3000,
+    ) -> None:
+        if not callable(getattr(opu, "transform", None)):
+            raise TypeError(f"a {type(opu).__name__} has no `transform`: hand over the fitted OPU object itself")
+        components = getattr(opu, "n_components", out_features)
+        if components != out_features:
+            raise ValueError(f"`out_features` (={out_features}) is not the n_components of the OPU, {components}")
+        if in_features < 1 or out_features < 1 or rows_per_call < 1:
+            raise ValueError("`in_features`, `out_features` and `rows_per_call` must be at least 1")
+        if not 0 < mean_reading < float("inf"):
+            raise ValueError(f"`mean_reading` (={mean_reading}) must be above 0: {_DARK}")
+        if not fingerprint:
+            raise ValueError("`fingerprint` must not be empty: it is the name by which models find the device")
+        self._opu = opu
+        self._arrays = arrays
+        self._rows_per_call = rows_per_call
+        self.in_features = in_features
+        self.out_features = out_features
+        self.fingerprint = fingerprint
+        self.mean_reading = mean_reading
+
+    @classmethod
+    def calibrate(
+        cls,
+        opu: Transforms,
+        in_features: int,
+        out_features: int,
+        *,
+        fingerprint: str = "lighton",
+        arrays: Literal["numpy", "torch"] = "numpy",
+        rows_per_call: int = 3000,
+        frames: int = 256,
+        density: float = 0.5,
+    ) -> "LightOnOPU":
+        """The adapter, with the mean reading measured on `frames` random inputs of which `density` is on."""
+        device = cls(
+            opu,
+            in_features,
+            out_features,
+            mean_reading=1.0,
+            fingerprint=fingerprint,
+            arrays=arrays,
+            rows_per_call=rows_per_call,
+        )
+        draw = torch.rand(frames, in_features, generator=generator(0, "lighton calibration"))
+        device.mean_reading = device.measure((draw < density).to(torch.uint8)).double().mean().item()
+        if not device.mean_reading:
+            raise ValueError(_DARK)
+        return device
+
+    def __repr__(self) -> str:
+        return f"LightOnOPU({self.in_features} -> {self.out_features}, fingerprint={self.fingerprint!r})"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        # There is one apparatus, however many copies of a model hold it.
+        return self
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(
+            "a LightOnOPU is an apparatus and is not pickled: save the model's state_dict, device.fingerprint and "
+            "device.mean_reading, and wrap the OPU again with LightOnOPU(opu, ..., mean_reading=...)"
+        )
+
+    def measure(self, bits: Tensor) -> Tensor:
+        """Readings of `bits`: uint8 [batch, N] of 0 and 1 -> uint8 [batch, M], where `bits` lie.
+
+        Raises:
+            TypeError: not a uint8 tensor.
+            ValueError: wrong width, or a value above 1.
+            RuntimeError: the device answered with something else than readings.
+        """
+        check_bits(bits, self.in_features)
+        frames = [self._transform(rows) for rows in bits.detach().cpu().contiguous().split(self._rows_per_call)]
+        return torch.cat(frames).to(bits.device)
+
+    def _transform(self, rows: Tensor) -> Tensor:
+        if not len(rows):
+            # A real device has no frame to show for no input.
+            return torch.empty(0, self.out_features, dtype=torch.uint8)
+        answer = self._opu.transform(rows.numpy() if self._arrays == "numpy" else rows)
+        readings = answer if isinstance(answer, Tensor) else torch.from_numpy(np.array(answer))
+        if readings.dtype != torch.uint8 or readings.shape != (len(rows), self.out_features):
+            raise RuntimeError(
+                f"the OPU answered {list(readings.shape)} {readings.dtype} to {len(rows)} inputs, not "
+                f"[{len(rows)}, {self.out_features}] torch.uint8: was it fitted for {self.in_features} inputs, online, "
+                "with 8-bit output?"
+            )
+        return readings.cpu()

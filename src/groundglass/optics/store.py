@@ -1,0 +1,167 @@
+"""Device files: where the secret of a simulated device lives, apart from every model."""
+
+import hashlib
+import json
+import stat
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from groundglass.core import DamagedFileError, atomic_write, read_json
+from groundglass.optics.camera import Camera
+from groundglass.optics.matrix import SecretMatrix
+from groundglass.optics.sealed import Seed
+from groundglass.optics.simulated import Exposure, SimulatedOPU
+
+_FORMAT = "groundglass optical device"
+_VERSION = 1
+_SUFFIX = ".device"
+
+
+def save_device(device: SimulatedOPU, path: Path) -> None:
+    """See `SimulatedOPU.save`."""
+    content = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "fingerprint": device.fingerprint,
+        "in_features": device.in_features,
+        "out_features": device.out_features,
+        "matrix": device.matrix,
+        "camera": asdict(device.camera),
+        "exposure": asdict(device.exposure),
+        "noise_seed": device.noise_seed,
+        # Hex: a JSON number of 128 bits would be rounded by other readers.
+        "seed": device._matrix.seed.reveal(),
+    }
+    content["checksum"] = _checksum(content)
+    with atomic_write(path, "w", private=True) as file:
+        json.dump(content, file, indent=2)
+        file.write("\n")
+
+
+def load_device(path: Path) -> SimulatedOPU:
+    """See `SimulatedOPU.load`."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no device file {path}: DeviceStore(folder).find(fingerprint) looks one up")
+    _check_private(path)
+    content, seed = _read(path)
+    try:
+        device = SimulatedOPU(
+            SecretMatrix(seed, content["in_features"], content["out_features"], content["matrix"]),
+            Camera(**content["camera"]),
+            Exposure(**content["exposure"]),
+            content["noise_seed"],
+        )
+        fingerprint = content["fingerprint"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedFileError(f"the device file {path} does not describe a device: {error}") from error
+    if device.fingerprint != fingerprint:
+        raise DamagedFileError(
+            f"the device made from {path} answers as {device.fingerprint}, the file was saved for {fingerprint}: "
+            "it was altered, or this groundglass makes devices in another way; restore the file or the version"
+        )
+    return device
+
+
+class DeviceStore:
+    """A folder of device files, each named by its device's fingerprint.
+
+    Args:
+        folder: made, for its owner alone, when the first device is put in.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+
+    def __repr__(self) -> str:
+        return f"DeviceStore({str(self.folder)!r})"
+
+    def path(self, fingerprint: str) -> Path:
+        """Where the file of this device is, or would be."""
+        if not fingerprint or set(fingerprint) - set("0123456789abcdef"):
+            raise ValueError(f"a simulated device's fingerprint is hex digits, not {fingerprint!r}")
+        return self.folder / f"{fingerprint}{_SUFFIX}"
+
+    def fingerprints(self) -> list[str]:
+        """Of the devices that are here."""
+        return sorted(path.stem for path in self.folder.glob(f"*{_SUFFIX}"))
+
+    def put(self, device: SimulatedOPU) -> Path:
+        """Save a device; returns its file. A device that is already here is left as it is."""
+        path = self.path(device.fingerprint)
+        if not path.exists():
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            device.save(path)
+        return path
+
+    def find(
+        self, fingerprint: str, *, in_features: int | None = None, out_features: int | None = None
+    ) -> SimulatedOPU:
+        """The device with this fingerprint.
+
+        Args:
+            fingerprint: as kept with the model that was trained with the device.
+            in_features, out_features: the sizes that the model needs, checked when given.
+
+        Raises:
+            FileNotFoundError: not here; names the folder and what is there.
+            PermissionError, DamagedFileError: see `SimulatedOPU.load`.
+            ValueError: the device has other sizes.
+        """
+        path = self.path(fingerprint)
+        if not path.exists():
+            here = ", ".join(self.fingerprints()) or "none"
+            raise FileNotFoundError(
+                f"no device {fingerprint} in {self.folder} (devices there: {here}): a model works only with the device "
+                "it was trained with; copy that device's file here, or train again with a new device"
+            )
+        device = SimulatedOPU.load(path)
+        if device.fingerprint != fingerprint:
+            raise DamagedFileError(
+                f"{path} holds device {device.fingerprint}, not the one that it is named by: rename it or restore it"
+            )
+        for name, wanted in (("in_features", in_features), ("out_features", out_features)):
+            found = getattr(device, name)
+            if wanted is not None and found != wanted:
+                raise ValueError(
+                    f"device {fingerprint} has {name}={found}, the model needs {wanted}: this is the device of another model"
+                )
+        return device
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    covered = {key: value for key, value in content.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Seed]:
+    """The checked content of a device file, and apart from it the seed."""
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        del content  # whatever it is, a traceback with local variables does not show it
+        raise DamagedFileError(f"{path} is not a device file")
+    whole = content.get("checksum") == _checksum(content)
+    seed = _seed(content.pop("seed", None))
+    if not whole or seed is None:
+        raise DamagedFileError(f"the device file {path} was truncated or altered: restore it from a copy")
+    if content.get("version") != _VERSION:
+        raise DamagedFileError(
+            f"the device file {path} has format version {content.get('version')}, this groundglass reads {_VERSION}"
+        )
+    return content, seed
+
+
+def _seed(text: Any) -> Seed | None:
+    try:
+        return Seed(int(text, 16))
+    except (TypeError, ValueError):
+        return None
+
+
+def _check_private(path: Path) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise PermissionError(
+            f"the device file {path} may be read or written by others (mode {mode:04o}): it holds the secret of the "
+            f"device. Run: chmod 600 {path}"
+        )

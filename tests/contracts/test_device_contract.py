@@ -1,0 +1,175 @@
+"""Every optical device passes these: simulated ones, and the adapter for a real one over a stand-in."""
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from groundglass.optics import Camera, LightOnOPU, OpticalDevice, OpticalLayer, SimulatedOPU
+
+N, M = 70, 45
+
+
+class StandIn:
+    """The interface of LightOn's OPU object over a small matrix, without noise; strict about what it is given."""
+
+    n_components = M
+
+    def __init__(self, arrays: str) -> None:
+        rng = np.random.default_rng(5)
+        self.matrix = rng.normal(size=(N, M)) + 1j * rng.normal(size=(N, M))
+        self.arrays = arrays
+        self.rows: list[int] = []
+
+    def transform(self, bits: "np.ndarray | Tensor") -> "np.ndarray | Tensor":
+        assert isinstance(bits, Tensor) == (self.arrays == "torch")
+        values = np.asarray(bits)
+        assert values.dtype == np.uint8
+        assert values.shape[1] == N
+        assert len(values) > 0, "a camera takes no picture of nothing"
+        self.rows.append(len(values))
+        # Row by row: BLAS rounds differently in batches of different sizes.
+        light = np.stack([np.abs(row @ self.matrix) ** 2 for row in values.astype(float)])
+        readings = np.minimum(light * 1.5, 255).astype(np.uint8)
+        return torch.from_numpy(readings) if self.arrays == "torch" else readings
+
+
+DEVICES: dict[str, Callable[[], OpticalDevice]] = {
+    "complex": lambda: SimulatedOPU.create(N, M, seed=1),
+    "real": lambda: SimulatedOPU.create(N, M, seed=1, matrix="real"),
+    "4 bits": lambda: SimulatedOPU.create(N, M, seed=1, camera=Camera(bits=4)),
+    "float": lambda: SimulatedOPU.create(N, M, seed=1, camera=Camera(bits=None)),
+    "lighton numpy": lambda: LightOnOPU.calibrate(StandIn("numpy"), N, M, rows_per_call=7),
+    "lighton torch": lambda: LightOnOPU.calibrate(StandIn("torch"), N, M, rows_per_call=7, arrays="torch"),
+}
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> OpticalDevice:
+    return DEVICES[request.param]()
+
+
+def draw(rows: int, seed: int = 0) -> Tensor:
+    return torch.randint(0, 2, (rows, N), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def test_it_is_a_device(device: OpticalDevice) -> None:
+    assert isinstance(device, OpticalDevice)
+    assert (device.in_features, device.out_features) == (N, M)
+    assert device.fingerprint
+    assert device.mean_reading > 0
+
+
+def test_shapes_and_dtypes(device: OpticalDevice, request: pytest.FixtureRequest) -> None:
+    dtype = torch.float32 if "float" in request.node.callspec.params.values() else torch.uint8
+    for rows in (0, 1, 2, 50):
+        readings = device.measure(draw(rows))
+        assert readings.shape == (rows, M)
+        assert readings.dtype == dtype
+        assert not readings.requires_grad
+
+
+def test_readings_depend_on_the_input_and_their_mean_is_the_mean_reading(device: OpticalDevice) -> None:
+    readings = device.measure(draw(500, seed=3)).double()
+    assert readings.std(0).min() > 0
+    # 45 outputs of 500 inputs: the mean of an output is its own row's, so this is a loose bound on purpose.
+    assert readings.mean().item() == pytest.approx(device.mean_reading, rel=0.05)
+
+
+def test_no_light_no_reading(device: OpticalDevice) -> None:
+    assert device.measure(torch.zeros(2, N, dtype=torch.uint8)).count_nonzero() == 0
+
+
+def test_a_reading_does_not_depend_on_its_batch(device: OpticalDevice) -> None:
+    bits = draw(60)
+    whole = device.measure(bits)
+    assert torch.equal(torch.cat([device.measure(row[None]) for row in bits]), whole)
+    assert torch.equal(torch.cat([device.measure(rows) for rows in bits.split([1, 30, 0, 29])]), whole)
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(device.measure(bits[order]), whole[order])
+    assert torch.equal(device.measure(bits.flip(0)).flip(0), whole)
+
+
+def test_strides_do_not_matter(device: OpticalDevice) -> None:
+    bits = draw(20)
+    assert torch.equal(device.measure(bits.t().contiguous().t()), device.measure(bits))
+    wide = torch.stack([bits, 1 - bits], 2)[:, :, 0]
+    assert torch.equal(device.measure(wide), device.measure(bits))
+
+
+def test_surroundings_do_not_matter(device: OpticalDevice) -> None:
+    bits = draw(20)
+    plain = device.measure(bits)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(device.measure(bits), plain)
+    with torch.inference_mode():
+        assert torch.equal(device.measure(bits), plain)
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = device.measure(bits)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert again.dtype == plain.dtype
+    assert torch.equal(again, plain)
+
+
+def test_measuring_draws_from_nobodys_random_stream(device: OpticalDevice) -> None:
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    device.measure(draw(20))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (np.random.get_state()[1] == numpy_before).all()  # noqa: NPY002
+
+
+def test_the_input_is_left_as_it_was(device: OpticalDevice) -> None:
+    bits = draw(20)
+    kept = bits.clone()
+    device.measure(bits)
+    assert torch.equal(bits, kept)
+
+
+@pytest.mark.parametrize(
+    ("bits", "error", "says"),
+    [
+        (torch.zeros(2, N), TypeError, "binarise first"),
+        (torch.zeros(2, N, dtype=torch.float64), TypeError, "binarise first"),
+        (torch.zeros(2, N, dtype=torch.bool), TypeError, r"bits.to\(torch.uint8\)"),
+        (-torch.ones(2, N, dtype=torch.int64), TypeError, "signs"),
+        (torch.zeros(2, N, dtype=torch.int8), TypeError, "uint8"),
+        (np.zeros((2, N), dtype=np.uint8), TypeError, "as_tensor"),
+        (torch.full((2, N), 2, dtype=torch.uint8), ValueError, "not up to 2"),
+        (torch.full((2, N), 255, dtype=torch.uint8), ValueError, "binarise them first"),
+        (torch.zeros(2, N + 1, dtype=torch.uint8), ValueError, f"{N} columns"),
+        (torch.zeros(2, N - 1, dtype=torch.uint8), ValueError, f"{N} columns"),
+        (torch.zeros(N, dtype=torch.uint8), ValueError, r"bits\[None\]"),
+        (torch.zeros(2, 1, N, dtype=torch.uint8), ValueError, r"flatten\(1\)"),
+    ],
+)
+def test_what_is_not_bits_is_refused_with_what_to_do(
+    device: OpticalDevice, bits: Tensor, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        device.measure(bits)
+
+
+def test_one_wrong_value_among_many_is_found(device: OpticalDevice) -> None:
+    bits = draw(50)
+    bits[49, N - 1] = 2
+    with pytest.raises(ValueError, match="0 or 1"):
+        device.measure(bits)
+
+
+def test_a_copied_model_holds_the_same_device(device: OpticalDevice) -> None:
+    assert copy.copy(device) is device
+    assert copy.deepcopy(device) is device
+    twin = copy.deepcopy(nn.Sequential(OpticalLayer(device)))
+    assert twin[0].device is device
+
+
+def test_a_model_file_cannot_swallow_the_device(device: OpticalDevice, tmp_path) -> None:
+    layer = OpticalLayer(device)
+    assert not layer.state_dict()
+    with pytest.raises(TypeError, match="fingerprint"):
+        torch.save(layer, tmp_path / "model.pt")

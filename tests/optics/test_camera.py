@@ -1,0 +1,164 @@
+"""The camera: exposure, rounding, clipping, noise."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+from groundglass.optics import Camera, SimulatedOPU
+
+
+def draw(rows: int, inputs: int, density: float = 0.5, seed: int = 0) -> Tensor:
+    uniform = torch.rand(rows, inputs, generator=torch.Generator().manual_seed(seed))
+    return (uniform < density).to(torch.uint8)
+
+
+def frames_of_one_input(camera: Camera, count: int, **options: int) -> tuple[np.ndarray, np.ndarray]:
+    """Many frames of one input, and the same without noise: [count, 400], [400]."""
+    bits = draw(1, 64).expand(count, -1)
+    noisy = SimulatedOPU.create(64, 400, seed=1, camera=camera, **options)
+    quiet = SimulatedOPU.create(64, 400, seed=1, camera=Camera(bits=None))
+    return noisy.measure(bits).double().numpy(), quiet.measure(bits[:1]).double().numpy()[0]
+
+
+@pytest.mark.parametrize("saturation", [0.002, 0.01, 0.1, 0.5])
+@pytest.mark.parametrize("matrix", ["complex", "real"])
+def test_the_saturated_share_is_the_one_that_was_asked_for(saturation: float, matrix: str) -> None:
+    device = SimulatedOPU.create(256, 1000, seed=1, camera=Camera(saturation=saturation), matrix=matrix)
+    bits = draw(1000, 256)
+    share = (device.measure(bits) == 255).double().mean().item()
+    # The inputs are not those of the calibration; 2^21 and 10^6 readings leave some 3% of the smallest share.
+    assert share == pytest.approx(saturation, rel=0.06)
+    # Control: twice the light is not what the exposure was set for.
+    assert (device.measure(draw(1000, 256, density=1.0)) == 255).double().mean().item() > 1.25 * saturation
+
+
+@pytest.mark.parametrize("density", [0.1, 0.9])
+def test_the_exposure_is_set_for_the_density_that_is_given(density: float) -> None:
+    device = SimulatedOPU.create(256, 1000, seed=1, camera=Camera(density=density))
+    readings = device.measure(draw(1000, 256, density))
+    assert (readings == 255).double().mean().item() == pytest.approx(0.01, rel=0.1)
+    assert readings.double().mean().item() == pytest.approx(device.mean_reading, rel=0.02)
+
+
+def test_the_exposure_is_frozen() -> None:
+    device = SimulatedOPU.create(64, 100, seed=1)
+    before, bits = device.exposure, draw(50, 64)
+    first = device.measure(bits)
+    device.measure(torch.ones(2000, 64, dtype=torch.uint8))
+    device.measure(torch.zeros(2000, 64, dtype=torch.uint8))
+    assert device.exposure == before
+    assert torch.equal(device.measure(bits), first)
+
+
+@pytest.mark.parametrize("depth", [1, 4, 8])
+def test_depth(depth: int) -> None:
+    device = SimulatedOPU.create(64, 500, seed=1, camera=Camera(bits=depth))
+    assert device.measure(draw(500, 64)).unique().tolist() == list(range(2**depth))
+
+
+def test_float_readings_are_the_8_bit_ones_before_rounding() -> None:
+    bits = draw(300, 64)
+    exact = SimulatedOPU.create(64, 200, seed=1, camera=Camera(bits=None)).measure(bits).double()
+    rounded = SimulatedOPU.create(64, 200, seed=1).measure(bits).double()
+    assert exact.max() > 300
+    assert (exact.clamp(max=255) - rounded).abs().max() <= 0.5 + 1e-4
+    assert torch.equal((exact > 254.5 + 1e-4), (rounded == 255) & (exact > 254.5 + 1e-4))
+
+
+def test_read_noise_has_its_deviation_and_is_gaussian() -> None:
+    noisy, quiet = frames_of_one_input(Camera(bits=None, read_noise=2.0), 500)
+    error = (noisy - quiet).ravel()
+    assert abs(error.mean()) < 5 * 2 / error.size**0.5
+    assert error.std() == pytest.approx(2, rel=0.01)
+    assert stats.kstest(error / 2, "norm").pvalue > 0.001
+    # Pixels and frames are independent.
+    assert np.corrcoef(error.reshape(500, -1)[:, :2].T)[0, 1] == pytest.approx(0, abs=0.2)
+
+
+@pytest.mark.parametrize("photons", [20.0, 1e4])
+def test_shot_noise_is_poisson_at_every_level_of_light(photons: float) -> None:
+    """Counts have the variance of their mean, and at 20 photons the skewness and zeros that no Gaussian has."""
+    noisy, quiet = frames_of_one_input(Camera(bits=None, shot_noise=photons), 1000)
+    counts, mean = noisy * photons / 255, quiet * photons / 255
+    assert np.abs(counts - np.round(counts)).max() < 1e-2
+    assert counts.var(0).sum() == pytest.approx(mean.sum(), rel=0.03)
+    assert np.abs(counts.mean(0) - mean).max() < 6 * (mean.max() / 1000) ** 0.5
+    dim = (mean > 0.5) & (mean < 2)
+    if photons == 20:
+        assert dim.sum() > 10
+        assert (counts[:, dim] == 0).mean() == pytest.approx(np.exp(-mean[dim]).mean(), rel=0.05)
+
+
+def test_noise_is_of_the_frame_not_of_the_batch() -> None:
+    """Splitting a batch in order gives the same readings; measuring again does not."""
+    bits = draw(700, 64)
+    camera = Camera(read_noise=3, shot_noise=500)
+    whole = SimulatedOPU.create(64, 50, seed=1, camera=camera).measure(bits)
+    device = SimulatedOPU.create(64, 50, seed=1, camera=camera)
+    assert torch.equal(torch.cat([device.measure(rows) for rows in bits.split([1, 0, 299, 400])]), whole)
+    assert not torch.equal(device.measure(bits), whole)
+
+
+def test_noise_does_not_depend_on_threads() -> None:
+    bits, camera = draw(40, 64), Camera(read_noise=3, shot_noise=500)
+    before = torch.get_num_threads()
+    readings = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            readings.append(SimulatedOPU.create(64, 50, seed=1, camera=camera).measure(bits))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*readings)
+
+
+def test_noise_streams() -> None:
+    """Another noise seed is other noise of the same device; another device has other noise under the same seed."""
+    camera = Camera(bits=None, read_noise=5)
+    first, quiet = frames_of_one_input(camera, 5)
+    again, _ = frames_of_one_input(camera, 5)
+    other, _ = frames_of_one_input(camera, 5, noise_seed=1)
+    assert (first == again).all()
+    assert abs(np.corrcoef((first - quiet).ravel(), (other - quiet).ravel())[0, 1]) < 0.1
+    assert abs(np.corrcoef((first - quiet)[0], (first - quiet)[1])[0, 1]) < 0.25
+    same = [SimulatedOPU.create(64, 400, seed=1, camera=camera, noise_seed=k).fingerprint for k in (0, 1)]
+    assert same[0] == same[1]
+    dark = torch.zeros(1, 64, dtype=torch.uint8)
+    twins = [SimulatedOPU.create(64, 400, seed=k, camera=camera).measure(dark)[0] for k in (1, 2)]
+    assert abs(np.corrcoef(twins[0], twins[1])[0, 1]) < 0.25
+
+
+def test_noisy_readings_are_clipped_not_wrapped() -> None:
+    device = SimulatedOPU.create(64, 400, seed=1, camera=Camera(read_noise=30))
+    dark = device.measure(torch.zeros(50, 64, dtype=torch.uint8))
+    assert dark.max() < 255
+    assert (dark == 0).double().mean().item() == pytest.approx(0.5, abs=0.02)
+    bright = SimulatedOPU.create(64, 400, seed=1, camera=Camera(read_noise=30, saturation=0.5))
+    assert (bright.measure(draw(50, 64)) == 255).double().mean() > 0.4
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"bits": 9}, "1 to 8"),
+        ({"bits": 0}, "1 to 8"),
+        ({"saturation": 1.0}, "share"),
+        ({"saturation": -0.1}, "share"),
+        ({"read_noise": -1.0}, "negative"),
+        ({"read_noise": float("nan")}, "read_noise"),
+        ({"shot_noise": float("inf")}, "shot_noise"),
+        ({"shot_noise": -1.0}, "photons"),
+        ({"density": 0.0}, "ones"),
+        ({"density": 1.5}, "ones"),
+    ],
+)
+def test_impossible_cameras_are_refused(options: dict[str, float], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Camera(**options)  # type: ignore[arg-type]
+
+
+def test_a_camera_that_sees_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="raise `density`"):
+        SimulatedOPU.create(8, 8, seed=0, camera=Camera(density=0.001, saturation=0.5))

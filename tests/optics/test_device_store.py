@@ -1,0 +1,177 @@
+"""Device files: private, found by fingerprint, refused when anything about them is wrong."""
+
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+
+from groundglass.core import DamagedFileError
+from groundglass.optics import Camera, DeviceStore, SimulatedOPU
+
+CAMERAS = [Camera(), Camera(bits=None), Camera(bits=5, saturation=0.03, density=0.3, read_noise=1.5, shot_noise=900)]
+
+
+def create(seed: int = 0xABCDEF0123456789, camera: Camera = CAMERAS[0], **options: str) -> SimulatedOPU:
+    return SimulatedOPU.create(40, 30, seed=seed, camera=camera, **options)  # type: ignore[arg-type]
+
+
+def rewrite(path: Path, *, checksum: bool, **changes: object) -> None:
+    """Change fields of a device file, with the checksum made right again or not."""
+    content = json.loads(path.read_text()) | changes
+    if checksum:
+        covered = {key: value for key, value in content.items() if key != "checksum"}
+        content["checksum"] = hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("camera", CAMERAS)
+@pytest.mark.parametrize("matrix", ["complex", "real"])
+def test_a_saved_device_loads_back_equal(tmp_path: Path, camera: Camera, matrix: str) -> None:
+    device = SimulatedOPU.create(40, 30, camera=camera, matrix=matrix, noise_seed=3)
+    device.save(tmp_path / "a.device")
+    loaded = SimulatedOPU.load(tmp_path / "a.device")
+    bits = torch.randint(0, 2, (20, 40), dtype=torch.uint8)
+    for name in ("in_features", "out_features", "fingerprint", "mean_reading", "exposure", "camera", "matrix"):
+        assert getattr(loaded, name) == getattr(device, name)
+    assert loaded.noise_seed == 3
+    # The noise of a loaded device starts again, so this holds for the noisy camera as well.
+    assert torch.equal(loaded.measure(bits), device.measure(bits))
+
+
+def test_the_exposure_comes_from_the_file_and_is_not_set_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create().save(tmp_path / "a.device")
+    monkeypatch.setattr("groundglass.optics.simulated._calibrate", lambda *args: pytest.fail("calibrated"))
+    assert SimulatedOPU.load(tmp_path / "a.device").exposure.gain > 0
+
+
+def test_a_device_file_is_its_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        path = DeviceStore(tmp_path / "devices").put(create())
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620])
+def test_a_device_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "a.device"
+    create().save(path)
+    path.chmod(mode)
+    with pytest.raises(PermissionError, match=f"chmod 600 {path}"):
+        SimulatedOPU.load(path)
+    path.chmod(0o600)
+    SimulatedOPU.load(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": "abcdef012345678a"},
+        {"in_features": 41},
+        {"matrix": "real"},
+        {"exposure": {"gain": 1.0, "mean_reading": 54.0}},
+        {"exposure": {"gain": "high", "mean_reading": 54.0}},
+        {"camera": {"bits": 12}},
+        {"camera": {"colour": "red"}},
+        {"fingerprint": "0" * 32},
+        {"version": 2},
+        {"seed": "not hex"},
+        {"seed": None},
+        {"in_features": "40"},
+        {"noise_seed": None, "in_features": -3},
+    ],
+)
+@pytest.mark.parametrize("checksum", [False, True])
+def test_an_altered_file_is_refused_with_the_checksum_and_without(
+    tmp_path: Path, changes: dict[str, object], checksum: bool
+) -> None:
+    path = tmp_path / "a.device"
+    create().save(path)
+    rewrite(path, checksum=checksum, **changes)
+    with pytest.raises(DamagedFileError, match=r"a\.device"):
+        SimulatedOPU.load(path)
+
+
+def test_an_altered_mean_reading_is_seen_by_the_checksum(tmp_path: Path) -> None:
+    device = create()
+    device.save(tmp_path / "a.device")
+    rewrite(tmp_path / "a.device", checksum=False, exposure={"gain": device.exposure.gain, "mean_reading": 1.0})
+    with pytest.raises(DamagedFileError, match="altered"):
+        SimulatedOPU.load(tmp_path / "a.device")
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, -3])
+def test_a_truncated_file_is_refused(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "a.device"
+    create().save(path)
+    path.write_text(path.read_text()[:keep])
+    with pytest.raises(DamagedFileError):
+        SimulatedOPU.load(path)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"format": "something else"}'])
+def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.device"
+    path.touch(mode=0o600)
+    path.write_text(content)
+    with pytest.raises(DamagedFileError, match="not a device file"):
+        SimulatedOPU.load(path)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no device file"):
+        SimulatedOPU.load(tmp_path / "a.device")
+
+
+def test_the_store_finds_by_fingerprint(tmp_path: Path) -> None:
+    store = DeviceStore(tmp_path / "devices")
+    first, second = create(1), create(2)
+    assert store.put(first).name == f"{first.fingerprint}.device"
+    store.put(second)
+    assert store.put(first) == store.path(first.fingerprint)
+    assert store.fingerprints() == sorted([first.fingerprint, second.fingerprint])
+    for device in (first, second):
+        assert store.find(device.fingerprint, in_features=40, out_features=30).fingerprint == device.fingerprint
+
+
+def test_a_device_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+    store = DeviceStore(tmp_path / "devices")
+    with pytest.raises(FileNotFoundError, match=r"devices there: none"):
+        store.find("0123abcd")
+    device = create()
+    store.put(device)
+    with pytest.raises(FileNotFoundError) as caught:
+        store.find("0123abcd")
+    for part in ("0123abcd", str(store.folder), device.fingerprint):
+        assert part in str(caught.value)
+
+
+def test_a_device_of_other_sizes_is_refused(tmp_path: Path) -> None:
+    store, device = DeviceStore(tmp_path), create()
+    store.put(device)
+    with pytest.raises(ValueError, match=r"in_features=40, the model needs 41"):
+        store.find(device.fingerprint, in_features=41)
+    with pytest.raises(ValueError, match=r"out_features=30, the model needs 8000"):
+        store.find(device.fingerprint, out_features=8000)
+
+
+def test_a_file_under_another_devices_name_is_refused(tmp_path: Path) -> None:
+    store, device = DeviceStore(tmp_path), create()
+    store.put(device).rename(store.path("0123abcd"))
+    with pytest.raises(DamagedFileError, match=device.fingerprint):
+        store.find("0123abcd")
+
+
+@pytest.mark.parametrize("fingerprint", ["", "../../etc/passwd", "lighton", "ABC"])
+def test_what_is_no_fingerprint_is_refused(tmp_path: Path, fingerprint: str) -> None:
+    with pytest.raises(ValueError, match="hex"):
+        DeviceStore(tmp_path).find(fingerprint)

@@ -1,0 +1,116 @@
+"""The adapter: what it hands over, what it accepts back. That it is a device is tested with all of them."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from groundglass.optics import LightOnOPU
+
+
+class Lab:
+    """An OPU object that notes what it is given; its reading is the number of ones, on every pixel."""
+
+    def __init__(self, pixels: int = 5) -> None:
+        self.pixels = pixels
+        self.calls: list[int] = []
+
+    def transform(self, bits: "np.ndarray | Tensor") -> "np.ndarray | Tensor":
+        self.calls.append(len(bits))
+        if isinstance(bits, Tensor):
+            return bits.sum(1, keepdim=True).expand(-1, self.pixels).to(torch.uint8)
+        assert bits.flags.c_contiguous
+        return np.repeat(bits.sum(1, keepdims=True), self.pixels, 1).astype(np.uint8)
+
+
+def ones(rows: int) -> Tensor:
+    return torch.ones(rows, 8, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("arrays", ["numpy", "torch"])
+def test_batches_are_handed_over_in_pieces_and_in_order(arrays: str) -> None:
+    lab = Lab()
+    device = LightOnOPU(lab, 8, 5, mean_reading=4.0, arrays=arrays, rows_per_call=10)
+    bits = (torch.arange(8) < torch.arange(25)[:, None] % 9).to(torch.uint8)
+    assert (device.measure(bits) == bits.sum(1, keepdim=True)).all()
+    assert lab.calls == [10, 10, 5]
+    assert device.measure(bits[:0]).shape == (0, 5)
+    assert lab.calls == [10, 10, 5]
+
+
+def test_calibration_measures_the_mean_reading() -> None:
+    device = LightOnOPU.calibrate(Lab(), 8, 5, fingerprint="bench 2", frames=2000)
+    assert device.mean_reading == pytest.approx(4, rel=0.03)
+    assert device.fingerprint == "bench 2"
+    assert LightOnOPU.calibrate(Lab(), 8, 5, density=1.0).mean_reading == 8
+    assert LightOnOPU.calibrate(Lab(), 8, 5).mean_reading == LightOnOPU.calibrate(Lab(), 8, 5).mean_reading
+
+
+def test_a_kept_mean_reading_needs_no_measurement() -> None:
+    lab = Lab()
+    assert LightOnOPU(lab, 8, 5, mean_reading=3.5).mean_reading == 3.5
+    assert not lab.calls
+
+
+def test_a_dark_device_is_refused() -> None:
+    class Dark(Lab):
+        def transform(self, bits: "np.ndarray | Tensor") -> np.ndarray:
+            return np.zeros((len(bits), 5), dtype=np.uint8)
+
+    with pytest.raises(ValueError, match="exposure"):
+        LightOnOPU.calibrate(Dark(), 8, 5)
+    with pytest.raises(ValueError, match="exposure"):
+        LightOnOPU(Dark(), 8, 5, mean_reading=0.0)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda bits: np.zeros((len(bits), 6), dtype=np.uint8),
+        lambda bits: np.zeros((len(bits) + 1, 5), dtype=np.uint8),
+        lambda bits: np.zeros((len(bits), 5), dtype=np.float32),
+        lambda bits: torch.zeros(len(bits), 5, dtype=torch.int64),
+        lambda bits: np.zeros(5, dtype=np.uint8),
+    ],
+)
+def test_an_answer_that_is_no_readings_is_refused(answer: object) -> None:
+    lab = Lab()
+    lab.transform = answer  # type: ignore[method-assign,assignment]
+    with pytest.raises(RuntimeError, match=r"not \[3, 5\]"):
+        LightOnOPU(lab, 8, 5, mean_reading=1.0).measure(ones(3))
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(TypeError, match="transform"):
+        LightOnOPU(object(), 8, 5, mean_reading=1.0)  # type: ignore[arg-type]
+    fitted = Lab()
+    fitted.n_components = 6  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="n_components of the OPU, 6"):
+        LightOnOPU(fitted, 8, 5, mean_reading=1.0)
+    for options in ({"fingerprint": ""}, {"rows_per_call": 0}):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            LightOnOPU(Lab(), 8, 5, mean_reading=1.0, **options)  # type: ignore[arg-type]
+
+
+def test_the_answer_is_a_copy() -> None:
+    """A driver that uses one buffer for all frames must not change readings that were handed out."""
+
+    class OneBuffer(Lab):
+        buffer = np.zeros((2, 5), dtype=np.uint8)
+
+        def transform(self, bits: "np.ndarray | Tensor") -> np.ndarray:
+            self.buffer[:] = np.asarray(bits).sum(1, keepdims=True)
+            return self.buffer
+
+    device = LightOnOPU(OneBuffer(), 8, 5, mean_reading=1.0)
+    bright = device.measure(ones(2))
+    device.measure(0 * ones(2))
+    assert (bright == 8).all()
+    wide = LightOnOPU(OneBuffer(), 8, 5, mean_reading=1.0, rows_per_call=2).measure(torch.cat([ones(2), 0 * ones(2)]))
+    assert wide[:, 0].tolist() == [8, 8, 0, 0]
+
+
+def test_nothing_of_lightons_library_is_imported() -> None:
+    assert not any(name.startswith("lightonml") for name in sys.modules)
