@@ -1,0 +1,116 @@
+"""study.json: what a run folder was made for. A folder holds one study, with one configuration."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from groundglass.core import DamagedFileError, read_json, write_json
+from groundglass.evaluation.plain import canonical_json, difference, plain
+
+STUDY_FILE = "study.json"
+_REQUIRED = ("study", "recipe", "data", "config", "seed", "versions", "machine", "started")
+# Where and when a study runs does not change what it is; `cells` (the plan) follows from the rest.
+_CIRCUMSTANCES = ("versions", "machine", "started", "cells", "continued")
+
+
+class OtherStudyError(ValueError):
+    """The folder holds another study, the same one with other settings, or something else altogether."""
+
+
+def enter_study(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest of `folder` from now on: `manifest` in a new folder, else the stored one.
+
+    A study that goes on with other versions or on another machine gets an entry in the list `continued`.
+
+    Raises:
+        OtherStudyError: the stored study or configuration differs; says how, field by field.
+        ValueError: `manifest` lacks a field.
+        DamagedFileError: study.json is not what was written.
+    """
+    asked = plain(dict(manifest), "manifest")
+    missing = [name for name in _REQUIRED if name not in asked]
+    if missing:
+        raise ValueError(f"the manifest lacks {', '.join(missing)}: it needs {', '.join(_REQUIRED)}")
+    path = folder / STUDY_FILE
+    if not path.exists():
+        write_json(path, asked)
+        return asked
+    stored = load_manifest(folder)
+    lines = difference(_identity(stored), _identity(asked))
+    if lines:
+        raise OtherStudyError(
+            f"{folder} holds another study, or this one with other settings (stored -> asked):\n"
+            + "\n".join(f"  {line}" for line in lines)
+            + "\nGive another --out for the new settings, or ask for the stored ones: then it continues."
+        )
+    current = _continued(stored, asked)
+    if current != stored:
+        write_json(path, current)
+    return current
+
+
+def load_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest stored in `folder`.
+
+    Raises:
+        FileNotFoundError: no study there; says what makes one.
+        DamagedFileError: study.json does not parse, or lacks a field.
+    """
+    path = folder / STUDY_FILE
+    if not path.exists():
+        what = (
+            f"{folder} holds no study (no {STUDY_FILE})"
+            if folder.is_dir()
+            else f"there is no folder {folder}"
+        )
+        raise FileNotFoundError(f"{what}: `groundglass run STUDY --out {folder}` makes one")
+    stored = read_json(path)
+    missing = [name for name in _REQUIRED if not isinstance(stored, dict) or name not in stored]
+    if missing:
+        raise DamagedFileError(
+            f"{path} lacks {', '.join(missing)}: it was altered, or is no study of ours. "
+            "Put it back from a copy, or run the study anew in another folder"
+        )
+    return stored
+
+
+def check_vacant(folder: Path, *, ours: tuple[str, ...]) -> None:
+    """Refuse a folder that holds something other than a study; files named in `ours` don't count.
+
+    Raises:
+        OtherStudyError: the folder has files, but no study.json.
+        NotADirectoryError: a file is in the way.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file: --out must name a folder, new or of the same study")
+    if not folder.exists() or (folder / STUDY_FILE).exists():
+        return
+    # A crash while study.json was first written leaves a part of it: still an empty folder to its owner.
+    others = sorted(
+        entry.name
+        for entry in folder.iterdir()
+        if entry.name not in ours
+        and not (entry.name.startswith(f".{STUDY_FILE}.") and entry.name.endswith(".part"))
+    )
+    if others:
+        raise OtherStudyError(
+            f"{folder} holds something else (no {STUDY_FILE}, but {', '.join(others[:3])}"
+            f"{', ...' if others[3:] else ''}): "
+            "give an --out that is new, empty, or holds the same study"
+        )
+
+
+def _identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in manifest.items() if name not in _CIRCUMSTANCES}
+
+
+def _continued(stored: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    """The stored manifest with the plan as now asked, and a note when versions or machine have changed."""
+    current = dict(stored)
+    if "cells" in asked:
+        current["cells"] = asked["cells"]
+    last = (stored.get("continued") or [stored])[-1]
+    if any(canonical_json(last[name]) != canonical_json(asked[name]) for name in ("versions", "machine")):
+        note = {name: asked[name] for name in ("versions", "machine", "started")}
+        current["continued"] = [*stored.get("continued", []), note]
+    return current

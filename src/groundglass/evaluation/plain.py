@@ -1,0 +1,99 @@
+"""Plain JSON: what a record may hold, one spelling for each value, and the difference of two values."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_ABSENT = object()
+
+
+def plain(value: Any, path: str) -> Any:
+    """`value` as JSON reads it back: dicts with str keys, lists, str, int, float, bool, None.
+
+    Args:
+        value: tuples become lists; anything that JSON has no word for is refused.
+        path: what to call the value in an error, "result" say.
+
+    Raises:
+        TypeError: not plain JSON; names the field.
+        ValueError: NaN or infinite; names the field.
+    """
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(
+                f"`{path}` is {value}: a record holds finite numbers only; use null for 'not measured'"
+            )
+        return float(value)
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"`{path}` has the key {key!r}: keys must be str")
+        return {key: plain(entry, f"{path}.{key}") for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry, f"{path}[{i}]") for i, entry in enumerate(value)]
+    raise TypeError(
+        f"`{path}` is a {type(value).__module__}.{type(value).__qualname__}, not plain JSON: "
+        "turn it into int, float, str, list or dict (arrays go into the record's arrays)"
+    )
+
+
+def canonical_json(value: Any) -> str:
+    """One spelling a value: sorted keys, no spaces, and 8.0 as 8, so that equal configs give equal text."""
+    return json.dumps(
+        _integral(plain(value, "value")), sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
+
+
+def cell_key(kind: str, config: Mapping[str, Any], inputs: Sequence[str]) -> str:
+    """The name of a unit of work, from what it is made of: 12 hex digits of SHA-256.
+
+    The same kind, config and inputs give the same key on every machine; the order of `inputs` counts, the
+    order of fields in `config` does not.
+    """
+    text = canonical_json([kind, config, list(inputs)])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def difference(stored: Any, asked: Any, path: str = "") -> list[str]:
+    """The fields in which two plain values differ, a line each: "config.attack.steps: 50 -> 20"."""
+    if isinstance(stored, Mapping) and isinstance(asked, Mapping):
+        return [
+            line
+            for key in sorted({*stored, *asked})
+            for line in difference(
+                stored.get(key, _ABSENT), asked.get(key, _ABSENT), f"{path}.{key}" if path else key
+            )
+        ]
+    if isinstance(stored, list) and isinstance(asked, list) and len(stored) == len(asked):
+        return [
+            line
+            for i, pair in enumerate(zip(stored, asked, strict=True))
+            for line in difference(*pair, path=f"{path}[{i}]")
+        ]
+    if stored is not _ABSENT and asked is not _ABSENT and canonical_json(stored) == canonical_json(asked):
+        return []
+    return [f"{path}: {_show(stored)} -> {_show(asked)}"]
+
+
+def _integral(value: Any) -> Any:
+    """Floats without a fraction as int: 8.0 and 8 are the same setting."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _integral(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_integral(entry) for entry in value]
+    return value
+
+
+def _show(value: Any) -> str:
+    if value is _ABSENT:
+        return "(absent)"
+    text = json.dumps(value, sort_keys=True)
+    return text if len(text) <= 80 else text[:77] + "..."

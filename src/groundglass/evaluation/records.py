@@ -1,0 +1,251 @@
+"""The results of a study on disk: a line a result, arrays beside it, never a half-written one.
+
+A run folder holds study.json (what the study is), records.jsonl (one result a line) and arrays/<key>.npz
+(what a result has for each image). A result that is there is whole: arrays are written first, then the line,
+each to the disk before the next. So an interrupted run continues with the first result that is missing.
+"""
+
+import hashlib
+import io
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from groundglass.core import DamagedFileError, atomic_write
+from groundglass.evaluation.journal import Journal
+from groundglass.evaluation.lock import LOCK_FILE, FolderInUseError, FolderLock
+from groundglass.evaluation.manifest import OtherStudyError, check_vacant, enter_study, load_manifest
+from groundglass.evaluation.plain import cell_key, plain
+
+__all__ = ["FolderInUseError", "OtherStudyError", "Record", "RecordStore", "cell_key"]
+
+_LINES = "records.jsonl"
+_ARRAYS = "arrays"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One result: what was done (`kind`, `name`, `config`, `inputs`) and what came out.
+
+    Attributes:
+        key: 12 hex digits, as `cell_key` makes them; unique in a folder.
+        kind: "train", "attack", "check", ...
+        name: for people: "VGG-OPU <- dfa".
+        config: plain JSON; all that determines the result, beside the inputs.
+        inputs: keys of the records that this one was made from.
+        result: plain JSON; finite numbers only.
+        seconds: wall time.
+        finished: ISO 8601, with its offset from UTC.
+        arrays: path within the folder of the result's arrays, or None. Set by the store.
+        arrays_sha256: checksum of that file. Set by the store.
+    """
+
+    key: str
+    kind: str
+    name: str
+    config: dict[str, Any]
+    result: dict[str, Any]
+    inputs: tuple[str, ...] = ()
+    seconds: float
+    finished: str
+    arrays: str | None = None
+    arrays_sha256: str | None = None
+
+
+class RecordStore:
+    """The records of one run folder. Made by `open` (to add; one process at a time) or `read` (to look)."""
+
+    def __init__(
+        self, folder: Path, manifest: dict[str, Any], records: list[Record], held: FolderLock | None
+    ) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self._records = {record.key: record for record in records}
+        self._journal = Journal(folder / _LINES)
+        self._lock = held
+
+    @classmethod
+    def open(cls, folder: Path, manifest: Mapping[str, Any]) -> "RecordStore":
+        """Start a study in `folder`, or continue the one that is there. The folder is locked until `close`.
+
+        Args:
+            folder: made when missing.
+            manifest: {study, recipe, data, config, seed, versions, machine, started}, plain JSON. It may have
+                `cells`, the plan: a list of {key, kind, name}, so that a reader knows what is still missing.
+
+        Raises:
+            OtherStudyError: the folder holds another study, other settings, or something else.
+            FolderInUseError: another process is at work there.
+            DamagedFileError: a file in it was altered.
+        """
+        folder = Path(folder)
+        check_vacant(folder, ours=(LOCK_FILE,))
+        folder.mkdir(parents=True, exist_ok=True)
+        held = FolderLock(folder)
+        try:
+            stored = enter_study(folder, manifest)
+            records = _records(folder, heal=True)
+            for part in (folder / _ARRAYS).glob(
+                ".*.part"
+            ):  # of a process that was killed; no other can be at work
+                part.unlink()
+        except BaseException:
+            held.release()
+            raise
+        return cls(folder, stored, records, held)
+
+    @classmethod
+    def read(cls, folder: Path) -> "RecordStore":
+        """Look at what `folder` holds, without changing it; also while a run is under way there.
+
+        Raises:
+            FileNotFoundError: no study there.
+            DamagedFileError: a file in it was altered.
+        """
+        folder = Path(folder)
+        return cls(folder, load_manifest(folder), _records(folder, heal=False), None)
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """All records, oldest first."""
+        return tuple(self._records.values())
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._records
+
+    def get(self, key: str) -> Record | None:
+        """The record of that key, or None while there is none."""
+        return self._records.get(key)
+
+    def add(self, record: Record, arrays: Mapping[str, np.ndarray] | None = None) -> Record:
+        """Keep a result; when this returns it is on the disk.
+
+        Args:
+            record: its `arrays` and `arrays_sha256` are set here.
+            arrays: what the result has for each image; no object arrays.
+
+        Returns:
+            The record as stored.
+
+        Raises:
+            ValueError: the key is taken or malformed, or a number is NaN or infinite.
+            TypeError: a value that is not plain JSON.
+            DiskFullError: no room; the folder is as before and can be continued.
+        """
+        if self._lock is None:
+            raise RuntimeError(
+                f"{self.folder} was opened for reading, or is closed: use RecordStore.open to add"
+            )
+        if not re.fullmatch(r"[0-9a-f]{12}", record.key):
+            raise ValueError(
+                f"the key {record.key!r} is not 12 hex digits: make it with cell_key(kind, config, inputs)"
+            )
+        if record.key in self._records:
+            there = self._records[record.key]
+            raise ValueError(
+                f"{self.folder} has the record {record.key} ({there.name}) already: none is ever replaced"
+            )
+        record = _from_json(plain(asdict(replace(record, arrays=None, arrays_sha256=None)), "record"))
+        if arrays:
+            data = _pack(arrays)
+            record = replace(
+                record, arrays=f"{_ARRAYS}/{record.key}.npz", arrays_sha256=hashlib.sha256(data).hexdigest()
+            )
+            with atomic_write(self.folder / f"{_ARRAYS}/{record.key}.npz") as file:
+                file.write(data)
+        self._journal.append(asdict(record))
+        self._records[record.key] = record
+        return record
+
+    def arrays(self, record: Record) -> dict[str, np.ndarray]:
+        """The arrays of a record, checked against its checksum; none: an empty dict.
+
+        Raises:
+            DamagedFileError: the file is missing or altered.
+        """
+        if record.arrays is None:
+            return {}
+        path = self.folder / record.arrays
+        advice = (
+            f"put it back from a copy, or delete the line of {record.key} from {_LINES}: "
+            "it is then done again when the study continues"
+        )
+        if not path.exists():
+            raise DamagedFileError(
+                f"{path} is missing, which the record {record.key} ({record.name}) needs: {advice}"
+            )
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != record.arrays_sha256:
+            raise DamagedFileError(
+                f"{path} was altered since it was recorded (its SHA-256 differs): {advice}"
+            )
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as packed:
+                return {name: packed[name] for name in packed.files}
+        except (ValueError, zipfile.BadZipFile) as error:
+            raise DamagedFileError(f"{path} is no archive of plain arrays ({error}): {advice}") from error
+
+    def close(self) -> None:
+        """Unlock the folder. Nothing can be added after this."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> "RecordStore":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+_TYPES = {"key": str, "kind": str, "name": str, "config": dict, "result": dict, "inputs": list}
+
+
+def _records(folder: Path, *, heal: bool) -> list[Record]:
+    records: dict[str, Record] = {}
+    for number, value in enumerate(Journal(folder / _LINES).read(heal=heal), start=1):
+        try:
+            record = _from_json(value)
+        except (TypeError, ValueError) as error:
+            raise DamagedFileError(f"{folder / _LINES}, line {number} is not a record: {error}") from error
+        if record.key in records:
+            raise DamagedFileError(
+                f"{folder / _LINES}, line {number} repeats the key {record.key}: delete one of the two lines"
+            )
+        records[record.key] = record
+    return list(records.values())
+
+
+def _from_json(value: dict[str, Any]) -> Record:
+    known = {field.name for field in fields(Record)}
+    unknown, missing = sorted(set(value) - known), sorted(known - set(value))
+    if unknown or missing:
+        wrong = [
+            f"{word} {', '.join(names)}" for word, names in (("lacks", missing), ("has", unknown)) if names
+        ]
+        raise ValueError(f"it {' and '.join(wrong)}")
+    for name, type_ in _TYPES.items():
+        if not isinstance(value[name], type_):
+            raise TypeError(f"`{name}` must be a {type_.__name__}, not {value[name]!r}")
+    return Record(**{**value, "inputs": tuple(value["inputs"]), "seconds": float(value["seconds"])})
+
+
+def _pack(arrays: Mapping[str, np.ndarray]) -> bytes:
+    for name, array in arrays.items():
+        if np.asarray(array).dtype.hasobject:
+            raise TypeError(f"the array {name!r} holds Python objects: use numbers, booleans or strings")
+    buffer = io.BytesIO()
+    contents: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+    np.savez_compressed(buffer, allow_pickle=False, **contents)
+    return buffer.getvalue()

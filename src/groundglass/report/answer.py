@@ -1,0 +1,183 @@
+"""The answer in plain words, drawn from the records: what the layer buys, and what is left of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from groundglass.evaluation.statistics import Proportion
+from groundglass.report.cells import BASELINE, DEFENDED, AttackCell, Curve, curves, data_name, method
+from groundglass.report.networks import read_network
+from groundglass.report.sections import Rendered
+from groundglass.report.study import Study
+from groundglass.report.threat_models import attacker
+from groundglass.report.verdict import CLEAR, MASKING, Verdict, judge, percent
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One attacker's best result at the headline radius."""
+
+    name: str
+    rule: str
+    robust: Proportion
+    note: str
+
+
+class AnswerSection:
+    """The head of the page: a paragraph, the verdict, and one bar an attacker."""
+
+    def render(self, study: Study) -> Rendered | None:
+        trained = {record.name: read_network(record).clean for record in study.of_kind("train")}
+        if not trained and not study.attacks:
+            return None
+        lines = curves(study.attacks, norm="linf")
+        eps = headline(lines)
+        verdict = judge(study.attacks, study.of_kind("check"))
+        sentences = [*_clean(trained, study), *_under_attack(study, lines, eps, verdict)]
+        bars = [] if eps is None else _bars(lines, eps)
+        at = next((p for line in lines if (p := line.at(eps if eps is not None else -1.0))), None)
+        return Rendered(
+            "answer",
+            "The answer",
+            "answer.html.j2",
+            {
+                "sentences": sentences,
+                "verdict": verdict,
+                "tone": {MASKING: "bad", CLEAR: "good"}.get(verdict.text, "open"),
+                "bars": bars,
+                "radius": at.radius if at else None,
+                "eps_paper": at.eps_paper if at else None,
+            },
+        )
+
+
+def headline(lines: Sequence[Curve]) -> float | None:
+    """The radius to speak about: the largest that the paper's comparison has on both networks."""
+    wanted = [_find(lines, BASELINE, "bp"), _find(lines, DEFENDED, "dfa")]
+    measured = [{p.eps for p in line.points if p.eps > 0} for line in wanted if line is not None]
+    if not measured:
+        measured = [{p.eps for line in lines for p in line.points if p.eps > 0}]
+    common = set.intersection(*measured)
+    return max(common) if common else None
+
+
+def _find(lines: Sequence[Curve], model: str, rule: str) -> Curve | None:
+    return next((x for x in lines if (x.model, x.rule, x.attack) == (model, rule, "PGD")), None)
+
+
+def _clean(trained: dict[str, Proportion], study: Study) -> list[str]:
+    """How the two networks do when nobody attacks."""
+    data = data_name(study.manifest["data"])
+    known = [name for name in (DEFENDED, BASELINE) if name in trained]
+    if not known:
+        return []
+    start = f"{known[0]} gets {percent(trained[known[0]].share)} of the untouched {data} test images right"
+    if len(known) == 1:
+        return [f"{start}."]
+    gap = trained[DEFENDED].share - trained[BASELINE].share
+    cost = "the secret layer costs no clean accuracy" if gap > -0.01 else f"the layer costs {-100 * gap:.1f} points"
+    return [f"{start}, {BASELINE} {percent(trained[BASELINE].share)}: {cost}."]
+
+
+def _under_attack(study: Study, lines: Sequence[Curve], eps: float | None, verdict: Verdict) -> list[str]:
+    if eps is None:
+        return ["No attack has been recorded yet."]
+    cells = {(x.model, x.rule, x.attack): p for x in lines if (p := x.at(eps)) is not None}
+    baseline, paper = cells.get((BASELINE, "bp", "PGD")), cells.get((DEFENDED, "dfa", "PGD"))
+    said = []
+    if baseline:
+        said.append(
+            f"An attacker who may move every pixel by {baseline.radius} of its range and has the true gradient "
+            f"leaves {BASELINE} right on {_of(baseline)} of the images."
+        )
+    if paper and baseline:
+        gain = 100 * (paper.robust.share - baseline.robust.share)
+        less = "a gain of" if gain >= 0 else "a loss of"
+        said.append(
+            f"The same attack through DFA, as in the paper, leaves {DEFENDED} right on {_of(paper)}, {less} "
+            f"{abs(gain):.0f} points{_range(lines, study)}."
+        )
+    adaptive = [c for c in cells.values() if c.model == DEFENDED and attacker(c.rule).adaptive]
+    could_be = [c for c in adaptive if attacker(c.rule).realistic == "yes"]
+    exact = min((c for c in adaptive if c.rule == "exact"), key=_share, default=None)
+    if could_be:
+        worst = min(could_be, key=_share)
+        said.append(
+            f"But DFA is no measure of the worst case: of the adaptive attackers that need no secret, the strongest "
+            f"({attacker(worst.rule).label}) leaves {_of(worst)}"
+            + (f"; the true matrix, which only a simulator can give, leaves {_of(exact)}." if exact else ".")
+        )
+    elif exact:
+        said.append(f"The true matrix, which only a simulator can give, leaves {_of(exact)}.")
+    if paper:
+        said.append(_judged(verdict, paper, baseline, adaptive))
+    return said
+
+
+def _range(lines: Sequence[Curve], study: Study) -> str:
+    """The gain over all radii, beside the paper's own."""
+    baseline, paper = _find(lines, BASELINE, "bp"), _find(lines, DEFENDED, "dfa")
+    if baseline is None or paper is None:
+        return ""
+    gains = [
+        100 * (point.robust.share - other.robust.share)
+        for point in paper.points
+        if point.eps > 0 and (other := baseline.at(point.eps)) is not None
+    ]
+    theirs = "; the paper reports 20 to 40" if study.manifest["data"].startswith("cifar") else ""
+    return f" (over all radii {min(gains):.0f} to {max(gains):.0f}{theirs})" if len(gains) > 1 else ""
+
+
+def _judged(verdict: Verdict, paper: AttackCell, baseline: AttackCell | None, adaptive: Sequence[AttackCell]) -> str:
+    """Whether the defence stands, and on what."""
+    if verdict.text == CLEAR:
+        return "So far the robustness is not just a bad gradient: no adaptive attacker got clearly further than DFA."
+    if verdict.text != MASKING:
+        return (
+            "Whether that gain is robustness or only the attacker's bad gradient cannot be said from these records yet."
+        )
+    worst = min(adaptive, key=_share, default=None)
+    if worst is None or not worst.robust.clearly_below(paper.robust):
+        return "The sanity checks below did not all pass, so the gain should not be believed as it stands."
+    if baseline is not None and baseline.robust.clearly_below(worst.robust):
+        return (
+            "So a part of the gain was only DFA's bad gradient. What is left above the undefended network, under the "
+            f"strongest attacker tried, is {100 * (worst.robust.share - baseline.robust.share):.0f} points."
+        )
+    return (
+        "So the gain was the weakness of the attacker's gradient, not the strength of the network: against an attacker "
+        "with a better gradient, nothing clear is left of it at this radius."
+    )
+
+
+def _bars(lines: Sequence[Curve], eps: float) -> list[Bar]:
+    """The best result of each attacker on each network, whatever the method; the order is that of the page."""
+    best: dict[tuple[str, str], tuple[Curve, AttackCell]] = {}
+    for line in lines:
+        cell = line.at(eps)
+        if cell and ((line.model, line.rule) not in best or _share(cell) < _share(best[line.model, line.rule][1])):
+            best[line.model, line.rule] = (line, cell)
+    notes = {"no": "only in a simulator", "control": "control"}
+    return [
+        Bar(
+            f"{line.model} ← {attacker(line.rule).label}",
+            line.rule,
+            cell.robust,
+            ", ".join(
+                note
+                for note in (
+                    notes.get(attacker(line.rule).realistic, ""),
+                    method(cell.attack) if cell.attack not in ("PGD", "RandomNoise") else "",
+                )
+                if note
+            ),
+        )
+        for line, cell in best.values()
+    ]
+
+
+def _share(cell: AttackCell) -> float:
+    return cell.robust.share
+
+
+def _of(cell: AttackCell) -> str:
+    return percent(cell.robust.share)

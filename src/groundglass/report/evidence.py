@@ -1,0 +1,71 @@
+"""The sections beside the numbers: the checks of the claim, the attackers' threat models, where it all came from."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from groundglass.report.sections import Rendered
+from groundglass.report.study import Study
+from groundglass.report.threat_models import RETRIEVAL, attacker, rank
+from groundglass.report.verdict import judge
+
+
+class ChecksSection:
+    """Signs of a robustness claim that is not true: which were looked for, and what was found."""
+
+    def render(self, study: Study) -> Rendered | None:
+        checks = study.of_kind("check")
+        if not checks:
+            return None
+        failed = sum(not check.result["passed"] for check in checks)
+        context = {"checks": checks, "failed": failed, "verdict": judge(study.attacks, checks)}
+        return Rendered("checks", "Can the numbers be believed?", "checks.html.j2", context, study.progress("check"))
+
+
+class ThreatModelsSection:
+    """Who the attackers of these records are, a sentence each."""
+
+    def render(self, study: Study) -> Rendered | None:
+        rules = sorted({cell.rule for cell in study.attacks}, key=rank)
+        if not rules:
+            return None
+        context = {"attackers": [attacker(rule) for rule in rules], "retrieval": RETRIEVAL}
+        return Rendered("attackers", "Who the attackers are", "threat_models.html.j2", context)
+
+
+class ProvenanceSection:
+    """Config, seed, versions, machine, wall time of each cell: all that is needed to do it again."""
+
+    def render(self, study: Study) -> Rendered | None:
+        manifest, records = study.manifest, study.store.records
+        facts = [(name, manifest[name]) for name in ("study", "recipe", "data", "seed", "started")]
+        if records:
+            facts.append(("finished", max(record.finished for record in records)))
+        context = {
+            "facts": facts,
+            "versions": flat(manifest["versions"]),
+            "machine": flat(manifest["machine"]),
+            "continued": manifest.get("continued", []),
+            "config": flat(manifest["config"]),
+            "records": records,
+            "seconds": sum(record.seconds for record in records),
+        }
+        return Rendered("provenance", "Where this comes from", "provenance.html.j2", context)
+
+
+def flat(value: Any, path: str = "") -> list[tuple[str, str]]:
+    """Nested plain JSON as (path, value) lines; lists of plain values stay on one line."""
+    if isinstance(value, Mapping) and value:
+        return [line for key, entry in value.items() for line in flat(entry, f"{path}.{key}" if path else key)]
+    if isinstance(value, list) and any(isinstance(entry, dict | list) for entry in value):
+        return [line for i, entry in enumerate(value) for line in flat(entry, f"{path}[{i}]")]
+    if isinstance(value, list):
+        return [(path, ", ".join(plain_words(entry) for entry in value))]
+    return [(path, plain_words(value))]
+
+
+def plain_words(value: Any) -> str:
+    """A plain value as people read it: no long fractions, yes and no for booleans."""
+    words = {None: "none", True: "yes", False: "no"}
+    if value is None or isinstance(value, bool):
+        return words[value]
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,164 @@
+"""The figures: accuracy against radius, and the course of the training. Nothing here knows about files or pages."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from groundglass.evaluation.records import Record
+from groundglass.report.cells import BASELINE, Curve, norm_name
+from groundglass.report.labels import spread
+from groundglass.report.style import FAINT, INK, ink, line, marker
+
+# Inches. Two stand side by side on a desk; one fills a phone, where its letters shrink by a tenth.
+_WIDTH, _HEIGHT = 5.8, 4.0
+_TICK_APART = 0.13  # of the width of the axes: room for a number such as 0.005
+_LABEL_LEFT = 1.04  # where labels start, in widths of the axes
+
+
+def accuracy(
+    curves: Sequence[Curve], names: Sequence[str], *, bands: bool, paper_axis: bool, chance: float | None
+) -> Any:
+    """Accuracy under attack against the radius, each curve named at its end.
+
+    Args:
+        curves: of one norm.
+        names: the label of each; may have line breaks.
+        bands: fill the 95% intervals.
+        paper_axis: add the paper's axis (normalised units) above, at the radii that were measured.
+        chance: accuracy of a guess, in [0, 1], drawn as a line; None: no line.
+
+    Returns:
+        A matplotlib Figure.
+    """
+    figure, axes = _new(left=0.105, right=0.70, bottom=0.13, top=0.86 if paper_axis else 0.96)
+    scale = 255.0 if curves[0].norm == "linf" else 1.0
+    last = max(point.eps for curve in curves for point in curve.points) * scale or 1.0
+    if chance is not None:
+        axes.axhline(100 * chance, color=FAINT.light, linewidth=0.9, linestyle=(0, (2, 3)), zorder=1)
+        axes.text(0.012 * last, 100 * chance + 1, "chance", color=FAINT.light, fontsize=8, va="bottom")
+    ends = []
+    for curve in curves:
+        x, share, low, high = _series(curve, scale)
+        colour = ink(curve.rule).light
+        # Filled for the defended network, hollow for the other: a second sign beside the colour.
+        hollow = curve.model == BASELINE
+        axes.plot(
+            x,
+            share,
+            color=colour,
+            marker=marker(curve.rule),
+            markerfacecolor="white" if hollow else colour,
+            linestyle=line(curve.attack, defended=not hollow),
+            clip_on=False,
+            zorder=3,
+        )
+        if bands:
+            axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0, zorder=2)
+        ends.append((x[-1], share[-1]))
+    axes.set_xlim(0, last)
+    axes.set_ylim(0, 100)
+    axes.set_ylabel("accuracy under attack (%)")
+    unit = "pixel levels of 255" if curves[0].norm == "linf" else "pixel units, images in [0, 1]"
+    axes.set_xlabel(f"radius ε, {norm_name(curves[0].norm)} ({unit})")
+    _name_ends(axes, ends, names, [ink(curve.rule).light for curve in curves], last=last)
+    if paper_axis:
+        _paper_axis(axes, curves, scale)
+    return figure
+
+
+def training(records: Sequence[Record]) -> Any | None:
+    """Accuracy after each epoch of each network: on the test images, and fainter on those of the training."""
+    lines = []
+    for record in records:
+        epochs = record.result.get("epochs") or []
+        for field, faint in (("test_accuracy", False), ("train_accuracy", True)):
+            points = [(e["epoch"], 100 * e[field]) for e in epochs if e.get(field) is not None]
+            if len(points) > 1:
+                lines.append((record.name, faint, points))
+    if not lines:
+        return None
+    figure, axes = _new(left=0.105, right=0.70, bottom=0.13, top=0.96)
+    last = max(x for *_, points in lines for x, _ in points)
+    first = min(x for *_, points in lines for x, _ in points)
+    ends, names, colours = [], [], []
+    for name, faint, points in lines:
+        colour = FAINT.light if faint else INK.light
+        axes.plot(
+            *zip(*points, strict=True),
+            color=colour,
+            linewidth=1.0 if faint else 1.8,
+            linestyle=line("PGD", defended=name != BASELINE),
+            clip_on=False,
+        )
+        ends.append(points[-1])
+        names.append(f"{name}, {'training' if faint else 'test'}")
+        colours.append(colour)
+    axes.set_xlim(first, last)
+    axes.set_ylim(0, 100)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("accuracy (%)")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    _name_ends(axes, ends, names, colours, last=last)
+    return figure
+
+
+def _new(*, left: float, right: float, bottom: float, top: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH, _HEIGHT))
+    axes = figure.add_axes((left, bottom, right - left, top - bottom))
+    axes.spines["top"].set_visible(False)
+    return figure, axes
+
+
+def _series(curve: Curve, scale: float) -> tuple[list[float], list[float], list[float], list[float]]:
+    """x, and in percent the share and its bounds; from eps = 0 on, which is the clean accuracy."""
+    points = [(point.eps, point.robust) for point in curve.points]
+    if points[0][0] > 0:
+        points.insert(0, (0.0, curve.clean))
+    return (
+        [eps * scale for eps, _ in points],
+        [100 * p.share for _, p in points],
+        [100 * p.interval[0] for _, p in points],
+        [100 * p.interval[1] for _, p in points],
+    )
+
+
+def _name_ends(
+    axes: Any, ends: Sequence[tuple[float, float]], names: Sequence[str], colours: Sequence[str], *, last: float
+) -> None:
+    """Write each curve's name beside the right edge, at the height of its end, with a line in its colour to it."""
+    rows = 100 / (axes.get_position().height * _HEIGHT * 72)  # percent a point of type
+    heights = [rows * (11 * (name.count("\n") + 1) + 2) for name in names]
+    places = spread([y for _, y in ends], heights, low=-8, high=108)
+    start, left = axes.get_xlim()[0], _LABEL_LEFT
+    for (x, y), name, colour, place in zip(ends, names, colours, places, strict=True):
+        width = last - start
+        at_edge = start + width * (left + 0.03)
+        axes.plot(
+            [x, start + width * 1.015, at_edge, at_edge + 0.03 * width],
+            [y, y, place, place],
+            color=colour,
+            linewidth=0.9,
+            clip_on=False,
+            zorder=1,
+        )
+        axes.text(
+            left + 0.075, place, name, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5, linespacing=1.1
+        )
+
+
+def _paper_axis(axes: Any, curves: Sequence[Curve], scale: float) -> None:
+    """A second axis above: the paper's radii where they were measured, so that no conversion is redone here."""
+    pairs = {p.eps * scale: p.eps_paper for c in curves for p in c.points if p.eps_paper is not None}
+    if not pairs:
+        return
+    places: list[float] = []
+    for x in sorted(pairs, reverse=True):  # from the largest radius down; one too close to the last is left out
+        if not places or places[-1] - x > _TICK_APART * (axes.get_xlim()[1] - axes.get_xlim()[0]):
+            places.append(x)
+    top = axes.twiny()
+    top.spines["top"].set_visible(True)
+    top.grid(visible=False)
+    top.set_xlim(axes.get_xlim())
+    top.set_xticks(places, [f"{pairs[x]:.3g}" for x in places])
+    top.set_xlabel("ε in the paper's units (normalised)", labelpad=6)

@@ -1,0 +1,99 @@
+"""Records in, one page out. The page is a file that needs nothing else: no network, no script, no other file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from groundglass.core import atomic_write
+from groundglass.evaluation.records import RecordStore
+from groundglass.report.answer import AnswerSection
+from groundglass.report.cells import data_name
+from groundglass.report.drawing import Folder, drawing_style
+from groundglass.report.evidence import ChecksSection, ProvenanceSection, ThreatModelsSection, plain_words
+from groundglass.report.gallery import GallerySection
+from groundglass.report.networks import NetworksSection
+from groundglass.report.sections import Section
+from groundglass.report.study import Study
+from groundglass.report.style import css_names
+from groundglass.report.white_box import WhiteBoxSection
+
+PAGE = "report.html"
+FIGURES = "figures"
+
+SECTIONS: tuple[Section, ...] = (
+    AnswerSection(),
+    WhiteBoxSection(),
+    NetworksSection(),
+    GallerySection(),
+    ThreatModelsSection(),
+    ChecksSection(),
+    ProvenanceSection(),
+)
+
+
+def build(folder: Path, sections: Sequence[Section] = SECTIONS) -> Path:
+    """Make figures/*.svg, figures/*.png and report.html of a run folder, from its records alone.
+
+    The same records give the same files, byte for byte. Works while the run is under way: the page says what is
+    missing.
+
+    Args:
+        folder: with study.json and records.jsonl.
+        sections: parts of the page, in order.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        FileNotFoundError: no study in the folder.
+        DamagedFileError: a record or its arrays were altered; names the file.
+        DiskFullError: no room; an older page stays as it was.
+    """
+    folder = Path(folder)
+    study = Study(RecordStore.read(folder), Folder(folder / FIGURES))
+    with drawing_style():
+        rendered = [part for section in sections if (part := section.render(study)) is not None]
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            study=study,
+            manifest=study.manifest,
+            data=data_name(study.manifest["data"]),
+            sections=rendered,
+            progress=study.progress(),
+            colours=[(variable, ink) for variable, ink in css_names().values()],
+        )
+    )
+    with atomic_write(folder / PAGE) as file:
+        file.write(page.encode())
+    return folder / PAGE
+
+
+def duration(seconds: float) -> str:
+    """In words: "42 s", "3 min 5 s", "2 h 10 min"."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _environment() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("groundglass.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
+    environment.filters["duration"] = duration
+    environment.filters["plain"] = plain_words
+    environment.filters["thousands"] = lambda value: f"{value:,.0f}"
+    return environment

@@ -1,0 +1,94 @@
+"""One look for every figure and for the page: a colour and a marker for each attacker, light and dark."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Ink:
+    """A colour by two names: on a light ground (also in the saved files) and on a dark one."""
+
+    light: str
+    dark: str
+
+
+INK = Ink("#1d232b", "#e6e9ee")
+FAINT = Ink("#5b6571", "#a2abb7")
+GRID = Ink("#dde1e6", "#343b45")
+GROUND = Ink("#ffffff", "#171b21")
+
+# After Okabe and Ito, darkened or lightened where a thin line would be lost on its ground. No two attackers differ by
+# colour alone: each has a marker of its own.
+ATTACKER_INK = {
+    "bp": Ink("#616a75", "#bdc4ce"),
+    "dfa": Ink("#0072b2", "#4aa9e9"),
+    "dfa-fresh": Ink("#56b4e9", "#9dd6f9"),
+    "fa": Ink("#e69f00", "#f0b840"),
+    "bpda-drawn": Ink("#009e73", "#2fc79c"),
+    "bpda-fit-linear": Ink("#cc79a7", "#e5a3c8"),
+    "bpda-fit-network": Ink("#882255", "#c96a9f"),
+    "exact": Ink("#d55e00", "#ff8c4d"),
+    "none": Ink("#9aa2ad", "#737c88"),
+}
+_UNKNOWN = Ink("#7a5c3a", "#c7a580")
+
+_MARKERS = {
+    "bp": "s",
+    "dfa": "o",
+    "dfa-fresh": "v",
+    "fa": "^",
+    "bpda-drawn": "D",
+    "bpda-fit-linear": "P",
+    "bpda-fit-network": "X",
+    "exact": "*",
+    "none": ".",
+}
+
+_LINES = {"PGD": "-", "FGSM": "-.", "CW": ":", "RandomNoise": (0, (1, 2))}
+
+
+def ink(rule: str) -> Ink:
+    return ATTACKER_INK.get(rule, _UNKNOWN)
+
+
+def marker(rule: str) -> str:
+    return _MARKERS.get(rule, "h")
+
+
+def line(attack: str, *, defended: bool) -> Any:
+    """Solid for the defended network, dashed for the other; C&W and noise have lines of their own."""
+    return _LINES.get(attack, "-") if defended or attack != "PGD" else (0, (5, 2))
+
+
+def css_names() -> dict[str, tuple[str, Ink]]:
+    """Colour in a saved figure -> (CSS variable, both colours): how a figure on the page follows the reader's theme."""
+    named = {"ink": INK, "faint": FAINT, "grid": GRID, "ground": GROUND, "unknown": _UNKNOWN}
+    named.update({f"rule-{rule}": colour for rule, colour in ATTACKER_INK.items()})
+    return {colour.light: (f"--{name}", colour) for name, colour in named.items()}
+
+
+def rc_params() -> dict[str, Any]:
+    """Settings of matplotlib, on top of its defaults (not of the user's)."""
+    return {
+        "svg.hashsalt": "groundglass",
+        "svg.fonttype": "path",
+        "font.family": "DejaVu Sans",
+        "font.size": 9.5,
+        "axes.edgecolor": FAINT.light,
+        "axes.labelcolor": INK.light,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": GRID.light,
+        "grid.linewidth": 0.8,
+        "text.color": INK.light,
+        "xtick.color": FAINT.light,
+        "ytick.color": FAINT.light,
+        "xtick.labelcolor": INK.light,
+        "ytick.labelcolor": INK.light,
+        "lines.linewidth": 1.8,
+        "lines.markersize": 5,
+        "figure.facecolor": GROUND.light,
+        "axes.facecolor": GROUND.light,
+        "savefig.facecolor": GROUND.light,
+    }

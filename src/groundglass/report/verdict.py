@@ -1,0 +1,86 @@
+"""What the records say about the claim: no sign of masking, likely gradient masking, or not decided."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from groundglass.evaluation.records import Record
+from groundglass.report.cells import DEFENDED, AttackCell, norm_name
+from groundglass.report.threat_models import ATTACKERS, attacker
+
+MASKING = "likely gradient masking"
+CLEAR = "no sign of masking"
+OPEN = "not decided"
+
+# Without these nobody has tried to break the defence on its own terms.
+_NEEDED = ("bpda-fit-linear", "bpda-fit-network", "exact")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Attributes:
+    text: MASKING, CLEAR or OPEN.
+    reasons: a sentence each.
+    skipped: attackers and checks that a complete judgement needs and that the records lack.
+    """
+
+    text: str
+    reasons: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+
+def judge(cells: Sequence[AttackCell], checks: Sequence[Record]) -> Verdict:
+    """Judge the defended network's robustness from its records.
+
+    Masking is likely when a check failed, or when an adaptive attacker's 95% interval lies below that of DFA, the
+    paper's attacker, at any radius: then DFA's number was the weakness of its gradient, not the network's strength.
+    """
+    reasons = [
+        f"The check “{check.name}” failed: {check.result.get('value')}, expected {check.result.get('expected')}."
+        for check in checks
+        if not check.result["passed"]
+    ]
+    reasons += _broken(cells)
+    used = {cell.rule for cell in cells if cell.model == DEFENDED}
+    skipped = [a.label for a in ATTACKERS if a.adaptive and a.rule not in used]
+    if not checks:
+        skipped.append("the sanity checks")
+    if "retrieved" not in used:
+        skipped.append("a matrix retrieved from the device (exact U is its best case)")
+    if reasons:
+        return Verdict(MASKING, tuple(reasons), tuple(skipped))
+    absent = [rule for rule in ("dfa", *_NEEDED) if rule not in used]
+    if absent or not checks:
+        lacking = [attacker(rule).label for rule in absent] + ([] if checks else ["the sanity checks"])
+        return Verdict(OPEN, (f"The records do not have {_listed(lacking)} yet.",), tuple(skipped))
+    return Verdict(
+        CLEAR,
+        ("Every check passed, and no adaptive attacker got further than DFA by more than chance allows.",),
+        tuple(skipped),
+    )
+
+
+def _broken(cells: Sequence[AttackCell]) -> list[str]:
+    """For each adaptive attacker that breaks what DFA does not: where it does so most."""
+    paper = {(c.norm, c.eps): c for c in cells if c.model == DEFENDED and c.rule == "dfa" and c.attack == "PGD"}
+    widest: dict[str, tuple[float, AttackCell, AttackCell]] = {}
+    for cell in cells:
+        reference = paper.get((cell.norm, cell.eps))
+        if cell.model != DEFENDED or reference is None or not attacker(cell.rule).adaptive:
+            continue
+        if cell.robust.clearly_below(reference.robust):
+            gap = reference.robust.share - cell.robust.share
+            if cell.rule not in widest or gap > widest[cell.rule][0]:
+                widest[cell.rule] = (gap, cell, reference)
+    return [
+        f"{attacker(rule).label} leaves {percent(cell.robust.share)} where DFA leaves "
+        f"{percent(reference.robust.share)} ({norm_name(cell.norm)}, ε = {cell.radius})."
+        for rule, (_, cell, reference) in widest.items()
+    ]
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}%"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

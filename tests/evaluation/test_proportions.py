@@ -1,0 +1,63 @@
+"""Intervals against published values and an independent implementation; the worst case image by image."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from groundglass.evaluation.statistics import Proportion, survivors, wilson
+
+
+@pytest.mark.parametrize(("count", "total"), [(0, 10), (1, 10), (81, 263), (500, 1000), (10, 10), (1, 1)])
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
+def test_wilson_agrees_with_scipy(count: int, total: int, confidence: float) -> None:
+    expected = binomtest(count, total).proportion_ci(confidence_level=confidence, method="wilson")
+    assert wilson(count, total, confidence=confidence) == pytest.approx(
+        (expected.low, expected.high), abs=1e-12
+    )
+
+
+@given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_holds_the_share_and_has_width(pair: tuple[int, int]) -> None:
+    count, total = pair
+    low, high = wilson(count, total)
+    assert 0 <= low <= count / total <= high <= 1
+    assert high - low > 0
+    assert wilson(total - count, total) == pytest.approx((1 - high, 1 - low))
+
+
+def test_nonsense_is_refused() -> None:
+    for count, total in ((-1, 10), (11, 10), (0, 0)):
+        with pytest.raises(ValueError, match="total"):
+            wilson(count, total)
+        with pytest.raises(ValueError, match="total"):
+            Proportion(count, total)
+    with pytest.raises(ValueError, match=r"0\.95, not 95"):
+        wilson(1, 2, confidence=95)
+
+
+def test_clearly_below_needs_intervals_apart() -> None:
+    assert Proportion(100, 1000).clearly_below(Proportion(200, 1000))
+    assert not Proportion(190, 1000).clearly_below(Proportion(200, 1000))
+    assert not Proportion(200, 1000).clearly_below(Proportion(100, 1000))
+
+
+def attack(index: list[int], fooled: set[int], wrong: set[int] = frozenset()) -> dict[str, np.ndarray]:  # type: ignore[assignment]
+    return {
+        "index": np.array(index),
+        "success": np.array([i in fooled for i in index]),
+        "clean_correct": np.array([i not in wrong for i in index]),
+    }
+
+
+def test_an_image_survives_only_what_it_survives_every_time() -> None:
+    one, two = attack([0, 1, 2, 3], {0}, wrong={3}), attack([3, 2, 1, 0], {1}, wrong={3})
+    assert survivors([one]) == Proportion(2, 4)
+    assert survivors([one, two]) == Proportion(1, 4)
+
+
+def test_only_images_that_all_have_tried_count() -> None:
+    assert survivors([attack([0, 1, 2], {0}), attack([1, 2, 7], set())]) == Proportion(2, 2)
+    assert survivors([attack([0], set()), attack([1], set())]) is None
+    assert survivors([]) is None
