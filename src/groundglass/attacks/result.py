@@ -1,0 +1,124 @@
+"""What an attack did, one row an image. The same record for every attack, so that they can be compared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import reduce
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from groundglass.attacks.access import GradientAccess, LabelAccess, ScoreAccess
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """One row an image, in the order of the images that were given.
+
+    Attributes:
+        adversarial: the image that the attack leaves: inside the ball, the first that fools the model or else the one
+            of highest loss. An image that the model gets wrong anyway is returned as it was, with success False.
+        success: the model was right on the image and is wrong on `adversarial`.
+        clean_correct: the model is right on the image itself.
+        iterations: moves from the start of the winning run to `adversarial`.
+        gradients: forward-and-backward passes that the image took.
+        loss_queries: forward passes to climb without a gradient.
+        check_queries: forward passes to see whether the image fools the model, the clean one included.
+        zero_gradients: how many of `gradients` were zero everywhere.
+        norm: length of the perturbation, pixel units, in the norm of the ball.
+        loss: at `adversarial`, the loss that the attack climbs; NaN where the attack never asked.
+    """
+
+    adversarial: Float[Tensor, "n c h w"]
+    success: Bool[Tensor, "n"]
+    clean_correct: Bool[Tensor, "n"]
+    iterations: Int64[Tensor, "n"]
+    gradients: Int64[Tensor, "n"]
+    loss_queries: Int64[Tensor, "n"]
+    check_queries: Int64[Tensor, "n"]
+    zero_gradients: Int64[Tensor, "n"]
+    norm: Float[Tensor, "n"]
+    loss: Float[Tensor, "n"]
+
+    def __post_init__(self) -> None:
+        lengths = {f.name: len(getattr(self, f.name)) for f in fields(self)}
+        assert len(set(lengths.values())) == 1, f"one row an image in every field, not {lengths}"
+        assert not bool((self.success & ~self.clean_correct).any()), "only an image that was right can be fooled"
+
+    def __len__(self) -> int:
+        return len(self.success)
+
+    @property
+    def robust(self) -> Bool[Tensor, "n"]:
+        """Right before and after the attack."""
+        return self.clean_correct & ~self.success
+
+    @property
+    def robust_accuracy(self) -> float:
+        """Share of all images that are right before and after the attack."""
+        return _share(self.robust)
+
+    @property
+    def clean_accuracy(self) -> float:
+        """Share of all images that are right before the attack."""
+        return _share(self.clean_correct)
+
+    @property
+    def success_rate(self) -> float:
+        """Share fooled among the images that were right at first; 0 if there were none."""
+        return _share(self.success[self.clean_correct])
+
+    @property
+    def zero_gradient_share(self) -> float:
+        """Share of gradients that were zero everywhere: above 0, robustness may be a gradient that is not there."""
+        return int(self.zero_gradients.sum()) / max(1, int(self.gradients.sum()))
+
+    def subset(self, index: Tensor | slice | Sequence[int]) -> "AttackResult":
+        """The rows that `index` names, in its order."""
+        rows = index if isinstance(index, Tensor | slice) else list(index)
+        return AttackResult(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+    @staticmethod
+    def concat(parts: Sequence["AttackResult"]) -> "AttackResult":
+        """All rows of some results, one after the other."""
+        if not parts:
+            raise ValueError("no results to concatenate")
+        return AttackResult(**{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(AttackResult)})
+
+    def confirmed(
+        self,
+        access: GradientAccess | ScoreAccess | LabelAccess,
+        labels: Int64[Tensor, "n"],
+        *,
+        batch_size: int = 256,
+    ) -> "AttackResult":
+        """The same attack, its successes decided afresh: one more forward pass for each, in other batches.
+
+        For an attack that ran on a copy of the model set up for speed (`frozen_for_attack`): give the access of the
+        model itself. A success that is not confirmed is withdrawn; none is added.
+        """
+        claimed = self.success.nonzero().squeeze(1)
+        success, checks = self.success.clone(), self.check_queries.clone()
+        for rows in claimed.split(batch_size):
+            success[rows] = _predicted(access, self.adversarial[rows]) != labels[rows]
+            checks[rows] += 1
+        return replace(self, success=success, check_queries=checks)
+
+
+def worst_case(results: Sequence[AttackResult]) -> Bool[Tensor, "n"]:
+    """The images that withstand every one of several attacks on the same images."""
+    if not results:
+        raise ValueError("no results to combine")
+    return reduce(torch.logical_and, [r.robust for r in results])
+
+
+def _predicted(access: GradientAccess | ScoreAccess | LabelAccess, images: Tensor) -> Tensor:
+    if isinstance(access, LabelAccess):
+        return access.labels(images)
+    if isinstance(access, ScoreAccess):
+        return access.logits(images, check=True).argmax(1)
+    return access.logits(images).argmax(1)
+
+
+def _share(flags: Tensor) -> float:
+    return int(flags.sum()) / max(1, len(flags))

@@ -1,0 +1,98 @@
+"""What an attacker puts in place of the device's derivative: drawn at random, or the true thing.
+
+A reading is a positive constant times |Ub|^2, and no attack here minds a positive constant in a gradient. `RandomFeedback`,
+of training and of the `dfa` attacks, is in `groundglass.optics`; rules that are fitted are in `surrogates.py`.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from groundglass.core import generator
+
+
+class LinearMatrix:
+    """`fa`: the sign is the identity, the device an unrelated real matrix R, without the factor 2Ub of a derivative.
+
+    That is feedback alignment through the layer (Lillicrap et al. 2016). The paper's published code calls it BPDA.
+
+    Args:
+        matrix: R, [n, m].
+        name: the name in records.
+    """
+
+    site: Literal["readings", "logits"] = "readings"
+
+    def __init__(self, matrix: Float[Tensor, "n m"], name: str = "fa") -> None:
+        self.name = name
+        self._transposed = matrix.detach().float().t().contiguous()
+
+    @classmethod
+    def draw(cls, in_features: int, out_features: int, *, seed: int) -> "LinearMatrix":
+        """R with independent N(0, 1/m) entries."""
+        draw = torch.randn(in_features, out_features, generator=generator(seed, "linear matrix"))
+        return cls(draw / out_features**0.5)
+
+    def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch m"]) -> Float[Tensor, "batch n"]:
+        self._transposed = self._transposed.to(grad.device)
+        return grad @ self._transposed
+
+    def __repr__(self) -> str:
+        m, n = self._transposed.shape
+        return f"LinearMatrix(name={self.name!r}, n={n}, m={m})"
+
+
+class Exact:
+    """`exact`: the derivative of |Ub|^2 at the bits, grad_b = 2 Re(conj(Ub) U)^T grad, for a known U.
+
+    With the true U it is an upper bound on what any attacker can know, that only a simulator can give. With a
+    retrieved one it is what the retrieval is worth.
+
+    Args:
+        matrix: U, complex [m, n] as in equation (1) (a real one has no imaginary part). Held as two float32 planes.
+        name: the name in records.
+        saturation: |Ub|^2 at and above which the camera reads full scale, so that a change cannot be seen and the
+            derivative is zero; 255 for a U scaled to readings. None: no such level.
+    """
+
+    site: Literal["readings", "logits"] = "readings"
+
+    def __init__(self, matrix: Complex[Tensor, "m n"], name: str = "exact", *, saturation: float | None = None) -> None:
+        if matrix.ndim != 2:
+            raise ValueError(f"U must be [m, n], not {tuple(matrix.shape)}")
+        if saturation is not None and saturation <= 0:
+            raise ValueError(f"`saturation` (={saturation:g}) must be above 0, or None")
+        self.name = name
+        self._saturation = saturation
+        planes = [matrix.real, matrix.imag] if matrix.is_complex() else [matrix]
+        self._planes = [plane.detach().to(torch.float32).contiguous() for plane in planes]
+
+    def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch m"]) -> Float[Tensor, "batch n"]:
+        self._planes = [plane.to(grad.device) for plane in self._planes]
+        fields = [bits @ plane.t() for plane in self._planes]
+        if self._saturation is not None:
+            intensity = sum(field.square() for field in fields)
+            grad = torch.where(torch.as_tensor(intensity) >= self._saturation, torch.zeros_like(grad), grad)
+        out = torch.zeros_like(bits)
+        for field, plane in zip(fields, self._planes, strict=True):
+            out += (grad * field) @ plane
+        return out.mul_(2)
+
+    def __repr__(self) -> str:
+        m, n = self._planes[0].shape
+        return f"{type(self).__name__}(name={self.name!r}, n={n}, m={m})"
+
+
+class DrawnMatrix(Exact):
+    """`bpda-drawn`: |Wb|^2 with a W of the attacker's own: the device's law, another draw.
+
+    Args:
+        in_features, out_features: n and m.
+        seed: of W, complex Gaussian with E|w|^2 = 1.
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, seed: int, name: str = "bpda-drawn") -> None:
+        planes = torch.randn(2, out_features, in_features, generator=generator(seed, "drawn matrix")) / 2**0.5
+        super().__init__(torch.complex(planes[0], planes[1]), name)

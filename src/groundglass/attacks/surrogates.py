@@ -1,0 +1,198 @@
+"""`bpda-fit`: a stand-in for the device and all above it, fitted to what a white-box attacker sees anyway.
+
+Whoever holds the deployed network, the device included, runs natural images through it and records the bits that
+enter the device and the logits that come out. No input of the device is chosen, and its readings are not needed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from groundglass.core import generator
+
+# Every tenth pair is held out: images may come in an order, and this is a fair share of any.
+_HELD_OUT = 10
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Bits and logits, split and centred.
+
+    Attributes:
+        bits, logits: to fit to; means of zero.
+        test_bits, test_logits: held out, shifted by the same means.
+        bits_mean, logits_mean: the means.
+    """
+
+    bits: Tensor
+    logits: Tensor
+    test_bits: Tensor
+    test_logits: Tensor
+    bits_mean: Tensor
+    logits_mean: Tensor
+
+    @classmethod
+    def split(cls, bits: Tensor, logits: Tensor) -> "_Pairs":
+        if bits.ndim != 2 or logits.ndim != 2 or len(bits) != len(logits):
+            raise ValueError(
+                f"pairs must be bits [k, n] and logits [k, classes], not {tuple(bits.shape)}, {tuple(logits.shape)}"
+            )
+        if len(bits) < 2 * _HELD_OUT:
+            raise ValueError(f"{len(bits)} pairs are too few to fit and to test: give at least {2 * _HELD_OUT}")
+        bits, logits = bits.detach().float(), logits.detach().float()
+        if not bool(torch.isfinite(logits).all()):
+            raise ValueError("logits contain NaN or infinity: look at the model that gave them")
+        held = torch.arange(len(bits), device=bits.device) % _HELD_OUT == _HELD_OUT - 1
+        bits_mean, logits_mean = bits[~held].mean(0), logits[~held].mean(0)
+        bits, logits = bits - bits_mean, logits - logits_mean
+        return cls(bits[~held], logits[~held], bits[held], logits[held], bits_mean, logits_mean)
+
+    def r2(self, predicted: Tensor) -> float:
+        """Share of the held-out logits' variance that a prediction explains, over all classes."""
+        residual = (self.test_logits - predicted).square().sum()
+        spread = (self.test_logits - self.test_logits.mean(0)).square().sum().clamp_min(1e-30)
+        return float(1 - residual / spread)
+
+
+class FittedLinear:
+    """`bpda-fit-linear`: logits ~ bits A, by ridge regression. Made by `fit`.
+
+    Attributes:
+        n_images: pairs it was given, held-out ones included.
+        held_out_r2: on the tenth of them that it was not fitted to, which also chose the ridge.
+    """
+
+    site: Literal["readings", "logits"] = "logits"
+
+    def __init__(self, weights: Float[Tensor, "n classes"], *, n_images: int, held_out_r2: float) -> None:
+        self.name = "bpda-fit-linear"
+        self.n_images = n_images
+        self.held_out_r2 = held_out_r2
+        self._transposed = weights.t().contiguous()
+
+    @classmethod
+    def fit(
+        cls,
+        bits: Float[Tensor, "k n"],
+        logits: Float[Tensor, "k classes"],
+        *,
+        ridge: Sequence[float] = (1e-3, 1e-2, 0.1, 1.0, 10.0),
+        seed: int = 0,
+    ) -> "FittedLinear":
+        """Closed form. Nothing is random: `seed` is of no consequence.
+
+        Args:
+            ridge: penalties to choose from, in units of the mean variance of a bit times the number of pairs.
+        """
+        if not ridge or min(ridge) <= 0:
+            raise ValueError(f"`ridge` (={tuple(ridge)}) must hold at least one number, all above 0")
+        pairs = _Pairs.split(bits, logits)
+        gram = (pairs.bits.t() @ pairs.bits).double()
+        target = (pairs.bits.t() @ pairs.logits).double()
+        unit = gram.diagonal().mean().clamp_min(1e-12)
+        best: FittedLinear | None = None
+        for penalty in ridge:
+            shifted = gram + penalty * unit * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+            weights = torch.cholesky_solve(target, torch.linalg.cholesky(shifted)).float()
+            found = cls(weights, n_images=len(bits), held_out_r2=pairs.r2(pairs.test_bits @ weights))
+            if best is None or found.held_out_r2 > best.held_out_r2:
+                best = found
+        assert best is not None
+        return best
+
+    def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch n"]:
+        self._transposed = self._transposed.to(grad.device)
+        return grad @ self._transposed
+
+    def __repr__(self) -> str:
+        classes, n = self._transposed.shape
+        return f"FittedLinear(n={n}, classes={classes}, n_images={self.n_images}, held_out_r2={self.held_out_r2:.3f})"
+
+
+class FittedNetwork:
+    """`bpda-fit-network`: logits ~ a network of one hidden layer. Made by `fit`; its derivative is its own.
+
+    Attributes:
+        n_images: pairs it was given, held-out ones included.
+        held_out_r2: on the tenth of them that it was not fitted to, which also chose the epoch.
+    """
+
+    site: Literal["readings", "logits"] = "logits"
+
+    def __init__(self, weights: Sequence[Tensor], bits_mean: Tensor, *, n_images: int, held_out_r2: float) -> None:
+        self.name = "bpda-fit-network"
+        self.n_images = n_images
+        self.held_out_r2 = held_out_r2
+        self._weights = [w.detach() for w in weights]
+        self._bits_mean = bits_mean
+
+    @classmethod
+    def fit(
+        cls,
+        bits: Float[Tensor, "k n"],
+        logits: Float[Tensor, "k classes"],
+        *,
+        seed: int,
+        hidden: int = 256,
+        epochs: int = 20,
+        batch_size: int = 128,
+        learning_rate: float = 2e-3,
+    ) -> "FittedNetwork":
+        """Adam on the squared error, one-cycle; the epoch that does best on the held-out pairs is kept."""
+        if hidden < 1 or epochs < 1 or batch_size < 1 or learning_rate <= 0:
+            raise ValueError("`hidden`, `epochs` and `batch_size` must be at least 1, `learning_rate` above 0")
+        pairs = _Pairs.split(bits, logits)
+        count, n = pairs.bits.shape
+        classes = pairs.logits.shape[1]
+        random = generator(seed, "fitted network")
+        scale = pairs.logits.std().clamp_min(1e-12)
+        shapes = [((hidden, n), (4 / n) ** 0.5), ((hidden,), 0.0), ((classes, hidden), hidden**-0.5), ((classes,), 0.0)]
+        weights = [
+            (torch.randn(shape, generator=random) * size).to(pairs.bits.device).requires_grad_()
+            for shape, size in shapes
+        ]
+        total = epochs * -(-count // batch_size)
+        optimiser = torch.optim.Adam(weights, lr=learning_rate)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=total + 1)
+        best: FittedNetwork | None = None
+        with torch.enable_grad():
+            for _ in range(epochs):
+                for rows in torch.randperm(count, generator=random).to(pairs.bits.device).split(batch_size):
+                    error = _forward(weights, pairs.bits[rows]) - pairs.logits[rows] / scale
+                    optimiser.zero_grad()
+                    error.square().mean().backward()
+                    optimiser.step()
+                    schedule.step()
+                with torch.no_grad():
+                    r2 = pairs.r2(_forward(weights, pairs.test_bits) * scale)
+                if best is None or r2 > best.held_out_r2:
+                    kept = [w.detach().clone() for w in weights[:2]] + [w.detach() * scale for w in weights[2:]]
+                    best = cls(kept, pairs.bits_mean, n_images=len(bits), held_out_r2=r2)
+        assert best is not None
+        return best
+
+    def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch n"]:
+        self._weights = [w.to(grad.device) for w in self._weights]
+        self._bits_mean = self._bits_mean.to(grad.device)
+        with torch.enable_grad():
+            x = (bits.detach() - self._bits_mean).requires_grad_()
+            (out,) = torch.autograd.grad(_forward(self._weights, x), x, grad)
+        return out
+
+    def __repr__(self) -> str:
+        (hidden, n), classes = self._weights[0].shape, len(self._weights[3])
+        return (
+            f"FittedNetwork(n={n}, hidden={hidden}, classes={classes}, n_images={self.n_images}, "
+            f"held_out_r2={self.held_out_r2:.3f})"
+        )
+
+
+def _forward(weights: Sequence[Tensor], x: Tensor) -> Tensor:
+    """Smooth in the middle: a ReLU would make the derivative jump where an attack needs a direction."""
+    first, bias, second, offset = weights
+    return F.linear(F.gelu(F.linear(x, first, bias)), second, offset)
