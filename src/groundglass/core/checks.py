@@ -17,13 +17,9 @@ def check_images(images: Tensor, *, channels: int | None = None, size: int | Non
     if not isinstance(images, Tensor):
         raise TypeError(f"images must be a torch.Tensor, not {type(images).__name__}")
     if images.ndim != 4:
-        raise ValueError(
-            f"images must be NCHW [batch, channels, height, width], not shape {tuple(images.shape)}"
-        )
+        raise ValueError(f"images must be NCHW [batch, channels, height, width], not shape {tuple(images.shape)}")
     if not images.is_floating_point():
-        raise ValueError(
-            f"images must be float in [0, 1], not {images.dtype}: for bytes use images.float() / 255"
-        )
+        raise ValueError(f"images must be float in [0, 1], not {images.dtype}: for bytes use images.float() / 255")
     if channels is not None and images.shape[1] != channels:
         hint = " (channels last? use images.permute(0, 3, 1, 2))" if images.shape[-1] == channels else ""
         raise ValueError(f"images must have {channels} channels, not {images.shape[1]}{hint}")
@@ -38,9 +34,7 @@ def check_images(images: Tensor, *, channels: int | None = None, size: int | Non
         if high > 2:
             hint = "they look like 0..255: divide by 255"
         elif low < 0:
-            hint = (
-                "they look normalised, to [-1, 1] or by mean and std: undo that, the model normalises inside"
-            )
+            hint = "they look normalised, to [-1, 1] or by mean and std: undo that, the model normalises inside"
         else:
             hint = "clamp them or undo their scaling"
         raise ValueError(f"images must be in [0, 1], not [{low:.4g}, {high:.4g}]: {hint}")

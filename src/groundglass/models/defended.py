@@ -192,9 +192,7 @@ def defend(
     linears = [m for m in place.modules() if isinstance(m, nn.Linear)]
     if not linears:
         holders = [name for name, m in places.items() if isinstance(m, nn.Linear)]
-        raise ValueError(
-            f"the module at {at!r} holds no Linear to replace; these are Linear: {', '.join(holders)}"
-        )
+        raise ValueError(f"the module at {at!r} holds no Linear to replace; these are Linear: {', '.join(holders)}")
     if device is None and hidden is None:
         raise ValueError("without a device, `hidden` (N) must be given")
     n = device.in_features if device is not None else hidden
@@ -202,9 +200,7 @@ def defend(
     last_linear = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "optical block"))
-        block = OpticalBlock(
-            linears[0].in_features, linears[-1].out_features, device, hidden=n, dropout=dropout
-        )
+        block = OpticalBlock(linears[0].in_features, linears[-1].out_features, device, hidden=n, dropout=dropout)
     block.train(place.training)
     parent, _, leaf = at.rpartition(".")
     setattr(network.get_submodule(parent), leaf, block)

@@ -53,18 +53,14 @@ def build(spec: ModelSpec, *, device: OpticalDevice | None = None, seed: int) ->
     Raises:
         ValueError: a device is missing, of other sizes, or not the one that `spec.fingerprint` names.
     """
-    network = vgg16(
-        spec.width, classes=spec.classes, mean=spec.mean, std=spec.std, dropout=spec.dropout, seed=seed
-    )
+    network = vgg16(spec.width, classes=spec.classes, mean=spec.mean, std=spec.std, dropout=spec.dropout, seed=seed)
     if not spec.defended:
         if device is not None:
             raise ValueError("a device was given for a network without an optical layer")
         return network
     if spec.device_in is not None:
         _check_device(spec, device)
-    return defend(
-        network, at="head", device=device, hidden=spec.linear_hidden, dropout=spec.dropout, seed=seed
-    )
+    return defend(network, at="head", device=device, hidden=spec.linear_hidden, dropout=spec.dropout, seed=seed)
 
 
 def _check_device(spec: ModelSpec, device: OpticalDevice | None) -> None:

@@ -34,7 +34,10 @@ def _features(width: float) -> nn.Sequential:
 def _head(features: int, classes: int, dropout: float) -> nn.Sequential:
     layers: list[nn.Module] = []
     for a, b in pairwise((features, features, features)):
-        layers += [nn.Dropout(dropout), nn.Linear(a, b), nn.ReLU()]
+        linear = nn.Linear(a, b)
+        # For ReLU: torch's default shrinks the signal through the head, and training starts late.
+        nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+        layers += [nn.Dropout(dropout), linear, nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(features, classes))
 
 

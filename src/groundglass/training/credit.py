@@ -15,9 +15,7 @@ class CreditAssignment(Protocol):
     @property
     def name(self) -> str: ...
 
-    def logits(
-        self, model: nn.Module, images: Float[Tensor, "batch c h w"]
-    ) -> Float[Tensor, "batch classes"]: ...
+    def logits(self, model: nn.Module, images: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch classes"]: ...
 
 
 class BackProp:
@@ -27,9 +25,7 @@ class BackProp:
 
     def logits(self, model: nn.Module, images: Tensor) -> Tensor:
         if isinstance(model, DefendedNetwork):
-            raise ValueError(
-                "backpropagation cannot pass the optical layer: train a defended network with HybridDFA()"
-            )
+            raise ValueError("backpropagation cannot pass the optical layer: train a defended network with HybridDFA()")
         logits: Tensor = model(images)
         return logits
 
@@ -46,9 +42,7 @@ class HybridDFA:
 
     def logits(self, model: nn.Module, images: Tensor) -> Tensor:
         if not isinstance(model, DefendedNetwork):
-            raise ValueError(
-                "hybrid training is for a defended network: make one with `defend(network, at=...)`"
-            )
+            raise ValueError("hybrid training is for a defended network: make one with `defend(network, at=...)`")
         if model.feedback is None:
             raise ValueError(
                 "this network's feedback matrix B was destroyed: it can predict but not train below the device"

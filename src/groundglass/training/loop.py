@@ -49,9 +49,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2:
-            raise ValueError(
-                f"epochs (={self.epochs}) must be at least 1, batch_size (={self.batch_size}) at least 2"
-            )
+            raise ValueError(f"epochs (={self.epochs}) must be at least 1, batch_size (={self.batch_size}) at least 2")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate (={self.learning_rate}) must be above 0")
 
@@ -119,9 +117,7 @@ def train(
     for epoch in range(len(history), config.epochs):
         with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
             torch.manual_seed(derive_seed(seed, "dropout", epoch))
-            result = _epoch(
-                model, images, config, optimiser, credit, seed, epoch, history, augment, progress, name
-            )
+            result = _epoch(model, images, config, optimiser, credit, seed, epoch, history, augment, progress, name)
         history.append(result)
         if checkpoint is not None:
             save_checkpoint(checkpoint, model, optimiser, history, identity)
@@ -157,9 +153,7 @@ def _epoch(
         if len(batch.labels) < 2:  # BatchNorm has no variance over one image
             continue
         for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * config.schedule.factor(
-                epoch + step / steps, config.epochs, losses
-            )
+            group["lr"] = config.learning_rate * config.schedule.factor(epoch + step / steps, config.epochs, losses)
         x = batch.images.to(where).contiguous(memory_format=torch.channels_last)
         y = batch.labels.to(where)
         with torch.autocast(where.type, torch.bfloat16, enabled=config.precision == "bfloat16"):

@@ -19,9 +19,7 @@ def fastest_precision(where: str = "cpu") -> Precision:
     """
     device = torch.device(where)
     with torch.random.fork_rng(devices=[]):
-        net = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1)).to(
-            device
-        )
+        net = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1)).to(device)
     images = torch.zeros(16, 32, 16, 16, device=device).to(memory_format=torch.channels_last)
 
     def seconds(enabled: bool) -> float:

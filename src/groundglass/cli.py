@@ -1,0 +1,137 @@
+"""The command line. Torch is imported only when there is something to compute, so that `--help` is quick."""
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+_DATA_DIR_HELP = (
+    "Folder with cifar-10-batches-bin or cifar-100-binary. Default: $GROUNDGLASS_DATA, then the user's cache."
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run a study: train what it needs, attack it, write records, figures and report.html. The same command continues it."""
+
+    study: tyro.conf.Positional[str]
+    """Which study; see `groundglass recipes`."""
+    out: Path
+    """The run folder. One folder holds one study."""
+    recipe: str = "quick"
+    """How large; see `groundglass recipes`."""
+    data: str | None = None
+    """cifar10, cifar100 or shapes. Default: the recipe's."""
+    data_dir: Annotated[Path | None, tyro.conf.arg(help=_DATA_DIR_HELP)] = None
+    seed: int = 0
+    """Of weights, batches and attacks."""
+    device_seed: int | None = None
+    """The simulated device's secret, to repeat a study exactly; never recorded. Default: a fresh secret from the system."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of training. auto: the faster one here, by a short measurement; recorded, and kept when the run is continued."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Rebuild figures and report.html of a run folder from its records alone."""
+
+    folder: tyro.conf.Positional[Path]
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """List the recipes with what they cost."""
+
+
+def _run(command: Run) -> int:
+    from rich.console import Console
+
+    from groundglass.report import build
+    from groundglass.studies import run_study
+    from groundglass.terminal import Terminal
+
+    terminal = Terminal(Console(stderr=True))
+    started = time.perf_counter()
+    try:
+        ran = run_study(
+            command.study,
+            command.recipe,
+            command.out,
+            data=command.data,
+            seed=command.seed,
+            device_seed=command.device_seed,
+            data_dir=command.data_dir,
+            precision=None if command.precision == "auto" else command.precision,
+            progress=terminal.progress,
+            listener=terminal,
+        )
+    except KeyboardInterrupt:
+        terminal.close()
+        print(
+            f"\ninterrupted: what is done is kept in {command.out}; the same command continues",
+            file=sys.stderr,
+        )
+        return 130
+    finally:
+        terminal.close()
+    page = build(command.out)
+    if ran == 0:
+        print(f"{command.out} is complete: nothing was run again")
+    else:
+        print(f"done: {ran} cells in {(time.perf_counter() - started) / 60:.1f} minutes")
+    print(f"report: {page}")
+    return 0
+
+
+def _report(command: Report) -> int:
+    from groundglass.report import build
+
+    print(f"report: {build(command.folder)}")
+    return 0
+
+
+def _recipes(command: Recipes) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from groundglass.studies import RECIPES
+
+    table = Table("study", "recipe", "data", "cost", "expect", title="groundglass run STUDY --recipe RECIPE --out DIR")
+    for recipe in RECIPES.values():
+        table.add_row(recipe.study, recipe.name, ", ".join(recipe.data), recipe.cost, recipe.expect)
+    Console().print(table)
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The `groundglass` command. Returns the exit code: 0, 1 for an error that the user can mend, 130 after Ctrl-C."""
+    command: Run | Report | Recipes = tyro.extras.subcommand_cli_from_dict(
+        {"run": Run, "report": Report, "recipes": Recipes},
+        prog="groundglass",
+        description="What a secret analog layer buys a neural network against adversarial attack, and what it costs to break.",
+        args=arguments,
+    )
+    handlers: dict[type, Any] = {Run: _run, Report: _report, Recipes: _recipes}
+    try:
+        code: int = handlers[type(command)](command)
+        return code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _is_ours(error):
+            raise
+        print(f"groundglass: {error}", file=sys.stderr)
+        return 1
+
+
+def _is_ours(error: RuntimeError) -> bool:
+    """A RuntimeError that is a result (training diverged), not a bug."""
+    return type(error).__module__.startswith("groundglass.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,7 @@
+"""Studies: graphs of cells, recipes, and the runner."""
+
+from groundglass.studies.recipes import RECIPES, Recipe, configure
+from groundglass.studies.run import run_study
+from groundglass.studies.white_box import WhiteBoxConfig
+
+__all__ = ["RECIPES", "Recipe", "WhiteBoxConfig", "configure", "run_study"]

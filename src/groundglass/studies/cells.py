@@ -1,0 +1,89 @@
+"""A study is a graph of independent cells; a runner executes those that have no record yet."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import numpy as np
+
+from groundglass.evaluation import Record, RecordStore, cell_key
+from groundglass.studies.context import Context
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a cell found: plain JSON, and per-image arrays."""
+
+    result: dict[str, Any]
+    arrays: dict[str, np.ndarray] | None = None
+
+
+class Cell(Protocol):
+    """One unit of a study: train this, attack that.
+
+    Attributes:
+        kind: "device", "train", "attack" or "check".
+        name: for people.
+        inputs: cells whose records it needs.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def inputs(self) -> Sequence["Cell"]: ...
+
+    def config(self) -> dict[str, Any]:
+        """Plain JSON; with the inputs' keys, it is the cell's identity."""
+        ...
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome: ...
+
+
+def key_of(cell: Cell) -> str:
+    """The cell's key: the same config on the same inputs has the same key, in any study."""
+    return cell_key(cell.kind, cell.config(), [key_of(c) for c in cell.inputs])
+
+
+def run_cells(cells: Iterable[Cell], store: RecordStore, context: Context) -> int:
+    """Run every cell that has no record yet, in order; returns how many were run.
+
+    Each record is on disk before the next cell starts: an interruption loses the current cell at most, and a cell
+    that trains goes on from its own checkpoint.
+    """
+    todo = [(cell, key_of(cell)) for cell in cells]
+    fresh = [(cell, key) for cell, key in todo if key not in store]
+    for position, (cell, key) in enumerate(fresh):
+        context.announce(f"[{len(todo) - len(fresh) + position + 1}/{len(todo)}] {cell.name}")
+        inputs = [found for c in cell.inputs if (found := store.get(key_of(c))) is not None]
+        assert len(inputs) == len(cell.inputs), f"{cell.name} comes before one of its inputs"
+        started = time.perf_counter()
+        outcome = cell.run(inputs, context)
+        seconds = time.perf_counter() - started
+        record = Record(
+            key=key,
+            kind=cell.kind,
+            name=cell.name,
+            config=cell.config(),
+            inputs=tuple(r.key for r in inputs),
+            result=outcome.result,
+            seconds=round(seconds, 3),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        store.add(record, outcome.arrays)
+        context.report_cell(cell.name, outcome.result, seconds)
+    return len(fresh)
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses' tuples as JSON has them."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value

@@ -1,0 +1,88 @@
+"""What cells share while a study runs: the folder, the data, the loaded networks. Nothing here is a result."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from groundglass.attacks import frozen_for_attack
+from groundglass.core import Progress, silent
+from groundglass.data import Dataset
+from groundglass.evaluation import Record
+from groundglass.models import DefendedNetwork, load_model
+from groundglass.optics import DeviceStore
+
+
+class Listener(Protocol):
+    """Told what a study is doing."""
+
+    def announce(self, text: str) -> None: ...
+
+    def finished(self, name: str, result: dict[str, Any], seconds: float) -> None: ...
+
+
+class Context:
+    """Shared state of one run.
+
+    Args:
+        folder: the run folder.
+        dataset: the images.
+        device_seed: secret of the simulated device, for a study that must be repeatable; None draws one from the
+            operating system. It goes into the device file, and into no record.
+        progress: shown while a cell runs.
+        listener: told of cells that start and end.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        dataset: Dataset,
+        device_seed: int | None = None,
+        progress: Progress = silent,
+        listener: Listener | None = None,
+    ) -> None:
+        self.folder = folder
+        self.dataset = dataset
+        self.progress = progress
+        self.devices = DeviceStore(folder / "devices")
+        self._device_seed = device_seed
+        self._listener = listener
+        self._networks: dict[str, nn.Module] = {}
+        self._memo: dict[str, Any] = {}
+
+    @property
+    def where(self) -> torch.device:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @property
+    def device_seed(self) -> int | None:
+        return self._device_seed
+
+    def network(self, record: Record) -> nn.Module:
+        """The trained network of a "train" record, in eval mode, set up to be attacked fast."""
+        if record.key not in self._networks:
+            model = load_model(self.folder / record.result["checkpoint"], find_device=self.devices.find)
+            self._networks[record.key] = frozen_for_attack(model.to(self.where))
+        return self._networks[record.key]
+
+    def defended(self, record: Record) -> DefendedNetwork:
+        network = self.network(record)
+        if not isinstance(network, DefendedNetwork):
+            raise ValueError(f"{record.name} has no optical layer: only the rule 'bp' attacks it")
+        return network
+
+    def memo(self, key: str, make: Any) -> Any:
+        """What was made under `key`, or `make()`, kept for this run: surrogates are fitted once."""
+        if key not in self._memo:
+            self._memo[key] = make()
+        return self._memo[key]
+
+    def announce(self, text: str) -> None:
+        if self._listener is not None:
+            self._listener.announce(text)
+
+    def report_cell(self, name: str, result: dict[str, Any], seconds: float) -> None:
+        if self._listener is not None:
+            self._listener.finished(name, result, seconds)

@@ -1,0 +1,86 @@
+"""An attacker's backward rules by name, made for one defended network."""
+
+from typing import Any
+
+import torch
+
+from groundglass.attacks import DrawnMatrix, Exact, FittedLinear, FittedNetwork, LinearMatrix
+from groundglass.core import derive_seed, lookup
+from groundglass.evaluation import Record
+from groundglass.models import DefendedNetwork
+from groundglass.optics import BackwardRule, RandomFeedback, SimulatedOPU, true_matrix
+from groundglass.studies.context import Context
+
+#: Every rule a study can name, with what it is in a line.
+RULES: dict[str, str] = {
+    "bp": "backpropagation, for a network without an optical layer",
+    "dfa": "direct feedback alignment with the B that trained the network",
+    "dfa-fresh": "direct feedback alignment with a B of the attacker's own",
+    "fa": "sign as identity, U as an unrelated linear matrix: what the paper's code calls BPDA",
+    "bpda-drawn": "|Wx|^2 with a W of the attacker's own, from the true distribution",
+    "bpda-fit-linear": "a ridge regression from the bits to the logits, fitted on natural images",
+    "bpda-fit-network": "a small network from the bits to the logits, fitted on natural images",
+    "exact": "the true U: an upper bound that only a simulator can give",
+}
+
+
+def check_rules(names: tuple[str, ...]) -> None:
+    """Refuse an unknown rule, with the nearest name."""
+    for name in names:
+        lookup("rule", name, RULES)
+
+
+def make_rule(
+    name: str, network: DefendedNetwork, trained: Record, context: Context, *, fit_images: int, seed: int
+) -> tuple[BackwardRule, dict[str, Any] | None]:
+    """The rule, and what its fit cost and reached where it was fitted."""
+
+    def make() -> tuple[BackwardRule, dict[str, Any] | None]:
+        return _make(name, network, context, fit_images, derive_seed(seed, "rule", name))
+
+    made: tuple[BackwardRule, dict[str, Any] | None] = context.memo(f"{trained.key}/{name}/{fit_images}/{seed}", make)
+    return made
+
+
+def _make(
+    name: str, network: DefendedNetwork, context: Context, fit_images: int, seed: int
+) -> tuple[BackwardRule, dict[str, Any] | None]:
+    lookup("rule", name, RULES)
+    device = network.device
+    if device is None:
+        raise ValueError(f"the rule {name!r} needs a network with an optical device")
+    n, m = device.in_features, device.out_features
+    if name == "dfa":
+        if network.feedback is None:
+            raise ValueError("the rule 'dfa' needs the training feedback B, which was destroyed: use 'dfa-fresh'")
+        return RandomFeedback(network.feedback, "dfa"), None
+    if name == "dfa-fresh":
+        classes = network.block.readout.out_features
+        return RandomFeedback.fresh(classes, n, seed=seed), None
+    if name == "fa":
+        return LinearMatrix.draw(n, m, seed=seed), None
+    if name == "bpda-drawn":
+        return DrawnMatrix(n, m, seed=seed), None
+    if name == "exact":
+        matrix = true_matrix(device)  # refuses a device that is not simulated
+        assert isinstance(device, SimulatedOPU)
+        return Exact(matrix, saturation=device.camera.top if device.camera.bits is not None else None), None
+    if name in ("bpda-fit-linear", "bpda-fit-network"):
+        bits, logits = context.memo(
+            f"pairs/{device.fingerprint}/{fit_images}", lambda: _observe(network, context, fit_images)
+        )
+        kind = FittedLinear if name == "bpda-fit-linear" else FittedNetwork
+        fitted = kind.fit(bits, logits, seed=seed)
+        return fitted, {"n_images": fitted.n_images, "held_out_r2": fitted.held_out_r2}
+    raise ValueError(f"the rule {name!r} is for a network without an optical layer")
+
+
+@torch.no_grad()
+def _observe(network: DefendedNetwork, context: Context, n_images: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a white-box attacker sees by running the deployed network on natural images: bits and logits."""
+    subset = context.dataset.train.head(n_images)
+    pairs = [
+        network.observe(subset.floats(slice(start, start + 500)).to(context.where))
+        for start in range(0, len(subset), 500)
+    ]
+    return torch.cat([b for b, _ in pairs]), torch.cat([logits for _, logits in pairs])

@@ -1,0 +1,188 @@
+"""The paper's Figure 2, and past it: one defended and one ordinary network under every white-box attacker."""
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from groundglass.attacks import FGSM, PGD, CarliniWagnerL2, RandomNoise, paper_eps_to_pixels
+from groundglass.data import Dataset
+from groundglass.models import ModelSpec
+from groundglass.optics import Camera
+from groundglass.studies.attack_cells import AttackCell
+from groundglass.studies.cells import Cell, plain
+from groundglass.studies.checks import CheckCell
+from groundglass.studies.networks import DeviceCell, TrainCell
+from groundglass.studies.rules import RULES, check_rules
+from groundglass.training import TrainingConfig
+
+_DEFENDED_RULES = tuple(rule for rule in RULES if rule != "bp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhiteBoxConfig:
+    """A white-box study, complete.
+
+    Attributes:
+        data: name of the data set.
+        width: of both VGG-16s.
+        device_in, device_out: N and M.
+        camera: of the device.
+        baseline, hybrid: how VGG-16 and VGG-OPU are trained.
+        baseline_dropout, hybrid_dropout: of their heads.
+        n_images: the first so many test images are attacked.
+        eps_paper: L-inf radii on the paper's axis (units of the normalised images).
+        eps_l2: L2 radii, pixel units.
+        steps, step_size: of PGD; L-inf step in pixel units (the paper: 50 of .01 of [-1, 1]).
+        rules: what the defended network is attacked with.
+        fit_images: natural training images that a fitted surrogate has seen.
+        cw_images: attacked with C&W L2; 0 leaves it out.
+        gallery: images shown in the report, for each rule, at the middle radius.
+        seed: of everything but the device.
+    """
+
+    data: str
+    width: float
+    device_in: int
+    device_out: int
+    camera: Camera = field(default_factory=Camera)
+    baseline: TrainingConfig
+    hybrid: TrainingConfig
+    baseline_dropout: float = 0.0
+    hybrid_dropout: float = 0.0
+    n_images: int
+    eps_paper: tuple[float, ...] = (0.01, 0.02, 0.03, 0.04, 0.05)
+    eps_l2: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+    steps: int = 50
+    step_size: float = 0.005
+    rules: tuple[str, ...] = _DEFENDED_RULES
+    fit_images: int = 10_000
+    cw_images: int = 0
+    gallery: int = 6
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_rules(self.rules)
+        if self.n_images < 1:
+            raise ValueError(f"n_images (={self.n_images}) must be at least 1")
+        if any(not 0 < e <= 2 for e in self.eps_paper):
+            raise ValueError(f"eps_paper {self.eps_paper} must be in (0, 2]: units of the normalised images, as .05")
+
+
+def networks(config: WhiteBoxConfig, dataset: Dataset) -> tuple[TrainCell, TrainCell]:
+    """The cells that train VGG-16 and VGG-OPU."""
+    spec = ModelSpec(
+        width=config.width,
+        classes=dataset.num_classes,
+        mean=dataset.mean,
+        std=dataset.std,
+        dropout=config.baseline_dropout,
+    )
+    baseline = TrainCell(
+        name="VGG-16",
+        spec=spec,
+        training=config.baseline,
+        credit="bp",
+        device=None,
+        data=config.data,
+        seed=config.seed,
+    )
+    device = DeviceCell(in_features=config.device_in, out_features=config.device_out, camera=config.camera)
+    defended = TrainCell(
+        name="VGG-OPU",
+        spec=replace(spec, dropout=config.hybrid_dropout, device_in=config.device_in, device_out=config.device_out),
+        training=config.hybrid,
+        credit="hybrid-dfa",
+        device=device,
+        data=config.data,
+        seed=config.seed,
+    )
+    return baseline, defended
+
+
+def cells(config: WhiteBoxConfig, dataset: Dataset) -> list[Cell]:
+    """Every cell of the study, in an order in which inputs come first."""
+    baseline, defended = networks(config, dataset)
+    assert defended.device is not None
+    figure = _figure_cells(config, dataset, baseline, defended)
+    control = _control_cells(config, dataset, baseline, defended)
+    checks = [CheckCell(check=name, attacks=(*figure, *control)) for name in CheckCell.names()]
+    return [defended.device, baseline, defended, *figure, *control, *checks]
+
+
+def _attack(config: WhiteBoxConfig, target: TrainCell, rule: str, attack: Any, **changes: Any) -> AttackCell:
+    settings: dict[str, Any] = {
+        "norm": "linf",
+        "eps_paper": None,
+        "n_images": config.n_images,
+        "fit_images": config.fit_images,
+        "gallery": 0,
+        "seed": config.seed,
+        **changes,
+    }
+    return AttackCell(target=target, rule=rule, attack=attack, **settings)
+
+
+def _pairs(config: WhiteBoxConfig, baseline: TrainCell, defended: TrainCell) -> list[tuple[TrainCell, str]]:
+    return [(baseline, "bp"), *((defended, rule) for rule in config.rules)]
+
+
+def _figure_cells(
+    config: WhiteBoxConfig, dataset: Dataset, baseline: TrainCell, defended: TrainCell
+) -> list[AttackCell]:
+    """Strength first by radius: a study that is stopped half-way has whole curves of small radii for every rule."""
+    found = []
+    shown = config.eps_paper[len(config.eps_paper) // 2]
+    for eps_paper in config.eps_paper:
+        eps = paper_eps_to_pixels(eps_paper, dataset.std)
+        attack = PGD(steps=config.steps, step_size=config.step_size)
+        for target, rule in _pairs(config, baseline, defended):
+            gallery = config.gallery if eps_paper == shown else 0
+            found.append(_attack(config, target, rule, attack, eps=eps, eps_paper=eps_paper, gallery=gallery))
+    for eps in config.eps_l2:
+        attack = PGD(steps=config.steps, step_size=None)
+        found += [
+            _attack(config, target, rule, attack, norm="l2", eps=eps)
+            for target, rule in _pairs(config, baseline, defended)
+        ]
+    return found
+
+
+def _control_cells(
+    config: WhiteBoxConfig, dataset: Dataset, baseline: TrainCell, defended: TrainCell
+) -> list[AttackCell]:
+    """Attacks that show whether the figure can be believed: noise, one step, no bound, and C&W's smallest distances."""
+    largest = config.eps_paper[-1]
+    at: dict[str, Any] = {
+        "eps": paper_eps_to_pixels(largest, dataset.std),
+        "eps_paper": largest,
+        "purpose": "control",
+    }
+    few = min(config.n_images, 100)
+    found = [_attack(config, target, "none", RandomNoise(), **at) for target in (baseline, defended)]
+    unbounded = PGD(steps=config.steps, step_size=0.05)
+    for target, rule in _pairs(config, baseline, defended):
+        found.append(_attack(config, target, rule, FGSM(), **at))
+        found.append(_attack(config, target, rule, unbounded, eps=1.0, n_images=few, purpose="control"))
+    if config.cw_images:
+        found += [
+            _attack(
+                config,
+                t,
+                r,
+                CarliniWagnerL2(),
+                norm="l2",
+                eps=10.0,
+                n_images=config.cw_images,
+                purpose="control",
+            )
+            for t, r in _pairs(config, baseline, defended)
+            if r in ("bp", "dfa", "exact")
+        ]
+    return found
+
+
+def manifest_config(config: WhiteBoxConfig) -> dict[str, Any]:
+    """The config as plain JSON, for the run folder."""
+    plain_config: dict[str, Any] = plain(asdict(config))
+    plain_config["baseline"]["schedule"] = repr(config.baseline.schedule)
+    plain_config["hybrid"]["schedule"] = repr(config.hybrid.schedule)
+    return plain_config

@@ -1,0 +1,71 @@
+"""What long work looks like on a terminal, and in a log."""
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.status import Status
+
+
+class Terminal:
+    """Shows cells as lines, and the current one's progress in place (on a log: a line every half a minute).
+
+    It is the `Listener` of a study, and its `progress` the `Progress` of the work within a cell.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status: Status | None = None
+        self._what = ""
+        self._began = 0.0
+        self._first = 0
+        self._last_line = 0.0
+
+    def announce(self, text: str) -> None:
+        self._what = ""
+        if self._console.is_terminal:
+            self.close()
+            self._status = self._console.status(text)
+            self._status.start()
+        else:
+            self._console.print(text, highlight=False, soft_wrap=True)
+
+    def finished(self, name: str, result: dict[str, Any], seconds: float) -> None:
+        self.close()
+        shown = [
+            f"{key.replace('_', ' ')} {result[key]:.1%}"
+            for key in ("clean_accuracy", "robust_accuracy")
+            if key in result
+        ]
+        if "passed" in result:
+            shown.append("passed" if result["passed"] else f"FAILED: {result['note']}")
+        self._console.print(f"  {name}: {', '.join([*shown, f'{seconds:.1f} s'])}", highlight=False, soft_wrap=True)
+
+    def progress(self, what: str, done: int, total: int, **figures: float) -> None:
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._began, self._first, self._last_line = what, now, done, now
+            return
+        if now - self._last_line < (0.2 if self._console.is_terminal else 30):
+            return
+        self._last_line = now
+        rate = (done - self._first) / max(now - self._began, 1e-9)
+        left = (total - done) / rate if rate > 0 else float("inf")
+        parts = [f"{done / total:.0%}", *(f"{k} {v:.3f}" for k, v in figures.items())]
+        text = f"{what}: {', '.join(parts)}, {rate:.0f} images/s, {_duration(left)} left"
+        if self._status is not None:
+            self._status.update(text)
+        else:
+            self._console.print(f"  {text}", highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+
+def _duration(seconds: float) -> str:
+    if seconds == float("inf"):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,0 +1,79 @@
+import subprocess
+import sys
+
+import pytest
+
+from groundglass import cli
+from groundglass.data import load_shapes
+from groundglass.studies import RECIPES, Recipe
+from groundglass.studies import run as run_module
+from tests.studies.test_white_box import tiny
+
+
+@pytest.fixture
+def small_world(monkeypatch):
+    monkeypatch.setitem(RECIPES, ("white-box", "tiny"), Recipe("white-box", "tiny", ("shapes",), "cheap", "little", tiny))
+    monkeypatch.setattr(run_module, "load", lambda name, data_dir=None: load_shapes(n_train=150, n_test=40, seed=0))
+
+
+def test_help_and_recipes_need_no_torch():
+    code = "import sys; from groundglass.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "recipes" in done.stdout
+
+
+def test_recipes_are_listed_with_their_cost(capsys):
+    assert cli.main(["recipes"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("quick", "laptop", "paper", "minutes"))
+
+
+def test_run_report_and_run_again(small_world, tmp_path, capsys):
+    out = tmp_path / "run"
+    arguments = ["run", "white-box", "--recipe", "tiny", "--out", str(out), "--device-seed", "7"]
+    assert cli.main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[-1] == f"report: {out / 'report.html'}"
+    page = (out / "report.html").read_bytes()
+    assert cli.main(arguments) == 0
+    assert "is complete" in capsys.readouterr().out
+    (out / "report.html").unlink()
+    assert cli.main(["report", str(out)]) == 0
+    assert (out / "report.html").read_bytes() == page
+    assert {p.suffix for p in (out / "figures").iterdir()} == {".png", ".svg"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "white-bx", "--out", "x"], "did you mean 'white-box'"),
+        (["run", "white-box", "--recipe", "labtop", "--out", "x"], "did you mean 'laptop'"),
+        (["run", "white-box", "--recipe", "laptop", "--data", "cifar1", "--out", "x"], "did you mean 'cifar10'"),
+        (["report", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_users_error_is_one_line_and_exit_code_1(arguments, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 1
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert shown.startswith("groundglass: ")
+    assert "Traceback" not in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_leaves_a_folder_that_the_same_command_continues(small_world, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "run"
+    arguments = ["run", "white-box", "--recipe", "tiny", "--out", str(out)]
+    from groundglass.terminal import Terminal
+
+    def interrupt(self, name, result, seconds):
+        if "VGG-16" in name:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Terminal, "finished", interrupt)
+        assert cli.main(arguments) == 130
+    assert "the same command continues" in capsys.readouterr().err
+    assert cli.main(arguments) == 0
