@@ -42,9 +42,7 @@ def test_a_saved_device_loads_back_equal(tmp_path: Path, camera: Camera, matrix:
     assert torch.equal(loaded.measure(bits), device.measure(bits))
 
 
-def test_the_exposure_comes_from_the_file_and_is_not_set_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_exposure_comes_from_the_file_and_is_not_set_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     create().save(tmp_path / "a.device")
     monkeypatch.setattr("groundglass.optics.simulated._calibrate", lambda *args: pytest.fail("calibrated"))
     assert SimulatedOPU.load(tmp_path / "a.device").exposure.gain > 0

@@ -135,6 +135,15 @@ def test_the_choice_of_a_kernel_changes_no_device(monkeypatch: pytest.MonkeyPatc
     assert devices[0] == devices[1] == devices[2]
 
 
+def test_a_device_that_is_large_enough_to_race_measures_the_same() -> None:
+    device = SimulatedOPU.create(512, 1024, seed=1)
+    bits = draw(160, 512)
+    expected = FloatGemm().readings(bits, device._matrix, gain=device.exposure.gain, top=255)
+    misses = choice._race.cache_info().misses
+    assert torch.equal(device.measure(bits), expected)
+    assert choice._race.cache_info().misses > misses or choice._race.cache_info().hits > 0
+
+
 def test_a_kernel_that_is_wrong_or_missing_is_not_raced(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(*args: object) -> Tensor:
         raise RuntimeError("not on this machine")

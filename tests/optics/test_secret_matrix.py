@@ -13,8 +13,14 @@ from groundglass.optics.sealed import Seed
 def test_golden_values() -> None:
     """A change here changes the matrix of every device file that exists."""
     assert hashlib.sha256(gaussian_table().tobytes()).hexdigest()[:16] == "81503143e301da35"
-    assert SecretMatrix(Seed(3), 4, 2).dense().tolist() == [[(1+45j), (-37+12j), (-21+51j), (15-45j)], [(46+21j), (-1-36j), (-57+42j), (13+5j)]]
-    assert SecretMatrix(Seed(3), 4, 2, "real").dense().real.tolist() == [[-27.0, -13.0, 5.0, -23.0], [40.0, 18.0, -9.0, -13.0]]
+    assert SecretMatrix(Seed(3), 4, 2).dense().tolist() == [
+        [(1 + 45j), (-37 + 12j), (-21 + 51j), (15 - 45j)],
+        [(46 + 21j), (-1 - 36j), (-57 + 42j), (13 + 5j)],
+    ]
+    assert SecretMatrix(Seed(3), 4, 2, "real").dense().real.tolist() == [
+        [-27.0, -13.0, 5.0, -23.0],
+        [40.0, 18.0, -9.0, -13.0],
+    ]
     many = SecretMatrix(Seed(2**127 + 1), 1030, 70).tiles
     assert hashlib.sha256(many.tobytes()).hexdigest()[:16] == "33ce961a075f62dc"
 

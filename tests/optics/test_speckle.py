@@ -111,10 +111,10 @@ def test_the_total_light_varies_as_independent_outputs_do() -> None:
     """Over redraws, 1 / sqrt(M). An energy-preserving structure gives 0: its outputs are not independent."""
     bits, outputs = random_bits(1, 64), 64
     device = SimulatedOPU.create(64, outputs, seed=0, camera=FLOAT)
-    totals = np.array([intensities(device.redraw(seed=seed), bits).sum() for seed in range(1, 401)])
-    assert totals.mean() == pytest.approx(bits.sum() * outputs, rel=5 / (400 * outputs) ** 0.5)
-    # 400 redraws: the deviation is known to 3.5%.
-    assert spread_of_total(totals, outputs) == pytest.approx(1, abs=0.15)
+    totals = np.array([intensities(device.redraw(seed=seed), bits).sum() for seed in range(1, 251)])
+    assert totals.mean() == pytest.approx(bits.sum() * outputs, rel=5 / (250 * outputs) ** 0.5)
+    # 250 redraws: the deviation is known to 4.5%.
+    assert spread_of_total(totals, outputs) == pytest.approx(1, abs=0.2)
     # Control: Hadamard, random signs, Hadamard, with random phases.
     rng = np.random.default_rng(0)
     block = hadamard(64) / 8
@@ -135,12 +135,12 @@ def test_one_input_alone_makes_speckle(media: dict[str, SimulatedOPU]) -> None:
     assert structured.std() == 0
 
 
-def test_outputs_are_uncorrelated(media: dict[str, SimulatedOPU]) -> None:
+def test_outputs_are_uncorrelated() -> None:
     """Over inputs, two outputs of a complex Gaussian medium share no more light than chance gives them.
 
     The part that all inputs have in common (half of the bits are on) correlates them at random, 1/2 in the field.
     """
-    light = intensities(media["complex"], random_bits(2000))[:, :300]
+    light = intensities(SimulatedOPU.create(128, 300, seed=1, camera=FLOAT), random_bits(2000))
     correlations = np.corrcoef(light.T)[np.triu_indices(300, 1)]
     assert abs(correlations.mean()) < 0.01
     # Control: neighbouring pixels that see the same grain.
