@@ -54,9 +54,14 @@ class Augment:
             index: where each image stands in its data set; this, not its place in the batch, selects its draws.
             seed: the run's seed.
             epoch: another epoch, other draws.
+
+        Raises:
+            ValueError: `index` has another length than `images`, or is not of integers.
         """
         if index.shape != images.shape[:1]:
             raise ValueError(f"`index` must have one entry an image: {len(images)}, not {list(index.shape)}")
+        if index.is_floating_point():
+            raise ValueError(f"`index` must be integers, places in the data set, not {index.dtype}")
         theta = self._maps(index, seed, epoch, height=images.shape[2], width=images.shape[3])
         grid = functional.affine_grid(theta.to(images), list(images.shape), align_corners=False)
         # Whole-pixel shifts and flips land on pixels up to rounding; "nearest" makes that exact.

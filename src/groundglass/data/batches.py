@@ -58,11 +58,9 @@ def batches(
         raise ValueError(f"`batch_size` (={batch_size}) must be 1 or more")
     if epoch < 0:
         raise ValueError(f"`epoch` (={epoch}) must be 0 or more")
-    if shuffle:
-        order = torch.randperm(len(images), generator=generator(seed, "batches", epoch))
-    else:
-        order = torch.arange(len(images))
-    return _walk(images, order.split(batch_size) if len(order) else (), seed, epoch, augment)
+    count = len(images)
+    order = torch.randperm(count, generator=generator(seed, "batches", epoch)) if shuffle else torch.arange(count)
+    return _walk(images, order.split(batch_size) if count else (), seed, epoch, augment)
 
 
 def _walk(

@@ -7,10 +7,6 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import IO
-
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from groundglass.core import DiskFullError
 from groundglass.data.cifar import Layout
@@ -66,21 +62,19 @@ def fetch(layout: Layout, data_dir: Path, *, base_url: str | None = None) -> Pat
 def _download(url: str, layout: Layout, folder: Path) -> Path:
     import pooch  # late: only a download needs it, and requests with it
 
-    progress = _Bar(layout.archive)
-    downloader = pooch.HTTPDownloader(progressbar=progress, chunk_size=_CHUNK_BYTES, timeout=_TIMEOUT_SECONDS)
-    pooch.get_logger().setLevel("WARNING")  # the bar says it
+    path, bar = folder / layout.archive, _Bar(layout.archive)
     try:
-        path = pooch.retrieve(url, known_hash=None, fname=layout.archive, path=folder, downloader=downloader)
+        pooch.HTTPDownloader(progressbar=bar, chunk_size=_CHUNK_BYTES, timeout=_TIMEOUT_SECONDS)(url, str(path), None)
     finally:
-        progress.close()
-    actual = pooch.file_hash(path, alg="md5")
+        bar.close()
+    actual = pooch.file_hash(str(path), alg="md5")
     if actual != layout.md5:
         raise DownloadError(
             f"{url} is not the published archive: its md5 is {actual} and must be {layout.md5} "
-            f"({os.path.getsize(path):,} bytes came). The download was cut or altered on the way, and was thrown "
+            f"({path.stat().st_size:,} bytes came). The download was cut or altered on the way, and was thrown "
             f"away. {_choices(layout)}"
         )
-    return Path(path)
+    return path
 
 
 def _unpack(archive: Path, layout: Layout, folder: Path) -> None:
@@ -118,9 +112,19 @@ class _Bar:
     """A progress bar of the shape that pooch drives; silent where there is no terminal."""
 
     def __init__(self, label: str) -> None:
+        from rich import progress  # late, like pooch
+        from rich.console import Console
+
         self.total = 0
-        columns = (TextColumn(label), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=Console(file=sys.stderr), disable=not sys.stderr.isatty())
+        self._progress = progress.Progress(
+            progress.TextColumn(label),
+            progress.BarColumn(),
+            progress.DownloadColumn(),
+            progress.TransferSpeedColumn(),
+            progress.TimeRemainingColumn(),
+            console=Console(file=sys.stderr),
+            disable=not sys.stderr.isatty(),
+        )
         self._task = self._progress.add_task(label, total=None)
 
     def update(self, count: int) -> None:

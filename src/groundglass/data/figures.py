@@ -1,7 +1,7 @@
 """The ten figures of `shapes`: how far a point lies outside each one.
 
-A figure is a function of coordinates x, y in units of the radius of the circle around it. It returns a distance in
-the same unit, negative inside; exact near the edges that matter, which is all that drawing soft edges needs.
+A figure is a function of coordinates x, y in units of the radius of a circle that holds it. It returns a distance in
+the same unit, negative inside; exact near edges, wrong far from them, which is all that drawing soft edges needs.
 """
 
 import math
@@ -37,11 +37,11 @@ def _ring(x: Array, y: Array) -> Array:
 
 
 def _square(x: Array, y: Array) -> Array:
-    return _box(x, y, 0.75, 0.75)
+    return _box(x, y, 0.7, 0.7)
 
 
 def _frame(x: Array, y: Array) -> Array:
-    return np.abs(_box(x, y, 0.65, 0.65)) - np.float32(0.18)
+    return np.abs(_box(x, y, 0.555, 0.555)) - np.float32(0.145)
 
 
 def _triangle(x: Array, y: Array) -> Array:
@@ -51,7 +51,7 @@ def _triangle(x: Array, y: Array) -> Array:
 
 def _star(x: Array, y: Array) -> Array:
     # A pentagram is what lies within at least four of its five lines: the second largest distance is negative.
-    largest, second, *rest = _sides(x, y, 5, 0.36)
+    largest, second, *rest = _sides(x, y, 5, 0.305)
     largest, second = np.maximum(largest, second), np.minimum(largest, second)
     for side in rest:
         second = np.maximum(second, np.minimum(largest, side))
@@ -68,12 +68,12 @@ def _crescent(x: Array, y: Array) -> Array:
 
 
 def _bar(x: Array, y: Array) -> Array:
-    return _box(x, y, 1.0, 0.3)
+    return _box(x, y, 0.95, 0.28)
 
 
 def _hourglass(x: Array, y: Array) -> Array:
     sides = (np.abs(x) - np.float32(0.9) * np.abs(y)) * np.float32(0.743)  # 1 / sqrt(1 + 0.9^2): a distance
-    return np.maximum(sides, np.abs(y) - np.float32(0.8))
+    return np.maximum(sides, np.abs(y) - np.float32(0.73))
 
 
 FIGURES: dict[str, Figure] = {

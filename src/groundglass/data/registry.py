@@ -1,18 +1,16 @@
 """Data sets by name."""
 
 import os
-from functools import partial
 from pathlib import Path
 
 from groundglass.core import lookup
 from groundglass.data.augment import Augment
 from groundglass.data.cifar import CIFAR10, CIFAR100, Layout, read_cifar
+from groundglass.data.download import fetch
 from groundglass.data.shapes import load_shapes
 from groundglass.data.types import Dataset
 
 DATA_VARIABLE = "GROUNDGLASS_DATA"
-
-Triple = tuple[float, float, float]
 
 
 def data_folder(data_dir: Path | str | None = None) -> Path:
@@ -39,31 +37,24 @@ def load(name: str, *, data_dir: Path | str | None = None, download: bool = True
         DamagedFileError: a file is truncated or altered.
         DownloadError, DiskFullError: it could not be fetched.
     """
-    loaders = {
-        "cifar10": partial(_cifar, CIFAR10, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), augment=None),
-        "cifar100": partial(
-            _cifar,
-            CIFAR100,
-            mean=(0.507, 0.486, 0.440),
-            std=(0.267, 0.256, 0.276),
-            augment=Augment(crop=4, flip=True, rotation=15.0),
-        ),
-        "shapes": lambda data_dir, download: load_shapes(),
-    }
-    return lookup("data set", name, loaders)(data_dir=data_dir, download=download)
+    loaders = {"cifar10": _cifar10, "cifar100": _cifar100, "shapes": _shapes}
+    return lookup("data set", name, loaders)(data_dir, download)
 
 
-def _cifar(
-    layout: Layout,
-    *,
-    mean: Triple,
-    std: Triple,
-    augment: Augment | None,
-    data_dir: Path | str | None,
-    download: bool,
-) -> Dataset:
-    train, test = read_cifar(layout, _find(layout, data_folder(data_dir), download))
-    return Dataset(layout.name, train, test, mean=mean, std=std, augment=augment)
+def _cifar10(data_dir: Path | str | None, download: bool) -> Dataset:
+    train, test = read_cifar(CIFAR10, _find(CIFAR10, data_folder(data_dir), download))
+    half = (0.5, 0.5, 0.5)
+    return Dataset("cifar10", train, test, mean=half, std=half)
+
+
+def _cifar100(data_dir: Path | str | None, download: bool) -> Dataset:
+    train, test = read_cifar(CIFAR100, _find(CIFAR100, data_folder(data_dir), download))
+    mean, std = (0.507, 0.486, 0.440), (0.267, 0.256, 0.276)
+    return Dataset("cifar100", train, test, mean=mean, std=std, augment=Augment(crop=4, flip=True, rotation=15.0))
+
+
+def _shapes(data_dir: Path | str | None, download: bool) -> Dataset:
+    return load_shapes()
 
 
 def _find(layout: Layout, data_dir: Path, download: bool) -> Path:
@@ -77,6 +68,4 @@ def _find(layout: Layout, data_dir: Path, download: bool) -> Path:
             f"{layout.name} is not in {data_dir}: there is no folder {layout.folder}/ with {layout.files[0]} and the "
             f"others. Name the folder that holds it by --data-dir or {DATA_VARIABLE}, or allow the download"
         )
-    from groundglass.data.download import fetch  # late: what is there needs no network code
-
     return fetch(layout, data_dir)

@@ -1,8 +1,8 @@
 """`shapes`: ten geometric figures, 32x32 in colour, made from a seed in seconds; for machines without CIFAR.
 
 Each image shows one figure of random place, size, angle and colour on an uneven, noisy background with a few
-distractors. What tells figure from background is a colour difference of the same order as the noise, so that a small
-network learns it, and a perturbation of 8/255 undoes it (`benchmarks/shapes_difficulty.py` measures both).
+distractors. Strong figures are there for a small network to learn from in a few epochs, faint ones for it to miss, and
+the noise for an attack of 8/255 to hide in: `benchmarks/shapes_difficulty.py` measures how hard it is.
 
 An image is a function of (seed, split, its index) and of nothing else. Everything below is integer arithmetic and
 elementwise float32 sums, products, quotients and square roots, which IEEE 754 rounds in one way only: the same seed
@@ -27,12 +27,12 @@ TEST_SIZE = 2_000
 CLASSES = tuple(FIGURES)
 
 # Lengths in pixels, colours in levels of 255.
-RADIUS = (7.0, 11.0)  # of the circle around a figure
+RADIUS = (7.5, 12.0)  # of the circle that holds a figure; it lies within the image
 BASE = (90.0, 165.0)  # the background's mean, each channel
-SHADE = 30.0  # the background's slow variation, up to this much either way
-CONTRAST = (25.0, 60.0)  # length of the RGB difference between a figure and what lies under it
-NOISE = 20.0  # of each pixel and channel, uniform, up to this much either way
-CLUTTER = 3  # small discs under the figure
+SHADE = 16.0  # the background's slow variation, up to this much either way
+CONTRAST = (26.0, 160.0)  # length of the RGB difference between a figure and what lies under it
+NOISE = 10.0  # of each pixel and channel, uniform, up to this much either way
+CLUTTER = 2  # small discs under the figure
 CLUTTER_RADIUS = (1.0, 3.0)
 
 _GRID = 4  # the slow variation has this many knots a side

@@ -16,9 +16,10 @@ def words(key: int, index: NDArray[np.integer], per_image: int) -> NDArray[np.ui
     depend neither on the batch it came in nor on how many images there are; and there is nothing but integer
     arithmetic in it, so they are the same on every machine and under every version of numpy.
     """
-    first = np.asarray(index).astype(np.uint64)[:, None] * np.uint64(per_image)
-    # 1 + : output number 0 of the sequence is the mixed key + gamma, not the mixed key.
-    z = (first + np.arange(1, per_image + 1, dtype=np.uint64)) * _GAMMA
+    first = np.asarray(index).astype(np.uint64) * np.uint64(per_image)
+    # From 1: the sequence's first output mixes key + gamma, not the key itself.
+    z: NDArray[np.uint64] = np.add.outer(first, np.arange(1, per_image + 1, dtype=np.uint64))
+    z *= _GAMMA
     z += np.uint64(key)
     z ^= z >> np.uint64(30)
     z *= _MIX_1

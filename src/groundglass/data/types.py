@@ -1,16 +1,13 @@
 """What a data set is: images as bytes, their labels, and what a network should do with them."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from groundglass.core import check_labels
-
-if TYPE_CHECKING:
-    from groundglass.data.augment import Augment
+from groundglass.data.augment import Augment
 
 CHANNELS = 3
 SIZE = 32  # pixels a side
@@ -84,7 +81,7 @@ class Dataset:
     test: ImageSet
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    augment: "Augment | None" = None
+    augment: Augment | None = None
 
     def __post_init__(self) -> None:
         if self.train.classes != self.test.classes:

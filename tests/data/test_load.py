@@ -1,0 +1,89 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from groundglass.data import Augment, data_folder, load, registry
+from tests.data.conftest import TINY, write_layout
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch, tmp_path):
+    """Small data sets under the real names, and no way to the network but loopback."""
+    monkeypatch.setattr(registry, "CIFAR10", TINY["cifar10"])
+    monkeypatch.setattr(registry, "CIFAR100", TINY["cifar100"])
+    monkeypatch.setattr(registry, "load_shapes", lambda: registry_shapes(40, 20))
+    monkeypatch.setenv("GROUNDGLASS_CIFAR_URL", "http://127.0.0.1:9")
+    monkeypatch.delenv("GROUNDGLASS_DATA", raising=False)
+
+
+registry_shapes = registry.load_shapes
+
+
+def test_cifar10_comes_as_the_paper_has_it(tmp_path):
+    write_layout(TINY["cifar10"], tmp_path)
+    data = load("cifar10", data_dir=tmp_path)
+    assert (data.name, len(data.train), len(data.test), data.num_classes) == ("cifar10", 20, 6, 10)
+    assert data.mean == data.std == (0.5, 0.5, 0.5)
+    assert data.augment is None
+
+
+def test_cifar100_comes_as_the_paper_has_it(tmp_path):
+    write_layout(TINY["cifar100"], tmp_path)
+    data = load("cifar100", data_dir=tmp_path)
+    assert (data.name, len(data.train), len(data.test), data.num_classes) == ("cifar100", 9, 5, 100)
+    assert data.mean == (0.507, 0.486, 0.440)
+    assert data.std == (0.267, 0.256, 0.276)
+    assert data.augment == Augment(crop=4, flip=True, rotation=15.0)
+
+
+def test_shapes_needs_no_folder():
+    data = load("shapes", download=False)
+    assert (data.name, data.num_classes) == ("shapes", 10)
+    assert data.mean == data.std == (0.5, 0.5, 0.5)
+    assert data.augment is None
+
+
+def test_an_unknown_name_offers_the_nearest():
+    with pytest.raises(ValueError, match="unknown data set 'cifar-10': did you mean 'cifar10'"):
+        load("cifar-10")
+
+
+def test_what_is_not_there_and_may_not_be_downloaded(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        load("cifar10", data_dir=tmp_path, download=False)
+    for part in (str(tmp_path), "cifar-10-batches-bin/", "data_batch_1.bin", "--data-dir", "GROUNDGLASS_DATA"):
+        assert part in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_not_there_is_downloaded_once(served, loopback, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "CIFAR10", served(TINY["cifar10"]))
+    monkeypatch.setenv("GROUNDGLASS_CIFAR_URL", loopback)
+    assert len(load("cifar10", data_dir=tmp_path / "data").test) == 6
+    monkeypatch.setenv("GROUNDGLASS_CIFAR_URL", "http://127.0.0.1:9")
+    assert len(load("cifar10", data_dir=tmp_path / "data").test) == 6
+
+
+def test_the_folder_itself_may_be_named(tmp_path):
+    folder = write_layout(TINY["cifar10"], tmp_path)
+    assert len(load("cifar10", data_dir=folder, download=False).test) == 6
+
+
+def test_option_then_environment_then_cache(monkeypatch, tmp_path):
+    assert data_folder().name == "groundglass"
+    monkeypatch.setenv("GROUNDGLASS_DATA", "~/somewhere")
+    assert data_folder() == Path.home() / "somewhere"
+    assert data_folder(tmp_path) == tmp_path
+    monkeypatch.setenv("GROUNDGLASS_DATA", "")
+    assert data_folder().name == "groundglass"
+    write_layout(TINY["cifar10"], tmp_path)
+    monkeypatch.setenv("GROUNDGLASS_DATA", str(tmp_path))
+    assert len(load("cifar10", download=False).test) == 6
+
+
+def test_importing_brings_in_no_network_code():
+    code = "import sys, groundglass.data; print({'pooch', 'requests', 'rich'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
