@@ -13,9 +13,7 @@ from groundglass.evaluation.statistics import Proportion, survivors, wilson
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
 def test_wilson_agrees_with_scipy(count: int, total: int, confidence: float) -> None:
     expected = binomtest(count, total).proportion_ci(confidence_level=confidence, method="wilson")
-    assert wilson(count, total, confidence=confidence) == pytest.approx(
-        (expected.low, expected.high), abs=1e-12
-    )
+    assert wilson(count, total, confidence=confidence) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 @given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))

@@ -103,9 +103,7 @@ def test_other_versions_or_machine_are_noted_not_refused(tmp_path: Path) -> None
         (with_config(width=16), "config.width: (absent) -> 16"),
     ],
 )
-def test_a_changed_study_is_refused_with_the_difference(
-    tmp_path: Path, change: dict[str, Any], line: str
-) -> None:
+def test_a_changed_study_is_refused_with_the_difference(tmp_path: Path, change: dict[str, Any], line: str) -> None:
     filled(tmp_path)
     before = (tmp_path / "study.json").read_bytes()
     with pytest.raises(OtherStudyError) as caught:
@@ -222,9 +220,7 @@ def test_a_key_must_be_able_to_name_a_file(tmp_path: Path) -> None:
         ({1: 2}, TypeError, "keys must be str"),
     ],
 )
-def test_only_plain_finite_values_are_kept(
-    tmp_path: Path, value: Any, error: type[Exception], text: str
-) -> None:
+def test_only_plain_finite_values_are_kept(tmp_path: Path, value: Any, error: type[Exception], text: str) -> None:
     with RecordStore.open(tmp_path, MANIFEST) as store:
         with pytest.raises(error, match=text):
             store.add(Record(**{**vars(record()), "result": {"loss": [0.5, value]}}), {"norm": np.zeros(1)})
@@ -241,18 +237,17 @@ def test_altered_and_missing_arrays_are_found(tmp_path: Path) -> None:
     path = tmp_path / str(first.arrays)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(DamagedFileError, match="altered"):
-        store.arrays(first)
+    for altered in (bytes(data), (tmp_path / str(second.arrays)).read_bytes()):  # garbled; whole, but another's
+        path.write_bytes(altered)
+        with pytest.raises(DamagedFileError, match="was altered since it was recorded"):
+            store.arrays(first)
     path.unlink()
     with pytest.raises(DamagedFileError, match="missing"):
         store.arrays(first)
     assert store.arrays(second)["norm"].tolist() == [1, 1]
 
 
-def test_a_full_disk_cuts_back_to_the_last_whole_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_cuts_back_to_the_last_whole_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(tmp_path)
     path = tmp_path / "records.jsonl"
     before = path.read_bytes()

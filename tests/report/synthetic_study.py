@@ -105,6 +105,7 @@ def attack(
     n: int = 1000,
     gallery: int = 0,
     seed: int = 0,
+    purpose: str = "figure",
 ) -> tuple[Record, dict[str, np.ndarray]]:
     """A record and its arrays. Images are fooled in the order of one fixed difficulty, so that attacks agree."""
     rng = np.random.default_rng(seed)
@@ -142,6 +143,7 @@ def attack(
         "step_size": 0.005,
         "restarts": 1,
         "n_images": n,
+        "purpose": purpose,
     }
     result = {
         "robust_accuracy": float(robust.mean()),
@@ -173,10 +175,27 @@ def attacks(rates: Iterable[tuple[str, str]] = tuple(RATES)) -> Iterable[tuple[R
     for model in CLEAN:
         for paper in PAPER_EPS[1:]:
             accuracy = CLEAN[model] - 0.2 * paper
-            yield attack(model, "none", method="RandomNoise", eps=paper / 2, eps_paper=paper, accuracy=accuracy)
-    yield attack("VGG-16", "bp", method="FGSM", eps=0.025, eps_paper=0.05, accuracy=0.13)
-    for eps in L2_EPS:
-        yield attack("VGG-16", "bp", method="CW", norm="l2", eps=eps, accuracy=falling("VGG-16", "bp", eps / 23))
+            yield attack(
+                model,
+                "none",
+                method="RandomNoise",
+                eps=paper / 2,
+                eps_paper=paper,
+                accuracy=accuracy,
+                purpose="control",
+            )
+    yield attack("VGG-16", "bp", method="FGSM", eps=0.025, eps_paper=0.05, accuracy=0.13, purpose="control")
+    for model, rule in (("VGG-16", "bp"), ("VGG-OPU", "dfa")):
+        yield attack(model, rule, eps=1.0, accuracy=0.02, n=100, purpose="control")
+    yield distances("VGG-16", "bp")
+
+
+def distances(model: str, rule: str) -> tuple[Record, dict[str, np.ndarray]]:
+    """C&W on 64 images: all are fooled, at distances from 0 to 1."""
+    record, arrays = attack(model, rule, method="CW", norm="l2", eps=10.0, accuracy=0.0, n=64, purpose="control")
+    arrays["norm"] = np.linspace(0, 1, 64).astype(np.float32)
+    record.result["median_norm"] = 0.5
+    return record, arrays
 
 
 def checks(failing: str | None = None) -> list[Record]:

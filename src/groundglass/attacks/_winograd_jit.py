@@ -4,19 +4,24 @@ Images stand side by side in the innermost dimension, LANES of them, one to a la
 for all of them, nothing is shuffled, and what becomes of an image does not depend on the others. Written as vectors, not
 as loops: numba knows nothing of aliasing, and LLVM's checks around short loops cost more than the loops.
 """
+# mypy: ignore-errors
+# (numba and llvmlite have no types, and compiled functions take theirs from the first call)
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types, uintp
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from groundglass.attacks.maps import LANES
 from groundglass.attacks.schemes import Matrix, Scheme, map_of_two, tile_of_four
 
-#: Images in a block, and channels of output that are summed up at a time.
-LANES, ROWS = 16, 4
+#: Channels of output that are summed up at a time.
+ROWS = 4
 #: What becomes of a tile of outputs: stored as it is; ReLU; ReLU and 2 x 2 max-pooling; times the mask of the ReLU below;
 #: the same through the max-pooling below.
 PLAIN, RELU, POOL, MASK, UNPOOL = range(5)
@@ -32,8 +37,15 @@ _SCHEMES = (tile_of_four(), map_of_two())
 _FUSE = ("contract",)
 
 
+def _digest():
+    matrices = [m for s in _SCHEMES for m in (s.inputs, s.kernel, s.outputs)]
+    return hashlib.sha256(b"".join(np.ascontiguousarray(m).tobytes() for m in matrices)).hexdigest()[:8]
+
+
 def _compiled(function: Callable[..., Any]) -> Any:
     """`njit` that lets other threads run; with a cache on disk where there is a place for one."""
+    # The schemes' numbers are compiled in, and the cache only looks at this file and at this name.
+    function.__qualname__ += f"_{_digest()}"
     try:
         return njit(nogil=True, cache=True)(function)
     except RuntimeError:
@@ -145,7 +157,7 @@ def _store_backward(b: Any, tile: list[list[Any]], pool: bool, out: Any, row: An
 
 
 def _spread_tile(scheme: Scheme) -> Any:
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def spread_tile(typingctx: Any, tile: Any, row: Any, points: Any, stride: Any) -> Any:
         """The inputs of a tile, rows `row` bytes apart -> their values at the points, `stride` bytes apart."""
 
@@ -164,7 +176,7 @@ def _spread_tile(scheme: Scheme) -> Any:
 
 
 def _gather_tile(scheme: Scheme, finish: int) -> Any:
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def gather_tile(
         typingctx: Any, points: Any, stride: Any, bias: Any, out: Any, row: Any, code: Any, code_row: Any
     ) -> Any:
@@ -193,7 +205,7 @@ def _gather_tile(scheme: Scheme, finish: int) -> Any:
     return gather_tile
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _multiply(typingctx: Any, weights: Any, values: Any, sums: Any, count: Any) -> Any:
     """sums [ROWS, LANES] = weights' [ROWS, count] values [count, LANES], with the sums in registers throughout."""
 
@@ -221,7 +233,7 @@ _plain_2, _relu_2, _pool_2, _mask_2, _unpool_2 = (_gather_tile(_SCHEMES[1], f) f
 
 
 @_compiled
-def convolve(x, weights, bias, out, codes, points, sums, blocks, channels, height, width, filters, finish):  # type: ignore[no-untyped-def]
+def convolve(x, weights, bias, out, codes, points, sums, blocks, channels, height, width, filters, finish):
     """One 3 x 3 convolution of some blocks of images, in and out with a border of one pixel.
 
     Args:
@@ -309,7 +321,7 @@ def convolve(x, weights, bias, out, codes, points, sums, blocks, channels, heigh
 
 
 @_compiled
-def clear_border(x, planes, height, width):  # type: ignore[no-untyped-def]
+def clear_border(x, planes, height, width):
     """Zero the border of flat float32 x [planes, height + 2, width + 2, LANES]."""
     row = (width + 2) * LANES
     for plane in range(planes):
@@ -324,7 +336,7 @@ def clear_border(x, planes, height, width):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def back_through(grad, codes, out, planes, height, width, pool):  # type: ignore[no-untyped-def]
+def back_through(grad, codes, out, planes, height, width, pool):
     """Flat grad [planes, height + 2, width + 2, LANES] -> what reaches the last convolution: as MASK or UNPOOL do."""
     scale = 2 if pool else 1
     wide = (width * scale + 2) * LANES

@@ -65,7 +65,7 @@ class CarliniWagnerL2:
 
         Args:
             ball: without one, any image that fools the model is a success, and `norm` says how near it is. With one,
-                only an image inside it is: what was found outside is projected into the ball, and is no success.
+                only an image inside it is: what was found outside is projected into the ball, and looked at once more.
 
         Raises:
             ValueError: a ball that is not L2, or images, labels or a model that cannot be attacked.
@@ -78,10 +78,19 @@ class CarliniWagnerL2:
         for rows in board.right.split(batch_size):
             self._minimise(access, board, rows)
         if ball is not None:
-            inside = ball.contains(board.adversarial, board.images, tolerance=0)
-            board.adversarial = ball.project(board.adversarial, board.images)
-            board.success &= inside
+            self._bring_inside(access, board, ball, batch_size)
         return board.result(ball or L2(0.0))
+
+    def _bring_inside(self, access: GradientAccess, board: Board, ball: Ball, batch_size: int) -> None:
+        """Project what was found outside the ball, and see whether it fools the model from there."""
+        found = ball.contains(board.adversarial, board.images, tolerance=0)
+        for rows in (board.clean_correct & ~found).nonzero().squeeze(1).split(batch_size):
+            x = ball.project(board.adversarial[rows], board.images[rows])
+            logits = access.logits(x)
+            board.check_queries[rows] += 1
+            fooled = board.fooled(rows, logits)
+            loss = margin(logits.float(), board.labels[rows])
+            board.put(rows, x, loss, fooled, board.iterations[rows], where=fooled | True)
 
     def _minimise(self, access: GradientAccess, board: Board, rows: Int64[Tensor, "b"]) -> None:
         """All searches for the images at `rows`."""

@@ -2,6 +2,7 @@
 
 import copy
 from collections import Counter
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import torch
@@ -34,8 +35,8 @@ def frozen_for_attack(model: M) -> M:
         _gather_convolutions(sequence, free)
     for module in frozen.modules():
         if isinstance(module, nn.Conv2d):
-            module.to(memory_format=torch.channels_last)
-    return frozen
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+    return frozen.eval()
 
 
 def _has_hooks(module: nn.Module) -> bool:
@@ -47,7 +48,7 @@ def _has_hooks(module: nn.Module) -> bool:
 
 def _fold_norms(sequence: nn.Sequential, free: set[str]) -> None:
     names = list(sequence._modules)
-    for first, second in zip(names, names[1:], strict=False):
+    for first, second in pairwise(names):
         layer, norm = sequence._modules[first], sequence._modules[second]
         if not {first, second} <= free or getattr(norm, "running_mean", None) is None:
             continue
@@ -152,6 +153,6 @@ class _Fused(torch.autograd.Function):
         return torch.from_numpy(out)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         return torch.from_numpy(ctx.chain.backward(grads[0].contiguous().numpy(), ctx.trace)), None

@@ -5,23 +5,20 @@ weights are transformed once (`schemes.py`), ReLU and pooling happen on the tile
 for the way back is a byte a pixel: whether the ReLU was open, or where the maximum was.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from groundglass.attacks.maps import LANES, Bytes, Floats, Scratch, aligned, pack, unpack
 from groundglass.attacks.schemes import Scheme, scheme_for
 
-Floats = npt.NDArray[np.float32]
-Bytes = npt.NDArray[np.uint8]
-
-# Blocks of images that go through all layers together: more would not stay in a level-3 cache, fewer would read the
-# weights of the deep layers from memory too often.
+# Blocks of images that one thread takes through the deep layers together: the more, the less often the weights are read
+# from memory; the fewer, the better the maps stay in cache.
 _BLOCKS = 4
 
 
@@ -46,25 +43,98 @@ class ConvLayer:
     def channels(self) -> int:
         return self.weight.shape[1]
 
+    @cached_property
+    def flat_bias(self) -> Floats:
+        return np.ascontiguousarray(self.bias.detach().float().numpy())
 
-@dataclass(frozen=True, eq=False)
-class Trace:
-    """What the way back needs to know about a forward pass: for each piece of the batch, a byte array a layer."""
 
-    count: int
+@dataclass(frozen=True)
+class _Step:
+    """A layer, forward or back, on maps of one size.
+
+    Attributes:
+        layer: which.
+        back: the way of the gradient: the adjoint convolution, then back through ReLU and pooling of the layer below.
+        height, width: of the maps that are convolved.
+        takes, gives: vectors in a block's maps before and after, borders included.
+    """
+
+    layer: int
+    back: bool
     height: int
     width: int
-    pieces: list["_Piece"]
+    takes: int
+    gives: int
+
+
+class _Plan:
+    """The steps for images of one size.
+
+    The first `shallow` layers have large maps and few weights: they take one block of images after the other, so that
+    the maps stay in cache. The others have it the other way round, and take several blocks at once.
+    """
+
+    def __init__(self, layers: Sequence[ConvLayer], height: int, width: int) -> None:
+        self.forward: list[_Step] = []
+        self.backward: list[_Step] = []
+        self.code_sizes: list[int] = []
+        self.shallow = 0
+        pooled_below = False
+        for number, layer in enumerate(layers):
+            before, convolved = (count * (height + 2) * (width + 2) for count in (layer.channels, layer.filters))
+            # Through a pooling below, the way back ends on larger maps than the way forward starts on.
+            below = layer.channels * (2 * height + 2) * (2 * width + 2) if pooled_below else before
+            self.backward.insert(0, _Step(number, True, height, width, convolved, below))
+            if self.shallow == number and 36 * layer.channels * layer.filters <= LANES * convolved:
+                self.shallow += 1
+            size = (height // 2, width // 2) if layer.pool else (height, width)
+            after = layer.filters * (size[0] + 2) * (size[1] + 2)
+            self.forward.append(_Step(number, False, height, width, before, after))
+            self.code_sizes.append(layer.filters * size[0] * size[1] * LANES)
+            (height, width), pooled_below = size, layer.pool
+        self.out_size = (height, width)
+        # Filters are rounded up to whole groups.
+        self._channels = [max(layer.channels, layer.filters) + 3 for layer in layers]
+
+    def needs(self, blocks: int) -> tuple[int, int, int]:
+        """The sizes of a `Scratch`."""
+        ends = {self.forward[0].takes, self.forward[-1].gives, self.backward[0].takes, self.backward[-1].gives}
+        steps = self.forward + self.backward
+        # What crosses between shallow and deep is given by one side and taken by the other: each holds it.
+        narrow = max(ends | {size for s in steps if s.layer < self.shallow for size in (s.takes, s.gives)})
+        wide = max(ends | {size for s in steps if s.layer >= self.shallow for size in (s.takes, s.gives)})
+        most = max((1 if i < self.shallow else blocks) * count for i, count in enumerate(self._channels))
+        return narrow, blocks * wide, 36 * (most + 1)
 
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """Some blocks of images that one thread takes through all layers."""
+    """Some blocks of images that one thread takes through all layers, and a byte array a layer for the way back."""
 
     first: int
     count: int
     blocks: int
     codes: list[Bytes] = field(default_factory=list)
+
+    @property
+    def images(self) -> slice:
+        """Which of the batch."""
+        return slice(self.first, self.first + self.count)
+
+    def images_of(self, block: int) -> slice:
+        """Which of the batch, of one block."""
+        start = self.first + block * LANES
+        return slice(start, min(start + LANES, self.first + self.count))
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What the way back needs to know about a forward pass."""
+
+    count: int
+    height: int
+    width: int
+    pieces: list[_Piece]
 
 
 class ConvChain:
@@ -73,137 +143,125 @@ class ConvChain:
     def __init__(self, layers: Sequence[ConvLayer]) -> None:
         self._layers = tuple(layers)
         self._weights: dict[tuple[int, Scheme, bool], Floats] = {}
-        self._biases = [np.ascontiguousarray(layer.bias.detach().float().numpy()) for layer in layers]
+        self._plans: dict[tuple[int, int], _Plan] = {}
         # Scratch that is not in use: to ask the system for fresh pages every time would cost a tenth of the time.
-        self._spare: list[_Scratch] = []
+        self._spare: list[Scratch] = []
 
     def fits(self, channels: int, height: int, width: int) -> bool:
         """Whether every layer has a scheme for the maps that it would get."""
-        return channels == self._layers[0].channels and all(
-            scheme_for(h, w) is not None for h, w in self._sizes(height, width)[:-1]
-        )
+        steps = self._plan(height, width).forward
+        return channels == self._layers[0].channels and all(scheme_for(s.height, s.width) for s in steps)
 
     def forward(self, images: Floats) -> tuple[Floats, Trace]:
         """[n, c, h, w] -> [n, filters, h', w'], and what `backward` needs."""
         count, _, height, width = images.shape
-        out = np.empty((count, self._layers[-1].filters, *self._sizes(height, width)[-1]), np.float32)
+        plan = self._plan(height, width)
+        out = np.empty((count, self._layers[-1].filters, *plan.out_size), np.float32)
         trace = Trace(count, height, width, _cut(count))
-        self._each(trace, lambda piece, scratch: self._piece_forward(images, out, trace, piece, scratch))
+        self._each(trace.pieces, plan, lambda piece, scratch: self._piece_forward(images, out, plan, piece, scratch))
         return out, trace
 
     def backward(self, grad: Floats, trace: Trace) -> Floats:
         """The gradient at the output [n, filters, h', w'] -> the gradient at the images [n, c, h, w]."""
+        plan = self._plan(trace.height, trace.width)
         out = np.empty((trace.count, self._layers[0].channels, trace.height, trace.width), np.float32)
-        self._each(trace, lambda piece, scratch: self._piece_backward(grad, out, trace, piece, scratch))
+        self._each(trace.pieces, plan, lambda piece, scratch: self._piece_backward(grad, out, plan, piece, scratch))
         return out
 
-    def _sizes(self, height: int, width: int) -> list[tuple[int, int]]:
-        """Height and width before every layer, and after the last."""
-        sizes = [(height, width)]
-        for layer in self._layers:
-            h, w = sizes[-1]
-            sizes.append((h // 2, w // 2) if layer.pool else (h, w))
-        return sizes
+    def _plan(self, height: int, width: int) -> _Plan:
+        if (height, width) not in self._plans:
+            self._plans[height, width] = _Plan(self._layers, height, width)
+        return self._plans[height, width]
 
-    def _each(self, trace: Trace, work: Any) -> None:
+    def _each(self, pieces: list[_Piece], plan: _Plan, work: Callable[[_Piece, Scratch], None]) -> None:
         def run(piece: _Piece) -> None:
-            scratch = self._take_scratch(trace.height, trace.width, piece.blocks)
+            needs = plan.needs(piece.blocks)
+            try:
+                scratch = self._spare.pop()
+            except IndexError:
+                scratch = Scratch(*needs)
+            if not scratch.holds(*needs):
+                scratch = Scratch(*needs)
             work(piece, scratch)
             self._spare.append(scratch)
 
-        threads = min(torch.get_num_threads(), len(trace.pieces))
+        threads = min(torch.get_num_threads(), len(pieces))
         if threads <= 1:
-            for piece in trace.pieces:
+            for piece in pieces:
                 run(piece)
         else:
             # A pool of its own for the call: it costs a tenth of a millisecond, and survives no fork.
             with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(run, trace.pieces))
+                list(pool.map(run, pieces))
 
-    def _take_scratch(self, height: int, width: int, blocks: int) -> "_Scratch":
-        maps = points = sums = 0
-        for layer, (h, w) in zip(self._layers, self._sizes(height, width), strict=False):
-            size = blocks * (h + 2) * (w + 2)
-            maps = max(maps, size * layer.channels, size * layer.filters)
-            # Either way through the layer; filters are rounded up to whole groups.
-            most = blocks * (max(layer.channels, layer.filters) + 3) + 1
-            points = sums = max(points, 36 * most)
-        while self._spare:
-            try:
-                scratch = self._spare.pop()
-            except IndexError:
-                break
-            if scratch.holds(maps, points, sums):
-                return scratch
-        return _Scratch(maps, points, sums)
+    def _piece_forward(self, images: Floats, out: Floats, plan: _Plan, piece: _Piece, scratch: Scratch) -> None:
+        piece.codes[:] = [aligned(piece.blocks * size, np.uint8) for size in plan.code_sizes]
+        here, there = scratch.wide
+        for block in range(piece.blocks):
+            pack(images[piece.images_of(block)], scratch.narrow[0], 1)
+            found, size = self._march(plan.forward[: plan.shallow], scratch.narrow, piece, block, 1, scratch)
+            size = size or plan.forward[0].takes * LANES
+            here[block * size : (block + 1) * size] = found[:size]
+        found, _ = self._march(plan.forward[plan.shallow :], (here, there), piece, 0, piece.blocks, scratch)
+        unpack(found, out[piece.images], piece.blocks)
 
-    def _piece_forward(self, images: Floats, out: Floats, trace: Trace, piece: _Piece, scratch: "_Scratch") -> None:
+    def _piece_backward(self, grad: Floats, out: Floats, plan: _Plan, piece: _Piece, scratch: Scratch) -> None:
         from groundglass.attacks import _winograd_jit as jit
 
-        sizes = self._sizes(trace.height, trace.width)
-        here, there = scratch.here, scratch.there
-        _pack(images[piece.first : piece.first + piece.count], here, piece.blocks)
-        piece.codes.clear()
-        for number, layer in enumerate(self._layers):
-            (h, w), (after_h, after_w) = sizes[number], sizes[number + 1]
-            codes = _aligned(piece.blocks * layer.filters * after_h * after_w * jit.LANES, np.uint8)
-            jit.clear_border(here, piece.blocks * layer.channels, h, w)
-            jit.convolve(
-                here, self._at_points(number, h, w, back=False), self._biases[number], there, codes, scratch.points,
-                scratch.sums, piece.blocks, layer.channels, h, w, layer.filters, jit.POOL if layer.pool else jit.RELU,
-            )  # fmt: skip
-            piece.codes.append(codes)
-            here, there = there, here
-        _unpack(here, out[piece.first : piece.first + piece.count], piece.blocks)
+        last, deep = self._layers[-1], len(self._layers) - plan.shallow
+        there, here = scratch.wide
+        pack(grad[piece.images], there, piece.blocks)
+        jit.back_through(there, piece.codes[-1], here, piece.blocks * last.filters, *plan.out_size, last.pool)
+        found, size = self._march(plan.backward[:deep], (here, there), piece, 0, piece.blocks, scratch)
+        size = size or plan.backward[0].takes * LANES
+        for block in range(piece.blocks):
+            scratch.narrow[0][:size] = found[block * size : (block + 1) * size]
+            result, _ = self._march(plan.backward[deep:], scratch.narrow, piece, block, 1, scratch)
+            unpack(result, out[piece.images_of(block)], 1)
 
-    def _piece_backward(self, grad: Floats, out: Floats, trace: Trace, piece: _Piece, scratch: "_Scratch") -> None:
+    def _march(
+        self, steps: Sequence[_Step], maps: Sequence[Floats], piece: _Piece, first: int, blocks: int, scratch: Scratch
+    ) -> tuple[Floats, int]:
+        """Take `blocks` blocks, from `first` on, through some steps, to and fro between two sets of maps.
+
+        Returns:
+            The set that holds the result, and the floats of a block in it; 0 if there was no step.
+        """
         from groundglass.attacks import _winograd_jit as jit
 
-        sizes = self._sizes(trace.height, trace.width)
-        here, there = scratch.here, scratch.there
-        _pack(grad[piece.first : piece.first + piece.count], there, piece.blocks)
-        last = self._layers[-1]
-        jit.back_through(there, piece.codes[-1], here, piece.blocks * last.filters, *sizes[-1], last.pool)
-        for number in reversed(range(len(self._layers))):
-            layer, (h, w) = self._layers[number], sizes[number]
-            finish, codes = jit.PLAIN, piece.codes[0]
-            if number > 0:
-                finish = jit.UNPOOL if self._layers[number - 1].pool else jit.MASK
-                codes = piece.codes[number - 1]
-            jit.clear_border(here, piece.blocks * layer.filters, h, w)
+        (here, there), size = maps, 0
+        for step in steps:
+            layer = self._layers[step.layer]
+            channels, filters = (layer.filters, layer.channels) if step.back else (layer.channels, layer.filters)
+            coded = step.layer - 1 if step.back else step.layer
+            pool = coded >= 0 and self._layers[coded].pool
+            if not step.back:
+                finish = jit.POOL if pool else jit.RELU
+            elif coded >= 0:
+                finish = jit.UNPOOL if pool else jit.MASK
+            else:
+                finish = jit.PLAIN
+            codes = piece.codes[max(coded, 0)]
+            codes = codes[first * (len(codes) // piece.blocks) :]
+            jit.clear_border(here, blocks * channels, step.height, step.width)
             jit.convolve(
-                here, self._at_points(number, h, w, back=True), self._biases[number], there, codes, scratch.points,
-                scratch.sums, piece.blocks, layer.filters, h, w, layer.channels, finish,
+                here, self._at_points(step), layer.flat_bias, there, codes, scratch.values, scratch.products,
+                blocks, channels, step.height, step.width, filters, finish,
             )  # fmt: skip
-            here, there = there, here
-        _unpack(here, out[piece.first : piece.first + piece.count], piece.blocks)
+            here, there, size = there, here, step.gives * LANES
+        return here, size
 
-    def _at_points(self, number: int, height: int, width: int, *, back: bool) -> Floats:
-        scheme = scheme_for(height, width)
+    def _at_points(self, step: _Step) -> Floats:
+        scheme = scheme_for(step.height, step.width)
         assert scheme is not None
-        key = (number, scheme, back)
+        key = (step.layer, scheme, step.back)
         if key not in self._weights:
-            self._weights[key] = _weights_at_points(self._layers[number].weight, scheme, back=back)
+            self._weights[key] = _weights_at_points(self._layers[step.layer].weight, scheme, back=step.back)
         return self._weights[key]
 
 
-class _Scratch:
-    """Two sets of maps to go to and fro between, and the values and products at the points; floats, in lines of lanes."""
-
-    def __init__(self, maps: int, points: int, sums: int) -> None:
-        from groundglass.attacks import _winograd_jit as jit
-
-        self.here, self.there, self.points, self.sums = (
-            _aligned(lines * jit.LANES, np.float32) for lines in (maps, maps, points, sums)
-        )
-        self._lines = (maps, points, sums)
-
-    def holds(self, *lines: int) -> bool:
-        return all(have >= need for have, need in zip(self._lines, lines, strict=True))
-
-
 def _weights_at_points(weight: Tensor, scheme: Scheme, *, back: bool) -> Floats:
-    """[filters, channels, 3, 3] -> flat [points, groups, channels, ROWS]; `back`: of the convolution that is its adjoint."""
+    """[filters, channels, 3, 3] -> flat [points, groups, channels, ROWS]; `back`: of the adjoint convolution."""
     from groundglass.attacks import _winograd_jit as jit
 
     taps = weight.detach().double()
@@ -220,52 +278,12 @@ def _weights_at_points(weight: Tensor, scheme: Scheme, *, back: bool) -> Floats:
 
 def _cut(count: int) -> list[_Piece]:
     """A batch in pieces: enough for all threads, each small enough for the cache."""
-    from groundglass.attacks import _winograd_jit as jit
-
-    blocks = -(-count // jit.LANES)
+    blocks = -(-count // LANES)
     number = min(blocks, max(torch.get_num_threads(), -(-blocks // _BLOCKS)))
     pieces, first = [], 0
     for i in range(number):
         size = blocks // number + (i < blocks % number)
-        images = min(size * jit.LANES, count - first)
+        images = min(size * LANES, count - first)
         pieces.append(_Piece(first, images, size))
         first += images
     return pieces
-
-
-def _interior(maps: Floats, blocks: int, channels: int, height: int, width: int) -> Floats:
-    """Flat maps -> a view [blocks, lanes, channels, height, width] without the border."""
-    from groundglass.attacks import _winograd_jit as jit
-
-    shape = (blocks, channels, height + 2, width + 2, jit.LANES)
-    return maps[: int(np.prod(shape))].reshape(shape)[:, :, 1:-1, 1:-1].transpose(0, 4, 1, 2, 3)
-
-
-def _pack(images: Floats, maps: Floats, blocks: int) -> None:
-    """[count, c, h, w] into the interior of flat maps; lanes without an image are zero."""
-    inside = _interior(maps, blocks, *images.shape[1:])
-    lanes = inside.shape[1]
-    full = len(images) // lanes
-    inside[:full] = images[: full * lanes].reshape(full, *inside.shape[1:])
-    if full < blocks:
-        rest = len(images) - full * lanes
-        inside[full, :rest] = images[full * lanes :]
-        inside[full, rest:] = 0
-
-
-def _unpack(maps: Floats, images: Floats, blocks: int) -> None:
-    """The reverse."""
-    inside = _interior(maps, blocks, *images.shape[1:])
-    lanes = inside.shape[1]
-    full = len(images) // lanes
-    images[: full * lanes].reshape(full, *inside.shape[1:])[:] = inside[:full]
-    if full < blocks:
-        images[full * lanes :] = inside[full, : len(images) - full * lanes]
-
-
-def _aligned(count: int, dtype: Any) -> Any:
-    """Uninitialised, and aligned to 64 bytes, as the vectors of the compiled part are."""
-    size = count * np.dtype(dtype).itemsize
-    raw = np.empty(size + 64, dtype=np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(dtype)

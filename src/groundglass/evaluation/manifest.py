@@ -58,11 +58,7 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / STUDY_FILE
     if not path.exists():
-        what = (
-            f"{folder} holds no study (no {STUDY_FILE})"
-            if folder.is_dir()
-            else f"there is no folder {folder}"
-        )
+        what = f"{folder} holds no study (no {STUDY_FILE})" if folder.is_dir() else f"there is no folder {folder}"
         raise FileNotFoundError(f"{what}: `groundglass run STUDY --out {folder}` makes one")
     stored = read_json(path)
     missing = [name for name in _REQUIRED if not isinstance(stored, dict) or name not in stored]
@@ -89,8 +85,7 @@ def check_vacant(folder: Path, *, ours: tuple[str, ...]) -> None:
     others = sorted(
         entry.name
         for entry in folder.iterdir()
-        if entry.name not in ours
-        and not (entry.name.startswith(f".{STUDY_FILE}.") and entry.name.endswith(".part"))
+        if entry.name not in ours and not (entry.name.startswith(f".{STUDY_FILE}.") and entry.name.endswith(".part"))
     )
     if others:
         raise OtherStudyError(

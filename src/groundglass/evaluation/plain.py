@@ -26,9 +26,7 @@ def plain(value: Any, path: str) -> Any:
         return int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(
-                f"`{path}` is {value}: a record holds finite numbers only; use null for 'not measured'"
-            )
+            raise ValueError(f"`{path}` is {value}: a record holds finite numbers only; use null for 'not measured'")
         return float(value)
     if isinstance(value, Mapping):
         for key in value:
@@ -45,9 +43,7 @@ def plain(value: Any, path: str) -> Any:
 
 def canonical_json(value: Any) -> str:
     """One spelling a value: sorted keys, no spaces, and 8.0 as 8, so that equal configs give equal text."""
-    return json.dumps(
-        _integral(plain(value, "value")), sort_keys=True, separators=(",", ":"), allow_nan=False
-    )
+    return json.dumps(_integral(plain(value, "value")), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def cell_key(kind: str, config: Mapping[str, Any], inputs: Sequence[str]) -> str:
@@ -66,9 +62,7 @@ def difference(stored: Any, asked: Any, path: str = "") -> list[str]:
         return [
             line
             for key in sorted({*stored, *asked})
-            for line in difference(
-                stored.get(key, _ABSENT), asked.get(key, _ABSENT), f"{path}.{key}" if path else key
-            )
+            for line in difference(stored.get(key, _ABSENT), asked.get(key, _ABSENT), f"{path}.{key}" if path else key)
         ]
     if isinstance(stored, list) and isinstance(asked, list) and len(stored) == len(asked):
         return [

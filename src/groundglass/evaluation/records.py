@@ -61,9 +61,7 @@ class Record:
 class RecordStore:
     """The records of one run folder. Made by `open` (to add; one process at a time) or `read` (to look)."""
 
-    def __init__(
-        self, folder: Path, manifest: dict[str, Any], records: list[Record], held: FolderLock | None
-    ) -> None:
+    def __init__(self, folder: Path, manifest: dict[str, Any], records: list[Record], held: FolderLock | None) -> None:
         self.folder = folder
         self.manifest = manifest
         self._records = {record.key: record for record in records}
@@ -91,9 +89,7 @@ class RecordStore:
         try:
             stored = enter_study(folder, manifest)
             records = _records(folder, heal=True)
-            for part in (folder / _ARRAYS).glob(
-                ".*.part"
-            ):  # of a process that was killed; no other can be at work
+            for part in (folder / _ARRAYS).glob(".*.part"):  # of a process that was killed; no other can be at work
                 part.unlink()
         except BaseException:
             held.release()
@@ -142,18 +138,14 @@ class RecordStore:
             DiskFullError: no room; the folder is as before and can be continued.
         """
         if self._lock is None:
-            raise RuntimeError(
-                f"{self.folder} was opened for reading, or is closed: use RecordStore.open to add"
-            )
+            raise RuntimeError(f"{self.folder} was opened for reading, or is closed: use RecordStore.open to add")
         if not re.fullmatch(r"[0-9a-f]{12}", record.key):
             raise ValueError(
                 f"the key {record.key!r} is not 12 hex digits: make it with cell_key(kind, config, inputs)"
             )
         if record.key in self._records:
             there = self._records[record.key]
-            raise ValueError(
-                f"{self.folder} has the record {record.key} ({there.name}) already: none is ever replaced"
-            )
+            raise ValueError(f"{self.folder} has the record {record.key} ({there.name}) already: none is ever replaced")
         record = _from_json(plain(asdict(replace(record, arrays=None, arrays_sha256=None)), "record"))
         if arrays:
             data = _pack(arrays)
@@ -180,14 +172,10 @@ class RecordStore:
             "it is then done again when the study continues"
         )
         if not path.exists():
-            raise DamagedFileError(
-                f"{path} is missing, which the record {record.key} ({record.name}) needs: {advice}"
-            )
+            raise DamagedFileError(f"{path} is missing, which the record {record.key} ({record.name}) needs: {advice}")
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != record.arrays_sha256:
-            raise DamagedFileError(
-                f"{path} was altered since it was recorded (its SHA-256 differs): {advice}"
-            )
+            raise DamagedFileError(f"{path} was altered since it was recorded (its SHA-256 differs): {advice}")
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as packed:
                 return {name: packed[name] for name in packed.files}
@@ -203,9 +191,7 @@ class RecordStore:
     def __enter__(self) -> "RecordStore":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
 
@@ -231,9 +217,7 @@ def _from_json(value: dict[str, Any]) -> Record:
     known = {field.name for field in fields(Record)}
     unknown, missing = sorted(set(value) - known), sorted(known - set(value))
     if unknown or missing:
-        wrong = [
-            f"{word} {', '.join(names)}" for word, names in (("lacks", missing), ("has", unknown)) if names
-        ]
+        wrong = [f"{word} {', '.join(names)}" for word, names in (("lacks", missing), ("has", unknown)) if names]
         raise ValueError(f"it {' and '.join(wrong)}")
     for name, type_ in _TYPES.items():
         if not isinstance(value[name], type_):

@@ -54,6 +54,17 @@ def wilson(count: int, total: int, *, confidence: float = 0.95) -> tuple[float, 
     return (0.0 if count == 0 else centre - half, 1.0 if count == total else centre + half)
 
 
+def right_within(arrays: Mapping[str, np.ndarray], eps: float) -> Proportion:
+    """The images that no perturbation found within `eps` fools: what an attack that looks for small distances leaves.
+
+    Args:
+        arrays: `success` and `clean_correct` (bool), `norm` (of the perturbation), one entry an image.
+    """
+    fooled = arrays["success"].astype(bool) & (arrays["norm"] <= eps)
+    right = arrays["clean_correct"].astype(bool) & ~fooled
+    return Proportion(int(right.sum()), len(right))
+
+
 def survivors(attacks: Sequence[Mapping[str, np.ndarray]]) -> Proportion | None:
     """The images that are right before and after every one of several attacks: the worst case image by image.
 

@@ -1,12 +1,14 @@
 """Records as the report reads them: an attack's outcome, and the curves that they make."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from groundglass.core import DamagedFileError
 from groundglass.evaluation.records import Record
-from groundglass.evaluation.statistics import Proportion
+from groundglass.evaluation.statistics import Proportion, right_within
 from groundglass.report.threat_models import attacker, rank
 
 BASELINE = "VGG-16"
@@ -24,6 +26,7 @@ class AttackCell:
         gradients: per image, the mean.
         zero_gradients: share of input gradients that were exactly zero, or None.
         fit: {"n_images", "held_out_r2"} of a fitted surrogate, or None.
+        purpose: "figure", or "control" for what only shows whether the figure can be believed.
     """
 
     record: Record
@@ -38,6 +41,7 @@ class AttackCell:
     gradients: float
     zero_gradients: float | None
     fit: dict[str, Any] | None
+    purpose: str
 
     @classmethod
     def from_record(cls, record: Record) -> "AttackCell":
@@ -63,12 +67,18 @@ class AttackCell:
                 gradients=float(result["gradients"]) / total,
                 zero_gradients=result.get("zero_gradient_share"),
                 fit=result.get("fit"),
+                purpose=str(config.get("purpose", "figure")),
             )
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise DamagedFileError(
                 f"the record {record.key} ({record.name}) is no attack as this version writes it: "
                 f"{type(error).__name__} {error}. Rebuild the page with the version that ran the study"
             ) from error
+
+    @property
+    def is_control(self) -> bool:
+        """Not to be compared with the attacks of the figure: one step, noise, another radius or fewer images."""
+        return self.purpose == "control" or self.attack in ("FGSM", "RandomNoise", "CW")
 
     @property
     def radius(self) -> str:
@@ -94,12 +104,8 @@ class Curve:
     @property
     def name(self) -> str:
         """In the paper's notation: model <- gradients."""
-        how = attacker(self.rule).label
-        return (
-            f"{self.model} ← {how}"
-            if self.attack in ("PGD", "RandomNoise")
-            else f"{self.model} ← {how}, {method(self.attack)}"
-        )
+        how = f", {method(self.attack)}" if self.attack not in ("PGD", "RandomNoise") else ""
+        return f"{self.model} ← {attacker(self.rule).label}{how}"
 
     def at(self, eps: float) -> AttackCell | None:
         return next((point for point in self.points if point.eps == eps), None)
@@ -133,7 +139,20 @@ def curves(cells: Iterable[AttackCell], *, norm: str) -> list[Curve]:
     )
 
 
+def of_distances(cell: AttackCell, arrays: Mapping[str, np.ndarray], radii: Sequence[float]) -> Curve:
+    """The curve of an attack that looks for the smallest perturbation: one attack, every radius.
+
+    Args:
+        arrays: of the attack's record; see `right_within`.
+        radii: pixel units, rising; at least one.
+    """
+    points = tuple(replace(cell, eps=eps, eps_paper=None, robust=right_within(arrays, eps)) for eps in radii)
+    return Curve(cell.model, cell.rule, cell.attack, cell.norm, points)
+
+
 def radius(norm: str, eps: float) -> str:
+    if norm == "linf" and eps >= 1:
+        return "any image"
     return f"{eps * 255:.3g}/255" if norm == "linf" else f"{eps:.3g}"
 
 

@@ -64,7 +64,9 @@ def flat(value: Any, path: str = "") -> list[tuple[str, str]]:
 
 
 def plain_words(value: Any) -> str:
-    """A plain value as people read it: no long fractions, yes and no for booleans."""
+    """A plain value as people read it: no long fractions, yes and no for booleans, the entries of a dict in a row."""
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name} {plain_words(entry)}" for name, entry in value.items()) or "none"
     words = {None: "none", True: "yes", False: "no"}
     if value is None or isinstance(value, bool):
         return words[value]

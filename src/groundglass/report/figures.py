@@ -8,8 +8,8 @@ from groundglass.report.cells import BASELINE, Curve, norm_name
 from groundglass.report.labels import spread
 from groundglass.report.style import FAINT, INK, ink, line, marker
 
-# Inches. Two stand side by side on a desk; one fills a phone, where its letters shrink by a tenth.
-_WIDTH, _HEIGHT = 5.8, 4.0
+# Inches. Two stand side by side on a desk; one fills a phone, where its letters shrink by a fifth.
+_WIDTH, _HEIGHT = 4.9, 3.7
 _TICK_APART = 0.13  # of the width of the axes: room for a number such as 0.005
 _LABEL_LEFT = 1.04  # where labels start, in widths of the axes
 
@@ -29,7 +29,7 @@ def accuracy(
     Returns:
         A matplotlib Figure.
     """
-    figure, axes = _new(left=0.105, right=0.70, bottom=0.13, top=0.86 if paper_axis else 0.96)
+    figure, axes = _new(left=0.115, right=0.68, bottom=0.13, top=0.85 if paper_axis else 0.96)
     scale = 255.0 if curves[0].norm == "linf" else 1.0
     last = max(point.eps for curve in curves for point in curve.points) * scale or 1.0
     if chance is not None:
@@ -57,7 +57,7 @@ def accuracy(
     axes.set_xlim(0, last)
     axes.set_ylim(0, 100)
     axes.set_ylabel("accuracy under attack (%)")
-    unit = "pixel levels of 255" if curves[0].norm == "linf" else "pixel units, images in [0, 1]"
+    unit = "pixel levels of 255" if curves[0].norm == "linf" else "pixel units"
     axes.set_xlabel(f"radius ε, {norm_name(curves[0].norm)} ({unit})")
     _name_ends(axes, ends, names, [ink(curve.rule).light for curve in curves], last=last)
     if paper_axis:
@@ -66,21 +66,22 @@ def accuracy(
 
 
 def training(records: Sequence[Record]) -> Any | None:
-    """Accuracy after each epoch of each network: on the test images, and fainter on those of the training."""
+    """Accuracy in each epoch of each network, on whatever images it was measured on; fainter on training images."""
     lines = []
     for record in records:
-        epochs = record.result.get("epochs") or []
-        for field, faint in (("test_accuracy", False), ("train_accuracy", True)):
-            points = [(e["epoch"], 100 * e[field]) for e in epochs if e.get(field) is not None]
+        epochs = list(enumerate(record.result.get("epochs") or [], start=1))
+        tested = any(epoch.get("test_accuracy") is not None for _, epoch in epochs)
+        for field, what in (("test_accuracy", "test"), ("train_accuracy", "training")):
+            points = [(i, 100 * epoch[field]) for i, epoch in epochs if epoch.get(field) is not None]
             if len(points) > 1:
-                lines.append((record.name, faint, points))
+                lines.append((f"{record.name}, {what}", record.name, tested and what == "training", points))
     if not lines:
         return None
-    figure, axes = _new(left=0.105, right=0.70, bottom=0.13, top=0.96)
+    figure, axes = _new(left=0.115, right=0.68, bottom=0.13, top=0.96)
     last = max(x for *_, points in lines for x, _ in points)
     first = min(x for *_, points in lines for x, _ in points)
     ends, names, colours = [], [], []
-    for name, faint, points in lines:
+    for label, name, faint, points in lines:
         colour = FAINT.light if faint else INK.light
         axes.plot(
             *zip(*points, strict=True),
@@ -90,7 +91,7 @@ def training(records: Sequence[Record]) -> Any | None:
             clip_on=False,
         )
         ends.append(points[-1])
-        names.append(f"{name}, {'training' if faint else 'test'}")
+        names.append(label)
         colours.append(colour)
     axes.set_xlim(first, last)
     axes.set_ylim(0, 100)

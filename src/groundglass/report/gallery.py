@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from groundglass.core import DamagedFileError
 from groundglass.report.cells import AttackCell, method, norm_name
 from groundglass.report.sections import Rendered
 from groundglass.report.study import Study
@@ -56,8 +57,14 @@ def _wall(study: Study, cell: AttackCell) -> Wall | None:
     if cell.record.arrays is None:
         return None
     arrays = study.store.arrays(cell.record)
-    if "original" not in arrays or "adversarial" not in arrays:
+    if "original" not in arrays:
         return None
+    missing = sorted({"adversarial", "clean_prediction", "label", "prediction"} - set(arrays))
+    if missing:
+        raise DamagedFileError(
+            f"{cell.record.arrays} ({cell.record.name}) has pictures but lacks {', '.join(missing)}: "
+            "rebuild the page with the version that ran the study"
+        )
     original = arrays["original"].astype(np.float64)
     adversarial = arrays["adversarial"].astype(np.float64)
     delta = adversarial - original

@@ -40,8 +40,8 @@ class NetworksSection:
             drawing = study.drawings.save(
                 "training",
                 figure,
-                alt="Accuracy after each epoch: " + "; ".join(_last(record) for record in records) + ".",
-                caption="Accuracy after each epoch, on test images and (thin) on training images.",
+                alt="Accuracy in each epoch: " + "; ".join(_last(record) for record in records) + ".",
+                caption="Accuracy in each epoch, on training images as they were learned and, where measured, on test images.",
             )
         context = {"networks": [read_network(record) for record in records], "drawing": drawing}
         return Rendered("networks", "The networks, untouched", "networks.html.j2", context, study.progress("train"))

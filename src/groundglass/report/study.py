@@ -42,6 +42,15 @@ class Study:
         return [AttackCell.from_record(record) for record in self.of_kind("attack")]
 
     @property
+    def compared(self) -> list[AttackCell]:
+        """The attacks of the figures: each rule, at the same radii, on the same images."""
+        return [cell for cell in self.attacks if not cell.is_control]
+
+    @property
+    def controls(self) -> list[AttackCell]:
+        return [cell for cell in self.attacks if cell.is_control]
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes; empty when the manifest does not tell."""
         config = self.manifest["config"]

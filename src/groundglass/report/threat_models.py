@@ -54,7 +54,7 @@ ATTACKERS: tuple[Attacker, ...] = (
         label="DFA",
         sentence=(
             "Skips the device with the feedback matrix B of the training, as the paper's text says: strong only as "
-            "far as the layers below have aligned with B, since B holds nothing about the device."
+            "far as the network has aligned with B, since B holds nothing about the device."
         ),
         knows=f"{_DIGITAL} and B, which prediction does not need, so that a defender can destroy it",
         costs="nothing more",
@@ -63,7 +63,7 @@ ATTACKERS: tuple[Attacker, ...] = (
     ),
     Attacker(
         rule="dfa-fresh",
-        label="DFA, own B",
+        label="DFA (own B)",
         sentence=(
             "Skips the device with a feedback matrix of the attacker's own: what the paper's published code did in "
             "effect, because it never saved B; whoever withstands only this has not been tested."
@@ -87,7 +87,7 @@ ATTACKERS: tuple[Attacker, ...] = (
     ),
     Attacker(
         rule="bpda-drawn",
-        label="BPDA, drawn W",
+        label="BPDA (drawn W)",
         sentence=(
             "Uses the law of the device, |Wx|², with a W of the attacker's own: right in distribution, but the "
             "gradient of another device, so it says what knowing the physics without the secret is worth."
@@ -99,7 +99,7 @@ ATTACKERS: tuple[Attacker, ...] = (
     ),
     Attacker(
         rule="bpda-fit-linear",
-        label="BPDA, linear fit",
+        label="BPDA (linear fit)",
         sentence=(
             "Watches the bits that enter the device and the logits that come out while the deployed network runs "
             "on natural images, and fits a linear map (ridge): this needs no secret and no say over the device."
@@ -111,7 +111,7 @@ ATTACKERS: tuple[Attacker, ...] = (
     ),
     Attacker(
         rule="bpda-fit-network",
-        label="BPDA, network fit",
+        label="BPDA (network fit)",
         sentence=(
             "Watches the same bits and logits, and fits a small neural network to them: the strongest attacker here "
             "that anyone with the deployed network can be."
@@ -147,11 +147,10 @@ ATTACKERS: tuple[Attacker, ...] = (
 )
 
 RETRIEVAL = (
-    "What the secret is worth: at the sizes used here (512 to 2,000 bits in, 8,000 to 10,000 readings out) U can be "
-    "retrieved in minutes on two cores by whoever may put inputs of their choice into the device and read what comes "
-    "out, about 12 queries for each input bit. The layer is safe only as far as access to the device is denied, U is "
-    "redrawn before that much has been measured, or noise spoils the measurement; keeping the digital weights "
-    "secret is no part of it."
+    "What the secret is worth: at sizes like these (the paper's are 512 to 2,000 bits in, 8,000 to 10,000 readings "
+    "out) U can be retrieved in minutes on two cores by whoever may put inputs of their choice into the device and "
+    "read what comes out, with about 12 queries for each input bit. The layer is safe only as far as access to the "
+    "device is denied, U is redrawn before that much has been measured, or noise spoils the measurement."
 )
 
 _BY_RULE = {attacker.rule: attacker for attacker in ATTACKERS}

@@ -35,7 +35,7 @@ def judge(cells: Sequence[AttackCell], checks: Sequence[Record]) -> Verdict:
     paper's attacker, at any radius: then DFA's number was the weakness of its gradient, not the network's strength.
     """
     reasons = [
-        f"The check “{check.name}” failed: {check.result.get('value')}, expected {check.result.get('expected')}."
+        f"The check “{check.name}” failed: {check.result.get('note') or check.result.get('expected')}."
         for check in checks
         if not check.result["passed"]
     ]
@@ -61,11 +61,12 @@ def judge(cells: Sequence[AttackCell], checks: Sequence[Record]) -> Verdict:
 
 def _broken(cells: Sequence[AttackCell]) -> list[str]:
     """For each adaptive attacker that breaks what DFA does not: where it does so most."""
-    paper = {(c.norm, c.eps): c for c in cells if c.model == DEFENDED and c.rule == "dfa" and c.attack == "PGD"}
+    cells = [cell for cell in cells if cell.model == DEFENDED and not cell.is_control]
+    paper = {(cell.norm, cell.eps): cell for cell in cells if cell.rule == "dfa"}
     widest: dict[str, tuple[float, AttackCell, AttackCell]] = {}
     for cell in cells:
         reference = paper.get((cell.norm, cell.eps))
-        if cell.model != DEFENDED or reference is None or not attacker(cell.rule).adaptive:
+        if reference is None or not attacker(cell.rule).adaptive:
             continue
         if cell.robust.clearly_below(reference.robust):
             gap = reference.robust.share - cell.robust.share

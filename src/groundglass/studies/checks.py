@@ -128,13 +128,13 @@ def _gradients_are_there(records: Sequence[Record]) -> dict[str, Any]:
 
 def _confirmed(records: Sequence[Record]) -> dict[str, Any]:
     unconfirmed = sum(int(r.result["unconfirmed"]) for r in records)
-    successes = sum(round(r.result["success_rate"] * r.result["clean_correct"]) for r in records)
-    share = unconfirmed / successes if successes else 0.0
+    claims = unconfirmed + sum(r.result["clean_correct"] - r.result["correct"] for r in records)
+    share = unconfirmed / claims if claims else 0.0
     return _result(
         share <= 0.01,
-        {"successes": successes, "not confirmed": unconfirmed},
-        "at least 99% of the adversarial images fool a fresh forward pass in another batch",
-        f"{unconfirmed} of {successes} did not: a value beside a threshold is rounded differently in another batch",
+        {"claims": claims, "withdrawn": unconfirmed},
+        "at least 99% of the adversarial images fool a fresh forward pass of the network itself",
+        f"{unconfirmed} of {claims} did not, and do not count: a value beside a threshold is rounded differently there",
     )
 
 

@@ -10,7 +10,7 @@ from groundglass.attacks import frozen_for_attack
 from groundglass.core import Progress, silent
 from groundglass.data import Dataset
 from groundglass.evaluation import Record
-from groundglass.models import DefendedNetwork, load_model
+from groundglass.models import load_model
 from groundglass.optics import DeviceStore
 
 
@@ -49,7 +49,6 @@ class Context:
         self.devices = DeviceStore(folder / "devices")
         self._device_seed = device_seed
         self._listener = listener
-        self._networks: dict[str, nn.Module] = {}
         self._memo: dict[str, Any] = {}
 
     @property
@@ -61,17 +60,19 @@ class Context:
         return self._device_seed
 
     def network(self, record: Record) -> nn.Module:
-        """The trained network of a "train" record, in eval mode, set up to be attacked fast."""
-        if record.key not in self._networks:
-            model = load_model(self.folder / record.result["checkpoint"], find_device=self.devices.find)
-            self._networks[record.key] = frozen_for_attack(model.to(self.where))
-        return self._networks[record.key]
+        """The trained network of a "train" record, in eval mode."""
 
-    def defended(self, record: Record) -> DefendedNetwork:
-        network = self.network(record)
-        if not isinstance(network, DefendedNetwork):
-            raise ValueError(f"{record.name} has no optical layer: only the rule 'bp' attacks it")
+        def make() -> nn.Module:
+            model = load_model(self.folder / record.result["checkpoint"], find_device=self.devices.find)
+            return model.to(self.where)
+
+        network: nn.Module = self.memo(f"network/{record.key}", make)
         return network
+
+    def target(self, record: Record) -> nn.Module:
+        """A copy of the network that is set up to be attacked fast."""
+        target: nn.Module = self.memo(f"target/{record.key}", lambda: frozen_for_attack(self.network(record)))
+        return target
 
     def memo(self, key: str, make: Any) -> Any:
         """What was made under `key`, or `make()`, kept for this run: surrogates are fitted once."""

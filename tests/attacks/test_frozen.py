@@ -1,0 +1,192 @@
+import pytest
+import torch
+from torch import nn
+
+from groundglass.attacks import PGD, GradientAccess, Linf, frozen_for_attack
+from groundglass.attacks.frozen import FusedConvolutions
+from tests.attacks.toy import Scaled, blobs, trained
+
+
+def conv(a, b, **options):
+    return nn.Conv2d(a, b, 3, **{"padding": 1, **options})
+
+
+def randomised(model):
+    """Weights of a usual size, and running statistics that are not the identity."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+                if module.track_running_stats:
+                    nn.init.normal_(module.running_mean, 0, 0.2)
+                    nn.init.uniform_(module.running_var, 0.5, 2)
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.normal_(module.bias, 0, 0.2)
+            elif isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+    return model
+
+
+class Device:
+    """Stands for an optical device: it cannot be copied, and says that it is itself."""
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+class Net(nn.Module):
+    """A VGG in small, with all that a copy may trip over: named parts, dropout, a head with BatchNorm, a device."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(
+            Scaled(),
+            conv(3, 8, bias=False), nn.BatchNorm2d(8), nn.ReLU(inplace=True),
+            conv(8, 8, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
+            conv(8, 12), nn.ReLU(), nn.MaxPool2d(2),
+            conv(12, 12), nn.BatchNorm2d(12), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        )  # fmt: skip
+        self.head = nn.Sequential(nn.Dropout(0.9), nn.Linear(48, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 5))
+        self.device = Device()
+
+    def forward(self, x):
+        return self.head(self.features(x))
+
+
+@pytest.fixture(scope="module")
+def net():
+    return randomised(Net()).train()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(40, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+
+
+def gradient(model, images):
+    x = images.clone().requires_grad_()
+    logits = model(x)
+    return torch.autograd.grad(logits.square().sum(), x)[0]
+
+
+def test_the_same_function_and_gradient(net, images):
+    frozen = frozen_for_attack(net)
+    plain = net.eval()
+    expected = plain(images).detach()
+    assert float((frozen(images) - expected).abs().max()) < 1e-4 * float(expected.abs().max())
+    wanted, found = gradient(plain, images), gradient(frozen, images)
+    error = (found - wanted).flatten(1).norm(dim=1) / wanted.flatten(1).norm(dim=1)
+    assert float(error.median()) < 1e-4
+    net.train()
+
+
+def test_it_is_really_rearranged(net):
+    frozen = frozen_for_attack(net)
+    kinds = [type(m) for m in frozen.modules()]
+    assert kinds.count(FusedConvolutions) == 1
+    assert nn.BatchNorm2d not in kinds
+    assert nn.BatchNorm1d not in kinds
+    assert len(frozen.features[1].layers) == 11
+    assert all(m.bias is not None for m in frozen.modules() if isinstance(m, nn.Conv2d))
+
+
+def test_the_model_is_not_changed_and_the_copy_is_frozen(images):
+    net = randomised(Net()).train()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    frozen = frozen_for_attack(net)
+    gradient(frozen, images)
+    assert net.training
+    assert all(m.training for m in net.modules())
+    assert all(p.requires_grad for p in net.parameters())
+    assert list(before) == list(net.state_dict())
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert not any(m.training for m in frozen.modules())
+    assert not any(p.requires_grad for p in frozen.parameters())
+    assert type(frozen) is Net
+    assert frozen.device is net.device
+    assert {n for n, _ in net.named_modules()} <= {n for n, _ in frozen.named_modules()}
+
+
+def test_weights_are_copied_not_shared(images):
+    net = randomised(Net())
+    frozen = frozen_for_attack(net)
+    before = frozen(images)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.zero_()
+    assert torch.equal(frozen(images), before)
+
+
+def test_logits_do_not_depend_on_the_batch_through_the_convolutions(net, images):
+    features = frozen_for_attack(net).features
+    assert torch.equal(features(images)[7:8], features(images[7:8]))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        nn.Sequential(conv(3, 4, stride=2), nn.ReLU()),
+        nn.Sequential(conv(3, 4, padding=0), nn.ReLU()),
+        nn.Sequential(conv(3, 4, dilation=2, padding=2), nn.ReLU()),
+        nn.Sequential(conv(3, 6, groups=3), nn.ReLU()),
+        nn.Sequential(conv(3, 4, padding_mode="reflect"), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(3, 4, 5, padding=2), nn.ReLU()),
+        nn.Sequential(conv(3, 4), nn.LeakyReLU(0.2)),
+        nn.Sequential(conv(3, 4), nn.ReLU(), nn.MaxPool2d(3, 2)),
+        nn.Sequential(conv(3, 4), nn.ReLU(), nn.MaxPool2d(2, 1)),
+        nn.Sequential(conv(3, 4), nn.ReLU(), nn.AvgPool2d(2)),
+        nn.Sequential(conv(3, 4), nn.BatchNorm2d(4, track_running_stats=False), nn.ReLU()),
+        nn.Sequential(conv(3, 4), nn.MaxPool2d(2), nn.ReLU()),
+        nn.Sequential(nn.BatchNorm2d(3), conv(3, 4), nn.ReLU(), conv(4, 4)),
+        nn.Sequential(nn.ReLU(), nn.Sequential(conv(3, 4), nn.BatchNorm2d(4)), nn.ReLU()),
+        nn.Sequential(conv(3, 4), nn.ReLU(), nn.MaxPool2d(4), nn.MaxPool2d(2)),
+        nn.Sequential(nn.MaxPool2d(2), nn.ZeroPad2d(1), conv(3, 4), nn.ReLU()),
+        nn.Sequential(conv(3, 4), nn.Dropout2d(0.5), nn.ReLU()),
+        nn.Sequential(nn.Identity(), conv(3, 4, padding="same"), nn.ReLU()),
+    ],
+    ids=lambda body: " ".join(str(m).replace("\n", "") for m in body)[:60],
+)
+def test_whatever_the_layers_are_the_function_stays(body, images):
+    model = randomised(nn.Sequential(body, nn.AdaptiveAvgPool2d(2), nn.Flatten())).eval()
+    wanted = model(images)
+    frozen = frozen_for_attack(model)
+    assert torch.allclose(frozen(images), wanted, rtol=1e-4, atol=1e-4 * float(wanted.detach().abs().max()))
+    error = gradient(frozen, images) - gradient(model, images)
+    assert float(error.norm()) < 0.01 * float(gradient(model, images).norm())
+
+
+def test_modules_in_two_places_or_with_hooks_are_left_alone(images):
+    shared = conv(3, 3)
+    seen = []
+    hooked = nn.Sequential(conv(3, 4), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
+    hooked[1].register_forward_hook(lambda *args: seen.append(1))
+    twice = nn.Sequential(shared, nn.BatchNorm2d(3), nn.ReLU(), shared, nn.ReLU(), nn.Flatten())
+    for model in (randomised(hooked).eval(), randomised(twice).eval()):
+        frozen = frozen_for_attack(model)
+        seen.clear()
+        assert torch.allclose(frozen(images), model(images), rtol=1e-4, atol=1e-5)
+        assert not any(isinstance(m, FusedConvolutions) for m in frozen.modules())
+    frozen_for_attack(hooked)(images)
+    assert seen == [1]
+
+
+def test_where_the_fast_way_does_not_apply_the_layers_do(net):
+    """Sizes without a scheme, another type: the same layers, as they were."""
+    body = randomised(nn.Sequential(conv(3, 4), nn.ReLU(), nn.MaxPool2d(2)))
+    frozen = frozen_for_attack(body)
+    for x in (torch.rand(2, 3, 10, 10), torch.rand(2, 3, 7, 8), torch.rand(0, 3, 8, 8), torch.rand(3, 8, 8)):
+        assert torch.allclose(frozen(x), body(x), atol=1e-5)
+    assert torch.allclose(
+        frozen.double()(torch.ones(1, 3, 8, 8).double()), body(torch.ones(1, 3, 8, 8)).double(), atol=1e-5
+    )
+
+
+def test_an_attack_on_the_copy_is_an_attack_on_the_model():
+    images, labels = blobs(200, seed=5)
+    attack, ball = PGD(steps=10, step_size=None), Linf(0.015)
+    slow = attack(GradientAccess(trained()), images, labels, ball, seed=0)
+    fast = attack(GradientAccess(frozen_for_attack(trained())), images, labels, ball, seed=0)
+    assert 0.2 < slow.success_rate < 0.95
+    assert abs(fast.robust_accuracy - slow.robust_accuracy) <= 0.01
+    confirmed = fast.confirmed(GradientAccess(trained()), labels)
+    assert abs(confirmed.robust_accuracy - slow.robust_accuracy) <= 0.01

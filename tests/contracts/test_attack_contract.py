@@ -1,0 +1,174 @@
+"""Every attack passes these, in every kind of ball. Attacks that are broken in the usual ways do not."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, is_dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from groundglass.attacks import (
+    FGSM,
+    L2,
+    PGD,
+    AttackResult,
+    Ball,
+    CarliniWagnerL2,
+    GradientAccess,
+    Linf,
+    RandomNoise,
+)
+from tests.attacks.toy import Counting, blobs, trained
+
+Attack = Callable[..., AttackResult]
+
+ATTACKS: list[Attack] = [
+    FGSM(),
+    PGD(steps=10, step_size=None),
+    PGD(steps=5, step_size=None, random_start=True, restarts=2, loss="margin"),
+    PGD(steps=5, step_size=None, stop_when_fooled=False, keep="last"),
+    CarliniWagnerL2(steps=20, searches=3, learning_rate=0.03, initial_c=0.1),
+    RandomNoise(points=10),
+]
+BALLS: list[Ball] = [Linf(0.02), Linf((0.01, 0.02, 0.03)), L2(0.25)]
+CASES = [
+    pytest.param(attack, ball, id=f"{attack!r} {ball!r}")
+    for attack in ATTACKS
+    for ball in BALLS
+    if not (isinstance(attack, CarliniWagnerL2) and isinstance(ball, Linf))
+]
+# At these radii every attack fools at least this share more than noise does.
+ABOVE_NOISE = 0.25
+
+
+def problem() -> tuple[Tensor, Tensor]:
+    images, labels = blobs(60, seed=5)
+    labels[:4] = (labels[:4] + 1) % 3
+    return images, labels
+
+
+def check_contract(attack: Attack, ball: Ball) -> None:
+    """All that a caller may rely on, whatever the attack."""
+    images, labels = problem()
+    given = images.clone(), labels.clone()
+    model = Counting(trained())
+    access = GradientAccess(model)
+    result = attack(access, images, labels, ball, seed=1, batch_size=16)
+    predicted = trained()(result.adversarial).argmax(1)
+    clean = trained()(images).argmax(1) == labels
+
+    assert len(result) == len(images)
+    assert result.adversarial.shape == images.shape
+    assert result.adversarial.dtype == torch.float32
+    assert not result.adversarial.requires_grad
+    assert torch.equal(images, given[0]), "what was given is not written to"
+    assert torch.equal(labels, given[1])
+
+    # Where it may be.
+    assert bool(ball.contains(result.adversarial, images, tolerance=1e-5).all())
+    assert torch.allclose(result.norm, ball.norm(result.adversarial - images), atol=1e-6)
+
+    # What it claims.
+    assert torch.equal(result.clean_correct, clean)
+    assert torch.equal(result.success, clean & (predicted != labels))
+    assert torch.equal(result.adversarial[~clean], images[~clean])
+    assert bool((result.norm[result.success] > 0).all())
+
+    # What it cost.
+    assert int(result.gradients.sum()) == access.gradients
+    assert int((result.check_queries + result.loss_queries).sum()) == access.check_queries
+    assert access.rows == model.rows
+    assert bool((result.gradients[~clean] == 0).all())
+    assert bool((result.zero_gradients <= result.gradients).all())
+
+    # That it can be repeated, in any batches.
+    again = attack(GradientAccess(trained()), images, labels, ball, seed=1, batch_size=16)
+    assert torch.equal(again.adversarial, result.adversarial)
+    other = attack(GradientAccess(trained()), images.flip(0), labels.flip(0), ball, seed=1, batch_size=7,
+                   indices=list(range(len(images)))[::-1])  # fmt: skip
+    assert int((other.success.flip(0) != result.success).sum()) <= 1, "up to rounding in another batch"
+
+    # That it does something: more than points at random, unless it is that.
+    noise = RandomNoise(points=10)(GradientAccess(trained()), images, labels, ball, seed=2)
+    if isinstance(attack, RandomNoise):
+        assert float(result.loss.mean()) > float(attack(access, images, labels, L2(0.0), seed=1).loss.mean())
+    else:
+        assert result.success_rate > noise.success_rate + ABOVE_NOISE
+
+
+@pytest.mark.parametrize(("attack", "ball"), CASES)
+def test_attacks_keep_the_contract(attack, ball):
+    check_contract(attack, ball)
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=repr)
+def test_an_attack_is_its_configuration(attack):
+    assert is_dataclass(attack)
+    assert attack == replace(attack)
+    assert eval(repr(attack)) == attack
+    with pytest.raises(FrozenInstanceError):
+        attack.steps = 3
+    seed = inspect.signature(type(attack).__call__).parameters["seed"]
+    assert seed.kind is inspect.Parameter.KEYWORD_ONLY
+    assert seed.default is inspect.Parameter.empty, "randomness is asked for, never assumed"
+
+
+# --- negative controls: if one of these passed, the contract above would be worth nothing ---
+
+
+def broken(change: Callable[[AttackResult, Tensor], AttackResult]) -> Attack:
+    """PGD, with its result tampered with."""
+
+    def attack(
+        access: GradientAccess, images: Tensor, labels: Tensor, ball: Ball, *, seed: int, **options: object
+    ) -> AttackResult:
+        return change(PGD(steps=10, step_size=None)(access, images, labels, ball, seed=seed, **options), images)
+
+    return attack
+
+
+def do_nothing(
+    access: GradientAccess, images: Tensor, labels: Tensor, ball: Ball, *, seed: int, **options: object
+) -> AttackResult:
+    return PGD(steps=1, step_size=1e-9)(access, images, labels, type(ball)(0.0), seed=seed, **options)
+
+
+def _further(result: AttackResult, images: Tensor) -> AttackResult:
+    x = images + 1.5 * (result.adversarial - images)
+    return replace(result, adversarial=x, norm=1.5 * result.norm)
+
+
+def _brighter(result: AttackResult, images: Tensor) -> AttackResult:
+    return replace(result, adversarial=torch.where(images > 0.99, 1.01, result.adversarial))
+
+
+def _everything_fooled(result: AttackResult, images: Tensor) -> AttackResult:
+    everything = torch.ones_like(result.success)
+    return replace(result, clean_correct=everything, success=result.success | ~result.clean_correct)
+
+
+def _overwrite(result: AttackResult, images: Tensor) -> AttackResult:
+    images.clamp_(0.1, 0.9)
+    return result
+
+
+BROKEN: dict[str, Attack] = {
+    "does nothing": do_nothing,
+    "leaves the ball": broken(_further),
+    "leaves the range": broken(_brighter),
+    "returns the originals": broken(lambda r, x: replace(r, adversarial=x, norm=torch.zeros_like(r.norm))),
+    "claims too much": broken(lambda r, x: replace(r, success=r.clean_correct.clone())),
+    "hides a success": broken(lambda r, x: replace(r, success=r.success & (r.success.cumsum(0) > 1))),
+    "counts too little": broken(lambda r, x: replace(r, gradients=r.gradients // 2)),
+    "forgets its checks": broken(lambda r, x: replace(r, check_queries=torch.zeros_like(r.check_queries))),
+    "writes over what it was given": broken(_overwrite),
+    "counts wrong images as fooled": broken(_everything_fooled),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("ball", [BALLS[0], BALLS[2]], ids=repr)
+def test_a_broken_attack_fails_the_contract(name, ball):
+    with pytest.raises(AssertionError):
+        check_contract(BROKEN[name], ball)
