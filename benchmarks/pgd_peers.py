@@ -2,6 +2,7 @@
 
     python benchmarks/pgd_peers.py --data cifar10 --data-dir DIR      # trains a quarter-width VGG-16 first
     python benchmarks/pgd_peers.py --data shapes --train-images 5000  # no download
+    python benchmarks/pgd_peers.py --model RUN/models/vgg-16.safetensors   # a VGG-16 that a study has trained
 
 L-inf, eps 8/255, 20 steps of 2/255, from the image itself, on images that the network gets right (so that everyone has
 the same work to do). Robust accuracy is always judged by the network itself, in a fresh forward pass on what the attack
@@ -32,7 +33,7 @@ from torch import Tensor, nn
 from groundglass.attacks import PGD, AttackResult, GradientAccess, Linf, frozen_for_attack
 from groundglass.core.platform import machine, versions
 from groundglass.data import Dataset, batches, load
-from groundglass.models import vgg16
+from groundglass.models import load_model, vgg16
 
 Run = Callable[[], Tensor]
 
@@ -41,6 +42,8 @@ Run = Callable[[], Tensor]
 class Arguments:
     data: str = "cifar10"
     data_dir: Path | None = None
+    model: Path | None = None
+    """File of an undefended network; without one it is trained first."""
     width: float = 0.25
     train_images: int = 20_000
     epochs: int = 3
@@ -126,7 +129,7 @@ def main(a: Arguments) -> None:
     torch.manual_seed(a.seed)
     print(f"{machine()}, {torch.get_num_threads()} threads, {versions()}")
     dataset = load(a.data, data_dir=a.data_dir)
-    network = train(dataset, a)
+    network = load_model(a.model).eval().requires_grad_(False) if a.model else train(dataset, a)
     test = dataset.test.head(4 * a.images)
     with torch.no_grad():
         right = torch.cat([network(x).argmax(1) for x in test.floats().split(500)]) == test.labels

@@ -12,12 +12,19 @@ from tests.studies.test_white_box import tiny
 
 @pytest.fixture
 def small_world(monkeypatch):
-    monkeypatch.setitem(RECIPES, ("white-box", "tiny"), Recipe("white-box", "tiny", ("shapes",), "cheap", "little", tiny))
+    monkeypatch.setitem(
+        RECIPES, ("white-box", "tiny"), Recipe("white-box", "tiny", ("shapes",), "cheap", "little", tiny)
+    )
     monkeypatch.setattr(run_module, "load", lambda name, data_dir=None: load_shapes(n_train=150, n_test=40, seed=0))
 
 
 def test_help_and_recipes_need_no_torch():
-    code = "import sys; from groundglass.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    code = (
+        "import sys; from groundglass.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "recipes" in done.stdout

@@ -10,9 +10,14 @@ from groundglass.core import DamagedFileError, DiskFullError, atomic_write, read
 def test_a_failure_leaves_what_was_there_and_no_litter(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"x": 1})
-    with pytest.raises(RuntimeError), atomic_write(path) as file:
-        file.write(b"half")
-        raise RuntimeError
+
+    def fail_half_way():
+        with atomic_write(path) as file:
+            file.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
     assert read_json(path) == {"x": 1}
     assert os.listdir(tmp_path) == ["a.json"]
 

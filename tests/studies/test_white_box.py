@@ -59,15 +59,15 @@ def finished(tmp_path_factory):
 def comparable(folder):
     """Results without times, which no seed decides."""
     timed = {"train_seconds", "images_per_second", "epochs"}
-    return {
-        r.key: {k: v for k, v in r.result.items() if k not in timed} for r in RecordStore.read(folder).records
-    }
+    return {r.key: {k: v for k, v in r.result.items() if k not in timed} for r in RecordStore.read(folder).records}
 
 
 def test_every_rule_has_a_curve_and_every_check_a_verdict(finished):
     store = RecordStore.read(finished)
     attacks = [r for r in store.records if r.kind == "attack"]
-    figure = {(r.config["model"], r.config["rule"], r.config["norm"]) for r in attacks if r.config["purpose"] == "figure"}
+    figure = {
+        (r.config["model"], r.config["rule"], r.config["norm"]) for r in attacks if r.config["purpose"] == "figure"
+    }
     rules = {"dfa", "dfa-fresh", "fa", "bpda-drawn", "bpda-fit-linear", "bpda-fit-network", "exact"}
     assert figure == {("VGG-16", "bp", n) for n in ("linf", "l2")} | {
         ("VGG-OPU", r, n) for r in rules for n in ("linf", "l2")

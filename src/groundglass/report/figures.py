@@ -36,6 +36,7 @@ def accuracy(
         axes.axhline(100 * chance, color=FAINT.light, linewidth=0.9, linestyle=(0, (2, 3)), zorder=1)
         axes.text(0.012 * last, 100 * chance + 1, "chance", color=FAINT.light, fontsize=8, va="bottom")
     ends = []
+    shade = 0.18 if len(curves) <= 3 else 0.09  # many bands lie on each other
     for curve in curves:
         x, share, low, high = _series(curve, scale)
         colour = ink(curve.rule).light
@@ -52,7 +53,7 @@ def accuracy(
             zorder=3,
         )
         if bands:
-            axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0, zorder=2)
+            axes.fill_between(x, low, high, color=colour, alpha=shade, linewidth=0, zorder=2)
         ends.append((x[-1], share[-1]))
     axes.set_xlim(0, last)
     axes.set_ylim(0, 100)
@@ -153,6 +154,7 @@ def _paper_axis(axes: Any, curves: Sequence[Curve], scale: float) -> None:
     pairs = {p.eps * scale: p.eps_paper for c in curves for p in c.points if p.eps_paper is not None}
     if not pairs:
         return
+    pairs[0.0] = 0.0  # the same in any unit
     places: list[float] = []
     for x in sorted(pairs, reverse=True):  # from the largest radius down; one too close to the last is left out
         if not places or places[-1] - x > _TICK_APART * (axes.get_xlim()[1] - axes.get_xlim()[0]):

@@ -113,8 +113,8 @@ ATTACKERS: tuple[Attacker, ...] = (
         rule="bpda-fit-network",
         label="BPDA (network fit)",
         sentence=(
-            "Watches the same bits and logits, and fits a small neural network to them: the strongest attacker here "
-            "that anyone with the deployed network can be."
+            "Watches the same bits and logits, and fits a small neural network to them: the most flexible stand-in "
+            "here that anyone who can run the deployed network can make."
         ),
         knows=f"{_DIGITAL}; may run the network on images of its own",
         costs="one pass over those images, minutes of fitting",
