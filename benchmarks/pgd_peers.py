@@ -11,7 +11,7 @@ call `backward()`, would otherwise compute gradients of the weights as well.
 
 - "all steps": every image runs all its steps, in ours too (`stop_when_fooled=False`, the last iterate is returned);
 - "stopping": an image is done when it is fooled, which is all that robust accuracy asks for;
-- "on our copy": the fastest peer, given `frozen_for_attack(network)`: how much of the difference is the copy.
+- "on our copy": torchattacks, given `frozen_for_attack(network)`: how much of the difference is the copy.
 
 Every turn runs everyone once; ratios are of neighbouring times, and their median is what counts. CPU seconds (of all
 threads) are given beside wall seconds: where other work takes the processor away, trust those. Setting up, compiling
@@ -77,8 +77,10 @@ def train(dataset: Dataset, a: Arguments) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def peers(network: nn.Module, images: Tensor, labels: Tensor, a: Arguments) -> tuple[dict[str, Run], dict[str, str]]:
-    """How to run each peer, and why those that cannot be run cannot."""
+def peers(
+    network: nn.Module, images: Tensor, labels: Tensor, a: Arguments, *, only: str | None = None
+) -> tuple[dict[str, Run], dict[str, str]]:
+    """How to run each peer (or `only` one), and why those that cannot be run cannot."""
     found: dict[str, Run] = {}
     missing: dict[str, str] = {}
     pairs = list(zip(images.split(a.batch_size), labels.split(a.batch_size), strict=True))
@@ -112,6 +114,8 @@ def peers(network: nn.Module, images: Tensor, labels: Tensor, a: Arguments) -> t
 
     makers = {"torchattacks": with_torchattacks, "foolbox": with_foolbox, "ART": with_art}
     for name, make in makers.items():
+        if only not in (None, name):
+            continue
         # Whatever is wrong with somebody else's installation is for the reader to see, and no reason to stop.
         try:
             run = make()
@@ -167,8 +171,8 @@ def main(a: Arguments) -> None:
         ("groundglass, stopping", stopping, frozen),
     ):
         runs[name] = ours(name, attack, model)
-    on_copy, _ = peers(frozen, images, labels, a) if rivals else ({}, {})
-    runs |= {f"{name}, on our copy": run for name, run in on_copy.items() if name == "torchattacks"}
+    on_copy, _ = peers(frozen, images, labels, a, only="torchattacks")
+    runs |= {f"{name}, on our copy": run for name, run in on_copy.items()}
 
     wall: dict[str, list[float]] = {name: [] for name in runs}
     cpu: dict[str, list[float]] = {name: [] for name in runs}

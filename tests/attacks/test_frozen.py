@@ -2,8 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from groundglass.attacks import PGD, GradientAccess, Linf, frozen_for_attack
+from groundglass.attacks import PGD, Exact, GradientAccess, Linf, frozen_for_attack
 from groundglass.attacks.frozen import FusedConvolutions
+from groundglass.models import DefendedNetwork, defend, vgg16
+from groundglass.optics import RandomFeedback, SimulatedOPU, true_matrix
 from tests.attacks.toy import Scaled, blobs, trained
 
 
@@ -190,3 +192,30 @@ def test_an_attack_on_the_copy_is_an_attack_on_the_model():
     assert abs(fast.robust_accuracy - slow.robust_accuracy) <= 0.01
     confirmed = fast.confirmed(GradientAccess(trained()), labels)
     assert abs(confirmed.robust_accuracy - slow.robust_accuracy) <= 0.01
+
+
+def test_a_defended_network_keeps_its_device_and_its_rules():
+    device = SimulatedOPU.create(64, 300, seed=1)
+    network = vgg16(0.06, classes=4, mean=(0.5,) * 3, std=(0.25,) * 3, seed=2)
+    defended = randomised(defend(network, at="head", device=device, seed=3)).eval()
+    frozen = frozen_for_attack(defended)
+    assert isinstance(frozen, DefendedNetwork)
+    assert frozen.device is device
+    assert any(isinstance(m, FusedConvolutions) for m in frozen.modules())
+
+    images = torch.rand(12, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    bits, logits = defended.observe(images)
+    frozen_bits, frozen_logits = frozen.observe(images)
+    # Rounding may flip a bit that is right at its threshold; where none is flipped, the logits agree.
+    same = (bits == frozen_bits).all(1)
+    assert int(same.sum()) >= 11
+    assert torch.allclose(frozen_logits[same], logits[same], rtol=1e-4, atol=1e-4)
+
+    for rule in (RandomFeedback.fresh(4, 64, seed=0), Exact(true_matrix(device))):
+        plain, fast = (gradient(m.seen_through(rule), images[same]) for m in (defended, frozen))
+        assert float(plain.norm()) > 0
+        assert float((fast - plain).norm()) < 0.02 * float(plain.norm())
+    labels = logits.argmax(1)
+    result = PGD(steps=5, step_size=None)(GradientAccess(frozen.seen_through(rule)), images, labels, Linf(0.1), seed=0)
+    assert result.zero_gradient_share == 0
+    assert result.success_rate > 0

@@ -88,7 +88,7 @@ def _clean(trained: dict[str, Proportion], study: Study) -> list[str]:
     if len(known) == 1:
         return [f"{start}."]
     gap = trained[DEFENDED].share - trained[BASELINE].share
-    cost = "the secret layer costs no clean accuracy" if gap > -0.01 else f"the layer costs {-100 * gap:.1f} points"
+    cost = "the secret layer costs no clean accuracy" if gap >= 0 else f"the layer costs {-100 * gap:.1f} points"
     return [f"{start}, {BASELINE} {percent(trained[BASELINE].share)}: {cost}."]
 
 
@@ -107,8 +107,14 @@ def _under_attack(study: Study, lines: Sequence[Curve], eps: float | None, verdi
         gain = 100 * (paper.robust.share - baseline.robust.share)
         less = "a gain of" if gain >= 0 else "a loss of"
         said.append(
-            f"The same attack through DFA, as in the paper, leaves {DEFENDED} right on {_of(paper)}, {less} "
-            f"{abs(gain):.0f} points{_beside(lines, study)}{_chance(paper, baseline)}."
+            f"The same attack through DFA, with the B that trained the network, leaves {DEFENDED} right on {_of(paper)}, "
+            f"{less} {abs(gain):.0f} points{_beside(lines, study)}{_chance(paper, baseline)}."
+        )
+    fresh = cells.get((DEFENDED, "dfa-fresh", "PGD"))
+    if fresh and paper and paper.robust.clearly_below(fresh.robust):
+        said.append(
+            f"With a B of the attacker's own, which is what the paper's published code attacked with, it leaves {_of(fresh)}: "
+            "that difference is the attacker's gradient, not the network."
         )
     adaptive = [c for c in cells.values() if c.model == DEFENDED and attacker(c.rule).adaptive]
     could_be = [c for c in adaptive if attacker(c.rule).realistic == "yes"]
@@ -151,6 +157,11 @@ def _judged(verdict: Verdict, paper: AttackCell, baseline: AttackCell | None, ad
     if verdict.text != MASKING:
         return (
             "Whether that gain is robustness or only the attacker's bad gradient cannot be said from these records yet."
+        )
+    if baseline is not None and not baseline.robust.clearly_below(paper.robust):
+        return (
+            "So here the layer bought nothing against an attacker who holds the weights: whatever robustness a weaker "
+            "gradient reports is that gradient's weakness."
         )
     worst = min(adaptive, key=_share, default=None)
     if worst is None or not worst.robust.clearly_below(paper.robust):

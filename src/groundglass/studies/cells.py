@@ -14,10 +14,11 @@ from groundglass.studies.context import Context
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a cell found: plain JSON, and per-image arrays."""
+    """What a cell found: plain JSON, per-image arrays, and the seconds that earlier, interrupted sessions put into it."""
 
     result: dict[str, Any]
     arrays: dict[str, np.ndarray] | None = None
+    earlier_seconds: float = 0.0
 
 
 class Cell(Protocol):
@@ -64,7 +65,7 @@ def run_cells(cells: Iterable[Cell], store: RecordStore, context: Context) -> in
         assert len(inputs) == len(cell.inputs), f"{cell.name} comes before one of its inputs"
         started = time.perf_counter()
         outcome = cell.run(inputs, context)
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started + outcome.earlier_seconds
         record = Record(
             key=key,
             kind=cell.kind,

@@ -10,7 +10,7 @@ from groundglass.models import ModelSpec, accuracy, build, save_model
 from groundglass.optics import Camera, SimulatedOPU
 from groundglass.studies.cells import Cell, Outcome, plain
 from groundglass.studies.context import Context
-from groundglass.training import BackProp, CreditAssignment, HybridDFA, TrainingConfig, train
+from groundglass.training import BackProp, CreditAssignment, EpochResult, HybridDFA, TrainingConfig, train
 
 CREDITS: dict[str, type[BackProp] | type[HybridDFA]] = {"bp": BackProp, "hybrid-dfa": HybridDFA}
 
@@ -84,6 +84,7 @@ class TrainCell:
         credit: CreditAssignment = CREDITS[self.credit]()
         data = context.dataset
         stem = self.name.lower().replace(" ", "-")
+        fresh: list[EpochResult] = []
         history = train(
             model,
             data.train,
@@ -94,6 +95,7 @@ class TrainCell:
             checkpoint=context.folder / "checkpoints" / f"{stem}.safetensors",
             progress=context.progress,
             name=self.name,
+            on_epoch=fresh.append,
         )
         path = context.folder / "models" / f"{stem}.safetensors"
         save_model(path, model, self.spec)
@@ -116,5 +118,6 @@ class TrainCell:
                 },
                 "checkpoint": str(path.relative_to(context.folder)),
                 "precision": self.training.precision,
-            }
+            },
+            earlier_seconds=seconds - sum(h.seconds for h in fresh),
         )
