@@ -114,6 +114,19 @@ def test_what_becomes_of_an_image_does_not_depend_on_the_batch():
         assert np.array_equal(chain.backward(np.ascontiguousarray(grad[rows]), trace), back[rows])
 
 
+@pytest.mark.parametrize("pools", [[False, False], [True, True]])
+def test_nan_is_not_lost(pools):
+    """A model that gives NaN has to be seen, not to be mended by a ReLU."""
+    layers = chain_of([4, 4], pools)
+    layers[0].bias[2] = torch.nan
+    out, _ = ConvChain(layers).forward(images(3, 3, 8, 8).numpy())
+    assert np.isnan(out).all()
+    x = images(3, 3, 8, 8)
+    x[1, 0, 4, 4] = torch.nan
+    out, _ = ConvChain(chain_of([4, 4], pools)).forward(x.numpy())
+    assert np.isnan(out).any((1, 2, 3)).tolist() == [False, True, False]
+
+
 def test_the_number_of_threads_changes_nothing():
     chain = ConvChain(chain_of(*CASES["a vgg"][:2]))
     x = images(70, 3, 16, 16).numpy()

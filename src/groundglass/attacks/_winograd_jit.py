@@ -115,21 +115,24 @@ def _sandwich(b: Any, matrix: Matrix, grid: list[list[Any]]) -> list[list[Any]]:
 
 
 def _store_forward(b: Any, tile: list[list[Any]], pool: bool, out: Any, row: Any, code: Any, code_row: Any) -> None:
-    """ReLU and, if `pool`, the maximum of every 2 x 2 window; beside it the bytes that the way back needs."""
+    """ReLU and, if `pool`, the maximum of every 2 x 2 window; beside it the bytes that the way back needs.
+
+    NaN stays NaN, as it does in torch: comparisons are turned so that it wins.
+    """
     zero = _all(0.0)
     for y in range(0, len(tile), 2 if pool else 1):
         for x in range(0, len(tile), 2 if pool else 1):
             if pool:
                 best, where = tile[y][x], ir.Constant(_BYTES, [0] * LANES)
                 for number, value in enumerate((tile[y][x + 1], tile[y + 1][x], tile[y + 1][x + 1]), 1):
-                    above = b.fcmp_ordered(">", value, best)
+                    above = b.or_(b.fcmp_ordered(">", value, best), b.fcmp_unordered("uno", value, value))
                     best = b.select(above, value, best)
                     where = b.select(above, ir.Constant(_BYTES, [number] * LANES), where)
-                above = b.fcmp_ordered(">", best, zero)
+                above = b.fcmp_unordered(">", best, zero)
                 code_value = b.select(above, where, ir.Constant(_BYTES, [NONE] * LANES))
             else:
                 best = tile[y][x]
-                above = b.fcmp_ordered(">", best, zero)
+                above = b.fcmp_unordered(">", best, zero)
                 code_value = b.zext(above, _BYTES)
             number = x // 2 if pool else x
             _store(b, b.select(above, best, zero), _at(b, out, number * _LINE))
