@@ -8,6 +8,7 @@ Prints the median ratio of step times, with the spread over repeats. Random imag
 import statistics
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +28,7 @@ class Arguments:
     steps: int = 10
     """Steps a repeat."""
     repeats: int = 7
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device_in: int = 512
     device_out: int = 8000
 
@@ -44,7 +46,7 @@ def main(a: Arguments) -> None:
     }
     images = torch.rand(a.batch_size, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, 10, (a.batch_size,))
-    precision = fastest_precision()
+    precision = fastest_precision() if a.precision == "auto" else a.precision
     optimisers = {
         name: torch.optim.SGD(m.to(memory_format=torch.channels_last).train().parameters(), 1e-3, 0.9)
         for name, (m, _) in pair.items()

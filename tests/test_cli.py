@@ -7,7 +7,9 @@ from groundglass import cli
 from groundglass.data import load_shapes
 from groundglass.studies import RECIPES, Recipe
 from groundglass.studies import run as run_module
-from tests.studies.test_white_box import tiny
+from tests.studies.test_white_box import pytestmark, tiny
+
+__all__ = ["pytestmark"]
 
 
 @pytest.fixture
