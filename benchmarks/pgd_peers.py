@@ -35,7 +35,7 @@ from groundglass.core.platform import machine, versions
 from groundglass.data import Dataset, batches, load
 from groundglass.models import load_model, vgg16
 
-Run = Callable[[], Tensor]
+Run = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -80,23 +80,29 @@ def train(dataset: Dataset, a: Arguments) -> nn.Module:
 def peers(
     network: nn.Module, images: Tensor, labels: Tensor, a: Arguments, *, only: str | None = None
 ) -> tuple[dict[str, Run], dict[str, str]]:
-    """How to run each peer (or `only` one), and why those that cannot be run cannot."""
+    """How to run each peer (or `only` one), tried on a few images, and why those that cannot be run cannot."""
     found: dict[str, Run] = {}
     missing: dict[str, str] = {}
-    pairs = list(zip(images.split(a.batch_size), labels.split(a.batch_size), strict=True))
+
+    def in_batches(attack: Run) -> Run:
+        def run(x: Tensor, y: Tensor) -> Tensor:
+            parts = zip(x.split(a.batch_size), y.split(a.batch_size), strict=True)
+            return torch.cat([attack(*part) for part in parts])
+
+        return run
 
     def with_torchattacks() -> Run:
         import torchattacks
 
         attack = torchattacks.PGD(network, eps=a.eps, alpha=a.step_size, steps=a.steps, random_start=False)
-        return lambda: torch.cat([attack(x, y) for x, y in pairs])
+        return in_batches(attack)
 
     def with_foolbox() -> Run:
         import foolbox
 
         model = foolbox.PyTorchModel(network, bounds=(0, 1))
         attack = foolbox.attacks.LinfPGD(steps=a.steps, abs_stepsize=a.step_size, random_start=False)
-        return lambda: torch.cat([attack(model, x, y, epsilons=a.eps)[1] for x, y in pairs])
+        return in_batches(lambda x, y: attack(model, x, y, epsilons=a.eps)[1])
 
     def with_art() -> Run:
         from art.attacks.evasion import ProjectedGradientDescent
@@ -110,7 +116,7 @@ def peers(
             model, norm=np.inf, eps=a.eps, eps_step=a.step_size, max_iter=a.steps, num_random_init=0,
             batch_size=a.batch_size, verbose=False,
         )  # fmt: skip
-        return lambda: torch.from_numpy(attack.generate(images.numpy(), labels.numpy()))
+        return lambda x, y: torch.from_numpy(attack.generate(x.numpy(), y.numpy()))
 
     makers = {"torchattacks": with_torchattacks, "foolbox": with_foolbox, "ART": with_art}
     for name, make in makers.items():
@@ -119,7 +125,7 @@ def peers(
         # Whatever is wrong with somebody else's installation is for the reader to see, and no reason to stop.
         try:
             run = make()
-            run()
+            run(images[:8], labels[:8])
         except Exception as error:
             missing[name] = f"{type(error).__name__}: {error}"
         else:
@@ -156,9 +162,9 @@ def main(a: Arguments) -> None:
     results: dict[str, AttackResult] = {}
 
     def ours(name: str, attack: PGD, model: nn.Module) -> Run:
-        def run() -> Tensor:
-            result = attack(GradientAccess(model), images, labels, ball, seed=a.seed, batch_size=a.batch_size)
-            results[name] = result.confirmed(GradientAccess(network), labels)
+        def run(x: Tensor, y: Tensor) -> Tensor:
+            result = attack(GradientAccess(model), x, y, ball, seed=a.seed, batch_size=a.batch_size)
+            results[name] = result.confirmed(GradientAccess(network), y)
             return result.adversarial
 
         return run
@@ -177,13 +183,15 @@ def main(a: Arguments) -> None:
     wall: dict[str, list[float]] = {name: [] for name in runs}
     cpu: dict[str, list[float]] = {name: [] for name in runs}
     left: dict[str, float] = {}
-    for _ in range(a.turns):
+    for turn in range(a.turns):
         for name, run in runs.items():
             wall_start, cpu_start = time.perf_counter(), time.process_time()
-            adversarial = run()
+            adversarial = run(images, labels)
             wall[name].append(time.perf_counter() - wall_start)
             cpu[name].append(time.process_time() - cpu_start)
             left[name] = _robust(network, images, adversarial, labels, a.eps)
+        seconds = ", ".join(f"{name} {wall[name][-1]:.2f}" for name in runs)
+        print(f"turn {turn + 1} of {a.turns}, wall s: {seconds}", flush=True)
     _report(rivals, missing, wall, cpu, left, results)
 
 
