@@ -13,7 +13,7 @@ help:
 	@echo "make clean   remove the environment"
 
 quick: $(VENV)/.installed
-	$(BIN)/groundglass run white-box --recipe quick --out $(OUT)
+	$(BIN)/groundglass run all --recipe quick --out $(OUT)
 
 test: lint types layers tests
 

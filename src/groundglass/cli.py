@@ -28,6 +28,8 @@ class Run:
     data_dir: Annotated[Path | None, tyro.conf.arg(help=_DATA_DIR_HELP)] = None
     seed: int = 0
     """Of weights, batches and attacks."""
+    reuse: Path | None = None
+    """Another run folder: networks that it has trained with the same settings are copied, not trained again."""
     device_seed: int | None = None
     """The simulated device's secret, to repeat a study exactly; never recorded. Default: a fresh secret from the system."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -65,6 +67,7 @@ def _run(command: Run) -> int:
             device_seed=command.device_seed,
             data_dir=command.data_dir,
             precision=None if command.precision == "auto" else command.precision,
+            reuse=command.reuse,
             progress=terminal.progress,
             listener=terminal,
         )

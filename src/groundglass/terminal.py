@@ -34,7 +34,7 @@ class Terminal:
         self.close()
         shown = [
             f"{key.replace('_', ' ')} {result[key]:.1%}"
-            for key in ("clean_accuracy", "robust_accuracy")
+            for key in ("clean_accuracy", "robust_accuracy", "success_rate")
             if key in result
         ]
         if "passed" in result:
@@ -51,8 +51,8 @@ class Terminal:
         self._last_line = now
         rate = (done - self._first) / max(now - self._began, 1e-9)
         left = (total - done) / rate if rate > 0 else float("inf")
-        parts = [f"{done / total:.0%}", *(f"{k} {v:.3f}" for k, v in figures.items())]
-        text = f"{what}: {', '.join(parts)}, {rate:.0f} images/s, {_duration(left)} left"
+        parts = [f"{done / total:.0%}", *(f"{k} {_number(v)}" for k, v in figures.items())]
+        text = f"{what}: {', '.join(parts)}, {rate:.0f}/s, {_duration(left)} left"
         if self._status is not None:
             self._status.update(text)
         else:
@@ -62,6 +62,10 @@ class Terminal:
         if self._status is not None:
             self._status.stop()
             self._status = None
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
 
 
 def _duration(seconds: float) -> str:

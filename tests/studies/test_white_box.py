@@ -9,6 +9,7 @@ from groundglass.data import load_shapes
 from groundglass.evaluation import OtherStudyError, RecordStore
 from groundglass.studies import RECIPES, Recipe, WhiteBoxConfig, run_study
 from groundglass.studies import run as run_module
+from groundglass.studies.white_box import cells
 from groundglass.training import TrainingConfig
 
 DEVICE_SEED = 31415926535897
@@ -40,7 +41,7 @@ def tiny(data, seed, precision):
 
 @pytest.fixture(autouse=True)
 def small_world(monkeypatch):
-    monkeypatch.setitem(RECIPES, ("white-box", "tiny"), Recipe("white-box", "tiny", ("shapes",), "", "", tiny))
+    monkeypatch.setitem(RECIPES, ("white-box", "tiny"), Recipe("white-box", "tiny", ("shapes",), "", "", tiny, cells))
     monkeypatch.setattr(run_module, "load", lambda name, data_dir=None: load_shapes(n_train=150, n_test=40, seed=0))
 
 
@@ -53,7 +54,7 @@ def run(folder, **changes):
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "whole"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(RECIPES, ("white-box", "tiny"), Recipe("white-box", "tiny", ("shapes",), "", "", tiny))
+        patch.setitem(RECIPES, ("white-box", "tiny"), Recipe("white-box", "tiny", ("shapes",), "", "", tiny, cells))
         patch.setattr(run_module, "load", lambda name, data_dir=None: load_shapes(n_train=150, n_test=40, seed=0))
         run(folder)
     return folder

@@ -6,25 +6,37 @@ from groundglass.attacks.access import (
     Gradients,
     LabelAccess,
     NonFiniteError,
+    QueryAccess,
     ScoreAccess,
+    numpy_model,
 )
 from groundglass.attacks.balls import L2, Ball, Linf
+from groundglass.attacks.bandits import Bandits
 from groundglass.attacks.carlini_wagner import CarliniWagnerL2
 from groundglass.attacks.fgsm import FGSM
 from groundglass.attacks.frozen import frozen_for_attack
+from groundglass.attacks.nes import NES
 from groundglass.attacks.noise import RandomNoise
+from groundglass.attacks.parsimonious import Parsimonious
 from groundglass.attacks.pgd import PGD
+from groundglass.attacks.rays import RayS
 from groundglass.attacks.result import AttackResult, worst_case
 from groundglass.attacks.rules import DrawnMatrix, Exact, LinearMatrix
+from groundglass.attacks.search import Answer, Ask, LabelAttack, Live, QueryAttack, ScoreAttack
+from groundglass.attacks.square import Square
 from groundglass.attacks.surrogates import FittedLinear, FittedNetwork
 from groundglass.attacks.units import paper_eps_to_pixels, pixels_to_paper_eps
 
 __all__ = [
     "FGSM",
     "L2",
+    "NES",
     "PGD",
+    "Answer",
+    "Ask",
     "AttackResult",
     "Ball",
+    "Bandits",
     "BudgetExceededError",
     "CarliniWagnerL2",
     "DrawnMatrix",
@@ -34,12 +46,21 @@ __all__ = [
     "GradientAccess",
     "Gradients",
     "LabelAccess",
+    "LabelAttack",
     "LinearMatrix",
     "Linf",
+    "Live",
     "NonFiniteError",
+    "Parsimonious",
+    "QueryAccess",
+    "QueryAttack",
     "RandomNoise",
+    "RayS",
     "ScoreAccess",
+    "ScoreAttack",
+    "Square",
     "frozen_for_attack",
+    "numpy_model",
     "paper_eps_to_pixels",
     "pixels_to_paper_eps",
     "worst_case",

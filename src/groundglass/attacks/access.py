@@ -1,10 +1,13 @@
 """What an attack is given: never the model, only questions that it may ask, each one counted."""
 
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
@@ -67,13 +70,22 @@ class _Access:
     def _check(self, logits: Tensor, rows: int) -> None:
         if not isinstance(logits, Tensor) or not logits.is_floating_point() or logits.ndim != 2 or len(logits) != rows:
             what = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-            raise ValueError(f"the model must return float logits of shape ({rows}, classes), not {what}")
+            hint = " (wrap a numpy function in `numpy_model`)" if isinstance(logits, np.ndarray) else ""
+            raise ValueError(f"the model must return float logits of shape ({rows}, classes), not {what}{hint}")
         if self._classes not in (None, logits.shape[1]):
             raise ValueError(f"the model returned {logits.shape[1]} logits an image, and {self._classes} before")
         if not bool(torch.isfinite(logits).all()):
             bad = int((~torch.isfinite(logits)).any(1).sum())
             raise NonFiniteError(
                 f"the model gave NaN or infinite logits for {bad} of {rows} images in [0, 1]: mend the model first"
+            )
+        if self._classes is None and rows and _are_probabilities(logits):
+            warnings.warn(
+                f"the model seems to return probabilities, not logits: none of the {logits.numel()} numbers it gave for "
+                f"the first {rows} images is negative, and each image's sum to 1. Losses and gradients would be those of "
+                "a second softmax, far too small. Return logits, or the logarithm of the probabilities",
+                RuntimeWarning,
+                stacklevel=5,
             )
         self._classes = logits.shape[1]
 
@@ -144,7 +156,54 @@ class GradientAccess(_Access):
             return self._run(images, "check")
 
 
-class ScoreAccess(_Access):
+class QueryAccess(_Access):
+    """Black-box access: a question is an image, and every image may have a budget of its own.
+
+    Args:
+        model: images in [0, 1] -> logits [batch, classes]; `numpy_model` makes one of a numpy function.
+        budget: rows, over all calls and images; None for no limit.
+        per_image: rows for each image of the set, whatever they are asked for; None for no limit. It holds for as long
+            as the access lives, also over several attacks.
+    """
+
+    def __init__(self, model: Model, budget: int | None = None, *, per_image: int | None = None) -> None:
+        super().__init__(model, budget)
+        if per_image is not None and per_image <= 0:
+            raise ValueError(f"`per_image` (={per_image}) must be above 0, or None for no limit")
+        self.per_image = per_image
+        self._asked: Counter[int] = Counter()
+
+    def asked(self, owners: Sequence[int]) -> list[int]:
+        """Rows that each of these images has taken so far."""
+        return [self._asked[owner] for owner in owners]
+
+    def charge(self, owners: Sequence[int], counts: Sequence[int], purpose: str) -> None:
+        """Count rows that went through the model before this access was made: an interrupted attack goes on."""
+        for owner, count in zip(owners, counts, strict=True):
+            self._asked[owner] += count
+            self._counts[purpose] += count
+
+    def _ask(self, images: Tensor, purpose: str, owners: Sequence[int] | None) -> Tensor:
+        if owners is None:
+            if self.per_image is not None:
+                raise ValueError("a budget per image needs `owners`: the number of the image that each row stands for")
+        else:
+            if len(owners) != len(images):
+                raise ValueError(f"{len(owners)} owners for {len(images)} images: one a row")
+            for owner, count in Counter(owners).items():
+                if self.per_image is not None and self._asked[owner] + count > self.per_image:
+                    raise BudgetExceededError(
+                        f"{count} more rows would exceed the budget of {self.per_image} for image {owner} "
+                        f"({self._asked[owner]} are used); a new access has new budgets"
+                    )
+        with torch.no_grad():
+            logits = self._run(images, purpose)
+        if owners is not None:
+            self._asked.update(owners)
+        return logits
+
+
+class ScoreAccess(QueryAccess):
     """Black-box access to logits. A query asks for a loss, or checks whether an image is fooled; each is counted."""
 
     @property
@@ -157,12 +216,23 @@ class ScoreAccess(_Access):
         """Images asked about to see whether they fool the model."""
         return self._counts["check"]
 
-    def logits(self, images: Float[Tensor, "batch c h w"], *, check: bool = False) -> Float[Tensor, "batch classes"]:
-        with torch.no_grad():
-            return self._run(images, "check" if check else "loss")
+    def logits(
+        self, images: Float[Tensor, "batch c h w"], *, check: bool = False, owners: Sequence[int] | None = None
+    ) -> Float[Tensor, "batch classes"]:
+        """Logits of each row.
+
+        Args:
+            check: counted as a check, not as a loss query.
+            owners: the number of the image that each row stands for; needed for a budget per image.
+
+        Raises:
+            BudgetExceededError: a row is beyond a budget; none was passed.
+            NonFiniteError, ValueError: logits that cannot be.
+        """
+        return self._ask(images, "check" if check else "loss", owners)
 
 
-class LabelAccess(_Access):
+class LabelAccess(QueryAccess):
     """Black-box access to the predicted class alone."""
 
     @property
@@ -170,9 +240,29 @@ class LabelAccess(_Access):
         """Images asked about."""
         return self.rows
 
-    def labels(self, images: Float[Tensor, "batch c h w"]) -> Int64[Tensor, "batch"]:
-        with torch.no_grad():
-            return self._run(images, "label").argmax(1)
+    def labels(
+        self, images: Float[Tensor, "batch c h w"], *, check: bool = False, owners: Sequence[int] | None = None
+    ) -> Int64[Tensor, "batch"]:
+        """The predicted class of each row; `check` and `owners` as for `ScoreAccess.logits`."""
+        return self._ask(images, "check" if check else "loss", owners).argmax(1)
+
+
+def numpy_model(function: Callable[[np.ndarray], Any]) -> Model:
+    """A model made of a function from float32 arrays [batch, c, h, w] in [0, 1] to logits [batch, classes].
+
+    For a model behind an API, or of another framework. What it returns may be anything that numpy reads as numbers.
+    """
+
+    def model(images: Tensor) -> Tensor:
+        logits = np.asarray(function(images.detach().cpu().numpy()), dtype=np.float32)
+        return torch.from_numpy(np.ascontiguousarray(logits)).to(images.device)
+
+    return model
+
+
+def _are_probabilities(logits: Tensor) -> bool:
+    """Not negative, and every row sums to 1: no logits do that by chance."""
+    return bool((logits >= 0).all()) and bool(((logits.float().sum(1) - 1).abs() < 1e-3).all())
 
 
 @contextmanager

@@ -32,22 +32,21 @@ class Board:
         self.clean_correct = torch.zeros(count, dtype=torch.bool, device=where)
         self.iterations = torch.zeros(count, dtype=torch.int64, device=where)
         self.gradients = torch.zeros(count, dtype=torch.int64, device=where)
+        self.loss_queries = torch.zeros(count, dtype=torch.int64, device=where)
         self.check_queries = torch.zeros(count, dtype=torch.int64, device=where)
         self.zero_gradients = torch.zeros(count, dtype=torch.int64, device=where)
 
     @classmethod
-    def open(
+    def prepare(
         cls,
-        access: GradientAccess,
         images: Float[Tensor, "n c h w"],
         labels: Int64[Tensor, "n"],
         ball: Ball | None,
-        loss: Loss,
         *,
         indices: Sequence[int] | Tensor | None,
         batch_size: int,
     ) -> "Board":
-        """Check what was given, and see which images the model gets right: one check query each.
+        """Check what was given, before any question is asked.
 
         Raises:
             ValueError, TypeError: images, labels, indices, radius or batch size that cannot be; says what to do.
@@ -64,14 +63,38 @@ class Board:
         if len(numbers) != len(images):
             raise ValueError(f"{len(numbers)} indices for {len(images)} images: one an image")
         # Other libraries hand over images with float noise at the border; balls are exact from here on.
-        board = cls(images.detach().float().clamp(0, 1), labels.to(torch.int64), numbers)
+        return cls(images.detach().float().clamp(0, 1), labels.to(torch.int64), numbers)
+
+    @classmethod
+    def open(
+        cls,
+        access: GradientAccess,
+        images: Float[Tensor, "n c h w"],
+        labels: Int64[Tensor, "n"],
+        ball: Ball | None,
+        loss: Loss,
+        *,
+        indices: Sequence[int] | Tensor | None,
+        batch_size: int,
+    ) -> "Board":
+        """`prepare`, and see which images the model gets right: one check query each."""
+        board = cls.prepare(images, labels, ball, indices=indices, batch_size=batch_size)
         for rows in torch.arange(len(images), device=images.device).split(batch_size):
-            logits = access.logits(board.images[rows])
-            check_labels(board.labels[rows], count=len(rows), classes=logits.shape[1])
-            board.clean_correct[rows] = logits.argmax(1) == board.labels[rows]
-            board.loss[rows] = loss(logits.float(), board.labels[rows])
-            board.check_queries[rows] += 1
+            board.see(rows, access.logits(board.images[rows]), loss)
         return board
+
+    def see(self, rows: Int64[Tensor, "b"], logits: Float[Tensor, "b k"], loss: Loss) -> None:
+        """Note the model's answers for the images themselves: a check query each."""
+        check_labels(self.labels[rows], count=len(rows), classes=logits.shape[1])
+        self.clean_correct[rows] = logits.argmax(1) == self.labels[rows]
+        self.loss[rows] = loss(logits.float(), self.labels[rows])
+        self.check_queries[rows] += 1
+
+    def see_labels(self, rows: Int64[Tensor, "b"], predicted: Int64[Tensor, "b"]) -> None:
+        """`see` where only the predicted class is told: there is no loss to note."""
+        self.clean_correct[rows] = predicted == self.labels[rows]
+        self.loss[rows] = torch.nan
+        self.check_queries[rows] += 1
 
     @property
     def right(self) -> Int64[Tensor, "k"]:
@@ -123,7 +146,7 @@ class Board:
             clean_correct=self.clean_correct,
             iterations=self.iterations,
             gradients=self.gradients,
-            loss_queries=torch.zeros_like(self.gradients),
+            loss_queries=self.loss_queries,
             check_queries=self.check_queries,
             zero_gradients=self.zero_gradients,
             norm=ball.norm(self.adversarial - self.images) if len(self.images) else torch.zeros(0),

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
@@ -23,6 +24,9 @@ def frozen_for_attack(model: M) -> M:
     Names of submodules stay, names of parameters do not: it is a copy to attack, not to train or to save. An optical
     device in the model is shared, not copied.
 
+    On CPUs, in float32, the copy's logits for an image are the same bit for bit in any batch, which the model's own need
+    not be: a matrix product of few rows is summed in another order.
+
     Logits agree with the model's to rounding (about 1e-6, relatively). Where a model makes rounding matter, as a
     binarisation does, single images can differ: `AttackResult.confirmed` decides successes afresh on the model itself.
     """
@@ -33,7 +37,10 @@ def frozen_for_attack(model: M) -> M:
         free = {name for name, m in sequence.named_children() if places[id(m)] == 1 and not _has_hooks(m)}
         _fold_norms(sequence, free)
         _gather_convolutions(sequence, free)
-    for module in frozen.modules():
+    for module in list(frozen.modules()):
+        for name, child in list(module._modules.items()):
+            if type(child) is nn.Linear and not _has_hooks(child):
+                module._modules[name] = SteadyLinear(child)
         if isinstance(module, nn.Conv2d):
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
     return frozen.eval()
@@ -156,3 +163,21 @@ class _Fused(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         return torch.from_numpy(ctx.chain.backward(grads[0].contiguous().numpy(), ctx.trace)), None
+
+
+class SteadyLinear(nn.Linear):
+    """A linear layer that takes always as many rows at a time, so that a row's result does not depend on the others."""
+
+    ROWS = 64
+
+    def __init__(self, linear: nn.Linear) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight, self.bias = linear.weight, linear.bias
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.device.type != "cpu" or input.ndim != 2 or not len(input):
+            return super().forward(input)
+        rows = len(input)
+        padded = F.pad(input, (0, 0, 0, -rows % self.ROWS))
+        return torch.cat([super(SteadyLinear, self).forward(part) for part in padded.split(self.ROWS)])[:rows]

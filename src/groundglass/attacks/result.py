@@ -24,7 +24,7 @@ class AttackResult:
         gradients: forward-and-backward passes that the image took.
         loss_queries: forward passes to climb without a gradient.
         check_queries: forward passes to see whether the image fools the model, the clean one included.
-        zero_gradients: how many of `gradients` were zero everywhere.
+        zero_gradients: how many gradients, or estimates of one from queries, were zero everywhere.
         norm: length of the perturbation, pixel units, in the norm of the ball.
         loss: at `adversarial`, the loss that the attack climbs; NaN where the attack never asked.
     """
@@ -67,6 +67,23 @@ class AttackResult:
     def success_rate(self) -> float:
         """Share fooled among the images that were right at first; 0 if there were none."""
         return _share(self.success[self.clean_correct])
+
+    @property
+    def queries(self) -> Int64[Tensor, "n"]:
+        """Images that went through the model for each image, for a loss or for a check. Of one that was fooled: until then."""
+        return self.loss_queries + self.check_queries
+
+    def success_within(self, budget: int) -> float:
+        """Share fooled with at most `budget` queries each, among the images that were right at first."""
+        return _share((self.success & (self.queries <= budget))[self.clean_correct])
+
+    def success_curve(self) -> tuple[Int64[Tensor, "k"], Float[Tensor, "k"]]:
+        """The cumulative success rate (the paper's Figure 3): at each of these queries a step up, to these shares.
+
+        Among the images that were right at first; empty if none was fooled.
+        """
+        at, counts = torch.unique(self.queries[self.success], return_counts=True)
+        return at, counts.cumsum(0) / max(1, int(self.clean_correct.sum()))
 
     @property
     def zero_gradient_share(self) -> float:

@@ -5,6 +5,7 @@ from groundglass.core.files import DamagedFileError, DiskFullError, atomic_write
 from groundglass.core.names import lookup
 from groundglass.core.progress import Progress, silent
 from groundglass.core.seeds import derive_seed, generator
+from groundglass.core.states import load_state, save_state
 
 __all__ = [
     "DamagedFileError",
@@ -16,8 +17,10 @@ __all__ = [
     "check_labels",
     "derive_seed",
     "generator",
+    "load_state",
     "lookup",
     "read_json",
+    "save_state",
     "silent",
     "write_json",
 ]

@@ -7,7 +7,7 @@ class Progress(Protocol):
     """Called often by long work; must be cheap."""
 
     def __call__(self, what: str, done: int, total: int, **figures: float) -> None:
-        """`done` of `total` images of `what`, with figures (loss, accuracy) as they stand."""
+        """`done` of `total` images or queries of `what`, with figures (loss, accuracy, images fooled) as they stand."""
         ...
 
 

@@ -1,54 +1,55 @@
 """The answer in plain words, drawn from the records: what the layer buys, and what is left of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from groundglass.evaluation.statistics import Proportion
+from groundglass.report.bars import Bar, Chart
 from groundglass.report.cells import BASELINE, DEFENDED, AttackCell, Curve, curves, data_name, method
 from groundglass.report.networks import read_network
+from groundglass.report.query_answer import query_answer
+from groundglass.report.query_verdict import verdicts
 from groundglass.report.sections import Rendered
 from groundglass.report.study import Study
 from groundglass.report.threat_models import attacker
-from groundglass.report.verdict import CLEAR, MASKING, Verdict, judge, percent
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One attacker's best result at the headline radius."""
-
-    name: str
-    rule: str
-    robust: Proportion
-    note: str
+from groundglass.report.verdict import CLEAR, MASKING, Verdict, percent
 
 
 class AnswerSection:
-    """The head of the page: a paragraph, the verdict, and one bar an attacker."""
+    """The head of the page: a paragraph, the verdict, and bars, for each part of the study."""
 
     def render(self, study: Study) -> Rendered | None:
-        trained = {record.name: read_network(record).clean for record in study.of_kind("train")}
-        if not trained and not study.attacks:
+        if not study.of_kind("train") and not study.attacks and not study.queries:
             return None
-        lines = curves(study.compared, norm="linf")
-        eps = headline(lines)
-        noise = curves([cell for cell in study.controls if cell.attack == "RandomNoise"], norm="linf")
-        verdict = judge(study.attacks, study.of_kind("check"))
-        sentences = [*_clean(trained, study), *_under_attack(study, lines, eps, verdict)]
-        bars = [] if eps is None else _bars([*lines, *noise], eps)
-        at = next((p for line in lines if (p := line.at(eps if eps is not None else -1.0))), None)
-        return Rendered(
-            "answer",
-            "The answer",
-            "answer.html.j2",
-            {
-                "sentences": sentences,
-                "verdict": verdict,
-                "tone": {MASKING: "bad", CLEAR: "good"}.get(verdict.text, "open"),
-                "bars": bars,
-                "radius": at.radius if at else None,
-                "eps_paper": at.eps_paper if at else None,
-            },
-        )
+        judged = verdicts(study)
+        told: list[list[str]] = []
+        charts: list[Chart] = []
+        for one in judged:
+            said, chart = (_white_box if one.part == "white-box" else query_answer)(study, one.verdict)
+            told += [said] if said else []
+            charts += [chart] if chart else []
+        told = told or [[f"No {'query ' if study.references else ''}attack has been recorded yet."]]
+        told[0] = [*_clean(study), *told[0]]
+        context = {"paragraphs": [" ".join(said) for said in told], "verdicts": judged, "charts": charts}
+        return Rendered("answer", "The answer", "answer.html.j2", context)
+
+
+def _white_box(study: Study, verdict: Verdict) -> tuple[list[str], Chart | None]:
+    """Sentences, and a bar for each attacker at the headline radius."""
+    lines = curves(study.compared, norm="linf")
+    eps = headline(lines)
+    if eps is None:
+        return [], None
+    noise = curves([cell for cell in study.controls if cell.attack == "RandomNoise"], norm="linf")
+    at = next(p for line in lines if (p := line.at(eps)))
+    paper = f" (the paper's {at.eps_paper:.3g})" if at.eps_paper is not None else ""
+    chart = Chart(
+        title=f"What each attacker leaves, L∞ ε = {at.radius}{paper}",
+        bars=tuple(_bars([*lines, *noise], eps)),
+        note=(
+            f"Accuracy over {at.robust.total:,} images, those that were wrong before the attack counted as wrong; the "
+            "thin line is the 95% Wilson interval."
+        ),
+    )
+    return _under_attack(study, lines, eps, verdict), chart
 
 
 def headline(lines: Sequence[Curve]) -> float | None:
@@ -78,8 +79,11 @@ def _find(lines: Sequence[Curve], model: str, rule: str) -> Curve | None:
     return next((x for x in lines if (x.model, x.rule, x.attack) == (model, rule, "PGD")), None)
 
 
-def _clean(trained: dict[str, Proportion], study: Study) -> list[str]:
+def _clean(study: Study) -> list[str]:
     """How the two networks do when nobody attacks."""
+    attacked = [cell.record for cell in study.attacks] or [cell.record for cell in study.queries]
+    records = study.networks_of(attacked) or study.of_kind("train")
+    trained = {record.name: read_network(record).clean for record in records}
     data = data_name(study.manifest["data"])
     known = [name for name in (DEFENDED, BASELINE) if name in trained]
     if not known:
@@ -92,9 +96,7 @@ def _clean(trained: dict[str, Proportion], study: Study) -> list[str]:
     return [f"{start}, {BASELINE} {percent(trained[BASELINE].share)}: {cost}."]
 
 
-def _under_attack(study: Study, lines: Sequence[Curve], eps: float | None, verdict: Verdict) -> list[str]:
-    if eps is None:
-        return ["No attack has been recorded yet."]
+def _under_attack(study: Study, lines: Sequence[Curve], eps: float, verdict: Verdict) -> list[str]:
     cells = {(x.model, x.rule, x.attack): p for x in lines if (p := x.at(eps)) is not None}
     baseline, paper = cells.get((BASELINE, "bp", "PGD")), cells.get((DEFENDED, "dfa", "PGD"))
     said = []

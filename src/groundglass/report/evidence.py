@@ -1,12 +1,15 @@
 """The sections beside the numbers: the checks of the claim, the attackers' threat models, where it all came from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from groundglass.report.queries import QueryCell
+from groundglass.report.query_attackers import ANSWERS, QueryAttacker, query_attacker, query_rank
+from groundglass.report.query_verdict import verdicts
 from groundglass.report.sections import Rendered
 from groundglass.report.study import Study
 from groundglass.report.threat_models import RETRIEVAL, attacker, rank
-from groundglass.report.verdict import judge
 
 
 class ChecksSection:
@@ -17,7 +20,7 @@ class ChecksSection:
         if not checks:
             return None
         failed = sum(not check.result["passed"] for check in checks)
-        context = {"checks": checks, "failed": failed, "verdict": judge(study.attacks, checks)}
+        context = {"checks": checks, "failed": failed, "verdicts": verdicts(study)}
         return Rendered("checks", "Can the numbers be believed?", "checks.html.j2", context, study.progress("check"))
 
 
@@ -25,11 +28,31 @@ class ThreatModelsSection:
     """Who the attackers of these records are, a sentence each."""
 
     def render(self, study: Study) -> Rendered | None:
-        rules = sorted({cell.rule for cell in study.attacks}, key=rank)
-        if not rules:
+        rules = sorted({cell.rule for cell in (*study.attacks, *study.references)}, key=rank)
+        names = sorted({cell.attack for cell in study.queries}, key=lambda name: (query_rank(name), name))
+        if not rules and not names:
             return None
-        context = {"attackers": [attacker(rule) for rule in rules], "retrieval": RETRIEVAL}
+        context = {
+            "attackers": [attacker(rule) for rule in rules],
+            "query_attackers": [QueryModel.of(name, study.queries) for name in names],
+            "retrieval": RETRIEVAL,
+        }
         return Rendered("attackers", "Who the attackers are", "threat_models.html.j2", context)
+
+
+@dataclass(frozen=True)
+class QueryModel:
+    """The threat model of a query attack in these records: who it is, what it is told, how often it may ask."""
+
+    who: QueryAttacker
+    answer: str
+    budget: int
+
+    @classmethod
+    def of(cls, name: str, cells: Sequence[QueryCell]) -> "QueryModel":
+        own = [cell for cell in cells if cell.attack == name]
+        access = own[0].access
+        return cls(query_attacker(name), ANSWERS.get(access, access), max(cell.budget for cell in own))
 
 
 class ProvenanceSection:

@@ -4,14 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from groundglass.evaluation.records import Record
+from groundglass.report.canvas import name_ends, new_axes
 from groundglass.report.cells import BASELINE, Curve, norm_name
-from groundglass.report.labels import spread
 from groundglass.report.style import FAINT, INK, ink, line, marker
 
-# Inches. Two stand side by side on a desk; one fills a phone, where its letters shrink by a fifth.
-_WIDTH, _HEIGHT = 4.9, 3.7
 _TICK_APART = 0.13  # of the width of the axes: room for a number such as 0.005
-_LABEL_LEFT = 1.04  # where labels start, in widths of the axes
 
 
 def accuracy(
@@ -29,7 +26,7 @@ def accuracy(
     Returns:
         A matplotlib Figure.
     """
-    figure, axes = _new(left=0.115, right=0.68, bottom=0.13, top=0.85 if paper_axis else 0.96)
+    figure, axes = new_axes(left=0.115, right=0.68, bottom=0.13, top=0.85 if paper_axis else 0.96)
     scale = 255.0 if curves[0].norm == "linf" else 1.0
     last = max(point.eps for curve in curves for point in curve.points) * scale or 1.0
     if chance is not None:
@@ -60,7 +57,7 @@ def accuracy(
     axes.set_ylabel("accuracy under attack (%)")
     unit = "pixel levels of 255" if curves[0].norm == "linf" else "pixel units"
     axes.set_xlabel(f"radius ε, {norm_name(curves[0].norm)} ({unit})")
-    _name_ends(axes, ends, names, [ink(curve.rule).light for curve in curves], last=last)
+    name_ends(axes, ends, names, [ink(curve.rule).light for curve in curves])
     if paper_axis:
         _paper_axis(axes, curves, scale)
     return figure
@@ -78,7 +75,7 @@ def training(records: Sequence[Record]) -> Any | None:
                 lines.append((f"{record.name}, {what}", record.name, tested and what == "training", points))
     if not lines:
         return None
-    figure, axes = _new(left=0.115, right=0.68, bottom=0.13, top=0.96)
+    figure, axes = new_axes(left=0.115, right=0.68, bottom=0.13, top=0.96)
     last = max(x for *_, points in lines for x, _ in points)
     first = min(x for *_, points in lines for x, _ in points)
     ends, names, colours = [], [], []
@@ -99,17 +96,8 @@ def training(records: Sequence[Record]) -> Any | None:
     axes.set_xlabel("epoch")
     axes.set_ylabel("accuracy (%)")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    _name_ends(axes, ends, names, colours, last=last)
+    name_ends(axes, ends, names, colours)
     return figure
-
-
-def _new(*, left: float, right: float, bottom: float, top: float) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_WIDTH, _HEIGHT))
-    axes = figure.add_axes((left, bottom, right - left, top - bottom))
-    axes.spines["top"].set_visible(False)
-    return figure, axes
 
 
 def _series(curve: Curve, scale: float) -> tuple[list[float], list[float], list[float], list[float]]:
@@ -123,30 +111,6 @@ def _series(curve: Curve, scale: float) -> tuple[list[float], list[float], list[
         [100 * p.interval[0] for _, p in points],
         [100 * p.interval[1] for _, p in points],
     )
-
-
-def _name_ends(
-    axes: Any, ends: Sequence[tuple[float, float]], names: Sequence[str], colours: Sequence[str], *, last: float
-) -> None:
-    """Write each curve's name beside the right edge, at the height of its end, with a line in its colour to it."""
-    rows = 100 / (axes.get_position().height * _HEIGHT * 72)  # percent a point of type
-    heights = [rows * (11 * (name.count("\n") + 1) + 2) for name in names]
-    places = spread([y for _, y in ends], heights, low=-8, high=108)
-    start, left = axes.get_xlim()[0], _LABEL_LEFT
-    for (x, y), name, colour, place in zip(ends, names, colours, places, strict=True):
-        width = last - start
-        at_edge = start + width * (left + 0.03)
-        axes.plot(
-            [x, start + width * 1.015, at_edge, at_edge + 0.03 * width],
-            [y, y, place, place],
-            color=colour,
-            linewidth=0.9,
-            clip_on=False,
-            zorder=1,
-        )
-        axes.text(
-            left + 0.075, place, name, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5, linespacing=1.1
-        )
 
 
 def _paper_axis(axes: Any, curves: Sequence[Curve], scale: float) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from groundglass.core import atomic_write
 from groundglass.evaluation.records import RecordStore
 from groundglass.report.answer import AnswerSection
+from groundglass.report.black_box import BlackBoxSection
 from groundglass.report.cells import data_name
 from groundglass.report.drawing import Folder, drawing_style
 from groundglass.report.evidence import ChecksSection, ProvenanceSection, ThreatModelsSection, plain_words
@@ -23,6 +24,7 @@ FIGURES = "figures"
 SECTIONS: tuple[Section, ...] = (
     AnswerSection(),
     WhiteBoxSection(),
+    BlackBoxSection(),
     NetworksSection(),
     GallerySection(),
     ThreatModelsSection(),

@@ -1,5 +1,6 @@
 """What a run folder holds, sorted for the sections of the page."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from groundglass.evaluation.records import Record, RecordStore
 from groundglass.report.cells import AttackCell
 from groundglass.report.drawing import Folder
+from groundglass.report.queries import Choice, QueryCell, ordered
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,18 @@ class Study:
         return [record for record in self.store.records if record.kind == kind]
 
     @cached_property
-    def attacks(self) -> list[AttackCell]:
+    def _attacks(self) -> list[AttackCell]:
         return [AttackCell.from_record(record) for record in self.of_kind("attack")]
+
+    @property
+    def attacks(self) -> list[AttackCell]:
+        """The attacks of the white-box study."""
+        return [cell for cell in self._attacks if cell.purpose != "reference"]
+
+    @property
+    def references(self) -> list[AttackCell]:
+        """White-box attacks at the radius of the query attacks, on the same images: a yardstick, no study."""
+        return [cell for cell in self._attacks if cell.purpose == "reference"]
 
     @property
     def compared(self) -> list[AttackCell]:
@@ -49,6 +61,26 @@ class Study:
     @property
     def controls(self) -> list[AttackCell]:
         return [cell for cell in self.attacks if cell.is_control]
+
+    def networks_of(self, records: Iterable[Record]) -> list[Record]:
+        """The trainings that these records were made from. A study of both parts may have two networks of a name."""
+        keys = {key for record in records for key in record.inputs}
+        return [record for record in self.of_kind("train") if record.key in keys]
+
+    @cached_property
+    def queries(self) -> list[QueryCell]:
+        """Every query attack, those of a sweep too."""
+        return ordered(QueryCell.from_record(record) for record in self.of_kind("query"))
+
+    @cached_property
+    def choices(self) -> list[Choice]:
+        return [Choice.from_record(record) for record in self.of_kind("choice")]
+
+    @cached_property
+    def asked(self) -> list[QueryCell]:
+        """The query attacks of the figures: of a sweep the chosen one alone, and none while nothing is chosen."""
+        chosen = {choice.key for choice in self.choices}
+        return [cell for cell in self.queries if cell.purpose == "figure" or cell.record.key in chosen]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -60,10 +92,23 @@ class Study:
         return self.classes[index] if 0 <= index < len(self.classes) else f"class {index}"
 
     def progress(self, *kinds: str) -> Progress | None:
-        """What of the plan is done, of the kinds given or of all; None when the manifest has no plan."""
+        """What of the plan is done, of the kinds given or of all; None when the manifest has no plan.
+
+        Reference attacks are of the kind "reference" here.
+        """
         plan = self.manifest.get("cells")
         if not plan:
             return None
-        cells = [cell for cell in plan if not kinds or cell["kind"] in kinds]
+        cells = [cell for cell in plan if not kinds or self._kind(cell) in kinds]
         missing = tuple(cell["name"] for cell in cells if cell["key"] not in self.store)
         return Progress(len(cells) - len(missing), len(cells), missing)
+
+    def _kind(self, planned: dict[str, Any]) -> str:
+        """The kind of a planned cell. All the attacks of a black-box study are references, recorded or not."""
+        kind = str(planned["kind"])
+        if kind != "attack":
+            return kind
+        record = self.store.get(planned["key"])
+        purpose = record.config.get("purpose") if record else planned.get("purpose")
+        is_reference = purpose == "reference" or self.manifest["study"] == "black-box"
+        return "reference" if is_reference else kind

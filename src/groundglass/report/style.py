@@ -30,6 +30,14 @@ ATTACKER_INK = {
     "exact": Ink("#d55e00", "#ff8c4d"),
     "none": Ink("#9aa2ad", "#737c88"),
 }
+# Query attackers share no figure with those, but they share the page's name space of colours: none is used twice.
+QUERY_INK = {
+    "NES": Ink("#3b4cc0", "#8f9dff"),
+    "Bandits": Ink("#128a7d", "#3fcbb9"),
+    "Parsimonious": Ink("#c8324f", "#ff7d92"),
+    "Square": Ink("#8a7a00", "#d3c04a"),
+    "RayS": Ink("#9440a8", "#d392e3"),
+}
 _UNKNOWN = Ink("#7a5c3a", "#c7a580")
 
 _MARKERS = {
@@ -42,13 +50,19 @@ _MARKERS = {
     "bpda-fit-network": "X",
     "exact": "*",
     "none": ".",
+    "NES": "o",
+    "Bandits": "^",
+    "Parsimonious": "s",
+    "Square": "D",
+    "RayS": "v",
 }
 
 _LINES = {"PGD": "-", "FGSM": "-.", "CW": ":", "RandomNoise": (0, (1, 2))}
 
 
 def ink(rule: str) -> Ink:
-    return ATTACKER_INK.get(rule, _UNKNOWN)
+    """The colour of a rule, or of a query attack."""
+    return ATTACKER_INK.get(rule) or QUERY_INK.get(rule, _UNKNOWN)
 
 
 def marker(rule: str) -> str:
@@ -63,7 +77,7 @@ def line(attack: str, *, defended: bool) -> Any:
 def css_names() -> dict[str, tuple[str, Ink]]:
     """Colour in a saved figure -> (CSS variable, both colours): how a figure on the page follows the reader's theme."""
     named = {"ink": INK, "faint": FAINT, "grid": GRID, "ground": GROUND, "unknown": _UNKNOWN}
-    named.update({f"rule-{rule}": colour for rule, colour in ATTACKER_INK.items()})
+    named.update({f"rule-{rule}": colour for rule, colour in (ATTACKER_INK | QUERY_INK).items()})
     return {colour.light: (f"--{name}", colour) for name, colour in named.items()}
 
 

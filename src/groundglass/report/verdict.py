@@ -51,7 +51,7 @@ def judge(cells: Sequence[AttackCell], checks: Sequence[Record]) -> Verdict:
     absent = [rule for rule in ("dfa", *_NEEDED) if rule not in used]
     if absent or not checks:
         lacking = [attacker(rule).label for rule in absent] + ([] if checks else ["the sanity checks"])
-        return Verdict(OPEN, (f"The records do not have {_listed(lacking)} yet.",), tuple(skipped))
+        return Verdict(OPEN, (f"The records do not have {listed(lacking)} yet.",), tuple(skipped))
     return Verdict(
         CLEAR,
         ("Every check passed, and no adaptive attacker got further than DFA by more than chance allows.",),
@@ -83,5 +83,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}%"
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """ "a, b and c"; one or more names."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

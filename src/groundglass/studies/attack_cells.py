@@ -45,7 +45,7 @@ class AttackCell:
         norm, eps: the ball, in pixel units.
         eps_paper: the same radius on the paper's axis, where it has one.
         gallery: this many images are kept whole, for the report.
-        purpose: "figure", or "control" for the sanity checks.
+        purpose: "figure", "control" for the sanity checks, or "reference" for another study to compare with.
     """
 
     target: TrainCell
@@ -58,7 +58,7 @@ class AttackCell:
     fit_images: int
     gallery: int
     seed: int
-    purpose: Literal["figure", "control"] = "figure"
+    purpose: Literal["figure", "control", "reference"] = "figure"
 
     kind = "attack"
 

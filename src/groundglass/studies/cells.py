@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,18 +15,26 @@ from groundglass.studies.context import Context
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a cell found: plain JSON, per-image arrays, and the seconds that earlier, interrupted sessions put into it."""
+    """What a cell found.
+
+    Attributes:
+        result: plain JSON.
+        arrays: one entry an image.
+        earlier_seconds: that earlier, interrupted sessions put into it.
+        scratch: a file of unfinished work, deleted once the record stands.
+    """
 
     result: dict[str, Any]
     arrays: dict[str, np.ndarray] | None = None
     earlier_seconds: float = 0.0
+    scratch: Path | None = None
 
 
 class Cell(Protocol):
     """One unit of a study: train this, attack that.
 
     Attributes:
-        kind: "device", "train", "attack" or "check".
+        kind: "device", "train", "attack", "query", "choice" or "check".
         name: for people.
         inputs: cells whose records it needs.
     """
@@ -77,6 +86,8 @@ def run_cells(cells: Iterable[Cell], store: RecordStore, context: Context) -> in
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         store.add(record, outcome.arrays)
+        if outcome.scratch is not None:
+            outcome.scratch.unlink(missing_ok=True)
         context.report_cell(cell.name, outcome.result, seconds)
     return len(fresh)
 

@@ -8,10 +8,10 @@ from groundglass.core import Progress, read_json, silent
 from groundglass.core.platform import machine, versions
 from groundglass.data import load
 from groundglass.evaluation import RecordStore
-from groundglass.studies.cells import key_of, run_cells
+from groundglass.studies.cells import Cell, key_of, run_cells
 from groundglass.studies.context import Context, Listener
-from groundglass.studies.recipes import configure
-from groundglass.studies.white_box import cells, manifest_config
+from groundglass.studies.recipes import configure, described, find_recipe
+from groundglass.studies.reuse import reuse_networks
 from groundglass.training import Precision, fastest_precision
 
 
@@ -25,6 +25,12 @@ def _stored_precision(folder: Path) -> Precision | None:
     return precision
 
 
+def _planned(cell: Cell) -> dict[str, str]:
+    """A cell in the plan, for a reader who wants to know what is still missing."""
+    purpose = cell.config().get("purpose")
+    return {"key": key_of(cell), "kind": cell.kind, "name": cell.name} | ({"purpose": purpose} if purpose else {})
+
+
 def run_study(
     study: str,
     recipe: str,
@@ -35,6 +41,7 @@ def run_study(
     device_seed: int | None = None,
     data_dir: Path | None = None,
     precision: Precision | None = None,
+    reuse: Path | None = None,
     progress: Progress = silent,
     listener: Listener | None = None,
 ) -> int:
@@ -46,6 +53,7 @@ def run_study(
         device_seed: the simulated device's secret, to repeat a study exactly. Never recorded. None: a fresh secret.
         data_dir: the data folder.
         precision: of training; None measures which is faster here, and keeps to it in this folder.
+        reuse: another run folder; what it has trained with the same settings is copied, not trained again.
 
     Raises:
         ValueError: unknown names; a folder that holds another study, or this one with other settings.
@@ -53,15 +61,15 @@ def run_study(
     # Cheap refusals first: names, then the data, then the folder.
     config = configure(study, recipe, data=data, seed=seed, precision="float32")
     dataset = load(config.data, data_dir=data_dir)
-    chosen = precision or _stored_precision(folder) or fastest_precision()
+    chosen = precision or _stored_precision(folder) or (reuse and _stored_precision(reuse)) or fastest_precision()
     config = configure(study, recipe, data=data, seed=seed, precision=chosen)
-    todo = cells(config, dataset)
+    todo = find_recipe(study, recipe).plan(config, dataset)
     manifest: dict[str, Any] = {
         "study": study,
         "recipe": recipe,
         "data": config.data,
-        "config": {**manifest_config(config), "classes": list(dataset.classes)},
-        "cells": [{"key": key_of(cell), "kind": cell.kind, "name": cell.name} for cell in todo],
+        "config": {**described(config), "classes": list(dataset.classes)},
+        "cells": [_planned(cell) for cell in todo],
         "seed": seed,
         "versions": versions(),
         "machine": machine(),
@@ -70,6 +78,8 @@ def run_study(
     with RecordStore.open(folder, manifest) as store:
         if all(key_of(cell) in store for cell in todo):
             return 0
+        if reuse is not None:
+            reuse_networks(todo, store, reuse)
         context = Context(
             folder,
             dataset=dataset,

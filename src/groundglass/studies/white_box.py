@@ -1,33 +1,25 @@
 """The paper's Figure 2, and past it: one defended and one ordinary network under every white-box attacker."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 from groundglass.attacks import FGSM, PGD, CarliniWagnerL2, RandomNoise, paper_eps_to_pixels
 from groundglass.data import Dataset
-from groundglass.models import ModelSpec
-from groundglass.optics import Camera
 from groundglass.studies.attack_cells import AttackCell
-from groundglass.studies.cells import Cell, plain
-from groundglass.studies.checks import CheckCell
-from groundglass.studies.networks import DeviceCell, TrainCell
+from groundglass.studies.cells import Cell
+from groundglass.studies.checks import WHITE_BOX_CHECKS, CheckCell
+from groundglass.studies.networks import TrainCell
 from groundglass.studies.rules import RULES, check_rules
-from groundglass.training import TrainingConfig
+from groundglass.studies.targets import TargetsConfig, targets
 
 _DEFENDED_RULES = tuple(rule for rule in RULES if rule != "bp")
 
 
 @dataclass(frozen=True, kw_only=True)
-class WhiteBoxConfig:
+class WhiteBoxConfig(TargetsConfig):
     """A white-box study, complete.
 
     Attributes:
-        data: name of the data set.
-        width: of both VGG-16s.
-        device_in, device_out: N and M.
-        camera: of the device.
-        baseline, hybrid: how VGG-16 and VGG-OPU are trained.
-        baseline_dropout, hybrid_dropout: of their heads.
         n_images: the first so many test images are attacked.
         eps_paper: L-inf radii on the paper's axis (units of the normalised images).
         eps_l2: L2 radii, pixel units.
@@ -36,18 +28,8 @@ class WhiteBoxConfig:
         fit_images: natural training images that a fitted surrogate has seen.
         cw_images: attacked with C&W L2; 0 leaves it out.
         gallery: images shown in the report, for each rule, at the middle radius.
-        seed: of everything but the device.
     """
 
-    data: str
-    width: float
-    device_in: int
-    device_out: int
-    camera: Camera = field(default_factory=Camera)
-    baseline: TrainingConfig
-    hybrid: TrainingConfig
-    baseline_dropout: float = 0.0
-    hybrid_dropout: float = 0.0
     n_images: int
     eps_paper: tuple[float, ...] = (0.01, 0.02, 0.03, 0.04, 0.05)
     eps_l2: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
@@ -57,7 +39,6 @@ class WhiteBoxConfig:
     fit_images: int = 10_000
     cw_images: int = 0
     gallery: int = 6
-    seed: int = 0
 
     def __post_init__(self) -> None:
         check_rules(self.rules)
@@ -67,44 +48,13 @@ class WhiteBoxConfig:
             raise ValueError(f"eps_paper {self.eps_paper} must be in (0, 2]: units of the normalised images, as .05")
 
 
-def networks(config: WhiteBoxConfig, dataset: Dataset) -> tuple[TrainCell, TrainCell]:
-    """The cells that train VGG-16 and VGG-OPU."""
-    spec = ModelSpec(
-        width=config.width,
-        classes=dataset.num_classes,
-        mean=dataset.mean,
-        std=dataset.std,
-        dropout=config.baseline_dropout,
-    )
-    baseline = TrainCell(
-        name="VGG-16",
-        spec=spec,
-        training=config.baseline,
-        credit="bp",
-        device=None,
-        data=config.data,
-        seed=config.seed,
-    )
-    device = DeviceCell(in_features=config.device_in, out_features=config.device_out, camera=config.camera)
-    defended = TrainCell(
-        name="VGG-OPU",
-        spec=replace(spec, dropout=config.hybrid_dropout, device_in=config.device_in, device_out=config.device_out),
-        training=config.hybrid,
-        credit="hybrid-dfa",
-        device=device,
-        data=config.data,
-        seed=config.seed,
-    )
-    return baseline, defended
-
-
 def cells(config: WhiteBoxConfig, dataset: Dataset) -> list[Cell]:
     """Every cell of the study, in an order in which inputs come first."""
-    baseline, defended = networks(config, dataset)
+    baseline, defended = targets(config, dataset)
     assert defended.device is not None
     figure = _figure_cells(config, dataset, baseline, defended)
     control = _control_cells(config, dataset, baseline, defended)
-    checks = [CheckCell(check=name, attacks=(*figure, *control)) for name in CheckCell.names()]
+    checks = [CheckCell(check=name, attacks=(*figure, *control)) for name in WHITE_BOX_CHECKS]
     return [defended.device, baseline, defended, *figure, *control, *checks]
 
 
@@ -178,11 +128,3 @@ def _control_cells(
             if r in ("bp", "dfa", "exact")
         ]
     return found
-
-
-def manifest_config(config: WhiteBoxConfig) -> dict[str, Any]:
-    """The config as plain JSON, for the run folder."""
-    plain_config: dict[str, Any] = plain(asdict(config))
-    plain_config["baseline"]["schedule"] = repr(config.baseline.schedule)
-    plain_config["hybrid"]["schedule"] = repr(config.hybrid.schedule)
-    return plain_config

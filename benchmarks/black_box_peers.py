@@ -1,0 +1,586 @@
+"""Black-box attacks beside their published codes: the same network, images, settings and budgets, in turns, in one run.
+
+    python benchmarks/black_box_peers.py --model RUN/models/vgg-16.safetensors --data-dir DIR \
+        --port adversarial-robustness-by-design --bandits blackbox-bandits --parsimonious parsimonious-blackbox-attack
+
+Each peer's option names the checkout of its repository; without it, that peer is left out. None of their code is here.
+It is loaded from their files and mended on the way (`Port`, `MadryBandits`, `Parsimonious` say what), never on disk.
+
+- `--port`: lightonai/adversarial-robustness-by-design, NES, bandits and parsimonious, in torch;
+- `--bandits`: MadryLab/blackbox-bandits, NES and bandits, in torch;
+- `--parsimonious`: snu-mllab/parsimonious-blackbox-attack, cifar10, in TensorFlow 1, of which it needs a session alone:
+  the one it gets here asks the same torch network;
+- torchattacks, if it is installed: Square.
+
+All of them attack the same images, which the network gets right. Queries are loss queries: NES and bandits leave their
+success checks out of their counts, so these are left out of ours as well (ours may ask as many loss queries, and checks on
+top). The peers get the network as it is, in eval mode without gradients of parameters; ours a `frozen_for_attack` copy of
+it, and with `--plain` the network as it is, too: so one sees what the copy does, and what the attacks do. Ours says who is
+fooled; successes that the network itself does not confirm are counted below the tables, and are none of ours.
+
+NES: their noise is randn / sqrt(dimension of the prior). The port's prior is 16 x 16 and its noise has the size of the
+image, so its `fd_eta` is half of our `sigma` where MadryLab's (no tiling) is the same: equal noise for everyone.
+
+Intervals are 95%: Wilson's for success rates, the bootstrap's for median queries of the images that were fooled. They are
+wide for a comparison on the same images, so the images that one side alone fools are given too, with McNemar's exact test.
+The exit code is 1 if an interval of a peer and ours do not meet.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import math
+import os
+import statistics
+import sys
+import time
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from unittest.mock import MagicMock
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import tyro
+from torch import Tensor, nn
+
+from groundglass.attacks import NES, Bandits, Linf, ScoreAccess, frozen_for_attack
+from groundglass.attacks.search import QueryAttack
+from groundglass.core.platform import machine, versions
+from groundglass.data import load
+from groundglass.models import load_model
+
+OURS, OURS_PLAIN = "groundglass", "groundglass, plain network"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    model: Path
+    """File of a network that a study has trained."""
+    data: str = "cifar10"
+    data_dir: Path | None = None
+    port: Path | None = None
+    """Checkout of lightonai/adversarial-robustness-by-design."""
+    bandits: Path | None = None
+    """Checkout of MadryLab/blackbox-bandits."""
+    parsimonious: Path | None = None
+    """Checkout of snu-mllab/parsimonious-blackbox-attack."""
+    only: tuple[str, ...] = ()
+    """Cases whose names contain one of these, in any case of letters; all if none is given."""
+    plain: bool = False
+    """Run ours on the network as it is, too."""
+    images: int = 50
+    """Attacked; all of them classified right."""
+    budget: int = 2000
+    """Loss queries an image."""
+    batch_size: int = 256
+    """Rows in a pass of ours; images that the batched peers attack together."""
+    sigma: float = 0.1
+    """NES: length of a probe."""
+    turns: int = 2
+    """For times. What was fooled is told by the first."""
+    threads: int = 2
+    seed: int = 0
+
+
+# ---- what everyone is measured by
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attack did, an entry an image."""
+
+    fooled: np.ndarray
+    queries: np.ndarray
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One run, with what went through the network."""
+
+    outcome: Outcome
+    wall: float
+    cpu: float
+    inside: float
+    rows: int
+    calls: int
+
+
+class Timed(nn.Module):
+    """A model that notes the time spent in it, and what passes through it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.seconds, self.rows, self.calls = 0.0, 0, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        start = time.perf_counter()
+        out: Tensor = self.model(x)
+        self.seconds += time.perf_counter() - start
+        self.rows, self.calls = self.rows + len(x), self.calls + 1
+        return out
+
+
+class Contender(Protocol):
+    """Attacks the images through the model, and through it alone."""
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, seed: int) -> Outcome: ...
+
+
+@dataclass(frozen=True)
+class Case:
+    """The same attack by several codes, and how ours is to be run to be the same."""
+
+    name: str
+    eps: float
+    ours: QueryAttack
+    per_image: int
+    peers: dict[str, Contender]
+
+
+def run(contender: Contender, model: nn.Module, images: Tensor, labels: Tensor, seed: int) -> Turn:
+    timed = Timed(model).eval()
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  (the peers draw from it)
+    wall, cpu = time.perf_counter(), time.process_time()
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        outcome = contender(timed, images, labels, seed)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return Turn(outcome, wall, cpu, timed.seconds, timed.rows, timed.calls)
+
+
+# ---- the peers
+
+
+@contextlib.contextmanager
+def standing_in(**stubs: types.ModuleType) -> Iterator[None]:
+    """These modules in the place of whatever is, or is not, installed; undone at the end."""
+    names = {name.replace("__", "."): module for name, module in stubs.items()}
+    before = {name: sys.modules.get(name) for name in names}
+    sys.modules.update(names)
+    try:
+        yield
+    finally:
+        for name, module in before.items():
+            if module is None:
+                sys.modules.pop(name, None)
+            else:
+                sys.modules[name] = module
+
+
+def stub(name: str, **contents: Any) -> types.ModuleType:
+    module = types.ModuleType(name)
+    vars(module).update(contents)
+    return module
+
+
+def mended(path: Path, name: str, changes: dict[str, str]) -> types.ModuleType:
+    """The module in a file, after changes to its text. A text that is not there is an error: the file is another one."""
+    source = path.read_text()
+    for old, new in changes.items():
+        if old not in source:
+            raise SystemExit(f"{path}: `{old}` is not in it. This benchmark knows another version of the file")
+        source = source.replace(old, new)
+    spec = importlib.util.spec_from_loader(name, loader=None)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    exec(compile(source, str(path), "exec"), vars(module))
+    return module
+
+
+def _together(parts: list[tuple[Any, Any]]) -> Outcome:
+    fooled = np.concatenate([np.atleast_1d(np.asarray(f, dtype=float)) for f, _ in parts]) > 0
+    return Outcome(fooled, np.concatenate([np.atleast_1d(np.asarray(q, dtype=float)) for _, q in parts]))
+
+
+class Port:
+    """LightOn's torch port. Mended: `.cuda()` is `.cpu()` (one place, in the parsimonious attack's `_losses`)."""
+
+    def __init__(self, folder: Path, a: Arguments) -> None:
+        path = folder / "black_box_attack_utils.py"
+        self._code: Any = mended(path, "lighton_black_box", {".cuda()": ".cpu()"})
+        self._a = a
+
+    def gradient(self, eps: float, **settings: Any) -> Contender:
+        """NES and bandits; as many images at a time as a batch of ours has rows."""
+
+        def contender(model: nn.Module, images: Tensor, labels: Tensor, seed: int) -> Outcome:
+            parts = []
+            for x, y in zip(images.split(self._a.batch_size), labels.split(self._a.batch_size), strict=True):
+                told = self._code.make_adversarial_examples(
+                    x, y, model, epsilon=eps, image_lr=0.01, prior_size=16, log_progress=False, **settings
+                )
+                parts.append((told["success"], told["elapsed_budget"]))
+            return _together(parts)
+
+        return contender
+
+    def parsimonious(self, eps: float, no_hier: bool) -> Contender:
+        """Image by image: it knows no other way."""
+
+        def contender(model: nn.Module, images: Tensor, labels: Tensor, seed: int) -> Outcome:
+            attack = self._code.ParsimoniousAttack(
+                model, targeted=False, loss_func="xent", max_queries=self._a.budget, epsilon=eps, batch_size=64,
+                block_size=4, no_hier=no_hier, max_iters=1,
+            )  # fmt: skip
+            parts = []
+            for i, (x, y) in enumerate(zip(images.split(1), labels.split(1), strict=True)):
+                told = attack.perturb(x, y, index=1000 * seed + i)
+                parts.append((told["success"], told["elapsed_budget"]))
+            return _together(parts)
+
+        return contender
+
+
+class MadryBandits:
+    """MadryLab's code. Mended:
+
+    - `torchvision`, imported at the top for its networks and ImageNet, is a stub;
+    - its `F.normalize` leaves images alone: our network normalises inside;
+    - the folder of ImageNet is named, so that its absence is no error;
+    - `set_default_tensor_type('torch.cuda.FloatTensor')` is dropped, `.cuda()` is `.cpu()`.
+    """
+
+    def __init__(self, folder: Path, a: Arguments) -> None:
+        functional = stub("torchvision.transforms.functional", normalize=lambda x, mean, std: x)
+        transforms = stub("torchvision.transforms", functional=functional)
+        datasets = stub("torchvision.datasets", ImageFolder=MagicMock())
+        vision = stub("torchvision", models=MagicMock(), transforms=transforms, datasets=datasets)
+        with standing_in(
+            torchvision=vision,
+            torchvision__transforms=transforms,
+            torchvision__transforms__functional=functional,
+            torchvision__datasets=datasets,
+        ):
+            changes = {
+                'IMAGENET_PATH = ""': 'IMAGENET_PATH = "nowhere"',
+                "ch.set_default_tensor_type('torch.cuda.FloatTensor')": "",
+                ".cuda()": ".cpu()",
+            }
+            self._code: Any = mended(folder / "src" / "main.py", "madry_bandits", changes)
+        self._a = a
+
+    def gradient(self, eps: float, **settings: Any) -> Contender:
+        def contender(model: nn.Module, images: Tensor, labels: Tensor, seed: int) -> Outcome:
+            parts = []
+            with torch.no_grad():  # as its own `main` does
+                for x, y in zip(images.split(self._a.batch_size), labels.split(self._a.batch_size), strict=True):
+                    args = types.SimpleNamespace(
+                        batch_size=len(x), epsilon=eps, mode="linf", image_lr=0.01, log_progress=False, tile_size=16,
+                        **settings,
+                    )  # fmt: skip
+                    told = self._code.make_adversarial_examples(x, y, args, model, x.shape[-1])
+                    parts.append((told["success"], told["all_queries"]))
+            return _together(parts)
+
+        return contender
+
+
+class Session:
+    """What snu's code asks of TensorFlow: the loss that it climbs down, and the predicted class."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+
+    def run(self, wanted: list[Any], feed_dict: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        x = torch.from_numpy(feed_dict["images"]).permute(0, 3, 1, 2).contiguous().float() / 255
+        with torch.no_grad():
+            logits = self._model(x)
+        loss = F.cross_entropy(logits, torch.from_numpy(feed_dict["labels"]), reduction="none")
+        return -loss.numpy(), logits.argmax(1).numpy()
+
+
+class SnuParsimonious:
+    """The original of the parsimonious attack. Mended: `tensorflow` and `cv2` are stubs, and the session asks torch.
+
+    Its images are whole numbers in 0..255, [1, 32, 32, 3], and so is its radius: 8 of 255.
+    """
+
+    def __init__(self, folder: Path, a: Arguments) -> None:
+        place = folder / "cifar10" / "attacks"
+        spec = importlib.util.spec_from_file_location(
+            "attacks", place / "__init__.py", submodule_search_locations=[str(place)]
+        )
+        assert spec is not None and spec.loader is not None
+        package = importlib.util.module_from_spec(spec)
+        tensorflow: Any = MagicMock()
+        with standing_in(tensorflow=tensorflow, cv2=stub("cv2"), attacks=package):
+            spec.loader.exec_module(package)
+            for name in ("parsimonious_attack", "local_search_helper"):
+                sys.modules.pop(f"attacks.{name}", None)
+        self._code: Any = package
+        self._a = a
+
+    def parsimonious(self, no_hier: bool) -> Contender:
+        def contender(model: nn.Module, images: Tensor, labels: Tensor, seed: int) -> Outcome:
+            graph = types.SimpleNamespace(
+                x_input="images", y_input="labels", logits=MagicMock(), predictions=MagicMock()
+            )
+            args = types.SimpleNamespace(
+                loss_func="xent", max_queries=self._a.budget, epsilon=8, batch_size=64, block_size=4, no_hier=no_hier,
+                max_iters=1, targeted=False,
+            )  # fmt: skip
+            attack, session = self._code.ParsimoniousAttack(graph, args), Session(model)
+            whole = (images * 255).round().int().permute(0, 2, 3, 1).contiguous().numpy()
+            parts = []
+            for i in range(len(images)):
+                told = attack.perturb(whole[i : i + 1], labels[i : i + 1].numpy(), 1000 * seed + i, session)
+                parts.append((told[2], told[1]))
+            return _together(parts)
+
+        return contender
+
+
+def torchattacks_square(eps: float, a: Arguments) -> Contender:
+    """Its count of queries is returned by one of its methods and dropped by the next: it is noted in between."""
+    import torchattacks
+
+    def contender(model: nn.Module, images: Tensor, labels: Tensor, seed: int) -> Outcome:
+        # The start is a query of its own.
+        attack = torchattacks.Square(model, eps=eps, n_queries=a.budget - 1, seed=seed, loss="margin")
+        once, counts = attack.attack_single_run, []
+
+        def noted(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            queries, best = once(x, y)
+            counts.append(queries)
+            return queries, best
+
+        attack.attack_single_run = noted
+        adversarial = torch.cat(
+            [attack(x, y) for x, y in zip(images.split(a.batch_size), labels.split(a.batch_size), strict=True)]
+        )
+        return Outcome((predict(model, adversarial) != labels).numpy(), torch.cat(counts).numpy())
+
+    return contender
+
+
+# ---- the cases
+
+
+def make_cases(a: Arguments) -> tuple[list[Case], list[str]]:
+    """What is compared, and what is left out and why."""
+    left_out: list[str] = []
+    for option, path in (("port", a.port), ("bandits", a.bandits), ("parsimonious", a.parsimonious)):
+        if path is None:
+            left_out.append(f"the code of --{option}: no folder was given")
+    port = Port(a.port, a) if a.port else None
+    madry = MadryBandits(a.bandits, a) if a.bandits else None
+    snu = SnuParsimonious(a.parsimonious, a) if a.parsimonious else None
+    eps = 8 / 256
+    cases = []
+
+    # They stop when t, counted before a step, reaches max_queries: one more, and the last step of the budget is made.
+    samples = 50
+    steps = a.budget // samples
+    peers: dict[str, Contender] = {}
+    settings: dict[str, Any] = {"nes": True, "gradient_iters": samples // 2, "max_queries": samples * steps + 1}
+    if port:
+        settings_port = settings | {"fd_eta": a.sigma / 2, "online_lr": 0.1, "exploration": 0.1}
+        peers["LightOn's port"] = port.gradient(eps, **settings_port)
+    if madry:
+        settings_madry = settings | {"fd_eta": a.sigma, "tiling": False}
+        peers["MadryLab"] = madry.gradient(eps, **settings_madry)
+    nes = NES(samples=samples, sigma=a.sigma, step_size=0.01)
+    cases.append(Case("NES", eps, nes, 1 + steps * nes.cost(), peers))
+
+    steps = a.budget // 2
+    peers = {}
+    settings = {
+        "nes": False, "gradient_iters": 1, "max_queries": 2 * steps + 1, "fd_eta": 0.1, "online_lr": 0.1,
+        "exploration": 0.1,
+    }  # fmt: skip
+    if port:
+        peers["LightOn's port"] = port.gradient(eps, **settings)
+    if madry:
+        peers["MadryLab"] = madry.gradient(eps, **settings, tiling=True)
+    bandits = Bandits(fd_eta=0.1, online_lr=0.1, exploration=0.1, tile_size=16, step_size=0.01)
+    cases.append(Case("bandits", eps, bandits, 1 + steps * bandits.cost(), peers))
+
+    ours = _late("parsimonious", "Parsimonious", left_out)
+    for no_hier in (True, False) if ours else ():
+        attack = ours(block_size=4, mini_batch=64, hierarchical=not no_hier, iterations=1, group=1)
+        name = "parsimonious" + ("" if no_hier else ", hierarchical")
+        if port:
+            peers = {"LightOn's port": port.parsimonious(eps, no_hier)}
+            cases.append(Case(name, eps, attack, 1 + a.budget, peers))
+        if snu:
+            peers = {"snu": snu.parsimonious(no_hier)}
+            cases.append(Case(f"{name}, whole numbers", 8 / 255, attack, 1 + a.budget, peers))
+
+    square = _late("square", "Square", left_out)
+    if square:
+        try:
+            peers = {"torchattacks": torchattacks_square(eps, a)}
+        except ImportError as error:
+            left_out.append(f"torchattacks: {error}")
+        else:
+            cases.append(Case("Square", eps, square(), 1 + a.budget, peers))
+    chosen = [c for c in cases if c.peers and (not a.only or any(o.lower() in c.name.lower() for o in a.only))]
+    return chosen, left_out
+
+
+def _late(module: str, name: str, left_out: list[str]) -> Any:
+    try:
+        return getattr(importlib.import_module(f"groundglass.attacks.{module}"), name)
+    except ImportError as error:
+        left_out.append(f"{name.upper()} IS NOT IN GROUNDGLASS YET, AND NOT COMPARED: {error}")
+        return None
+
+
+def ours_as_contender(case: Case, network: nn.Module, a: Arguments, unconfirmed: dict[str, int]) -> Contender:
+    def contender(model: nn.Module, images: Tensor, labels: Tensor, seed: int) -> Outcome:
+        access = ScoreAccess(model, per_image=case.per_image)
+        told = case.ours(access, images, labels, Linf(case.eps), seed=seed, batch_size=a.batch_size)
+        assert bool(told.clean_correct.all()), "all images were right on the network itself"
+        assert int(told.loss_queries.max()) <= a.budget, "more loss queries than the peers may ask"
+        fooled = told.success & (predict(network, told.adversarial) != labels)
+        unconfirmed[case.name] = int((told.success & ~fooled).sum())
+        return Outcome(fooled.numpy(), told.loss_queries.numpy())
+
+    return contender
+
+
+def predict(model: nn.Module, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return torch.cat([model(x).argmax(1) for x in images.split(256)])
+
+
+# ---- statistics
+
+
+def wilson(hits: int, count: int) -> tuple[float, float]:
+    z, share = 1.96, hits / count
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2) / (1 + z * z / count)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def same_share(hits: int, others: int, count: int) -> float:
+    """p of the two-proportion z-test."""
+    pooled = (hits + others) / (2 * count)
+    if pooled in (0.0, 1.0):
+        return 1.0
+    return math.erfc(abs(hits - others) / count / math.sqrt(2 * pooled * (1 - pooled) / count) / math.sqrt(2))
+
+
+def mcnemar(alone: int, other_alone: int) -> float:
+    """p of the exact test: an image that one side alone fools is as likely to be of one side as of the other."""
+    count, few = alone + other_alone, min(alone, other_alone)
+    return min(1.0, 2 * sum(math.comb(count, k) for k in range(few + 1)) / 2**count)
+
+
+def median_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """The median and its bootstrap interval; NaN without values."""
+    if not len(values):
+        return math.nan, math.nan, math.nan
+    drawn = np.random.default_rng(0).integers(len(values), size=(2000, len(values)))
+    low, high = np.percentile(np.median(values[drawn], axis=1), [2.5, 97.5])
+    return float(np.median(values)), float(low), float(high)
+
+
+def apart(first: tuple[float, float], second: tuple[float, float]) -> bool:
+    """NaN is apart from nothing."""
+    return first[1] < second[0] or second[1] < first[0]
+
+
+# ---- the report
+
+
+def report(case: Case, turns: dict[str, list[Turn]], images: int) -> list[str]:
+    """Print a case; what is apart in it."""
+    print(
+        f"\n{case.name}, eps {case.eps:.5f}\n{'':28}{'success':>9}{'95%':>14}{'queries':>9}{'95%':>16}"
+        f"{'wall s':>9}{'CPU s':>8}{'in model':>10}{'rows/image':>12}{'rows/pass':>11}"
+    )
+    shares, medians = {}, {}
+    for name, done in turns.items():
+        told = done[0].outcome
+        shares[name] = wilson(int(told.fooled.sum()), images)
+        median, *medians[name] = median_interval(told.queries[told.fooled])
+        inside = statistics.median(t.inside / t.wall for t in done)
+        low, high = shares[name]
+        print(
+            f"{name:28}{told.fooled.mean():9.1%}{f'{low:.1%}-{high:.1%}':>14}"
+            f"{median:9.0f}{f'{medians[name][0]:.0f}-{medians[name][1]:.0f}':>16}"
+            f"{statistics.median(t.wall for t in done):9.2f}{statistics.median(t.cpu for t in done):8.2f}"
+            f"{inside:10.1%}{done[0].rows / images:12.1f}{done[0].rows / done[0].calls:11.1f}"
+        )
+    found = []
+    for mine in (name for name in (OURS, OURS_PLAIN) if name in turns):
+        for peer in case.peers:
+            ours, theirs = turns[mine][0].outcome.fooled, turns[peer][0].outcome.fooled
+            alone, other = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+            wall = [t.wall / o.wall for t, o in zip(turns[peer], turns[mine], strict=True)]
+            cpu = [t.cpu / o.cpu for t, o in zip(turns[peer], turns[mine], strict=True)]
+            print(
+                f"  {peer} / {mine}: wall {statistics.median(wall):.2f} x ({min(wall):.2f} to {max(wall):.2f}), "
+                f"CPU {statistics.median(cpu):.2f} x ({min(cpu):.2f} to {max(cpu):.2f}); "
+                f"equal success: p {same_share(int(ours.sum()), int(theirs.sum()), images):.2f}, "
+                f"fooled by one side alone: {other} / {alone}, p {mcnemar(alone, other):.2f}"
+            )
+            both = ours & theirs
+            if both.any():
+                ratio = turns[peer][0].outcome.queries[both] / np.maximum(turns[mine][0].outcome.queries[both], 1)
+                middle, low, high = median_interval(ratio)
+                print(
+                    f"    queries of the {both.sum()} that both fool, median ratio {middle:.2f} ({low:.2f} to {high:.2f})"
+                )
+            if apart(shares[mine], shares[peer]):
+                found.append(f"{case.name}: success of {mine} and of {peer}")
+            if apart(tuple(medians[mine]), tuple(medians[peer])):
+                found.append(f"{case.name}: median queries of {mine} and of {peer}")
+    sys.stdout.flush()
+    return found
+
+
+def main(a: Arguments) -> int:
+    torch.set_num_threads(a.threads)
+    print(f"{machine()}, {torch.get_num_threads()} threads, {versions()}")
+    dataset = load(a.data, data_dir=a.data_dir)
+    network = load_model(a.model).eval().requires_grad_(False)
+    test = dataset.test.head(4 * a.images)
+    right = predict(network, test.floats()) == test.labels
+    chosen = right.nonzero().squeeze(1)[: a.images]
+    images, labels = test.floats(chosen), test.labels[chosen]
+    count = len(images)
+    print(
+        f"{a.data}: accuracy {right.float().mean():.1%} on {len(test)} test images; {count} that are right are attacked, "
+        f"at most {a.budget} loss queries an image"
+    )
+    frozen = frozen_for_attack(network)
+    for rows in {1, count, a.batch_size}:  # compilation, and each size's first pass
+        predict(frozen, images[:1].expand(rows, -1, -1, -1).contiguous())
+        predict(network, images[:1].expand(rows, -1, -1, -1).contiguous())
+
+    cases, left_out = make_cases(a)
+    for what in left_out:
+        print(f"LEFT OUT: {what}")
+    found: list[str] = []
+    unconfirmed: dict[str, int] = {}
+    for case in cases:
+        ours = ours_as_contender(case, network, a, unconfirmed)
+        entries: list[tuple[str, Contender, nn.Module]] = [(OURS, ours, frozen)]
+        if a.plain:
+            entries.append((OURS_PLAIN, ours, network))
+        entries += [(name, peer, network) for name, peer in case.peers.items()]
+        turns: dict[str, list[Turn]] = {name: [] for name, _, _ in entries}
+        for turn in range(a.turns):
+            for name, contender, model in entries if turn % 2 == 0 else entries[::-1]:
+                turns[name].append(run(contender, model, images, labels, a.seed + turn))
+        found += report(case, turns, count)
+    print(f"\nsuccesses of ours that the network itself did not confirm: {sum(unconfirmed.values())}")
+    for what in found:
+        print(f"INTERVALS DO NOT MEET: {what}")
+    if not cases:
+        print("nothing to compare")
+    return 1 if found or not cases else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Arguments, description=__doc__)))

@@ -1,0 +1,64 @@
+"""NES: a gradient estimated from losses at random points around the image."""
+
+from dataclasses import dataclass
+
+import torch
+
+from groundglass.attacks.search import Ask, Live, ScoreAttack, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class NES(ScoreAttack):
+    """Steps along a gradient estimated from antithetic pairs of queries (Ilyas et al. 2018), in L-inf or L2.
+
+    The defaults are the paper's (section 3.2.1); it sweeps `sigma` over .05, .1, .5 and 1 and keeps the best for each
+    network. A step asks `samples` loss queries at the image plus and minus noise, and one check of where it arrives.
+
+    Differences from the original:
+        - The noise is scaled by the dimension d of the image, u / sqrt(d), as in the bandits authors' NES: `sigma` is the
+          Euclidean length of a probe, in pixel units. The paper's code scales by its 16 x 16 prior's dimension, which
+          makes the noise twice as large a pixel.
+        - Probes are clamped to [0, 1]: the model is asked about images.
+        - `samples` are queries, as in NES's paper. In the bandits authors' code and the paper's, 50 are 50 pairs.
+        - The check counts as a query. Of an image that is not fooled the iterate of highest loss is kept.
+
+    Attributes:
+        samples: loss queries for one estimate, in pairs.
+        sigma: length of a probe, pixel units.
+        step_size: pixel units; a sign step in L-inf, a step of this length in L2 (the bandits authors' L2 setting: .3).
+    """
+
+    samples: int = 50
+    sigma: float = 0.1
+    step_size: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.samples < 2 or self.samples % 2:
+            raise ValueError(f"`samples` (={self.samples}) must be even and at least 2: they are asked in pairs")
+        if not (self.sigma > 0 and self.step_size > 0):
+            raise ValueError(f"`sigma` (={self.sigma:g}) and `step_size` (={self.step_size:g}) must be above 0")
+
+    def cost(self) -> int:
+        return self.samples + 1
+
+    def begin(self, live: Live) -> State:
+        return {"x": live.original}
+
+    def step(self, live: Live, state: State, ask: Ask) -> State:
+        x, shape, pairs = state["x"], live.original.shape[1:], self.samples // 2
+        noise = live.draw(lambda g: torch.randn(pairs, *shape, generator=g), "nes") * (
+            self.sigma / shape.numel() ** 0.5
+        )
+        probes = torch.cat([x[:, None] + noise, x[:, None] - noise], dim=1)
+        told = ask(probes.flatten(0, 1), live.slots.repeat_interleave(self.samples), inside=False)
+        above, below = told.loss.view(-1, 2, pairs).unbind(1)
+        slope = above - below
+        # Scale does not matter to a normalised step. Added one by one, so that a slot's sum has one order in any batch.
+        grad = torch.zeros_like(x)
+        for pair in range(pairs):
+            grad += noise[:, pair] * slope[:, pair, None, None, None]
+        ask.count_estimates(live.slots, grad)
+        moved = live.ball.project(x + live.ball.step(grad, self.step_size), live.original)
+        ask(moved, live.slots, inside=True, check=True)
+        return {"x": moved}

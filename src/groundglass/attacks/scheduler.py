@@ -1,0 +1,320 @@
+"""The scheduler of attacks by queries: keeps batches full, refills slots, counts, and can stop and go on anywhere."""
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from groundglass.attacks.access import LabelAccess, QueryAccess, ScoreAccess
+from groundglass.attacks.balls import Ball
+from groundglass.attacks.board import Board
+from groundglass.attacks.losses import Loss, find_loss
+from groundglass.attacks.result import AttackResult
+from groundglass.attacks.search import Answer, Ask, Live, QueryAttack, ScoreAttack, State
+from groundglass.core import Progress, load_state, save_state
+
+_SECONDS_BETWEEN_SAVES = 30.0
+# Batches of rows that the images under attack fill in a step. With several, the last is nearly full too.
+_BATCHES_IN_A_STEP = 2
+_BOARD = (
+    "loss",
+    "success",
+    "clean_correct",
+    "iterations",
+    "gradients",
+    "zero_gradients",
+    "loss_queries",
+    "check_queries",
+)
+
+
+class Scheduler:
+    """One attack on one set of images.
+
+    Every image is in line, live (in a slot, under attack) or done. A step is made for all live images at once, so that
+    their questions fill the model's batches; who is done leaves its slot to the next in line.
+    """
+
+    def __init__(
+        self,
+        attack: QueryAttack,
+        access: QueryAccess,
+        images: Tensor,
+        labels: Tensor,
+        ball: Ball,
+        *,
+        seed: int,
+        indices: Sequence[int] | Tensor | None,
+        batch_size: int,
+        checkpoint: Path | None,
+    ) -> None:
+        name, cost = type(attack).__name__, attack.cost()
+        if access.per_image is None:
+            raise ValueError(f"{name} needs a budget for each image: {type(access).__name__}(model, per_image=15_000)")
+        if access.per_image < cost + 1:
+            raise ValueError(
+                f"a budget of {access.per_image} queries an image is not enough for one step of {name}: {cost}, and one "
+                "check of the image itself"
+            )
+        self._attack, self._access, self._ball, self._seed = attack, access, ball, seed
+        self._budget: int = access.per_image
+        self._board = Board.prepare(images, labels, ball, indices=indices, batch_size=batch_size)
+        if any(i < 0 for i in self._board.indices) or len(set(self._board.indices)) < len(self._board.indices):
+            raise ValueError("`indices` must be different numbers, 0 or more: an image's budget and draws hang on them")
+        self._batch_size, self._checkpoint = batch_size, checkpoint
+        self._loss = find_loss(attack.loss if isinstance(attack, ScoreAttack) else "ce")
+        self._slots = max(1, _BATCHES_IN_A_STEP * batch_size // cost)
+        where = self._board.images.device
+        self._rows, self._step, self._left = (torch.zeros(0, dtype=torch.int64, device=where) for _ in range(3))
+        self._state: State = {}
+        self._line: Tensor | None = None  # not known before the images themselves were checked
+        self._answers: list[Answer] = []  # of the step under way
+        self._known: list[Answer] = []  # of a step that was interrupted, to be used again
+        self._saved_at = time.monotonic()
+
+    def run(self, progress: Progress) -> AttackResult:
+        if self._checkpoint is not None and self._checkpoint.exists():
+            self._resume(self._checkpoint)
+        try:
+            if self._line is None:
+                self._look()
+            while self._refill():
+                self._advance()
+                self._leave()
+                self._tell(progress)
+                if self._checkpoint is not None and time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
+                    self._save(self._checkpoint)
+        except Exception as error:  # the model's. A Ctrl-C may come anywhere: the last save is half a minute old
+            self._keep(error)
+            raise
+        if self._checkpoint is not None:
+            self._save(self._checkpoint)
+        found = self._board.result(self._ball)
+        assert bool(self._ball.contains(found.adversarial, self._board.images, tolerance=1e-6).all()), "left the ball"
+        return found
+
+    def _look(self) -> None:
+        """See which images the model gets right: those are worth attacking."""
+        board = self._board
+        unseen = (board.check_queries == 0).nonzero().squeeze(1)
+        for rows in unseen.split(self._batch_size):
+            owners = [board.indices[row] for row in rows.tolist()]
+            if isinstance(self._access, ScoreAccess):
+                logits = self._access.logits(board.images[rows], check=True, owners=owners)
+                board.see(rows, logits, self._loss)
+            elif isinstance(self._access, LabelAccess):
+                board.see_labels(rows, self._access.labels(board.images[rows], check=True, owners=owners))
+        self._line = board.right
+        if len(self._line) and int(self._remaining(self._line).min()) < self._attack.cost():
+            raise ValueError(
+                f"some images have fewer queries left than one step takes ({self._attack.cost()}): this access has been "
+                "used for them before. Make a new one"
+            )
+
+    def _remaining(self, rows: Tensor) -> Tensor:
+        asked = self._access.asked([self._board.indices[row] for row in rows.tolist()])
+        return self._budget - torch.tensor(asked, dtype=torch.int64, device=rows.device)
+
+    def _live(self, rows: Tensor, step: Tensor, left: Tensor) -> Live:
+        board = self._board
+        numbers = [board.indices[row] for row in rows.tolist()]
+        return Live(board.images[rows], board.labels[rows], numbers, step, left, self._ball, self._seed)
+
+    def _refill(self) -> int:
+        """Give free slots to images from the line; how many are live now."""
+        assert self._line is not None
+        room = self._slots - len(self._rows)
+        if room > 0 and len(self._line):
+            rows, self._line = self._line[:room], self._line[room:]
+            step, left = torch.zeros_like(rows), self._remaining(rows)
+            fresh = self._attack.begin(self._live(rows, step, left))
+            self._state = {k: torch.cat([self._state[k], v]) if self._state else v for k, v in fresh.items()}
+            self._rows, self._step = torch.cat([self._rows, rows]), torch.cat([self._step, step])
+            self._left = torch.cat([self._left, left])
+        return len(self._rows)
+
+    def _advance(self) -> None:
+        live = self._live(self._rows, self._step, self._left)
+        ask = _Packing(
+            self._access, self._board, self._rows, live, self._loss, self._batch_size, self._answers, self._known
+        )
+        self._state = self._attack.step(live, self._state, ask)
+        ask.finish()
+        self._answers.clear()
+        self._step = self._step + 1
+        self._left = self._remaining(self._rows)
+
+    def _leave(self) -> None:
+        """Free the slots of images that are fooled, or cannot pay for another step."""
+        stays = ~self._board.success[self._rows] & (self._left >= self._attack.cost())
+        if not bool(stays.all()):
+            self._rows, self._step, self._left = self._rows[stays], self._step[stays], self._left[stays]
+            self._state = {k: v[stays] for k, v in self._state.items()}
+
+    def _tell(self, progress: Progress) -> None:
+        board, line = self._board, self._line
+        assert line is not None
+        # What is asked at most from here on: who is fooled leaves early.
+        waiting = int(self._left.sum()) + len(line) * self._budget
+        asked = int(board.loss_queries.sum() + board.check_queries.sum())
+        finished = int(board.clean_correct.sum()) - len(line) - len(self._rows)
+        fooled, name = int(board.success.sum()), type(self._attack).__name__
+        progress(name, asked, asked + waiting, live=len(self._rows), finished=finished, fooled=fooled)
+
+    # What follows stops and goes on.
+
+    def _identity(self) -> dict[str, Any]:
+        board = self._board
+        contents = hashlib.sha256()
+        for tensor in (board.images, board.labels, torch.tensor(board.indices)):
+            contents.update(tensor.cpu().contiguous().numpy().tobytes())
+        return {
+            "attack": type(self._attack).__name__,
+            "settings": asdict(self._attack),
+            "access": type(self._access).__name__,
+            "budget": self._budget,
+            "ball": repr(self._ball),
+            "seed": self._seed,
+            "images": contents.hexdigest(),
+        }
+
+    def _save(self, path: Path) -> None:
+        board = self._board
+        touched = (board.iterations > 0).nonzero().squeeze(1)
+        tensors = {f"board/{name}": getattr(board, name) for name in _BOARD}
+        tensors |= {"touched": touched, "adversarial": board.adversarial[touched]}
+        tensors["asked"] = torch.tensor(self._access.asked(board.indices), dtype=torch.int64)
+        tensors |= {"live/rows": self._rows, "live/step": self._step, "live/left": self._left}
+        tensors |= {f"state/{name}": value for name, value in self._state.items()}
+        if self._line is not None:
+            tensors["line"] = self._line
+        answers = [*self._answers, *self._known]
+        if answers:
+            tensors["answers/loss"] = torch.cat([a.loss for a in answers])
+            tensors["answers/fooled"] = torch.cat([a.fooled for a in answers])
+        save_state(path, tensors, {}, self._identity())
+        self._saved_at = time.monotonic()
+
+    def _resume(self, path: Path) -> None:
+        board, where = self._board, self._board.images.device
+        stored, _ = load_state(path, self._identity())
+        tensors = {name: tensor.to(where) for name, tensor in stored.items()}
+        for name in _BOARD:
+            setattr(board, name, tensors[f"board/{name}"])
+        board.adversarial[tensors["touched"]] = tensors["adversarial"]
+        self._rows, self._step, self._left = (tensors[f"live/{name}"] for name in ("rows", "step", "left"))
+        self._state = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("state/")}
+        self._line = tensors.get("line")
+        if "answers/loss" in tensors:
+            self._known = [Answer(tensors["answers/loss"], tensors["answers/fooled"])]
+        # An access that was there all the time knows already.
+        now = self._access.asked(board.indices)
+        missing = [max(0, then - n) for then, n in zip(tensors["asked"].tolist(), now, strict=True)]
+        checks = [min(m, c) for m, c in zip(missing, board.check_queries.tolist(), strict=True)]
+        self._access.charge(board.indices, checks, "check")
+        self._access.charge(board.indices, [m - c for m, c in zip(missing, checks, strict=True)], "loss")
+
+    def _keep(self, error: BaseException) -> None:
+        """Save what was done, also when nobody named a file for it."""
+        if not int(self._board.check_queries.sum()):
+            return
+        path = self._checkpoint
+        if path is None:
+            folder = tempfile.mkdtemp(prefix="groundglass-")
+            path = Path(folder) / f"{type(self._attack).__name__.lower()}.safetensors"
+        self._save(path)
+        error.add_note(
+            f"What the attack had done is kept in {path}: the same call with checkpoint=that goes on from it"
+        )
+
+
+class _Packing(Ask):
+    """Questions of one step, in batches; every answer is noted on the board the moment it is there."""
+
+    def __init__(
+        self,
+        access: QueryAccess,
+        board: Board,
+        rows: Tensor,
+        live: Live,
+        loss: Loss,
+        batch_size: int,
+        answers: list[Answer],
+        known: list[Answer],
+    ) -> None:
+        self._access, self._board, self._rows, self._live = access, board, rows, live
+        self._loss, self._batch_size, self._answers, self._known = loss, batch_size, answers, known
+        self._estimates: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, x: Tensor, slots: Tensor, *, inside: bool | Tensor, check: bool = False) -> Answer:
+        x = x.clamp(0, 1)
+        ends = torch.full_like(slots, inside, dtype=torch.bool) if isinstance(inside, bool) else inside
+        found = self._again(len(x))
+        before = sum(len(a.loss) for a in found)
+        batches = -(-(len(x) - before) // self._batch_size)
+        for part in torch.arange(before, len(x), device=slots.device).tensor_split(max(1, batches)):
+            if len(part):
+                answer = self._pass(x[part], slots[part], ends[part], check)
+                self._answers.append(answer)
+                found.append(answer)
+        return Answer(torch.cat([a.loss for a in found]), torch.cat([a.fooled for a in found]))
+
+    def count_estimates(self, slots: Tensor, grad: Tensor) -> None:
+        self._estimates.append((self._rows[slots], (grad == 0).flatten(1).all(1)))
+
+    def finish(self) -> None:
+        """The step is whole: what must not be noted twice, should it be interrupted, is noted now."""
+        for rows, zero in self._estimates:
+            self._board.gradients[rows] += 1
+            self._board.zero_gradients[rows] += zero
+
+    def _again(self, rows: int) -> list[Answer]:
+        """Answers that an interrupted run of this step had got already: noted then, not to be asked or noted again."""
+        found = []
+        while rows and self._known:
+            whole = self._known.pop(0)
+            head = Answer(whole.loss[:rows], whole.fooled[:rows])
+            if len(whole.loss) > rows:
+                self._known.insert(0, Answer(whole.loss[rows:], whole.fooled[rows:]))
+            rows -= len(head.loss)
+            found.append(head)
+            self._answers.append(head)
+        return found
+
+    def _pass(self, x: Tensor, slots: Tensor, ends: Tensor, check: bool) -> Answer:
+        board, rows = self._board, self._rows[slots]
+        owners = [self._live.numbers[slot] for slot in slots.tolist()]
+        if isinstance(self._access, ScoreAccess):
+            logits = self._access.logits(x, check=check, owners=owners)
+            loss, fooled = self._loss(logits.float(), board.labels[rows]), board.fooled(rows, logits)
+        else:
+            assert isinstance(self._access, LabelAccess)
+            fooled = self._access.labels(x, check=check, owners=owners) != board.labels[rows]
+            loss = torch.full_like(fooled, torch.nan, dtype=torch.float32)
+        counts = board.check_queries if check else board.loss_queries
+        counts.index_add_(0, rows, torch.ones_like(rows))
+        if bool(ends.any()):
+            best = _best_of_each(slots[ends], loss[ends], fooled[ends])
+            kept = ends.nonzero().squeeze(1)[best]
+            step = self._live.step[slots[kept]] + 1
+            board.offer(rows[kept], x[kept], loss[kept], fooled[kept], step)
+        return Answer(loss, fooled)
+
+
+def _best_of_each(slots: Tensor, loss: Tensor, fooled: Tensor) -> Tensor:
+    """Of the rows of each slot, the first that fools the model, else the first of highest loss: their positions."""
+    if len(slots) == 1 or bool((slots[1:] != slots[:-1]).all()):
+        return torch.arange(len(slots), device=slots.device)
+    rank = torch.where(fooled, torch.inf, loss.nan_to_num(nan=-torch.inf))
+    _, group = torch.unique_consecutive(slots, return_inverse=True)
+    count = int(group[-1]) + 1
+    top = torch.full((count,), -torch.inf, device=slots.device).scatter_reduce_(0, group, rank, "amax")
+    order = torch.arange(len(slots), device=slots.device)
+    order = torch.where(rank == top[group], order, len(slots))
+    return torch.full((count,), len(slots), device=slots.device).scatter_reduce_(0, group, order, "amin")

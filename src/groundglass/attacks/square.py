@@ -1,0 +1,208 @@
+"""Square: random search over square windows, which shrink as the budget is spent."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from groundglass.attacks.balls import L2, Ball, Linf
+from groundglass.attacks.search import Ask, Live, ScoreAttack, State
+
+# The share of pixels in a window is halved after so many ten-thousandths of the budget.
+_HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+# Of random integers; a remainder by anything that is asked for here is as good as uniform.
+_MANY = 2**62
+
+
+@dataclass(frozen=True, kw_only=True)
+class Square(ScoreAttack):
+    """Random search over square windows (Andriushchenko, Croce, Flammarion and Hein 2020), in L-inf or L2.
+
+    The first query asks about vertical stripes of +-eps (in L2: a grid of bumps), each later one about the best image so
+    far, changed in one window: it is kept if its loss is higher. In L-inf a window is set to +eps or -eps, channel by
+    channel. In L2 a bump is added to a window, and gets what length a second window, set to zero, had; all of the radius
+    is used at any time. A query is a loss query and a check in one.
+
+    Differences from the original:
+        - `p_init` is AutoAttack's .8 for both norms. The paper has .05 in L-inf and .1 in L2 for undefended networks, and
+          larger ones for robust networks.
+        - The schedule is stretched over the queries that an image has left when its attack begins; the original's, over a
+          number of iterations that is given apart.
+        - A window may touch the last row and column, which none of the original's does.
+        - Every image has windows, bumps and their orientation of its own. In L2 the original's images share them in an
+          iteration; in AutoAttack also in L-inf.
+        - In L-inf a candidate never equals the image it was made from, as in the original (AutoAttack has no such rule).
+          It is drawn at once, from the same distribution, where the original draws until it differs.
+        - In L2 the length is shared out by channel, as in the original; AutoAttack gives each channel the whole.
+        - Images of any size and shape: windows are at most the shorter side, and the first bumps are centred.
+
+    Attributes:
+        loss: "margin" as in the paper, or "ce".
+        p_init: share of the pixels in a window at first, in (0, 1]; halved nine times.
+    """
+
+    loss: Literal["ce", "margin"] = "margin"
+    p_init: float = 0.8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.p_init <= 1:
+            raise ValueError(f"`p_init` (={self.p_init:g}) must be above 0 and at most 1: it is a share of the pixels")
+
+    def check_ball(self, ball: Ball) -> None:
+        if not isinstance(ball, Linf | L2):
+            raise ValueError(f"Square knows windows for Linf and for L2, not for {ball}: give one of these")
+
+    def cost(self) -> int:
+        return 1
+
+    def begin(self, live: Live) -> State:
+        start = _bumps(live) if isinstance(live.ball, L2) else _stripes(live)
+        lowest = torch.full_like(live.left, -torch.inf, dtype=torch.float32)
+        return {"x": _stretched(live, start), "loss": lowest, "allowed": live.left}
+
+    def step(self, live: Live, state: State, ask: Ask) -> State:
+        best = state["x"]
+        # The start is a candidate too, the first.
+        candidate = torch.where(_wide(live.step == 0), best, self._changed(live, best, state["allowed"]))
+        told = ask(candidate, live.slots, inside=True)
+        better = told.loss > state["loss"]
+        loss = torch.where(better, told.loss, state["loss"])
+        return {"x": torch.where(_wide(better), candidate, best), "loss": loss, "allowed": state["allowed"]}
+
+    def _changed(self, live: Live, x: Tensor, allowed: Tensor) -> Tensor:
+        """The images, each changed in a window of its own."""
+        channels, height, width = x.shape[1:]
+        euclidean = isinstance(live.ball, L2)
+        sides = self._sides(height, width, odd=euclidean)
+        done = (live.step - 1).clamp_min(0) * 10_000 // allowed
+        level = torch.bucketize(done, torch.tensor(_HALVED_AFTER, device=x.device))
+        side = torch.tensor(sides, device=x.device)[level]
+        dice = live.draw(lambda g: torch.randint(_MANY, (channels + 5,), generator=g), "square")
+        up, dice = dice[:, :channels] % 2 == 0, dice[:, channels:]
+        window = _Window(dice[:, 0], dice[:, 1], side, height, width)
+        if not euclidean:
+            return _recoloured(live, x, window, up, dice[:, 2])
+        table = _patterns(sides).to(x)
+        bump = window.cut(table, level, turned=dice[:, 2] % 2 == 0)[:, None] * _signs(up)
+        return _rebalanced(live, x, window.mask, _Window(dice[:, 3], dice[:, 4], side, height, width).mask, bump)
+
+    def _sides(self, height: int, width: int, *, odd: bool) -> tuple[int, ...]:
+        """The side of a window at each level of the schedule: in L2 odd and at least 3, in small images what fits."""
+        sides = [round(math.sqrt(self.p_init / 2**level * height * width)) for level in range(len(_HALVED_AFTER) + 1)]
+        if odd:
+            sides = [max(side, 3) // 2 * 2 + 1 for side in sides]
+        return tuple(min(max(side, 1), height, width) for side in sides)
+
+
+class _Window:
+    """A square window in each slot's image.
+
+    Attributes:
+        mask: the pixels in it, [s, 1, h, w].
+    """
+
+    def __init__(self, down: Tensor, right: Tensor, side: Tensor, height: int, width: int) -> None:
+        """`down` and `right` are large random integers: all places where the window fits are as likely."""
+        rows = torch.arange(height, device=side.device) - (down % (height - side + 1))[:, None]
+        columns = torch.arange(width, device=side.device) - (right % (width - side + 1))[:, None]
+        in_rows, in_columns = ((at >= 0) & (at < side[:, None]) for at in (rows, columns))
+        self.mask = (in_rows[:, :, None] & in_columns[:, None, :])[:, None]
+        self._rows, self._columns = rows, columns
+
+    def cut(self, table: Tensor, which: Tensor, *, turned: Tensor) -> Tensor:
+        """`table[which]`, [s, side, side], laid into the window, some with rows for columns; zero elsewhere. [s, h, w]"""
+        last = table.shape[-1] - 1
+        rows, columns = self._rows.clamp(0, last)[:, :, None], self._columns.clamp(0, last)[:, None, :]
+        first, second = (torch.where(turned[:, None, None], a, b) for a, b in ((columns, rows), (rows, columns)))
+        return table[which[:, None, None], first, second] * self.mask[:, 0]
+
+
+def _recoloured(live: Live, x: Tensor, window: _Window, up: Tensor, die: Tensor) -> Tensor:
+    """Each channel's window at the upper or the lower side of L-inf's box; not all of them as they were."""
+    channels = x.shape[1]
+    above, below = (_stretched(live, sign * torch.ones_like(x)) for sign in (1, -1))
+    is_above, is_below = (((x == side) | ~window.mask).flatten(2).all(2) for side in (above, below))
+    same = torch.where(up, is_above, is_below).all(1)
+    # Then some channels are turned over: any subset but the empty one, all as likely.
+    subset = 1 + die % (2 ** min(channels, 62) - 1)
+    bits = subset[:, None] >> torch.arange(channels, device=x.device).clamp_max(62) & 1
+    up = up ^ (same[:, None] & (bits == 1))
+    return torch.where(window.mask, torch.where(up[:, :, None, None], above, below), x)
+
+
+def _rebalanced(live: Live, x: Tensor, window: Tensor, other: Tensor, bump: Tensor) -> Tensor:
+    """L2: a bump added to one window, which takes the length that the other had and that the image had left."""
+    delta = x - live.original
+    unused = (live.ball.radius**2 - live.ball.norm(delta) ** 2).clamp_min(0) / x.shape[1]
+    length = (_energy(delta * (window | other)) + unused[:, None]).sqrt()
+    old = delta * window / _wide(_energy(delta * window).sqrt() + 1e-10)
+    new = old + bump
+    new = new * _wide(length / _energy(new).sqrt().clamp_min(1e-10))
+    return _stretched(live, torch.where(window, new, delta * ~other))
+
+
+def _stripes(live: Live) -> Tensor:
+    """Vertical stripes one pixel wide, of one random sign each in every channel."""
+    channels, _, width = live.original.shape[1:]
+    bits = live.draw(lambda g: torch.randint(2, (channels, width), generator=g), "square", "stripes")
+    return (1 - 2 * bits[:, :, None, :]).expand_as(live.original).to(live.original)
+
+
+def _bumps(live: Live) -> Tensor:
+    """A centred grid of bumps, a fifth of the image wide, of random orientation, and of random sign in every channel."""
+    channels, height, width = live.original.shape[1:]
+    side = max(1, min(height, width) // 5)
+    down, across = height // side, width // side
+    bits = live.draw(lambda g: torch.randint(2, (channels + 1, down, across), generator=g), "square", "bumps") == 0
+    pattern = _patterns((side,))[0].to(live.original)
+    tiles = torch.where(bits[:, 0, ..., None, None], pattern, pattern.T)[:, None] * _signs(bits[:, 1:])
+    grid = tiles.transpose(3, 4).reshape(len(live), channels, down * side, across * side)
+    top, left = (height - down * side) // 2, (width - across * side) // 2
+    return F.pad(grid, (left, width - across * side - left, top, height - down * side - top))
+
+
+@lru_cache(maxsize=32)
+def _patterns(sides: tuple[int, ...]) -> Tensor:
+    """A bump for each side, of length 1, padded with zeros to the largest: [k, s, s]. Do not change it."""
+    table = torch.zeros(len(sides), max(sides), max(sides), dtype=torch.float64)
+    for at, side in enumerate(sides):
+        half = side // 2
+        table[at, :half, :side] = _pyramid(half, side)
+        table[at, half:side, :side] = -_pyramid(side - half, side)
+    return (table / torch.linalg.vector_norm(table, dim=(1, 2), keepdim=True)).float()
+
+
+def _pyramid(height: int, width: int) -> Tensor:
+    """Rectangles around one centre, the k-th of weight 1 / k^2, added up; of length 1 (the paper's eta)."""
+    rings = max(height, width) // 2 + 1
+    weights = 1 / torch.arange(1, rings + 1, dtype=torch.float64) ** 2
+    from_ring = weights.flip(0).cumsum(0).flip(0)
+    rows, columns = (torch.arange(height) - height // 2).abs(), (torch.arange(width) - width // 2).abs()
+    pyramid = from_ring[torch.maximum(rows[:, None], columns[None, :])]
+    return pyramid / torch.linalg.vector_norm(pyramid).clamp_min(1e-30)
+
+
+def _stretched(live: Live, direction: Tensor) -> Tensor:
+    """The image at the end of the ball in this direction, in [0, 1]."""
+    ball = live.ball
+    return ball.project(live.original + ball.step(direction, ball.radius), live.original)
+
+
+def _energy(delta: Tensor) -> Tensor:
+    """The squared length of each channel, [s, c]."""
+    return delta.square().flatten(2).sum(2)
+
+
+def _signs(up: Tensor) -> Tensor:
+    """+-1, with two dimensions more: for the rows and columns that share the sign."""
+    return (2.0 * up - 1)[..., None, None]
+
+
+def _wide(values: Tensor) -> Tensor:
+    """One value an image, [s], or a channel, [s, c], with a dimension of length 1 for every other of the image."""
+    return values.view(*values.shape, *[1] * (4 - values.ndim))

@@ -1,0 +1,37 @@
+"""What every figure has in common: its size, and names beside its curves instead of a legend."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from groundglass.report.labels import spread
+
+# Inches. Two stand side by side on a desk; one fills a phone, where its letters shrink by a fifth.
+_WIDTH, _HEIGHT = 4.9, 3.7
+_LABEL_LEFT = 1.04  # where labels start, in widths of the axes
+
+
+def new_axes(*, left: float, right: float, bottom: float, top: float) -> tuple[Any, Any]:
+    """A matplotlib Figure and its Axes, with these edges in [0, 1]."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH, _HEIGHT))
+    axes = figure.add_axes((left, bottom, right - left, top - bottom))
+    axes.spines["top"].set_visible(False)
+    return figure, axes
+
+
+def name_ends(axes: Any, ends: Sequence[tuple[float, float]], names: Sequence[str], colours: Sequence[str]) -> None:
+    """Write each curve's name beside the right edge, at the height of its end, with a line in its colour to it.
+
+    Limits and scale of the axes are set before; the y axis goes from 0 to 100.
+    """
+    rows = 100 / (axes.get_position().height * _HEIGHT * 72)  # percent a point of type
+    heights = [rows * (11 * (name.count("\n") + 1) + 2) for name in names]
+    places = spread([y for _, y in ends], heights, low=-8, high=108)
+    to_axes = axes.transScale + axes.transLimits
+    beside = axes.get_yaxis_transform()  # x in widths of the axes, y in percent
+    for (x, y), name, colour, place in zip(ends, names, colours, places, strict=True):
+        start = float(to_axes.transform((x, y))[0])
+        at = [start, 1.015, _LABEL_LEFT + 0.03, _LABEL_LEFT + 0.06]
+        axes.plot(at, [y, y, place, place], color=colour, linewidth=0.9, clip_on=False, zorder=1, transform=beside)
+        axes.text(_LABEL_LEFT + 0.075, place, name, transform=beside, va="center", fontsize=8.5, linespacing=1.1)

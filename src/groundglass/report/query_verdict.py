@@ -1,0 +1,121 @@
+"""What the query attacks say about the claim, and which verdicts a study needs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from groundglass.evaluation.records import Record
+from groundglass.report.cells import BASELINE, DEFENDED
+from groundglass.report.contests import Contest, beats, contests, rate
+from groundglass.report.query_attackers import QUERY_ATTACKERS
+from groundglass.report.query_words import is_budget, is_masked, layer_words, reference_words
+from groundglass.report.study import Study
+from groundglass.report.verdict import CLEAR, MASKING, OPEN, Verdict, judge, listed
+
+UNSOUND = "not to be relied on yet"
+BUDGET = "a query budget, not robustness"
+HARDER = "query attacks are harder, as far as they were tried"
+EASIER = "the layer makes query attacks easier"
+
+_TONES = {MASKING: "bad", CLEAR: "good", UNSOUND: "bad", BUDGET: "bad", HARDER: "good", EASIER: "bad"}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict and the part of the study that it is about."""
+
+    part: str
+    verdict: Verdict
+
+    @property
+    def tone(self) -> str:
+        """Of its box: "good", "bad" or "open"."""
+        return _TONES.get(self.verdict.text, "open")
+
+
+def has_white_box(study: Study) -> bool:
+    return bool(study.attacks) or study.manifest["study"] != "black-box"
+
+
+def has_black_box(study: Study) -> bool:
+    return bool(study.queries) or study.manifest["study"] == "black-box"
+
+
+def verdicts(study: Study) -> list[Judged]:
+    """One for each part that the study has."""
+    made = []
+    ours = query_checks(study)
+    if has_white_box(study):
+        theirs = [check for check in study.of_kind("check") if check not in ours]
+        made.append(Judged("white-box", judge(study.attacks, theirs)))
+    if has_black_box(study):
+        made.append(Judged("black-box", judge_queries(contests(study), ours)))
+    return made
+
+
+def query_checks(study: Study) -> list[Record]:
+    """The checks of the black-box part: those that looked at its records, or all where there is nothing else."""
+    checks = study.of_kind("check")
+    if not has_white_box(study):
+        return checks
+    keys = {cell.record.key for cell in study.queries} | {cell.record.key for cell in study.references}
+    return [check for check in checks if keys & set(check.inputs)]
+
+
+def judge_queries(found: Sequence[Contest], checks: Sequence[Record]) -> Verdict:
+    """Judge from the query attacks.
+
+    In this order: a failed check spoils everything; asking that beats a gradient means that the gradient was masked; a
+    gradient that beats all asking means that the budget is what holds. Only then do the two networks compare.
+    """
+    skipped = _skipped(found, checks)
+    failed = [
+        f"The check “{check.name}” failed: {check.result.get('note') or check.result.get('expected')}."
+        for check in checks
+        if not check.result["passed"]
+    ]
+    if failed:
+        return Verdict(UNSOUND, tuple(failed), skipped)
+    beside = [(contest, reference) for contest in found for reference in contest.references.get(DEFENDED, ())]
+    signs = [pair for pair in beside if is_masked(*pair)] + [pair for pair in beside if is_budget(*pair)]
+    if signs:
+        reasons = [_reason(contest, reference.rule) for contest, reference in signs]
+        return Verdict(MASKING if is_masked(*signs[0]) else BUDGET, tuple(reasons), skipped)
+    lacking = _lacking(found, checks)
+    if lacking:
+        return Verdict(OPEN, (f"The records do not have {listed(lacking)} yet.",), skipped)
+    contest = found[0]
+    before, after = contest.strongest(BASELINE), contest.strongest(DEFENDED)
+    assert before is not None
+    assert after is not None
+    words = (layer_words(contest) or "",)
+    if beats(rate(before), rate(after)):
+        return Verdict(HARDER, words, skipped)
+    return Verdict(EASIER if beats(rate(after), rate(before)) else OPEN, words, skipped)
+
+
+def _reason(contest: Contest, rule: str) -> str:
+    rules = [reference.rule for reference in contest.references[DEFENDED]]
+    return reference_words(contest, DEFENDED)[rules.index(rule)]
+
+
+def _lacking(found: Sequence[Contest], checks: Sequence[Record]) -> list[str]:
+    """What must be there before the two networks are compared."""
+    contest = found[0] if found else None
+    absent = [
+        f"a query attack on images that {model} gets right"
+        for model in (BASELINE, DEFENDED)
+        if contest is None or contest.strongest(model) is None
+    ]
+    if contest is None or contest.reference(DEFENDED, "exact") is None:
+        absent.append("white-box PGD with the true U at the same radius")
+    return absent + ([] if checks else ["the sanity checks"])
+
+
+def _skipped(found: Sequence[Contest], checks: Sequence[Record]) -> tuple[str, ...]:
+    met = {cell.attack for contest in found for cell in contest.cells if cell.model == DEFENDED}
+    rules = {x.rule for contest in found for x in contest.references.get(DEFENDED, ())}
+    names = [a.name for a in QUERY_ATTACKERS if a.name not in met]
+    names += [
+        f"white-box PGD by {words}" for rule, words in (("dfa", "DFA"), ("exact", "exact U")) if rule not in rules
+    ]
+    return (*names, *(() if checks else ("the sanity checks",)))

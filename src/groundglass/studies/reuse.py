@@ -1,0 +1,47 @@
+"""Networks and devices of another run folder, taken over instead of being made again."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from groundglass.core import atomic_write
+from groundglass.evaluation import Record, RecordStore
+from groundglass.optics import DeviceStore
+from groundglass.studies.cells import Cell, key_of
+
+
+def reuse_networks(cells: Iterable[Cell], store: RecordStore, other: Path) -> int:
+    """Copy what `other` has of these cells' devices and trained networks, with their files; returns how many records.
+
+    A network comes with its device or not at all: its weights are for that secret.
+
+    Raises:
+        FileNotFoundError: no study in `other`, or a file of it is missing.
+        DamagedFileError: a file of it was altered.
+    """
+    there, copied = RecordStore.read(other), 0
+    for cell in cells:
+        key = key_of(cell)
+        record = there.get(key)
+        if record is None or key in store or cell.kind not in ("device", "train"):
+            continue
+        if cell.kind == "device":
+            device = DeviceStore(other / "devices").find(record.result["fingerprint"])
+            DeviceStore(store.folder / "devices").put(device)
+        elif not _same_devices(record, there, store):
+            continue
+        else:
+            path = record.result["checkpoint"]
+            with (other / path).open("rb") as source, atomic_write(store.folder / path) as target:
+                shutil.copyfileobj(source, target)
+        store.add(record, there.arrays(record))
+        copied += 1
+    return copied
+
+
+def _same_devices(record: Record, there: RecordStore, here: RecordStore) -> bool:
+    for key in record.inputs:
+        mine, theirs = here.get(key), there.get(key)
+        if mine is None or theirs is None or mine.result["fingerprint"] != theirs.result["fingerprint"]:
+            return False
+    return True

@@ -1,0 +1,328 @@
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from groundglass.attacks import L2, Linf, ScoreAccess
+from groundglass.attacks.access import LabelAccess
+from groundglass.attacks.result import AttackResult
+from groundglass.attacks.search import Live
+from groundglass.attacks.square import Square, _patterns
+from tests.attacks.toy import Counting, Linear, RowModel
+
+COUNT = 16
+WEIGHT = torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(4))
+BALLS = [Linf(0.09), Linf((0.12, 0.06, 0.09)), L2(0.8)]
+FIELDS = ("adversarial", "success", "iterations", "loss_queries", "check_queries", "norm", "loss")
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Images, labels of which some are wrong, and radii at which some are fooled soon, some late, some never."""
+    model = RowModel(seed=3, size=3 * 8 * 8)
+    images = torch.rand(COUNT, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    labels = model(images).argmax(1)
+    labels[::7] = (labels[::7] + 1) % 3
+    return model, images, labels
+
+
+def run(model, images, labels, ball=BALLS[0], attack=None, budget=15, seed=5, **options):
+    access = ScoreAccess(model, per_image=budget)
+    return (attack or Square())(access, images, labels, ball, seed=seed, **options)
+
+
+@pytest.mark.parametrize("ball", BALLS, ids=repr)
+def test_every_row_is_counted_and_none_is_beyond_the_budget(problem, ball):
+    model, images, labels = problem
+    counting = Counting(model)
+    result = run(counting, images, labels, ball, batch_size=7)
+    assert 0 < result.success_rate < 1
+    assert int(result.queries.sum()) == counting.rows
+    assert set(result.queries[result.robust].tolist()) == {15}
+    assert set(result.check_queries.tolist()) == {1}
+    won = result.success
+    assert torch.equal(result.loss_queries[won], result.iterations[won])
+    assert len(set(result.loss_queries[won].tolist())) >= 3
+    wrong = ~result.clean_correct
+    assert int(wrong.sum()) == 3
+    assert result.queries[wrong].tolist() == [1] * 3
+    assert torch.equal(result.adversarial[wrong], images[wrong])
+
+
+@pytest.mark.parametrize("ball", BALLS, ids=repr)
+def test_what_is_found_is_in_the_ball_and_does_what_it_says(problem, ball):
+    model, images, labels = problem
+    result = run(model, images, labels, ball)
+    assert bool(ball.contains(result.adversarial, images, tolerance=1e-6).all())
+    assert torch.equal((model(result.adversarial).argmax(1) != labels) & result.clean_correct, result.success)
+
+
+@pytest.mark.parametrize("ball", BALLS, ids=repr)
+def test_no_result_hangs_on_the_batch(problem, ball):
+    model, images, labels = problem
+    whole = run(model, images, labels, ball)
+    order = torch.randperm(COUNT, generator=torch.Generator().manual_seed(0))
+    half = COUNT // 2
+    variants = {
+        "small batches": run(model, images, labels, ball, batch_size=3),
+        "one by one": run(model, images, labels, ball, batch_size=1),
+        "shuffled": run(model, images[order], labels[order], ball, indices=order, batch_size=4).subset(order.argsort()),
+        "split": AttackResult.concat(
+            [
+                run(model, images[:half], labels[:half], ball, indices=range(half)),
+                run(model, images[half:], labels[half:], ball, indices=range(half, COUNT)),
+            ]
+        ),
+    }
+    for name, other in variants.items():
+        for field in FIELDS:
+            assert torch.equal(getattr(whole, field), getattr(other, field)), (name, field)
+
+
+class Failing(nn.Module):
+    """Stops answering after so many passes."""
+
+    def __init__(self, model, passes):
+        super().__init__()
+        self.model, self.left = model, passes
+
+    def forward(self, x):
+        self.left -= 1
+        if self.left < 0:
+            raise ConnectionError("gone")
+        return self.model(x)
+
+
+@pytest.mark.parametrize("ball", BALLS, ids=repr)
+def test_an_interrupted_attack_goes_on_to_the_same_result(problem, ball, tmp_path):
+    model, images, labels = problem
+    path = tmp_path / "attack.safetensors"
+    with pytest.raises(ConnectionError):
+        run(Failing(model, 9), images, labels, ball, batch_size=8, checkpoint=path)
+    whole, resumed = (run(model, images, labels, ball, batch_size=8, checkpoint=at) for at in (None, path))
+    for field in FIELDS:
+        assert torch.equal(getattr(whole, field), getattr(resumed, field)), field
+
+
+@pytest.mark.parametrize("ball", BALLS, ids=repr)
+def test_the_seed_and_the_number_of_an_image_name_its_windows(problem, ball):
+    model, images, labels = problem
+    first = run(model, images, labels, ball)
+    assert not torch.equal(first.adversarial, run(model, images, labels, ball, seed=6).adversarial)
+    twins = run(model, images[1:2].expand(2, -1, -1, -1), labels[1:2].expand(2), ball)
+    assert not torch.equal(twins.adversarial[0], twins.adversarial[1])
+
+
+@pytest.mark.parametrize(("side", "eps"), [(-1, 0.1), (1, (0.1, 0.05, 0.02))])
+def test_linf_comes_to_the_optimum_of_a_linear_model(side, eps):
+    """Every pixel at the right side of its box: also in the last row and column, and of either class."""
+    widths = torch.tensor(eps).view(-1, 1, 1)
+    gain = float((widths * WEIGHT.abs()).sum())
+    images = torch.full((2, *WEIGHT.shape), 0.5)
+    labels = torch.full((2,), int(side > 0))
+    # Out of reach, so that the attack spends all it has.
+    result = run(Linear(WEIGHT, side * gain * 1.001), images, labels, Linf(eps), budget=250)
+    assert not bool(result.success.any())
+    assert torch.allclose(result.adversarial - images, (-side * widths * WEIGHT.sign()).expand_as(images), atol=1e-6)
+    assert result.loss.tolist() == pytest.approx([-0.001 * gain] * 2, rel=0.01)
+    assert bool(run(Linear(WEIGHT, side * gain * 0.98), images, labels, Linf(eps), budget=250).success.all())
+
+
+def test_l2_climbs_on_a_linear_model_as_the_original_does():
+    """Weights that are smooth, as bumps are. The original comes to .3 of what is possible; a random direction, to .1."""
+    weight = torch.randn(3, 1, 1, generator=torch.Generator().manual_seed(1)).expand(3, 5, 5)
+    best = float(weight.norm())
+    images, labels = torch.full((4, 3, 5, 5), 0.5), torch.ones(4, dtype=torch.int64)
+    result = run(Linear(weight, best), images, labels, L2(1.0), budget=100)
+    # The loss is -(w x + b).
+    gained = 1 + result.loss / best
+    assert float(gained.min()) > 0.3
+    assert float(gained.max()) < 1
+    assert result.norm.tolist() == pytest.approx([1.0] * 4, abs=1e-5)
+    assert bool(run(Linear(weight, 0.28 * best), images, labels, L2(1.0), budget=100).success.all())
+    assert not bool(run(Linear(weight, 1.01 * best), images, labels, L2(1.0), budget=100).success.any())
+
+
+@pytest.mark.parametrize("ball", BALLS, ids=repr)
+def test_a_constant_model_is_not_fooled(ball):
+    class Constant(nn.Module):
+        def forward(self, x):
+            return torch.tensor([[2.0, -1.0]]).repeat(len(x), 1)
+
+    images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    result = run(Constant(), images, torch.zeros(3, dtype=torch.int64), ball, budget=9)
+    assert result.success.tolist() == [False] * 3
+    assert result.queries.tolist() == [9] * 3
+    assert torch.equal(result.adversarial, images)
+
+
+class Kept(nn.Module):
+    """A model that nothing fools, and that remembers what it was asked: each question is worse than the one before."""
+
+    def __init__(self, climbing=True):
+        super().__init__()
+        self.asked, self.climbing = [], climbing
+
+    def forward(self, x):
+        self.asked.append(x.clone())
+        height = 1 + len(self.asked) * (-1e-3 if self.climbing else 1e-3)
+        return torch.tensor([[height, -1.0]]).repeat(len(x), 1)
+
+
+def asked(ball, images, *, budget, climbing=True, **settings):
+    """What is asked about each image after the image itself, [questions, n, c, h, w]."""
+    model = Kept(climbing)
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    run(model, images, labels, ball, Square(**settings), budget)
+    return torch.stack(model.asked[1:])
+
+
+GREY = torch.full((6, 3, 10, 12), 0.5)
+
+
+def test_linf_starts_from_vertical_stripes():
+    start = asked(Linf(0.1), GREY, budget=2)[0] - GREY
+    assert torch.allclose(start.abs(), torch.tensor(0.1))
+    assert torch.equal(start, start[:, :, :1].expand_as(start))
+    columns = start[:, :, 0] > 0
+    assert 0.35 < columns.float().mean() < 0.65
+    assert len({tuple(row.flatten().tolist()) for row in columns}) == len(GREY)
+    assert not torch.equal(columns[:, 0], columns[:, 1])
+
+
+def test_linf_changes_one_square_at_a_time_and_always_something():
+    # Images at the border of the range too: there, half of the signs change nothing.
+    images = torch.cat([GREY, torch.zeros_like(GREY), torch.ones_like(GREY)])
+    path = asked(Linf(0.1), images, budget=100)
+    seen = set()
+    for before, after in pairwise(path):
+        changed = (before != after).any(1)
+        assert bool(changed.flatten(1).any(1).all())
+        for one in changed:
+            rows, columns = one.any(1).nonzero(), one.any(0).nonzero()
+            seen.add(int(max(rows.max() - rows.min(), columns.max() - columns.min())) + 1)
+    early, late = path[:2], path[-20:]
+    assert max(seen) == 10
+    assert int((early[1:] != early[:-1]).any(2).flatten(2).sum(2).max()) > 40
+    assert int((late[1:] != late[:-1]).any(2).flatten(2).sum(2).max()) == 1
+    touched = (path[1:] != path[:-1]).any(2).flatten(0, 1).any(0)
+    assert bool(touched.all()), "the last row and column too"
+
+
+def test_linf_turns_over_any_subset_of_the_channels_alike():
+    """One pixel: every question differs from the one before in 1, 2 or 3 channels, and each subset is as likely."""
+    pixel = torch.full((40, 3, 1, 1), 0.5)
+    path = asked(Linf(0.1), pixel, budget=50) > 0.5
+    subsets = ((path[1:] != path[:-1]).flatten(2).long() * torch.tensor([1, 2, 4])).sum(2)
+    counts = torch.bincount(subsets.flatten(), minlength=8)
+    assert int(counts[0]) == 0
+    expected = subsets.numel() / 7
+    assert bool(((counts[1:] - expected).abs() < 5 * expected**0.5).all()), counts
+
+
+def test_what_does_not_climb_is_dropped():
+    path = asked(Linf(0.1), GREY, budget=60, climbing=False)
+    # Each question is made of the start, the only one that was kept.
+    late = (path[-20:] != path[:1]).any(2).flatten(2).sum(2)
+    assert bool((late == 1).all())
+
+
+def test_l2_uses_all_of_the_radius_all_the_time():
+    path = asked(L2(0.5), GREY, budget=80)
+    norms = torch.linalg.vector_norm((path - GREY).flatten(2), dim=2)
+    assert torch.allclose(norms, torch.tensor(0.5), atol=1e-5)
+    # A bump onto the same bump changes nothing; that is rare.
+    changed = (path[1:] != path[:-1]).flatten(2).any(2)
+    assert float(changed.float().mean()) > 0.95
+
+
+def test_l2_moves_length_between_two_windows_and_leaves_the_rest():
+    path = (asked(L2(0.5), GREY, budget=80) - GREY)[-30:]
+    for before, after in pairwise(path):
+        changed = ((before - after).abs() > 1e-6).any(1)
+        # At the end windows are 3 x 3; rounding apart, what is outside both stays, as the length inside does.
+        assert int(changed.flatten(1).sum(1).max()) <= 2 * 9
+        energies = [(x.square() * changed[:, None]).flatten(1).sum(1) for x in (before, after)]
+        assert torch.allclose(*energies, atol=1e-5)
+
+
+def test_l2_starts_from_bumps_of_alternating_halves():
+    start = asked(L2(0.5), torch.full((3, 3, 17, 20), 0.5), budget=2)[0] - 0.5
+    # 17 = 5 x 3 + 2: five bumps of 3 down, six across, in the middle.
+    assert bool((start[:, :, [0, -1]] == 0).all())
+    assert bool((start[..., [0, -1]] == 0).all())
+    tiles = start[:, :, 1:-1, 1:-1].unfold(2, 3, 3).unfold(3, 3, 3)
+    norms = torch.linalg.vector_norm(tiles, dim=(4, 5))
+    assert torch.allclose(norms, norms[0, 0, 0, 0], atol=1e-6)
+    unit = tiles / norms[..., None, None]
+    pattern = _patterns((3,))[0]
+    alike = [((unit - p).abs() < 1e-4).flatten(4).all(4) for p in (pattern, -pattern, pattern.T, -pattern.T)]
+    assert bool(torch.stack(alike).sum(0).eq(1).all())
+    assert all(bool(kind.any()) for kind in alike)
+
+
+def test_the_bump_of_side_three_by_hand():
+    # One row of the first half: weights 1/4, 1 + 1/4, 1/4. Two of the second: 1/4 but in the middle of the lower.
+    above, below = torch.tensor([[1, 5, 1]]) / 27**0.5, torch.tensor([[1, 1, 1], [1, 5, 1]]) / 30**0.5
+    expected = torch.cat([above, -below]) / 2**0.5
+    assert torch.allclose(_patterns((3,))[0], expected, atol=1e-6)
+    assert torch.allclose(_patterns((3, 9))[0, :3, :3], expected, atol=1e-6)
+    assert _patterns((1, 2, 5, 29)).square().sum((1, 2)).tolist() == pytest.approx([1] * 4)
+
+
+def test_the_schedule_is_the_originals_stretched_over_the_budget():
+    attack = Square(p_init=0.8)
+    assert attack._sides(32, 32, odd=False) == (29, 20, 14, 10, 7, 5, 4, 3, 2, 1)
+    assert attack._sides(32, 32, odd=True) == (29, 21, 15, 11, 7, 5, 5, 3, 3, 3)
+    sides = {1: 29, 6: 29, 7: 20, 26: 20, 27: 14, 101: 14, 102: 10, 251: 10, 252: 7, 4001: 2, 4002: 1}
+    live = live_at(torch.tensor(list(sides)))
+    x = live.original - 0.1
+    changed = attack._changed(live, x, torch.full((len(sides),), 5000)) != x
+    widths = changed.any(1).any(1).sum(1)
+    assert widths.tolist() == list(sides.values())
+
+
+def live_at(step):
+    count = len(step)
+    images = torch.full((count, 3, 32, 32), 0.5)
+    label = torch.zeros(count, dtype=torch.int64)
+    return Live(images, label, range(count), step, torch.ones_like(step), Linf(0.1), seed=0)
+
+
+@pytest.mark.parametrize("ball", BALLS, ids=repr)
+def test_a_step_leaves_the_state_it_was_given(ball):
+    live = replace(live_at(torch.tensor([0, 3, 900])), ball=ball)
+    attack = Square()
+    state = attack.begin(live)
+    before = {name: value.clone() for name, value in state.items()}
+
+    class Told:
+        loss = torch.ones(3)
+
+    attack.step(live, state, lambda *_, **__: Told())
+    assert all(torch.equal(state[name], value) for name, value in before.items())
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 7), (1, 9, 4), (70, 3, 3)])
+@pytest.mark.parametrize("ball", [Linf(0.1), Linf(0.0), L2(0.3), L2(0.0)], ids=repr)
+def test_images_of_any_shape(shape, ball):
+    images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    path = asked(ball, images, budget=20)
+    assert bool(torch.isfinite(path).all())
+    assert all(bool(ball.contains(x, images).all()) for x in path)
+
+
+def test_settings_and_accesses_that_cannot_be_are_refused(problem):
+    model, images, labels = problem
+    for p_init in (0.0, -1.0, 1.5, float("nan")):
+        with pytest.raises(ValueError, match="p_init"):
+            Square(p_init=p_init)
+    with pytest.raises(ValueError, match="loss"):
+        Square(loss="hinge")
+    assert Square().loss == "margin"
+    with pytest.raises(TypeError, match="ScoreAccess"):
+        Square()(LabelAccess(model, per_image=9), images, labels, Linf(0.1), seed=0)
+    with pytest.raises(ValueError, match="Linf and for L2"):
+        Square().check_ball(None)
