@@ -36,7 +36,7 @@ import sys
 import time
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -307,7 +307,8 @@ class SnuParsimonious:
         spec = importlib.util.spec_from_file_location(
             "attacks", place / "__init__.py", submodule_search_locations=[str(place)]
         )
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         package = importlib.util.module_from_spec(spec)
         tensorflow: Any = MagicMock()
         with standing_in(tensorflow=tensorflow, cv2=stub("cv2"), attacks=package):
@@ -339,7 +340,7 @@ class SnuParsimonious:
 
 def torchattacks_square(eps: float, a: Arguments) -> Contender:
     """Its count of queries is returned by one of its methods and dropped by the next: it is noted in between."""
-    import torchattacks
+    import torchattacks  # type: ignore[import-untyped]
 
     def contender(model: nn.Module, images: Tensor, labels: Tensor, seed: int) -> Outcome:
         # The start is a query of its own.
@@ -498,11 +499,13 @@ def report(case: Case, turns: dict[str, list[Turn]], images: int) -> list[str]:
         f"\n{case.name}, eps {case.eps:.5f}\n{'':28}{'success':>9}{'95%':>14}{'queries':>9}{'95%':>16}"
         f"{'wall s':>9}{'CPU s':>8}{'in model':>10}{'rows/image':>12}{'rows/pass':>11}"
     )
-    shares, medians = {}, {}
+    shares: dict[str, tuple[float, float]] = {}
+    medians: dict[str, tuple[float, float]] = {}
     for name, done in turns.items():
         told = done[0].outcome
         shares[name] = wilson(int(told.fooled.sum()), images)
-        median, *medians[name] = median_interval(told.queries[told.fooled])
+        median, *interval = median_interval(told.queries[told.fooled])
+        medians[name] = (interval[0], interval[1])
         inside = statistics.median(t.inside / t.wall for t in done)
         low, high = shares[name]
         print(
@@ -529,11 +532,11 @@ def report(case: Case, turns: dict[str, list[Turn]], images: int) -> list[str]:
                 ratio = turns[peer][0].outcome.queries[both] / np.maximum(turns[mine][0].outcome.queries[both], 1)
                 middle, low, high = median_interval(ratio)
                 print(
-                    f"    queries of the {both.sum()} that both fool, median ratio {middle:.2f} ({low:.2f} to {high:.2f})"
+                    f"    queries of the {both.sum()} that both fool: median ratio {middle:.2f} ({low:.2f} to {high:.2f})"
                 )
             if apart(shares[mine], shares[peer]):
                 found.append(f"{case.name}: success of {mine} and of {peer}")
-            if apart(tuple(medians[mine]), tuple(medians[peer])):
+            if apart(medians[mine], medians[peer]):
                 found.append(f"{case.name}: median queries of {mine} and of {peer}")
     sys.stdout.flush()
     return found

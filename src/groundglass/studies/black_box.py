@@ -57,7 +57,7 @@ def cells(config: BlackBoxConfig, dataset: Dataset) -> list[Cell]:
         choices.append(ChoiceCell("sigma", sweep))
     references = [_reference(config, *who) for who in ((baseline, "bp"), (defended, "dfa"), (defended, "exact"))]
     references += [_reference(config, target, "none") for target in both]
-    checks = [CheckCell(check=name, attacks=(*found, *references)) for name in QUERY_CHECKS]
+    checks = [CheckCell(check=name, attacks=(*found, *choices, *references)) for name in QUERY_CHECKS]
     return [defended.device, baseline, defended, *references, *found, *choices, *checks]
 
 

@@ -49,12 +49,14 @@ def _confirmed(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def _not_flat(records: Sequence[Record]) -> dict[str, Any]:
-    share = {_name(r): r.result["flat_share"] for r in _queries(records) if r.result["flat_share"] is not None}
+    chosen = {r.result["key"] for r in records if r.kind == "choice"}
+    shown = [r for r in _queries(records) if r.config["purpose"] == "figure" or r.key in chosen]
+    share = {_name(r): r.result["flat_share"] for r in shown if r.result["flat_share"] is not None}
     flat = {who: round(value, 4) for who, value in share.items() if value > 0.01}
     return outcome(
         not flat,
         flat,
-        "at most 1% of gradient estimates are zero everywhere",
+        "at most 1% of the gradient estimates are zero everywhere, with the setting that is shown",
         "some estimates found no slope at all: the loss is flat at that distance, and a wider probe is needed"
         if flat
         else "every estimate found a slope",

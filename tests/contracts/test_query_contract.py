@@ -1,0 +1,342 @@
+"""Every attack by queries passes these, in every kind of ball it knows. Attacks that are broken in the usual ways do not."""
+
+from collections import defaultdict
+from dataclasses import dataclass, fields
+
+import pytest
+import torch
+from torch import nn
+
+from groundglass.attacks import (
+    L2,
+    NES,
+    AttackResult,
+    Bandits,
+    GradientAccess,
+    LabelAccess,
+    LabelAttack,
+    Linf,
+    Parsimonious,
+    RandomNoise,
+    RayS,
+    ScoreAccess,
+    ScoreAttack,
+    Square,
+    numpy_model,
+)
+from tests.attacks.toy import Counting, RowModel
+
+SCORES = [
+    NES(samples=4, step_size=0.03),
+    Bandits(tile_size=4, step_size=0.03),
+    Bandits(tile_size=4, step_size=0.03, loss="margin"),
+    Parsimonious(block_size=2, mini_batch=8),
+    Parsimonious(block_size=4, mini_batch=8, hierarchical=True, loss="margin"),
+    Parsimonious(block_size=2, mini_batch=8, group=5),
+    Square(),
+    RayS(),
+]
+EUCLIDEAN = [NES(samples=4, step_size=0.3), Bandits(tile_size=4, step_size=0.3), Square()]
+CASES = [(attack, Linf(0.09)) for attack in SCORES] + [(attack, L2(0.8)) for attack in EUCLIDEAN]
+CASES += [(Square(), Linf((0.12, 0.06, 0.09))), (Parsimonious(block_size=2, mini_batch=8), Linf((0.12, 0.06, 0.09)))]
+every_case = pytest.mark.parametrize(("attack", "ball"), CASES, ids=[f"{a!r} {b!r}" for a, b in CASES])
+
+COUNT, SIDE = 16, 4
+# After the check of the image itself: no multiple of any attack's step.
+BUDGET = 60
+WRONG = [0, 7, 14]
+
+
+class Recording:
+    """An access that notes each row it is asked about, for whom and why."""
+
+    def _ask(self, images, purpose, owners):
+        logits = super()._ask(images, purpose, owners)
+        for x, owner, answer in zip(images.clone(), owners, logits.argmax(1).tolist(), strict=True):
+            self.__dict__.setdefault("asked_rows", defaultdict(list))[owner].append((x, purpose, answer))
+        return logits
+
+
+class RecordingScores(Recording, ScoreAccess):
+    pass
+
+
+class RecordingLabels(Recording, LabelAccess):
+    pass
+
+
+def access_for(attack, model, budget=BUDGET):
+    return (RecordingLabels if isinstance(attack, LabelAttack) else RecordingScores)(model, per_image=budget)
+
+
+def network():
+    return RowModel(seed=3, size=3 * SIDE * SIDE)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Images, labels of which some are wrong, and radii at which some are fooled soon, some late, some never."""
+    images = torch.rand(COUNT, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
+    labels = network()(images).argmax(1)
+    labels[WRONG] = (labels[WRONG] + 1) % 3
+    return images, labels
+
+
+def run(attack, ball, problem, *, model=None, budget=BUDGET, seed=5, **options):
+    access = access_for(attack, model or network(), budget)
+    return attack(access, *problem, ball, seed=seed, **options)
+
+
+def assert_same(first, second, what=""):
+    for field in fields(AttackResult):
+        a, b = getattr(first, field.name), getattr(second, field.name)
+        assert torch.equal(a.nan_to_num(-99.0), b.nan_to_num(-99.0)), (what, field.name)
+
+
+def check_result(attack, ball, problem):
+    """What it claims is so, what it cost is counted, and no image had more than its budget."""
+    images, labels = problem
+    given = images.clone(), labels.clone()
+    model = Counting(network())
+    access = access_for(attack, model)
+    result = attack(access, images, labels, ball, seed=5, batch_size=7)
+    assert torch.equal(images, given[0])
+    assert torch.equal(labels, given[1])
+
+    clean, after = network()(images).argmax(1) == labels, network()(result.adversarial).argmax(1)
+    assert torch.equal(result.clean_correct, clean)
+    assert torch.equal(result.success, clean & (after != labels))
+    assert bool(ball.contains(result.adversarial, images, tolerance=1e-6).all())
+    assert float(result.adversarial.min()) >= 0
+    assert float(result.adversarial.max()) <= 1
+    assert torch.equal(result.norm, ball.norm(result.adversarial - images))
+    assert bool((result.zero_gradients <= result.gradients).all())
+
+    assert torch.equal(result.adversarial[WRONG], images[WRONG])
+    assert result.clean_correct[WRONG].tolist() == [False] * len(WRONG)
+    assert result.queries[WRONG].tolist() == [1] * len(WRONG)
+    assert result.check_queries[WRONG].tolist() == [1] * len(WRONG)
+
+    assert model.rows == access.rows == int(result.queries.sum())
+    assert access.asked(range(COUNT)) == result.queries.tolist()
+    assert int(result.queries.max()) <= BUDGET
+    assert int(result.queries[result.robust].min()) > BUDGET - attack.cost(), "gave up early"
+    assert [len(access.asked_rows[i]) for i in range(COUNT)] == result.queries.tolist()
+    assert 0 < float(result.success.sum()) < COUNT - len(WRONG), "too easy or too hard to tell anything"
+    return result, access
+
+
+def check_stops(attack, ball, problem, result, access):
+    """The first candidate that fools the model is the result, and nothing more was asked for that image."""
+    images, labels = problem
+    for i in range(COUNT):
+        rows = access.asked_rows[i]
+        assert torch.equal(rows[0][0], images[i])
+        assert rows[0][1] == "check"
+        assert all(float(x.min()) >= 0 and float(x.max()) <= 1 for x, _, _ in rows)
+        # NES and Bandits look apart whether they have fooled it; what the others ask about is a candidate at once.
+        apart = isinstance(attack, NES | Bandits)
+        fooling = [
+            at
+            for at, (x, purpose, answer) in enumerate(rows)
+            if answer != labels[i]
+            and (purpose == "check" if apart else bool(ball.contains(x[None], images[i : i + 1], tolerance=1e-6)))
+        ]
+        if not result.success[i]:
+            assert not fooling or i in WRONG
+            continue
+        assert torch.equal(rows[fooling[0]][0], result.adversarial[i])
+        asked_at_once = 1 if apart else attack.cost()
+        assert len(rows) - fooling[0] <= asked_at_once
+
+
+def check_independence(attack, ball, problem):
+    """Neither the batches nor the order of the images nor the parts of the set change anything."""
+    images, labels = problem
+    whole = run(attack, ball, problem)
+    order = torch.randperm(COUNT, generator=torch.Generator().manual_seed(0))
+    shuffled = run(attack, ball, (images[order], labels[order]), indices=order, batch_size=5)
+    assert_same(whole, shuffled.subset(order.argsort()), "shuffled")
+    few = slice(1, 5)
+    alone = run(attack, ball, (images[few], labels[few]), indices=range(1, 5), batch_size=1)
+    assert_same(whole.subset(few), alone, "one by one, a part of the set")
+    parts = [run(attack, ball, (images[s], labels[s]), indices=range(COUNT)[s], batch_size=3)
+             for s in (slice(0, 6), slice(6, COUNT))]  # fmt: skip
+    assert_same(whole, AttackResult.concat(parts), "split")
+    return whole
+
+
+@every_case
+def test_claims_costs_and_stops(attack, ball, problem):
+    check_stops(attack, ball, problem, *check_result(attack, ball, problem))
+
+
+@every_case
+def test_no_result_hangs_on_the_batch_the_order_or_the_parts(attack, ball, problem):
+    whole = check_independence(attack, ball, problem)
+    plain = network()
+    through_numpy = numpy_model(lambda x: plain(torch.from_numpy(x)).detach().numpy())
+    assert_same(whole, run(attack, ball, problem, model=through_numpy), "numpy")
+    assert_same(whole, run(attack, ball, problem), "again")
+    other = run(attack, ball, problem, seed=6)
+    assert torch.equal(other.adversarial, whole.adversarial) == isinstance(attack, RayS), "RayS alone is not random"
+
+
+@every_case
+def test_a_budget_that_ends_in_the_middle_of_a_step_is_kept(attack, ball, problem):
+    images, labels = problem[0][1:6], problem[1][1:6]
+    tiny = type(ball)(1e-6)
+    for more in range(1, 2 * attack.cost() + 1):
+        budget = attack.cost() + more
+        access = access_for(attack, network(), budget)
+        result = attack(access, images, labels, tiny, seed=0, batch_size=4)
+        assert not bool(result.success.any())
+        assert max(access.asked(range(5))) <= budget
+        assert min(access.asked(range(5))) > budget - attack.cost()
+        if not (isinstance(attack, Parsimonious) and attack.group > 1):
+            assert set(access.asked(range(5))) == {1 + (budget - 1) // attack.cost() * attack.cost()}
+
+
+@every_case
+def test_each_attack_beats_noise_of_as_many_points(attack, ball, problem):
+    images = torch.rand(24, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(7))
+    labels = network()(images).argmax(1)
+    result = run(attack, ball, (images, labels), budget=200)
+    noise = RandomNoise(points=199)(GradientAccess(network()), images, labels, ball, seed=2)
+    assert result.success_rate > 0.2
+    assert int((result.success & ~noise.success).sum()) >= 2
+    assert result.success_rate > noise.success_rate
+
+
+class Constant(nn.Module):
+    def forward(self, x):
+        return torch.tensor([[2.0, -1.0]]).repeat(len(x), 1)
+
+
+@every_case
+def test_a_constant_model_is_never_fooled(attack, ball, problem):
+    images = problem[0][:5]
+    labels = torch.tensor([0, 0, 1, 0, 0])
+    result = run(attack, ball, (images, labels), model=Constant(), budget=30)
+    assert not bool(result.success.any())
+    assert result.clean_correct.tolist() == [True, True, False, True, True]
+    assert torch.equal(result.adversarial, images), "nothing was better than the image itself"
+    assert int(result.queries[2]) == 1
+    assert int(result.queries[[0, 1, 3, 4]].min()) > 30 - attack.cost()
+    if isinstance(attack, NES | Bandits):
+        assert torch.equal(result.zero_gradients, result.gradients)
+        assert result.gradients.tolist() == [29 // attack.cost() * c for c in (1, 1, 0, 1, 1)]
+
+
+class Trainable(nn.Module):
+    """Would answer at random in train mode, and notes whether a graph was asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.dropout, self.graphs = network(), nn.Dropout(0.9), []
+
+    def forward(self, x):
+        out = self.body(self.dropout(x))
+        self.graphs.append(out.requires_grad or x.requires_grad)
+        return out
+
+
+@every_case
+def test_no_graph_is_made_and_the_models_mode_is_put_back(attack, ball, problem):
+    few = problem[0][:6], problem[1][:6]
+    model = Trainable().train()
+    model.body.eval()
+    result = run(attack, ball, few, model=model, budget=25)
+    assert (model.training, model.body.training, model.dropout.training) == (True, False, True)
+    assert not any(model.graphs)
+    assert all(not getattr(result, f.name).requires_grad for f in fields(AttackResult))
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+    assert_same(result, run(attack, ball, few, budget=25))
+
+
+@every_case
+def test_a_model_that_works_in_place_on_its_images_changes_no_result(attack, ball, problem):
+    plain = network()
+
+    def in_place(x):
+        return plain(x.sub_(0.5).div_(0.25).mul_(0.25).add_(0.5))
+
+    def ruins(x):
+        answer = plain(x)
+        x.fill_(0.5)
+        return answer
+
+    def ruins_array(x):
+        answer = plain(torch.from_numpy(x)).detach().numpy()
+        x[:] = 0.5
+        return answer
+
+    expected = run(attack, ball, problem, budget=25)
+    assert_same(expected, run(attack, ball, problem, model=ruins, budget=25))
+    assert_same(expected, run(attack, ball, problem, model=numpy_model(ruins_array), budget=25))
+    result = run(attack, ball, problem, model=in_place, budget=25)
+    assert bool(ball.contains(result.adversarial, problem[0], tolerance=1e-6).all())
+
+
+# --- negative controls: if one of these passed, the contract above would be worth nothing ---
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walk(ScoreAttack):
+    """A random walk through corners, and the ways to do it wrong."""
+
+    fault: str = ""
+
+    def cost(self):
+        return 1
+
+    def begin(self, live):
+        return {"x": live.original, "loss": torch.full_like(live.left, -torch.inf, dtype=torch.float32)}
+
+    def step(self, live, state, ask):
+        if self.fault == "one stream for all":
+            noise = torch.randn(live.original.shape, generator=torch.Generator().manual_seed(int(live.step[0])))
+        else:
+            noise = live.draw(lambda g: torch.randn(live.original.shape[1:], generator=g), "walk")
+        if self.fault == "normalised over the batch":
+            noise = noise - noise.mean(0)
+        size = live.ball.radius * (1.5 if self.fault == "leaves the ball" else 1)
+        x = live.original if self.fault == "does nothing" else live.original + live.ball.step(noise, size)
+        told = ask(x, live.slots, inside=True)
+        if self.fault == "asks more than it says":
+            ask(x, live.slots, inside=False)
+        if self.fault == "asks again after it fooled":
+            for slot in told.fooled.nonzero().squeeze(1).tolist():
+                if int(live.left[slot]) > 1:
+                    ask(x[slot : slot + 1], live.slots[slot : slot + 1], inside=True)
+        if self.fault == "writes over the images":
+            live.original.clamp_(0.2, 0.8)
+        return state
+
+
+FAULTS = {
+    "does nothing": check_result,
+    "leaves the ball": check_result,
+    "asks more than it says": check_result,
+    "one stream for all": check_independence,
+    "normalised over the batch": check_independence,
+    "asks again after it fooled": lambda *given: check_stops(*given, *check_result(*given)),
+}
+
+
+def test_the_walk_itself_keeps_the_contract(problem):
+    check_stops(Walk(), Linf(0.15), problem, *check_result(Walk(), Linf(0.15), problem))
+    check_independence(Walk(), Linf(0.15), problem)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_broken_attack_fails_the_contract(fault, problem):
+    with pytest.raises((AssertionError, RuntimeError)):
+        FAULTS[fault](Walk(fault=fault), Linf(0.15), problem)
+
+
+def test_an_attack_that_writes_over_its_slots_does_not_reach_the_given_images(problem):
+    """The step sees copies: neither the caller's images nor the other steps are touched."""
+    before = problem[0].clone()
+    assert_same(run(Walk(fault="writes over the images"), Linf(0.15), problem), run(Walk(), Linf(0.15), problem))
+    assert torch.equal(problem[0], before)
