@@ -41,7 +41,7 @@ def plain_search(model, image, label, eps, budget, attack, *, seed, number):
         logits = model(x[None])[0]
         if int(logits.argmax()) != label:
             raise Stopped
-        return float(torch.nn.functional.cross_entropy(logits, torch.tensor(label)))
+        return float(torch.nn.functional.cross_entropy(logits.double(), torch.tensor(label)))
 
     def turned(signs, block):
         row, column, channel = block

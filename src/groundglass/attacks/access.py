@@ -56,7 +56,10 @@ class _Access:
         return None if self._budget is None else self._budget - self.rows
 
     def _run(self, images: Tensor, purpose: str) -> Tensor:
-        """Logits; counted under `purpose`, before the model runs: one that fails half-way has been asked."""
+        """Logits; counted under `purpose`, before the model runs: one that fails half-way has been asked.
+
+        `images` are the model's own: a model that normalises them in place must not change what an attack keeps.
+        """
         if self._budget is not None and self.rows + len(images) > self._budget:
             raise BudgetExceededError(
                 f"{len(images)} more images would exceed the budget of {self._budget} ({self.rows} are used)"
@@ -153,7 +156,7 @@ class GradientAccess(_Access):
     def logits(self, images: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch classes"]:
         """Logits without a gradient: a check."""
         with torch.no_grad():
-            return self._run(images, "check")
+            return self._run(images.clone(), "check")
 
 
 class QueryAccess(_Access):
@@ -197,7 +200,7 @@ class QueryAccess(_Access):
                         f"({self._asked[owner]} are used); a new access has new budgets"
                     )
         with torch.no_grad():
-            logits = self._run(images, purpose)
+            logits = self._run(images.clone(), purpose)
         if owners is not None:
             self._asked.update(owners)
         return logits
@@ -254,8 +257,9 @@ def numpy_model(function: Callable[[np.ndarray], Any]) -> Model:
     """
 
     def model(images: Tensor) -> Tensor:
-        logits = np.asarray(function(images.detach().cpu().numpy()), dtype=np.float32)
-        return torch.from_numpy(np.ascontiguousarray(logits)).to(images.device)
+        # A copy: what other frameworks return may be read-only, or written to again by the next call.
+        logits = np.array(function(images.detach().cpu().numpy()), dtype=np.float32, order="C")
+        return torch.from_numpy(logits).to(images.device)
 
     return model
 

@@ -20,6 +20,7 @@ class Bandits(ScoreAttack):
     Differences from the original:
         - In L-inf the exponentiated-gradient update is done on atanh(p), where it is an addition: the same numbers
           without its overflow, and a component that has come to +1 or -1 can leave again.
+        - Losses are in float64: of a confident network float32's differences are zero.
         - Probes are clamped to [0, 1]: the model is asked about images.
         - An image that is fooled stops; the original's keeps moving. The check counts as a query, and a loss query costs
           one pass through the model, not two. Of an image that is not fooled the iterate of highest loss is kept.
@@ -68,7 +69,7 @@ class Bandits(ScoreAttack):
         told = ask(probes.flatten(0, 1), live.slots.repeat_interleave(2), inside=False)
         above, below = told.loss.view(-1, 2).unbind(1)
         slope = (above - below) / (self.fd_eta * self.exploration)
-        grad = noise * slope[:, None, None, None]
+        grad = noise * slope[:, None, None, None].to(noise.dtype)
         ask.count_estimates(live.slots, grad)
         stored = stored + self.online_lr * grad
         direction = _enlarged(stored if euclidean else stored.tanh(), x)

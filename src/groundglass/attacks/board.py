@@ -27,7 +27,7 @@ class Board:
         count, where = len(images), images.device
         self.images, self.labels, self.indices = images, labels, list(indices)
         self.adversarial = images.clone()
-        self.loss = torch.zeros(count, device=where)
+        self.loss = torch.zeros(count, dtype=torch.float64, device=where)
         self.success = torch.zeros(count, dtype=torch.bool, device=where)
         self.clean_correct = torch.zeros(count, dtype=torch.bool, device=where)
         self.iterations = torch.zeros(count, dtype=torch.int64, device=where)
@@ -80,14 +80,14 @@ class Board:
         """`prepare`, and see which images the model gets right: one check query each."""
         board = cls.prepare(images, labels, ball, indices=indices, batch_size=batch_size)
         for rows in torch.arange(len(images), device=images.device).split(batch_size):
-            board.see(rows, access.logits(board.images[rows]), loss)
+            board.see(rows, access.logits(board.images[rows]).float(), loss)
         return board
 
     def see(self, rows: Int64[Tensor, "b"], logits: Float[Tensor, "b k"], loss: Loss) -> None:
         """Note the model's answers for the images themselves: a check query each."""
         check_labels(self.labels[rows], count=len(rows), classes=logits.shape[1])
         self.clean_correct[rows] = logits.argmax(1) == self.labels[rows]
-        self.loss[rows] = loss(logits.float(), self.labels[rows])
+        self.loss[rows] = loss(logits, self.labels[rows]).to(self.loss.dtype)
         self.check_queries[rows] += 1
 
     def see_labels(self, rows: Int64[Tensor, "b"], predicted: Int64[Tensor, "b"]) -> None:
@@ -135,7 +135,7 @@ class Board:
             return
         kept = rows[where]
         self.adversarial[kept] = x[where]
-        self.loss[kept] = loss[where]
+        self.loss[kept] = loss[where].to(self.loss.dtype)
         self.success[kept] = fooled[where]
         self.iterations[kept] = iteration[where] if isinstance(iteration, Tensor) else iteration
 
@@ -150,5 +150,5 @@ class Board:
             check_queries=self.check_queries,
             zero_gradients=self.zero_gradients,
             norm=ball.norm(self.adversarial - self.images) if len(self.images) else torch.zeros(0),
-            loss=self.loss,
+            loss=self.loss.float(),
         )

@@ -20,6 +20,7 @@ class NES(ScoreAttack):
           makes the noise twice as large a pixel.
         - Probes are clamped to [0, 1]: the model is asked about images.
         - `samples` are queries, as in NES's paper. In the bandits authors' code and the paper's, 50 are 50 pairs.
+        - Losses are in float64: of a confident network float32's differences are zero.
         - The check counts as a query. Of an image that is not fooled the iterate of highest loss is kept.
 
     Attributes:
@@ -53,12 +54,12 @@ class NES(ScoreAttack):
         probes = torch.cat([x[:, None] + noise, x[:, None] - noise], dim=1)
         told = ask(probes.flatten(0, 1), live.slots.repeat_interleave(self.samples), inside=False)
         above, below = told.loss.view(-1, 2, pairs).unbind(1)
-        slope = above - below
+        slope = (above - below)[:, :, None, None, None]
         # Scale does not matter to a normalised step. Added one by one, so that a slot's sum has one order in any batch.
-        grad = torch.zeros_like(x)
+        grad = torch.zeros_like(x, dtype=slope.dtype)
         for pair in range(pairs):
-            grad += noise[:, pair] * slope[:, pair, None, None, None]
+            grad += noise[:, pair] * slope[:, pair]
         ask.count_estimates(live.slots, grad)
-        moved = live.ball.project(x + live.ball.step(grad, self.step_size), live.original)
+        moved = live.ball.project(x + live.ball.step(grad, self.step_size).to(x.dtype), live.original)
         ask(moved, live.slots, inside=True, check=True)
         return {"x": moved}

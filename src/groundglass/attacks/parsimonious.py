@@ -29,6 +29,7 @@ class Parsimonious(ScoreAttack):
     Differences from the original:
         - It evaluates 100 candidates in one pass and counts those up to the first that fools the model. Here `group`
           candidates are asked at a time, and all that were asked count. With 1 the sequences are the same.
+        - Losses are in float64: of a confident network float32's differences are zero.
         - Blocks that do not divide the image are cut at its border; the original enlarges noise of a power of two.
 
     Attributes:
@@ -63,7 +64,8 @@ class Parsimonious(ScoreAttack):
         count, where = len(live), live.original.device
 
         def full(value: int | float | bool, *shape: int) -> Tensor:
-            return torch.full((count, *shape), value, device=where)
+            dtype = torch.float64 if isinstance(value, float) else None  # as losses are
+            return torch.full((count, *shape), value, dtype=dtype, device=where)
 
         state: State = {
             "sign": -torch.ones_like(live.original, dtype=torch.int8),
@@ -107,6 +109,7 @@ class Parsimonious(ScoreAttack):
         looked, scanned = phase[slots] == _LOOK, todo[slots, column.clamp_max(todo.shape[1] - 1)]
         lazy = ~looked & ~scanned
 
+        loss = loss.to(current.dtype)
         at, place = slots[scanned], column[scanned]
         gain[at, place] = loss[scanned] - current[at]
         todo[at, place] = False

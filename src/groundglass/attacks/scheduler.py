@@ -22,6 +22,8 @@ from groundglass.core import Progress, load_state, save_state
 _SECONDS_BETWEEN_SAVES = 30.0
 # Batches of rows that the images under attack fill in a step. With several, the last is nearly full too.
 _BATCHES_IN_A_STEP = 2
+# Of losses. A confident network's cross-entropy is below what float32 tells from 0, although its logits still move.
+_PRECISION = torch.float64
 _BOARD = (
     "loss",
     "success",
@@ -107,7 +109,7 @@ class Scheduler:
             owners = [board.indices[row] for row in rows.tolist()]
             if isinstance(self._access, ScoreAccess):
                 logits = self._access.logits(board.images[rows], check=True, owners=owners)
-                board.see(rows, logits, self._loss)
+                board.see(rows, logits.to(_PRECISION), self._loss)
             elif isinstance(self._access, LabelAccess):
                 board.see_labels(rows, self._access.labels(board.images[rows], check=True, owners=owners))
         self._line = board.right
@@ -292,11 +294,11 @@ class _Packing(Ask):
         owners = [self._live.numbers[slot] for slot in slots.tolist()]
         if isinstance(self._access, ScoreAccess):
             logits = self._access.logits(x, check=check, owners=owners)
-            loss, fooled = self._loss(logits.float(), board.labels[rows]), board.fooled(rows, logits)
+            loss, fooled = self._loss(logits.to(_PRECISION), board.labels[rows]), board.fooled(rows, logits)
         else:
             assert isinstance(self._access, LabelAccess)
             fooled = self._access.labels(x, check=check, owners=owners) != board.labels[rows]
-            loss = torch.full_like(fooled, torch.nan, dtype=torch.float32)
+            loss = torch.full_like(fooled, torch.nan, dtype=_PRECISION)
         counts = board.check_queries if check else board.loss_queries
         counts.index_add_(0, rows, torch.ones_like(rows))
         if bool(ends.any()):
@@ -314,7 +316,7 @@ def _best_of_each(slots: Tensor, loss: Tensor, fooled: Tensor) -> Tensor:
     rank = torch.where(fooled, torch.inf, loss.nan_to_num(nan=-torch.inf))
     _, group = torch.unique_consecutive(slots, return_inverse=True)
     count = int(group[-1]) + 1
-    top = torch.full((count,), -torch.inf, device=slots.device).scatter_reduce_(0, group, rank, "amax")
+    top = torch.full((count,), -torch.inf, dtype=rank.dtype, device=slots.device).scatter_reduce_(0, group, rank, "amax")
     order = torch.arange(len(slots), device=slots.device)
     order = torch.where(rank == top[group], order, len(slots))
     return torch.full((count,), len(slots), device=slots.device).scatter_reduce_(0, group, order, "amin")

@@ -62,7 +62,7 @@ class Square(ScoreAttack):
 
     def begin(self, live: Live) -> State:
         start = _bumps(live) if isinstance(live.ball, L2) else _stripes(live)
-        lowest = torch.full_like(live.left, -torch.inf, dtype=torch.float32)
+        lowest = torch.full_like(live.left, -torch.inf, dtype=torch.float64)
         return {"x": _stretched(live, start), "loss": lowest, "allowed": live.left}
 
     def step(self, live: Live, state: State, ask: Ask) -> State:

@@ -31,7 +31,7 @@ class BlackBoxSection:
                 "words": _words(study, contest, strongest=contest is not found[0]),
                 "table": query_tables.success_table(contest),
                 "sweeps": query_tables.sweeps(study, contest),
-                "references": [(model, x) for model, entries in contest.references.items() for x in entries],
+                "references": [(model, x) for model, entries in contest.yardsticks.items() for x in entries],
             }
             for i, contest in enumerate(found, start=1)
         ]

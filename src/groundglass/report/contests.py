@@ -29,13 +29,13 @@ class Contest:
 
     Attributes:
         cells: of the figures, in order.
-        references: network -> white-box attacks in the same ball, the weakest knowledge first.
+        yardsticks: network -> white-box attacks and random noise in the same ball, the weakest knowledge first.
     """
 
     norm: str
     eps: float
     cells: tuple[QueryCell, ...]
-    references: Mapping[str, tuple[Reference, ...]]
+    yardsticks: Mapping[str, tuple[Reference, ...]]
 
     @property
     def ball(self) -> str:
@@ -49,6 +49,11 @@ class Contest:
         """The attack that fools the largest share; of equals the one that asks less. None while no image was attacked."""
         tried = [cell for cell in self.cells if cell.model == model and cell.success is not None]
         return max(tried, key=lambda c: (rate(c).share, -(c.median or 0)), default=None)
+
+    @property
+    def references(self) -> dict[str, tuple[Reference, ...]]:
+        """The white-box attacks alone."""
+        return {model: tuple(x for x in found if x.rule != "none") for model, found in self.yardsticks.items()}
 
     def reference(self, model: str, rule: str) -> Reference | None:
         return next((x for x in self.references.get(model, ()) if x.rule == rule), None)

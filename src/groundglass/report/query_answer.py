@@ -47,9 +47,9 @@ def _other_networks(study: Study) -> list[str]:
 def _chart(contest: Contest) -> Chart | None:
     bars = [Bar(cell.name, cell.attack, rate(cell), _price(cell)) for cell in contest.cells if cell.success is not None]
     bars += [
-        Bar(f"{model} ← {attacker(x.rule).label}", x.rule, x.fooled, "white-box")
+        Bar(f"{model} ← {attacker(x.rule).label}", x.rule, x.fooled, "control" if x.rule == "none" else "white-box")
         for model in (BASELINE, DEFENDED)
-        for x in contest.references.get(model, ())
+        for x in contest.yardsticks.get(model, ())
     ]
     if not bars:
         return None
