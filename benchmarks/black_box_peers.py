@@ -477,9 +477,9 @@ def mcnemar(alone: int, other_alone: int) -> float:
 
 
 def median_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """The median and its bootstrap interval; NaN without values."""
-    if not len(values):
-        return math.nan, math.nan, math.nan
+    """The median and its bootstrap interval; of fewer than 10 values there is none: NaN."""
+    if len(values) < 10:
+        return float(np.median(values)) if len(values) else math.nan, math.nan, math.nan
     drawn = np.random.default_rng(0).integers(len(values), size=(2000, len(values)))
     low, high = np.percentile(np.median(values[drawn], axis=1), [2.5, 97.5])
     return float(np.median(values)), float(low), float(high)

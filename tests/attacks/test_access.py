@@ -1,8 +1,18 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from groundglass.attacks import PGD, BudgetExceededError, GradientAccess, LabelAccess, Linf, NonFiniteError, ScoreAccess
+from groundglass.attacks import (
+    PGD,
+    BudgetExceededError,
+    GradientAccess,
+    LabelAccess,
+    Linf,
+    NonFiniteError,
+    ScoreAccess,
+    numpy_model,
+)
 from groundglass.attacks.losses import cross_entropy, find_loss, margin
 from tests.attacks.toy import Counting, Linear, RowModel
 
@@ -169,3 +179,113 @@ def test_bad_input_is_refused_before_any_gradient(change, message):
     with pytest.raises(ValueError, match=message):
         PGD()(access, given.pop("images"), given.pop("labels"), Linf(0.1), seed=0, **given)
     assert access.gradients == 0
+
+
+KINDS = pytest.mark.parametrize("kind", [ScoreAccess, LabelAccess])
+
+
+def ask(access, images, **options):
+    return (access.labels if isinstance(access, LabelAccess) else access.logits)(images, **options)
+
+
+@KINDS
+def test_every_image_has_a_budget_of_its_own(kind, images):
+    model = Counting(RowModel())
+    access = kind(model, per_image=3)
+    ask(access, images[:4], owners=[7, 7, 2, 7])
+    ask(access, images[:1], owners=[2], check=True)
+    assert access.asked([2, 7, 99]) == [2, 3, 0]
+    assert (access.rows, access.remaining) == (5, None)
+    with pytest.raises(
+        BudgetExceededError, match="1 more rows would exceed the budget of 3 for image 7 \\(3 are used\\)"
+    ):
+        ask(access, images[:2], owners=[2, 7])
+    with pytest.raises(BudgetExceededError, match=r"4 more rows .* for image 5 \(0 are used\)"):
+        ask(access, images[:4], owners=[5, 5, 5, 5], check=True)
+    assert (model.rows, access.rows, access.asked([2, 5, 7])) == (5, 5, [2, 0, 3])
+    ask(access, images[:1], owners=[2])
+    assert access.asked([2]) == [3]
+
+
+@KINDS
+def test_owners_are_needed_for_a_budget_per_image_and_one_a_row(kind, images):
+    model = Counting(RowModel())
+    with pytest.raises(ValueError, match="needs `owners`"):
+        ask(kind(model, per_image=3), images)
+    for owners in ([0], list(range(7)), []):
+        with pytest.raises(ValueError, match=f"{len(owners)} owners for 6 images"):
+            ask(kind(model), images, owners=owners)
+    assert model.rows == 0
+    access = kind(model)
+    ask(access, images)
+    ask(access, images, owners=range(6))
+    assert access.asked(range(6)) == [1] * 6
+    for per_image in (0, -1):
+        with pytest.raises(ValueError, match="`per_image`"):
+            kind(model, per_image=per_image)
+
+
+@KINDS
+def test_a_budget_for_all_and_one_for_each_hold_together(kind, images):
+    model = Counting(RowModel())
+    access = kind(model, budget=5, per_image=4)
+    ask(access, images[:4], owners=[0, 0, 0, 1])
+    with pytest.raises(BudgetExceededError, match="budget of 5 \\(4 are used\\)"):
+        ask(access, images[:2], owners=[1, 2])
+    with pytest.raises(BudgetExceededError, match="for image 0"):
+        ask(access, images[:2], owners=[0, 0])
+    assert (model.rows, access.remaining, access.asked([0, 1, 2])) == (4, 1, [3, 1, 0])
+    ask(access, images[:1], owners=[2])
+    assert access.remaining == 0
+
+
+def test_what_is_charged_counts_like_what_was_asked(images):
+    access = ScoreAccess(RowModel(), budget=20, per_image=5)
+    access.charge([3, 8], [4, 1], "loss")
+    access.charge([3], [1], "check")
+    assert (access.loss_queries, access.check_queries, access.rows, access.remaining) == (5, 1, 6, 14)
+    assert access.asked([3, 8]) == [5, 1]
+    with pytest.raises(BudgetExceededError, match="image 3"):
+        access.logits(images[:1], owners=[3])
+    access.logits(images[:4], owners=[8] * 4)
+    assert access.asked([8]) == [5]
+    with pytest.raises(ValueError, match="shorter"):
+        access.charge([3, 8], [1], "loss")
+
+
+@KINDS
+def test_a_model_that_fails_was_asked_but_no_image_is_charged(kind, images):
+    class Broken(nn.Module):
+        def forward(self, x):
+            raise ConnectionError
+
+    access = kind(Broken(), per_image=3)
+    with pytest.raises(ConnectionError):
+        ask(access, images, owners=range(6))
+    assert access.rows == 6
+    assert access.asked(range(6)) == [0] * 6
+
+
+@pytest.mark.parametrize("kind", [GradientAccess, ScoreAccess, LabelAccess])
+def test_a_model_may_work_in_place_on_what_it_is_given(kind, images):
+    given = images.clone()
+    answers = [ask(kind(model), images) for model in (RowModel(), lambda x: RowModel()(x.mul_(2).sub_(x / 2)))]
+    assert torch.equal(answers[0], answers[1])
+    assert torch.equal(images, given)
+
+
+def test_numpy_models_see_float_arrays_and_may_answer_with_any_numbers(images):
+    seen = []
+
+    def function(x):
+        seen.append((type(x), x.dtype, x.shape))
+        return [[1, -2, 3]] * len(x)
+
+    logits = ScoreAccess(numpy_model(function)).logits(images)
+    assert seen == [(np.ndarray, np.float32, (6, 3, 4, 4))]
+    assert logits.dtype == torch.float32
+    assert logits.tolist() == [[1, -2, 3]] * 6
+    answer = np.arange(18, dtype=np.float64)[::-1].reshape(3, 6).T
+    assert ScoreAccess(numpy_model(lambda x: answer)).logits(images).tolist() == answer.tolist()
+    with pytest.raises(ValueError, match="float logits of shape"):
+        ScoreAccess(numpy_model(lambda x: x)).logits(images)

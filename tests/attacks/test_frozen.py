@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from groundglass.attacks import PGD, Exact, GradientAccess, Linf, frozen_for_attack
-from groundglass.attacks.frozen import FusedConvolutions
+from groundglass.attacks.frozen import FusedConvolutions, SteadyLinear
 from groundglass.models import DefendedNetwork, defend, vgg16
 from groundglass.optics import RandomFeedback, SimulatedOPU, true_matrix
 from tests.attacks.toy import Scaled, blobs, trained
@@ -219,3 +219,77 @@ def test_a_defended_network_keeps_its_device_and_its_rules():
     result = PGD(steps=5, step_size=None)(GradientAccess(frozen.seen_through(rule)), images, labels, Linf(0.1), seed=0)
     assert result.zero_gradient_share == 0
     assert result.success_rate > 0
+
+
+MANY = torch.rand(70, 3, 16, 16, generator=torch.Generator().manual_seed(8))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 33, 70])
+def test_logits_are_the_same_bit_for_bit_in_any_batch(net, size):
+    frozen = frozen_for_attack(net)
+    whole = frozen(MANY)
+    assert torch.equal(torch.cat([frozen(part) for part in MANY.split(size)]), whole)
+    order = torch.randperm(70, generator=torch.Generator().manual_seed(size))
+    assert torch.equal(torch.cat([frozen(part) for part in MANY[order].split(size)]), whole[order])
+    assert torch.equal(frozen(MANY[-size:]), whole[-size:])
+
+
+@pytest.mark.parametrize("width", [5, 31, 512, 514, 1000])
+@pytest.mark.parametrize("out", [3, 10, 64])
+def test_a_linear_layer_of_any_width_is_as_steady(width, out):
+    """Where rows begin at different alignments, their place among the others counts too: 31 and 514 inputs, 10 outputs."""
+    layer = randomised(nn.Sequential(nn.Linear(width, out)))
+    steady = frozen_for_attack(layer)
+    assert type(steady[0]) is SteadyLinear
+    x = torch.randn(70, width, generator=torch.Generator().manual_seed(0))
+    whole = steady(x)
+    assert torch.allclose(whole, layer(x), rtol=1e-4, atol=1e-5)
+    for size in (1, 2, 3, 7, 8, 33, 64, 65, 70):
+        assert torch.equal(torch.cat([steady(part) for part in x.split(size)]), whole), size
+    assert torch.equal(steady(x.flip(0)).flip(0), whole)
+    # However it lies in memory.
+    assert torch.equal(steady(x[:64].T.contiguous().T), whole[:64])
+    assert torch.equal(steady(x[3:67]), whole[3:67])
+
+
+def test_a_steady_layer_is_a_linear_layer_to_whoever_looks(net, images):
+    frozen = frozen_for_attack(net)
+    layers = [m for m in frozen.head.modules() if isinstance(m, nn.Linear)]
+    assert [type(m) for m in layers] == [SteadyLinear, SteadyLinear]
+    last, plain = layers[1], net.head[4]
+    assert torch.equal(last.weight, plain.weight)
+    assert torch.equal(last.bias, plain.bias)
+    assert (last.in_features, last.out_features) == (20, 5)
+    assert {"weight", "bias"} <= set(last.state_dict())
+    # Also where the result is not two-dimensional, there are no rows, or there is no bias.
+    for x in (torch.rand(20), torch.rand(2, 3, 20), torch.rand(0, 20)):
+        assert torch.equal(last(x), nn.functional.linear(x, plain.weight, plain.bias))
+    bare = frozen_for_attack(nn.Sequential(nn.Linear(4, 2, bias=False)))
+    assert bare[0].bias is None
+    assert bare(torch.ones(3, 4)).shape == (3, 2)
+
+
+def test_the_gradient_through_a_steady_layer_is_the_layers():
+    layer = randomised(nn.Sequential(nn.Linear(48, 6), nn.Tanh(), nn.Linear(6, 3)))
+    x = torch.rand(67, 48, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(gradient(frozen_for_attack(layer), x), gradient(layer, x), atol=1e-5)
+
+
+def test_a_linear_layer_that_somebody_listens_to_is_left_alone():
+    model = randomised(nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2)))
+    seen = []
+    model[0].register_forward_hook(lambda module, args, out: seen.append(len(args[0])))
+    frozen = frozen_for_attack(model)
+    assert [type(frozen[i]) for i in (0, 2)] == [nn.Linear, SteadyLinear]
+    frozen(torch.rand(5, 8))
+    assert seen == [5]
+
+
+def test_a_linear_layer_of_a_class_of_its_own_is_left_alone():
+    class Doubled(nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    model = nn.Sequential(Doubled(4, 2))
+    x = torch.rand(3, 4)
+    assert torch.equal(frozen_for_attack(model)(x), model(x))

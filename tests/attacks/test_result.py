@@ -64,3 +64,64 @@ def test_the_worst_case_is_image_by_image(result):
     turned = replace(found, success=success)
     assert int(worst_case([found, turned]).sum()) == len(robust) - 1
     assert bool((worst_case([found]) == found.robust).all())
+
+
+def counted(rows):
+    """A result with these rows: right at first, fooled, loss queries, check queries."""
+    clean, success, losses, checks = (torch.tensor(column) for column in zip(*rows, strict=True))
+    count, zero = len(rows), torch.zeros(len(rows), dtype=torch.int64)
+    return AttackResult(
+        adversarial=torch.zeros(count, 3, 2, 2),
+        success=success,
+        clean_correct=clean,
+        iterations=zero,
+        gradients=zero,
+        loss_queries=losses,
+        check_queries=checks,
+        zero_gradients=zero,
+        norm=torch.zeros(count),
+        loss=torch.zeros(count),
+    )
+
+
+QUERIED = [
+    (True, True, 8, 3),
+    (True, False, 90, 10),
+    (False, False, 0, 1),
+    (True, True, 20, 5),
+    (True, True, 10, 1),
+]
+
+
+def test_queries_are_all_that_went_through_the_model():
+    assert counted(QUERIED).queries.tolist() == [11, 100, 1, 25, 11]
+
+
+def test_success_within_a_budget_counts_up_to_and_with_it():
+    found = counted(QUERIED)
+    shares = {0: 0, 10: 0, 11: 0.5, 24: 0.5, 25: 0.75, 100: 0.75, 10**6: 0.75}
+    assert {budget: found.success_within(budget) for budget in shares} == shares
+    assert found.success_within(10**6) == found.success_rate
+
+
+def test_the_success_curve_steps_up_where_images_were_fooled():
+    found = counted(QUERIED)
+    at, share = found.success_curve()
+    assert at.tolist() == [11, 25]
+    assert share.tolist() == [0.5, 0.75]
+    assert [found.success_within(int(n)) for n in at] == share.tolist()
+
+
+@pytest.mark.parametrize("rows", [[(True, False, 5, 1)], [(False, False, 0, 1)]])
+def test_the_curve_of_an_attack_that_fooled_none_is_empty(rows):
+    found = counted(rows)
+    at, share = found.success_curve()
+    assert (at.tolist(), share.tolist()) == ([], [])
+    assert (found.success_within(100), found.success_rate) == (0, 0)
+
+
+def test_a_result_that_contradicts_itself_is_not_made():
+    with pytest.raises(AssertionError, match="right can be fooled"):
+        counted([(False, True, 5, 1)])
+    with pytest.raises(AssertionError, match="one row an image"):
+        replace(counted(QUERIED), norm=torch.zeros(3))

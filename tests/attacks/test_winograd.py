@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from groundglass.attacks.openmp import rest_idle_threads
 from groundglass.attacks.schemes import map_of_two, scheme_for, tile_of_four, toom_cook
 from groundglass.attacks.winograd import ConvChain, ConvLayer
 
@@ -141,6 +142,20 @@ def test_the_number_of_threads_changes_nothing():
         torch.set_num_threads(threads)
     assert np.array_equal(results[0][0], results[1][0])
     assert np.array_equal(results[0][1], results[1][1])
+
+
+def test_torch_goes_on_after_its_idle_threads_were_sent_to_rest():
+    x = torch.randn(300, 300, generator=torch.Generator().manual_seed(0))
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        before = x @ x
+        for _ in range(3):
+            rest_idle_threads()
+            assert torch.equal(x @ x, before)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_calls_may_overlap():

@@ -2,7 +2,9 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, fields
+from functools import cache
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -24,12 +26,11 @@ from groundglass.attacks import (
     Square,
     numpy_model,
 )
-from tests.attacks.toy import Counting, RowModel
+from tests.attacks.toy import Counting, Linear, RowModel
 
 SCORES = [
-    NES(samples=4, step_size=0.03),
+    NES(samples=4, step_size=0.01),
     Bandits(tile_size=4, step_size=0.03),
-    Bandits(tile_size=4, step_size=0.03, loss="margin"),
     Parsimonious(block_size=2, mini_batch=8),
     Parsimonious(block_size=4, mini_batch=8, hierarchical=True, loss="margin"),
     Parsimonious(block_size=2, mini_batch=8, group=5),
@@ -38,13 +39,19 @@ SCORES = [
 ]
 EUCLIDEAN = [NES(samples=4, step_size=0.3), Bandits(tile_size=4, step_size=0.3), Square()]
 CASES = [(attack, Linf(0.09)) for attack in SCORES] + [(attack, L2(0.8)) for attack in EUCLIDEAN]
-CASES += [(Square(), Linf((0.12, 0.06, 0.09))), (Parsimonious(block_size=2, mini_batch=8), Linf((0.12, 0.06, 0.09)))]
+CASES += [(Parsimonious(block_size=2, mini_batch=8), Linf((0.12, 0.06, 0.09)))]
 every_case = pytest.mark.parametrize(("attack", "ball"), CASES, ids=[f"{a!r} {b!r}" for a, b in CASES])
 
-COUNT, SIDE = 16, 4
+COUNT, SIDE = 12, 4
 # After the check of the image itself: no multiple of any attack's step.
-BUDGET = 60
-WRONG = [0, 7, 14]
+BUDGET = 30
+WRONG = [0, 7]
+
+
+@pytest.fixture(autouse=True)
+def _no_litter(tmp_path, monkeypatch):
+    """An attack that fails keeps what it did in a temporary folder."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
 class Recording:
@@ -155,14 +162,14 @@ def check_independence(attack, ball, problem):
     images, labels = problem
     whole = run(attack, ball, problem)
     order = torch.randperm(COUNT, generator=torch.Generator().manual_seed(0))
-    shuffled = run(attack, ball, (images[order], labels[order]), indices=order, batch_size=5)
-    assert_same(whole, shuffled.subset(order.argsort()), "shuffled")
-    few = slice(1, 5)
-    alone = run(attack, ball, (images[few], labels[few]), indices=range(1, 5), batch_size=1)
-    assert_same(whole.subset(few), alone, "one by one, a part of the set")
-    parts = [run(attack, ball, (images[s], labels[s]), indices=range(COUNT)[s], batch_size=3)
-             for s in (slice(0, 6), slice(6, COUNT))]  # fmt: skip
-    assert_same(whole, AttackResult.concat(parts), "split")
+    parts = [
+        run(attack, ball, (images[rows], labels[rows]), indices=rows, batch_size=size)
+        for rows, size in zip(order.split([8, 4]), (5, 3), strict=True)
+    ]
+    assert_same(whole, AttackResult.concat(parts).subset(order.argsort()), "shuffled, in parts, in small batches")
+    few = slice(1, 4)
+    alone = run(attack, ball, (images[few], labels[few]), indices=range(1, 4), batch_size=1)
+    assert_same(whole.subset(few), alone, "one by one")
     return whole
 
 
@@ -174,10 +181,11 @@ def test_claims_costs_and_stops(attack, ball, problem):
 @every_case
 def test_no_result_hangs_on_the_batch_the_order_or_the_parts(attack, ball, problem):
     whole = check_independence(attack, ball, problem)
+    few = slice(0, 5)
+    part = problem[0][few], problem[1][few]
     plain = network()
     through_numpy = numpy_model(lambda x: plain(torch.from_numpy(x)).detach().numpy())
-    assert_same(whole, run(attack, ball, problem, model=through_numpy), "numpy")
-    assert_same(whole, run(attack, ball, problem), "again")
+    assert_same(whole.subset(few), run(attack, ball, part, model=through_numpy), "numpy")
     other = run(attack, ball, problem, seed=6)
     assert torch.equal(other.adversarial, whole.adversarial) == isinstance(attack, RayS), "RayS alone is not random"
 
@@ -186,7 +194,7 @@ def test_no_result_hangs_on_the_batch_the_order_or_the_parts(attack, ball, probl
 def test_a_budget_that_ends_in_the_middle_of_a_step_is_kept(attack, ball, problem):
     images, labels = problem[0][1:6], problem[1][1:6]
     tiny = type(ball)(1e-6)
-    for more in range(1, 2 * attack.cost() + 1):
+    for more in range(1, attack.cost() + 2):
         budget = attack.cost() + more
         access = access_for(attack, network(), budget)
         result = attack(access, images, labels, tiny, seed=0, batch_size=4)
@@ -197,15 +205,29 @@ def test_a_budget_that_ends_in_the_middle_of_a_step_is_kept(attack, ball, proble
             assert set(access.asked(range(5))) == {1 + (budget - 1) // attack.cost() * attack.cost()}
 
 
+# Of one sign in every block of 4 x 4 pixels: what noise finds grows as the root of the pixels, the optimum as their number.
+WEIGHT = (
+    torch.randn(3, 2, 2, generator=torch.Generator().manual_seed(3)).repeat_interleave(4, 1).repeat_interleave(4, 2)
+)
+
+
+@cache
+def smooth_problem(ball):
+    """A linear model out of reach of 399 points of noise, at .3 of the way to the best point of the ball."""
+    corner = ball.step(WEIGHT[None], ball.radius)[0]
+    model = Linear(WEIGHT, 0.3 * float((corner * WEIGHT).sum()))
+    images = 0.5 + 0.01 * torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    labels = torch.ones(3, dtype=torch.int64)
+    noise = RandomNoise(points=399)(GradientAccess(model), images, labels, ball, seed=2)
+    assert noise.clean_accuracy == 1
+    assert noise.success_rate == 0
+    return model, (images, labels)
+
+
 @every_case
-def test_each_attack_beats_noise_of_as_many_points(attack, ball, problem):
-    images = torch.rand(24, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(7))
-    labels = network()(images).argmax(1)
-    result = run(attack, ball, (images, labels), budget=200)
-    noise = RandomNoise(points=199)(GradientAccess(network()), images, labels, ball, seed=2)
-    assert result.success_rate > 0.2
-    assert int((result.success & ~noise.success).sum()) >= 2
-    assert result.success_rate > noise.success_rate
+def test_each_attack_fools_what_noise_of_as_many_points_does_not(attack, ball):
+    model, given = smooth_problem(ball)
+    assert run(attack, ball, given, model=model, budget=400 if isinstance(attack, NES) else 250).success_rate > 0.6
 
 
 class Constant(nn.Module):
@@ -217,15 +239,15 @@ class Constant(nn.Module):
 def test_a_constant_model_is_never_fooled(attack, ball, problem):
     images = problem[0][:5]
     labels = torch.tensor([0, 0, 1, 0, 0])
-    result = run(attack, ball, (images, labels), model=Constant(), budget=30)
+    result = run(attack, ball, (images, labels), model=Constant(), budget=17)
     assert not bool(result.success.any())
     assert result.clean_correct.tolist() == [True, True, False, True, True]
     assert torch.equal(result.adversarial, images), "nothing was better than the image itself"
     assert int(result.queries[2]) == 1
-    assert int(result.queries[[0, 1, 3, 4]].min()) > 30 - attack.cost()
+    assert int(result.queries[[0, 1, 3, 4]].min()) > 17 - attack.cost()
     if isinstance(attack, NES | Bandits):
         assert torch.equal(result.zero_gradients, result.gradients)
-        assert result.gradients.tolist() == [29 // attack.cost() * c for c in (1, 1, 0, 1, 1)]
+        assert result.gradients.tolist() == [16 // attack.cost() * c for c in (1, 1, 0, 1, 1)]
 
 
 class Trainable(nn.Module):
@@ -243,39 +265,37 @@ class Trainable(nn.Module):
 
 @every_case
 def test_no_graph_is_made_and_the_models_mode_is_put_back(attack, ball, problem):
-    few = problem[0][:6], problem[1][:6]
+    few = problem[0][:5], problem[1][:5]
     model = Trainable().train()
     model.body.eval()
-    result = run(attack, ball, few, model=model, budget=25)
+    result = run(attack, ball, few, model=model, budget=17)
     assert (model.training, model.body.training, model.dropout.training) == (True, False, True)
     assert not any(model.graphs)
     assert all(not getattr(result, f.name).requires_grad for f in fields(AttackResult))
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
-    assert_same(result, run(attack, ball, few, budget=25))
+    assert_same(result, run(attack, ball, few, budget=17))
 
 
 @every_case
 def test_a_model_that_works_in_place_on_its_images_changes_no_result(attack, ball, problem):
+    few = problem[0][:5], problem[1][:5]
     plain = network()
-
-    def in_place(x):
-        return plain(x.sub_(0.5).div_(0.25).mul_(0.25).add_(0.5))
 
     def ruins(x):
         answer = plain(x)
         x.fill_(0.5)
         return answer
 
-    def ruins_array(x):
-        answer = plain(torch.from_numpy(x)).detach().numpy()
-        x[:] = 0.5
-        return answer
+    expected = run(attack, ball, few, budget=17)
+    assert_same(expected, run(attack, ball, few, model=ruins, budget=17))
+    buffer = np.zeros((99, 3), dtype=np.float32)
 
-    expected = run(attack, ball, problem, budget=25)
-    assert_same(expected, run(attack, ball, problem, model=ruins, budget=25))
-    assert_same(expected, run(attack, ball, problem, model=numpy_model(ruins_array), budget=25))
-    result = run(attack, ball, problem, model=in_place, budget=25)
-    assert bool(ball.contains(result.adversarial, problem[0], tolerance=1e-6).all())
+    def ruins_and_reuses(x):
+        buffer[: len(x)] = plain(torch.from_numpy(x)).detach().numpy()
+        x[:] = 0.5
+        return buffer[: len(x)]
+
+    assert_same(expected, run(attack, ball, few, model=numpy_model(ruins_and_reuses), budget=17))
 
 
 # --- negative controls: if one of these passed, the contract above would be worth nothing ---
@@ -302,15 +322,14 @@ class Walk(ScoreAttack):
             noise = noise - noise.mean(0)
         size = live.ball.radius * (1.5 if self.fault == "leaves the ball" else 1)
         x = live.original if self.fault == "does nothing" else live.original + live.ball.step(noise, size)
+        x = x.clamp(0, 1)
         told = ask(x, live.slots, inside=True)
         if self.fault == "asks more than it says":
-            ask(x, live.slots, inside=False)
+            ask(x.repeat_interleave(2, 0), live.slots.repeat_interleave(2), inside=False)
         if self.fault == "asks again after it fooled":
             for slot in told.fooled.nonzero().squeeze(1).tolist():
                 if int(live.left[slot]) > 1:
                     ask(x[slot : slot + 1], live.slots[slot : slot + 1], inside=True)
-        if self.fault == "writes over the images":
-            live.original.clamp_(0.2, 0.8)
         return state
 
 
@@ -333,10 +352,3 @@ def test_the_walk_itself_keeps_the_contract(problem):
 def test_a_broken_attack_fails_the_contract(fault, problem):
     with pytest.raises((AssertionError, RuntimeError)):
         FAULTS[fault](Walk(fault=fault), Linf(0.15), problem)
-
-
-def test_an_attack_that_writes_over_its_slots_does_not_reach_the_given_images(problem):
-    """The step sees copies: neither the caller's images nor the other steps are touched."""
-    before = problem[0].clone()
-    assert_same(run(Walk(fault="writes over the images"), Linf(0.15), problem), run(Walk(), Linf(0.15), problem))
-    assert torch.equal(problem[0], before)

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from groundglass.attacks.balls import L2
 from groundglass.attacks.search import Ask, Live, ScoreAttack, State
+
+# Steps that a slot's noise is drawn for at a time: a generator takes longer to make than some hundred numbers.
+_AHEAD = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,34 +57,69 @@ class Bandits(ScoreAttack):
     def begin(self, live: Live) -> State:
         count, channels, height, width = live.original.shape
         grid = live.original.new_zeros(count, channels, min(height, self.tile_size), min(width, self.tile_size))
-        return {"x": live.original, "prior": grid}
+        noise = grid[:, None].expand(-1, _AHEAD, -1, -1, -1)
+        return {"x": live.original, "prior": grid, "noise": noise}
 
     def step(self, live: Live, state: State, ask: Ask) -> State:
         x, stored = state["x"], state["prior"]
         euclidean = isinstance(live.ball, L2)
         prior = stored if euclidean else stored.tanh()
-        shape = prior.shape[1:]
-        noise = live.draw(lambda g: torch.randn(shape, generator=g), "bandits") * (
-            self.exploration / shape.numel() ** 0.5
-        )
-        probes = torch.stack([x + self._probe(prior + noise, x), x + self._probe(prior - noise, x)], dim=1)
-        told = ask(probes.flatten(0, 1), live.slots.repeat_interleave(2), inside=False)
+        drawn = self._drawn(live, state["noise"])
+        noise = drawn[live.slots, live.step % _AHEAD] * (self.exploration / prior[0].numel() ** 0.5)
+        probes = _moved(x[:, None], self._probe(torch.stack([prior + noise, prior - noise], dim=1), x))
+        told = ask(probes.flatten(0, 1).clamp_(0, 1), live.slots.repeat_interleave(2), inside=False)
         above, below = told.loss.view(-1, 2).unbind(1)
         slope = (above - below) / (self.fd_eta * self.exploration)
         grad = noise * slope[:, None, None, None].to(noise.dtype)
         ask.count_estimates(live.slots, grad)
         stored = stored + self.online_lr * grad
-        direction = _enlarged(stored if euclidean else stored.tanh(), x)
-        moved = live.ball.project(x + live.ball.step(direction, self.step_size), live.original)
+        direction = stored if euclidean else stored.tanh()
+        moved = _moved(x, self._stride(live, direction, x))
+        moved = live.ball.project(moved, live.original)
         ask(moved, live.slots, inside=True, check=True)
-        return {"x": moved, "prior": stored}
+        return {"x": moved, "prior": stored, "noise": drawn}
+
+    def _drawn(self, live: Live, noise: Tensor) -> Tensor:
+        """Normal numbers for the next steps of each slot, drawn anew when they are used up."""
+        due = (live.step % _AHEAD == 0).nonzero().squeeze(1)
+        if not len(due):
+            return noise
+        noise = noise.clone()
+        noise[due] = live.draw(lambda g: torch.randn(noise.shape[1:], generator=g), "bandits", slots=due)
+        return noise
 
     def _probe(self, grid: Tensor, like: Tensor) -> Tensor:
-        """The move of length `fd_eta` along a grid."""
-        large = _enlarged(grid, like)
-        length = torch.linalg.vector_norm(large.flatten(1), dim=1).clamp_min(1e-8)
-        return large * (self.fd_eta / length)[:, None, None, None]
+        """Grids [s, 2, c, t, t] scaled so that, enlarged to the image, they have the length `fd_eta`."""
+        return grid * (self.fd_eta / _length(grid, like).clamp_min(1e-8))
+
+    def _stride(self, live: Live, grid: Tensor, like: Tensor) -> Tensor:
+        """The move along a grid, still on the grid: a sign is the same for all pixels of a tile."""
+        if isinstance(live.ball, L2):
+            return grid * (self.step_size / _length(grid, like).clamp_min(1e-30))
+        return live.ball.step(grid, self.step_size)
 
 
-def _enlarged(grid: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(grid, size=like.shape[2:], mode="nearest")
+def _length(grid: Tensor, like: Tensor) -> Tensor:
+    """Euclidean length of grids [..., c, t, t], each enlarged to the image; [..., 1, 1, 1]."""
+    rows, columns = (
+        torch.bincount(_tile_of(size, tiles, grid), minlength=tiles).to(grid.dtype)
+        for size, tiles in zip(like.shape[-2:], grid.shape[-2:], strict=True)
+    )
+    pixels = rows[:, None] * columns
+    return (grid.square() * pixels).flatten(-3).sum(-1).sqrt()[..., None, None, None]
+
+
+def _tile_of(size: int, tiles: int, like: Tensor) -> Tensor:
+    """Which tile each pixel of a side belongs to: the nearest, as in nearest upsampling."""
+    return torch.arange(size, device=like.device) * tiles // size
+
+
+def _moved(x: Tensor, grid: Tensor) -> Tensor:
+    """Images [..., c, h, w] moved by grids [..., c, t, t], enlarged."""
+    height, width = x.shape[-2:]
+    down, across = grid.shape[-2:]
+    if height % down or width % across:
+        rows, columns = _tile_of(height, down, x), _tile_of(width, across, x)
+        return x + grid[..., rows, :][..., columns]
+    tiles = x.unflatten(-1, (across, -1)).unflatten(-3, (down, -1))
+    return (tiles + grid[..., :, None, :, None]).flatten(-4, -3).flatten(-2)

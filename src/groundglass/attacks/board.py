@@ -12,6 +12,8 @@ from groundglass.attacks.losses import Loss
 from groundglass.attacks.result import AttackResult
 from groundglass.core import check_images, check_labels
 
+_PIECE = 1024
+
 
 class Board:
     """One row an image. Made by `Board.open`, written to by an attack, read once by `result`.
@@ -63,7 +65,10 @@ class Board:
         if len(numbers) != len(images):
             raise ValueError(f"{len(numbers)} indices for {len(images)} images: one an image")
         # Other libraries hand over images with float noise at the border; balls are exact from here on.
-        return cls(images.detach().float().clamp(0, 1), labels.to(torch.int64), numbers)
+        images = images.detach().float()
+        low, high = torch.aminmax(images) if len(images) else (0, 1)
+        images = images if low >= 0 and high <= 1 else images.clamp(0, 1)
+        return cls(images, labels.to(torch.int64), numbers)
 
     @classmethod
     def open(
@@ -140,6 +145,9 @@ class Board:
         self.iterations[kept] = iteration[where] if isinstance(iteration, Tensor) else iteration
 
     def result(self, ball: Ball) -> AttackResult:
+        """All rows. In pieces where it would take a copy of all images."""
+        pieces = list(zip(self.adversarial.split(_PIECE), self.images.split(_PIECE), strict=True))
+        norms = [ball.norm(adversarial - image) for adversarial, image in pieces]
         return AttackResult(
             adversarial=self.adversarial,
             success=self.success,
@@ -149,6 +157,6 @@ class Board:
             loss_queries=self.loss_queries,
             check_queries=self.check_queries,
             zero_gradients=self.zero_gradients,
-            norm=ball.norm(self.adversarial - self.images) if len(self.images) else torch.zeros(0),
+            norm=torch.cat(norms),
             loss=self.loss.float(),
         )

@@ -166,9 +166,14 @@ class _Fused(torch.autograd.Function):
 
 
 class SteadyLinear(nn.Linear):
-    """A linear layer that takes always as many rows at a time, so that a row's result does not depend on the others."""
+    """A linear layer that takes always as many rows at a time, so that a row's result does not depend on the others.
+
+    Nor on its place among them: where rows begin at different alignments in memory (513 inputs, say), MKL sums a row in an
+    order that hangs on its place. So rows are filled up with zeros.
+    """
 
     ROWS = 64
+    COLUMNS = 16
 
     def __init__(self, linear: nn.Linear) -> None:
         nn.Module.__init__(self)
@@ -178,6 +183,7 @@ class SteadyLinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         if input.device.type != "cpu" or input.ndim != 2 or not len(input):
             return super().forward(input)
-        rows = len(input)
-        padded = F.pad(input, (0, 0, 0, -rows % self.ROWS))
-        return torch.cat([super(SteadyLinear, self).forward(part) for part in padded.split(self.ROWS)])[:rows]
+        rows, more = len(input), -self.in_features % self.COLUMNS
+        weight = F.pad(self.weight, (0, more)) if more else self.weight
+        padded = F.pad(input.contiguous(), (0, more, 0, -rows % self.ROWS))
+        return torch.cat([F.linear(part, weight, self.bias) for part in padded.split(self.ROWS)])[:rows]

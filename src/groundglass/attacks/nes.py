@@ -48,11 +48,12 @@ class NES(ScoreAttack):
 
     def step(self, live: Live, state: State, ask: Ask) -> State:
         x, shape, pairs = state["x"], live.original.shape[1:], self.samples // 2
-        noise = live.draw(lambda g: torch.randn(pairs, *shape, generator=g), "nes") * (
-            self.sigma / shape.numel() ** 0.5
-        )
-        probes = torch.cat([x[:, None] + noise, x[:, None] - noise], dim=1)
-        told = ask(probes.flatten(0, 1), live.slots.repeat_interleave(self.samples), inside=False)
+        noise, probes = live.buffer("noise", len(live), pairs, *shape), live.buffer("x", len(live), 2, pairs, *shape)
+        live.draw(lambda g: torch.randn(pairs, *shape, generator=g), "nes", out=noise)
+        noise *= self.sigma / shape.numel() ** 0.5
+        torch.add(x[:, None], noise, out=probes[:, 0])
+        torch.sub(x[:, None], noise, out=probes[:, 1])
+        told = ask(probes.flatten(0, 2).clamp_(0, 1), live.slots.repeat_interleave(self.samples), inside=False)
         above, below = told.loss.view(-1, 2, pairs).unbind(1)
         slope = (above - below)[:, :, None, None, None]
         # Scale does not matter to a normalised step. Added one by one, so that a slot's sum has one order in any batch.

@@ -1,9 +1,10 @@
 """The parsimonious attack: which blocks of the image go up by eps and which go down, by lazy greedy local search."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
-from jaxtyping import Bool, Int8, Int64
+from jaxtyping import Bool, Int64
 from torch import Generator, Tensor
 
 from groundglass.attacks.balls import Ball, Linf
@@ -67,8 +68,13 @@ class Parsimonious(ScoreAttack):
             dtype = torch.float64 if isinstance(value, float) else None  # as losses are
             return torch.full((count, *shape), value, dtype=dtype, device=where)
 
+        # Every pixel is at one of two values: each image's box has two corners that all others are mixed from.
+        sides = [live.ball.project(live.original + s * self._widths(live), live.original) for s in (-1, 1)]
         state: State = {
-            "sign": -torch.ones_like(live.original, dtype=torch.int8),
+            "x": sides[0].clone(),
+            "below": sides[0],
+            "above": sides[1],
+            "up": torch.zeros_like(live.original, dtype=torch.bool),
             "size": full(min(self.block_size, *live.original.shape[2:])),
             "round": full(0),
             "part": full(0),
@@ -86,11 +92,14 @@ class Parsimonious(ScoreAttack):
         chosen = self._questions(state)
         slots, column = chosen.nonzero(as_tuple=True)
         blocks = torch.cat([state["blocks"], torch.full_like(state["size"], -1)[:, None]], dim=1)[slots, column]
-        sign = _flipped(state["sign"][slots], blocks, state["size"][slots])
-        ball = live.ball
-        x = live.original[slots] + ball.step(sign.to(live.original.dtype), ball.radius)
+        # One block of each image is turned; most slots ask about one image, and then that is all that is copied.
+        x = state["x"].clone() if len(slots) == len(live) else state["x"][slots]
+        _turn(state, x, torch.arange(len(slots), device=slots.device), slots, blocks)
         answer = ask(x, slots, inside=True)
         return self._settled(live, self._learned(state, slots, column, answer.loss))
+
+    def _widths(self, live: Live) -> Tensor:
+        return live.ball.step(torch.ones_like(live.original), live.ball.radius)
 
     def _questions(self, state: State) -> Bool[Tensor, "s b1"]:
         """Which blocks each slot asks to flip now; the last column stands for no block, the noise as it is."""
@@ -189,7 +198,7 @@ class Parsimonious(ScoreAttack):
             blocks[those] = order.gather(1, places.clamp_max(count - 1)).where(places < count, -1)
         row, column, channel = _corners(blocks[slots].clamp_min(0), state["size"][slots, None], shape)
         member = state["member"].clone()
-        member[slots] = state["sign"][slots[:, None], channel, row, column] > 0
+        member[slots] = state["up"][slots[:, None], channel, row, column]
         return {**state, "blocks": blocks, "member": member}
 
 
@@ -204,13 +213,12 @@ class _Shuffled:
 
 
 def _taken(state: State, slots: Tensor, place: Tensor) -> State:
-    """Flip one block of each of `slots`, in or out of the members."""
-    if not len(slots):
-        return state
-    sign, member = state["sign"].clone(), state["member"].clone()
-    sign[slots] = _flipped(sign[slots], state["blocks"][slots, place], state["size"][slots])
-    member[slots, place] = ~member[slots, place]
-    return {**state, "sign": sign, "member": member}
+    """Turn one block of each of `slots`, in or out of the members. Changes images and members where they are."""
+    if len(slots):
+        blocks = state["blocks"][slots, place]
+        _turn(state, state["x"], slots, slots, blocks, keep=True)
+        state["member"][slots, place] ^= True
+    return state
 
 
 def _block_count(shape: torch.Size, size: Tensor) -> Int64[Tensor, "..."]:
@@ -225,21 +233,30 @@ def _corners(block: Tensor, size: Tensor, shape: torch.Size) -> tuple[Tensor, Te
     return block // channels // across * size, block // channels % across * size, block % channels
 
 
-def _flipped(
-    sign: Int8[Tensor, "q c h w"], block: Int64[Tensor, "q"], size: Int64[Tensor, "q"]
-) -> Int8[Tensor, "q c h w"]:
-    """The signs with one block turned round in each row; none where `block` is negative."""
-    channels, height, width = sign.shape[1:]
-    row, column, channel = _corners(block, size, sign.shape[1:])
-    where = sign.device
+def _turn(state: State, x: Tensor, rows: Tensor, slots: Tensor, blocks: Tensor, *, keep: bool = False) -> None:
+    """Move a block of each of some rows of `x` to the other side of its slot's box; none where `blocks` is negative.
 
-    def within(first: Tensor, length: int) -> Tensor:
-        offset = torch.arange(length, device=where) - first[:, None]
-        return (offset >= 0) & (offset < size[:, None])
+    Args:
+        keep: note in the state which side the block is on now.
+    """
+    shape = state["x"].shape[1:]
+    for size in state["size"].unique().tolist():
+        these = ((state["size"][slots] == size) & (blocks >= 0)).nonzero().squeeze(1)
+        if not len(these):
+            continue
+        pixels = _pixels(shape, size).to(x.device)[blocks[these]]
+        up = state["up"].flatten(1)[slots[these, None], pixels]
+        below, above = (state[side].flatten(1)[slots[these, None], pixels] for side in ("below", "above"))
+        x.view(len(x), -1)[rows[these, None], pixels] = torch.where(up, below, above)
+        if keep:
+            state["up"].view(len(state["up"]), -1)[slots[these, None], pixels] = ~up
 
-    rows, columns = within(row, height), within(column, width)
-    this = torch.arange(channels, device=where) == channel[:, None]
-    inside = (
-        this[:, :, None, None] & rows[:, None, :, None] & columns[:, None, None, :] & (block >= 0)[:, None, None, None]
-    )
-    return torch.where(inside, -sign, sign)
+
+@lru_cache(maxsize=32)
+def _pixels(shape: torch.Size, size: int) -> Int64[Tensor, "blocks pixels"]:
+    """Where the pixels of each block are in an image as a vector; some twice for a block that is cut at the border."""
+    count = int(_block_count(shape, torch.tensor(size)))
+    row, column, channel = _corners(torch.arange(count), torch.tensor(size), shape)
+    rows = (row[:, None] + torch.arange(size)).clamp_max(shape[1] - 1)
+    columns = (column[:, None] + torch.arange(size)).clamp_max(shape[2] - 1)
+    return ((channel[:, None, None] * shape[1] + rows[:, :, None]) * shape[2] + columns[:, None, :]).flatten(1)

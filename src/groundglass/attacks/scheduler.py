@@ -4,7 +4,8 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ _SECONDS_BETWEEN_SAVES = 30.0
 _BATCHES_IN_A_STEP = 2
 # Of losses. A confident network's cross-entropy is below what float32 tells from 0, although its logits still move.
 _PRECISION = torch.float64
+_PIECE = 1024
 _BOARD = (
     "loss",
     "success",
@@ -75,6 +77,8 @@ class Scheduler:
         where = self._board.images.device
         self._rows, self._step, self._left = (torch.zeros(0, dtype=torch.int64, device=where) for _ in range(3))
         self._state: State = {}
+        self._scratch: dict[str, Tensor] = {}
+        self._live: Live | None = None  # of the slots as they are; its step and what is left change with every step
         self._line: Tensor | None = None  # not known before the images themselves were checked
         self._answers: list[Answer] = []  # of the step under way
         self._known: list[Answer] = []  # of a step that was interrupted, to be used again
@@ -97,15 +101,15 @@ class Scheduler:
             raise
         if self._checkpoint is not None:
             self._save(self._checkpoint)
-        found = self._board.result(self._ball)
-        assert bool(self._ball.contains(found.adversarial, self._board.images, tolerance=1e-6).all()), "left the ball"
-        return found
+        for x, image in zip(self._board.adversarial.split(_PIECE), self._board.images.split(_PIECE), strict=True):
+            assert bool(self._ball.contains(x, image, tolerance=1e-6).all()), "an attack left the ball"
+        return self._board.result(self._ball)
 
     def _look(self) -> None:
         """See which images the model gets right: those are worth attacking."""
         board = self._board
         unseen = (board.check_queries == 0).nonzero().squeeze(1)
-        for rows in unseen.split(self._batch_size):
+        for rows in unseen.split(self._batch_size) if len(unseen) else ():
             owners = [board.indices[row] for row in rows.tolist()]
             if isinstance(self._access, ScoreAccess):
                 logits = self._access.logits(board.images[rows], check=True, owners=owners)
@@ -123,26 +127,29 @@ class Scheduler:
         asked = self._access.asked([self._board.indices[row] for row in rows.tolist()])
         return self._budget - torch.tensor(asked, dtype=torch.int64, device=rows.device)
 
-    def _live(self, rows: Tensor, step: Tensor, left: Tensor) -> Live:
+    def _of(self, rows: Tensor, step: Tensor, left: Tensor) -> Live:
         board = self._board
         numbers = [board.indices[row] for row in rows.tolist()]
-        return Live(board.images[rows], board.labels[rows], numbers, step, left, self._ball, self._seed)
+        return Live(board.images[rows], board.labels[rows], numbers, step, left, self._ball, self._seed, self._scratch)
 
     def _refill(self) -> int:
         """Give free slots to images from the line; how many are live now."""
         assert self._line is not None
         room = self._slots - len(self._rows)
         if room > 0 and len(self._line):
-            rows, self._line = self._line[:room], self._line[room:]
+            rows, line = self._line[:room], self._line[room:]
             step, left = torch.zeros_like(rows), self._remaining(rows)
-            fresh = self._attack.begin(self._live(rows, step, left))
+            fresh = self._attack.begin(self._of(rows, step, left))
+            self._line = line  # not before: should `begin` fail, what is kept has them in line
             self._state = {k: torch.cat([self._state[k], v]) if self._state else v for k, v in fresh.items()}
             self._rows, self._step = torch.cat([self._rows, rows]), torch.cat([self._step, step])
-            self._left = torch.cat([self._left, left])
+            self._left, self._live = torch.cat([self._left, left]), None
         return len(self._rows)
 
     def _advance(self) -> None:
-        live = self._live(self._rows, self._step, self._left)
+        if self._live is None:
+            self._live = self._of(self._rows, self._step, self._left)
+        live = self._live = replace(self._live, step=self._step, left=self._left)
         ask = _Packing(
             self._access, self._board, self._rows, live, self._loss, self._batch_size, self._answers, self._known
         )
@@ -157,7 +164,7 @@ class Scheduler:
         stays = ~self._board.success[self._rows] & (self._left >= self._attack.cost())
         if not bool(stays.all()):
             self._rows, self._step, self._left = self._rows[stays], self._step[stays], self._left[stays]
-            self._state = {k: v[stays] for k, v in self._state.items()}
+            self._state, self._live = {k: v[stays] for k, v in self._state.items()}, None
 
     def _tell(self, progress: Progress) -> None:
         board, line = self._board, self._line
@@ -171,6 +178,7 @@ class Scheduler:
 
     # What follows stops and goes on.
 
+    @cached_property
     def _identity(self) -> dict[str, Any]:
         board = self._board
         contents = hashlib.sha256()
@@ -200,12 +208,12 @@ class Scheduler:
         if answers:
             tensors["answers/loss"] = torch.cat([a.loss for a in answers])
             tensors["answers/fooled"] = torch.cat([a.fooled for a in answers])
-        save_state(path, tensors, {}, self._identity())
+        save_state(path, tensors, {}, self._identity)
         self._saved_at = time.monotonic()
 
     def _resume(self, path: Path) -> None:
         board, where = self._board, self._board.images.device
-        stored, _ = load_state(path, self._identity())
+        stored, _ = load_state(path, self._identity)
         tensors = {name: tensor.to(where) for name, tensor in stored.items()}
         for name in _BOARD:
             setattr(board, name, tensors[f"board/{name}"])
@@ -217,6 +225,11 @@ class Scheduler:
             self._known = [Answer(tensors["answers/loss"], tensors["answers/fooled"])]
         # An access that was there all the time knows already.
         now = self._access.asked(board.indices)
+        if any(n > then for then, n in zip(tensors["asked"].tolist(), now, strict=True)):
+            raise ValueError(
+                f"this access has asked more than {path} knows of: the attack was stopped after its last save, or others "
+                "asked since. Make a new access: it is told what was asked"
+            )
         missing = [max(0, then - n) for then, n in zip(tensors["asked"].tolist(), now, strict=True)]
         checks = [min(m, c) for m, c in zip(missing, board.check_queries.tolist(), strict=True)]
         self._access.charge(board.indices, checks, "check")
@@ -255,16 +268,20 @@ class _Packing(Ask):
         self._estimates: list[tuple[Tensor, Tensor]] = []
 
     def __call__(self, x: Tensor, slots: Tensor, *, inside: bool | Tensor, check: bool = False) -> Answer:
-        x = x.clamp(0, 1)
+        if len(x):
+            low, high = torch.aminmax(x)
+            x = x if low >= 0 and high <= 1 else x.clamp(0, 1)
         ends = torch.full_like(slots, inside, dtype=torch.bool) if isinstance(inside, bool) else inside
         found = self._again(len(x))
         before = sum(len(a.loss) for a in found)
         batches = -(-(len(x) - before) // self._batch_size)
-        for part in torch.arange(before, len(x), device=slots.device).tensor_split(max(1, batches)):
-            if len(part):
-                answer = self._pass(x[part], slots[part], ends[part], check)
-                self._answers.append(answer)
-                found.append(answer)
+        bounds = [before + (len(x) - before) * batch // max(1, batches) for batch in range(batches + 1)]
+        for part in map(slice, bounds[:-1], bounds[1:]):
+            answer = self._pass(x[part], slots[part], ends[part], check)
+            self._answers.append(answer)
+            found.append(answer)
+        if len(found) == 1:
+            return found[0]
         return Answer(torch.cat([a.loss for a in found]), torch.cat([a.fooled for a in found]))
 
     def count_estimates(self, slots: Tensor, grad: Tensor) -> None:
@@ -301,11 +318,12 @@ class _Packing(Ask):
             loss = torch.full_like(fooled, torch.nan, dtype=_PRECISION)
         counts = board.check_queries if check else board.loss_queries
         counts.index_add_(0, rows, torch.ones_like(rows))
-        if bool(ends.any()):
-            best = _best_of_each(slots[ends], loss[ends], fooled[ends])
-            kept = ends.nonzero().squeeze(1)[best]
-            step = self._live.step[slots[kept]] + 1
-            board.offer(rows[kept], x[kept], loss[kept], fooled[kept], step)
+        # An image that fell to an earlier row of this step keeps that one.
+        better = ends & ~board.success[rows] & (fooled | (loss > board.loss[rows]))
+        at = better.nonzero().squeeze(1)
+        if len(at):
+            at = at[_best_of_each(slots[at], loss[at], fooled[at])]
+            board.offer(rows[at], x[at], loss[at], fooled[at], self._live.step[slots[at]] + 1)
         return Answer(loss, fooled)
 
 
@@ -316,7 +334,9 @@ def _best_of_each(slots: Tensor, loss: Tensor, fooled: Tensor) -> Tensor:
     rank = torch.where(fooled, torch.inf, loss.nan_to_num(nan=-torch.inf))
     _, group = torch.unique_consecutive(slots, return_inverse=True)
     count = int(group[-1]) + 1
-    top = torch.full((count,), -torch.inf, dtype=rank.dtype, device=slots.device).scatter_reduce_(0, group, rank, "amax")
+    top = torch.full((count,), -torch.inf, dtype=rank.dtype, device=slots.device).scatter_reduce_(
+        0, group, rank, "amax"
+    )
     order = torch.arange(len(slots), device=slots.device)
     order = torch.where(rank == top[group], order, len(slots))
     return torch.full((count,), len(slots), device=slots.device).scatter_reduce_(0, group, order, "amin")

@@ -1,8 +1,9 @@
 """What an attack by queries is: a start, and a step that asks. The scheduler does the rest, for any number of images."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,7 @@ class Live:
         left: queries that each may still ask; at least the attack's `cost`.
         ball: where an adversarial image may be.
         seed: of the random streams.
+        scratch: memory that steps use again and again; see `buffer`.
     """
 
     original: Float[Tensor, "s c h w"]
@@ -41,6 +43,7 @@ class Live:
     left: Int64[Tensor, "s"]
     ball: Ball
     seed: int
+    scratch: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -50,8 +53,20 @@ class Live:
         """0, 1, ...: one query for each slot."""
         return torch.arange(len(self), device=self.original.device)
 
+    def buffer(self, name: str, *shape: int) -> Tensor:
+        """Room for float32 images, uninitialised; the next step gets the same. Fresh memory takes longer than its use."""
+        size = math.prod(shape)
+        if name not in self.scratch or self.scratch[name].numel() < size:
+            self.scratch[name] = self.original.new_empty(size)
+        return self.scratch[name][:size].view(shape)
+
     def draw(
-        self, make: Callable[[Generator], Tensor], *path: str, slots: Tensor | None = None, at: Tensor | None = None
+        self,
+        make: Callable[[Generator], Tensor],
+        *path: str,
+        slots: Tensor | None = None,
+        at: Tensor | None = None,
+        out: Tensor | None = None,
     ) -> Tensor:
         """Random numbers for each slot, [s, ...], from a stream of its own for each image and each step.
 
@@ -60,14 +75,19 @@ class Live:
             path: names the stream.
             slots: for these slots alone.
             at: what distinguishes one draw from the next, for each of those slots; their step if not given.
+            out: where to put it.
         """
         chosen = self.slots if slots is None else slots
         when = self.step[chosen] if at is None else at
-        drawn = [
-            make(generator(self.seed, *path, self.numbers[slot], step))
+        streams = (
+            generator(self.seed, *path, self.numbers[slot], step)
             for slot, step in zip(chosen.tolist(), when.tolist(), strict=True)
-        ]
-        return torch.stack(drawn).to(self.original.device)
+        )
+        if out is None:
+            return torch.stack([make(stream) for stream in streams]).to(self.original.device)
+        for row, stream in enumerate(streams):
+            out[row] = make(stream)
+        return out
 
 
 @dataclass(frozen=True)
@@ -114,8 +134,8 @@ class QueryAttack(ABC):
     """An attack that only asks.
 
     Subclasses are frozen dataclasses, their configuration. They implement `begin`, `step` and `cost` for many images at
-    once; a step must treat every slot alike and alone, must not change `state` in place, and asks at most `cost`
-    questions for a slot.
+    once; a step must treat every slot alike and alone, must not change `state` in place before its last question is
+    answered (it may be interrupted there), and asks at most `cost` questions for a slot.
     """
 
     @abstractmethod

@@ -16,6 +16,8 @@ from groundglass.attacks.search import Ask, Live, ScoreAttack, State
 _HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 # Of random integers; a remainder by anything that is asked for here is as good as uniform.
 _MANY = 2**62
+# Steps that a slot's random integers are drawn for at a time: a generator takes longer to make than they do.
+_AHEAD = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,30 +65,44 @@ class Square(ScoreAttack):
     def begin(self, live: Live) -> State:
         start = _bumps(live) if isinstance(live.ball, L2) else _stripes(live)
         lowest = torch.full_like(live.left, -torch.inf, dtype=torch.float64)
-        return {"x": _stretched(live, start), "loss": lowest, "allowed": live.left}
+        state: State = {"x": _stretched(live, start), "loss": lowest, "allowed": live.left}
+        dice = torch.zeros(len(live), _AHEAD, live.original.shape[1] + 5, dtype=torch.int64, device=start.device)
+        state["dice"] = dice
+        if not isinstance(live.ball, L2):
+            state["above"], state["below"] = (_stretched(live, sign * torch.ones_like(start)) for sign in (1, -1))
+        return state
 
     def step(self, live: Live, state: State, ask: Ask) -> State:
-        best = state["x"]
-        # The start is a candidate too, the first.
-        candidate = torch.where(_wide(live.step == 0), best, self._changed(live, best, state["allowed"]))
+        best, dice = state["x"], self._dice(live, state)
+        candidate = self._changed(live, state, dice[live.slots, live.step % _AHEAD])
+        first = (live.step == 0).nonzero().squeeze(1)
+        candidate[first] = best[first]  # the start is a candidate too
         told = ask(candidate, live.slots, inside=True)
-        better = told.loss > state["loss"]
-        loss = torch.where(better, told.loss, state["loss"])
-        return {"x": torch.where(_wide(better), candidate, best), "loss": loss, "allowed": state["allowed"]}
+        better = (told.loss > state["loss"]).nonzero().squeeze(1)
+        best[better] = candidate[better]
+        return {**state, "loss": torch.maximum(told.loss, state["loss"]), "dice": dice}
 
-    def _changed(self, live: Live, x: Tensor, allowed: Tensor) -> Tensor:
+    def _dice(self, live: Live, state: State) -> Tensor:
+        """Random integers for the next steps of each slot, thrown anew when they are used up."""
+        dice, due = state["dice"], (live.step % _AHEAD == 0).nonzero().squeeze(1)
+        if len(due):
+            dice = dice.clone()
+            dice[due] = live.draw(lambda g: torch.randint(_MANY, dice.shape[1:], generator=g), "square", slots=due)
+        return dice
+
+    def _changed(self, live: Live, state: State, dice: Tensor) -> Tensor:
         """The images, each changed in a window of its own."""
+        x, allowed = state["x"], state["allowed"]
         channels, height, width = x.shape[1:]
         euclidean = isinstance(live.ball, L2)
         sides = self._sides(height, width, odd=euclidean)
         done = (live.step - 1).clamp_min(0) * 10_000 // allowed
         level = torch.bucketize(done, torch.tensor(_HALVED_AFTER, device=x.device))
         side = torch.tensor(sides, device=x.device)[level]
-        dice = live.draw(lambda g: torch.randint(_MANY, (channels + 5,), generator=g), "square")
         up, dice = dice[:, :channels] % 2 == 0, dice[:, channels:]
         window = _Window(dice[:, 0], dice[:, 1], side, height, width)
         if not euclidean:
-            return _recoloured(live, x, window, up, dice[:, 2])
+            return _recoloured(state, window, up, dice[:, 2])
         table = _patterns(sides).to(x)
         bump = window.cut(table, level, turned=dice[:, 2] % 2 == 0)[:, None] * _signs(up)
         return _rebalanced(live, x, window.mask, _Window(dice[:, 3], dice[:, 4], side, height, width).mask, bump)
@@ -122,17 +138,19 @@ class _Window:
         return table[which[:, None, None], first, second] * self.mask[:, 0]
 
 
-def _recoloured(live: Live, x: Tensor, window: _Window, up: Tensor, die: Tensor) -> Tensor:
+def _recoloured(state: State, window: "_Window", up: Tensor, die: Tensor) -> Tensor:
     """Each channel's window at the upper or the lower side of L-inf's box; not all of them as they were."""
+    x, above, below = state["x"], state["above"], state["below"]
     channels = x.shape[1]
-    above, below = (_stretched(live, sign * torch.ones_like(x)) for sign in (1, -1))
-    is_above, is_below = (((x == side) | ~window.mask).flatten(2).all(2) for side in (above, below))
-    same = torch.where(up, is_above, is_below).all(1)
-    # Then some channels are turned over: any subset but the empty one, all as likely.
-    subset = 1 + die % (2 ** min(channels, 62) - 1)
-    bits = subset[:, None] >> torch.arange(channels, device=x.device).clamp_max(62) & 1
-    up = up ^ (same[:, None] & (bits == 1))
-    return torch.where(window.mask, torch.where(up[:, :, None, None], above, below), x)
+    wanted = torch.where(up[:, :, None, None], above, below)
+    same = ((x == wanted) | ~window.mask).flatten(1).all(1)
+    if bool(same.any()):
+        # Then some channels are turned over: any subset but the empty one, all as likely.
+        subset = 1 + die % (2 ** min(channels, 62) - 1)
+        bits = subset[:, None] >> torch.arange(channels, device=x.device).clamp_max(62) & 1
+        up = up ^ (same[:, None] & (bits == 1))
+        wanted = torch.where(up[:, :, None, None], above, below)
+    return torch.where(window.mask, wanted, x)
 
 
 def _rebalanced(live: Live, x: Tensor, window: Tensor, other: Tensor, bump: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from groundglass.attacks.maps import LANES, Bytes, Floats, Scratch, aligned, pack, unpack
+from groundglass.attacks.openmp import rest_idle_threads
 from groundglass.attacks.schemes import Scheme, scheme_for
 
 # Blocks of images that one thread takes through the deep layers together: the more, the less often the weights are read
@@ -185,14 +186,28 @@ class ConvChain:
             work(piece, scratch)
             self._spare.append(scratch)
 
-        threads = min(torch.get_num_threads(), len(pieces))
-        if threads <= 1:
-            for piece in pieces:
+        todo = list(pieces)
+
+        def drain() -> None:
+            while todo:
+                try:
+                    piece = todo.pop()
+                except IndexError:
+                    return
                 run(piece)
-        else:
-            # A pool of its own for the call: it costs a tenth of a millisecond, and survives no fork.
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(run, pieces))
+
+        helpers = min(torch.get_num_threads(), len(pieces)) - 1
+        if helpers < 1:
+            drain()
+            return
+        rest_idle_threads()
+        # A pool of its own for the call: it costs a tenth of a millisecond, and survives no fork. This thread works
+        # too: were it to wait, torch's next operation would find its core taken by a thread that is about to end.
+        with ThreadPoolExecutor(helpers) as pool:
+            others = [pool.submit(drain) for _ in range(helpers)]
+            drain()
+            for other in others:
+                other.result()
 
     def _piece_forward(self, images: Floats, out: Floats, plan: _Plan, piece: _Piece, scratch: Scratch) -> None:
         piece.codes[:] = [aligned(piece.blocks * size, np.uint8) for size in plan.code_sizes]
