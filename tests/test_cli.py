@@ -60,6 +60,7 @@ def test_run_report_and_run_again(small_world, tmp_path, capsys):
         (["run", "white-box", "--recipe", "labtop", "--out", "x"], "did you mean 'laptop'"),
         (["run", "white-box", "--recipe", "laptop", "--data", "cifar1", "--out", "x"], "did you mean 'cifar10'"),
         (["report", "nowhere"], "nowhere"),
+        (["redraw", "nowhere", "--data", "shapes", "--out", "x"], "no model file nowhere"),
     ],
 )
 def test_a_users_error_is_one_line_and_exit_code_1(arguments, said, capsys, tmp_path, monkeypatch):

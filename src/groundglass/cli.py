@@ -1,5 +1,6 @@
 """The command line. Torch is imported only when there is something to compute, so that `--help` is quick."""
 
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -41,6 +42,25 @@ class Report:
     """Rebuild figures and report.html of a run folder from its records alone."""
 
     folder: tyro.conf.Positional[Path]
+
+
+@dataclass(frozen=True)
+class Redraw:
+    """Give a trained network a new secret matrix, and fit its classifier to it; the old model and device stay."""
+
+    model: tyro.conf.Positional[Path]
+    """A model file with an optical layer, as a study leaves it in models/."""
+    out: Path
+    """The new model file; not an existing one."""
+    data: str
+    """The data set that the model was trained with: cifar10, cifar100 or shapes."""
+    device_dir: Path | None = None
+    """Folder of the model's device file; the new device's goes there too. Default: devices/ beside the model's folder."""
+    data_dir: Annotated[Path | None, tyro.conf.arg(help=_DATA_DIR_HELP)] = None
+    seed: int = 0
+    """Of the order of images."""
+    device_seed: int | None = None
+    """The new device's secret, to repeat a redraw exactly; never recorded. Default: a fresh secret from the system."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +116,38 @@ def _report(command: Report) -> int:
     return 0
 
 
+def _redraw(command: Redraw) -> int:
+    from rich.console import Console
+
+    from groundglass.studies.redraw import redraw_model
+    from groundglass.terminal import Terminal
+
+    terminal = Terminal(Console(stderr=True))
+    try:
+        done = redraw_model(
+            command.model,
+            command.out,
+            data=command.data,
+            device_dir=command.device_dir,
+            data_dir=command.data_dir,
+            seed=command.seed,
+            device_seed=command.device_seed,
+            progress=terminal.progress,
+        )
+    finally:
+        terminal.close()
+    print(f"accuracy on {done.test_images} test images:")
+    print(f"  {done.before:7.2%}  before, device {done.old_fingerprint}")
+    print(f"  {done.untuned:7.2%}  redrawn, classifier not tuned")
+    print(f"  {done.tuned:7.2%}  redrawn and tuned on {done.train_images} training images, device {done.fingerprint}")
+    features = "read from the cache" if done.features_cached else "kept beside the model for the next redraw"
+    print(f"seconds: {done.draw_seconds:.1f} drawing, {done.tune_seconds:.1f} tuning, ", end="")
+    print(f"{done.feature_seconds:.1f} features ({features})")
+    print(f"device: {done.device} (holds the secret; without it the model guesses)")
+    print(f"model: {done.model}")
+    return 0
+
+
 def _recipes(command: Recipes) -> int:
     from rich.console import Console
     from rich.table import Table
@@ -111,13 +163,16 @@ def _recipes(command: Recipes) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The `groundglass` command. Returns the exit code: 0, 1 for an error that the user can mend, 130 after Ctrl-C."""
-    command: Run | Report | Recipes = tyro.extras.subcommand_cli_from_dict(
-        {"run": Run, "report": Report, "recipes": Recipes},
+    # Read when torch is loaded, which is later. Its threads then sleep between operations, where they would keep the
+    # cores busy that the threads of the device and of the convolutions need, and those of any other process.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    command: Run | Report | Redraw | Recipes = tyro.extras.subcommand_cli_from_dict(
+        {"run": Run, "report": Report, "redraw": Redraw, "recipes": Recipes},
         prog="groundglass",
         description="What a secret analog layer buys a neural network against adversarial attack, and what it costs to break.",
         args=arguments,
     )
-    handlers: dict[type, Any] = {Run: _run, Report: _report, Recipes: _recipes}
+    handlers: dict[type, Any] = {Run: _run, Report: _report, Redraw: _redraw, Recipes: _recipes}
     try:
         code: int = handlers[type(command)](command)
         return code

@@ -136,7 +136,8 @@ class Scheduler:
         """Give free slots to images from the line; how many are live now."""
         assert self._line is not None
         room = self._slots - len(self._rows)
-        if room > 0 and len(self._line):
+        # Several at a time: each refill copies the state of all.
+        if room >= max(1, self._slots // 8) and len(self._line):
             rows, line = self._line[:room], self._line[room:]
             step, left = torch.zeros_like(rows), self._remaining(rows)
             fresh = self._attack.begin(self._of(rows, step, left))

@@ -32,7 +32,8 @@ class OpticalLayer(nn.Module):
         with torch.no_grad():
             readings = self.device.measure(bits.to(torch.uint8))
             # A speckle's intensity is exponential: its spread is its mean.
-            return readings.to(torch.float32) / self.device.mean_reading - 1
+            # In place: fresh memory for thousands of readings an image takes longer than the arithmetic.
+            return readings.to(torch.float32).div_(self.device.mean_reading).sub_(1)
 
     def extra_repr(self) -> str:
         return f"in_features={self.device.in_features}, out_features={self.device.out_features}"

@@ -1,6 +1,7 @@
 """Training: credit assignments over one loop."""
 
 from groundglass.training.checkpoint import EpochResult
+from groundglass.training.classifier import encode_bits, fit_classifier, place_device
 from groundglass.training.credit import BackProp, CreditAssignment, HybridDFA
 from groundglass.training.loop import DivergedError, TrainingConfig, train
 from groundglass.training.precision import Precision, fastest_precision
@@ -18,6 +19,9 @@ __all__ = [
     "Schedule",
     "Steps",
     "TrainingConfig",
+    "encode_bits",
     "fastest_precision",
+    "fit_classifier",
+    "place_device",
     "train",
 ]

@@ -54,7 +54,8 @@ class TrainingConfig:
             raise ValueError(f"learning_rate (={self.learning_rate}) must be above 0")
 
 
-def _optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+def make_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """The optimiser that a config names, for all parameters of `model`."""
     if config.optimiser == "adam":
         return torch.optim.Adam(model.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     return torch.optim.SGD(
@@ -102,7 +103,7 @@ def train(
     """
     where = next(iter(model.parameters())).device
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = _optimiser(model, config)
+    optimiser = make_optimiser(model, config)
     identity: dict[str, Any] = {
         **asdict(config),
         "schedule": repr(config.schedule),

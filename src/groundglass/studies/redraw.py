@@ -1,0 +1,173 @@
+"""Redraw the matrix of a trained network: a new U, and the classifier fitted to it on frozen features."""
+
+import hashlib
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from groundglass.core import Progress, derive_seed, load_state, save_state, silent
+from groundglass.data import ImageSet, load
+from groundglass.models import DefendedNetwork, ModelSpec, load_model, read_spec, save_model
+from groundglass.optics import DeviceStore, SimulatedOPU
+from groundglass.training.classifier import accuracy_of_bits, encode_bits, fit_classifier, place_device
+
+
+@dataclass(frozen=True)
+class Redrawn:
+    """What a redraw found. Nothing in it is secret.
+
+    Attributes:
+        old_fingerprint, fingerprint: of the device before and after.
+        model, device: the new files; the second holds the new secret.
+        before, untuned, tuned: shares of the test images classified right: with the old device, with the new one under
+            the old classifier, with the new one and a classifier of its own.
+        train_images, test_images: how many.
+        feature_seconds: bits of all images; next to nothing when `features_cached`.
+        draw_seconds: the new matrix and its exposure.
+        tune_seconds: measuring the training images, and fitting.
+    """
+
+    old_fingerprint: str
+    fingerprint: str
+    model: Path
+    device: Path
+    before: float
+    untuned: float
+    tuned: float
+    train_images: int
+    test_images: int
+    feature_seconds: float
+    features_cached: bool
+    draw_seconds: float
+    tune_seconds: float
+
+
+def redraw_model(
+    path: Path,
+    out: Path,
+    *,
+    data: str,
+    device_dir: Path | None = None,
+    data_dir: Path | None = None,
+    seed: int = 0,
+    device_seed: int | None = None,
+    progress: Progress = silent,
+) -> Redrawn:
+    """Draw another U for the network of a model file, fit its classifier to it, write both as new files.
+
+    The model at `path` and its device stay as they are. The bits of all images are kept beside the model, in
+    `bits-<key>.safetensors`: the next redraw of this model, or of one that was redrawn from it, skips the convolutions.
+
+    Args:
+        path: a model with an optical layer, and a simulated device.
+        out: the new model file.
+        data: the data set it was trained with; its training images fit the classifier, its test images judge it.
+        device_dir: where the device file lies, and the new one goes. Default: `devices` beside the model's folder, as
+            the studies lay it out.
+        data_dir: the data folder.
+        seed: of the order of images.
+        device_seed: the new device's secret, to repeat a redraw exactly. None draws one from the operating system.
+        progress: told of features, measuring and fitting.
+
+    Raises:
+        FileExistsError: `out` is there already. Said, like the next three, before any work.
+        FileNotFoundError: no model, or its device is not in the folder.
+        ValueError: no optical device in the model; another number of classes; a `device_seed` that gives the old device.
+        DamagedFileError, PermissionError: of the files that are read.
+    """
+    if out.exists():
+        raise FileExistsError(f"{out} is there already: give another --out, or move it away first")
+    spec = read_spec(path)
+    if spec.device_in is None:
+        raise ValueError(
+            f"{path} has no optical device, so there is nothing to redraw: give a defended network, such as vgg-opu"
+        )
+    store = DeviceStore(path.resolve().parent.parent / "devices" if device_dir is None else device_dir)
+    try:
+        network = load_model(path, find_device=store.find)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; or name the folder that holds it by --device-dir") from error
+    assert isinstance(network, DefendedNetwork)
+    old = network.device
+    assert isinstance(old, SimulatedOPU)
+    dataset = load(data, data_dir=data_dir)
+    if dataset.num_classes != spec.classes:
+        raise ValueError(
+            f"{path} tells {spec.classes} classes apart, {dataset.name} has {dataset.num_classes}: "
+            "name the data set that the model was trained with by --data"
+        )
+    secret = None if device_seed is None else derive_seed(device_seed, "redraw", old.in_features, old.out_features)
+    started = time.perf_counter()
+    new = old.redraw(secret)
+    draw_seconds = time.perf_counter() - started
+    if new.fingerprint == old.fingerprint:
+        raise ValueError("this --device-seed gives the device that the model already has: give another, or none")
+    out.parent.mkdir(parents=True, exist_ok=True)  # if it cannot be, better now than after the work
+    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    started = time.perf_counter()
+    train_bits, train_cached = _bits(network, spec, dataset.train, path.parent, progress)
+    test_bits, test_cached = _bits(network, spec, dataset.test, path.parent, progress)
+    feature_seconds = time.perf_counter() - started
+    before = accuracy_of_bits(network, test_bits, dataset.test.labels)
+    place_device(network, new)
+    untuned = accuracy_of_bits(network, test_bits, dataset.test.labels)
+    started = time.perf_counter()
+    fit_classifier(network, train_bits, dataset.train.labels, seed=derive_seed(seed, "redraw"), progress=progress)
+    tune_seconds = time.perf_counter() - started
+    tuned = accuracy_of_bits(network, test_bits, dataset.test.labels)
+    # The device first: without it the model would be of no use, and a device without a model harms nobody.
+    device_path = store.put(new)
+    save_model(out, network, replace(spec, fingerprint=new.fingerprint))
+    return Redrawn(
+        old.fingerprint,
+        new.fingerprint,
+        out,
+        device_path,
+        before,
+        untuned,
+        tuned,
+        len(dataset.train),
+        len(dataset.test),
+        feature_seconds,
+        train_cached and test_cached,
+        draw_seconds,
+        tune_seconds,
+    )
+
+
+def _bits(
+    network: DefendedNetwork, spec: ModelSpec, images: ImageSet, folder: Path, progress: Progress
+) -> tuple[Tensor, bool]:
+    """The bits of `images`, and whether they came from the cache in `folder`.
+
+    Whoever has the model file can compute them: they say nothing about the device.
+    """
+    key = _key(network, spec, images)
+    identity = {"bits": key, "images": len(images)}
+    path = folder / f"bits-{key}.safetensors"
+    if path.exists():
+        packed = load_state(path, identity)[0]["bits"]
+        return torch.from_numpy(np.unpackbits(packed.numpy(), axis=1, count=spec.device_in)), True
+    bits = encode_bits(network, images, progress=progress, name=f"features of the {images.split} images")
+    with suppress(OSError):  # a folder that takes no cache is no reason to stop
+        save_state(path, {"bits": torch.from_numpy(np.packbits(bits.numpy(), axis=1))}, [], identity)
+    return bits, False
+
+
+def _key(network: DefendedNetwork, spec: ModelSpec, images: ImageSet) -> str:
+    """Names the bits: a digest of all that they depend on, the weights below the device and the images."""
+    digest = hashlib.sha256(repr((spec.mean, spec.std)).encode())
+    state = network.state_dict()
+    above = ("feedback", f"network.{network.at}.readout.")
+    below = {name: tensor for name, tensor in state.items() if not name.startswith(above)}
+    for name in sorted(below):
+        tensor = below[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    digest.update(images.images.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,260 @@
+"""Fit the readout of a defended network again, on frozen features: what a redrawn device, or a newly placed one, needs.
+
+Everything below the device stays as it is, so the bits that enter the device are computed once and kept; a new matrix
+costs one measurement of them and a linear classifier on the readings (paper, section 3; its code fine-tunes 2 to 5 epochs).
+"""
+
+import math
+import time
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor, nn
+
+from groundglass.core import Progress, check_labels, generator, silent
+from groundglass.data import Augment, ImageSet, batches
+from groundglass.models import DefendedNetwork
+from groundglass.optics import OpticalDevice, OpticalLayer, binarise
+from groundglass.optics.device import check_bits
+from groundglass.training.checkpoint import EpochResult
+from groundglass.training.loop import DivergedError, TrainingConfig, make_optimiser
+from groundglass.training.schedule import OneCycle
+
+FINE_TUNING = TrainingConfig(epochs=5, batch_size=64, learning_rate=0.05, schedule=OneCycle(warmup=0.1))
+
+
+class _Reached(Exception):
+    """The forward pass has come to the optical block; the rest is not needed."""
+
+
+@torch.no_grad()
+def encode_bits(
+    network: DefendedNetwork,
+    images: ImageSet,
+    *,
+    batch_size: int = 500,
+    augment: Augment | None = None,
+    seed: int = 0,
+    epoch: int = 0,
+    progress: Progress = silent,
+    name: str = "features",
+) -> UInt8[Tensor, "n N"]:
+    """The bits of every image as they enter the device, in the set's order: 0 or 1, on the CPU. No device is used.
+
+    In eval mode: dropout off, BatchNorm with its running statistics, neither changed; the mode is put back. A network
+    whose head is linear as yet (no device) gives the bits that a device in its place would get.
+
+    Args:
+        network: only what lies below the device is run.
+        images: n images.
+        batch_size: images a forward pass. Convolutions may round differently in another batch size, and a feature
+            that is within a rounding error of its threshold may then fall on the other side.
+        augment, seed, epoch: augmentation, off by default, as in `batches`; another epoch, other augmentations.
+        progress: told the images done.
+        name: for progress.
+    """
+    where = next(network.parameters()).device
+    bits = torch.empty(len(images), _features(network), dtype=torch.uint8)
+    reached: list[Tensor] = []
+
+    def stop(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        reached.append(inputs[0])
+        raise _Reached
+
+    training = network.training
+    hook = network.block.register_forward_pre_hook(stop)
+    network.eval()
+    try:
+        for batch in batches(images, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, shuffle=False):
+            try:
+                network.network(batch.images.to(where))
+            except _Reached:
+                hidden = network.block.encode(reached.pop().float())
+                bits[batch.index] = binarise(hidden).to(torch.uint8).cpu()
+            else:
+                raise RuntimeError(f"the forward pass did not go through the optical block at {network.at!r}")
+            progress(name, int(batch.index[-1]) + 1, len(images))
+    finally:
+        hook.remove()
+        network.train(training)
+    return bits
+
+
+def place_device(network: DefendedNetwork, device: OpticalDevice) -> None:
+    """Put `device` into `network`, in place of its device or of its linear head. Until `fit_classifier`, it guesses.
+
+    The readout keeps its weights where it has as many inputs as the device has outputs; else it is a new one, of zeros.
+
+    Raises:
+        ValueError: the device takes another number of bits than the network has features.
+    """
+    block = network.block
+    features = _features(network)
+    if device.in_features != features:
+        raise ValueError(
+            f"the device takes {device.in_features} bits, the network has {features} binarised features: "
+            f"make a device with in_features={features}"
+        )
+    if network.device is None or block.readout.in_features != device.out_features:
+        block.readout = _zeros(device.out_features, block.readout.out_features).to(block.readout.weight.device)
+        block.gain = (128 / device.out_features) ** 0.5
+    block.optical = OpticalLayer(device)
+
+
+def fit_classifier(
+    network: DefendedNetwork,
+    bits: UInt8[Tensor, "n N"],
+    labels: Int64[Tensor, " n"],
+    config: TrainingConfig = FINE_TUNING,
+    *,
+    seed: int,
+    rows: int = 1000,
+    memory: int = 2**30,
+    progress: Progress = silent,
+    name: str = "classifier",
+) -> list[EpochResult]:
+    """Fit the readout Linear(M, C) of `network` to its device's readings of `bits`, in place; nothing else changes.
+
+    Cross-entropy by `config`'s optimiser, from zero: weights for another matrix are worth nothing. The readings are
+    centred, output by output, while fitting, and the shift goes into the bias at the end: the mean reading of an
+    output is far from that of the next, and uncentred it is by far the largest direction of the problem. It is the
+    same layer, with a problem that a larger step suits.
+
+    Args:
+        network: with a device. Its mode is left as it is.
+        bits: of the training images, see `encode_bits`.
+        labels: their classes.
+        config: epochs, batch size, optimiser, rate and schedule; always in float32.
+        seed: of the order of images. The same seed gives the same weights, whatever `rows` and `memory` are (with a
+            noisy camera, whatever `rows` is).
+        rows: bits measured at a time.
+        memory: bytes. Readings that take more are not kept, and measured again for each step (n M bytes for an 8-bit camera).
+        progress: told images, loss and accuracy.
+        name: for progress.
+
+    Returns:
+        One result an epoch; the seconds of the first include the measuring.
+
+    Raises:
+        ValueError: no device; the block is not the end of the network; bits or labels of another shape or value.
+        DivergedError: the loss is not finite, or above twice that of guessing; the network is as it was.
+    """
+    block, device = network.block, network.device
+    if device is None:
+        raise ValueError("this network has no optical device: put one in with `place_device(network, device)`")
+    if [m for m in network.modules() if isinstance(m, nn.Linear)][-1] is not block.readout:
+        raise ValueError(
+            f"the optical block at {network.at!r} is not the end of this network: its readout is no classifier to fit alone"
+        )
+    check_bits(bits, device.in_features)
+    check_labels(labels, count=len(bits), classes=block.readout.out_features)
+    if len(bits) == 0:
+        raise ValueError("there are no bits to fit the classifier to: encode some training images")
+    where = block.readout.weight.device
+    started = time.perf_counter()
+    readings = _Readings(device, bits, rows, memory, progress)
+    mean = readings.mean.to(where)
+    scale = block.gain / device.mean_reading
+    readout = _zeros(device.out_features, block.readout.out_features).to(where)
+    optimiser = make_optimiser(readout, config)
+    history: list[EpochResult] = []
+    steps = math.ceil(len(bits) / config.batch_size)
+    for epoch in range(config.epochs):
+        order = torch.randperm(len(bits), generator=generator(seed, "classifier", epoch))
+        losses = [h.loss for h in history]
+        loss_sum, right, seen = torch.zeros((), device=where), torch.zeros((), device=where, dtype=torch.int64), 0
+        for step, index in enumerate(order.split(config.batch_size)):
+            for group in optimiser.param_groups:
+                group["lr"] = config.learning_rate * config.schedule.factor(epoch + step / steps, config.epochs, losses)
+            x = readings[index].to(where).float().sub_(mean).mul_(scale)
+            y = labels[index].to(where)
+            logits = readout(x)
+            loss = F.cross_entropy(logits, y)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            seen += len(y)
+            loss_sum += loss.detach() * len(y)
+            right += (logits.argmax(1) == y).sum()
+            if step % 50 == 49 or seen == len(bits):
+                figures = {"loss": float(loss_sum) / seen, "accuracy": int(right) / seen}
+                progress(name, epoch * len(bits) + seen, config.epochs * len(bits), **figures)
+        mean_loss = float(loss_sum) / seen
+        if not mean_loss <= 2 * math.log(block.readout.out_features):
+            raise DivergedError(
+                f"{name}: the mean loss of epoch {epoch + 1} is {mean_loss:.3g}. The network is as it was. "
+                f"Lower the learning rate (={config.learning_rate:g})"
+            )
+        seconds = time.perf_counter() - started
+        started += seconds
+        history.append(EpochResult(epoch, mean_loss, int(right) / seen, seconds, seen / seconds))
+    with torch.no_grad():
+        shift = (mean / device.mean_reading - 1) * block.gain
+        block.readout.weight.copy_(readout.weight)
+        block.readout.bias.copy_((readout.bias.double() - readout.weight.double() @ shift.double()).float())
+    return history
+
+
+@torch.no_grad()
+def accuracy_of_bits(
+    network: DefendedNetwork, bits: UInt8[Tensor, "n N"], labels: Int64[Tensor, " n"], *, rows: int = 1000
+) -> float:
+    """Share of images classified right, from their bits: what `accuracy` finds, without the convolutions.
+
+    Raises:
+        ValueError: no device; no bits; bits or labels of another shape or value.
+    """
+    block, device = network.block, network.device
+    if device is None:
+        raise ValueError("this network has no optical device: put one in with `place_device(network, device)`")
+    check_bits(bits, device.in_features)
+    check_labels(labels, count=len(bits), classes=block.readout.out_features)
+    if len(bits) == 0:
+        raise ValueError("there are no bits to classify")
+    assert block.optical is not None
+    where = block.readout.weight.device
+    right = 0
+    for part, y in zip(bits.split(rows), labels.split(rows), strict=True):
+        logits = block.readout(block.optical(part.to(where)) * block.gain)
+        right += int((logits.argmax(1).cpu() == y).sum())
+    return right / len(bits)
+
+
+class _Readings:
+    """A device's readings of bits: kept, when they fit into `memory` bytes, else measured whenever they are asked for."""
+
+    def __init__(self, device: OpticalDevice, bits: Tensor, rows: int, memory: int, progress: Progress) -> None:
+        self._device, self._bits, self._rows, self._progress = device, bits, rows, progress
+        self._kept: Tensor | None = None
+        first = device.measure(bits[:rows])
+        total = torch.zeros(device.out_features, dtype=torch.float64)
+        if len(bits) * device.out_features * first.element_size() <= memory:
+            self._kept = torch.empty(len(bits), device.out_features, dtype=first.dtype)
+        for start in range(0, len(bits), rows):
+            part = first if start == 0 else device.measure(bits[start : start + rows])
+            # Whole numbers in float64: the same sum in any order.
+            total += part.cpu().sum(0, dtype=torch.float64)
+            if self._kept is not None:
+                self._kept[start : start + rows] = part
+            progress("measuring", min(start + rows, len(bits)), len(bits))
+        self.mean: Float[Tensor, " M"] = (total / len(bits)).float()
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        """[len(index), M]"""
+        return self._kept[index] if self._kept is not None else self._device.measure(self._bits[index])
+
+
+def _features(network: DefendedNetwork) -> int:
+    """N: features that are binarised."""
+    linear = network.block.project[0]
+    assert isinstance(linear, nn.Linear)
+    return linear.out_features
+
+
+def _zeros(inputs: int, outputs: int) -> nn.Linear:
+    """A Linear of zeros; nothing is drawn from torch's stream."""
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
