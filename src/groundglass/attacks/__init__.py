@@ -25,6 +25,8 @@ from groundglass.attacks.rules import DrawnMatrix, Exact, LinearMatrix
 from groundglass.attacks.search import Answer, Ask, LabelAttack, Live, QueryAttack, ScoreAttack
 from groundglass.attacks.square import Square
 from groundglass.attacks.surrogates import FittedLinear, FittedNetwork
+from groundglass.attacks.transfer import Ensemble, GaussianKernel, InputDiversity, TransferPGD
+from groundglass.attacks.transfer_files import AdversarialSet, Origin, audit, load_adversarial, save_adversarial
 from groundglass.attacks.units import paper_eps_to_pixels, pixels_to_paper_eps
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "L2",
     "NES",
     "PGD",
+    "AdversarialSet",
     "Answer",
     "Ask",
     "AttackResult",
@@ -40,17 +43,21 @@ __all__ = [
     "BudgetExceededError",
     "CarliniWagnerL2",
     "DrawnMatrix",
+    "Ensemble",
     "Exact",
     "FittedLinear",
     "FittedNetwork",
+    "GaussianKernel",
     "GradientAccess",
     "Gradients",
+    "InputDiversity",
     "LabelAccess",
     "LabelAttack",
     "LinearMatrix",
     "Linf",
     "Live",
     "NonFiniteError",
+    "Origin",
     "Parsimonious",
     "QueryAccess",
     "QueryAttack",
@@ -59,9 +66,13 @@ __all__ = [
     "ScoreAccess",
     "ScoreAttack",
     "Square",
+    "TransferPGD",
+    "audit",
     "frozen_for_attack",
+    "load_adversarial",
     "numpy_model",
     "paper_eps_to_pixels",
     "pixels_to_paper_eps",
+    "save_adversarial",
     "worst_case",
 ]

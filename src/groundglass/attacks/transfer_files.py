@@ -1,0 +1,228 @@
+"""Adversarial images on disk, audited when they are saved and when they are used."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from groundglass.attacks.access import GradientAccess
+from groundglass.attacks.balls import L2, Ball, Linf
+from groundglass.core import DamagedFileError, atomic_write, check_labels
+
+TOLERANCE = 1e-6
+_FORMAT = "1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What adversarial images were made from and how. Equal origins, equal images.
+
+    Attributes:
+        source: fingerprint or name of the network, or networks, that they were made on.
+        attack: its settings, `repr(attack)`.
+        ball: where they may be, pixel units.
+        seed: of the attack.
+    """
+
+    source: str
+    attack: str
+    ball: Linf | L2
+    seed: int
+
+
+@dataclass(frozen=True)
+class AdversarialSet:
+    """Adversarial images, one row each, with what is claimed of them.
+
+    Attributes:
+        origin: how they were made.
+        adversarial: float32, in [0, 1].
+        labels: the true classes.
+        claimed: whether this one is said to fool the source: an attack's `success`.
+        indices: the number of each image in its set.
+    """
+
+    origin: Origin
+    adversarial: Float[Tensor, "n c h w"]
+    labels: Int64[Tensor, "n"]
+    claimed: Bool[Tensor, "n"]
+    indices: Int64[Tensor, "n"]
+
+    def __post_init__(self) -> None:
+        lengths = {f.name: len(getattr(self, f.name)) for f in fields(self) if f.name != "origin"}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"one row an image in every field, not {lengths}")
+
+
+def audit(
+    images: Float[Tensor, "n c h w"],
+    adversarial: Float[Tensor, "n c h w"],
+    labels: Int64[Tensor, "n"],
+    ball: Ball,
+    source: GradientAccess,
+    *,
+    claimed: Bool[Tensor, "n"] | None = None,
+    batch_size: int = 256,
+) -> None:
+    """Check adversarial images afresh: numbers, range, ball (in float64, to 1e-6 pixel units), and that they fool.
+
+    Args:
+        images: the originals, in the same order.
+        source: that they were made on; asked, once, about each image that is claimed.
+        claimed: which ones are said to fool the source; all if not given. An attack that ran on a copy of the model
+            set up for speed needs `AttackResult.confirmed` first: it asks in the same batches, so that no claim hangs
+            on the last bit of a logit.
+
+    Raises:
+        ValueError: names the first check that fails, how many images fail it, and the first of them.
+    """
+    if adversarial.shape != images.shape:
+        raise ValueError(f"audit, shape: {tuple(adversarial.shape)} for images {tuple(images.shape)}")
+    check_labels(labels, count=len(images))
+    claimed = torch.ones(len(images), dtype=torch.bool, device=images.device) if claimed is None else claimed
+    if claimed.shape != labels.shape or claimed.dtype != torch.bool:
+        raise ValueError(f"audit, claims: {claimed.dtype} {tuple(claimed.shape)}, not bool, one an image")
+    flat = adversarial.flatten(1)
+    _refuse("finite", ~torch.isfinite(flat).all(1), "has pixels that are NaN or infinite")
+    outside = ((flat < -TOLERANCE) | (flat > 1 + TOLERANCE)).any(1)
+    _refuse("range", outside, "has pixels outside [0, 1]")
+    parts = list(zip(adversarial.split(batch_size), images.split(batch_size), strict=True))
+    near = [ball.contains(x.double(), centre.double(), tolerance=TOLERANCE) for x, centre in parts]
+    _refuse("ball", ~torch.cat(near), f"is outside {ball!r} by more than {TOLERANCE:g}")
+    stands = torch.zeros_like(claimed)
+    for rows in claimed.nonzero().squeeze(1).split(batch_size):
+        if len(rows):
+            stands[rows] = source.logits(adversarial[rows]).argmax(1) == labels[rows]
+    _refuse("source", stands, "is said to fool the source, and does not (was it made on another network?)")
+
+
+def save_adversarial(
+    path: Path, found: AdversarialSet, images: Float[Tensor, "n c h w"], source: GradientAccess
+) -> None:
+    """Audit, then write one safetensors file, atomically. An audit that fails writes nothing.
+
+    Args:
+        images: the originals of `found`, in its order.
+        source: that `found` was made on.
+
+    Raises:
+        ValueError: the audit failed.
+        DiskFullError: what stood there before is untouched.
+    """
+    from safetensors.torch import save
+
+    audit(images, found.adversarial, found.labels, found.origin.ball, source, claimed=found.claimed)
+    tensors = {name: getattr(found, name).detach().cpu().contiguous() for name in _TENSORS}
+    origin = json.dumps(_plain(found.origin), sort_keys=True)
+    metadata = {"groundglass_adversarial": _FORMAT, "origin": origin, "sha256": _digest(tensors, origin)}
+    with atomic_write(path) as file:
+        file.write(save(tensors, metadata))
+
+
+def load_adversarial(
+    path: Path,
+    images: Float[Tensor, "n c h w"],
+    labels: Int64[Tensor, "n"],
+    source: GradientAccess,
+    *,
+    origin: Origin | None = None,
+    indices: Int64[Tensor, "n"] | None = None,
+) -> AdversarialSet:
+    """Read what `save_adversarial` wrote, on the device of `images`, and audit it.
+
+    Args:
+        images, labels: the originals, in the order in which they were attacked.
+        source: the network that they were made on.
+        origin: what the file must be of; anything if not given.
+        indices: which images of the set it must hold, in this order; any if not given.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DamagedFileError: truncated, altered, or not such a file.
+        ValueError: of another origin, of other images or labels (names the first difference), or the audit failed.
+    """
+    found = _read(path)
+    _compare(path, found, origin, labels, indices)
+    found = AdversarialSet(found.origin, *(getattr(found, name).to(images.device) for name in _TENSORS))
+    try:
+        audit(images, found.adversarial, found.labels, found.origin.ball, source, claimed=found.claimed)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return found
+
+
+_TENSORS = ("adversarial", "labels", "claimed", "indices")
+
+
+def _compare(path: Path, found: AdversarialSet, origin: Origin | None, labels: Tensor, indices: Tensor | None) -> None:
+    """Refuse a file that is whole, but of something else."""
+    if origin is not None:
+        stored, asked = _plain(found.origin), _plain(origin)
+        for field in stored:
+            if stored[field] != asked[field]:
+                raise ValueError(
+                    f"{path} is of another origin: {field} was {stored[field]!r}, is {asked[field]!r}. "
+                    "Use the same settings, or make the images again"
+                )
+    for what, own, wanted in (("labels", found.labels, labels), ("indices", found.indices, indices)):
+        if wanted is not None and not torch.equal(own, wanted.cpu().to(own.dtype)):
+            raise ValueError(
+                f"{path} holds other images: its {what} are not those that were given, or in another order"
+            )
+
+
+def _read(path: Path) -> AdversarialSet:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file of adversarial images {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise DamagedFileError(
+            f"{path} is not a whole safetensors file ({error}): delete it, and make the images again"
+        ) from error
+    if metadata.get("groundglass_adversarial") != _FORMAT:
+        raise DamagedFileError(f"{path} is not a groundglass file of adversarial images of format {_FORMAT}")
+    if metadata.get("sha256") != _digest(tensors, metadata.get("origin", "")):
+        raise DamagedFileError(f"{path} was altered: its contents do not match their checksum. Make the images again")
+    plain: dict[str, Any] = json.loads(metadata["origin"])
+    kind, eps = plain.pop("ball"), plain.pop("eps")
+    ball = L2(eps) if kind == "L2" else Linf(tuple(eps) if isinstance(eps, list) else eps)
+    return AdversarialSet(Origin(ball=ball, **plain), *(tensors[name] for name in _TENSORS))
+
+
+def _plain(origin: Origin) -> dict[str, Any]:
+    """As it stands in the file: JSON's own types, so that what was read and what was given compare equal."""
+    ball = origin.ball
+    eps = list(ball.eps) if isinstance(ball.eps, tuple) else ball.eps
+    return {
+        "source": origin.source,
+        "attack": origin.attack,
+        "ball": type(ball).__name__,
+        "eps": eps,
+        "seed": origin.seed,
+    }
+
+
+def _digest(tensors: Mapping[str, Tensor], origin: str) -> str:
+    digest = hashlib.sha256(origin.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _refuse(check: str, bad: Bool[Tensor, "n"], what: str) -> None:
+    if bool(bad.any()):
+        rows = bad.nonzero().squeeze(1)
+        raise ValueError(f"audit, {check}: image {int(rows[0])} {what}; {len(rows)} of {len(bad)} fail")
