@@ -163,8 +163,9 @@ def everything(**changes: Any) -> list[Made]:
 
 def checks(failing: str | None = None) -> list[Record]:
     names = {
-        "budget kept": (15000, "no image costs more than the budget"),
-        "successes confirmed": (0, "none withdrawn"),
+        "queries within budget": (15000, "no image costs more than the budget"),
+        "query successes confirmed": (0, "none withdrawn"),
+        "gradient estimates are not zero": (0, "at most 1%"),
     }
     return [
         record(

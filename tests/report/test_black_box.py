@@ -262,7 +262,7 @@ def test_a_partial_run_says_what_is_missing_and_claims_nothing(tmp_path: Path) -
     )
     build(folder)
     words = text(folder)
-    assert "incomplete: 11 of 25 cells are done" in words
+    assert "incomplete: 11 of 26 cells are done" in words
     assert "9 of 21 done; 12 still missing" in words
     assert "sigma of NES on VGG-OPU" in words
     assert "VGG-OPU &lt;- exact" in (folder / "report.html").read_text()

@@ -8,7 +8,7 @@ from groundglass.evaluation.records import RecordStore
 from groundglass.report.answer import AnswerSection
 from groundglass.report.contests import contests
 from groundglass.report.drawing import Folder
-from groundglass.report.query_verdict import BUDGET, EASIER, HARDER, UNSOUND, Judged, verdicts
+from groundglass.report.query_verdict import BROKEN, BUDGET, EASIER, HARDER, UNSOUND, Judged, verdicts
 from groundglass.report.query_words import difference_words
 from groundglass.report.study import Study
 from groundglass.report.verdict import MASKING, OPEN, Verdict
@@ -77,18 +77,18 @@ def test_a_difference_within_chance_proves_nothing(tmp_path: Path) -> None:
     assert found.reasons == ("Strongest against strongest, 80 images cannot tell the defended network from the other.",)
 
 
-@pytest.mark.parametrize(("before", "after", "expected"), [(80, 40, HARDER), (40, 80, EASIER)])
+@pytest.mark.parametrize(("before", "after", "expected"), [(80, 40, HARDER), (30, 65, EASIER)])
 def test_a_clear_difference_is_called_one(tmp_path: Path, before: int, after: int, expected: str) -> None:
     found = verdict(tmp_path, made(before, after, dfa=after / 80, exact=after / 80))
     assert found.text == expected
-    assert "by 50 points" in found.reasons[0]
+    assert f"by {round(100 * abs(after - before) / 80)} points" in found.reasons[0]
     assert Judged("black-box", found).tone == {HARDER: "good", EASIER: "bad"}[expected]
 
 
 def test_a_failed_check_comes_before_everything(tmp_path: Path) -> None:
-    found = verdict(tmp_path, made(80, 40, exact=0.5), failing="budget kept")
+    found = verdict(tmp_path, made(80, 40, exact=0.5), failing="queries within budget")
     assert found.text == UNSOUND
-    assert "budget kept" in found.reasons[0]
+    assert "queries within budget" in found.reasons[0]
 
 
 def test_what_is_missing_leaves_it_open(tmp_path: Path) -> None:
@@ -162,10 +162,10 @@ def test_attacks_with_other_budgets_are_not_compared(tmp_path: Path) -> None:
 
 
 def test_checks_count_for_the_part_that_they_looked_at(tmp_path: Path) -> None:
-    both = study(tmp_path, synthetic_queries.everything(), white_box=True, failing="budget kept")
+    both = study(tmp_path, synthetic_queries.everything(), white_box=True, failing="queries within budget")
     white, black = verdicts(both)
     assert (white.part, black.part) == ("white-box", "black-box")
-    assert not any("budget kept" in reason for reason in white.verdict.reasons)
+    assert not any("queries within budget" in reason for reason in white.verdict.reasons)
     assert black.verdict.text == UNSOUND
 
 
@@ -182,3 +182,19 @@ def test_networks_of_the_queries_alone_are_told(tmp_path: Path) -> None:
     words = answer(tmp_path, [(other, None), (asked, arrays)], white_box=True)
     assert "VGG-OPU gets 82.7% of the untouched" in words
     assert "The query attacks met networks of their own, VGG-OPU with 70.0% right untouched." in words
+
+
+@pytest.mark.parametrize("failing", [None, "gradient estimates are not zero"])
+def test_nearly_all_fooled_is_broken_whatever_other_attacks_failed_at(tmp_path: Path, failing: str | None) -> None:
+    found = verdict(tmp_path, made(40, 80, dfa=1.0, exact=1.0), failing=failing)
+    assert found.text == BROKEN
+    assert "fools 100.0% (95.4–100.0) of the 80 images that VGG-OPU gets right" in found.reasons[0]
+    assert len(found.reasons) == (1 if failing is None else 2)
+
+
+def test_success_that_was_not_counted_right_breaks_nothing(tmp_path: Path) -> None:
+    assert verdict(tmp_path, made(40, 80, exact=1.0), failing="queries within budget").text == UNSOUND
+
+
+def test_most_is_not_nearly_all(tmp_path: Path) -> None:
+    assert verdict(tmp_path, made(40, 74, dfa=74 / 80, exact=74 / 80)).text == EASIER

@@ -11,12 +11,18 @@ from groundglass.report.query_words import is_budget, is_masked, layer_words, re
 from groundglass.report.study import Study
 from groundglass.report.verdict import CLEAR, MASKING, OPEN, Verdict, judge, listed
 
+BROKEN = "broken by asking alone"
 UNSOUND = "not to be relied on yet"
 BUDGET = "a query budget, not robustness"
 HARDER = "query attacks are harder, as far as they were tried"
 EASIER = "the layer makes query attacks easier"
 
-_TONES = {MASKING: "bad", CLEAR: "good", UNSOUND: "bad", BUDGET: "bad", HARDER: "good", EASIER: "bad"}
+# Of the images that the defended network gets right, surely fooled: at least this share, by the 95% interval.
+_NEARLY_ALL = 0.9
+# Without these no success counts; what else may fail makes an attack look weaker than it is.
+_COUNTING = ("queries within budget", "query successes confirmed")
+
+_TONES = {BROKEN: "bad", MASKING: "bad", CLEAR: "good", UNSOUND: "bad", BUDGET: "bad", HARDER: "good", EASIER: "bad"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,8 @@ def query_checks(study: Study) -> list[Record]:
 def judge_queries(found: Sequence[Contest], checks: Sequence[Record]) -> Verdict:
     """Judge from the query attacks.
 
-    In this order: a failed check spoils everything; asking that beats a gradient means that the gradient was masked; a
+    In this order: nearly all images fooled is the end of the claim, whatever other attacks failed at; a failed check
+    spoils the rest; asking that beats a gradient means that the gradient was masked; a
     gradient that beats all asking means that the budget is what holds. Only then do the two networks compare.
     """
     skipped = _skipped(found, checks)
@@ -73,6 +80,10 @@ def judge_queries(found: Sequence[Contest], checks: Sequence[Record]) -> Verdict
         for check in checks
         if not check.result["passed"]
     ]
+    if not any(check.name in _COUNTING and not check.result["passed"] for check in checks):
+        broken = [sentence for contest in found if (sentence := _broken(contest)) is not None]
+        if broken:
+            return Verdict(BROKEN, (*broken, *failed), skipped)
     if failed:
         return Verdict(UNSOUND, tuple(failed), skipped)
     beside = [(contest, reference) for contest in found for reference in contest.references.get(DEFENDED, ())]
@@ -91,6 +102,18 @@ def judge_queries(found: Sequence[Contest], checks: Sequence[Record]) -> Verdict
     if beats(rate(before), rate(after)):
         return Verdict(HARDER, words, skipped)
     return Verdict(EASIER if beats(rate(after), rate(before)) else OPEN, words, skipped)
+
+
+def _broken(contest: Contest) -> str | None:
+    best = contest.strongest(DEFENDED)
+    if best is None or rate(best).interval[0] < _NEARLY_ALL:
+        return None
+    told = {"labels": "the predicted class alone", "scores": "logits"}.get(best.access, best.access)
+    low, high = (100 * bound for bound in rate(best).interval)
+    return (
+        f"{best.attack} sees {told} and fools {100 * rate(best).share:.1f}% ({low:.1f}–{high:.1f}) of the "
+        f"{best.attacked:,} images that {DEFENDED} gets right, {contest.ball}, within {best.budget:,} queries an image."
+    )
 
 
 def _reason(contest: Contest, rule: str) -> str:
