@@ -44,6 +44,7 @@ from groundglass.core.platform import machine, versions
 from groundglass.data import load
 from groundglass.evaluation.statistics import wilson
 from groundglass.models import load_model
+from groundglass.optics import DeviceStore
 from published_codes import (
     Contender,
     Effort,
@@ -264,7 +265,11 @@ def main(a: Arguments) -> int:
     torch.set_num_threads(a.threads)
     print(f"{machine()}, {torch.get_num_threads()} threads, {versions()}")
     dataset = load(a.data, data_dir=a.data_dir)
-    network = load_model(a.model).eval().requires_grad_(False)
+    network = (
+        load_model(a.model, find_device=DeviceStore(a.model.resolve().parent.parent / "devices").find)
+        .eval()
+        .requires_grad_(False)
+    )
     test = dataset.test.head(4 * a.images)
     right = predict(network, test.floats()) == test.labels
     chosen = right.nonzero().squeeze(1)[: a.images]

@@ -41,6 +41,7 @@ from groundglass.attacks.search import LabelAttack, QueryAttack
 from groundglass.core.platform import machine, versions
 from groundglass.data import load, load_shapes
 from groundglass.models import load_model
+from groundglass.optics import DeviceStore
 
 ATTACKS = {
     "NES": "nes",
@@ -112,7 +113,11 @@ def given(a: Arguments) -> tuple[nn.Module, Tensor, Tensor]:
         pool = source.floats(slice(0, a.images))
         labels = predict(network, pool)
     else:
-        network = load_model(a.model).eval().requires_grad_(False)
+        network = (
+            load_model(a.model, find_device=DeviceStore(a.model.resolve().parent.parent / "devices").find)
+            .eval()
+            .requires_grad_(False)
+        )
         network = frozen_for_attack(network)
         pool = source.floats(slice(0, 2 * a.images))
         right = predict(network, pool) == source.labels[: len(pool)]
