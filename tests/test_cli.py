@@ -7,6 +7,7 @@ from groundglass import cli
 from groundglass.data import load_shapes
 from groundglass.studies import RECIPES, Recipe
 from groundglass.studies import run as run_module
+from groundglass.studies.white_box import cells
 from tests.studies.test_white_box import pytestmark, tiny
 
 __all__ = ["pytestmark"]
@@ -15,7 +16,7 @@ __all__ = ["pytestmark"]
 @pytest.fixture
 def small_world(monkeypatch):
     monkeypatch.setitem(
-        RECIPES, ("white-box", "tiny"), Recipe("white-box", "tiny", ("shapes",), "cheap", "little", tiny)
+        RECIPES, ("white-box", "tiny"), Recipe("white-box", "tiny", ("shapes",), "cheap", "little", tiny, cells)
     )
     monkeypatch.setattr(run_module, "load", lambda name, data_dir=None: load_shapes(n_train=150, n_test=40, seed=0))
 

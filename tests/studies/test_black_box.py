@@ -257,6 +257,7 @@ def test_a_network_is_not_reused_on_another_device(tmp_path, finished, monkeypat
 def test_reuse_of_a_folder_without_a_study_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         run(tmp_path / "new", reuse=tmp_path / "nothing")
+    assert not (tmp_path / "new").exists()
 
 
 def test_settings_that_cannot_be_are_refused():

@@ -60,6 +60,8 @@ def run_study(
     """
     # Cheap refusals first: names, then the data, then the folder.
     config = configure(study, recipe, data=data, seed=seed, precision="float32")
+    if reuse is not None:
+        RecordStore.read(reuse)
     dataset = load(config.data, data_dir=data_dir)
     chosen = precision or _stored_precision(folder) or (reuse and _stored_precision(reuse)) or fastest_precision()
     config = configure(study, recipe, data=data, seed=seed, precision=chosen)
