@@ -42,6 +42,7 @@ from groundglass.core.platform import machine, versions
 from groundglass.data import load, load_shapes
 from groundglass.models import load_model
 from groundglass.optics import DeviceStore
+from published_codes import Timed
 
 ATTACKS = {
     "NES": "nes",
@@ -73,22 +74,6 @@ class Arguments:
     growth: float = 1.3
     seed: int = 0
     child: Annotated[str, tyro.conf.arg(help="For the benchmark itself: measure this attack in this process.")] = ""
-
-
-class Timed(nn.Module):
-    """A model that notes the time spent in it, and what passes through it."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self.seconds, self.rows, self.calls = 0.0, 0, 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        start = time.perf_counter()
-        out: Tensor = self.model(x)
-        self.seconds += time.perf_counter() - start
-        self.rows, self.calls = self.rows + len(x), self.calls + 1
-        return out
 
 
 def tiny_network() -> nn.Module:
