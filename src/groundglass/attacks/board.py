@@ -12,7 +12,8 @@ from groundglass.attacks.losses import Loss
 from groundglass.attacks.result import AttackResult
 from groundglass.core import check_images, check_labels
 
-_PIECE = 1024
+# Images that are looked at together where all at once would take a copy of the set.
+PIECE = 1024
 
 
 class Board:
@@ -146,7 +147,7 @@ class Board:
 
     def result(self, ball: Ball) -> AttackResult:
         """All rows. In pieces where it would take a copy of all images."""
-        pieces = list(zip(self.adversarial.split(_PIECE), self.images.split(_PIECE), strict=True))
+        pieces = list(zip(self.adversarial.split(PIECE), self.images.split(PIECE), strict=True))
         norms = [ball.norm(adversarial - image) for adversarial, image in pieces]
         return AttackResult(
             adversarial=self.adversarial,

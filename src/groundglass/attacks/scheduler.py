@@ -14,7 +14,7 @@ from torch import Tensor
 
 from groundglass.attacks.access import LabelAccess, QueryAccess, ScoreAccess
 from groundglass.attacks.balls import Ball
-from groundglass.attacks.board import Board
+from groundglass.attacks.board import PIECE, Board
 from groundglass.attacks.losses import Loss, find_loss
 from groundglass.attacks.result import AttackResult
 from groundglass.attacks.search import Answer, Ask, Live, QueryAttack, ScoreAttack, State
@@ -25,7 +25,6 @@ _SECONDS_BETWEEN_SAVES = 30.0
 _BATCHES_IN_A_STEP = 2
 # Of losses. A confident network's cross-entropy is below what float32 tells from 0, although its logits still move.
 _PRECISION = torch.float64
-_PIECE = 1024
 _BOARD = (
     "loss",
     "success",
@@ -101,7 +100,7 @@ class Scheduler:
             raise
         if self._checkpoint is not None:
             self._save(self._checkpoint)
-        for x, image in zip(self._board.adversarial.split(_PIECE), self._board.images.split(_PIECE), strict=True):
+        for x, image in zip(self._board.adversarial.split(PIECE), self._board.images.split(PIECE), strict=True):
             assert bool(self._ball.contains(x, image, tolerance=1e-6).all()), "an attack left the ball"
         return self._board.result(self._ball)
 
@@ -231,7 +230,7 @@ class Scheduler:
                 f"this access has asked more than {path} knows of: the attack was stopped after its last save, or others "
                 "asked since. Make a new access: it is told what was asked"
             )
-        missing = [max(0, then - n) for then, n in zip(tensors["asked"].tolist(), now, strict=True)]
+        missing = [then - n for then, n in zip(tensors["asked"].tolist(), now, strict=True)]
         checks = [min(m, c) for m, c in zip(missing, board.check_queries.tolist(), strict=True)]
         self._access.charge(board.indices, checks, "check")
         self._access.charge(board.indices, [m - c for m, c in zip(missing, checks, strict=True)], "loss")
