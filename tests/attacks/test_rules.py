@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from groundglass.attacks import DrawnMatrix, Exact, LinearMatrix
+from groundglass.attacks import DrawnMatrix, Exact, LinearMatrix, StraightThrough
+from groundglass.models import OpticalBlock, defend
 from groundglass.optics import BackwardRule, SimulatedOPU, true_matrix
 from groundglass.optics.backward import stitch
 
@@ -111,3 +112,28 @@ def test_rules_are_rules_and_keep_their_secret(matrix, bits, make):
 def test_a_matrix_of_the_wrong_shape_is_refused():
     with pytest.raises(ValueError, match="\\[m, n\\]"):
         Exact(torch.zeros(3))
+
+
+def test_straight_through_is_backpropagation_under_a_linear_head_and_the_identity_under_bits():
+    images = torch.rand(4, 2, 3, 3, generator=torch.Generator().manual_seed(1))
+    found = {}
+    for name, encoding in (("bp", "float"), ("ste", "bits")):
+        body = nn.Sequential(nn.Flatten(), nn.Linear(18, 12), nn.ReLU(), nn.Linear(12, 5))
+        network = defend(body, at="1", device=None, hidden=N, encoding=encoding, seed=0).eval()
+        block = network.block
+        assert isinstance(block, OpticalBlock)
+
+        def loss(logits):
+            return logits.logsumexp(1).sum()
+
+        x = images.clone().requires_grad_()
+        (found[name],) = torch.autograd.grad(loss(network.seen_through(StraightThrough(name))(x)), x)
+        x = images.clone().requires_grad_()
+        hidden = block.features(x.flatten(1))
+        # The bits in place of the features, differentiated as if they were the features.
+        entering = (
+            hidden if name == "bp" else hidden + ((hidden > hidden.mean(1, keepdim=True)).float() - hidden).detach()
+        )
+        (wanted,) = torch.autograd.grad(loss(body[2:](block.readout(entering))), x)
+        assert torch.allclose(found[name], wanted, rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(found["bp"], found["ste"])

@@ -47,7 +47,7 @@ def _by_hand(network, images):
     """The gradient of hybrid training written out, without any of the package's autograd."""
     body, block = network.network.body, network.block
     x = images.clone().requires_grad_()
-    hidden = block.encode(body(x))
+    hidden = block.features(body(x))
     bits = binarise(hidden.detach())
     readings = block.optical(bits) * block.gain
     logits = block.readout(readings)
@@ -80,7 +80,7 @@ def test_backward_reaches_the_first_layer_and_is_not_counted_twice(network, imag
     first = network.network.body[1].weight.grad
     body, block = network.network.body, network.block
     network.zero_grad()
-    hidden = block.encode(body(images))
+    hidden = block.features(body(images))
     _, error, _ = _by_hand(network, images)
     hidden.backward((error @ network.feedback).detach())
     assert torch.allclose(first, network.network.body[1].weight.grad, atol=1e-7)
@@ -93,7 +93,7 @@ def test_feedback_that_is_the_true_jacobian_is_backpropagation_where_the_section
     x = images.clone().requires_grad_()
     rule = RandomFeedback(network.block.readout.weight.detach().clone())
     (gradient,) = torch.autograd.grad(F.cross_entropy(network.seen_through(rule)(x), LABELS), x)
-    hidden = network.block.encode(network.network.body(x))
+    hidden = network.block.features(network.network.body(x))
     (expected,) = torch.autograd.grad(F.cross_entropy(network.block.readout(hidden), LABELS), x)
     assert torch.allclose(gradient, expected, atol=1e-7)
     (random,) = torch.autograd.grad(F.cross_entropy(network(x), LABELS), x)

@@ -5,29 +5,22 @@ import pytest
 import torch
 
 from groundglass import cli
-from groundglass.data import Dataset, ImageSet
 from groundglass.models import ModelSpec, accuracy, build, load_model, save_model
 from groundglass.optics import DeviceStore, SimulatedOPU
+from groundglass.studies import features as features_module
 from groundglass.studies import redraw as redraw_module
 from groundglass.studies.redraw import redraw_model
 from groundglass.training.classifier import encode_bits, fit_classifier
+
+from .pictures import pictures
 
 CLASSES, N, M = 10, 64, 256
 DEVICE_SEED = 27182818284590452353
 SPEC = ModelSpec(width=0.05, classes=CLASSES, mean=(0.5,) * 3, std=(0.5,) * 3, device_in=N, device_out=M)
 
 
-def images(split, count, classes=CLASSES):
-    """Ten pictures, each under noise."""
-    pictures = torch.rand(classes, 3, 4, 4, generator=torch.Generator().manual_seed(0)).repeat_interleave(8, 2)
-    g = torch.Generator().manual_seed(count)
-    labels = torch.randint(0, classes, (count,), generator=g)
-    pixels = 225 * pictures.repeat_interleave(8, 3)[labels] + 12 * torch.rand(count, 3, 32, 32, generator=g)
-    return ImageSet("pictures", split, pixels.to(torch.uint8), labels, tuple("abcdefghij"[:classes]))
-
-
-DATA = Dataset("pictures", images("train", 800), images("test", 200), mean=SPEC.mean, std=SPEC.std)
-FEWER = Dataset("fewer", images("train", 20, 3), images("test", 10, 3), mean=SPEC.mean, std=SPEC.std)
+DATA = pictures("pictures", mean=SPEC.mean, std=SPEC.std, n_train=800, n_test=200)
+FEWER = pictures("fewer", mean=SPEC.mean, std=SPEC.std, n_train=20, n_test=10, classes=3)
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +76,7 @@ def test_features_are_computed_once_for_a_model_and_all_redrawn_from_it(model, m
         raise AssertionError("computed again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(redraw_module, "encode_bits", refuse)
+        patch.setattr(features_module, "encode_bits", refuse)
         again = redraw_model(model, model.with_name("again.safetensors"), data="pictures", device_seed=1)
         next_one = redraw_model(first.model, model.with_name("next.safetensors"), data="pictures")
     assert (first.features_cached, again.features_cached, next_one.features_cached) == (False, True, True)
@@ -128,7 +121,7 @@ def test_what_cannot_be_redrawn_is_refused_before_any_work(model, capsys, monkey
     def refuse(*args, **kwargs):
         raise AssertionError("work was done")
 
-    monkeypatch.setattr(redraw_module, "encode_bits", refuse)
+    monkeypatch.setattr(features_module, "encode_bits", refuse)
     monkeypatch.setattr(SimulatedOPU, "redraw", refuse)
     plain = model.with_name("vgg-16.safetensors")
     spec = ModelSpec(width=0.05, classes=CLASSES, mean=SPEC.mean, std=SPEC.std)

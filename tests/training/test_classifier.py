@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from groundglass.data import Augment
-from groundglass.models import accuracy, build, defend
+from groundglass.models import accuracy, build, defend, load_model, save_model
 from groundglass.optics import Camera, OpticalLayer, SimulatedOPU, binarise
 from groundglass.training import DivergedError, TrainingConfig
 from groundglass.training.classifier import FINE_TUNING, accuracy_of_bits, encode_bits, fit_classifier, place_device
@@ -193,3 +193,42 @@ def test_a_fit_that_diverges_leaves_the_network_as_it_was(easy):
     with pytest.raises(DivergedError, match="Lower the learning rate"):
         fit_classifier(model, *easy[0], replace(FINE_TUNING, learning_rate=1e4), seed=0)
     assert same(before, readout(model))
+
+
+# A linear head on features as they are is what is there before.
+@pytest.mark.parametrize(
+    ("encoding", "has_device"),
+    [("bits", True), ("bits-batch", True), ("float", True), ("bits", False), ("bits-batch", False)],
+)
+def test_every_head_is_fitted_and_saved_as_it_is(coloured, tmp_path, encoding, has_device):
+    """What is fitted on inputs that were encoded once is what the whole network then answers, and its file too."""
+    spec = replace(SPEC, device_in=None, device_out=None, linear_hidden=32)
+    model = build(spec, seed=2)
+    with torch.no_grad():
+        for _ in range(10):  # BatchNorm's statistics
+            model.train()(coloured.floats())
+    model.eval()
+    device = SimulatedOPU.create(32, 128, seed=1) if has_device else None
+    inputs = encode_bits(model, coloured, encoding=encoding)
+    assert inputs.dtype == (torch.float32 if encoding == "float" else torch.uint8)
+    place_device(model, device, encoding=encoding)
+    fit_classifier(model, inputs, coloured.labels, replace(FINE_TUNING, epochs=20), seed=0)
+    found = accuracy_of_bits(model, inputs, coloured.labels)
+    assert found > 0.6
+    assert accuracy(model, coloured) == pytest.approx(found, abs=0.02)
+    sizes = {"device_in": 32, "device_out": 128} if device else {"linear_hidden": 32}
+    made = replace(SPEC, **{"device_in": None, "device_out": None, **sizes}, encoding=encoding)
+    save_model(tmp_path / "m.safetensors", model, made)
+    again = load_model(tmp_path / "m.safetensors", find_device=lambda fingerprint: device)
+    assert torch.equal(again(coloured.floats()), model(coloured.floats()))
+
+
+def test_floats_are_refused_where_bits_are_due_and_bits_where_floats_are(coloured):
+    model = build(replace(SPEC, device_in=None, device_out=None, linear_hidden=32), seed=2).eval()
+    device = SimulatedOPU.create(32, 64, seed=1)
+    place_device(model, device, encoding="float")
+    with pytest.raises(ValueError, match=r'encoding="float"'):
+        fit_classifier(model, encode_bits(model, coloured), coloured.labels, seed=0)
+    place_device(model, device)
+    with pytest.raises(TypeError, match="uint8"):
+        fit_classifier(model, encode_bits(model, coloured, encoding="float"), coloured.labels, seed=0)

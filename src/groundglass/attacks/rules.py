@@ -13,6 +13,27 @@ from torch import Tensor
 from groundglass.core import generator
 
 
+class StraightThrough:
+    """The identity: exact where nothing was binarised, the straight-through estimator where features became bits.
+
+    For a head without a device, whose layers above are known (Bengio et al. 2013; BPDA with g(x) = x, Athalye et al. 2018).
+
+    Args:
+        name: the name in records: "bp" where it is exact, "ste" where it is not.
+    """
+
+    site: Literal["readings", "logits"] = "readings"
+
+    def __init__(self, name: str = "ste") -> None:
+        self.name = name
+
+    def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
+        return grad
+
+    def __repr__(self) -> str:
+        return f"StraightThrough(name={self.name!r})"
+
+
 class LinearMatrix:
     """`fa`: the sign is the identity, the device an unrelated real matrix R, without the factor 2Ub of a derivative.
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from groundglass.core import derive_seed, lookup
 from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, draw_feedback, stitch
 from groundglass.optics.device import OpticalDevice
-from groundglass.optics.layer import OpticalLayer, binarise
+from groundglass.optics.float_input import FloatInputLayer
+from groundglass.optics.layer import Encoding, OpticalLayer, encode
 
 
 class OpticalBlock(nn.Module):
@@ -19,8 +20,11 @@ class OpticalBlock(nn.Module):
     The BatchNorm is not in the paper. Features that come out of ReLU and max-pooling share a large mean; without it
     most bits are the same for every image, and training is slow or fails (docs/log.md has the figures).
 
-    Without a device the block is Dropout, Linear(d, N), ReLU, [enters here] Linear(N, out): a linear head under the
-    same training signal, the paper's first stage for features to transfer.
+    Without a device the block is Dropout, Linear(d, N), BatchNorm, ReLU, [enters here] Linear(N, out): a linear head
+    under the same training signal, the paper's first stage for features to transfer.
+
+    Args:
+        encoding: what enters the device or the linear layer. Default: bits with a device, floats without.
     """
 
     def __init__(
@@ -31,33 +35,51 @@ class OpticalBlock(nn.Module):
         *,
         hidden: int,
         dropout: float,
+        encoding: Encoding | None = None,
     ) -> None:
         super().__init__()
         if device is not None and device.in_features != hidden:
             raise ValueError(f"the device takes {device.in_features} bits, the block has {hidden} features")
         self.dropout = nn.Dropout(dropout)
         self.project = nn.Sequential(nn.Linear(in_features, hidden, bias=False), nn.BatchNorm1d(hidden))
-        self.optical = OpticalLayer(device) if device is not None else None
-        width = device.out_features if device is not None else hidden
-        self.readout = nn.Linear(width, out_features)
-        # Thousands of inputs of spread 1: scaled so that a step of the classifier has the size that a step of any
-        # other layer has, at the same learning rate.
-        self.gain = (128 / width) ** 0.5 if device is not None else 1.0
+        self.readout = nn.Linear(hidden if device is None else device.out_features, out_features)
+        self.hold(device, encoding)
         self._pass: _Pass | None = None
 
-    def encode(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch n"]:
-        """The features that are binarised: [batch, N], not negative."""
+    def hold(self, device: OpticalDevice | None, encoding: Encoding | None = None) -> None:
+        """Have `device`, or none, below the readout, which must have as many inputs as that gives."""
+        self.encoding: Encoding = encoding or ("float" if device is None else "bits")
+        layer = FloatInputLayer if self.encoding == "float" else OpticalLayer
+        self.optical = None if device is None else layer(device)
+        # Thousands of inputs of spread 1: scaled so that a step of the classifier has the size that a step of any
+        # other layer has, at the same learning rate.
+        self.gain = 1.0 if device is None else (128 / device.out_features) ** 0.5
+
+    @property
+    def width(self) -> int:
+        """N: features that are encoded."""
+        linear = self.project[0]
+        assert isinstance(linear, nn.Linear)
+        return linear.out_features
+
+    def features(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch n"]:
+        """What is to be encoded: [batch, N], not negative."""
         return torch.relu(self.project(self.dropout(x)))
+
+    def classify(self, inputs: Float[Tensor, "batch n"]) -> Float[Tensor, "batch out"]:
+        """From what enters the device to the output; no gradient passes the device."""
+        above = inputs if self.optical is None else self.optical(inputs)
+        out: Tensor = self.readout(above * self.gain)
+        return out
 
     def forward(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch out"]:
         # The optical part stays in float32 under autocast: a rounding error before a threshold is a flipped bit.
         with torch.autocast(x.device.type, enabled=False):
-            hidden = self.encode(x.float())
+            hidden = self.features(x.float())
             current = self._pass
             rule: BackwardRule = current.rule if current is not None else Blocked()
-            with torch.no_grad():
-                bits = binarise(hidden) if self.optical is not None else hidden.detach()
-                above = self.optical(bits) if self.optical is not None else bits
+            bits = encode(hidden, self.encoding)
+            above = bits if self.optical is None else self.optical(bits)
             if rule.site == "readings" and hidden.requires_grad:
                 above = stitch(above, hidden, bits, rule)
             if current is not None:
@@ -168,6 +190,7 @@ def defend(
     device: OpticalDevice | None,
     hidden: int | None = None,
     dropout: float = 0.0,
+    encoding: Encoding | None = None,
     seed: int,
 ) -> DefendedNetwork:
     """Put the optical layer into a classifier, in place of the module at `at`.
@@ -182,6 +205,7 @@ def defend(
         device: N = device.in_features, M = device.out_features. None: a linear head under the same training signal.
         hidden: N, when there is no device.
         dropout: in front of the block.
+        encoding: what enters the device, or the linear head; see `OpticalBlock`.
         seed: of the new weights and of B.
 
     Raises:
@@ -200,7 +224,8 @@ def defend(
     last_linear = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "optical block"))
-        block = OpticalBlock(linears[0].in_features, linears[-1].out_features, device, hidden=n, dropout=dropout)
+        sizes = linears[0].in_features, linears[-1].out_features
+        block = OpticalBlock(*sizes, device, hidden=n, dropout=dropout, encoding=encoding)
     block.train(place.training)
     parent, _, leaf = at.rpartition(".")
     setattr(network.get_submodule(parent), leaf, block)

@@ -14,6 +14,7 @@ from groundglass.core import DamagedFileError, atomic_write
 from groundglass.models.defended import DefendedNetwork, defend
 from groundglass.models.vgg import vgg16
 from groundglass.optics.device import OpticalDevice
+from groundglass.optics.layer import Encoding
 
 _FORMAT = 1
 
@@ -29,6 +30,7 @@ class ModelSpec:
         dropout: of the head.
         device_in, device_out: N and M of the optical layer; both None for a network without one.
         linear_hidden: N of a linear head trained by DFA, without a device; else None.
+        encoding: what enters the device or the linear head; None: bits for a device, floats for a linear head.
         fingerprint: of the device that the network was trained with.
     """
 
@@ -41,6 +43,7 @@ class ModelSpec:
     device_out: int | None = None
     linear_hidden: int | None = None
     fingerprint: str | None = None
+    encoding: Encoding | None = None
 
     @property
     def defended(self) -> bool:
@@ -60,7 +63,15 @@ def build(spec: ModelSpec, *, device: OpticalDevice | None = None, seed: int) ->
         return network
     if spec.device_in is not None:
         _check_device(spec, device)
-    return defend(network, at="head", device=device, hidden=spec.linear_hidden, dropout=spec.dropout, seed=seed)
+    return defend(
+        network,
+        at="head",
+        device=device,
+        hidden=spec.linear_hidden,
+        dropout=spec.dropout,
+        encoding=spec.encoding,
+        seed=seed,
+    )
 
 
 def _check_device(spec: ModelSpec, device: OpticalDevice | None) -> None:

@@ -3,7 +3,8 @@
 from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, draw_feedback
 from groundglass.optics.camera import Camera
 from groundglass.optics.device import OpticalDevice
-from groundglass.optics.layer import OpticalLayer, binarise
+from groundglass.optics.float_input import FloatInputLayer
+from groundglass.optics.layer import Encoding, OpticalLayer, binarise, encode
 from groundglass.optics.lighton import LightOnOPU
 from groundglass.optics.oracle import true_matrix
 from groundglass.optics.simulated import Exposure, SimulatedOPU
@@ -14,7 +15,9 @@ __all__ = [
     "Blocked",
     "Camera",
     "DeviceStore",
+    "Encoding",
     "Exposure",
+    "FloatInputLayer",
     "LightOnOPU",
     "OpticalDevice",
     "OpticalLayer",
@@ -22,5 +25,6 @@ __all__ = [
     "SimulatedOPU",
     "binarise",
     "draw_feedback",
+    "encode",
     "true_matrix",
 ]

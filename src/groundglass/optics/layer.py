@@ -1,10 +1,17 @@
 """The optical device as a layer: bits in, normalised readings out."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from groundglass.optics.device import OpticalDevice
+
+#: What features become on their way to the device, or to a linear layer in its place. "bits": one bit a feature, above
+#: the mean of its own sample. "bits-batch": above the mean of the whole batch, as the paper's published code has it.
+#: "float": as they are, which no binary device can take.
+Encoding = Literal["bits", "bits-batch", "float"]
 
 
 def binarise(features: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
@@ -14,6 +21,17 @@ def binarise(features: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
     prediction depend on the other images that happen to be asked about.
     """
     return (features > features.mean(dim=1, keepdim=True)).to(features.dtype)
+
+
+def encode(features: Float[Tensor, "batch n"], encoding: Encoding) -> Float[Tensor, "batch n"]:
+    """Features as they enter the device, without a gradient.
+
+    With "bits-batch" a sample's bits depend on the others of its batch: that variant is there to be compared with.
+    """
+    features = features.detach()
+    if encoding == "float":
+        return features
+    return binarise(features) if encoding == "bits" else (features > features.mean()).to(features.dtype)
 
 
 class OpticalLayer(nn.Module):
@@ -28,12 +46,21 @@ class OpticalLayer(nn.Module):
         super().__init__()
         self.device = device
 
-    def forward(self, bits: Float[Tensor, "batch n"]) -> Float[Tensor, "batch m"]:
+    @property
+    def scale(self) -> float:
+        """The mean reading, by which readings are divided."""
+        return self.device.mean_reading
+
+    @torch.no_grad()
+    def measure(self, inputs: Tensor) -> Tensor:
+        """The device's own readings, [batch, out_features]."""
+        return self.device.measure(inputs.to(torch.uint8))
+
+    def forward(self, inputs: Float[Tensor, "batch n"]) -> Float[Tensor, "batch m"]:
         with torch.no_grad():
-            readings = self.device.measure(bits.to(torch.uint8))
             # A speckle's intensity is exponential: its spread is its mean.
             # In place: fresh memory for thousands of readings an image takes longer than the arithmetic.
-            return readings.to(torch.float32).div_(self.device.mean_reading).sub_(1)
+            return self.measure(inputs).to(torch.float32).div_(self.scale).sub_(1)
 
     def extra_repr(self) -> str:
         return f"in_features={self.device.in_features}, out_features={self.device.out_features}"

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 
+from groundglass.report.ablation import ablation_answer
 from groundglass.report.bars import Bar, Chart
 from groundglass.report.cells import BASELINE, DEFENDED, AttackCell, Curve, curves, data_name, method
 from groundglass.report.networks import read_network
 from groundglass.report.query_answer import query_answer
-from groundglass.report.query_verdict import verdicts
+from groundglass.report.query_verdict import has_black_box, has_white_box, verdicts
+from groundglass.report.redraw import redraw_answer
 from groundglass.report.sections import Rendered
 from groundglass.report.study import Study
 from groundglass.report.threat_models import attacker
+from groundglass.report.transfer_answer import transfer_answer
 from groundglass.report.verdict import CLEAR, MASKING, Verdict, percent
 
 
@@ -19,13 +22,15 @@ class AnswerSection:
     def render(self, study: Study) -> Rendered | None:
         if not study.of_kind("train") and not study.attacks and not study.queries:
             return None
+        parts = {"white-box": _white_box, "black-box": query_answer, "transfer": transfer_answer}
         judged = verdicts(study)
         told: list[list[str]] = []
         charts: list[Chart] = []
         for one in judged:
-            said, chart = (_white_box if one.part == "white-box" else query_answer)(study, one.verdict)
+            said, chart = parts[one.part](study, one.verdict)
             told += [said] if said else []
             charts += [chart] if chart else []
+        told += [said for said in (redraw_answer(study), ablation_answer(study)) if said]
         told = told or [[f"No {'query ' if study.references else ''}attack has been recorded yet."]]
         told[0] = [*_clean(study), *told[0]]
         context = {"paragraphs": [" ".join(said) for said in told], "verdicts": judged, "charts": charts}
@@ -82,6 +87,8 @@ def _find(lines: Sequence[Curve], model: str, rule: str) -> Curve | None:
 def _clean(study: Study) -> list[str]:
     """How the two networks do when nobody attacks."""
     attacked = [cell.record for cell in study.attacks] or [cell.record for cell in study.queries]
+    if not attacked and not has_white_box(study) and not has_black_box(study):
+        return []  # the other studies tell of their networks with what they do to them
     records = study.networks_of(attacked) or study.of_kind("train")
     trained = {record.name: read_network(record).clean for record in records}
     data = data_name(study.manifest["data"])

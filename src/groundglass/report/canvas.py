@@ -1,6 +1,6 @@
 """What every figure has in common: its size, and names beside its curves instead of a legend."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from groundglass.report.labels import spread
@@ -8,6 +8,7 @@ from groundglass.report.labels import spread
 # Inches. Two stand side by side on a desk; one fills a phone, where its letters shrink by a fifth.
 _WIDTH, _HEIGHT = 4.9, 3.7
 _LABEL_LEFT = 1.04  # where labels start, in widths of the axes
+_TICK_APART = 0.13  # of the width of the axes: room for a number such as 0.005
 
 
 def new_axes(*, left: float, right: float, bottom: float, top: float) -> tuple[Any, Any]:
@@ -35,3 +36,22 @@ def name_ends(axes: Any, ends: Sequence[tuple[float, float]], names: Sequence[st
         at = [start, 1.015, _LABEL_LEFT + 0.03, _LABEL_LEFT + 0.06]
         axes.plot(at, [y, y, place, place], color=colour, linewidth=0.9, clip_on=False, zorder=1, transform=beside)
         axes.text(_LABEL_LEFT + 0.075, place, name, transform=beside, va="center", fontsize=8.5, linespacing=1.1)
+
+
+def paper_axis(axes: Any, told: Mapping[float, float]) -> None:
+    """A second axis above: the paper's radii where they were measured, so that no conversion is redone here.
+
+    Args:
+        told: x -> the same radius in the paper's units.
+    """
+    pairs = {**told, 0.0: 0.0}  # the same in any unit
+    places: list[float] = []
+    for x in sorted(pairs, reverse=True):  # from the largest radius down; one too close to the last is left out
+        if not places or places[-1] - x > _TICK_APART * (axes.get_xlim()[1] - axes.get_xlim()[0]):
+            places.append(x)
+    top = axes.twiny()
+    top.spines["top"].set_visible(True)
+    top.grid(visible=False)
+    top.set_xlim(axes.get_xlim())
+    top.set_xticks(places, [f"{pairs[x]:.3g}" for x in places])
+    top.set_xlabel("ε in the paper's units (normalised)", labelpad=6)

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from groundglass.evaluation.records import Record
+from groundglass.report import canvas
 from groundglass.report.canvas import name_ends, new_axes
 from groundglass.report.cells import BASELINE, Curve, norm_name
 from groundglass.report.style import FAINT, INK, ink, line, marker
-
-_TICK_APART = 0.13  # of the width of the axes: room for a number such as 0.005
 
 
 def accuracy(
@@ -58,8 +57,9 @@ def accuracy(
     unit = "pixel levels of 255" if curves[0].norm == "linf" else "pixel units"
     axes.set_xlabel(f"radius ε, {norm_name(curves[0].norm)} ({unit})")
     name_ends(axes, ends, names, [ink(curve.rule).light for curve in curves])
-    if paper_axis:
-        _paper_axis(axes, curves, scale)
+    told = {p.eps * scale: p.eps_paper for c in curves for p in c.points if p.eps_paper is not None}
+    if paper_axis and told:
+        canvas.paper_axis(axes, told)
     return figure
 
 
@@ -111,21 +111,3 @@ def _series(curve: Curve, scale: float) -> tuple[list[float], list[float], list[
         [100 * p.interval[0] for _, p in points],
         [100 * p.interval[1] for _, p in points],
     )
-
-
-def _paper_axis(axes: Any, curves: Sequence[Curve], scale: float) -> None:
-    """A second axis above: the paper's radii where they were measured, so that no conversion is redone here."""
-    pairs = {p.eps * scale: p.eps_paper for c in curves for p in c.points if p.eps_paper is not None}
-    if not pairs:
-        return
-    pairs[0.0] = 0.0  # the same in any unit
-    places: list[float] = []
-    for x in sorted(pairs, reverse=True):  # from the largest radius down; one too close to the last is left out
-        if not places or places[-1] - x > _TICK_APART * (axes.get_xlim()[1] - axes.get_xlim()[0]):
-            places.append(x)
-    top = axes.twiny()
-    top.spines["top"].set_visible(True)
-    top.grid(visible=False)
-    top.set_xlim(axes.get_xlim())
-    top.set_xticks(places, [f"{pairs[x]:.3g}" for x in places])
-    top.set_xlabel("ε in the paper's units (normalised)", labelpad=6)

@@ -10,15 +10,25 @@ from groundglass.report import figures
 from groundglass.report.sections import Rendered
 from groundglass.report.study import Study
 
-_CREDIT = {"bp": "backpropagation", "hybrid-dfa": "hybrid: backpropagation and DFA"}
+_CREDIT = {
+    "bp": "backpropagation",
+    "hybrid-dfa": "hybrid: backpropagation and DFA",
+    "classifier": "classifier alone, on frozen features",
+}
 
 
 @dataclass(frozen=True)
 class Network:
-    """A trained network, as the table shows it. `device`: sizes and camera in words, or an empty string."""
+    """A trained network, as the table shows it.
+
+    Attributes:
+        features: whose they are, and how it did, in words; an empty string for features of its own.
+        device: sizes and camera in words, or an empty string.
+    """
 
     name: str
     credit: str
+    features: str
     clean: Proportion
     parameters: int
     epochs: int
@@ -61,6 +71,7 @@ def read_network(record: Record) -> Network:
         return Network(
             name=record.name,
             credit=_CREDIT.get(credit, credit),
+            features=_features(result.get("features") or {}),
             clean=Proportion(round(result["clean_accuracy"] * total), total),
             parameters=int(result["parameters"]),
             epochs=int(record.config["training"]["epochs"]),
@@ -77,9 +88,14 @@ def read_network(record: Record) -> Network:
         ) from error
 
 
+def _features(features: dict[str, Any]) -> str:
+    return f"{features['name']} ({100 * features['clean_accuracy']:.1f}%)" if features else ""
+
+
 def _device(device: dict[str, Any]) -> str:
     camera = "float output" if device.get("bits") is None else f"{device['bits']}-bit camera"
-    return f"{device['in_features']:,} bits → {device['out_features']:,} readings, {camera}"
+    kind = "" if device.get("matrix", "complex") == "complex" else f", {device['matrix']} matrix"
+    return f"{device['in_features']:,} bits → {device['out_features']:,} readings, {camera}{kind}"
 
 
 def _last(record: Record) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from groundglass.core import atomic_write
 from groundglass.evaluation.records import RecordStore
+from groundglass.report.ablation import AblationSection
 from groundglass.report.answer import AnswerSection
 from groundglass.report.black_box import BlackBoxSection
 from groundglass.report.cells import data_name
@@ -13,9 +14,11 @@ from groundglass.report.drawing import Folder, drawing_style
 from groundglass.report.evidence import ChecksSection, ProvenanceSection, ThreatModelsSection, plain_words
 from groundglass.report.gallery import GallerySection
 from groundglass.report.networks import NetworksSection
+from groundglass.report.redraw import RedrawSection
 from groundglass.report.sections import Section
 from groundglass.report.study import Study
 from groundglass.report.style import css_names
+from groundglass.report.transfer import TransferSection
 from groundglass.report.white_box import WhiteBoxSection
 
 PAGE = "report.html"
@@ -25,6 +28,9 @@ SECTIONS: tuple[Section, ...] = (
     AnswerSection(),
     WhiteBoxSection(),
     BlackBoxSection(),
+    TransferSection(),
+    RedrawSection(),
+    AblationSection(),
     NetworksSection(),
     GallerySection(),
     ThreatModelsSection(),

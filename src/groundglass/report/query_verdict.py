@@ -9,6 +9,8 @@ from groundglass.report.contests import Contest, beats, contests, rate
 from groundglass.report.query_attackers import QUERY_ATTACKERS
 from groundglass.report.query_words import is_budget, is_masked, layer_words, reference_words
 from groundglass.report.study import Study
+from groundglass.report.transfer_trials import trials
+from groundglass.report.transfer_verdict import TRANSFER_TONES, judge_transfers, transfer_checks
 from groundglass.report.verdict import CLEAR, MASKING, OPEN, Verdict, judge, listed
 
 BROKEN = "broken by asking alone"
@@ -22,7 +24,15 @@ _NEARLY_ALL = 0.9
 # Without these no success counts; what else may fail makes an attack look weaker than it is.
 _COUNTING = ("queries within budget", "query successes confirmed")
 
-_TONES = {BROKEN: "bad", MASKING: "bad", CLEAR: "good", UNSOUND: "bad", BUDGET: "bad", HARDER: "good", EASIER: "bad"}
+_TONES = {
+    BROKEN: "bad",
+    MASKING: "bad",
+    CLEAR: "good",
+    UNSOUND: "bad",
+    BUDGET: "bad",
+    HARDER: "good",
+    EASIER: "bad",
+} | TRANSFER_TONES
 
 
 @dataclass(frozen=True)
@@ -39,29 +49,35 @@ class Judged:
 
 
 def has_white_box(study: Study) -> bool:
-    return bool(study.attacks) or study.manifest["study"] != "black-box"
+    return bool(study.attacks) or study.manifest["study"] not in ("black-box", "transfer", "redraw", "ablation")
 
 
 def has_black_box(study: Study) -> bool:
     return bool(study.queries) or study.manifest["study"] == "black-box"
 
 
+def has_transfer(study: Study) -> bool:
+    return bool(trials(study)) or study.manifest["study"] == "transfer"
+
+
 def verdicts(study: Study) -> list[Judged]:
-    """One for each part that the study has."""
+    """One for each part that the study has, of those that make a claim: a redraw and an ablation only compare."""
     made = []
-    ours = query_checks(study)
+    ours, transferred = query_checks(study), transfer_checks(study)
     if has_white_box(study):
-        theirs = [check for check in study.of_kind("check") if check not in ours]
+        theirs = [check for check in study.of_kind("check") if check not in ours and check not in transferred]
         made.append(Judged("white-box", judge(study.attacks, theirs)))
     if has_black_box(study):
         made.append(Judged("black-box", judge_queries(contests(study), ours)))
+    if has_transfer(study):
+        made.append(Judged("transfer", judge_transfers(trials(study), transferred)))
     return made
 
 
 def query_checks(study: Study) -> list[Record]:
     """The checks of the black-box part: those that looked at its records, or all where there is nothing else."""
     checks = study.of_kind("check")
-    if not has_white_box(study):
+    if not has_white_box(study) and not has_transfer(study):
         return checks
     keys = {cell.record.key for cell in study.queries} | {cell.record.key for cell in study.references}
     return [check for check in checks if keys & set(check.inputs)]

@@ -46,7 +46,7 @@ class Study:
     @property
     def attacks(self) -> list[AttackCell]:
         """The attacks of the white-box study."""
-        return [cell for cell in self._attacks if cell.purpose != "reference"]
+        return [cell for cell in self._attacks if cell.purpose in ("figure", "control")]
 
     @property
     def references(self) -> list[AttackCell]:
@@ -69,8 +69,9 @@ class Study:
 
     @cached_property
     def queries(self) -> list[QueryCell]:
-        """Every query attack, those of a sweep too."""
-        return ordered(QueryCell.from_record(record) for record in self.of_kind("query"))
+        """Every query attack of the black-box study, those of a sweep too."""
+        records = [record for record in self.of_kind("query") if record.config.get("purpose") != "ablation"]
+        return ordered(QueryCell.from_record(record) for record in records)
 
     @cached_property
     def choices(self) -> list[Choice]:
@@ -104,11 +105,13 @@ class Study:
         return Progress(len(cells) - len(missing), len(cells), missing)
 
     def _kind(self, planned: dict[str, Any]) -> str:
-        """The kind of a planned cell. All the attacks of a black-box study are references, recorded or not."""
+        """The kind of a planned cell; what another study asked for is of that study's kind."""
         kind = str(planned["kind"])
-        if kind != "attack":
+        if kind not in ("attack", "query"):
             return kind
         record = self.store.get(planned["key"])
         purpose = record.config.get("purpose") if record else planned.get("purpose")
-        is_reference = purpose == "reference" or self.manifest["study"] == "black-box"
-        return "reference" if is_reference else kind
+        # All the attacks with gradients of a black-box study are references, recorded or not.
+        if kind == "attack" and (purpose == "reference" or self.manifest["study"] == "black-box"):
+            return "reference"
+        return str(purpose) if purpose in ("transfer", "redraw", "ablation") else kind

@@ -1,5 +1,6 @@
 """One look for every figure and for the page: a colour and a marker for each attacker, light and dark."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ GROUND = Ink("#ffffff", "#171b21")
 # colour alone: each has a marker of its own.
 ATTACKER_INK = {
     "bp": Ink("#616a75", "#bdc4ce"),
+    "ste": Ink("#4d7c0f", "#a3d14f"),
     "dfa": Ink("#0072b2", "#4aa9e9"),
     "dfa-fresh": Ink("#56b4e9", "#9dd6f9"),
     "fa": Ink("#e69f00", "#f0b840"),
@@ -38,10 +40,24 @@ QUERY_INK = {
     "Square": Ink("#8a7a00", "#d3c04a"),
     "RayS": Ink("#9440a8", "#d392e3"),
 }
+# Targets and attacks of the transfer study; `transfer_style` gives the key of a name.
+TRANSFER_INK = {
+    "vgg-16": Ink("#6d7178", "#b3b8c1"),
+    "vgg-opu-higher": Ink("#0b5fa5", "#5aaef2"),
+    "vgg-opu-lower": Ink("#b8560f", "#f59a55"),
+    "pgd": Ink("#2a6fbb", "#6fb2ff"),
+    "mi-fgsm": Ink("#b07d00", "#e3b445"),
+    "mi-di": Ink("#c2410c", "#ff9a62"),
+    "mi-di-ti": Ink("#a3322b", "#f0837c"),
+    "ensemble": Ink("#5e3aa1", "#b69cf2"),
+    "own-vgg-opu": Ink("#1f7a4d", "#5cc48f"),
+    "own-vgg-dfa": Ink("#0e7490", "#4cc3dd"),
+}
 _UNKNOWN = Ink("#7a5c3a", "#c7a580")
 
 _MARKERS = {
     "bp": "s",
+    "ste": "p",
     "dfa": "o",
     "dfa-fresh": "v",
     "fa": "^",
@@ -55,14 +71,29 @@ _MARKERS = {
     "Parsimonious": "s",
     "Square": "D",
     "RayS": "v",
+    "vgg-16": "s",
+    "vgg-opu-higher": "o",
+    "vgg-opu-lower": "^",
+    "pgd": "o",
+    "mi-fgsm": "^",
+    "mi-di": "P",
+    "mi-di-ti": "s",
+    "ensemble": "D",
+    "own-vgg-opu": "v",
+    "own-vgg-dfa": "X",
 }
 
 _LINES = {"PGD": "-", "FGSM": "-.", "CW": ":", "RandomNoise": (0, (1, 2))}
 
 
 def ink(rule: str) -> Ink:
-    """The colour of a rule, or of a query attack."""
-    return ATTACKER_INK.get(rule) or QUERY_INK.get(rule, _UNKNOWN)
+    """The colour of a rule, of a query attack, or of a transferred attack or its target by `transfer_style`."""
+    return ATTACKER_INK.get(rule) or QUERY_INK.get(rule) or TRANSFER_INK.get(rule, _UNKNOWN)
+
+
+def transfer_style(name: str) -> str:
+    """The name of a target or a label for its colour, which goes into CSS: "VGG-OPU lower" -> "vgg-opu-lower"."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def marker(rule: str) -> str:
@@ -77,7 +108,7 @@ def line(attack: str, *, defended: bool) -> Any:
 def css_names() -> dict[str, tuple[str, Ink]]:
     """Colour in a saved figure -> (CSS variable, both colours): how a figure on the page follows the reader's theme."""
     named = {"ink": INK, "faint": FAINT, "grid": GRID, "ground": GROUND, "unknown": _UNKNOWN}
-    named.update({f"rule-{rule}": colour for rule, colour in (ATTACKER_INK | QUERY_INK).items()})
+    named.update({f"rule-{rule}": colour for rule, colour in (ATTACKER_INK | QUERY_INK | TRANSFER_INK).items()})
     return {colour.light: (f"--{name}", colour) for name, colour in named.items()}
 
 

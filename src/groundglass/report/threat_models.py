@@ -50,6 +50,18 @@ ATTACKERS: tuple[Attacker, ...] = (
         adaptive=False,
     ),
     Attacker(
+        rule="ste",
+        label="straight-through",
+        sentence=(
+            "Takes a binarisation for the identity and goes through the known linear layer behind it: the usual attack "
+            "on a network that rounds and has no device (in the ablation, BIN)."
+        ),
+        knows=f"{_DIGITAL}; there is no device",
+        costs="nothing more",
+        realistic="yes",
+        adaptive=False,
+    ),
+    Attacker(
         rule="dfa",
         label="DFA",
         sentence=(

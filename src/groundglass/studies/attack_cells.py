@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from groundglass.attacks import L2, AttackResult, Ball, GradientAccess, Linf
 from groundglass.core import derive_seed
 from groundglass.evaluation import Record
-from groundglass.models import DefendedNetwork, predict_logits
+from groundglass.models import predict_logits
 from groundglass.studies.cells import Cell, Outcome, plain
 from groundglass.studies.context import Context
-from groundglass.studies.networks import TrainCell
-from groundglass.studies.rules import make_rule
+from groundglass.studies.networks import NetworkCell
+from groundglass.studies.rules import seen_by
 
 
 class Attack(Protocol):
@@ -45,10 +45,11 @@ class AttackCell:
         norm, eps: the ball, in pixel units.
         eps_paper: the same radius on the paper's axis, where it has one.
         gallery: this many images are kept whole, for the report.
-        purpose: "figure", "control" for the sanity checks, or "reference" for another study to compare with.
+        purpose: "figure", "control" for the sanity checks, "reference" for the black-box study to compare with, or the
+            study that it is of.
     """
 
-    target: TrainCell
+    target: NetworkCell
     rule: str
     attack: Attack
     norm: Literal["linf", "l2"]
@@ -58,7 +59,7 @@ class AttackCell:
     fit_images: int
     gallery: int
     seed: int
-    purpose: Literal["figure", "control", "reference"] = "figure"
+    purpose: Literal["figure", "control", "reference", "transfer", "redraw", "ablation"] = "figure"
 
     kind = "attack"
 
@@ -102,13 +103,7 @@ class AttackCell:
         (trained,) = inputs
         subset = context.dataset.test.head(self.n_images)
         images, labels = subset.floats(), subset.labels
-        target = context.target(trained)
-        network, fit = target, None
-        if self.rule not in ("bp", "none"):
-            if not isinstance(target, DefendedNetwork):
-                raise ValueError(f"{self.target.name} has no optical layer: the rule 'bp' attacks it")
-            rule, fit = make_rule(self.rule, target, trained, context, fit_images=self.fit_images, seed=self.seed)
-            network = target.seen_through(rule)
+        network, fit = seen_by(self.rule, trained, context, fit_images=self.fit_images, seed=self.seed)
         # The same start for every rule and radius: curves differ by the attacker alone.
         seed = derive_seed(self.seed, "attack", type(self.attack).__name__)
         images, labels = images.to(context.where), labels.to(context.where)

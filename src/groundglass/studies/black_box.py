@@ -7,9 +7,9 @@ from groundglass.attacks import NES, PGD, Bandits, Parsimonious, RandomNoise, Ra
 from groundglass.attacks.search import QueryAttack
 from groundglass.data import Dataset
 from groundglass.studies.attack_cells import AttackCell
-from groundglass.studies.cells import Cell
+from groundglass.studies.cells import Cell, with_inputs
 from groundglass.studies.checks import QUERY_CHECKS, CheckCell
-from groundglass.studies.networks import TrainCell
+from groundglass.studies.networks import NetworkCell
 from groundglass.studies.query_cells import ChoiceCell, QueryCell
 from groundglass.studies.targets import TargetsConfig, targets
 
@@ -45,7 +45,6 @@ class BlackBoxConfig(TargetsConfig):
 def cells(config: BlackBoxConfig, dataset: Dataset) -> list[Cell]:
     """Every cell of the study, in an order in which inputs come first: the attacks that say most come first too."""
     baseline, defended = targets(config, dataset)
-    assert defended.device is not None
     both = (baseline, defended)
     found: list[QueryCell] = [_query(config, target, attack) for attack in config.others for target in both]
     choices = []
@@ -58,10 +57,10 @@ def cells(config: BlackBoxConfig, dataset: Dataset) -> list[Cell]:
     references = [_reference(config, *who) for who in ((baseline, "bp"), (defended, "dfa"), (defended, "exact"))]
     references += [_reference(config, target, "none") for target in both]
     checks = [CheckCell(check=name, attacks=(*found, *choices, *references)) for name in QUERY_CHECKS]
-    return [defended.device, baseline, defended, *references, *found, *choices, *checks]
+    return with_inputs([baseline, defended, *references, *found, *choices, *checks])
 
 
-def _query(config: BlackBoxConfig, target: TrainCell, attack: QueryAttack, **changes: Any) -> QueryCell:
+def _query(config: BlackBoxConfig, target: NetworkCell, attack: QueryAttack, **changes: Any) -> QueryCell:
     return QueryCell(
         target=target,
         attack=attack,
@@ -74,7 +73,7 @@ def _query(config: BlackBoxConfig, target: TrainCell, attack: QueryAttack, **cha
     )
 
 
-def _reference(config: BlackBoxConfig, target: TrainCell, rule: str) -> AttackCell:
+def _reference(config: BlackBoxConfig, target: NetworkCell, rule: str) -> AttackCell:
     """What an attacker with a gradient gets at the same radius on the same images; with the rule "none", what noise gets."""
     return AttackCell(
         target=target,

@@ -34,7 +34,7 @@ class Cell(Protocol):
     """One unit of a study: train this, attack that.
 
     Attributes:
-        kind: "device", "train", "attack", "query", "choice" or "check".
+        kind: "device", "train", "attack", "query", "choice", "common", "craft", "transfer", "redraw" or "check".
         name: for people.
         inputs: cells whose records it needs.
     """
@@ -58,6 +58,22 @@ class Cell(Protocol):
 def key_of(cell: Cell) -> str:
     """The cell's key: the same config on the same inputs has the same key, in any study."""
     return cell_key(cell.kind, cell.config(), [key_of(c) for c in cell.inputs])
+
+
+def with_inputs(cells: Iterable[Cell]) -> list[Cell]:
+    """The cells and all that they need, each once, inputs first; else in the order given."""
+    found: dict[str, Cell] = {}
+
+    def visit(cell: Cell) -> None:
+        key = key_of(cell)
+        if key not in found:
+            for needed in cell.inputs:
+                visit(needed)
+            found[key] = cell
+
+    for cell in cells:
+        visit(cell)
+    return list(found.values())
 
 
 def run_cells(cells: Iterable[Cell], store: RecordStore, context: Context) -> int:

@@ -1,8 +1,10 @@
 """What cells share while a study runs: the folder, the data, the loaded networks. Nothing here is a result."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -32,6 +34,7 @@ class Context:
             operating system. It goes into the device file, and into no record.
         progress: shown while a cell runs.
         listener: told of cells that start and end.
+        arrays: of a record of this run, see `RecordStore.arrays`.
     """
 
     def __init__(
@@ -42,8 +45,10 @@ class Context:
         device_seed: int | None = None,
         progress: Progress = silent,
         listener: Listener | None = None,
+        arrays: Callable[[Record], dict[str, np.ndarray]] = lambda record: {},
     ) -> None:
         self.folder = folder
+        self.arrays = arrays
         self.dataset = dataset
         self.progress = progress
         self.devices = DeviceStore(folder / "devices")

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
+
+from torch import nn
 
 from groundglass.core import derive_seed
 from groundglass.evaluation import Record
-from groundglass.models import ModelSpec, accuracy, build, save_model
-from groundglass.optics import Camera, SimulatedOPU
+from groundglass.models import DefendedNetwork, ModelSpec, accuracy, build, save_model
+from groundglass.optics import Camera, OpticalDevice, SimulatedOPU
+from groundglass.optics.matrix import MatrixKind
 from groundglass.studies.cells import Cell, Outcome, plain
 from groundglass.studies.context import Context
 from groundglass.training import BackProp, CreditAssignment, EpochResult, HybridDFA, TrainingConfig, train
@@ -15,19 +18,47 @@ from groundglass.training import BackProp, CreditAssignment, EpochResult, Hybrid
 CREDITS: dict[str, type[BackProp] | type[HybridDFA]] = {"bp": BackProp, "hybrid-dfa": HybridDFA}
 
 
+class NetworkCell(Protocol):
+    """A cell whose record names a network's file, `result["checkpoint"]`: what can be attacked."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def inputs(self) -> Sequence[Cell]: ...
+
+    def config(self) -> dict[str, Any]: ...
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeviceCell:
-    """A simulated device, its secret in a device file. The record names the device; it cannot make it again."""
+    """A simulated device, its secret in a device file. The record names the device; it cannot make it again.
+
+    Attributes:
+        in_features, out_features: N and M.
+        camera: with its exposure's target.
+        matrix: "complex", or "real" for the published simulation's.
+        owner: whose; devices of equal sizes and cameras are one device, unless their owners differ.
+    """
 
     in_features: int
     out_features: int
     camera: Camera
+    matrix: MatrixKind = "complex"
+    owner: str = ""
 
     kind = "device"
 
     @property
     def name(self) -> str:
-        return f"device {self.in_features} -> {self.out_features}"
+        whose = f" of the {self.owner}" if self.owner else ""
+        kind = "" if self.matrix == "complex" else f", {self.matrix}"
+        return f"device {self.in_features} -> {self.out_features}{kind}{whose}"
 
     @property
     def inputs(self) -> Sequence[Cell]:
@@ -38,12 +69,18 @@ class DeviceCell:
             "in_features": self.in_features,
             "out_features": self.out_features,
             "camera": plain(asdict(self.camera)),
+            **self._beyond(),
         }
 
+    def _beyond(self) -> dict[str, str]:
+        """What most devices have not: left out of their identity, so that it is what it always was."""
+        there: dict[str, str] = {"matrix": self.matrix} if self.matrix != "complex" else {}
+        return {**there, "owner": self.owner} if self.owner else there
+
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
-        seed = context.device_seed
-        secret = None if seed is None else derive_seed(seed, "device", self.in_features, self.out_features)
-        device = SimulatedOPU.create(self.in_features, self.out_features, seed=secret, camera=self.camera)
+        seed, sizes = context.device_seed, (self.in_features, self.out_features)
+        secret = None if seed is None else derive_seed(seed, "device", *sizes, *self._beyond().values())
+        device = SimulatedOPU.create(*sizes, seed=secret, camera=self.camera, matrix=self.matrix)
         context.devices.put(device)
         return Outcome({"fingerprint": device.fingerprint, "mean_reading": device.mean_reading})
 
@@ -68,12 +105,8 @@ class TrainCell:
 
     def config(self) -> dict[str, Any]:
         return {
-            "model": plain(asdict(self.spec)),
-            "training": {
-                **plain(asdict(self.training)),
-                "schedule": repr(self.training.schedule),
-                "credit": self.credit,
-            },
+            "model": described_spec(self.spec),
+            "training": described_training(self.training, self.credit),
             "data": self.data,
             "seed": self.seed,
         }
@@ -83,7 +116,6 @@ class TrainCell:
         model = build(self.spec, device=device, seed=derive_seed(self.seed, "weights", self.name)).to(context.where)
         credit: CreditAssignment = CREDITS[self.credit]()
         data = context.dataset
-        stem = self.name.lower().replace(" ", "-")
         fresh: list[EpochResult] = []
         history = train(
             model,
@@ -92,32 +124,60 @@ class TrainCell:
             credit=credit,
             seed=derive_seed(self.seed, "training", self.name),
             augment=data.augment,
-            checkpoint=context.folder / "checkpoints" / f"{stem}.safetensors",
+            checkpoint=context.folder / "checkpoints" / f"{stem(self.name)}.safetensors",
             progress=context.progress,
             name=self.name,
             on_epoch=fresh.append,
         )
-        path = context.folder / "models" / f"{stem}.safetensors"
-        save_model(path, model, self.spec)
         seconds = sum(h.seconds for h in history)
         return Outcome(
             {
-                "clean_accuracy": accuracy(model, data.test),
-                "n_test": len(data.test),
-                "parameters": sum(p.numel() for p in model.parameters()),
+                **kept(context, self.name, model, self.spec),
                 "train_seconds": round(seconds, 2),
                 "images_per_second": round(len(data.train) * len(history) / seconds, 1),
                 "epochs": [asdict(h) for h in history],
-                "device": None
-                if device is None
-                else {
-                    "in_features": device.in_features,
-                    "out_features": device.out_features,
-                    "fingerprint": device.fingerprint,
-                    "bits": device.camera.bits,
-                },
-                "checkpoint": str(path.relative_to(context.folder)),
                 "precision": self.training.precision,
             },
             earlier_seconds=seconds - sum(h.seconds for h in fresh),
         )
+
+
+def stem(name: str) -> str:
+    """A network's name as that of a file."""
+    return name.lower().replace(" ", "-").replace("=", "-")
+
+
+def described_spec(spec: ModelSpec) -> dict[str, Any]:
+    """A spec as part of an identity. The encoding is left out where it is the usual one."""
+    return {k: v for k, v in plain(asdict(spec)).items() if k != "encoding" or v is not None}
+
+
+def described_training(training: TrainingConfig, credit: str) -> dict[str, Any]:
+    """A training as part of an identity."""
+    return {**plain(asdict(training)), "schedule": repr(training.schedule), "credit": credit}
+
+
+def kept(context: Context, name: str, model: nn.Module, spec: ModelSpec) -> dict[str, Any]:
+    """Save a network in the run folder and measure it on the whole test set: what every network's record has."""
+    path = context.folder / "models" / f"{stem(name)}.safetensors"
+    save_model(path, model, spec)
+    return {
+        "clean_accuracy": accuracy(model, context.dataset.test),
+        "n_test": len(context.dataset.test),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "device": _described(model.device) if isinstance(model, DefendedNetwork) else None,
+        "checkpoint": str(path.relative_to(context.folder)),
+    }
+
+
+def _described(device: OpticalDevice | None) -> dict[str, Any] | None:
+    if device is None:
+        return None
+    assert isinstance(device, SimulatedOPU)
+    return {
+        "in_features": device.in_features,
+        "out_features": device.out_features,
+        "fingerprint": device.fingerprint,
+        "bits": device.camera.bits,
+        "matrix": device.matrix,
+    }

@@ -16,7 +16,7 @@ from groundglass.models import predict_logits
 from groundglass.studies.attack_cells import make_ball
 from groundglass.studies.cells import Cell, Outcome, key_of, plain
 from groundglass.studies.context import Context
-from groundglass.studies.networks import TrainCell
+from groundglass.studies.networks import NetworkCell
 
 # The budgets at which success is told, beside the whole one.
 _MARKS = (1_000, 5_000, 15_000)
@@ -49,17 +49,17 @@ class QueryCell:
         attack: the attack, its configuration.
         norm, eps: the ball, in pixel units.
         budget: images that may go through the model for each image.
-        purpose: "figure", or "sweep" for one of several settings, the best of which is shown.
+        purpose: "figure", "sweep" for one of several settings, the best of which is shown, or "ablation".
     """
 
-    target: TrainCell
+    target: NetworkCell
     attack: QueryAttack
     norm: Literal["linf", "l2"]
     eps: float
     budget: int
     n_images: int
     seed: int
-    purpose: Literal["figure", "sweep"] = "figure"
+    purpose: Literal["figure", "sweep", "ablation"] = "figure"
 
     kind = "query"
 

@@ -7,13 +7,13 @@ from typing import Any
 from groundglass.attacks.search import QueryAttack
 from groundglass.core import lookup
 from groundglass.data import Dataset
-from groundglass.studies import black_box, everything, white_box
-from groundglass.studies.black_box import BlackBoxConfig
+from groundglass.studies import ablation, black_box, everything, redraws, transfer, white_box
+from groundglass.studies import recipes_laptop as laptop
+from groundglass.studies import recipes_paper as paper
+from groundglass.studies import recipes_quick as quick
 from groundglass.studies.cells import Cell, plain
-from groundglass.studies.everything import EverythingConfig
 from groundglass.studies.targets import TargetsConfig
-from groundglass.studies.white_box import WhiteBoxConfig
-from groundglass.training import Plateau, Precision, TrainingConfig
+from groundglass.training import Precision
 from groundglass.training.schedule import Schedule
 
 
@@ -39,194 +39,81 @@ class Recipe:
     plan: Callable[[Any, Dataset], list[Cell]]
 
 
-def _quick_targets(data: str, seed: int, precision: Precision) -> dict[str, Any]:
-    training = TrainingConfig(epochs=6, learning_rate=0.1, precision=precision)
-    return {
-        "data": data,
-        "width": 0.125,
-        "device_in": 256,
-        "device_out": 1000,
-        "baseline": training,
-        "hybrid": training,
-        "seed": seed,
-    }
-
-
-def _quick_white_box(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
-    """`groundglass run white-box --recipe quick`: everything, small, on images that the package makes itself.
-
-    Under 5 minutes on two cores with AVX2 alone. Too small to say anything about the defence: it shows the machinery.
-    """
-    return WhiteBoxConfig(
-        **_quick_targets(data, seed, precision),
-        n_images=64,
-        # 0.5, 1, 2 and 4 / 255: the paper's axis, where most of this data set's curve lies.
-        eps_paper=tuple(2 * level / 255 for level in (0.5, 1, 2, 4)),
-        eps_l2=(0.25, 0.5),
-        steps=20,
-        step_size=0.002,
-        fit_images=2000,
-        gallery=4,
-    )
-
-
-def _quick_black_box(data: str, seed: int, precision: Precision) -> BlackBoxConfig:
-    """`groundglass run black-box --recipe quick`: every attack by queries, with a budget of minutes."""
-    return BlackBoxConfig(
-        **_quick_targets(data, seed, precision),
-        n_images=32,
-        eps=2 / 255,
-        budget=400,
-        sigmas=(0.1, 1.0),
-        reference_steps=20,
-    )
-
-
-def _quick(data: str, seed: int, precision: Precision) -> EverythingConfig:
-    """`groundglass run all --recipe quick`, which is `make quick`."""
-    return EverythingConfig(
-        **_quick_targets(data, seed, precision),
-        white_box=_quick_white_box(data, seed, precision),
-        black_box=_quick_black_box(data, seed, precision),
-    )
-
-
-def _laptop_targets(data: str, seed: int, precision: Precision) -> dict[str, Any]:
-    training = TrainingConfig(epochs=8, learning_rate=0.05, weight_decay=5e-4, precision=precision)
-    return {
-        "data": data,
-        "width": 0.25,
-        "device_in": 512,
-        "device_out": 8000,
-        "baseline": training,
-        "hybrid": training,
-        "seed": seed,
-    }
-
-
-def _laptop_white_box(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
-    """`groundglass run white-box --data cifar10 --recipe laptop`: Figure 2 at a quarter of the width."""
-    return WhiteBoxConfig(**_laptop_targets(data, seed, precision), n_images=256, fit_images=20_000, cw_images=64)
-
-
-def _laptop_black_box(data: str, seed: int, precision: Precision) -> BlackBoxConfig:
-    """`groundglass run black-box --data cifar10 --recipe laptop`: Figure 3 at a quarter of the width, with its budget.
-
-    The networks are those of the white-box recipe: `--reuse` that run's folder to train nothing again.
-    """
-    return BlackBoxConfig(**_laptop_targets(data, seed, precision), n_images=100)
-
-
-def _laptop(data: str, seed: int, precision: Precision) -> EverythingConfig:
-    """`groundglass run all --data cifar10 --recipe laptop`: all studies on the same two networks, on one page."""
-    return EverythingConfig(
-        **_laptop_targets(data, seed, precision),
-        white_box=_laptop_white_box(data, seed, precision),
-        black_box=_laptop_black_box(data, seed, precision),
-    )
-
-
-def _paper_white_box(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
-    """`groundglass run white-box --data cifar10 --recipe paper`: the paper's width, sizes, epochs and whole test set."""
-    return WhiteBoxConfig(
-        data=data,
-        width=1.0,
-        device_in=512,
-        device_out=8000,
-        baseline=TrainingConfig(
-            epochs=38,
-            optimiser="adam",
-            learning_rate=1e-3,
-            weight_decay=1e-4,
-            schedule=Plateau(),
-            precision=precision,
-        ),
-        hybrid=TrainingConfig(
-            epochs=30, learning_rate=1e-3, weight_decay=0.01, schedule=Plateau(), precision=precision
-        ),
-        baseline_dropout=0.5,
-        hybrid_dropout=0.5,
-        n_images=10_000,
-        fit_images=50_000,
-        cw_images=1000,
-        seed=seed,
-    )
-
-
-def _paper_black_box(data: str, seed: int, precision: Precision) -> BlackBoxConfig:
-    """`groundglass run black-box --data cifar10 --recipe paper`: the paper's networks and every test image."""
-    return BlackBoxConfig(
-        data=data,
-        width=1.0,
-        device_in=2000,
-        device_out=10_000,
-        baseline=TrainingConfig(
-            epochs=55, optimiser="adam", learning_rate=1e-3, weight_decay=1e-4, schedule=Plateau(), precision=precision
-        ),
-        hybrid=TrainingConfig(
-            epochs=55, learning_rate=1e-3, weight_decay=0.005, schedule=Plateau(), precision=precision
-        ),
-        baseline_dropout=0.5,
-        hybrid_dropout=0.5,
-        n_images=10_000,
-        seed=seed,
-    )
-
-
 _QUICK = ("under 5 minutes on two cores", "every part at work; too small to judge")
 _FOR_A_GPU = "days on two cores; meant for a GPU (not run yet)"
+_CIFAR = ("cifar10", "cifar100")
+
+_PLANS: dict[str, Callable[[Any, Dataset], list[Cell]]] = {
+    "all": everything.cells,
+    "white-box": white_box.cells,
+    "black-box": black_box.cells,
+    "transfer": transfer.cells,
+    "redraw": redraws.cells,
+    "ablation": ablation.cells,
+}
 
 RECIPES: dict[tuple[str, str], Recipe] = {
-    (study, name): Recipe(study, name, data, cost, expect, make, plan)
-    for study, name, data, cost, expect, make, plan in (
-        ("all", "quick", ("shapes",), *_QUICK, _quick, everything.cells),
+    (study, name): Recipe(study, name, data, cost, expect, make, _PLANS[study])
+    for study, name, data, cost, expect, make in (
+        ("all", "quick", ("shapes",), *_QUICK, quick.everything),
         (
             "all",
             "laptop",
-            ("cifar10",),
-            "about 2 hours on two cores",
+            _CIFAR,
+            "4 hours on two cores; CIFAR-100 10",
             "all figures at a quarter of the width",
-            _laptop,
-            everything.cells,
+            laptop.everything,
         ),
-        ("white-box", "quick", ("shapes",), *_QUICK, _quick_white_box, white_box.cells),
+        ("white-box", "quick", ("shapes",), *_QUICK, quick.white_box),
         (
             "white-box",
             "laptop",
-            ("cifar10",),
-            "about 45 minutes on two cores",
+            _CIFAR,
+            "about 45 minutes on two cores; CIFAR-100 2 hours",
             "Figure 2 at a quarter of the width",
-            _laptop_white_box,
-            white_box.cells,
+            laptop.white_box,
         ),
-        (
-            "white-box",
-            "paper",
-            ("cifar10",),
-            _FOR_A_GPU,
-            "Figure 2 at the paper's sizes",
-            _paper_white_box,
-            white_box.cells,
-        ),
-        ("black-box", "quick", ("shapes",), *_QUICK, _quick_black_box, black_box.cells),
+        ("white-box", "paper", _CIFAR, _FOR_A_GPU, "Figure 2 at the paper's sizes", paper.white_box),
+        ("black-box", "quick", ("shapes",), *_QUICK, quick.black_box),
         (
             "black-box",
             "laptop",
-            ("cifar10",),
-            "about 90 minutes on two cores, 30 of them training",
+            _CIFAR,
+            "about 90 minutes on two cores, 30 of them training; CIFAR-100 3 hours",
             "Figure 3 at a quarter of the width",
-            _laptop_black_box,
-            black_box.cells,
+            laptop.black_box,
         ),
+        ("black-box", "paper", _CIFAR, _FOR_A_GPU, "Figure 3 at the paper's sizes", paper.black_box),
+        ("transfer", "quick", ("shapes",), *_QUICK, quick.transfer),
         (
-            "black-box",
-            "paper",
-            ("cifar10",),
-            _FOR_A_GPU,
-            "Figure 3 at the paper's sizes",
-            _paper_black_box,
-            black_box.cells,
+            "transfer",
+            "laptop",
+            _CIFAR,
+            "about 90 minutes on two cores, most of it training five networks; CIFAR-100 5 hours",
+            "Figure 4 at a quarter of the width, and stronger transfer",
+            laptop.transfer,
         ),
+        ("transfer", "paper", _CIFAR, _FOR_A_GPU, "Figure 4 at the paper's sizes", paper.transfer),
+        ("redraw", "quick", ("shapes",), *_QUICK, quick.redraw),
+        (
+            "redraw",
+            "laptop",
+            _CIFAR,
+            "about 45 minutes on two cores; CIFAR-100 2 hours",
+            "accuracy over three redraws, and what they undo",
+            laptop.redraw,
+        ),
+        ("redraw", "paper", _CIFAR, _FOR_A_GPU, "the same at the paper's sizes", paper.redraw),
+        ("ablation", "quick", ("shapes",), *_QUICK, quick.ablation),
+        (
+            "ablation",
+            "laptop",
+            _CIFAR,
+            "about an hour on two cores",
+            "which part brings what, at an eighth of the width",
+            laptop.ablation,
+        ),
+        ("ablation", "paper", _CIFAR, _FOR_A_GPU, "the same at the paper's sizes", paper.ablation),
     )
 }
 

@@ -1,50 +1,88 @@
 """Redraw the matrix of a trained network: a new U, and the classifier fitted to it on frozen features."""
 
-import hashlib
 import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from groundglass.core import Progress, derive_seed, load_state, save_state, silent
-from groundglass.data import ImageSet, load
-from groundglass.models import DefendedNetwork, ModelSpec, load_model, read_spec, save_model
+from groundglass.core import Progress, derive_seed, silent
+from groundglass.data import Dataset, load
+from groundglass.models import DefendedNetwork, load_model, read_spec, save_model
 from groundglass.optics import DeviceStore, SimulatedOPU
-from groundglass.training.classifier import accuracy_of_bits, encode_bits, fit_classifier, place_device
+from groundglass.studies.features import cached_bits
+from groundglass.training import TrainingConfig
+from groundglass.training.classifier import FINE_TUNING, accuracy_of_bits, fit_classifier, place_device
 
 
 @dataclass(frozen=True)
-class Redrawn:
-    """What a redraw found. Nothing in it is secret.
+class Tuned:
+    """What a redraw did to a network, in shares of the test images classified right. Nothing in it is secret.
+
+    Attributes:
+        before, untuned, tuned: with the old device, with the new one under the old classifier, with the new one and a
+            classifier of its own.
+        feature_seconds: bits of all images; next to nothing when `features_cached`.
+        tune_seconds: measuring the training images, and fitting.
+    """
+
+    before: float
+    untuned: float
+    tuned: float
+    feature_seconds: float
+    features_cached: bool
+    tune_seconds: float
+
+
+@dataclass(frozen=True)
+class Redrawn(Tuned):
+    """A redraw into files. Nothing in it is secret.
 
     Attributes:
         old_fingerprint, fingerprint: of the device before and after.
         model, device: the new files; the second holds the new secret.
-        before, untuned, tuned: shares of the test images classified right: with the old device, with the new one under
-            the old classifier, with the new one and a classifier of its own.
         train_images, test_images: how many.
-        feature_seconds: bits of all images; next to nothing when `features_cached`.
         draw_seconds: the new matrix and its exposure.
-        tune_seconds: measuring the training images, and fitting.
     """
 
     old_fingerprint: str
     fingerprint: str
     model: Path
     device: Path
-    before: float
-    untuned: float
-    tuned: float
     train_images: int
     test_images: int
-    feature_seconds: float
-    features_cached: bool
     draw_seconds: float
-    tune_seconds: float
+
+
+def tune(
+    network: DefendedNetwork,
+    device: SimulatedOPU,
+    dataset: Dataset,
+    folder: Path,
+    *,
+    config: TrainingConfig = FINE_TUNING,
+    seed: int,
+    progress: Progress = silent,
+) -> Tuned:
+    """Put a redrawn `device` into `network`, and fit its classifier, in place. The bits of all images are kept in `folder`."""
+    started = time.perf_counter()
+    train_bits, train_cached = cached_bits(network, dataset.train, folder, progress)
+    test_bits, test_cached = cached_bits(network, dataset.test, folder, progress)
+    feature_seconds = time.perf_counter() - started
+    before = accuracy_of_bits(network, test_bits, dataset.test.labels)
+    place_device(network, device)
+    untuned = accuracy_of_bits(network, test_bits, dataset.test.labels)
+    started = time.perf_counter()
+    fit_classifier(network, train_bits, dataset.train.labels, config, seed=seed, progress=progress)
+    tune_seconds = time.perf_counter() - started
+    return Tuned(
+        before=before,
+        untuned=untuned,
+        tuned=accuracy_of_bits(network, test_bits, dataset.test.labels),
+        feature_seconds=feature_seconds,
+        features_cached=train_cached and test_cached,
+        tune_seconds=tune_seconds,
+    )
 
 
 def redraw_model(
@@ -109,65 +147,17 @@ def redraw_model(
         raise ValueError("this --device-seed gives the device that the model already has: give another, or none")
     out.parent.mkdir(parents=True, exist_ok=True)  # if it cannot be, better now than after the work
     network.to("cuda" if torch.cuda.is_available() else "cpu")
-    started = time.perf_counter()
-    train_bits, train_cached = _bits(network, spec, dataset.train, path.parent, progress)
-    test_bits, test_cached = _bits(network, spec, dataset.test, path.parent, progress)
-    feature_seconds = time.perf_counter() - started
-    before = accuracy_of_bits(network, test_bits, dataset.test.labels)
-    place_device(network, new)
-    untuned = accuracy_of_bits(network, test_bits, dataset.test.labels)
-    started = time.perf_counter()
-    fit_classifier(network, train_bits, dataset.train.labels, seed=derive_seed(seed, "redraw"), progress=progress)
-    tune_seconds = time.perf_counter() - started
-    tuned = accuracy_of_bits(network, test_bits, dataset.test.labels)
+    tuned = tune(network, new, dataset, path.parent, seed=derive_seed(seed, "redraw"), progress=progress)
     # The device first: without it the model would be of no use, and a device without a model harms nobody.
     device_path = store.put(new)
     save_model(out, network, replace(spec, fingerprint=new.fingerprint))
     return Redrawn(
-        old.fingerprint,
-        new.fingerprint,
-        out,
-        device_path,
-        before,
-        untuned,
-        tuned,
-        len(dataset.train),
-        len(dataset.test),
-        feature_seconds,
-        train_cached and test_cached,
-        draw_seconds,
-        tune_seconds,
+        **vars(tuned),
+        old_fingerprint=old.fingerprint,
+        fingerprint=new.fingerprint,
+        model=out,
+        device=device_path,
+        train_images=len(dataset.train),
+        test_images=len(dataset.test),
+        draw_seconds=draw_seconds,
     )
-
-
-def _bits(
-    network: DefendedNetwork, spec: ModelSpec, images: ImageSet, folder: Path, progress: Progress
-) -> tuple[Tensor, bool]:
-    """The bits of `images`, and whether they came from the cache in `folder`.
-
-    Whoever has the model file can compute them: they say nothing about the device.
-    """
-    key = _key(network, spec, images)
-    identity = {"bits": key, "images": len(images)}
-    path = folder / f"bits-{key}.safetensors"
-    if path.exists():
-        packed = load_state(path, identity)[0]["bits"]
-        return torch.from_numpy(np.unpackbits(packed.numpy(), axis=1, count=spec.device_in)), True
-    bits = encode_bits(network, images, progress=progress, name=f"features of the {images.split} images")
-    with suppress(OSError):  # a folder that takes no cache is no reason to stop
-        save_state(path, {"bits": torch.from_numpy(np.packbits(bits.numpy(), axis=1))}, [], identity)
-    return bits, False
-
-
-def _key(network: DefendedNetwork, spec: ModelSpec, images: ImageSet) -> str:
-    """Names the bits: a digest of all that they depend on, the weights below the device and the images."""
-    digest = hashlib.sha256(repr((spec.mean, spec.std)).encode())
-    state = network.state_dict()
-    above = ("feedback", f"network.{network.at}.readout.")
-    below = {name: tensor for name, tensor in state.items() if not name.startswith(above)}
-    for name in sorted(below):
-        tensor = below[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    digest.update(images.images.contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -28,7 +28,7 @@ def reuse_networks(cells: Iterable[Cell], store: RecordStore, other: Path) -> in
         if cell.kind == "device":
             device = DeviceStore(other / "devices").find(record.result["fingerprint"])
             DeviceStore(store.folder / "devices").put(device)
-        elif not _same_devices(record, there, store):
+        elif not _same_inputs(record, there, store):
             continue
         else:
             path = record.result["checkpoint"]
@@ -39,9 +39,13 @@ def reuse_networks(cells: Iterable[Cell], store: RecordStore, other: Path) -> in
     return copied
 
 
-def _same_devices(record: Record, there: RecordStore, here: RecordStore) -> bool:
+def _same_inputs(record: Record, there: RecordStore, here: RecordStore) -> bool:
+    """Whether its device has the same secret here, and its features are those that were copied."""
     for key in record.inputs:
         mine, theirs = here.get(key), there.get(key)
-        if mine is None or theirs is None or mine.result["fingerprint"] != theirs.result["fingerprint"]:
+        if mine is None or theirs is None:
+            return False
+        same = mine == theirs if mine.kind == "train" else mine.result["fingerprint"] == theirs.result["fingerprint"]
+        if not same:
             return False
     return True

@@ -3,8 +3,9 @@
 from typing import Any
 
 import torch
+from torch import nn
 
-from groundglass.attacks import DrawnMatrix, Exact, FittedLinear, FittedNetwork, LinearMatrix
+from groundglass.attacks import DrawnMatrix, Exact, FittedLinear, FittedNetwork, LinearMatrix, StraightThrough
 from groundglass.core import derive_seed, lookup
 from groundglass.evaluation import Record
 from groundglass.models import DefendedNetwork
@@ -14,6 +15,7 @@ from groundglass.studies.context import Context
 #: Every rule a study can name, with what it is in a line.
 RULES: dict[str, str] = {
     "bp": "backpropagation, for a network without an optical layer",
+    "ste": "the binarisation as the identity (straight-through), the rest as it is, for a linear layer on bits",
     "dfa": "direct feedback alignment with the B that trained the network",
     "dfa-fresh": "direct feedback alignment with a B of the attacker's own",
     "fa": "sign as identity, U as an unrelated linear matrix: what the paper's code calls BPDA",
@@ -30,33 +32,59 @@ def check_rules(names: tuple[str, ...]) -> None:
         lookup("rule", name, RULES)
 
 
+def seen_by(
+    rule: str, trained: Record, context: Context, *, fit_images: int, seed: int
+) -> tuple[nn.Module, dict[str, Any] | None]:
+    """The network as an attacker with this rule differentiates it, and what a fitted rule cost and reached.
+
+    Raises:
+        ValueError: the rule is not for this network.
+    """
+    target = context.target(trained)
+    if not isinstance(target, DefendedNetwork):
+        if rule not in ("bp", "none"):
+            raise ValueError(f"{trained.name} has no optical layer: the rule 'bp' attacks it")
+        return target, None
+    if rule == "none":
+        return target, None
+    made, fit = make_rule(rule, target, trained, context, fit_images=fit_images, seed=seed)
+    return target.seen_through(made), fit
+
+
 def make_rule(
     name: str, network: DefendedNetwork, trained: Record, context: Context, *, fit_images: int, seed: int
 ) -> tuple[BackwardRule, dict[str, Any] | None]:
     """The rule, and what its fit cost and reached where it was fitted."""
 
     def make() -> tuple[BackwardRule, dict[str, Any] | None]:
-        return _make(name, network, context, fit_images, derive_seed(seed, "rule", name))
+        return _make(name, network, trained, context, fit_images, derive_seed(seed, "rule", name))
 
     made: tuple[BackwardRule, dict[str, Any] | None] = context.memo(f"{trained.key}/{name}/{fit_images}/{seed}", make)
     return made
 
 
 def _make(
-    name: str, network: DefendedNetwork, context: Context, fit_images: int, seed: int
+    name: str, network: DefendedNetwork, trained: Record, context: Context, fit_images: int, seed: int
 ) -> tuple[BackwardRule, dict[str, Any] | None]:
     lookup("rule", name, RULES)
-    device = network.device
-    if device is None:
-        raise ValueError(f"the rule {name!r} needs a network with an optical device")
-    n, m = device.in_features, device.out_features
+    block, device = network.block, network.device
+    classes = block.readout.out_features
     if name == "dfa":
         if network.feedback is None:
             raise ValueError("the rule 'dfa' needs the training feedback B, which was destroyed: use 'dfa-fresh'")
         return RandomFeedback(network.feedback, "dfa"), None
     if name == "dfa-fresh":
-        classes = network.block.readout.out_features
-        return RandomFeedback.fresh(classes, n, seed=seed), None
+        return RandomFeedback.fresh(classes, block.width, seed=seed), None
+    if name in ("bpda-fit-linear", "bpda-fit-network"):
+        bits, logits = context.memo(f"pairs/{trained.key}/{fit_images}", lambda: _observe(network, context, fit_images))
+        kind = FittedLinear if name == "bpda-fit-linear" else FittedNetwork
+        fitted = kind.fit(bits, logits, seed=seed)
+        return fitted, {"n_images": fitted.n_images, "held_out_r2": fitted.held_out_r2}
+    if device is None:
+        if name != ("bp" if block.encoding == "float" else "ste"):
+            raise ValueError(f"the rule {name!r} is not for the linear head of {trained.name}")
+        return StraightThrough(name), None
+    n, m = device.in_features, device.out_features
     if name == "fa":
         return LinearMatrix.draw(n, m, seed=seed), None
     if name == "bpda-drawn":
@@ -64,14 +92,8 @@ def _make(
     if name == "exact":
         matrix = true_matrix(device)  # refuses a device that is not simulated
         assert isinstance(device, SimulatedOPU)
-        return Exact(matrix, saturation=device.camera.top if device.camera.bits is not None else None), None
-    if name in ("bpda-fit-linear", "bpda-fit-network"):
-        bits, logits = context.memo(
-            f"pairs/{device.fingerprint}/{fit_images}", lambda: _observe(network, context, fit_images)
-        )
-        kind = FittedLinear if name == "bpda-fit-linear" else FittedNetwork
-        fitted = kind.fit(bits, logits, seed=seed)
-        return fitted, {"n_images": fitted.n_images, "held_out_r2": fitted.held_out_r2}
+        seen = device.camera.bits is not None and block.encoding != "float"  # a camera that saturates
+        return Exact(matrix, saturation=device.camera.top if seen else None), None
     raise ValueError(f"the rule {name!r} is for a network without an optical layer")
 
 

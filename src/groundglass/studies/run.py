@@ -88,5 +88,6 @@ def run_study(
             device_seed=device_seed,
             progress=progress,
             listener=listener,
+            arrays=store.arrays,
         )
         return run_cells(todo, store, context)

@@ -6,6 +6,7 @@ from groundglass.data import Dataset
 from groundglass.models import ModelSpec
 from groundglass.optics import Camera
 from groundglass.studies.networks import DeviceCell, TrainCell
+from groundglass.studies.placed import PlaceCell
 from groundglass.training import TrainingConfig
 
 
@@ -19,6 +20,8 @@ class TargetsConfig:
         device_in, device_out: N and M.
         camera: of the device.
         baseline, hybrid: how VGG-16 and VGG-OPU are trained.
+        classifier: None: `hybrid` trains VGG-OPU whole. Else in the paper's two stages, which CIFAR-100 needs: `hybrid`
+            trains features under a linear head; then the device is put in, and this fits the classifier alone.
         baseline_dropout, hybrid_dropout: of their heads.
         seed: of everything but the device.
     """
@@ -30,33 +33,84 @@ class TargetsConfig:
     camera: Camera = field(default_factory=Camera)
     baseline: TrainingConfig
     hybrid: TrainingConfig
+    classifier: TrainingConfig | None = None
     baseline_dropout: float = 0.0
     hybrid_dropout: float = 0.0
     seed: int = 0
 
 
-def targets(config: TargetsConfig, dataset: Dataset) -> tuple[TrainCell, TrainCell]:
-    """The cells that train VGG-16 and VGG-OPU."""
-    spec = ModelSpec(
+def baseline_spec(config: TargetsConfig, dataset: Dataset) -> ModelSpec:
+    """A VGG-16 for the data set."""
+    return ModelSpec(
         width=config.width,
         classes=dataset.num_classes,
         mean=dataset.mean,
         std=dataset.std,
         dropout=config.baseline_dropout,
     )
-    baseline = TrainCell(
+
+
+def baseline_network(config: TargetsConfig, dataset: Dataset) -> TrainCell:
+    """The cell that trains VGG-16."""
+    return TrainCell(
         name="VGG-16",
-        spec=spec,
+        spec=baseline_spec(config, dataset),
         training=config.baseline,
         credit="bp",
         device=None,
         data=config.data,
         seed=config.seed,
     )
+
+
+def two_stages(
+    config: TargetsConfig,
+    dataset: Dataset,
+    name: str,
+    *,
+    features: str,
+    hybrid: TrainingConfig,
+    classifier: TrainingConfig,
+    owner: str = "",
+    seed: int | None = None,
+) -> PlaceCell:
+    """A VGG-OPU as the paper makes it for transfer and for CIFAR-100 (section 3.2.2).
+
+    Args:
+        name: of the network.
+        features: name of the network with a linear head, hybrid-trained, whose convolutions it has.
+        hybrid, classifier: the two stages.
+        owner: of the device: the defender, or an attacker with another U.
+        seed: another than the study's.
+    """
+    seed = config.seed if seed is None else seed
+    below = TrainCell(
+        name=features,
+        spec=replace(baseline_spec(config, dataset), dropout=config.hybrid_dropout, linear_hidden=config.device_in),
+        training=hybrid,
+        credit="hybrid-dfa",
+        device=None,
+        data=config.data,
+        seed=seed,
+    )
+    device = DeviceCell(in_features=config.device_in, out_features=config.device_out, camera=config.camera, owner=owner)
+    return PlaceCell(name=name, features=below, device=device, training=classifier, data=config.data, seed=seed)
+
+
+def targets(config: TargetsConfig, dataset: Dataset) -> tuple[TrainCell, TrainCell | PlaceCell]:
+    """The cells that train VGG-16 and VGG-OPU."""
+    baseline = baseline_network(config, dataset)
+    if config.classifier is not None:
+        return baseline, two_stages(
+            config, dataset, "VGG-OPU", features="VGG-DFA", hybrid=config.hybrid, classifier=config.classifier
+        )
     device = DeviceCell(in_features=config.device_in, out_features=config.device_out, camera=config.camera)
+    spec = replace(
+        baseline.spec, dropout=config.hybrid_dropout, device_in=config.device_in, device_out=config.device_out
+    )
     defended = TrainCell(
         name="VGG-OPU",
-        spec=replace(spec, dropout=config.hybrid_dropout, device_in=config.device_in, device_out=config.device_out),
+        spec=spec,
         training=config.hybrid,
         credit="hybrid-dfa",
         device=device,

@@ -6,9 +6,9 @@ from typing import Any
 from groundglass.attacks import FGSM, PGD, CarliniWagnerL2, RandomNoise, paper_eps_to_pixels
 from groundglass.data import Dataset
 from groundglass.studies.attack_cells import AttackCell
-from groundglass.studies.cells import Cell
+from groundglass.studies.cells import Cell, with_inputs
 from groundglass.studies.checks import WHITE_BOX_CHECKS, CheckCell
-from groundglass.studies.networks import TrainCell
+from groundglass.studies.networks import NetworkCell
 from groundglass.studies.rules import RULES, check_rules
 from groundglass.studies.targets import TargetsConfig, targets
 
@@ -51,14 +51,13 @@ class WhiteBoxConfig(TargetsConfig):
 def cells(config: WhiteBoxConfig, dataset: Dataset) -> list[Cell]:
     """Every cell of the study, in an order in which inputs come first."""
     baseline, defended = targets(config, dataset)
-    assert defended.device is not None
     figure = _figure_cells(config, dataset, baseline, defended)
     control = _control_cells(config, dataset, baseline, defended)
     checks = [CheckCell(check=name, attacks=(*figure, *control)) for name in WHITE_BOX_CHECKS]
-    return [defended.device, baseline, defended, *figure, *control, *checks]
+    return with_inputs([baseline, defended, *figure, *control, *checks])
 
 
-def _attack(config: WhiteBoxConfig, target: TrainCell, rule: str, attack: Any, **changes: Any) -> AttackCell:
+def _attack(config: WhiteBoxConfig, target: NetworkCell, rule: str, attack: Any, **changes: Any) -> AttackCell:
     settings: dict[str, Any] = {
         "norm": "linf",
         "eps_paper": None,
@@ -71,12 +70,12 @@ def _attack(config: WhiteBoxConfig, target: TrainCell, rule: str, attack: Any, *
     return AttackCell(target=target, rule=rule, attack=attack, **settings)
 
 
-def _pairs(config: WhiteBoxConfig, baseline: TrainCell, defended: TrainCell) -> list[tuple[TrainCell, str]]:
+def _pairs(config: WhiteBoxConfig, baseline: NetworkCell, defended: NetworkCell) -> list[tuple[NetworkCell, str]]:
     return [(baseline, "bp"), *((defended, rule) for rule in config.rules)]
 
 
 def _figure_cells(
-    config: WhiteBoxConfig, dataset: Dataset, baseline: TrainCell, defended: TrainCell
+    config: WhiteBoxConfig, dataset: Dataset, baseline: NetworkCell, defended: NetworkCell
 ) -> list[AttackCell]:
     """Strength first by radius: a study that is stopped half-way has whole curves of small radii for every rule."""
     found = []
@@ -97,7 +96,7 @@ def _figure_cells(
 
 
 def _control_cells(
-    config: WhiteBoxConfig, dataset: Dataset, baseline: TrainCell, defended: TrainCell
+    config: WhiteBoxConfig, dataset: Dataset, baseline: NetworkCell, defended: NetworkCell
 ) -> list[AttackCell]:
     """Attacks that show whether the figure can be believed: noise, one step, no bound, and C&W's smallest distances."""
     largest = config.eps_paper[-1]

@@ -9,13 +9,13 @@ import time
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from groundglass.core import Progress, check_labels, generator, silent
 from groundglass.data import Augment, ImageSet, batches
-from groundglass.models import DefendedNetwork
-from groundglass.optics import OpticalDevice, OpticalLayer, binarise
+from groundglass.models import DefendedNetwork, OpticalBlock
+from groundglass.optics import Encoding, FloatInputLayer, OpticalDevice, encode
 from groundglass.optics.device import check_bits
 from groundglass.training.checkpoint import EpochResult
 from groundglass.training.loop import DivergedError, TrainingConfig, make_optimiser
@@ -33,21 +33,24 @@ def encode_bits(
     network: DefendedNetwork,
     images: ImageSet,
     *,
+    encoding: Encoding = "bits",
     batch_size: int = 500,
     augment: Augment | None = None,
     seed: int = 0,
     epoch: int = 0,
     progress: Progress = silent,
     name: str = "features",
-) -> UInt8[Tensor, "n N"]:
-    """The bits of every image as they enter the device, in the set's order: 0 or 1, on the CPU. No device is used.
+) -> Tensor:
+    """Every image as it enters the device, in the set's order: [n, N] on the CPU. No device is used.
 
-    In eval mode: dropout off, BatchNorm with its running statistics, neither changed; the mode is put back. A network
-    whose head is linear as yet (no device) gives the bits that a device in its place would get.
+    uint8, 0 or 1; float32 with the encoding "float". In eval mode: dropout off, BatchNorm with its running statistics,
+    neither changed; the mode is put back. A network whose head is linear as yet (no device) gives the bits that a
+    device in its place would get.
 
     Args:
         network: only what lies below the device is run.
         images: n images.
+        encoding: of the features.
         batch_size: images a forward pass. Convolutions may round differently in another batch size, and a feature
             that is within a rounding error of its threshold may then fall on the other side.
         augment, seed, epoch: augmentation, off by default, as in `batches`; another epoch, other augmentations.
@@ -55,11 +58,12 @@ def encode_bits(
         name: for progress.
     """
     where = next(network.parameters()).device
-    bits = torch.empty(len(images), _features(network), dtype=torch.uint8)
+    dtype = torch.float32 if encoding == "float" else torch.uint8
+    inputs = torch.empty(len(images), network.block.width, dtype=dtype)
     reached: list[Tensor] = []
 
-    def stop(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        reached.append(inputs[0])
+    def stop(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        reached.append(given[0])
         raise _Reached
 
     training = network.training
@@ -70,41 +74,45 @@ def encode_bits(
             try:
                 network.network(batch.images.to(where))
             except _Reached:
-                hidden = network.block.encode(reached.pop().float())
-                bits[batch.index] = binarise(hidden).to(torch.uint8).cpu()
+                features = network.block.features(reached.pop().float())
+                inputs[batch.index] = encode(features, encoding).to(dtype).cpu()
             else:
                 raise RuntimeError(f"the forward pass did not go through the optical block at {network.at!r}")
             progress(name, int(batch.index[-1]) + 1, len(images))
     finally:
         hook.remove()
         network.train(training)
-    return bits
+    return inputs
 
 
-def place_device(network: DefendedNetwork, device: OpticalDevice) -> None:
+def place_device(network: DefendedNetwork, device: OpticalDevice | None, *, encoding: Encoding = "bits") -> None:
     """Put `device` into `network`, in place of its device or of its linear head. Until `fit_classifier`, it guesses.
 
-    The readout keeps its weights where it has as many inputs as the device has outputs; else it is a new one, of zeros.
+    The readout keeps its weights where only the device is another, of as many outputs; else it is a new one, of zeros.
+
+    Args:
+        device: None for a linear classifier on what would enter a device.
+        encoding: of the features.
 
     Raises:
         ValueError: the device takes another number of bits than the network has features.
     """
     block = network.block
-    features = _features(network)
-    if device.in_features != features:
+    features = network.block.width
+    if device is not None and device.in_features != features:
         raise ValueError(
             f"the device takes {device.in_features} bits, the network has {features} binarised features: "
             f"make a device with in_features={features}"
         )
-    if network.device is None or block.readout.in_features != device.out_features:
-        block.readout = _zeros(device.out_features, block.readout.out_features).to(block.readout.weight.device)
-        block.gain = (128 / device.out_features) ** 0.5
-    block.optical = OpticalLayer(device)
+    width = features if device is None else device.out_features
+    if (network.device is None) != (device is None) or block.readout.in_features != width:
+        block.readout = _zeros(width, block.readout.out_features).to(block.readout.weight.device)
+    block.hold(device, encoding)
 
 
 def fit_classifier(
     network: DefendedNetwork,
-    bits: UInt8[Tensor, "n N"],
+    inputs: Tensor,
     labels: Int64[Tensor, " n"],
     config: TrainingConfig = FINE_TUNING,
     *,
@@ -114,7 +122,8 @@ def fit_classifier(
     progress: Progress = silent,
     name: str = "classifier",
 ) -> list[EpochResult]:
-    """Fit the readout Linear(M, C) of `network` to its device's readings of `bits`, in place; nothing else changes.
+    """Fit the readout Linear(M, C) of `network` to its device's readings of `inputs`, in place; nothing else changes
+    (but the mean of a `FloatInputLayer`).
 
     Cross-entropy by `config`'s optimiser, from zero: weights for another matrix are worth nothing. The readings are
     centred, output by output, while fitting, and the shift goes into the bias at the end: the mean reading of an
@@ -122,13 +131,13 @@ def fit_classifier(
     same layer, with a problem that a larger step suits.
 
     Args:
-        network: with a device. Its mode is left as it is.
-        bits: of the training images, see `encode_bits`.
+        network: with a device, or a linear head on bits. Its mode is left as it is.
+        inputs: [n, N], the training images as they enter the device, see `encode_bits`.
         labels: their classes.
         config: epochs, batch size, optimiser, rate and schedule; always in float32.
         seed: of the order of images. The same seed gives the same weights, whatever `rows` and `memory` are (with a
             noisy camera, whatever `rows` is).
-        rows: bits measured at a time.
+        rows: inputs measured at a time.
         memory: bytes. Readings that take more are not kept, and measured again for each step (n M bytes for an 8-bit camera).
         progress: told images, loss and accuracy.
         name: for progress.
@@ -137,31 +146,31 @@ def fit_classifier(
         One result an epoch; the seconds of the first include the measuring.
 
     Raises:
-        ValueError: no device; the block is not the end of the network; bits or labels of another shape or value.
+        ValueError: the block is not the end of the network; inputs or labels of another shape or value.
         DivergedError: the loss is not finite, or above twice that of guessing; the network is as it was.
     """
-    block, device = network.block, network.device
-    if device is None:
-        raise ValueError("this network has no optical device: put one in with `place_device(network, device)`")
+    block = network.block
     if [m for m in network.modules() if isinstance(m, nn.Linear)][-1] is not block.readout:
         raise ValueError(
             f"the optical block at {network.at!r} is not the end of this network: its readout is no classifier to fit alone"
         )
-    check_bits(bits, device.in_features)
-    check_labels(labels, count=len(bits), classes=block.readout.out_features)
-    if len(bits) == 0:
+    _check_inputs(network, inputs, labels)
+    if len(inputs) == 0:
         raise ValueError("there are no bits to fit the classifier to: encode some training images")
     where = block.readout.weight.device
     started = time.perf_counter()
-    readings = _Readings(device, bits, rows, memory, progress)
+    readings = _Readings(block, inputs, rows, memory, progress)
     mean = readings.mean.to(where)
-    scale = block.gain / device.mean_reading
-    readout = _zeros(device.out_features, block.readout.out_features).to(where)
+    if isinstance(block.optical, FloatInputLayer):
+        block.optical.mean.fill_(float(mean.mean()))
+    # What the readout gets is scale * reading - offset.
+    scale, offset = (1.0, 0.0) if block.optical is None else (block.gain / block.optical.scale, block.gain)
+    readout = _zeros(block.readout.in_features, block.readout.out_features).to(where)
     optimiser = make_optimiser(readout, config)
     history: list[EpochResult] = []
-    steps = math.ceil(len(bits) / config.batch_size)
+    steps = math.ceil(len(inputs) / config.batch_size)
     for epoch in range(config.epochs):
-        order = torch.randperm(len(bits), generator=generator(seed, "classifier", epoch))
+        order = torch.randperm(len(inputs), generator=generator(seed, "classifier", epoch))
         losses = [h.loss for h in history]
         loss_sum, right, seen = torch.zeros((), device=where), torch.zeros((), device=where, dtype=torch.int64), 0
         for step, index in enumerate(order.split(config.batch_size)):
@@ -177,9 +186,9 @@ def fit_classifier(
             seen += len(y)
             loss_sum += loss.detach() * len(y)
             right += (logits.argmax(1) == y).sum()
-            if step % 50 == 49 or seen == len(bits):
+            if step % 50 == 49 or seen == len(inputs):
                 figures = {"loss": float(loss_sum) / seen, "accuracy": int(right) / seen}
-                progress(name, epoch * len(bits) + seen, config.epochs * len(bits), **figures)
+                progress(name, epoch * len(inputs) + seen, config.epochs * len(inputs), **figures)
         mean_loss = float(loss_sum) / seen
         if not mean_loss <= 2 * math.log(block.readout.out_features):
             raise DivergedError(
@@ -190,7 +199,7 @@ def fit_classifier(
         started += seconds
         history.append(EpochResult(epoch, mean_loss, int(right) / seen, seconds, seen / seconds))
     with torch.no_grad():
-        shift = (mean / device.mean_reading - 1) * block.gain
+        shift = mean * scale - offset
         block.readout.weight.copy_(readout.weight)
         block.readout.bias.copy_((readout.bias.double() - readout.weight.double() @ shift.double()).float())
     return history
@@ -198,58 +207,62 @@ def fit_classifier(
 
 @torch.no_grad()
 def accuracy_of_bits(
-    network: DefendedNetwork, bits: UInt8[Tensor, "n N"], labels: Int64[Tensor, " n"], *, rows: int = 1000
+    network: DefendedNetwork, inputs: Tensor, labels: Int64[Tensor, " n"], *, rows: int = 1000
 ) -> float:
-    """Share of images classified right, from their bits: what `accuracy` finds, without the convolutions.
+    """Share of images classified right, from what enters the device: what `accuracy` finds, without the convolutions.
 
     Raises:
-        ValueError: no device; no bits; bits or labels of another shape or value.
+        ValueError: no inputs; inputs or labels of another shape or value.
     """
-    block, device = network.block, network.device
-    if device is None:
-        raise ValueError("this network has no optical device: put one in with `place_device(network, device)`")
-    check_bits(bits, device.in_features)
-    check_labels(labels, count=len(bits), classes=block.readout.out_features)
-    if len(bits) == 0:
+    _check_inputs(network, inputs, labels)
+    if len(inputs) == 0:
         raise ValueError("there are no bits to classify")
-    assert block.optical is not None
-    where = block.readout.weight.device
+    where = network.block.readout.weight.device
     right = 0
-    for part, y in zip(bits.split(rows), labels.split(rows), strict=True):
-        logits = block.readout(block.optical(part.to(where)) * block.gain)
-        right += int((logits.argmax(1).cpu() == y).sum())
-    return right / len(bits)
+    for part, y in zip(inputs.split(rows), labels.split(rows), strict=True):
+        right += int((network.block.classify(part.to(where).float()).argmax(1).cpu() == y).sum())
+    return right / len(inputs)
+
+
+def _check_inputs(network: DefendedNetwork, inputs: Tensor, labels: Tensor) -> None:
+    if network.block.encoding == "float":
+        if inputs.dtype != torch.float32 or inputs.ndim != 2 or inputs.shape[1] != network.block.width:
+            raise ValueError(
+                f"inputs must be float32 [n, {network.block.width}], not {inputs.dtype} {list(inputs.shape)}: "
+                'encode_bits(network, images, encoding="float") gives them. For bits, place_device(network, device) first'
+            )
+    else:
+        check_bits(inputs, network.block.width)
+    check_labels(labels, count=len(inputs), classes=network.block.readout.out_features)
 
 
 class _Readings:
-    """A device's readings of bits: kept, when they fit into `memory` bytes, else measured whenever they are asked for."""
+    """What a block measures of inputs: kept, when it fits into `memory` bytes, else measured whenever it is asked for."""
 
-    def __init__(self, device: OpticalDevice, bits: Tensor, rows: int, memory: int, progress: Progress) -> None:
-        self._device, self._bits, self._rows, self._progress = device, bits, rows, progress
+    def __init__(self, block: OpticalBlock, inputs: Tensor, rows: int, memory: int, progress: Progress) -> None:
+        self._block, self._inputs = block, inputs
         self._kept: Tensor | None = None
-        first = device.measure(bits[:rows])
-        total = torch.zeros(device.out_features, dtype=torch.float64)
-        if len(bits) * device.out_features * first.element_size() <= memory:
-            self._kept = torch.empty(len(bits), device.out_features, dtype=first.dtype)
-        for start in range(0, len(bits), rows):
-            part = first if start == 0 else device.measure(bits[start : start + rows])
+        first = self._measure(inputs[:rows])
+        width = first.shape[1]
+        total = torch.zeros(width, dtype=torch.float64)
+        if len(inputs) * width * first.element_size() <= memory:
+            self._kept = torch.empty(len(inputs), width, dtype=first.dtype)
+        for start in range(0, len(inputs), rows):
+            part = first if start == 0 else self._measure(inputs[start : start + rows])
             # Whole numbers in float64: the same sum in any order.
             total += part.cpu().sum(0, dtype=torch.float64)
             if self._kept is not None:
                 self._kept[start : start + rows] = part
-            progress("measuring", min(start + rows, len(bits)), len(bits))
-        self.mean: Float[Tensor, " M"] = (total / len(bits)).float()
+            progress("measuring", min(start + rows, len(inputs)), len(inputs))
+        self.mean: Float[Tensor, " M"] = (total / len(inputs)).float()
+
+    def _measure(self, inputs: Tensor) -> Tensor:
+        optical = self._block.optical
+        return inputs if optical is None else optical.measure(inputs)
 
     def __getitem__(self, index: Tensor) -> Tensor:
         """[len(index), M]"""
-        return self._kept[index] if self._kept is not None else self._device.measure(self._bits[index])
-
-
-def _features(network: DefendedNetwork) -> int:
-    """N: features that are binarised."""
-    linear = network.block.project[0]
-    assert isinstance(linear, nn.Linear)
-    return linear.out_features
+        return self._kept[index] if self._kept is not None else self._measure(self._inputs[index])
 
 
 def _zeros(inputs: int, outputs: int) -> nn.Linear:

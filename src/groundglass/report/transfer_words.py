@@ -1,0 +1,231 @@
+"""The transferred attacks in sentences. Each claims no more than intervals that are apart allow."""
+
+from collections.abc import Sequence
+
+from groundglass.evaluation.statistics import Proportion
+from groundglass.report.cells import BASELINE, data_name
+from groundglass.report.query_words import spoken
+from groundglass.report.transfer_trials import Gain, Trial, Yardstick
+from groundglass.report.transfers import HIGHER, LOWER, PAPER, Crafted, Transferred
+from groundglass.report.verdict import listed, percent
+
+# Points of accuracy that the paper reports the layer to gain (its section 3.2.2).
+PAPER_GAIN = {"cifar10": "+15 to +45", "cifar100": "+3 to +10"}
+# An attack with the gradient of its own source should fool the source on all images, and surely on this share.
+NEARLY_ALL = 0.9
+_KNOWS = {
+    "bp": "the true gradient",
+    "dfa": "DFA's gradient",
+    "exact": "the true matrix U",
+    "bpda-fit-linear": "a linear fit to the device",
+}
+
+
+def set_words(trial: Trial) -> list[str]:
+    """Which images these are, and where the attacks come from."""
+    said = []
+    if trial.common:
+        common = trial.common
+        said.append(
+            f"Every attack starts from the {common.share.count:,} of the first {common.share.total:,} test images that "
+            f"{listed(common.models)} all get right: untouched, each network is at 100% there, and whatever is lost the "
+            "attack has taken."
+        )
+    sources = tuple(dict.fromkeys(name for one in trial.crafted for name in one.sources))
+    if sources:
+        said.append(
+            f"The adversarial images were made on {listed(sources)}, which the attacker trained and knows whole, and "
+            "then shown to networks whose weights no attack has used."
+        )
+    return said
+
+
+def gain_words(trial: Trial, data: str) -> list[str]:
+    """The paper's own comparison: each defended target beside VGG-16 under PGD, at each radius."""
+    said = []
+    for target in trial.defended:
+        gains = trial.gains(target)
+        if not gains:
+            continue
+        first, *others = gains
+        at = [f"{signed(first.points)} points at {trial.written(first.eps)}"]
+        at += [f"{signed(gain.points)} at {trial.written(gain.eps)}" for gain in others]
+        said.append(f"Under the paper's PGD {target} differs from {BASELINE} by {listed(at)}{_chance(trial, gains)}.")
+    if said and data in PAPER_GAIN:
+        said.append(f"The paper reports {PAPER_GAIN[data]} points on {data_name(data)}.")
+    return said
+
+
+def _chance(trial: Trial, gains: Sequence[Gain]) -> str:
+    unclear = [gain for gain in gains if not gain.is_clear]
+    if not unclear:
+        return ", more than chance explains" if len(gains) == 1 else ", each more than chance explains"
+    total = min(gain.after.correct.total for gain in unclear)
+    if len(unclear) == len(gains):
+        return f", which {total:,} images cannot tell from nothing"
+    return f"; at {listed([trial.written(gain.eps) for gain in unclear])}, {total:,} images cannot tell it from nothing"
+
+
+def trade_words(trial: Trial, clean: dict[str, Proportion]) -> list[str]:
+    """Whether the network with the lower clean accuracy withstands more, as the paper finds."""
+    pairs = [
+        (one, other)
+        for eps in trial.radii
+        if (one := trial.at(HIGHER, PAPER, eps)) is not None and (other := trial.at(LOWER, PAPER, eps)) is not None
+    ]
+    if not pairs:
+        return []
+    bought = [(a, b) for a, b in pairs if a.correct.clearly_below(b.correct)]
+    lost = [(a, b) for a, b in pairs if b.correct.clearly_below(a.correct)]
+    both = HIGHER in clean and LOWER in clean
+    known = f" ({percent(clean[LOWER].share)} and {percent(clean[HIGHER].share)} right untouched)" if both else ""
+    if not bought and not lost:
+        total = min(a.correct.total for a, _ in pairs)
+        return [
+            f"The paper's trade of clean accuracy for robustness cannot be seen: {total:,} images do not tell {LOWER} "
+            f"from {HIGHER}{known} under its PGD at any radius."
+        ]
+    said = []
+    if bought:
+        said.append(f"{LOWER} withstands more of that PGD than {HIGHER}{known} at {_radii(bought)}: " + _price(clean))
+    if lost:
+        again = "But it" if bought else LOWER
+        said.append(
+            f"{again} withstands less than {HIGHER}{'' if bought else known} at {_radii(lost)}: "
+            "the opposite of the paper's trade of clean accuracy for robustness."
+        )
+    return said
+
+
+def _price(clean: dict[str, Proportion]) -> str:
+    """Whether the lower network is surely the lower on untouched images too, which makes it a trade."""
+    if HIGHER not in clean or LOWER not in clean:
+        return "what that costs in clean accuracy is not recorded yet."
+    if clean[LOWER].clearly_below(clean[HIGHER]):
+        return "the paper's trade of clean accuracy for robustness."
+    return "but its clean accuracy is not clearly the lower, so that this is no trade of one for the other."
+
+
+def _radii(pairs: Sequence[tuple[Transferred, Transferred]]) -> str:
+    return listed([f"{a.radius} ({percent(b.correct.share)} against {percent(a.correct.share)})" for a, b in pairs])
+
+
+def strongest_words(trial: Trial) -> list[str]:
+    """At the radius to judge at: who gets furthest on each target, and what that leaves of the gain."""
+    eps = trial.headline
+    if eps is None or all(len(trial.tried(target, eps)) < 2 for target in trial.targets):
+        return []
+    best = [cell for target in trial.targets if (cell := trial.strongest(target, eps)) is not None]
+    return [
+        f"At {trial.ball(eps)} the strongest attack tried leaves {'; '.join(_strongest(trial, cell) for cell in best)}.",
+        *(said for target in trial.defended if (said := remaining(trial, target, eps)) is not None),
+    ]
+
+
+def _strongest(trial: Trial, best: Transferred) -> str:
+    paper = trial.at(best.target, PAPER, best.eps)
+    if best.label == PAPER:
+        return f"{best.target} {spoken(best.correct)}, by the paper's PGD itself"
+    chance = "" if paper is None or best.correct.clearly_below(paper.correct) else ", which chance may explain"
+    beside = f", where the paper's PGD leaves {percent(paper.correct.share)}{chance}" if paper else ""
+    return f"{best.target} {spoken(best.correct)}, by {best.label} made on {listed(best.sources)}{beside}"
+
+
+_ALONE, _STRONGEST = "Under the paper's PGD alone", "Strongest against strongest"
+
+
+def remaining(trial: Trial, target: str, eps: float) -> str | None:
+    """What the strongest attack on each leaves of the gain over VGG-16; None where one of the two was not tried."""
+    gain, paper = trial.gain(target, eps, label=None), trial.gain(target, eps)
+    if gain is None:
+        return None
+    alone = {gain.before.label, gain.after.label} == {PAPER}
+    start = f"{_ALONE if alone else _STRONGEST}, at {trial.written(eps)}"
+    was = "" if alone or paper is None else f" ({signed(paper.points)} under the paper's PGD)"
+    if gain.is_clear:
+        side = "above" if gain.points > 0 else "below"
+        return f"{start}, {target} is {abs(gain.points):.0f} points {side} {BASELINE}{was}."
+    total = min(gain.before.correct.total, gain.after.correct.total)
+    return (
+        f"{start}, {total:,} images cannot tell {target} ({percent(gain.after.correct.share)}) from {BASELINE} "
+        f"({percent(gain.before.correct.share)}): nothing sure is left of a gain{was}."
+    )
+
+
+def yardstick_words(trial: Trial, targets: Sequence[str]) -> list[str]:
+    """What white-box attacks leave of the same images, beside the strongest transferred attack; like with like."""
+    alike: dict[tuple[str, float], list[tuple[Transferred, Yardstick]]] = {}
+    for target in targets:
+        radii = [eps for eps in trial.radii if trial.yardstick(target, eps) and trial.strongest(target, eps)]
+        if not radii:
+            continue
+        eps = trial.headline if trial.headline in radii else radii[-1]
+        yardstick, best = trial.yardstick(target, eps), trial.strongest(target, eps)
+        assert yardstick is not None
+        assert best is not None
+        alike.setdefault((_outcome(best, yardstick), eps), []).append((best, yardstick))
+    return [_beside(trial, outcome, pairs) for (outcome, _), pairs in alike.items()]
+
+
+def masking_words(trial: Trial, best: Transferred, yardstick: Yardstick) -> str:
+    """That a transferred attack got further than one with the weights."""
+    return _beside(trial, _MASKED, [(best, yardstick)])
+
+
+_WEIGHTS = "what holds against transfer is no robustness against whoever holds the weights"
+_MASKED = (
+    "an attack that knows less gets further, so the white-box gradient was masked (Athalye et al. 2018) and its figure "
+    "is not robustness"
+)
+_UNTOLD = "this sample cannot tell the two apart"
+
+
+def _outcome(best: Transferred, yardstick: Yardstick) -> str:
+    if yardstick.left.clearly_below(best.correct):
+        return _WEIGHTS
+    return _MASKED if best.correct.clearly_below(yardstick.left) else _UNTOLD
+
+
+def _beside(trial: Trial, outcome: str, pairs: Sequence[tuple[Transferred, Yardstick]]) -> str:
+    """One sentence of targets that fare alike at one radius."""
+    said = [
+        f"{best.target} {percent(yardstick.left.share)} with {_KNOWS.get(yardstick.rule, yardstick.label)} "
+        f"(transferred, {best.label} leaves {percent(best.correct.share)})"
+        for best, yardstick in pairs
+    ]
+    fewest = min(yardstick.left.total for _, yardstick in pairs)
+    images = "the same images" if fewest == pairs[0][0].correct.total else f"{fewest:,} of the same images"
+    methods = listed(list(dict.fromkeys(yardstick.cell.attack for _, yardstick in pairs)))
+    return (
+        f"With the weights in hand, white-box {methods} at {trial.written(pairs[0][0].eps)} leaves {listed(said)}, over "
+        f"{images}: {outcome}."
+    )
+
+
+def source_words(trial: Trial) -> list[str]:
+    """Attacks that do not fool even the networks they were made on, each at its largest radius."""
+    largest: dict[str, Crafted] = {}
+    for one in trial.crafted:
+        if "none" not in one.rules and (one.label not in largest or one.eps > largest[one.label].eps):
+            largest[one.label] = one
+    if not largest:
+        return []
+    short = [one for one in largest.values() if one.fooled.count < one.fooled.total]
+    if not short:
+        return ["Each attack fools its own source on every image at its largest radius, as it should."]
+    said = listed([f"{one.label} {percent(one.fooled.share)} at {one.radius}" for one in short])
+    weak = any(is_weak(one) for one in short)
+    return [
+        f"An attack should fool the network it was made on every time. Not all do: {said}"
+        + (", so that what a target withstands is partly the attack's own weakness." if weak else ".")
+    ]
+
+
+def is_weak(one: Crafted) -> bool:
+    """Whether an attack surely fails on its own source more often than it may."""
+    return one.fooled.interval[1] < NEARLY_ALL
+
+
+def signed(points: float) -> str:
+    """ "+12" or "−3" points, as the paper writes them."""
+    return f"{points:+.0f}".replace("-", "−").replace("−0", "0").replace("+0", "0")

@@ -1,0 +1,208 @@
+"""The defence taken apart, as in the paper's code and past it: which part brings which robustness?"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from groundglass.attacks import PGD, Bandits, InputDiversity, Square, TransferPGD, paper_eps_to_pixels
+from groundglass.attacks.search import QueryAttack
+from groundglass.data import Dataset
+from groundglass.optics import Encoding
+from groundglass.studies.attack_cells import AttackCell
+from groundglass.studies.cells import Cell, with_inputs
+from groundglass.studies.crafted import CommonCell, CraftCell, TransferCell
+from groundglass.studies.networks import DeviceCell, NetworkCell, TrainCell
+from groundglass.studies.placed import PlaceCell
+from groundglass.studies.query_cells import QueryCell
+from groundglass.studies.targets import TargetsConfig, baseline_network, baseline_spec
+from groundglass.studies.transfer import attackers_vgg
+from groundglass.training.classifier import FINE_TUNING
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationConfig(TargetsConfig):
+    """An ablation, complete.
+
+    The four networks of the paper's code: DFA (linear head, no binarisation), BIN (bits, linear), RP (random projection
+    of the features as they are), OPU (both). With `classifier` they share the features of DFA, and only their
+    classifiers are fitted; without, each is trained whole. The variants share OPU's features, or DFA's, but for N.
+
+    Attributes:
+        n_images: of the first so many test images: attacked with gradients, and, those that all get right, by transfer.
+        inputs: other values of N.
+        outputs: other values of M.
+        eps_paper: L-inf radii on the paper's axis, for white-box attacks and for transfer.
+        steps: of PGD and of the transferred attacks, each of 2.5 times radius / steps.
+        fit_images: natural training images that a fitted surrogate has seen.
+        query_images, query_eps, budget: of the attacks by queries; pixel units.
+    """
+
+    n_images: int
+    inputs: tuple[int, ...] = ()
+    outputs: tuple[int, ...] = ()
+    eps_paper: tuple[float, ...] = (0.005, 0.01, 0.02, 0.04)
+    steps: int = 20
+    fit_images: int = 10_000
+    query_images: int
+    query_eps: float = 8 / 256
+    budget: int = 500
+
+    def __post_init__(self) -> None:
+        if self.n_images < 1 or self.query_images < 1:
+            raise ValueError(f"n_images (={self.n_images}) and query_images (={self.query_images}) must be at least 1")
+        if any(not 0 < e <= 2 for e in self.eps_paper):
+            raise ValueError(f"eps_paper {self.eps_paper} must be in (0, 2]: units of the normalised images, as .05")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A network, and the gradient rules that attack it: the training signal's, and the best there is."""
+
+    network: NetworkCell
+    rules: tuple[str, ...]
+
+
+_DEVICE_RULES = ("dfa", "bpda-fit-linear", "exact")
+
+
+def cells(config: AblationConfig, dataset: Dataset) -> list[Cell]:
+    """Every cell of the study, in an order in which inputs come first: the paper's four networks before the variants."""
+    baseline, source = baseline_network(config, dataset), attackers_vgg(config, dataset)
+    parts = [_Part(baseline, ("bp",)), *_parts(config, dataset)]
+    networks = [part.network for part in parts]
+    white = [
+        _gradient(config, dataset, part.network, rule, eps)
+        for part in parts
+        for rule in part.rules
+        for eps in config.eps_paper
+    ]
+    asked = [_query(config, network, attack) for network in networks for attack in (Square(), Bandits())]
+    common = CommonCell((*networks, source), config.n_images)
+    tried = [TransferCell(made, network) for made in _crafted(config, dataset, common, source) for network in networks]
+    return with_inputs([*networks, source, *white, *asked, *tried])
+
+
+def _parts(config: AblationConfig, dataset: Dataset) -> list[_Part]:
+    n, m = config.device_in, config.device_out
+    device = DeviceCell(in_features=n, out_features=m, camera=config.camera)
+    dfa = below = _trained(config, dataset, "DFA", n)
+    bits: NetworkCell
+    floats: NetworkCell
+    opu: NetworkCell
+    found = [_Part(dfa, ("dfa", "bp"))]
+    if config.classifier is None:
+        bits = _trained(config, dataset, "BIN", n, encoding="bits")
+        floats = _trained(config, dataset, "RP", n, device=device, encoding="float")
+        opu = below = _trained(config, dataset, "OPU", n, device=device)
+        # Beside the variants, whose classifiers are fitted on its features, it needs one that is fitted too.
+        fitted = [_Part(_placed(config, below, "OPU refitted", device), _DEVICE_RULES)]
+    else:
+        bits = _placed(config, below, "BIN", None)
+        floats = _placed(config, below, "RP", device, "float")
+        opu, fitted = _placed(config, below, "OPU", device), []
+    found += [_Part(bits, ("dfa", "ste", "bpda-fit-linear")), _Part(floats, _DEVICE_RULES), _Part(opu, _DEVICE_RULES)]
+    float_camera = replace(config.camera, bits=None)
+    variants = [
+        _placed(config, below, "OPU batch threshold", device, "bits-batch"),
+        _placed(config, below, "OPU float output", replace(device, camera=float_camera)),
+        _placed(config, below, "OPU real U", replace(device, matrix="real")),
+        *(_placed(config, below, f"OPU M={k}", replace(device, out_features=k)) for k in config.outputs),
+        *(_of_inputs(config, dataset, device, k) for k in config.inputs),
+    ]
+    return found + fitted + [_Part(network, _DEVICE_RULES) for network in variants]
+
+
+def _trained(
+    config: AblationConfig,
+    dataset: Dataset,
+    name: str,
+    n: int,
+    *,
+    device: DeviceCell | None = None,
+    encoding: Encoding | None = None,
+) -> TrainCell:
+    spec = replace(baseline_spec(config, dataset), dropout=config.hybrid_dropout, encoding=encoding)
+    sizes = {"linear_hidden": n} if device is None else {"device_in": n, "device_out": device.out_features}
+    return TrainCell(
+        name=name,
+        spec=replace(spec, **sizes),  # type: ignore[arg-type]
+        training=config.hybrid,
+        credit="hybrid-dfa",
+        device=device,
+        data=config.data,
+        seed=config.seed,
+    )
+
+
+def _placed(
+    config: AblationConfig, below: TrainCell, name: str, device: DeviceCell | None, encoding: Encoding = "bits"
+) -> PlaceCell:
+    return PlaceCell(
+        name=name,
+        features=below,
+        device=device,
+        encoding=encoding,
+        training=config.classifier or FINE_TUNING,
+        data=config.data,
+        seed=config.seed,
+    )
+
+
+def _of_inputs(config: AblationConfig, dataset: Dataset, device: DeviceCell, n: int) -> NetworkCell:
+    """Another N needs features of its own."""
+    device = replace(device, in_features=n)
+    if config.classifier is None:
+        return _trained(config, dataset, f"OPU N={n}", n, device=device)
+    return _placed(config, _trained(config, dataset, f"DFA N={n}", n), f"OPU N={n}", device)
+
+
+def _gradient(config: AblationConfig, dataset: Dataset, target: NetworkCell, rule: str, eps_paper: float) -> AttackCell:
+    eps = paper_eps_to_pixels(eps_paper, dataset.std)
+    return AttackCell(
+        target=target,
+        rule=rule,
+        attack=PGD(steps=config.steps, step_size=_step(config, eps)),
+        norm="linf",
+        eps=eps,
+        eps_paper=eps_paper,
+        n_images=config.n_images,
+        fit_images=config.fit_images,
+        gallery=0,
+        seed=config.seed,
+        purpose="ablation",
+    )
+
+
+def _query(config: AblationConfig, target: NetworkCell, attack: QueryAttack) -> QueryCell:
+    return QueryCell(
+        target=target,
+        attack=attack,
+        norm="linf",
+        eps=config.query_eps,
+        budget=config.budget,
+        n_images=config.query_images,
+        seed=config.seed,
+        purpose="ablation",
+    )
+
+
+def _crafted(config: AblationConfig, dataset: Dataset, common: CommonCell, source: NetworkCell) -> Iterator[CraftCell]:
+    better: dict[str, Any] = {"momentum": 1.0, "diversity": InputDiversity()}
+    for eps_paper in config.eps_paper:
+        eps = paper_eps_to_pixels(eps_paper, dataset.std)
+        for label, settings in (("PGD", {}), ("MI-DI", better)):
+            yield CraftCell(
+                label=label,
+                common=common,
+                sources=((source, "bp"),),
+                attack=TransferPGD(steps=config.steps, step_size=_step(config, eps), **settings),
+                eps=eps,
+                eps_paper=eps_paper,
+                seed=config.seed,
+                purpose="ablation",
+            )
+
+
+def _step(config: AblationConfig, eps: float | tuple[float, ...]) -> float:
+    """2.5 radii in all, in the widest channel."""
+    return 2.5 * (max(eps) if isinstance(eps, tuple) else eps) / config.steps

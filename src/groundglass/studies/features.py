@@ -1,0 +1,51 @@
+"""What enters a device, computed once for a network and kept on disk: convolutions are what costs."""
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from groundglass.core import Progress, load_state, save_state, silent
+from groundglass.data import ImageSet
+from groundglass.models import DefendedNetwork
+from groundglass.training.classifier import encode_bits
+
+
+def cached_bits(
+    network: DefendedNetwork, images: ImageSet, folder: Path, progress: Progress = silent
+) -> tuple[Tensor, bool]:
+    """The bits of `images`, uint8 [n, N], and whether they came from the cache in `folder`.
+
+    Whoever has the model file can compute them: they say nothing about the device.
+
+    Raises:
+        DamagedFileError: the cache was altered, or is of something else.
+    """
+    key = _key(network, images)
+    identity = {"bits": key, "images": len(images)}
+    path = folder / f"bits-{key}.safetensors"
+    if path.exists():
+        packed = load_state(path, identity)[0]["bits"]
+        return torch.from_numpy(np.unpackbits(packed.numpy(), axis=1, count=network.block.width)), True
+    bits = encode_bits(network, images, progress=progress, name=f"features of the {images.split} images")
+    with suppress(OSError):  # a folder that takes no cache is no reason to stop
+        save_state(path, {"bits": torch.from_numpy(np.packbits(bits.numpy(), axis=1))}, [], identity)
+    return bits, False
+
+
+def _key(network: DefendedNetwork, images: ImageSet) -> str:
+    """Names the bits: a digest of all that they depend on, the weights below the device and the images."""
+    digest = hashlib.sha256()
+    above = ("feedback", f"network.{network.at}.readout.")
+    # Buffers that no state_dict has count too: the normalisation.
+    state = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    below = {name: tensor for name, tensor in state.items() if not name.startswith(above)}
+    for name in sorted(below):
+        tensor = below[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    digest.update(images.images.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,100 @@
+"""Networks made in the paper's two stages: features under a linear head, then a device in and the classifier fitted."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from groundglass.core import derive_seed
+from groundglass.evaluation import Record
+from groundglass.models import DefendedNetwork, load_model, read_spec
+from groundglass.optics import Encoding
+from groundglass.studies.cells import Cell, Outcome
+from groundglass.studies.context import Context
+from groundglass.studies.features import cached_bits
+from groundglass.studies.networks import DeviceCell, TrainCell, described_training, kept
+from groundglass.training import TrainingConfig
+from groundglass.training.classifier import FINE_TUNING, encode_bits, fit_classifier, place_device
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceCell:
+    """Put a device into a trained network in place of what it has, and fit the classifier alone.
+
+    Attributes:
+        name: of the network that comes out.
+        features: the network whose convolutions, and features, it has; they stay as they are.
+        device: None for a linear classifier.
+        encoding: what enters the device, or the linear classifier.
+        training: of the classifier.
+        seed: of the order of images.
+    """
+
+    name: str
+    features: TrainCell
+    device: DeviceCell | None
+    encoding: Encoding = "bits"
+    training: TrainingConfig = FINE_TUNING
+    data: str
+    seed: int
+
+    kind = "train"
+
+    @property
+    def inputs(self) -> Sequence[Cell]:
+        return (self.features,) if self.device is None else (self.features, self.device)
+
+    def config(self) -> dict[str, Any]:
+        model: dict[str, Any] = {"features": self.features.name, "encoding": self.encoding}
+        if self.device is not None:
+            model |= {"device_in": self.device.in_features, "device_out": self.device.out_features}
+        else:
+            model |= {"linear_hidden": self.features.spec.linear_hidden or self.features.spec.device_in}
+        return {
+            "name": self.name,
+            "model": model,
+            "training": described_training(self.training, "classifier"),
+            "data": self.data,
+            "seed": self.seed,
+        }
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
+        below = inputs[0]
+        device = None if self.device is None else context.devices.find(inputs[1].result["fingerprint"])
+        path = context.folder / below.result["checkpoint"]
+        network = load_model(path, find_device=context.devices.find)
+        assert isinstance(network, DefendedNetwork)
+        network.to(context.where)
+        train = context.dataset.train
+        if self.encoding == "bits":
+            entering, _ = cached_bits(network, train, path.parent, context.progress)
+        else:
+            entering = encode_bits(network, train, encoding=self.encoding, progress=context.progress)
+        place_device(network, device, encoding=self.encoding)
+        history = fit_classifier(
+            network,
+            entering,
+            train.labels,
+            self.training,
+            seed=derive_seed(self.seed, "classifier", self.name),
+            progress=context.progress,
+            name=self.name,
+        )
+        spec = replace(
+            read_spec(path),
+            device_in=None if device is None else device.in_features,
+            device_out=None if device is None else device.out_features,
+            linear_hidden=network.block.readout.in_features if device is None else None,
+            encoding=self.encoding,
+            fingerprint=None,
+        )
+        seconds = sum(h.seconds for h in history)
+        return Outcome(
+            {
+                **kept(context, self.name, network, spec),
+                "features": {"name": below.name, "clean_accuracy": below.result["clean_accuracy"]},
+                "train_seconds": round(seconds, 2),
+                "images_per_second": round(len(train) * len(history) / seconds, 1),
+                "epochs": [asdict(h) for h in history],
+                "precision": self.training.precision,
+            }
+        )

@@ -1,0 +1,111 @@
+"""The quick recipes: every part of every study, small, on images that the package makes itself."""
+
+from dataclasses import replace
+from typing import Any
+
+from groundglass.studies.ablation import AblationConfig
+from groundglass.studies.black_box import BlackBoxConfig
+from groundglass.studies.everything import EverythingConfig
+from groundglass.studies.redraws import RedrawConfig
+from groundglass.studies.transfer import TransferConfig
+from groundglass.studies.white_box import WhiteBoxConfig
+from groundglass.training import Precision, TrainingConfig
+from groundglass.training.classifier import FINE_TUNING
+
+# Where most of this data set's curve lies: 0.5, 1, 2 and 4 / 255, on the paper's axis.
+_RADII = tuple(2 * level / 255 for level in (0.5, 1, 2, 4))
+
+
+def _targets(data: str, seed: int, precision: Precision) -> dict[str, Any]:
+    training = TrainingConfig(epochs=6, learning_rate=0.1, precision=precision)
+    return {
+        "data": data,
+        "width": 0.125,
+        "device_in": 256,
+        "device_out": 1000,
+        "baseline": training,
+        "hybrid": training,
+        "seed": seed,
+    }
+
+
+def white_box(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
+    """`groundglass run white-box --recipe quick`: every attacker with gradients.
+
+    Too small to say anything about the defence: it shows the machinery.
+    """
+    return WhiteBoxConfig(
+        **_targets(data, seed, precision),
+        n_images=64,
+        eps_paper=_RADII,
+        eps_l2=(0.25, 0.5),
+        steps=20,
+        step_size=0.002,
+        fit_images=2000,
+        gallery=4,
+    )
+
+
+def black_box(data: str, seed: int, precision: Precision) -> BlackBoxConfig:
+    """`groundglass run black-box --recipe quick`: every attack by queries, with a budget of minutes."""
+    return BlackBoxConfig(
+        **_targets(data, seed, precision),
+        n_images=32,
+        eps=2 / 255,
+        budget=400,
+        sigmas=(0.1, 1.0),
+        reference_steps=20,
+    )
+
+
+def transfer(data: str, seed: int, precision: Precision) -> TransferConfig:
+    """`groundglass run transfer --recipe quick`: three networks attacked from a fourth."""
+    shared = _targets(data, seed, precision)
+    return TransferConfig(
+        **{**shared, "hybrid": replace(shared["hybrid"], epochs=3)},
+        lower=replace(shared["hybrid"], epochs=1),
+        lower_classifier=replace(FINE_TUNING, epochs=1),
+        n_images=300,
+        eps_paper=_RADII,
+        stronger_eps_paper=_RADII[-2:],
+        steps=20,
+        step_paper=0.004,
+        stronger_steps=10,
+        fit_images=2000,
+    )
+
+
+def redraw(data: str, seed: int, precision: Precision) -> RedrawConfig:
+    """`groundglass run redraw --recipe quick`: two redraws of the white-box study's network."""
+    return RedrawConfig(
+        **_targets(data, seed, precision), redraws=2, n_images=150, eps=4 / 255, steps=20, budget=300, fit_images=2000
+    )
+
+
+def ablation(data: str, seed: int, precision: Precision) -> AblationConfig:
+    """`groundglass run ablation --recipe quick`: the four networks of the paper's code, and variants of one."""
+    shared = _targets(data, seed, precision)
+    short = replace(shared["hybrid"], epochs=3)
+    return AblationConfig(
+        **{**shared, "baseline": short, "hybrid": short, "device_in": 128, "device_out": 500},
+        n_images=100,
+        inputs=(32,),
+        outputs=(100,),
+        eps_paper=_RADII,
+        steps=10,
+        fit_images=2000,
+        query_images=24,
+        query_eps=4 / 255,
+        budget=200,
+    )
+
+
+def everything(data: str, seed: int, precision: Precision) -> EverythingConfig:
+    """`groundglass run all --recipe quick`, which is `make quick`: all studies but the ablation."""
+    return EverythingConfig(
+        **_targets(data, seed, precision),
+        white_box=white_box(data, seed, precision),
+        black_box=black_box(data, seed, precision),
+        transfer=transfer(data, seed, precision),
+        redraw=redraw(data, seed, precision),
+    )

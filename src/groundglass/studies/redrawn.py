@@ -1,0 +1,89 @@
+"""Cells that redraw the matrix of a network, and fit its classifier again."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from groundglass.core import derive_seed
+from groundglass.evaluation import Record
+from groundglass.models import DefendedNetwork, load_model, read_spec, save_model
+from groundglass.optics import SimulatedOPU
+from groundglass.studies.cells import Cell, Outcome
+from groundglass.studies.context import Context
+from groundglass.studies.networks import NetworkCell, described_training, stem
+from groundglass.studies.redraw import tune
+from groundglass.training import TrainingConfig
+from groundglass.training.classifier import FINE_TUNING
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedrawCell:
+    """One redraw of a network: a new U, the classifier fitted on frozen features. What comes out can be attacked too.
+
+    Attributes:
+        network: with a simulated device.
+        number: 1, 2, ...: each has another U.
+        training: of the classifier.
+        seed: of the order of images.
+    """
+
+    network: NetworkCell
+    number: int
+    training: TrainingConfig = FINE_TUNING
+    seed: int
+
+    kind = "redraw"
+
+    @property
+    def name(self) -> str:
+        return f"{self.network.name} redraw {self.number}"
+
+    @property
+    def inputs(self) -> Sequence[Cell]:
+        return (self.network,)
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "model": self.network.name,
+            "redraw": self.number,
+            "training": described_training(self.training, "classifier"),
+            "seed": self.seed,
+        }
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
+        path = context.folder / inputs[0].result["checkpoint"]
+        network = load_model(path, find_device=context.devices.find)
+        assert isinstance(network, DefendedNetwork)
+        network.to(context.where)
+        old = network.device
+        assert isinstance(old, SimulatedOPU)
+        seed = context.device_seed
+        secret = None if seed is None else derive_seed(seed, "redraw", old.in_features, old.out_features, self.number)
+        started = time.perf_counter()
+        new = old.redraw(secret)
+        draw_seconds = time.perf_counter() - started
+        tuned = tune(
+            network,
+            new,
+            context.dataset,
+            path.parent,
+            config=self.training,
+            seed=derive_seed(self.seed, "redraw", self.number),
+            progress=context.progress,
+        )
+        context.devices.put(new)
+        out = path.with_name(f"{stem(self.name)}.safetensors")
+        save_model(out, network, replace(read_spec(path), fingerprint=None))
+        times = ("feature_seconds", "tune_seconds")
+        return Outcome(
+            {
+                **{k: round(v, 3) if k in times else v for k, v in asdict(tuned).items()},
+                "draw_seconds": round(draw_seconds, 3),
+                "n_train": len(context.dataset.train),
+                "n_test": len(context.dataset.test),
+                "old_fingerprint": old.fingerprint,
+                "fingerprint": new.fingerprint,
+                "checkpoint": str(out.relative_to(context.folder)),
+            }
+        )

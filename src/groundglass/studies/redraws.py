@@ -1,0 +1,100 @@
+"""The moving matrix: what a redraw of U costs, and what it undoes of the attacks that were made before it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from groundglass.attacks import PGD, Square, TransferPGD
+from groundglass.data import Dataset
+from groundglass.studies.attack_cells import AttackCell
+from groundglass.studies.cells import Cell, with_inputs
+from groundglass.studies.crafted import CommonCell, CraftCell, TransferCell
+from groundglass.studies.networks import NetworkCell
+from groundglass.studies.redrawn import RedrawCell
+from groundglass.studies.targets import TargetsConfig, targets
+from groundglass.studies.transfer import attackers_vgg
+from groundglass.training import TrainingConfig
+from groundglass.training.classifier import FINE_TUNING
+
+# Attackers with gradients, by rule: made against the old U, and again, afresh, against the first new one.
+_GRADIENTS = {"DFA": "dfa", "BPDA, fitted": "bpda-fit-linear", "Exact U": "exact"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedrawConfig(TargetsConfig):
+    """A study of redraws, complete.
+
+    Attributes:
+        redraws: how many, each from the network as it was trained.
+        n_images: of the first so many test images, those that every network gets right are attacked.
+        eps: L-inf radius, pixel units.
+        steps: of the attacks by gradients, each of 2.5 times radius / steps.
+        budget: queries an image, of the attack by queries.
+        fit_images: natural training images that a fitted surrogate has seen.
+        fine_tuning: of the classifier after a redraw.
+    """
+
+    redraws: int = 3
+    n_images: int
+    eps: float = 8 / 255
+    steps: int = 50
+    budget: int = 2000
+    fit_images: int = 10_000
+    fine_tuning: TrainingConfig = FINE_TUNING
+
+    def __post_init__(self) -> None:
+        if self.redraws < 1 or self.n_images < 1:
+            raise ValueError(f"redraws (={self.redraws}) and n_images (={self.n_images}) must be at least 1")
+
+
+def cells(config: RedrawConfig, dataset: Dataset) -> list[Cell]:
+    """Every cell of the study, in an order in which inputs come first: accuracy and time before any attack."""
+    network = targets(config, dataset)[1]
+    source = attackers_vgg(config, dataset)
+    redrawn = [
+        RedrawCell(network=network, number=k, training=config.fine_tuning, seed=config.seed)
+        for k in range(1, config.redraws + 1)
+    ]
+    common = CommonCell((network, *redrawn, source), config.n_images)
+    tried = [
+        TransferCell(made, target)
+        for made in _crafted(config, common, network, source)
+        for target in (network, *redrawn)
+    ]
+    return with_inputs([network, *redrawn, *tried, *_afresh(config, redrawn[0])])
+
+
+def _crafted(
+    config: RedrawConfig, common: CommonCell, network: NetworkCell, source: NetworkCell
+) -> Iterator[CraftCell]:
+    """Attacks on the old network, and one from elsewhere. Those by gradients run to their end: far past the border."""
+    attack = TransferPGD(steps=config.steps, step_size=2.5 * config.eps / config.steps)
+    shared: dict[str, Any] = {
+        "common": common,
+        "eps": config.eps,
+        "fit_images": config.fit_images,
+        "seed": config.seed,
+        "purpose": "redraw",
+    }
+    for label, rule in _GRADIENTS.items():
+        yield CraftCell(label=label, sources=((network, rule),), attack=attack, **shared)
+    yield CraftCell(label="VGG-16 transfer", sources=((source, "bp"),), attack=attack, **shared)
+    yield CraftCell(label="Square", sources=((network, "none"),), attack=Square(), budget=config.budget, **shared)
+
+
+def _afresh(config: RedrawConfig, redrawn: RedrawCell) -> Iterator[AttackCell]:
+    """The same attackers against a redrawn network, which they may study as they did the old one."""
+    for rule in _GRADIENTS.values():
+        yield AttackCell(
+            target=redrawn,
+            rule=rule,
+            attack=PGD(steps=config.steps, step_size=2.5 * config.eps / config.steps),
+            norm="linf",
+            eps=config.eps,
+            eps_paper=None,
+            n_images=config.n_images,
+            fit_images=config.fit_images,
+            gallery=0,
+            seed=config.seed,
+            purpose="redraw",
+        )

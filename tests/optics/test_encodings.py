@@ -1,0 +1,69 @@
+import pickle
+
+import pytest
+import torch
+
+from groundglass.optics import FloatInputLayer, OpticalLayer, SimulatedOPU, binarise, encode, true_matrix
+
+N, M = 40, 64
+SECRET = 271828182845904
+
+
+@pytest.fixture
+def device():
+    return SimulatedOPU.create(N, M, seed=SECRET)
+
+
+@pytest.fixture
+def features():
+    return torch.randn(6, N, generator=torch.Generator().manual_seed(1)).relu()
+
+
+def test_each_encoding_is_what_its_name_says(features):
+    features.requires_grad_()
+    assert torch.equal(encode(features, "bits"), binarise(features.detach()))
+    assert torch.equal(encode(features, "float"), features)
+    batch = encode(features, "bits-batch")
+    assert torch.equal(batch, (features > features.mean()).float())
+    # The mean of a batch is not that of its samples.
+    assert not torch.equal(batch, encode(features, "bits"))
+    assert not torch.equal(encode(features[:1], "bits-batch"), batch[:1])
+    assert not any(encode(features, e).requires_grad for e in ("bits", "bits-batch", "float"))
+
+
+def test_float_input_is_the_law_of_the_device_without_its_camera(device, features):
+    layer = FloatInputLayer(device)
+    wanted = (features.to(torch.complex64) @ true_matrix(device).t()).abs().square()
+    assert torch.allclose(layer.measure(features), wanted, rtol=1e-4)
+    assert torch.allclose(layer(features), wanted / device.mean_reading - 1, rtol=1e-3, atol=1e-4)
+    # On bits it is what the camera sees, but for rounding and saturation.
+    bits = encode(features, "bits")
+    seen = OpticalLayer(device).measure(bits).float()
+    assert torch.allclose(layer.measure(bits).clamp(max=255), seen, atol=0.51)
+
+
+def test_a_layer_of_float_input_gives_its_secret_to_nobody(device, features):
+    layer = FloatInputLayer(device)
+    assert set(layer.state_dict()) == {"mean"}
+    assert not list(layer.parameters())
+    with pytest.raises(TypeError, match="secret"):
+        pickle.dumps(layer)
+    for shown in (
+        repr(layer),
+        repr(vars(layer)),
+        str(vars(layer._sealed) if hasattr(layer._sealed, "__dict__") else ""),
+    ):
+        assert str(SECRET) not in shown
+        assert "tensor([[" not in shown
+    assert layer(features.requires_grad_()).grad_fn is None
+
+
+def test_only_a_simulated_device_can_do_it():
+    class Real:
+        in_features, out_features, mean_reading = N, M, 20.0
+
+        def measure(self, bits):
+            raise AssertionError
+
+    with pytest.raises(TypeError, match="not known to anybody"):
+        FloatInputLayer(Real())
