@@ -29,8 +29,8 @@ class Run:
     data_dir: Annotated[Path | None, tyro.conf.arg(help=_DATA_DIR_HELP)] = None
     seed: int = 0
     """Of weights, batches and attacks."""
-    reuse: Path | None = None
-    """Another run folder: networks that it has trained with the same settings are copied, not trained again."""
+    reuse: tuple[Path, ...] = ()
+    """Other run folders: networks that they have trained with the same settings are copied, not trained again."""
     device_seed: int | None = None
     """The simulated device's secret, to repeat a study exactly; never recorded. Default: a fresh secret from the system."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -42,6 +42,14 @@ class Report:
     """Rebuild figures and report.html of a run folder from its records alone."""
 
     folder: tyro.conf.Positional[Path]
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Mean and spread of every figure over run folders that differ in their seed alone, as a Markdown table."""
+
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """At least two run folders of one study, recipe and data set."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,13 @@ def _report(command: Report) -> int:
     return 0
 
 
+def _seeds(command: Seeds) -> int:
+    from groundglass.report.seeds import over_seeds, table
+
+    print(table(over_seeds(command.folders), len(command.folders)))
+    return 0
+
+
 def _redraw(command: Redraw) -> int:
     from rich.console import Console
 
@@ -166,13 +181,13 @@ def main(arguments: list[str] | None = None) -> int:
     # Read when torch is loaded, which is later. Its threads then sleep between operations, where they would keep the
     # cores busy that the threads of the device and of the convolutions need, and those of any other process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    command: Run | Report | Redraw | Recipes = tyro.extras.subcommand_cli_from_dict(
-        {"run": Run, "report": Report, "redraw": Redraw, "recipes": Recipes},
+    command: Run | Report | Seeds | Redraw | Recipes = tyro.extras.subcommand_cli_from_dict(
+        {"run": Run, "report": Report, "seeds": Seeds, "redraw": Redraw, "recipes": Recipes},
         prog="groundglass",
         description="What a secret analog layer buys a neural network against adversarial attack, and what it costs to break.",
         args=arguments,
     )
-    handlers: dict[type, Any] = {Run: _run, Report: _report, Redraw: _redraw, Recipes: _recipes}
+    handlers: dict[type, Any] = {Run: _run, Report: _report, Seeds: _seeds, Redraw: _redraw, Recipes: _recipes}
     try:
         code: int = handlers[type(command)](command)
         return code

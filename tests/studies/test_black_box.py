@@ -211,7 +211,7 @@ def test_the_page_shows_figure_3(finished):
 
 def test_all_studies_share_their_networks(tmp_path, finished):
     folder = tmp_path / "all"
-    run(folder, study="all", reuse=finished)
+    run(folder, study="all", reuse=[finished])
     store = RecordStore.read(folder)
     kinds = [r.kind for r in store.records]
     assert kinds.count("train") == 2
@@ -229,7 +229,7 @@ def test_reuse_takes_networks_with_their_device_and_nothing_else(tmp_path, finis
 
     monkeypatch.setattr(networks, "train", lambda *a, **k: pytest.fail("trained again"))
     folder = tmp_path / "other"
-    run(folder, reuse=finished, device_seed=None)
+    run(folder, reuse=[finished], device_seed=None)
     here, there = RecordStore.read(folder), RecordStore.read(finished)
     for record in there.records:
         if record.kind in ("device", "train"):
@@ -248,7 +248,7 @@ def test_a_network_is_not_reused_on_another_device(tmp_path, finished, monkeypat
     (device,) = RecordStore.read(folder).records
     trained = []
     monkeypatch.setattr(networks, "train", lambda *a, **k: trained.append(k["name"]) or train(*a, **k))
-    run(folder, device_seed=8, reuse=finished)
+    run(folder, device_seed=8, reuse=[finished])
     assert trained == ["VGG-OPU"]
     found = {r.name: r.result for r in RecordStore.read(folder).records if r.kind == "train"}
     assert found["VGG-OPU"]["device"]["fingerprint"] == device.result["fingerprint"]
@@ -256,7 +256,7 @@ def test_a_network_is_not_reused_on_another_device(tmp_path, finished, monkeypat
 
 def test_reuse_of_a_folder_without_a_study_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
-        run(tmp_path / "new", reuse=tmp_path / "nothing")
+        run(tmp_path / "new", reuse=[tmp_path / "nothing"])
     assert not (tmp_path / "new").exists()
 
 

@@ -181,7 +181,7 @@ def test_networks_of_another_folder_are_taken_over(finished, tmp_path):
             self.names.append(name)
 
     heard = Trained()
-    run("transfer", tmp_path / "run", reuse=finished, listener=heard)
+    run("transfer", tmp_path / "run", reuse=[finished], listener=heard)
     assert not [name for name in heard.names if name.startswith("VGG-") and "<-" not in name]
     assert {r.key for r in records(tmp_path / "run", "train")} == {r.key for r in records(finished, "train")}
 

@@ -1,5 +1,6 @@
 """Run a study into a folder: new, continued, or already complete."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def run_study(
     device_seed: int | None = None,
     data_dir: Path | None = None,
     precision: Precision | None = None,
-    reuse: Path | None = None,
+    reuse: Sequence[Path] = (),
     progress: Progress = silent,
     listener: Listener | None = None,
 ) -> int:
@@ -53,17 +54,18 @@ def run_study(
         device_seed: the simulated device's secret, to repeat a study exactly. Never recorded. None: a fresh secret.
         data_dir: the data folder.
         precision: of training; None measures which is faster here, and keeps to it in this folder.
-        reuse: another run folder; what it has trained with the same settings is copied, not trained again.
+        reuse: other run folders; what they have trained with the same settings is copied, not trained again.
 
     Raises:
         ValueError: unknown names; a folder that holds another study, or this one with other settings.
     """
     # Cheap refusals first: names, then the data, then the folder.
     config = configure(study, recipe, data=data, seed=seed, precision="float32")
-    if reuse is not None:
-        RecordStore.read(reuse)
+    for other in reuse:
+        RecordStore.read(other)
     dataset = load(config.data, data_dir=data_dir)
-    chosen = precision or _stored_precision(folder) or (reuse and _stored_precision(reuse)) or fastest_precision()
+    stored = (found for one in (folder, *reuse) if (found := _stored_precision(one)))
+    chosen = precision or next(stored, None) or fastest_precision()
     config = configure(study, recipe, data=data, seed=seed, precision=chosen)
     todo = find_recipe(study, recipe).plan(config, dataset)
     manifest: dict[str, Any] = {
@@ -80,8 +82,8 @@ def run_study(
     with RecordStore.open(folder, manifest) as store:
         if all(key_of(cell) in store for cell in todo):
             return 0
-        if reuse is not None:
-            reuse_networks(todo, store, reuse)
+        for other in reuse:
+            reuse_networks(todo, store, other)
         context = Context(
             folder,
             dataset=dataset,
