@@ -1,4 +1,3 @@
-import json
 
 import numpy as np
 import pytest
@@ -11,11 +10,9 @@ from groundglass.report import build
 from groundglass.studies import (
     RECIPES,
     BlackBoxConfig,
-    EverythingConfig,
     Recipe,
     WhiteBoxConfig,
     black_box,
-    everything,
     query_cells,
     run_study,
     white_box,
@@ -52,10 +49,9 @@ def tiny(data, seed, precision):
     )
 
 
-def tiny_everything(data, seed, precision):
-    common = shared(data, seed, precision)
-    white = WhiteBoxConfig(
-        **common,
+def tiny_white(data, seed, precision):
+    return WhiteBoxConfig(
+        **shared(data, seed, precision),
         n_images=8,
         eps_paper=(0.1,),
         eps_l2=(),
@@ -64,13 +60,11 @@ def tiny_everything(data, seed, precision):
         fit_images=60,
         rules=("dfa", "exact"),
     )
-    return EverythingConfig(**common, white_box=white, black_box=tiny(data, seed, precision))
 
 
 STUDIES = {
-    "white-box": (lambda *a: tiny_everything(*a).white_box, white_box.cells),
+    "white-box": (tiny_white, white_box.cells),
     "black-box": (tiny, black_box.cells),
-    "all": (tiny_everything, everything.cells),
 }
 
 pytestmark = pytest.mark.filterwarnings("ignore:3 steps of 0.05 cannot reach:RuntimeWarning")
@@ -209,21 +203,6 @@ def test_the_page_shows_figure_3(finished):
     assert (finished / "figures" / "figure-3.png").exists()
 
 
-def test_all_studies_share_their_networks(tmp_path, finished):
-    folder = tmp_path / "all"
-    run(folder, study="all", reuse=[finished])
-    store = RecordStore.read(folder)
-    kinds = [r.kind for r in store.records]
-    assert kinds.count("train") == 2
-    assert kinds.count("device") == 1
-    assert {"query", "choice", "attack", "check"} <= set(kinds)
-    mine = comparable(folder)
-    assert all(mine[key] == value for key, value in comparable(finished).items() if key in mine)
-    plan = json.loads((folder / "study.json").read_text())["cells"]
-    assert {c["key"] for c in plan} == {r.key for r in store.records}
-    build(folder)
-
-
 def test_reuse_takes_networks_with_their_device_and_nothing_else(tmp_path, finished, monkeypatch):
     from groundglass.studies import networks
 
@@ -266,10 +245,3 @@ def test_settings_that_cannot_be_are_refused():
         BlackBoxConfig(**common, n_images=0)
     with pytest.raises(ValueError, match="sigmas"):
         BlackBoxConfig(**common, n_images=1, sigmas=())
-    other = {**common, "width": 0.1}
-    with pytest.raises(ValueError, match="another `width`"):
-        EverythingConfig(
-            **common,
-            white_box=WhiteBoxConfig(**common, n_images=1),
-            black_box=BlackBoxConfig(**other, n_images=1),
-        )

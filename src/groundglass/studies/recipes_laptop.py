@@ -65,7 +65,7 @@ def transfer(data: str, seed: int, precision: Precision) -> TransferConfig:
         **shared,
         lower=replace(shared["hybrid"], epochs=12 if long else 3),
         lower_classifier=replace(FINE_TUNING, epochs=4 if long else 2),
-        attacker=shared["hybrid"],
+        attacker=replace(shared["hybrid"], epochs=shared["hybrid"].epochs // 2),
         n_images=2500 if long else 1500,
     )
 
