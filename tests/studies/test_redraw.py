@@ -1,5 +1,6 @@
 import json
 import stat
+from dataclasses import replace
 
 import pytest
 import torch
@@ -126,6 +127,9 @@ def test_what_cannot_be_redrawn_is_refused_before_any_work(model, capsys, monkey
     plain = model.with_name("vgg-16.safetensors")
     spec = ModelSpec(width=0.05, classes=CLASSES, mean=SPEC.mean, std=SPEC.std)
     save_model(plain, build(spec, seed=0), spec)
+    odd = model.with_name("odd.safetensors")
+    other = replace(SPEC, encoding="bits-batch")
+    save_model(odd, build(other, device=SimulatedOPU.create(N, M, seed=1), seed=0), other)
     there = model.with_name("there.safetensors")
     there.write_text("mine")
     out = model.with_name("out.safetensors")
@@ -134,6 +138,7 @@ def test_what_cannot_be_redrawn_is_refused_before_any_work(model, capsys, monkey
     for arguments, said in (
         ([model, "--data", "pictures", "--out", there], "another --out"),
         ([plain, "--data", "pictures", "--out", out], "nothing to redraw"),
+        ([odd, "--data", "pictures", "--out", out], "variant for comparison"),
         ([model, "--data", "pictures", "--out", out, "--device-dir", empty], "--device-dir"),
         ([model, "--data", "fewer", "--out", out], "fewer has 3: name the data set"),
         ([model.with_name("nowhere"), "--data", "pictures", "--out", out], "no model file"),

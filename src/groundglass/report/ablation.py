@@ -29,7 +29,8 @@ _NOTES = {
     "white-box": "Accuracy is over all images, also those that were wrong before.",
     "black-box": "A share is of the images that were right at first. Median queries are over the images that were fooled; "
     "zero estimates are those of the gradient that came out as exactly zero.",
-    "transfer": "Without an attack each of these networks gets all of these images right.",
+    "transfer": "Without an attack each of these networks gets all of these images right (with the threshold of a batch: in "
+    "the batch in which it was asked, since its answers hang on that).",
 }
 
 

@@ -57,7 +57,7 @@ def cells(config: BlackBoxConfig, dataset: Dataset) -> list[Cell]:
     references = [_reference(config, *who) for who in ((baseline, "bp"), (defended, "dfa"), (defended, "exact"))]
     references += [_reference(config, target, "none") for target in both]
     checks = [CheckCell(check=name, attacks=(*found, *choices, *references)) for name in QUERY_CHECKS]
-    return with_inputs([baseline, defended, *references, *found, *choices, *checks])
+    return with_inputs([*defended.inputs, baseline, defended, *references, *found, *choices, *checks])
 
 
 def _query(config: BlackBoxConfig, target: NetworkCell, attack: QueryAttack, **changes: Any) -> QueryCell:

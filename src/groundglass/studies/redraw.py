@@ -115,7 +115,7 @@ def redraw_model(
     Raises:
         FileExistsError: `out` is there already. Said, like the next three, before any work.
         FileNotFoundError: no model, or its device is not in the folder.
-        ValueError: no optical device in the model; another number of classes; a `device_seed` that gives the old device.
+        ValueError: no optical device in the model, or one that does not get bits; another number of classes; a `device_seed` that gives the old device.
         DamagedFileError, PermissionError: of the files that are read.
     """
     if out.exists():
@@ -124,6 +124,11 @@ def redraw_model(
     if spec.device_in is None:
         raise ValueError(
             f"{path} has no optical device, so there is nothing to redraw: give a defended network, such as vgg-opu"
+        )
+    if spec.encoding not in (None, "bits"):
+        raise ValueError(
+            f"{path} is a variant for comparison (encoding {spec.encoding!r}), no defended network: what enters its device "
+            "is not what a classifier is fitted to here. Redraw a network whose features become bits one by one"
         )
     store = DeviceStore(path.resolve().parent.parent / "devices" if device_dir is None else device_dir)
     try:

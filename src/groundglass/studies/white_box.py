@@ -12,7 +12,7 @@ from groundglass.studies.networks import NetworkCell
 from groundglass.studies.rules import RULES, check_rules
 from groundglass.studies.targets import TargetsConfig, targets
 
-_DEFENDED_RULES = tuple(rule for rule in RULES if rule != "bp")
+_DEFENDED_RULES = tuple(rule for rule in RULES if rule not in ("bp", "ste"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ def cells(config: WhiteBoxConfig, dataset: Dataset) -> list[Cell]:
     figure = _figure_cells(config, dataset, baseline, defended)
     control = _control_cells(config, dataset, baseline, defended)
     checks = [CheckCell(check=name, attacks=(*figure, *control)) for name in WHITE_BOX_CHECKS]
-    return with_inputs([baseline, defended, *figure, *control, *checks])
+    return with_inputs([*defended.inputs, baseline, defended, *figure, *control, *checks])
 
 
 def _attack(config: WhiteBoxConfig, target: NetworkCell, rule: str, attack: Any, **changes: Any) -> AttackCell:
