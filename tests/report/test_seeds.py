@@ -10,18 +10,18 @@ CLEAN = (0.81, 0.83, 0.86)
 ROBUST = (0.4, 0.1, 0.7)
 
 
-def folder(root, seed, *, recipe="laptop", eps=0.1, robust=True):
+def folder(root, seed, *, recipe="laptop", eps=0.1, robust=True, epochs=3):
     manifest = {
         "study": "white-box",
         "recipe": recipe,
         "data": "cifar10",
-        "config": {},
+        "config": {"seed": seed, "hybrid": {"epochs": epochs}},
         "seed": seed,
         "versions": {},
         "machine": {},
         "started": "2026-01-01T00:00:00+00:00",
     }
-    path = root / f"{recipe}-{seed}-{eps}"
+    path = root / f"{recipe}-{seed}-{eps}-{epochs}"
     with RecordStore.open(path, manifest) as store:
         shared = {"seconds": 1.0, "finished": "2026-01-01T00:00:00+00:00"}
         trained = {"training": {"epochs": 3}, "seed": seed}
@@ -61,5 +61,7 @@ def test_what_cannot_be_averaged_is_refused(tmp_path, capsys):
         over_seeds([one, one])
     with pytest.raises(ValueError, match="another recipe"):
         over_seeds([one, folder(tmp_path, 1, recipe="paper")])
+    with pytest.raises(ValueError, match=r"other settings .*epochs"):
+        over_seeds([one, folder(tmp_path, 1, epochs=4)])
     assert cli.main(["seeds", str(one), str(tmp_path / "none")]) == 1
     assert "none" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from groundglass.report.dot_rows import told
 from groundglass.report.drawing import Drawing
 from groundglass.report.sections import Rendered
 from groundglass.report.study import Study
+from groundglass.report.tables import channel_note
 
 _TITLES = {
     "white-box": "White-box: accuracy under attack",
@@ -26,7 +27,9 @@ _HEADINGS = {
     "transfer": "Accuracy by attack and radius",
 }
 _NOTES = {
-    "white-box": "Accuracy is over all images, also those that were wrong before.",
+    "white-box": "Accuracy is over all images, also those that were wrong before. With the threshold of a batch an answer "
+    "hangs on the other images asked about: what fooled the network in the attack's batch may not in another, and is then "
+    "not counted.",
     "black-box": "A share is of the images that were right at first. Median queries are over the images that were fooled; "
     "zero estimates are those of the gradient that came out as exactly zero.",
     "transfer": "Without an attack each of these networks gets all of these images right (with the threshold of a batch: in "
@@ -56,9 +59,9 @@ class AblationSection:
             }
             for threat in threats
         ]
-        context: dict[str, Any] = {"networks": networks, "parts": parts}
-        # A study of several parts plans other attacks too, and a plan does not tell their purpose.
-        progress = study.progress() if study.manifest["study"] == "ablation" else None
+        note = channel_note(records(study, "attack", "transfer"))
+        context: dict[str, Any] = {"networks": networks, "parts": parts, "channels": note}
+        progress = study.progress("ablation")
         return Rendered("ablation", "The ablation: what each part brings", "ablation.html.j2", context, progress)
 
 

@@ -24,9 +24,7 @@ class RedrawSection:
             for i, model in enumerate(models, start=1)
         ]
         title = "A new matrix: what a redraw costs, and what it undoes"
-        # A study of several parts has other attacks too, and a plan does not tell what for.
-        own = ("craft", "transfer", "attack") if study.manifest["study"] == "redraw" else ()
-        return Rendered("redraw", title, "redraw.html.j2", {"parts": parts}, study.progress("redraw", *own))
+        return Rendered("redraw", title, "redraw.html.j2", {"parts": parts}, study.progress("redraw"))
 
 
 def redraw_answer(study: Study) -> list[str]:

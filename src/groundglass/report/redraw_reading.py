@@ -124,9 +124,12 @@ class Survival:
 
     @property
     def pooled(self) -> Proportion | None:
-        """Over all redraws; an image counts once for each."""
+        """The mean over all redraws. They meet the same images: the interval is that of so many images, not of all trials."""
         found = [share for share in self.still if share is not None]
-        return share_of(sum(p.count for p in found), sum(p.total for p in found)) if found else None
+        if not found:
+            return None
+        count, total = (sum(values) / len(found) for values in ([p.count for p in found], [p.total for p in found]))
+        return share_of(round(count), round(total))
 
     @property
     def pooled_afresh(self) -> Afresh | None:

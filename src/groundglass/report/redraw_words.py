@@ -63,8 +63,8 @@ def undone_words(survivals: Sequence[Survival]) -> list[str]:
     if groups["open"]:
         said.append(f"Too close to one half to be told at this sample size: {listed(groups['open'])}.")
     said.append(
-        "A redraw leaves the convolutions as they are, so what moves the features far enough still fools: only what was "
-        "fitted to the old U is lost."
+        "A redraw leaves the convolutions as they are: what moves the features far enough can still fool whatever "
+        "classifier is fitted to them."
     )
     return said + _border_words(judged)
 
@@ -84,7 +84,7 @@ def afresh_words(survivals: Sequence[Survival]) -> list[str]:
     said = []
     if works:
         left = listed([f"{_name(one, survivals)} leaves {spoken(again.robust)}" for one, again in works])
-        said.append(f"A redraw undoes an attack only until the attacker runs it again: made afresh, {left}.")
+        said.append(f"And the attacker can run it again: made afresh on the redrawn network, {left}.")
     if idle:
         left = listed([f"{_name(one, survivals)} ({percent(again.robust.share)} left)" for one, again in idle])
         said.append(

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from groundglass.evaluation.plain import difference
 from groundglass.evaluation.records import Record, RecordStore
 
 # kind -> (what it is called, from a record's result).
@@ -62,6 +63,11 @@ def over_seeds(folders: Sequence[Path]) -> list[Figure]:
                     f"{store.folder} is of another {field} ({store.manifest[field]}, not {first[field]}): "
                     "only runs that differ in their seed alone can be averaged"
                 )
+        if lines := difference(_seedless(first["config"]), _seedless(store.manifest["config"])):
+            raise ValueError(
+                f"{store.folder} was run with other settings than {stores[0].folder} ({lines[0]}): only runs that differ "
+                "in their seed alone can be averaged"
+            )
     seeds = [store.manifest["seed"] for store in stores]
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"the seeds of these folders are {seeds}: the same seed twice is no second sample")

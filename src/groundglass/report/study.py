@@ -107,7 +107,7 @@ class Study:
     def _kind(self, planned: dict[str, Any]) -> str:
         """The kind of a planned cell; what another study asked for is of that study's kind."""
         kind = str(planned["kind"])
-        if kind not in ("attack", "query"):
+        if kind not in ("attack", "query", "craft", "transfer"):
             return kind
         record = self.store.get(planned["key"])
         purpose = record.config.get("purpose") if record else planned.get("purpose")

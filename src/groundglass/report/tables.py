@@ -1,9 +1,10 @@
 """The tables of the white-box section: every accuracy, the controls, and what each attack took."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from groundglass.core import DamagedFileError
+from groundglass.evaluation.records import Record
 from groundglass.evaluation.statistics import Proportion, survivors
 from groundglass.report.cells import DEFENDED, AttackCell, Curve, curves, method, norm_name, radius
 from groundglass.report.study import Study
@@ -80,7 +81,6 @@ def accuracies(study: Study, lines: Sequence[Curve]) -> Table:
         _together(study, f"{DEFENDED}: all of those together", could_be, radii),
         _together(study, f"{DEFENDED}: all, with exact U", defended, radii) if len(defended) > len(could_be) else None,
     ]
-    by_channel = any(p.record.config.get("eps_per_channel") for line in lines for p in line.points)
     return Table(
         norm=norm_name(norm),
         unit="pixel levels of 255" if norm == "linf" else "pixel units",
@@ -89,8 +89,14 @@ def accuracies(study: Study, lines: Sequence[Curve]) -> Table:
         ),
         rows=tuple(rows),
         worst=tuple(row for row in worst if row is not None),
-        note="The paper's radius is another in each colour channel: the largest is given." if by_channel else "",
+        note=channel_note(p.record for line in lines for p in line.points),
     )
+
+
+def channel_note(records: Iterable[Record]) -> str:
+    """What a reader must know about radii that differ by channel; an empty string where none does."""
+    differ = any(record.config.get("eps_per_channel") for record in records)
+    return "The paper's radius is another in each colour channel: the largest is given." if differ else ""
 
 
 def _row(line: Curve, radii: Sequence[float]) -> Row:

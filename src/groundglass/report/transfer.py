@@ -7,6 +7,7 @@ from groundglass.report.drawing import Drawing
 from groundglass.report.sections import Rendered
 from groundglass.report.study import Study
 from groundglass.report.style import transfer_style
+from groundglass.report.tables import channel_note
 from groundglass.report.transfer_figures import Line, accuracy
 from groundglass.report.transfer_trials import Trial, Yardstick, trials
 from groundglass.report.transfers import PAPER, TransferCurve
@@ -38,9 +39,10 @@ class TransferSection:
                     "efforts": transfer_tables.efforts(trial),
                 }
             )
-        context = {"parts": parts, "claim": transfer_words.PAPER_GAIN.get(study.manifest["data"])}
+        claim = transfer_words.PAPER_GAIN.get(study.manifest["data"])
+        context = {"parts": parts, "claim": claim, "channels": channel_note(study.of_kind("craft"))}
         title = "Transferred attacks: the paper's Figure 4, and what it leaves out"
-        return Rendered("transfer", title, "transfer.html.j2", context, study.progress("common", "craft", "transfer"))
+        return Rendered("transfer", title, "transfer.html.j2", context, study.progress("transfer"))
 
 
 def _words(study: Study, trial: Trial, clean: dict[str, Proportion]) -> list[str]:

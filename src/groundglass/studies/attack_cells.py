@@ -36,7 +36,7 @@ def make_ball(norm: str, eps: float | tuple[float, ...]) -> Ball:
 
 @dataclass(frozen=True, kw_only=True)
 class AttackCell:
-    """Attack the first `n_images` of the test set.
+    """Attack the first `n_images` of the test set, or those of them that several networks get right.
 
     Attributes:
         target: the network.
@@ -45,6 +45,7 @@ class AttackCell:
         norm, eps: the ball, in pixel units.
         eps_paper: the same radius on the paper's axis, where it has one.
         gallery: this many images are kept whole, for the report.
+        common: names those images; None attacks all.
         purpose: "figure", "control" for the sanity checks, "reference" for the black-box study to compare with, or the
             study that it is of.
     """
@@ -59,6 +60,7 @@ class AttackCell:
     fit_images: int
     gallery: int
     seed: int
+    common: Cell | None = None
     purpose: Literal["figure", "control", "reference", "transfer", "redraw", "ablation"] = "figure"
 
     kind = "attack"
@@ -76,7 +78,7 @@ class AttackCell:
 
     @property
     def inputs(self) -> Sequence[Cell]:
-        return (self.target,)
+        return (self.target,) if self.common is None else (self.target, self.common)
 
     def config(self) -> dict[str, Any]:
         settings = plain(asdict(self.attack))  # type: ignore[call-overload]
@@ -100,9 +102,9 @@ class AttackCell:
         }
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
-        (trained,) = inputs
-        subset = context.dataset.test.head(self.n_images)
-        images, labels = subset.floats(), subset.labels
+        trained, test = inputs[0], context.dataset.test.head(self.n_images)
+        index = np.arange(len(test)) if self.common is None else context.arrays(inputs[1])["index"]
+        images, labels = test.floats(torch.from_numpy(index)), test.labels[index]
         network, fit = seen_by(self.rule, trained, context, fit_images=self.fit_images, seed=self.seed)
         # The same start for every rule and radius: curves differ by the attacker alone.
         seed = derive_seed(self.seed, "attack", type(self.attack).__name__)
@@ -112,17 +114,24 @@ class AttackCell:
         itself = context.network(trained)
         result = claimed.confirmed(GradientAccess(itself), labels)
         withdrawn = int(claimed.success.sum() - result.success.sum())
-        return _outcome(result, images, labels, itself, {"unconfirmed": withdrawn, "fit": fit}, self.gallery)
+        extra = {"unconfirmed": withdrawn, "fit": fit}
+        return _outcome(result, index, images, labels, itself, extra, self.gallery)
 
 
 _ATTACK_NAMES = {"CarliniWagnerL2": "CW"}
 
 
 def _outcome(
-    result: AttackResult, images: Tensor, labels: Tensor, network: nn.Module, extra: dict[str, Any], gallery: int
+    result: AttackResult,
+    index: np.ndarray,
+    images: Tensor,
+    labels: Tensor,
+    network: nn.Module,
+    extra: dict[str, Any],
+    gallery: int,
 ) -> Outcome:
     arrays = {
-        "index": np.arange(len(labels)),
+        "index": index,
         "success": result.success.cpu().numpy(),
         "clean_correct": result.clean_correct.cpu().numpy(),
         "norm": result.norm.float().cpu().numpy(),

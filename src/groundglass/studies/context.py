@@ -85,6 +85,12 @@ class Context:
             self._memo[key] = make()
         return self._memo[key]
 
+    def latest(self, slot: str, key: str, make: Any) -> Any:
+        """As `memo`, but only the last of a slot is kept: for what is large, and used for a few cells in a row."""
+        if self._memo.get(slot, (None, None))[0] != key:
+            self._memo[slot] = (key, make())
+        return self._memo[slot][1]
+
     def announce(self, text: str) -> None:
         if self._listener is not None:
             self._listener.announce(text)

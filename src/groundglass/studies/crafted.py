@@ -220,7 +220,7 @@ class TransferCell:
                     "from records.jsonl, and it is made again when the study continues"
                 ) from error
 
-        found: AdversarialSet = context.memo(f"adversarial/{crafted.key}", load)
+        found: AdversarialSet = context.latest("adversarial", crafted.key, load)
         prediction = predict_logits(context.network(target), found.adversarial).argmax(1).cpu()
         correct, fooled = prediction == labels.cpu(), found.claimed.cpu()
         return Outcome(

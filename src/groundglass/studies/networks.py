@@ -104,7 +104,10 @@ class TrainCell:
         return () if self.device is None else (self.device,)
 
     def config(self) -> dict[str, Any]:
+        # The weights hang on the name. Those that were there first have none, so that identities stay what they were.
+        named = {} if self.name in ("VGG-16", "VGG-OPU", "VGG-DFA") else {"name": self.name}
         return {
+            **named,
             "model": described_spec(self.spec),
             "training": described_training(self.training, self.credit),
             "data": self.data,

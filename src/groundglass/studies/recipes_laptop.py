@@ -65,7 +65,7 @@ def transfer(data: str, seed: int, precision: Precision) -> TransferConfig:
         **shared,
         lower=replace(shared["hybrid"], epochs=12 if long else 3),
         lower_classifier=replace(FINE_TUNING, epochs=4 if long else 2),
-        attacker=replace(shared["hybrid"], epochs=shared["hybrid"].epochs // 2),
+        attacker=shared["hybrid"],
         n_images=2500 if long else 1500,
     )
 
@@ -88,7 +88,7 @@ def ablation(data: str, seed: int, precision: Precision) -> AblationConfig:
         hybrid=replace(training, learning_rate=0.05),
         classifier=FINE_TUNING if long else None,
         seed=seed,
-        n_images=500,
+        n_images=1000 if long else 500,
         inputs=(64, 1024),
         outputs=(500, 8000),
         query_images=100,

@@ -115,7 +115,8 @@ def redraw_model(
     Raises:
         FileExistsError: `out` is there already. Said, like the next three, before any work.
         FileNotFoundError: no model, or its device is not in the folder.
-        ValueError: no optical device in the model, or one that does not get bits; another number of classes; a `device_seed` that gives the old device.
+        ValueError: no optical device in the model, or one that does not get bits; another number of classes; a
+            `device_seed` that gives the old device.
         DamagedFileError, PermissionError: of the files that are read.
     """
     if out.exists():

@@ -61,7 +61,7 @@ def cells(config: RedrawConfig, dataset: Dataset) -> list[Cell]:
         for made in _crafted(config, common, network, source)
         for target in (network, *redrawn)
     ]
-    return with_inputs([network, *redrawn, *tried, *_afresh(config, redrawn[0])])
+    return with_inputs([network, *redrawn, *tried, *_afresh(config, common, redrawn[0])])
 
 
 def _crafted(
@@ -82,7 +82,7 @@ def _crafted(
     yield CraftCell(label="Square", sources=((network, "none"),), attack=Square(), budget=config.budget, **shared)
 
 
-def _afresh(config: RedrawConfig, redrawn: RedrawCell) -> Iterator[AttackCell]:
+def _afresh(config: RedrawConfig, common: CommonCell, redrawn: RedrawCell) -> Iterator[AttackCell]:
     """The same attackers against a redrawn network, which they may study as they did the old one."""
     for rule in _GRADIENTS.values():
         yield AttackCell(
@@ -96,5 +96,6 @@ def _afresh(config: RedrawConfig, redrawn: RedrawCell) -> Iterator[AttackCell]:
             fit_images=config.fit_images,
             gallery=0,
             seed=config.seed,
+            common=common,
             purpose="redraw",
         )

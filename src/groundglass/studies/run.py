@@ -11,6 +11,7 @@ from groundglass.data import load
 from groundglass.evaluation import RecordStore
 from groundglass.studies.cells import Cell, key_of, run_cells
 from groundglass.studies.context import Context, Listener
+from groundglass.studies.networks import stem
 from groundglass.studies.recipes import configure, described, find_recipe
 from groundglass.studies.reuse import reuse_networks
 from groundglass.training import Precision, fastest_precision
@@ -30,6 +31,14 @@ def _planned(cell: Cell) -> dict[str, str]:
     """A cell in the plan, for a reader who wants to know what is still missing."""
     purpose = cell.config().get("purpose")
     return {"key": key_of(cell), "kind": cell.kind, "name": cell.name} | ({"purpose": purpose} if purpose else {})
+
+
+def _check_names(cells: Sequence[Cell]) -> None:
+    """Two networks of one name would share their files."""
+    names = [stem(cell.name) for cell in cells if cell.kind in ("train", "redraw")]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"this study has two networks called {', '.join(twice)}: give its parts the same settings")
 
 
 def run_study(
@@ -68,6 +77,7 @@ def run_study(
     chosen = precision or next(stored, None) or fastest_precision()
     config = configure(study, recipe, data=data, seed=seed, precision=chosen)
     todo = find_recipe(study, recipe).plan(config, dataset)
+    _check_names(todo)
     manifest: dict[str, Any] = {
         "study": study,
         "recipe": recipe,

@@ -73,7 +73,7 @@ def cells(config: TransferConfig, dataset: Dataset) -> list[Cell]:
     common = CommonCell(networks.all, config.n_images)
     crafted = [*_paper(config, dataset, common, networks), *_stronger(config, dataset, common, networks)]
     tried = [TransferCell(made, target) for made in crafted for target in networks.targets]
-    yardsticks = list(_yardsticks(config, dataset, networks))
+    yardsticks = list(_yardsticks(config, dataset, common, networks))
     checks = [CheckCell(check=name, attacks=(*crafted, *tried, *yardsticks)) for name in TRANSFER_CHECKS]
     return with_inputs([*networks.all, *tried, *yardsticks, *checks])
 
@@ -117,7 +117,7 @@ def _paper(config: TransferConfig, dataset: Dataset, common: CommonCell, network
         steps=config.steps, step_size=_widest(config.step_paper, dataset), random_start=False, keep="last"
     )
     for eps_paper in config.eps_paper:
-        yield craft(config, dataset, "PGD", common, ((networks.source, "bp"),), attack, eps_paper)
+        yield _craft(config, dataset, "PGD", common, ((networks.source, "bp"),), attack, eps_paper)
 
 
 def _stronger(config: TransferConfig, dataset: Dataset, common: CommonCell, networks: _Networks) -> Iterator[CraftCell]:
@@ -142,10 +142,10 @@ def _stronger(config: TransferConfig, dataset: Dataset, common: CommonCell, netw
         size = 2.5 * _widest(eps_paper, dataset) / config.stronger_steps
         for label, sources, attack in lines:
             attack = replace(attack, steps=config.stronger_steps, step_size=size)
-            yield craft(config, dataset, label, common, sources, attack, eps_paper)
+            yield _craft(config, dataset, label, common, sources, attack, eps_paper)
 
 
-def craft(
+def _craft(
     config: TargetsConfig,
     dataset: Dataset,
     label: str,
@@ -167,8 +167,10 @@ def craft(
     )
 
 
-def _yardsticks(config: TransferConfig, dataset: Dataset, networks: _Networks) -> Iterator[AttackCell]:
-    """What an attacker leaves who holds the target's weights, at the same radii, on images that the common ones are of."""
+def _yardsticks(
+    config: TransferConfig, dataset: Dataset, common: CommonCell, networks: _Networks
+) -> Iterator[AttackCell]:
+    """What an attacker leaves who holds the target's weights, at the same radii, on the same images."""
     attack = PGD(steps=config.steps, step_size=_widest(config.step_paper, dataset))
     for eps_paper in config.stronger_eps_paper:
         for target in networks.targets:
@@ -184,6 +186,7 @@ def _yardsticks(config: TransferConfig, dataset: Dataset, networks: _Networks) -
                     fit_images=config.fit_images,
                     gallery=0,
                     seed=config.seed,
+                    common=common,
                     purpose="transfer",
                 )
 

@@ -19,15 +19,15 @@ def _of(records: Sequence[Record], kind: str) -> list[Record]:
 def _sources_fooled(records: Sequence[Record]) -> dict[str, Any]:
     crafted = _of(records, "craft")
     largest = {r.config["label"]: max(c.config["eps"] for c in crafted if _line(c) == _line(r)) for r in crafted}
-    shares = {
-        r.config["label"]: round(r.result["fooled"] / r.result["n_images"], 4)
+    found = {
+        r.config["label"]: Proportion(r.result["fooled"], r.result["n_images"])
         for r in crafted
         if r.config["eps"] == largest[r.config["label"]]
     }
-    weak = sorted(label for label, share in shares.items() if share < _FOOLED)
+    weak = sorted(label for label, fooled in found.items() if fooled.interval[1] < _FOOLED)
     return outcome(
         not weak,
-        shares,
+        {label: round(fooled.share, 4) for label, fooled in found.items()},
         f"at the largest radius at least {_FOOLED:.0%} of the images fool the network that they were made on",
         f"{', '.join(weak)}: too weak on the source itself to say anything of other networks"
         if weak
@@ -61,10 +61,12 @@ def _white_box_is_stronger(records: Sequence[Record]) -> dict[str, Any]:
     for model, eps in sorted({(r.config["model"], r.config["eps"]) for r in _of(records, "attack")}):
         here = [r for r in _of(records, "attack") if (r.config["model"], r.config["eps"]) == (model, eps)]
         tried = [r for r in _of(records, "transfer") if (r.config["target"], r.config["eps"]) == (model, eps)]
-        if not tried or not all(r.result["clean_correct"] for r in here):
+        if not tried:
             continue
-        left = min((_left(r) for r in here), key=lambda p: p.share)
-        best = min((Proportion(r.result["correct"], r.result["n_images"]) for r in tried), key=lambda p: p.share)
+        left, best = (
+            min((Proportion(r.result["correct"], r.result["n_images"]) for r in some), key=lambda p: p.share)
+            for some in (here, tried)
+        )
         if best.clearly_below(left):
             masked[f"{model}, {eps * 255:.3g}/255"] = [round(left.share, 4), round(best.share, 4)]
     return outcome(
@@ -76,11 +78,6 @@ def _white_box_is_stronger(records: Sequence[Record]) -> dict[str, Any]:
         if masked
         else "nowhere does a transferred attack do clearly better than one with the target's weights",
     )
-
-
-def _left(record: Record) -> Proportion:
-    """Of the images that were right at first, those that still are."""
-    return Proportion(record.result["correct"], record.result["clean_correct"])
 
 
 TRANSFER_CHECKS: dict[str, Check] = {

@@ -161,10 +161,11 @@ def fit_classifier(
     started = time.perf_counter()
     readings = _Readings(block, inputs, rows, memory, progress)
     mean = readings.mean.to(where)
-    if isinstance(block.optical, FloatInputLayer):
-        block.optical.mean.fill_(float(mean.mean()))
     # What the readout gets is scale * reading - offset.
-    scale, offset = (1.0, 0.0) if block.optical is None else (block.gain / block.optical.scale, block.gain)
+    scale, offset, unit = 1.0, 0.0, 1.0
+    if block.optical is not None:
+        unit = float(mean.mean()) if isinstance(block.optical, FloatInputLayer) else block.optical.scale
+        scale, offset = block.gain / unit, block.gain
     readout = _zeros(block.readout.in_features, block.readout.out_features).to(where)
     optimiser = make_optimiser(readout, config)
     history: list[EpochResult] = []
@@ -199,6 +200,8 @@ def fit_classifier(
         started += seconds
         history.append(EpochResult(epoch, mean_loss, int(right) / seen, seconds, seen / seconds))
     with torch.no_grad():
+        if isinstance(block.optical, FloatInputLayer):
+            block.optical.mean.fill_(unit)
         shift = mean * scale - offset
         block.readout.weight.copy_(readout.weight)
         block.readout.bias.copy_((readout.bias.double() - readout.weight.double() @ shift.double()).float())
