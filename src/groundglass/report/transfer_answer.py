@@ -4,7 +4,7 @@ from groundglass.report.bars import Bar, Chart
 from groundglass.report.study import Study
 from groundglass.report.style import transfer_style
 from groundglass.report.transfer_trials import Trial, trials
-from groundglass.report.transfer_words import gain_words, set_words, strongest_words, yardstick_words
+from groundglass.report.transfer_words import gain_words, strongest_words, yardstick_words
 from groundglass.report.verdict import Verdict, listed
 
 
@@ -18,7 +18,6 @@ def transfer_answer(study: Study, verdict: Verdict) -> tuple[list[str], Chart | 
         return [], None
     trial = found[0]
     said = [
-        *set_words(trial),
         *gain_words(trial, study.manifest["data"]),
         *strongest_words(trial),
         *yardstick_words(trial, trial.defended),
