@@ -17,7 +17,7 @@ _RADII = tuple(2 * level / 255 for level in (0.5, 1, 2, 4))
 
 
 def _targets(data: str, seed: int, precision: Precision) -> dict[str, Any]:
-    training = TrainingConfig(epochs=6, learning_rate=0.1, precision=precision)
+    training = TrainingConfig(epochs=5, learning_rate=0.1, precision=precision)
     return {
         "data": data,
         "width": 0.125,
