@@ -121,7 +121,7 @@ def test_the_words_follow_the_intervals(whole: Path) -> None:
     # At the largest radius the best gradient leaves nothing of any: one radius less is compared.
     assert "The best gradient of each network, L∞ ε = 2.04/255: 200 images cannot tell" in words
     assert (
-        "Obscurity, not robustness: the best gradient leaves nothing of what was gained by the binarisation "
+        "Obscurity, not robustness: the best gradient leaves next to nothing of what was gained by the binarisation "
         "(straight-through leaves BIN 0.0% at L∞ ε = 4.08/255) and both together (exact U leaves OPU 0.0% at"
     ) in words
     assert (
@@ -149,7 +149,10 @@ def test_a_part_that_hurts_is_said_to_hurt(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("exact", "expected"),
     [
-        (0.0, "Obscurity, not robustness: the best gradient leaves nothing of what was gained by both together"),
+        (
+            0.0,
+            "Obscurity, not robustness: the best gradient leaves next to nothing of what was gained by both together",
+        ),
         (0.6, "Holds under the best gradient that was tried, too: both together"),
         (0.12, "Not shown to be more than obscurity"),
         (None, "these records cannot say for both together (OPU)"),
@@ -204,7 +207,7 @@ def test_variants_on_the_features_of_opu_are_held_against_opu_refitted(tmp_path:
 
 def test_nothing_left_at_any_radius_is_said(tmp_path: Path) -> None:
     words = white(tmp_path, {("DFA", "dfa"): 0.0, ("BIN", "dfa"): 0.0})["words"]
-    assert words == ["The attacker DFA leaves nothing of any network at any radius."]
+    assert words == ["The attacker DFA leaves next to nothing of any network at any radius."]
 
 
 def test_the_radius_of_the_words_is_the_largest_where_something_is_left(tmp_path: Path) -> None:
@@ -228,7 +231,7 @@ def test_query_attacks_with_other_budgets_are_not_compared(tmp_path: Path) -> No
 def test_queries_stop_at_a_budget_not_at_robustness(tmp_path: Path) -> None:
     asked = query("OPU", "Square", 40, 200, None)
     inside = parts(tmp_path / "a", [asked, attack("OPU", "exact", 0.016, 0.0)])["black-box"]["caution"]
-    assert "the best gradient leaves nothing (exact U at most 0.0% of OPU, at L∞ ε = 4.08/255)" in inside
+    assert "the best gradient leaves next to nothing (exact U at most 0.0% of OPU, at L∞ ε = 4.08/255)" in inside
     assert parts(tmp_path / "b", [asked, attack("OPU", "exact", 0.016, 0.3)])["black-box"]["caution"] is None
     assert parts(tmp_path / "c", [asked, attack("OPU", "exact", 0.06, 0.0)])["black-box"]["caution"] is None
     assert parts(tmp_path / "d", [asked])["black-box"]["caution"] is None

@@ -77,7 +77,7 @@ class Met:
 
     @property
     def at_floor(self) -> bool:
-        """Nothing left: the interval cannot be told from 1%, and is below 10%."""
+        """Next to nothing left: the interval cannot be told from 1%, and is below 10%."""
         low, high = self.kept.interval
         return low < 0.01 and high < 0.1
 

@@ -93,7 +93,7 @@ def caution_words(threat: Threat, white: Threat | None, networks: Sequence[Netwo
     )
     asked = "queries" if threat.name == "black-box" else "transferred attacks"
     return (
-        f"Obscurity, not robustness: within the radius of these attacks the best gradient leaves nothing ({left}). What "
+        f"Obscurity, not robustness: within the radius of these attacks the best gradient leaves next to nothing ({left}). What "
         f"those networks keep under {asked} is owed to what the attacker does not know."
     )
 
@@ -150,7 +150,7 @@ def _effects(mets: Sequence[Met], ball: tuple[str, float], steps: Sequence[Part]
 def _attacker_words(threat: Threat, label: str, mets: Sequence[Met], steps: Sequence[Part]) -> str | None:
     ball = judged_ball(mets)
     if ball is None:
-        return f"{_upper(label)} leaves nothing of any network at any radius."
+        return f"{_upper(label)} leaves next to nothing of any network at any radius."
     effects = _effects(mets, ball, steps)
     if not effects:
         return None
@@ -227,7 +227,7 @@ def _obscurity_words(white: Threat, networks: Sequence[Network]) -> str | None:
     said = []
     if obscure:
         said.append(
-            f"Obscurity, not robustness: the best gradient leaves nothing of what was gained by {listed(obscure)}."
+            f"Obscurity, not robustness: the best gradient leaves next to nothing of what was gained by {listed(obscure)}."
         )
     if open_:
         said.append(

@@ -64,9 +64,14 @@ def accuracy(
 
 
 def training(records: Sequence[Record]) -> Any | None:
-    """Accuracy in each epoch of each network, on whatever images it was measured on; fainter on training images."""
+    """Accuracy in each epoch of each network, on whatever images it was measured on; fainter on training images.
+
+    Without the fits of a classifier alone: their epochs are others, and a matter of seconds.
+    """
     lines = []
     for record in records:
+        if record.config.get("training", {}).get("credit") == "classifier":
+            continue
         epochs = list(enumerate(record.result.get("epochs") or [], start=1))
         tested = any(epoch.get("test_accuracy") is not None for _, epoch in epochs)
         for field, what in (("test_accuracy", "test"), ("train_accuracy", "training")):
