@@ -34,8 +34,13 @@ class Terminal:
         self.close()
         shown = [
             f"{key.replace('_', ' ')} {result[key]:.1%}"
-            for key in ("clean_accuracy", "robust_accuracy", "success_rate")
+            for key in ("clean_accuracy", "robust_accuracy", "success_rate", "before", "untuned", "tuned")
             if key in result
+        ]
+        shown += [
+            f"{result[key]} of {result['n_images']} {what}"
+            for key, what in (("common", "images"), ("fooled", "fooled"), ("correct", "right"))
+            if key in result and "robust_accuracy" not in result and "success_rate" not in result
         ]
         if "passed" in result:
             shown.append("passed" if result["passed"] else f"FAILED: {result['note']}")
