@@ -17,7 +17,7 @@ _RADII = tuple(2 * level / 255 for level in (0.5, 1, 2, 4))
 
 
 def _targets(data: str, seed: int, precision: Precision) -> dict[str, Any]:
-    training = TrainingConfig(epochs=5, learning_rate=0.1, precision=precision)
+    training = TrainingConfig(epochs=4, learning_rate=0.1, precision=precision)
     return {
         "data": data,
         "width": 0.125,
@@ -62,15 +62,15 @@ def transfer(data: str, seed: int, precision: Precision) -> TransferConfig:
     """`groundglass run transfer --recipe quick`: three networks attacked from a fourth."""
     shared = _targets(data, seed, precision)
     return TransferConfig(
-        **{**shared, "hybrid": replace(shared["hybrid"], epochs=3)},
-        lower=replace(shared["hybrid"], epochs=1),
-        lower_classifier=replace(FINE_TUNING, epochs=1),
+        **shared,
+        lower=replace(shared["hybrid"], epochs=3),
+        lower_classifier=replace(FINE_TUNING, epochs=2),
         n_images=300,
         eps_paper=_RADII,
         stronger_eps_paper=_RADII[-2:],
         steps=20,
         step_paper=0.004,
-        stronger_steps=10,
+        stronger_steps=20,
         fit_images=2000,
     )
 
