@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from groundglass.attacks import DrawnMatrix, Exact, LinearMatrix, StraightThrough
+from groundglass.attacks import DrawnMatrix, Exact, LinearMatrix, Normalised, StraightThrough
 from groundglass.models import OpticalBlock, defend
 from groundglass.optics import BackwardRule, SimulatedOPU, true_matrix
 from groundglass.optics.backward import stitch
@@ -137,3 +137,15 @@ def test_straight_through_is_backpropagation_under_a_linear_head_and_the_identit
         (wanted,) = torch.autograd.grad(loss(body[2:](block.readout(entering))), x)
         assert torch.allclose(found[name], wanted, rtol=1e-4, atol=1e-6)
     assert not torch.allclose(found["bp"], found["ste"])
+
+
+def test_a_rule_behind_a_scaling_has_its_derivative_in_front(matrix, grad):
+    features = torch.rand(BATCH, N, generator=torch.Generator().manual_seed(4))
+    x = features.clone().requires_grad_()
+    scaled = x / x.norm(dim=1, keepdim=True) * 3.5
+    intensity = (matrix @ scaled.t().to(matrix.dtype)).t().abs().square()
+    (wanted,) = torch.autograd.grad(intensity, x, grad)
+    rule = Normalised(Exact(matrix), 3.5)
+    assert torch.allclose(rule.vjp(features, grad), wanted, rtol=1e-3, atol=1e-3)
+    assert rule.name == "exact"
+    assert torch.isfinite(rule.vjp(torch.zeros(BATCH, N), grad)).all()

@@ -33,18 +33,23 @@ def test_each_encoding_is_what_its_name_says(features):
 
 def test_float_input_is_the_law_of_the_device_without_its_camera(device, features):
     layer = FloatInputLayer(device)
-    wanted = (features.to(torch.complex64) @ true_matrix(device).t()).abs().square()
+    # Every input has the light of a calibration input, half of whose bits are on.
+    scaled = features / features.norm(dim=1, keepdim=True) * (N / 2) ** 0.5
+    wanted = (scaled.to(torch.complex64) @ true_matrix(device).t()).abs().square()
     assert torch.allclose(layer.measure(features), wanted, rtol=1e-4)
     assert torch.allclose(layer(features), wanted / device.mean_reading - 1, rtol=1e-3, atol=1e-4)
     # On bits it is what the camera sees, but for rounding and saturation.
-    bits = encode(features, "bits")
+    bits = torch.zeros(3, N)
+    bits[:, : N // 2] = 1
     seen = OpticalLayer(device).measure(bits).float()
     assert torch.allclose(layer.measure(bits).clamp(max=255), seen, atol=0.51)
+    assert torch.allclose(layer(7 * features), layer(features), atol=1e-4)
+    assert torch.equal(layer(torch.zeros(1, N)), torch.full((1, M), -1.0))
 
 
 def test_a_layer_of_float_input_gives_its_secret_to_nobody(device, features):
     layer = FloatInputLayer(device)
-    assert set(layer.state_dict()) == {"mean"}
+    assert not layer.state_dict()
     assert not list(layer.parameters())
     with pytest.raises(TypeError, match="secret"):
         pickle.dumps(layer)

@@ -21,7 +21,7 @@ from groundglass.attacks.parsimonious import Parsimonious
 from groundglass.attacks.pgd import PGD
 from groundglass.attacks.rays import RayS
 from groundglass.attacks.result import AttackResult, worst_case
-from groundglass.attacks.rules import DrawnMatrix, Exact, LinearMatrix, StraightThrough
+from groundglass.attacks.rules import DrawnMatrix, Exact, LinearMatrix, Normalised, StraightThrough
 from groundglass.attacks.search import Answer, Ask, LabelAttack, Live, QueryAttack, ScoreAttack
 from groundglass.attacks.square import Square
 from groundglass.attacks.surrogates import FittedLinear, FittedNetwork
@@ -57,6 +57,7 @@ __all__ = [
     "Linf",
     "Live",
     "NonFiniteError",
+    "Normalised",
     "Origin",
     "Parsimonious",
     "QueryAccess",

@@ -11,6 +11,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from groundglass.core import generator
+from groundglass.optics.backward import BackwardRule
 
 
 class StraightThrough:
@@ -104,6 +105,32 @@ class Exact:
     def __repr__(self) -> str:
         m, n = self._planes[0].shape
         return f"{type(self).__name__}(name={self.name!r}, n={n}, m={m})"
+
+
+class Normalised:
+    """A rule behind a step that scales each input to a fixed length: its derivative in front of the rule's.
+
+    Args:
+        rule: of what follows, at site "readings".
+        length: of the scaled inputs.
+    """
+
+    site: Literal["readings", "logits"] = "readings"
+
+    def __init__(self, rule: BackwardRule, length: float) -> None:
+        self.name = rule.name
+        self._rule = rule
+        self._length = length
+
+    def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch m"]) -> Float[Tensor, "batch n"]:
+        norm = bits.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        along = bits / norm
+        found = self._rule.vjp(along * self._length, grad) * (self._length / norm)
+        # What changes the length alone changes nothing.
+        return found - along * (found * along).sum(1, keepdim=True)
+
+    def __repr__(self) -> str:
+        return f"Normalised({self._rule!r}, length={self._length:g})"
 
 
 class DrawnMatrix(Exact):

@@ -1,6 +1,7 @@
 """|Ux|^2 of features that are no bits: a random projection that no binary device can make. For ablation alone."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -8,6 +9,7 @@ from groundglass.optics.device import OpticalDevice
 from groundglass.optics.layer import OpticalLayer
 from groundglass.optics.oracle import true_matrix
 from groundglass.optics.sealed import Sealed
+from groundglass.optics.simulated import SimulatedOPU
 
 
 class _Planes(Sealed):
@@ -23,11 +25,12 @@ class _Planes(Sealed):
 class FloatInputLayer(OpticalLayer):
     """The projection of a simulated device without its binary input and without its camera: |Ux|^2 in float32.
 
-    The published code calls a network with this in it RP, for random projection. Readings are divided by `mean`, at
-    first the device's; features have no fixed number of ones, so whoever fits a classifier on them sets it anew.
+    The published code calls a network with this in it RP, for random projection. Each input is scaled to the length that
+    inputs have at calibration, so that readings have the device's mean: features as they are have no fixed light, and
+    their squares let training run away.
 
     Attributes:
-        mean: the mean reading, saved with the network.
+        length: of every input, once it is scaled.
 
     Shapes: features [batch, in_features], float32, -> [batch, out_features], float32.
 
@@ -35,19 +38,15 @@ class FloatInputLayer(OpticalLayer):
         TypeError: the device is not a simulated one: nobody has its matrix.
     """
 
-    mean: Tensor
-
     def __init__(self, device: OpticalDevice) -> None:
         super().__init__(device)
         self._sealed = _Planes(device)
-        self.register_buffer("mean", torch.tensor(device.mean_reading))
-
-    @property
-    def scale(self) -> float:
-        return float(self.mean)
+        assert isinstance(device, SimulatedOPU)  # the planes refused any other
+        self.length = (device.in_features * device.camera.density) ** 0.5
 
     @torch.no_grad()
     def measure(self, inputs: Float[Tensor, "batch n"]) -> Float[Tensor, "batch m"]:
+        scaled = F.normalize(inputs, dim=1) * self.length
         real, imaginary = (plane.to(inputs.device) for plane in self._sealed.planes)
-        out = (inputs @ real.t()).square_()
-        return out.add_((inputs @ imaginary.t()).square_())
+        out = (scaled @ real.t()).square_()
+        return out.add_((scaled @ imaginary.t()).square_())

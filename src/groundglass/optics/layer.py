@@ -46,11 +46,6 @@ class OpticalLayer(nn.Module):
         super().__init__()
         self.device = device
 
-    @property
-    def scale(self) -> float:
-        """The mean reading, by which readings are divided."""
-        return self.device.mean_reading
-
     @torch.no_grad()
     def measure(self, inputs: Tensor) -> Tensor:
         """The device's own readings, [batch, out_features]."""
@@ -60,7 +55,7 @@ class OpticalLayer(nn.Module):
         with torch.no_grad():
             # A speckle's intensity is exponential: its spread is its mean.
             # In place: fresh memory for thousands of readings an image takes longer than the arithmetic.
-            return self.measure(inputs).to(torch.float32).div_(self.scale).sub_(1)
+            return self.measure(inputs).to(torch.float32).div_(self.device.mean_reading).sub_(1)
 
     def extra_repr(self) -> str:
         return f"in_features={self.device.in_features}, out_features={self.device.out_features}"

@@ -5,11 +5,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from groundglass.attacks import DrawnMatrix, Exact, FittedLinear, FittedNetwork, LinearMatrix, StraightThrough
+from groundglass.attacks import (
+    DrawnMatrix,
+    Exact,
+    FittedLinear,
+    FittedNetwork,
+    LinearMatrix,
+    Normalised,
+    StraightThrough,
+)
 from groundglass.core import derive_seed, lookup
 from groundglass.evaluation import Record
 from groundglass.models import DefendedNetwork
-from groundglass.optics import BackwardRule, RandomFeedback, SimulatedOPU, true_matrix
+from groundglass.optics import BackwardRule, FloatInputLayer, RandomFeedback, SimulatedOPU, true_matrix
 from groundglass.studies.context import Context
 
 #: Every rule a study can name, with what it is in a line.
@@ -92,8 +100,9 @@ def _make(
     if name == "exact":
         matrix = true_matrix(device)  # refuses a device that is not simulated
         assert isinstance(device, SimulatedOPU)
-        seen = device.camera.bits is not None and block.encoding != "float"  # a camera that saturates
-        return Exact(matrix, saturation=device.camera.top if seen else None), None
+        if isinstance(block.optical, FloatInputLayer):
+            return Normalised(Exact(matrix), block.optical.length), None
+        return Exact(matrix, saturation=device.camera.top if device.camera.bits is not None else None), None
     raise ValueError(f"the rule {name!r} is for a network without an optical layer")
 
 

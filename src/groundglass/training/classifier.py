@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from groundglass.core import Progress, check_labels, generator, silent
 from groundglass.data import Augment, ImageSet, batches
 from groundglass.models import DefendedNetwork, OpticalBlock
-from groundglass.optics import Encoding, FloatInputLayer, OpticalDevice, encode
+from groundglass.optics import Encoding, OpticalDevice, encode
 from groundglass.optics.device import check_bits
 from groundglass.training.checkpoint import EpochResult
 from groundglass.training.loop import DivergedError, TrainingConfig, make_optimiser
@@ -122,8 +122,7 @@ def fit_classifier(
     progress: Progress = silent,
     name: str = "classifier",
 ) -> list[EpochResult]:
-    """Fit the readout Linear(M, C) of `network` to its device's readings of `inputs`, in place; nothing else changes
-    (but the mean of a `FloatInputLayer`).
+    """Fit the readout Linear(M, C) of `network` to its device's readings of `inputs`, in place; nothing else changes.
 
     Cross-entropy by `config`'s optimiser, from zero: weights for another matrix are worth nothing. The readings are
     centred, output by output, while fitting, and the shift goes into the bias at the end: the mean reading of an
@@ -162,10 +161,7 @@ def fit_classifier(
     readings = _Readings(block, inputs, rows, memory, progress)
     mean = readings.mean.to(where)
     # What the readout gets is scale * reading - offset.
-    scale, offset, unit = 1.0, 0.0, 1.0
-    if block.optical is not None:
-        unit = float(mean.mean()) if isinstance(block.optical, FloatInputLayer) else block.optical.scale
-        scale, offset = block.gain / unit, block.gain
+    scale, offset = (1.0, 0.0) if network.device is None else (block.gain / network.device.mean_reading, block.gain)
     readout = _zeros(block.readout.in_features, block.readout.out_features).to(where)
     optimiser = make_optimiser(readout, config)
     history: list[EpochResult] = []
@@ -200,8 +196,6 @@ def fit_classifier(
         started += seconds
         history.append(EpochResult(epoch, mean_loss, int(right) / seen, seconds, seen / seconds))
     with torch.no_grad():
-        if isinstance(block.optical, FloatInputLayer):
-            block.optical.mean.fill_(unit)
         shift = mean * scale - offset
         block.readout.weight.copy_(readout.weight)
         block.readout.bias.copy_((readout.bias.double() - readout.weight.double() @ shift.double()).float())
