@@ -54,7 +54,6 @@ class Crafted:
         budget: queries an image, or None.
         fooled: images that fool their own sources.
         gradients: per image, the mean.
-        median_norm: of the perturbations, or None.
         purpose: "transfer", "redraw" or "ablation".
     """
 
@@ -70,7 +69,6 @@ class Crafted:
     budget: int | None
     fooled: Proportion
     gradients: float
-    median_norm: float | None
     purpose: str
 
     @classmethod
@@ -101,7 +99,6 @@ class Crafted:
                 budget=None if budget is None else int(budget),
                 fooled=fooled,
                 gradients=int(result["gradients"]) / fooled.total,
-                median_norm=_rounded(result.get("median_norm")),
                 purpose=str(config["purpose"]),
             )
 
