@@ -1,7 +1,6 @@
 """Attacks: an attack is its configuration, sees a model only through the access it is given, and leaves one record."""
 
 from groundglass.attacks.access import (
-    BudgetExceededError,
     GradientAccess,
     Gradients,
     LabelAccess,
@@ -28,6 +27,7 @@ from groundglass.attacks.surrogates import FittedLinear, FittedNetwork
 from groundglass.attacks.transfer import Ensemble, GaussianKernel, InputDiversity, TransferPGD
 from groundglass.attacks.transfer_files import AdversarialSet, Origin, audit, load_adversarial, save_adversarial
 from groundglass.attacks.units import paper_eps_to_pixels, pixels_to_paper_eps
+from groundglass.core import BudgetExceededError
 
 __all__ = [
     "FGSM",

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types, uintp
+from numba import types, uintp
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from groundglass.attacks.maps import LANES
 from groundglass.attacks.schemes import Matrix, Scheme, map_of_two, tile_of_four
+from groundglass.core.compiled import compiled
 
 #: Channels of output that are summed up at a time.
 ROWS = 4
@@ -43,13 +44,9 @@ def _digest():
 
 
 def _compiled(function: Callable[..., Any]) -> Any:
-    """`njit` that lets other threads run; with a cache on disk where there is a place for one."""
     # The schemes' numbers are compiled in, and the cache only looks at this file and at this name.
     function.__qualname__ += f"_{_digest()}"
-    try:
-        return njit(nogil=True, cache=True)(function)
-    except RuntimeError:
-        return njit(nogil=True)(function)
+    return compiled(function)
 
 
 # --- pieces of LLVM code ---

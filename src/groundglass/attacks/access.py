@@ -13,13 +13,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from groundglass.attacks.losses import Loss
-from groundglass.core import check_labels
+from groundglass.core import BudgetExceededError, check_labels
 
 Model = Callable[[Tensor], Tensor]
-
-
-class BudgetExceededError(RuntimeError):
-    """An attack asked for more images than its access may still pass through the model; none of them was passed."""
 
 
 class NonFiniteError(ValueError):

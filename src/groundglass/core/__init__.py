@@ -1,5 +1,6 @@
 """Small things that everything else stands on: seeds, files, names, checks."""
 
+from groundglass.core.budget import BudgetExceededError
 from groundglass.core.checks import check_eps, check_images, check_labels
 from groundglass.core.files import DamagedFileError, DiskFullError, atomic_write, read_json, write_json
 from groundglass.core.names import lookup
@@ -8,6 +9,7 @@ from groundglass.core.seeds import derive_seed, generator
 from groundglass.core.states import load_state, save_state
 
 __all__ = [
+    "BudgetExceededError",
     "DamagedFileError",
     "DiskFullError",
     "Progress",

@@ -4,23 +4,16 @@
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types, uintp
+from numba import types, uintp
 from numba.extending import intrinsic
 
+from groundglass.core.compiled import compiled
 from groundglass.optics.matrix import TILE_LANES
 
 # Tables that one pass over the rows adds up. Four of 2^6 sums of 64 lanes are 32 KiB, a level-1 cache.
 TABLES = 4
 # Bytes of a row of 64 int16.
 _ROW = 2 * TILE_LANES
-
-
-def _compiled(function):
-    """`njit` that lets other threads run; with a cache on disk where there is a place for one."""
-    try:
-        return njit(nogil=True, cache=True)(function)
-    except RuntimeError:
-        return njit(nogil=True)(function)
 
 
 # The two inner steps are written as vectors of 64 int16, not as loops: numba does not know that its arrays do
@@ -70,7 +63,7 @@ def _add_entries(typingctx, total, tables, stride, codes):
     return types.void(types.uintp, types.uintp, types.uintp, types.uintp), codegen
 
 
-@_compiled
+@compiled
 def pack(bits, group, out):
     """Codes of `group` bits each: uint8 bits [batch, n] -> uint8 out [passes, batch, TABLES], zero before."""
     n = bits.shape[1]
@@ -83,7 +76,7 @@ def pack(bits, group, out):
             out[number // TABLES, row, number % TABLES] = code
 
 
-@_compiled
+@compiled
 def measure(tiles, begin, end, codes, group, span, parts, gain, top, tables, total, wide, readings, light):
     """Tiles begin..end of the matrix, for one block of rows, into `readings` and `light`.
 
@@ -114,7 +107,7 @@ def measure(tiles, begin, end, codes, group, span, parts, gain, top, tables, tot
         _write(wide, t, parts, gain, top, readings, light)
 
 
-@_compiled
+@compiled
 def _sums(tiles, t, low, codes, begin, end, group, tables, total):
     """int16 total [batch * 64] = the sums of tile t over the inputs from `low` on, codes[begin:end]."""
     n, batch = tiles.shape[1], codes.shape[1]
@@ -139,7 +132,7 @@ def _sums(tiles, t, low, codes, begin, end, group, tables, total):
             _add_entries(place, at_tables, uintp(size * _ROW), code)
 
 
-@_compiled
+@compiled
 def _write(total, t, parts, gain, top, readings, light):
     """int32 total [batch * 64] of tile t -> its columns of `readings`, or of `light`. No sum of squares is rounded."""
     outputs = TILE_LANES // parts
