@@ -1,5 +1,6 @@
 """The optical device: simulated or real, its camera, its file, and the layer that it makes in a network."""
 
+from groundglass.optics.access import DeviceAccess
 from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, draw_feedback
 from groundglass.optics.camera import Camera
 from groundglass.optics.device import OpticalDevice
@@ -14,6 +15,7 @@ __all__ = [
     "BackwardRule",
     "Blocked",
     "Camera",
+    "DeviceAccess",
     "DeviceStore",
     "Encoding",
     "Exposure",

@@ -133,14 +133,25 @@ class SimulatedOPU(Sealed):
             TypeError: not a uint8 tensor.
             ValueError: wrong width, or a value above 1.
         """
+        return self.measure_at(bits, 1.0)
+
+    def measure_at(self, bits: Tensor, exposure: float) -> Tensor:
+        """As `measure`, with `exposure` times as much light: what whoever can set the camera gets.
+
+        Raises:
+            TypeError, ValueError: as `measure`; an exposure that is not above 0.
+        """
+        if not 0 < exposure < float("inf"):
+            raise ValueError(f"`exposure` (={exposure}) must be above 0: times the device's own")
         check_bits(bits, self.in_features)
         x = bits.detach().cpu().contiguous()
+        gain = self._exposure.gain * exposure
         if not self._camera.noisy:
-            return _read(self._matrix, self._camera, self._exposure.gain, x).to(bits.device)
+            return _read(self._matrix, self._camera, gain, x).to(bits.device)
         kernel = fastest_kernel(min(len(x), _ROWS), self._matrix)
         frames = []
         for rows in x.split(_ROWS):
-            signal = kernel.intensities(rows, self._matrix).mul_(self._exposure.gain)
+            signal = kernel.intensities(rows, self._matrix).mul_(gain)
             frames.append(self._camera.digitise(self._noise.apply(signal, self._camera)))
         return torch.cat(frames).to(bits.device)
 

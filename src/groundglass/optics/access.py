@@ -1,0 +1,132 @@
+"""What an attacker who holds the device may do: ask, frame by frame, each frame counted."""
+
+import math
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from groundglass.core import BudgetExceededError
+from groundglass.optics.device import OpticalDevice
+
+
+@runtime_checkable
+class _AdjustableDevice(Protocol):
+    """A device whose exposure can be set for some frames."""
+
+    def measure_at(self, bits: Tensor, exposure: float) -> Tensor: ...
+
+
+class DeviceAccess:
+    """A device in an attacker's hands: bits in, readings out, within limits. The matrix is not behind this door.
+
+    Args:
+        device: any `OpticalDevice`.
+        budget: frames that may be taken; None for no limit.
+        exposure_control: whether the attacker may set the exposure. The device must be able to: a `SimulatedOPU` is.
+        frame_rate: frames a second, to say how long the frames take; the paper's device makes about 2,000.
+
+    Raises:
+        TypeError: exposure control over a device whose exposure cannot be set.
+        ValueError: a budget or a frame rate that is not above 0.
+    """
+
+    def __init__(
+        self,
+        device: OpticalDevice,
+        *,
+        budget: int | None = None,
+        exposure_control: bool = False,
+        frame_rate: float = 2000.0,
+    ) -> None:
+        if budget is not None and budget < 1:
+            raise ValueError(f"`budget` (={budget}) must be at least 1 frame, or None for no limit")
+        if not 0 < frame_rate < math.inf:
+            raise ValueError(
+                f"`frame_rate` (={frame_rate}) must be above 0: frames a second, 2000 for the paper's device"
+            )
+        if exposure_control and not isinstance(device, _AdjustableDevice):
+            raise TypeError(
+                f"the exposure of a {type(device).__name__} cannot be set from here: it has no `measure_at`"
+            )
+        self._device = device
+        self._budget = budget
+        self.exposure_control = exposure_control
+        self.frame_rate = frame_rate
+        self.frames = 0
+
+    def __repr__(self) -> str:
+        return f"DeviceAccess({self._device!r}, frames={self.frames}, budget={self._budget})"
+
+    @property
+    def in_features(self) -> int:
+        return self._device.in_features
+
+    @property
+    def out_features(self) -> int:
+        return self._device.out_features
+
+    @property
+    def fingerprint(self) -> str:
+        return self._device.fingerprint
+
+    @property
+    def mean_reading(self) -> float:
+        """Of random inputs at the device's own exposure; public."""
+        return self._device.mean_reading
+
+    @property
+    def top(self) -> int | None:
+        """The largest reading: what is brighter reads the same. 255 unless the device tells of another camera; None: no end."""
+        camera = getattr(self._device, "camera", None)
+        if camera is None:
+            return 255
+        return None if camera.bits is None else int(camera.top)
+
+    @property
+    def remaining(self) -> int | None:
+        """Frames of the budget that are left; None for no limit."""
+        return None if self._budget is None else self._budget - self.frames
+
+    @property
+    def seconds(self) -> float:
+        """How long the frames so far take at the frame rate."""
+        return self.frames / self.frame_rate
+
+    def charge(self, frames: int) -> None:
+        """Count frames that were taken before this access was made: an interrupted retrieval goes on."""
+        self.frames += frames
+
+    def measure(self, bits: Tensor, *, exposure: float = 1.0) -> Tensor:
+        """One frame a row: uint8 [batch, N] of 0 and 1 -> [batch, M], as the device gives them.
+
+        Args:
+            bits: the inputs.
+            exposure: times the device's own; another than 1 needs exposure control.
+
+        Raises:
+            BudgetExceededError: more frames than are left; none was taken.
+            PermissionError: another exposure, without exposure control.
+            TypeError, ValueError: see `OpticalDevice.measure`; an exposure that is not above 0.
+        """
+        if exposure != 1 and not self.exposure_control:
+            raise PermissionError(
+                "this access has no control of the exposure: use a method that needs none, or say exposure_control=True "
+                "where the attacker's threat model has it"
+            )
+        if self._budget is not None and self.frames + len(bits) > self._budget:
+            raise BudgetExceededError(
+                f"{len(bits)} more frames would exceed the budget of {self._budget} ({self.frames} are used)"
+            )
+        device = self._device
+        # Counted before the device answers: frames of one that fails half-way have been taken.
+        self.frames += len(bits)
+        if exposure == 1:
+            return device.measure(bits)
+        assert isinstance(device, _AdjustableDevice)
+        return device.measure_at(bits, exposure)
+
+
+def half_density(count: int, in_features: int, random: torch.Generator) -> Tensor:
+    """Random inputs, each bit on with probability 1/2: uint8 [count, in_features]."""
+    return torch.randint(0, 2, (count, in_features), dtype=torch.uint8, generator=random)
