@@ -1,0 +1,78 @@
+"""Retrieval at a fixed exposure: spectral start, Gerchberg-Saxton between the camera's roundings, weighted polish."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Complex64, Float, UInt8
+from torch import Tensor
+
+from groundglass.core import derive_seed
+from groundglass.optics.retrieval.hadamard import HadamardInputs
+from groundglass.optics.retrieval.method import Design, Scale
+
+
+@dataclass(frozen=True)
+class FixedExposure:
+    """Gerchberg-Saxton on designed inputs, x = (1 + H D) / 2, accelerated (docs/theory.md, retrieval).
+
+    A row u gives fields z = Xu. Each step moves every field the shortest way to an intensity that its reading allows, and
+    the row to the least-squares solution of the new fields; momentum (Nesterov) makes that several times faster.
+
+    The search allows whatever the camera may have rounded, [y - 1/2, y + 1/2]. A row that comes to rest with its fields
+    still outside has gone wrong, and starts again elsewhere. The polish then goes to the readings themselves, and trusts
+    dark ones less (the error of a field is that of its intensity over twice its size): rounding is noise, and averaging
+    it over 12 N readings beats staying between its bounds.
+
+    Attributes:
+        momentum: share of the last step that is added to the next.
+        power_iterations: of the spectral start.
+        search, polish: most steps of each.
+        tolerance: a row is at rest when a step is that small, relative to the row.
+        starts: most starts of a row.
+        accepted: rms distance of the fields from their intervals, over the rms field, below which a search has found the
+            row; what read noise explains is added.
+    """
+
+    momentum: float = 0.9
+    power_iterations: int = 10
+    search: int = 200
+    polish: int = 60
+    tolerance: float = 3e-4
+    starts: int = 8
+    accepted: float = 0.01
+
+    name = "fixed-exposure"
+    exposure_control = False
+
+    def least(self, in_features: int) -> int:
+        """4 N: a row has 2 N real unknowns, and with fewer readings than twice that next to none is found."""
+        return 4 * in_features
+
+    def design(self, in_features: int, frames: int, scale: Scale, *, seed: int) -> HadamardInputs:
+        if frames < self.least(in_features):
+            raise ValueError(
+                f"{frames} frames are too few for {in_features} inputs: give at least 4 N = {self.least(in_features)}; "
+                f"with 12 N = {12 * in_features} every row is found"
+            )
+        return HadamardInputs.draw(in_features, frames, seed=seed)
+
+    def solve(
+        self,
+        design: Design,
+        readings: Float[Tensor, "rows frames"] | UInt8[Tensor, "rows frames"],
+        scale: Scale,
+        *,
+        seed: int,
+    ) -> Complex64[Tensor, "rows n"]:
+        assert isinstance(design, HadamardInputs)
+        # Numba is imported with the first solve.
+        from groundglass.optics.retrieval.search import Search
+
+        search = Search(self, design, readings.numpy(), scale)
+        todo = np.arange(len(readings))
+        for start in range(self.starts):
+            if not len(todo):
+                break
+            todo = search.attempt(todo, seed=derive_seed(seed, "spectral start", start))
+        return torch.from_numpy(search.found)

@@ -1,0 +1,149 @@
+"""What an unfinished retrieval leaves behind: readings, solved rows, and how far they go."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from groundglass.core import DamagedFileError, read_json, write_json
+
+STATE = "retrieval.json"
+READINGS = "readings.npy"
+MATRIX = "matrix.npy"
+
+
+class RetrievalFolder:
+    """Readings and rows of one retrieval; in a folder, where the same retrieval goes on from them, or in memory.
+
+    The folder holds `readings.npy`, [rows, frames]; `matrix.npy`, complex64 [rows, N], readable by its owner alone, for it is as
+    good as the secret; and `retrieval.json`, which is rewritten after each batch and block.
+
+    Args:
+        folder: None for memory. Made when missing.
+        identity: plain JSON; what a retrieval that goes on must agree with.
+        readings: (rows, frames, dtype).
+        matrix: (rows, N).
+
+    Raises:
+        FileExistsError: the folder holds something else.
+        ValueError: it holds another retrieval; names the first difference.
+        DamagedFileError: a file was truncated or altered.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        identity: Mapping[str, Any],
+        *,
+        readings: tuple[int, int, np.dtype[Any]],
+        matrix: tuple[int, int],
+    ) -> None:
+        self._folder, self._identity = folder, dict(identity)
+        self.taken = 0
+        self.solved = 0
+        self.seconds = {"measure": 0.0, "compute": 0.0}
+        self._checksums: list[tuple[int, int, str]] = []
+        self.readings: npt.NDArray[Any]
+        self.matrix: npt.NDArray[np.complex64]
+        if folder is None:
+            self.readings = np.zeros(readings[:2], dtype=readings[2])
+            self.matrix = np.zeros(matrix, dtype=np.complex64)
+            return
+        state = folder / STATE
+        if state.exists():
+            self._go_on(read_json(state), state)
+        elif folder.exists() and any(folder.iterdir()):
+            raise FileExistsError(
+                f"{folder} is there already and holds no retrieval: give another folder, or an empty one"
+            )
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            _make(folder / READINGS, readings[2], readings[:2])
+            _make(folder / MATRIX, np.dtype(np.complex64), matrix)
+            self._save()
+        self.readings = _open(folder / READINGS, readings[2], readings[:2])
+        self.matrix = _open(folder / MATRIX, np.dtype(np.complex64), matrix)
+        for begin, end, checksum in self._checksums:
+            if _checksum(self.matrix[begin:end]) != checksum:
+                raise DamagedFileError(f"rows {begin} to {end} of {folder / MATRIX} were altered: delete the folder")
+
+    @staticmethod
+    def taken_in(folder: Path | None) -> int:
+        """Frames that a retrieval in this folder has taken so far; 0 where there is none."""
+        if folder is None or not (folder / STATE).exists():
+            return 0
+        return int(read_json(folder / STATE).get("taken", 0))
+
+    def keep_frames(self, taken: int, seconds: float) -> None:
+        """The readings of the first `taken` frames are in."""
+        self.taken = taken
+        self.seconds["measure"] += seconds
+        if self._folder is not None:
+            assert isinstance(self.readings, np.memmap)
+            self.readings.flush()
+        self._save()
+
+    def keep_rows(self, begin: int, rows: npt.NDArray[np.complex64], seconds: float) -> None:
+        """Rows from `begin` on are solved."""
+        end = begin + len(rows)
+        self.matrix[begin:end] = rows
+        self.solved = end
+        self.seconds["compute"] += seconds
+        if self._folder is not None:
+            assert isinstance(self.matrix, np.memmap)
+            self.matrix.flush()
+            self._checksums.append((begin, end, _checksum(rows)))
+        self._save()
+
+    def _save(self) -> None:
+        if self._folder is None:
+            return
+        state = {
+            "format": "groundglass retrieval",
+            "identity": self._identity,
+            "taken": self.taken,
+            "solved": self.solved,
+            "seconds": self.seconds,
+            "checksums": self._checksums,
+        }
+        write_json(self._folder / STATE, state)
+
+    def _go_on(self, state: Any, path: Path) -> None:
+        try:
+            stored, self.taken, self.solved = state["identity"], int(state["taken"]), int(state["solved"])
+            self.seconds = {name: float(state["seconds"][name]) for name in self.seconds}
+            self._checksums = [(int(a), int(b), str(c)) for a, b, c in state["checksums"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedFileError(
+                f"{path} is not the state of a retrieval: give another folder, or delete this one"
+            ) from error
+        for field, value in self._identity.items():
+            if stored.get(field) != value:
+                raise ValueError(
+                    f"{path.parent} holds another retrieval: its {field} is {stored.get(field)!r}, not {value!r}. Use the same "
+                    "settings to go on with it, or give another folder"
+                )
+
+
+def _make(path: Path, dtype: np.dtype[Any], shape: tuple[int, int]) -> None:
+    """A file of zeros for its owner alone."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape).flush()
+
+
+def _open(path: Path, dtype: np.dtype[Any], shape: tuple[int, int]) -> npt.NDArray[Any]:
+    try:
+        found = np.lib.format.open_memmap(path, mode="r+")
+    except (OSError, ValueError) as error:
+        raise DamagedFileError(f"{path} is damaged or missing ({error}): delete the folder to start afresh") from error
+    if found.dtype != dtype or found.shape != shape:
+        raise DamagedFileError(f"{path} has shape {found.shape}, not {shape}: delete the folder to start afresh")
+    return found
+
+
+def _checksum(rows: npt.NDArray[np.complex64]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()

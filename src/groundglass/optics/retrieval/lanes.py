@@ -1,0 +1,139 @@
+"""Rows side by side in the lanes of a vector: each in its own stage of the search; one that is done makes room for the next."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from groundglass.optics.retrieval._hadamard_jit import LANES, sweep
+
+if TYPE_CHECKING:
+    from groundglass.optics.retrieval.search import Search
+
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.complex64]
+
+# Steps between two looks at a row.
+_LOOK = 5
+# No step is shortened: the `trust` of a search.
+_FULL = np.float32(3e38)
+
+
+class Lanes:
+    """Eight rows on their way, each in its own stage; one that is done makes room for the next."""
+
+    def __init__(self, search: "Search") -> None:
+        self._of = search
+        blocks, n, size = len(search.design.signs), search.design.in_features, search.design.size
+        self.rows = np.zeros((n, 2 * LANES), dtype=np.float32)
+        self.previous = self.rows.copy()
+        # Where there is no frame every field will do.
+        self.low = np.zeros((blocks, size, LANES), dtype=np.float32)
+        self.high = np.full((blocks, size, LANES), np.inf, dtype=np.float32)
+        self.trust = np.full(LANES, _FULL)
+        self.scratch = np.empty((size, 2 * LANES), dtype=np.float32)
+        self.back = np.empty_like(self.rows)
+        self.total, self.energy = np.empty(2 * LANES, dtype=np.float32), np.empty(LANES, dtype=np.float32)
+        self.steps = np.zeros(LANES, dtype=np.int64)
+
+    def run(self, tasks: Iterator[tuple[int, int, Rows]]) -> Iterator[tuple[int, Rows, float, bool]]:
+        """(place, row, start) of each task -> (place, the row found, its distance, whether it was accepted)."""
+        busy: dict[int, tuple[int, int]] = {}
+        away: dict[int, float] = {}
+        free = list(range(len(self.trust)))
+        while True:
+            while free and (task := next(tasks, None)) is not None:
+                lane = free.pop()
+                place, row, start = task
+                busy[lane] = (place, row)
+                away.pop(lane, None)
+                self._search(lane, row, start)
+            if not busy:
+                return
+            steps, distances = self._advance()
+            method = self._of.method
+            for lane, (place, row) in list(busy.items()):
+                at_rest = steps[lane] < method.tolerance
+                if lane in away:
+                    if at_rest or self.steps[lane] >= method.polish:
+                        yield place, self._take(lane), away[lane], True
+                        del busy[lane]
+                        free.append(lane)
+                    continue
+                distance = float(distances[lane] / np.sqrt(len(self._of.design) * self._of.mean[row]))
+                if distance < self._of.limit[row]:
+                    away[lane] = distance
+                    self._polish(lane, row)
+                elif at_rest or self.steps[lane] >= method.search:
+                    yield place, self._take(lane), distance, False
+                    del busy[lane]
+                    free.append(lane)
+
+    def _advance(self) -> tuple[Floats, Floats]:
+        """Some steps of all lanes; the size of the last one, relative to the row, and the distance from the intervals."""
+        design, momentum = self._of.design, np.float32(self._of.method.momentum)
+        for _ in range(_LOOK):
+            # previous <- rows, rows <- rows + momentum (rows - previous) + the step from there
+            ahead = self.rows - self.previous
+            ahead *= momentum
+            ahead += self.rows
+            sweep(
+                ahead, design.signs, self.low, self.high, self.trust, self.scratch, self.back, self.total, self.energy
+            )
+            ahead += design.least_squares(self.back, self.total)
+            self.previous, self.rows = self.rows, ahead
+            self.steps += 1
+        moved = per_row(np.square(self.rows - self.previous).sum(0))
+        size = np.maximum(per_row(np.square(self.rows).sum(0)), 1e-30)
+        return np.sqrt(moved / size), np.sqrt(self.energy)
+
+    def _search(self, lane: int, row: int, start: Rows) -> None:
+        """Put a row into a lane."""
+        self._set(lane, start)
+        readings = self._of.readings[row].astype(np.float32)
+        half = 0.0 if self._of.scale.top is None else 0.5
+        self._allow(lane, readings - half, readings + half, readings)
+        self.trust[lane] = _FULL
+        self.steps[lane] = 0
+
+    def _polish(self, lane: int, row: int) -> None:
+        readings = self._of.readings[row].astype(np.float32)
+        self._allow(lane, readings, readings, readings)
+        self.trust[lane] = 1 / self._of.mean[row]
+        self.previous[:, lane :: len(self.trust)] = self.rows[:, lane :: len(self.trust)]
+        self.steps[lane] = 0
+
+    def _allow(self, lane: int, low: Floats, high: Floats, readings: Floats) -> None:
+        frames, top = len(readings), self._of.scale.top
+        self.low.reshape(-1, len(self.trust))[:frames, lane] = np.maximum(low, 0)
+        self.high.reshape(-1, len(self.trust))[:frames, lane] = (
+            high if top is None else np.where(readings >= top, np.inf, high)
+        )
+
+    def _set(self, lane: int, row: Rows) -> None:
+        lanes = len(self.trust)
+        self.rows[:, lane], self.rows[:, lane + lanes] = row.real, row.imag
+        self.previous[:, lane], self.previous[:, lane + lanes] = row.real, row.imag
+
+    def _take(self, lane: int) -> Rows:
+        lanes = len(self.trust)
+        taken: Rows = (self.rows[:, lane] + 1j * self.rows[:, lane + lanes]).astype(np.complex64)
+        return taken
+
+
+def to_lanes(rows: Rows) -> Floats:
+    """[lanes, n] -> [n, 2 lanes]."""
+    return np.ascontiguousarray(np.concatenate([rows.real, rows.imag]).T.astype(np.float32))
+
+
+def from_lanes(cells: Floats) -> Rows:
+    lanes = cells.shape[1] // 2
+    rows: Rows = (cells[:, :lanes] + 1j * cells[:, lanes:]).T.astype(np.complex64)
+    return rows
+
+
+def per_row(cell: Floats) -> Floats:
+    """Sums of the real and of the imaginary lane."""
+    lanes = len(cell) // 2
+    return cell[:lanes] + cell[lanes:]

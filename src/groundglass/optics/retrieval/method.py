@@ -1,0 +1,89 @@
+"""What a way of retrieving U is: inputs that are fixed beforehand, and a solver of a block of rows from their readings."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from jaxtyping import Complex64, Float, UInt8
+from torch import Tensor
+
+
+class Design(Protocol):
+    """The inputs of a retrieval. None of them depends on a reading, so all rows of U share them.
+
+    Attributes:
+        in_features: N.
+    """
+
+    @property
+    def in_features(self) -> int: ...
+
+    def __len__(self) -> int:
+        """Frames."""
+        ...
+
+    def bits(self, start: int, stop: int) -> UInt8[Tensor, "frames n"]:
+        """The inputs of frames [start, stop)."""
+        ...
+
+    def exposures(self) -> Float[Tensor, "frames"]:
+        """Of every frame, times the device's own exposure; float64. All 1 where the attacker has no control of it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How readings come from intensities; public.
+
+    A reading y at exposure e says that e * |Ux|^2 lies in [y - 1/2, y + 1/2], in reading steps; without an upper end at
+    `top`, without a lower one at 0.
+
+    Attributes:
+        top: the largest reading; None for a float camera, which neither rounds nor clips.
+        mean_reading: of random half-on inputs at the device's own exposure.
+        noise: std of a reading between frames of one input, in reading steps, as far as it was measured.
+    """
+
+    top: int | None
+    mean_reading: float
+    noise: float = 0.0
+
+
+class RetrievalMethod(Protocol):
+    """A frozen dataclass: its settings.
+
+    Attributes:
+        name: the name in records and reports.
+        exposure_control: whether it needs to set the exposure.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def exposure_control(self) -> bool: ...
+
+    def least(self, in_features: int) -> int:
+        """The fewest frames with which it can work."""
+        ...
+
+    def design(self, in_features: int, frames: int, scale: Scale, *, seed: int) -> Design:
+        """At most `frames` inputs, and as many of them as it can use.
+
+        Raises:
+            ValueError: fewer than `least`.
+        """
+        ...
+
+    def solve(
+        self,
+        design: Design,
+        readings: Float[Tensor, "rows frames"] | UInt8[Tensor, "rows frames"],
+        scale: Scale,
+        *,
+        seed: int,
+    ) -> Complex64[Tensor, "rows n"]:
+        """The rows, in units in which |Ux|^2 at exposure 1 is in reading steps; each up to phase and conjugation.
+
+        Rows are independent: a row's result does not hang on which others are solved with it, nor on how many threads.
+        """
+        ...

@@ -1,0 +1,198 @@
+"""Retrieve U: take the frames, solve block by block of rows, and see how far the result can be believed."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Bool, Complex64, Float
+from torch import Tensor
+
+from groundglass.core import Progress, derive_seed, silent
+from groundglass.optics.access import DeviceAccess
+from groundglass.optics.retrieval.folder import RetrievalFolder
+from groundglass.optics.retrieval.method import RetrievalMethod, Scale
+from groundglass.optics.retrieval.plan import HELD_OUT, OVERHEAD, FramePlan
+from groundglass.optics.retrieval.readings import read_noise, take
+
+# Bytes of readings that a block of rows may have: memory is a few times that, whatever N and M are.
+_BLOCK_BYTES = 2**26
+# A row with a relative error of a tenth is off by about this share of what chance is, on held-out readings.
+_WRONG = 0.1
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """A retrieved matrix, with what an attacker can know of it.
+
+    Attributes:
+        matrix: complex64 [rows, N]; |Ux|^2 is in reading steps. Each row is known up to its phase and conjugation, which no
+            camera sees.
+        frames: taken, `OVERHEAD` for checks included.
+        complete: False when a budget ended it early; `note` says so.
+        note: for people; empty when all went as asked.
+        held_out: mean distance of predicted readings from held-out ones, in reading steps, [rows].
+        chance: median over rows of the same for a reading of another input.
+        noise: std of a reading between frames of one input, as measured.
+        device_seconds: what the frames take at the device's frame rate.
+        measure_seconds, compute_seconds: of this machine, over all sessions; the first is the simulation's where the device
+            is simulated.
+    """
+
+    matrix: Complex64[Tensor, "rows n"]
+    frames: int
+    complete: bool
+    note: str
+    held_out: Float[Tensor, "rows"]
+    chance: float
+    noise: float
+    device_seconds: float
+    measure_seconds: float
+    compute_seconds: float
+
+    @property
+    def told_wrong(self) -> Bool[Tensor, "rows"]:
+        """Rows that held-out readings show to be wrong, by more than read noise explains: about those of an error above 0.1."""
+        return self.held_out > _WRONG * self.chance + self.noise
+
+
+def frames_needed(method: RetrievalMethod, in_features: int) -> int:
+    """The fewest frames of a retrieval, checks included."""
+    return method.least(in_features) + OVERHEAD
+
+
+def retrieve(
+    access: DeviceAccess,
+    method: RetrievalMethod,
+    *,
+    frames: int,
+    seed: int,
+    rows: int | None = None,
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> Retrieved:
+    """Retrieve the matrix of a device through its readings alone.
+
+    `HELD_OUT` random inputs are measured first, and some of them again now and then: they show the exposure, the noise, a
+    matrix that changes, and in the end how well the retrieved one predicts.
+
+    Args:
+        access: the device, with what the attacker may do.
+        method: the way.
+        frames: that may be taken, checks included; fewer where the access has a smaller budget.
+        seed: of inputs and starts.
+        rows: only the first so many of M; None for all.
+        folder: readings and solved rows are kept there as they come, and the same call goes on from them. None: in memory.
+        progress: told of frames and rows.
+
+    Raises:
+        ValueError: too few frames, said before one is taken; a folder with another retrieval.
+        PermissionError: the method needs control of the exposure, and the access has none.
+        ExposureError: the camera sees nothing, or nothing but white; says which exposure would do.
+        MatrixChangedError: the matrix changed meanwhile.
+        DamagedFileError, DiskFullError: of the folder.
+    """
+    plan, note = _plan(access, method, frames, seed, folder)
+    count = access.out_features if rows is None else rows
+    if not 1 <= count <= access.out_features:
+        raise ValueError(f"`rows` (={rows}) must be 1 to {access.out_features}, the device's outputs")
+    identity = {
+        "fingerprint": access.fingerprint,
+        "method": repr(method),
+        "frames": len(plan),
+        "seed": seed,
+        "rows": count,
+    }
+    dtype = np.dtype(np.float32 if access.top is None else np.uint8)
+    kept = RetrievalFolder(folder, identity, readings=(count, len(plan), dtype), matrix=(count, access.in_features))
+    _measure(access, plan, kept, progress)
+    scale = Scale(access.top, access.mean_reading, read_noise(kept.readings, plan, access.top))
+    _solve(method, plan, scale, kept, derive_seed(seed, "solve"), progress)
+    held_out, chance = _held_out(kept, plan, access.top)
+    return Retrieved(
+        matrix=torch.from_numpy(np.asarray(kept.matrix)),
+        frames=len(plan),
+        complete=not note,
+        note=note,
+        held_out=torch.from_numpy(held_out),
+        chance=chance,
+        noise=scale.noise,
+        device_seconds=len(plan) / access.frame_rate,
+        measure_seconds=kept.seconds["measure"],
+        compute_seconds=kept.seconds["compute"],
+    )
+
+
+def _plan(
+    access: DeviceAccess, method: RetrievalMethod, frames: int, seed: int, folder: Path | None
+) -> tuple[FramePlan, str]:
+    """The frames, and a note when they are fewer than asked for."""
+    if method.exposure_control and not access.exposure_control:
+        raise PermissionError(
+            f"the method {method.name!r} sets the exposure, and this access may not: use a method for a fixed exposure, or "
+            "give the attacker that control where the threat model has it"
+        )
+    n, needed = access.in_features, frames_needed(method, access.in_features)
+    # Frames of an interrupted retrieval were taken within the budget already.
+    left = None if access.remaining is None else access.remaining + RetrievalFolder.taken_in(folder)
+    given = frames if left is None else min(frames, left)
+    if given < needed:
+        whose = f"a budget of {given}" if given < frames else f"{frames} frames"
+        raise ValueError(
+            f"{whose} is too little for {n} inputs: {method.name!r} needs at least {method.least(n)} frames "
+            f"({method.least(n) / n:.1f} N), and {OVERHEAD} for checks: {needed}"
+        )
+    design = method.design(
+        n, given - OVERHEAD, Scale(access.top, access.mean_reading), seed=derive_seed(seed, "design")
+    )
+    note = (
+        f"the budget ended it: {given} frames ({given / n:.1f} N) of the {frames} that were asked for"
+        if given < frames
+        else ""
+    )
+    return FramePlan(design, seed=seed), note
+
+
+def _measure(access: DeviceAccess, plan: FramePlan, kept: RetrievalFolder, progress: Progress) -> None:
+    access.charge(kept.taken)
+    started = time.perf_counter()
+
+    def taken(frames: int) -> None:
+        nonlocal started
+        now = time.perf_counter()
+        kept.keep_frames(frames, now - started)
+        started = time.perf_counter()
+        progress("frames", frames, len(plan))
+
+    take(access, plan, kept.readings, kept.taken, taken)
+
+
+def _solve(
+    method: RetrievalMethod, plan: FramePlan, scale: Scale, kept: RetrievalFolder, seed: int, progress: Progress
+) -> None:
+    rows, frames = kept.readings.shape
+    step = max(64, _BLOCK_BYTES // (frames * kept.readings.itemsize) // 64 * 64)
+    for begin in range(kept.solved, rows, step):
+        end = min(begin + step, rows)
+        started = time.perf_counter()
+        readings = torch.from_numpy(kept.readings[begin:end][:, plan.columns])
+        found = method.solve(plan.design, readings, scale, seed=seed)
+        kept.keep_rows(begin, found.numpy(), time.perf_counter() - started)
+        progress("rows", end, rows)
+
+
+def _held_out(kept: RetrievalFolder, plan: FramePlan, top: int | None) -> tuple[npt.NDArray[np.float32], float]:
+    """Mean |predicted - read| of each row on the held-out inputs, and the median of what chance has."""
+    read = kept.readings[:, :HELD_OUT].astype(np.float32)
+    inputs = plan.held_out.numpy().astype(np.complex64).T
+    camera: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]] = (
+        (lambda light: light) if top is None else (lambda light: np.floor(np.minimum(light, top) + 0.5))
+    )
+    away = np.empty(len(read), dtype=np.float32)
+    for begin in range(0, len(read), 1024):
+        part = slice(begin, begin + 1024)
+        away[part] = np.abs(camera(np.square(np.abs(kept.matrix[part] @ inputs))) - read[part]).mean(1)
+    return away, float(np.median(np.abs(read - np.roll(read, 1, axis=1)).mean(1)))

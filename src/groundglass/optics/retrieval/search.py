@@ -1,0 +1,101 @@
+"""The search of `FixedExposure`: starts, and rows on their way through the lanes of the threads."""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from groundglass.optics._threads import for_each
+from groundglass.optics.retrieval._hadamard_jit import LANES, weighted
+from groundglass.optics.retrieval.hadamard import HadamardInputs
+from groundglass.optics.retrieval.lanes import Lanes, Rows, from_lanes, per_row, to_lanes
+from groundglass.optics.retrieval.method import Scale
+
+if TYPE_CHECKING:
+    from groundglass.optics.retrieval.fixed_exposure import FixedExposure
+
+Index = npt.NDArray[np.int64]
+
+
+class Search:
+    """The rows of a block: what is known of each, and the best that was found.
+
+    Attributes:
+        mean: reading of each row, above 0.
+        limit: of each row, see `FixedExposure.accepted`.
+        found: complex64 [rows, n].
+    """
+
+    def __init__(
+        self, method: "FixedExposure", design: HadamardInputs, readings: npt.NDArray[Any], scale: Scale
+    ) -> None:
+        self.method, self.design, self.readings, self.scale = method, design, readings, scale
+        self.found = np.zeros((len(readings), design.in_features), dtype=np.complex64)
+        self._distance = np.full(len(readings), np.inf)
+        # Dark rows divide by something, too.
+        self.mean = np.maximum(readings.mean(axis=1, dtype=np.float64), 1e-6)
+        self.limit = method.accepted + self._explained()
+
+    def _explained(self) -> npt.NDArray[np.float64]:
+        """How far read noise takes fields from their intervals, over the rms field: the error of a field is noise / (2 |z|)."""
+        if not self.scale.noise:
+            return np.zeros(len(self.readings))
+        rows = (1 / np.maximum(row, 1.0) for row in self.readings)
+        return np.array([1.5 * self.scale.noise / 2 * math.sqrt(row.mean()) for row in rows]) / np.sqrt(self.mean)
+
+    def attempt(self, todo: Index, *, seed: int) -> Index:
+        """One start of the rows `todo`; returns those that were not accepted."""
+        random = np.random.default_rng(seed)
+        n = self.design.in_features
+        # The same for each row, so that no row's result hangs on its neighbours.
+        first = (random.standard_normal(n) + 1j * random.standard_normal(n)).astype(np.complex64)
+        starts = np.empty((len(todo), n), dtype=np.complex64)
+        groups = [np.arange(i, min(i + LANES, len(todo))) for i in range(0, len(todo), LANES)]
+
+        def start(group: Index) -> None:
+            starts[group] = self._spectral(todo[group], first)
+
+        for_each(groups, start)
+        queue, again = deque(range(len(todo))), np.ones(len(todo), dtype=bool)
+
+        def take() -> Iterator[int]:
+            while queue:
+                try:
+                    yield queue.popleft()
+                except IndexError:  # the other threads were quicker
+                    return
+
+        def work(_: int) -> None:
+            lanes = Lanes(self)
+            for place, row, away, right in lanes.run((k, int(todo[k]), starts[k]) for k in take()):
+                again[place] = not right
+                if away < self._distance[todo[place]]:
+                    self.found[todo[place]], self._distance[todo[place]] = row, away
+
+        for_each(range(min(torch.get_num_threads(), len(groups))), work)
+        return todo[again]
+
+    def _spectral(self, rows: Index, first: Rows) -> Rows:
+        """Leading eigenvectors of S' diag(y / mean - 1) S, S signs of the inputs, by power iteration, with their rows' light."""
+        design = self.design
+        weights = np.zeros((len(design.signs) * design.size, LANES), dtype=np.float32)
+        weights[: len(design), : len(rows)] = (self.readings[rows] / self.mean[rows, None] - 1).T
+        blocks = weights.reshape(len(design.signs), design.size, LANES)
+        work = np.empty((design.size, 2 * LANES), dtype=np.float32)
+        here = to_lanes(np.tile(first, (LANES, 1)))
+        back = np.empty_like(here)
+        for _ in range(self.method.power_iterations):
+            weighted(here, design.signs, blocks, work, back)
+            length = np.sqrt(per_row(np.square(back).sum(0)))
+            here = back / np.tile(np.maximum(length, 1e-30), 2)
+        # Sums of all lanes, also of idle ones: numpy adds a single row in another order than several.
+        found = from_lanes(here)
+        # X'X of whole blocks is close to (frames / 4) (I + 1 1'): the light of a row, to be that of its readings.
+        light = ((np.square(np.abs(found)).sum(1) + np.square(np.abs(found.sum(1)))) / 4)[: len(rows)]
+        brighter = np.sqrt(self.mean[rows] / np.maximum(light, 1e-30))[:, None].astype(np.float32)
+        scaled: Rows = found[: len(rows)] * brighter
+        return scaled
