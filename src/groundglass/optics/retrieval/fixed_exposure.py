@@ -19,19 +19,19 @@ class FixedExposure:
     A row u gives fields z = Xu. Each step moves every field the shortest way to an intensity that its reading allows, and
     the row to the least-squares solution of the new fields; momentum (Nesterov) makes that several times faster.
 
-    The search allows whatever the camera may have rounded, [y - 1/2, y + 1/2]. A row that comes to rest with its fields
-    still outside has gone wrong, and starts again elsewhere. The polish then goes to the readings themselves, and trusts
-    dark ones less (the error of a field is that of its intensity over twice its size): rounding is noise, and averaging
-    it over 12 N readings beats staying between its bounds.
+    The search allows whatever the camera may have rounded, [y - 1/2, y + 1/2]. The polish then goes to the readings
+    themselves, and trusts dark ones less (the error of a field is that of its intensity over twice its size): rounding is
+    noise, and averaging it over all readings beats staying between its bounds. A row whose readings differ from those that
+    were taken by more than noise and rounding explain has gone wrong, and starts again elsewhere.
 
     Attributes:
         momentum: share of the last step that is added to the next.
         power_iterations: of the spectral start.
         search, polish: most steps of each.
         tolerance: a row is at rest when a step is that small, relative to the row.
+        near: rms distance of the fields from their intervals, over the rms field, at which the polish begins.
+        accepted: rms distance from the readings, over what noise and rounding explain, up to which a row is right.
         starts: most starts of a row.
-        accepted: rms distance of the fields from their intervals, over the rms field, below which a search has found the
-            row; what read noise explains is added.
     """
 
     momentum: float = 0.9
@@ -39,8 +39,9 @@ class FixedExposure:
     search: int = 200
     polish: int = 60
     tolerance: float = 3e-4
+    near: float = 0.01
+    accepted: float = 1.15
     starts: int = 8
-    accepted: float = 0.01
 
     name = "fixed-exposure"
     exposure_control = False

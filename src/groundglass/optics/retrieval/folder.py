@@ -1,6 +1,8 @@
 """What an unfinished retrieval leaves behind: readings, solved rows, and how far they go."""
 
+import errno
 import hashlib
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from groundglass.core import DamagedFileError, read_json, write_json
+from groundglass.core import DamagedFileError, DiskFullError, read_json, write_json
 
 STATE = "retrieval.json"
 READINGS = "readings.npy"
@@ -25,6 +27,7 @@ class RetrievalFolder:
     Args:
         folder: None for memory. Made when missing.
         identity: plain JSON; what a retrieval that goes on must agree with.
+        planned: frames that may be taken.
         readings: (rows, frames, dtype).
         matrix: (rows, N).
 
@@ -32,6 +35,7 @@ class RetrievalFolder:
         FileExistsError: the folder holds something else.
         ValueError: it holds another retrieval; names the first difference.
         DamagedFileError: a file was truncated or altered.
+        DiskFullError: no room for the readings or the matrix, said before a frame is taken.
     """
 
     def __init__(
@@ -39,10 +43,11 @@ class RetrievalFolder:
         folder: Path | None,
         identity: Mapping[str, Any],
         *,
+        planned: int,
         readings: tuple[int, int, np.dtype[Any]],
         matrix: tuple[int, int],
     ) -> None:
-        self._folder, self._identity = folder, dict(identity)
+        self._folder, self._identity, self._planned = folder, dict(identity), planned
         self.taken = 0
         self.solved = 0
         self.seconds = {"measure": 0.0, "compute": 0.0}
@@ -62,9 +67,14 @@ class RetrievalFolder:
             )
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            _make(folder / READINGS, readings[2], readings[:2])
-            _make(folder / MATRIX, np.dtype(np.complex64), matrix)
-            self._save()
+            try:
+                _make(folder / READINGS, readings[2], readings[:2])
+                _make(folder / MATRIX, np.dtype(np.complex64), matrix)
+                self._save()
+            except OSError:
+                # The same command is to begin afresh, not to meet files that nobody knows.
+                (folder / READINGS).unlink(missing_ok=True)
+                raise
         self.readings = _open(folder / READINGS, readings[2], readings[:2])
         self.matrix = _open(folder / MATRIX, np.dtype(np.complex64), matrix)
         for begin, end, checksum in self._checksums:
@@ -72,11 +82,20 @@ class RetrievalFolder:
                 raise DamagedFileError(f"rows {begin} to {end} of {folder / MATRIX} were altered: delete the folder")
 
     @staticmethod
-    def taken_in(folder: Path | None) -> int:
-        """Frames that a retrieval in this folder has taken so far; 0 where there is none."""
+    def planned_in(folder: Path | None) -> int | None:
+        """Frames that the retrieval in this folder was begun with; None where there is none."""
         if folder is None or not (folder / STATE).exists():
-            return 0
-        return int(read_json(folder / STATE).get("taken", 0))
+            return None
+        state = read_json(folder / STATE)
+        planned = state.get("planned") if isinstance(state, dict) else None
+        return planned if isinstance(planned, int) else None
+
+    def result(self) -> npt.NDArray[np.complex64]:
+        """The matrix, for others: what they do to it does not change the file."""
+        if self._folder is None:
+            return self.matrix
+        found: npt.NDArray[np.complex64] = np.load(self._folder / MATRIX, mmap_mode="c", allow_pickle=False)
+        return found
 
     def keep_frames(self, taken: int, seconds: float) -> None:
         """The readings of the first `taken` frames are in."""
@@ -105,6 +124,7 @@ class RetrievalFolder:
         state = {
             "format": "groundglass retrieval",
             "identity": self._identity,
+            "planned": self._planned,
             "taken": self.taken,
             "solved": self.solved,
             "seconds": self.seconds,
@@ -114,7 +134,7 @@ class RetrievalFolder:
 
     def _go_on(self, state: Any, path: Path) -> None:
         try:
-            stored, self.taken, self.solved = state["identity"], int(state["taken"]), int(state["solved"])
+            stored, self.taken, self.solved = dict(state["identity"]), int(state["taken"]), int(state["solved"])
             self.seconds = {name: float(state["seconds"][name]) for name in self.seconds}
             self._checksums = [(int(a), int(b), str(c)) for a, b, c in state["checksums"]]
         except (KeyError, TypeError, ValueError) as error:
@@ -130,13 +150,27 @@ class RetrievalFolder:
 
 
 def _make(path: Path, dtype: np.dtype[Any], shape: tuple[int, int]) -> None:
-    """A file of zeros for its owner alone."""
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape).flush()
+    """A file of zeros for its owner alone, with all its room taken: a full disk is met here, not while it is written."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape).flush()
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(fd, 0, os.fstat(fd).st_size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(
+                error.errno, f"the disk has no room for {path} ({math.prod(shape) * dtype.itemsize / 1e9:.1f} GB)"
+            ) from error
+        raise
+    finally:
+        os.close(fd)
 
 
 def _open(path: Path, dtype: np.dtype[Any], shape: tuple[int, int]) -> npt.NDArray[Any]:
     try:
+        # Opened to be written, a file that was cut short is filled up with zeros, without a word.
+        np.lib.format.open_memmap(path, mode="r")
         found = np.lib.format.open_memmap(path, mode="r+")
     except (OSError, ValueError) as error:
         raise DamagedFileError(f"{path} is damaged or missing ({error}): delete the folder to start afresh") from error

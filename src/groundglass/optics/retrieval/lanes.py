@@ -37,41 +37,45 @@ class Lanes:
         self.total, self.energy = np.empty(2 * LANES, dtype=np.float32), np.empty(LANES, dtype=np.float32)
         self.steps = np.zeros(LANES, dtype=np.int64)
 
-    def run(self, tasks: Iterator[tuple[int, int, Rows]]) -> Iterator[tuple[int, Rows, float, bool]]:
-        """(place, row, start) of each task -> (place, the row found, its distance, whether it was accepted)."""
-        busy: dict[int, tuple[int, int]] = {}
-        away: dict[int, float] = {}
-        free = list(range(len(self.trust)))
+    def run(self, tasks: Iterator[tuple[int, int, Rows]]) -> Iterator[tuple[int, Rows, float]]:
+        """(place, row, start) of each task -> (place, the row found, its misfit), as they are done.
+
+        The misfit is 1 for readings that differ from the row's as much as their noise and rounding explain; more than a
+        hundred million for a search that came to rest far away.
+        """
+        method, busy, polished = self._of.method, dict[int, tuple[int, int]](), set[int]()
+        free = list(range(LANES))
         while True:
             while free and (task := next(tasks, None)) is not None:
                 lane = free.pop()
                 place, row, start = task
                 busy[lane] = (place, row)
-                away.pop(lane, None)
                 self._search(lane, row, start)
             if not busy:
                 return
             steps, distances = self._advance()
-            method = self._of.method
             for lane, (place, row) in list(busy.items()):
-                at_rest = steps[lane] < method.tolerance
-                if lane in away:
-                    if at_rest or self.steps[lane] >= method.polish:
-                        yield place, self._take(lane), away[lane], True
-                        del busy[lane]
-                        free.append(lane)
+                at_rest, distance = bool(steps[lane] < method.tolerance), float(distances[lane])
+                if lane not in polished:
+                    resting = at_rest or self.steps[lane] >= method.search
+                    if distance < method.near * self._of.field[row] or (resting and distance < self._of.far[row]):
+                        polished.add(lane)
+                        self._polish(lane, row)
+                        continue
+                    if not resting:
+                        continue
+                    misfit = 1e8 + distance
+                elif at_rest or self.steps[lane] >= method.polish:
+                    misfit = distance / self._of.expected[row]
+                else:
                     continue
-                distance = float(distances[lane] / np.sqrt(len(self._of.design) * self._of.mean[row]))
-                if distance < self._of.limit[row]:
-                    away[lane] = distance
-                    self._polish(lane, row)
-                elif at_rest or self.steps[lane] >= method.search:
-                    yield place, self._take(lane), distance, False
-                    del busy[lane]
-                    free.append(lane)
+                yield place, self._take(lane), misfit
+                polished.discard(lane)
+                del busy[lane]
+                free.append(lane)
 
     def _advance(self) -> tuple[Floats, Floats]:
-        """Some steps of all lanes; the size of the last one, relative to the row, and the distance from the intervals."""
+        """Some steps of all lanes; the last one's size, over the row's, and the fields' rms distance from what is allowed."""
         design, momentum = self._of.design, np.float32(self._of.method.momentum)
         for _ in range(_LOOK):
             # previous <- rows, rows <- rows + momentum (rows - previous) + the step from there
@@ -86,7 +90,7 @@ class Lanes:
             self.steps += 1
         moved = per_row(np.square(self.rows - self.previous).sum(0))
         size = np.maximum(per_row(np.square(self.rows).sum(0)), 1e-30)
-        return np.sqrt(moved / size), np.sqrt(self.energy)
+        return np.sqrt(moved / size), np.sqrt(self.energy / len(design))
 
     def _search(self, lane: int, row: int, start: Rows) -> None:
         """Put a row into a lane."""
@@ -101,23 +105,21 @@ class Lanes:
         readings = self._of.readings[row].astype(np.float32)
         self._allow(lane, readings, readings, readings)
         self.trust[lane] = 1 / self._of.mean[row]
-        self.previous[:, lane :: len(self.trust)] = self.rows[:, lane :: len(self.trust)]
+        self.previous[:, lane::LANES] = self.rows[:, lane::LANES]
         self.steps[lane] = 0
 
     def _allow(self, lane: int, low: Floats, high: Floats, readings: Floats) -> None:
         frames, top = len(readings), self._of.scale.top
-        self.low.reshape(-1, len(self.trust))[:frames, lane] = np.maximum(low, 0)
-        self.high.reshape(-1, len(self.trust))[:frames, lane] = (
-            high if top is None else np.where(readings >= top, np.inf, high)
-        )
+        self.low.reshape(-1, LANES)[:frames, lane] = np.maximum(low, 0)
+        self.high.reshape(-1, LANES)[:frames, lane] = high if top is None else np.where(readings >= top, np.inf, high)
 
     def _set(self, lane: int, row: Rows) -> None:
-        lanes = len(self.trust)
+        lanes = LANES
         self.rows[:, lane], self.rows[:, lane + lanes] = row.real, row.imag
         self.previous[:, lane], self.previous[:, lane + lanes] = row.real, row.imag
 
     def _take(self, lane: int) -> Rows:
-        lanes = len(self.trust)
+        lanes = LANES
         taken: Rows = (self.rows[:, lane] + 1j * self.rows[:, lane + lanes]).astype(np.complex64)
         return taken
 

@@ -73,6 +73,7 @@ def check_same(readings: npt.NDArray[Any], plan: FramePlan, frames: int) -> None
 
     Raises:
         MatrixChangedError: they are not of one matrix; says between which frames it changed.
+        ExposureError: the light went out, or blinds the camera.
     """
     first = readings[:, plan.sentinels[0]].astype(np.float64).ravel()
     before = int(plan.sentinels[0][-1])
@@ -81,6 +82,11 @@ def check_same(readings: npt.NDArray[Any], plan: FramePlan, frames: int) -> None
             return
         again = readings[:, places].astype(np.float64).ravel()
         spread = first.std() * again.std()
+        if first.std() > 0 and not again.std() > 0:
+            raise ExposureError(
+                f"between frames {before} and {int(places[0])} the light changed: every reading is {again[0]:g} now. Look at "
+                "the device, and start again in a new folder"
+            )
         if spread > 0 and ((first - first.mean()) * (again - again.mean())).mean() < _SAME * spread:
             raise MatrixChangedError(
                 f"the device changed its matrix between frames {before} and {int(places[0])}: the same inputs read "
@@ -113,11 +119,13 @@ def take(
         BudgetExceededError: of the access.
     """
     rows, top = len(into), access.top
+    # An earlier session may have ended at that.
+    check_same(into, plan, begin)
     for shot in plan.shots(begin):
         readings: Tensor = access.measure(shot.bits, exposure=shot.exposure)
         into[:, shot.begin : shot.end] = readings[:, :rows].t().numpy()
-        taken(shot.end)
         if shot.end == HELD_OUT:
             check_light(into[:, :HELD_OUT], top)
-        elif shot.end - shot.begin == SENTINELS:
+        taken(shot.end)
+        if shot.end - shot.begin == SENTINELS:
             check_same(into, plan, shot.end)

@@ -95,28 +95,31 @@ def retrieve(
         MatrixChangedError: the matrix changed meanwhile.
         DamagedFileError, DiskFullError: of the folder.
     """
-    plan, note = _plan(access, method, frames, seed, folder)
+    plan, given = _plan(access, method, frames, seed, folder)
     count = access.out_features if rows is None else rows
     if not 1 <= count <= access.out_features:
         raise ValueError(f"`rows` (={rows}) must be 1 to {access.out_features}, the device's outputs")
     identity = {
         "fingerprint": access.fingerprint,
         "method": repr(method),
-        "frames": len(plan),
+        "frames": frames,
         "seed": seed,
         "rows": count,
     }
     dtype = np.dtype(np.float32 if access.top is None else np.uint8)
-    kept = RetrievalFolder(folder, identity, readings=(count, len(plan), dtype), matrix=(count, access.in_features))
+    shape = (count, access.in_features)
+    kept = RetrievalFolder(folder, identity, planned=given, readings=(count, len(plan), dtype), matrix=shape)
     _measure(access, plan, kept, progress)
     scale = Scale(access.top, access.mean_reading, read_noise(kept.readings, plan, access.top))
     _solve(method, plan, scale, kept, derive_seed(seed, "solve"), progress)
     held_out, chance = _held_out(kept, plan, access.top)
     return Retrieved(
-        matrix=torch.from_numpy(np.asarray(kept.matrix)),
+        matrix=torch.from_numpy(np.asarray(kept.result())),
         frames=len(plan),
-        complete=not note,
-        note=note,
+        complete=given == frames,
+        note=""
+        if given == frames
+        else f"the budget ended it: {given} frames ({given / access.in_features:.1f} N) of the {frames} that were asked for",
         held_out=torch.from_numpy(held_out),
         chance=chance,
         noise=scale.noise,
@@ -128,36 +131,33 @@ def retrieve(
 
 def _plan(
     access: DeviceAccess, method: RetrievalMethod, frames: int, seed: int, folder: Path | None
-) -> tuple[FramePlan, str]:
-    """The frames, and a note when they are fewer than asked for."""
+) -> tuple[FramePlan, int]:
+    """The frames, and how many may be taken: those asked for, or what a budget leaves."""
     if method.exposure_control and not access.exposure_control:
         raise PermissionError(
             f"the method {method.name!r} sets the exposure, and this access may not: use a method for a fixed exposure, or "
             "give the attacker that control where the threat model has it"
         )
     n, needed = access.in_features, frames_needed(method, access.in_features)
-    # Frames of an interrupted retrieval were taken within the budget already.
-    left = None if access.remaining is None else access.remaining + RetrievalFolder.taken_in(folder)
-    given = frames if left is None else min(frames, left)
+    # A retrieval that goes on keeps its plan: the budget was looked at when it began.
+    given = RetrievalFolder.planned_in(folder)
+    if given is None:
+        given = frames if access.remaining is None else min(frames, access.remaining)
     if given < needed:
-        whose = f"a budget of {given}" if given < frames else f"{frames} frames"
+        whose = f"{given} frames, what the budget leaves," if given < frames else f"{frames} frames"
         raise ValueError(
-            f"{whose} is too little for {n} inputs: {method.name!r} needs at least {method.least(n)} frames "
+            f"{whose} are too few for {n} inputs: {method.name!r} needs at least {method.least(n)} "
             f"({method.least(n) / n:.1f} N), and {OVERHEAD} for checks: {needed}"
         )
     design = method.design(
         n, given - OVERHEAD, Scale(access.top, access.mean_reading), seed=derive_seed(seed, "design")
     )
-    note = (
-        f"the budget ended it: {given} frames ({given / n:.1f} N) of the {frames} that were asked for"
-        if given < frames
-        else ""
-    )
-    return FramePlan(design, seed=seed), note
+    return FramePlan(design, seed=seed), given
 
 
 def _measure(access: DeviceAccess, plan: FramePlan, kept: RetrievalFolder, progress: Progress) -> None:
-    access.charge(kept.taken)
+    # What an earlier access took; this one may be the same, and has counted it.
+    access.charge(max(0, kept.taken - access.frames))
     started = time.perf_counter()
 
     def taken(frames: int) -> None:

@@ -25,8 +25,9 @@ class Search:
     """The rows of a block: what is known of each, and the best that was found.
 
     Attributes:
-        mean: reading of each row, above 0.
-        limit: of each row, see `FixedExposure.accepted`.
+        mean, field: reading and rms field of each row, above 0.
+        far: rms distance from the intervals at which a search that came to rest has gone wrong.
+        expected: rms distance from the readings at which a polish should end.
         found: complex64 [rows, n].
     """
 
@@ -35,17 +36,27 @@ class Search:
     ) -> None:
         self.method, self.design, self.readings, self.scale = method, design, readings, scale
         self.found = np.zeros((len(readings), design.in_features), dtype=np.complex64)
-        self._distance = np.full(len(readings), np.inf)
+        self._misfit = np.full(len(readings), np.inf)
         # Dark rows divide by something, too.
         self.mean = np.maximum(readings.mean(axis=1, dtype=np.float64), 1e-6)
-        self.limit = method.accepted + self._explained()
+        self.field = np.sqrt(self.mean)
+        self.expected, noise = np.empty(len(readings)), np.empty(len(readings))
+        for row, values in enumerate(readings):
+            self.expected[row], noise[row] = self._explained(values.astype(np.float64), self.mean[row])
+        self.far = method.near * self.field + 3 * noise
 
-    def _explained(self) -> npt.NDArray[np.float64]:
-        """How far read noise takes fields from their intervals, over the rms field: the error of a field is noise / (2 |z|)."""
-        if not self.scale.noise:
-            return np.zeros(len(self.readings))
-        rows = (1 / np.maximum(row, 1.0) for row in self.readings)
-        return np.array([1.5 * self.scale.noise / 2 * math.sqrt(row.mean()) for row in rows]) / np.sqrt(self.mean)
+    def _explained(self, values: npt.NDArray[np.float64], mean: float) -> tuple[float, float]:
+        """Rms distance of a right row's fields from the readings, as the polish weighs it; and, unweighted, that of read noise.
+
+        The error of a field is that of its intensity over twice its size; the fit takes 2 N of the readings' freedom.
+        """
+        top, noise = self.scale.top, self.scale.noise
+        rounding = 0.0 if top is None else 1 / 12
+        seen = 1 / (4 * np.maximum(values, 0.5)) * (1 if top is None else values < top)
+        weighted_error = (noise**2 + rounding) * (seen * np.minimum(1, values / mean) ** 2).mean()
+        free = max(1 - 2 * self.design.in_features / len(values), 0.1)
+        # Below a thousandth of the field nothing is told apart in float32.
+        return math.sqrt(weighted_error * free + 1e-6 * mean), noise * math.sqrt(seen.mean())
 
     def attempt(self, todo: Index, *, seed: int) -> Index:
         """One start of the rows `todo`; returns those that were not accepted."""
@@ -71,10 +82,10 @@ class Search:
 
         def work(_: int) -> None:
             lanes = Lanes(self)
-            for place, row, away, right in lanes.run((k, int(todo[k]), starts[k]) for k in take()):
-                again[place] = not right
-                if away < self._distance[todo[place]]:
-                    self.found[todo[place]], self._distance[todo[place]] = row, away
+            for place, row, misfit in lanes.run((k, int(todo[k]), starts[k]) for k in take()):
+                again[place] = misfit > self.method.accepted
+                if misfit < self._misfit[todo[place]]:
+                    self.found[todo[place]], self._misfit[todo[place]] = row, misfit
 
         for_each(range(min(torch.get_num_threads(), len(groups))), work)
         return todo[again]

@@ -1,0 +1,318 @@
+"""A retrieval that is interrupted goes on from its folder: no frame twice, the same matrix, and nothing taken on trust."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from groundglass.optics import Camera, SimulatedOPU
+from groundglass.optics.access import DeviceAccess
+from groundglass.optics.retrieval import (
+    ExposureError,
+    FixedExposure,
+    MatrixChangedError,
+    RetrievalMethod,
+    Retrieved,
+    retrieve,
+)
+from groundglass.optics.retrieval import retrieve as retrieve_function
+from groundglass.optics.retrieval.closed_form import SparseInputs
+from groundglass.optics.retrieval.plan import HELD_OUT, OVERHEAD
+from tests.optics.retrieval.devices import Bench, opu
+
+N, M = 32, 132
+METHOD = FixedExposure()
+FRAMES = 12 * N + OVERHEAD
+SECRET = 987654321987654321
+
+
+def run(
+    device: SimulatedOPU | Bench,
+    folder: Path | None,
+    *,
+    method: RetrievalMethod = METHOD,
+    frames: int = FRAMES,
+    seed: int = 1,
+    rows: int | None = None,
+    budget: int | None = None,
+) -> Retrieved:
+    access = DeviceAccess(device, budget=budget, exposure_control=True)
+    return retrieve(access, method, frames=frames, seed=seed, rows=rows, folder=folder)
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of 64 rows: three of them."""
+    monkeypatch.setitem(retrieve_function.__globals__, "_BLOCK_BYTES", 1)
+
+
+@pytest.fixture(scope="module")
+def device() -> SimulatedOPU:
+    return opu(N, M, seed=SECRET)
+
+
+@pytest.fixture(scope="module")
+def whole(device: SimulatedOPU) -> Retrieved:
+    return run(device, None)
+
+
+@pytest.fixture(scope="module")
+def inputs(device: SimulatedOPU) -> torch.Tensor:
+    """Of all frames, in their order."""
+    bench = Bench(device)
+    run(bench, None, rows=1)
+    return torch.cat(bench.seen)
+
+
+class Counted:
+    """`FixedExposure` that notes the blocks that it solves, and stops at one."""
+
+    name, exposure_control = "fixed-exposure", False
+    least, design = METHOD.least, METHOD.design
+
+    def __init__(self, stops: int | None = None) -> None:
+        self.stops, self.blocks = stops, list[int]()
+
+    def __repr__(self) -> str:
+        return repr(METHOD)
+
+    def solve(self, design: object, readings: torch.Tensor, scale: object, *, seed: int) -> torch.Tensor:
+        if len(self.blocks) == self.stops:
+            raise KeyboardInterrupt
+        self.blocks.append(len(readings))
+        return METHOD.solve(design, readings, scale, seed=seed)  # type: ignore[arg-type]
+
+
+def test_a_folder_changes_nothing(device: SimulatedOPU, whole: Retrieved, tmp_path: Path) -> None:
+    result = run(device, tmp_path / "deep" / "folder")
+    assert torch.equal(result.matrix, whole.matrix)
+    assert torch.equal(result.held_out, whole.held_out)
+    assert (result.frames, result.chance, result.noise) == (whole.frames, whole.chance, whole.noise)
+    files = {path.name for path in (tmp_path / "deep" / "folder").iterdir()}
+    assert files == {"readings.npy", "matrix.npy", "retrieval.json"}
+
+
+@pytest.mark.parametrize("stops", [0, HELD_OUT, HELD_OUT + 60, FRAMES // 2, FRAMES - 5, FRAMES - 1])
+def test_frames_go_on_where_they_stopped(
+    device: SimulatedOPU, whole: Retrieved, inputs: torch.Tensor, tmp_path: Path, stops: int
+) -> None:
+    bench = Bench(device, stops=stops)
+    with pytest.raises(OSError, match="laser"):
+        run(bench, tmp_path / "r")
+    first = bench.taken
+    assert first <= stops
+    bench.stops = None
+    result = run(bench, tmp_path / "r")
+    assert bench.taken == result.frames == FRAMES
+    # Not only as many frames: the same ones, in their order.
+    assert torch.equal(torch.cat(bench.seen), inputs)
+    assert torch.equal(result.matrix, whole.matrix)
+    assert torch.equal(result.held_out, whole.held_out)
+
+
+def test_it_may_stop_at_every_batch(device: SimulatedOPU, whole: Retrieved, tmp_path: Path) -> None:
+    bench, calls = Bench(device, stops=0), 0
+    while True:
+        calls += 1
+        assert calls < 100
+        try:
+            result = run(bench, tmp_path)
+            break
+        except OSError:
+            assert bench.stops is not None
+            bench.stops += 40
+    assert calls > 5
+    assert bench.taken == FRAMES
+    assert torch.equal(result.matrix, whole.matrix)
+
+
+@pytest.mark.parametrize("stops", [0, 1, 2])
+def test_rows_go_on_where_they_stopped(device: SimulatedOPU, whole: Retrieved, tmp_path: Path, stops: int) -> None:
+    bench = Bench(device)
+    stopped = Counted(stops)
+    with pytest.raises(KeyboardInterrupt):
+        run(bench, tmp_path, method=stopped)
+    assert stopped.blocks == [64] * stops
+    goes_on = Counted()
+    result = run(bench, tmp_path, method=goes_on)
+    assert stopped.blocks + goes_on.blocks == [64, 64, 4]
+    assert bench.taken == FRAMES
+    assert torch.equal(result.matrix, whole.matrix)
+    assert torch.equal(result.held_out, whole.held_out)
+
+
+def test_a_finished_one_takes_nothing_and_solves_nothing(
+    device: SimulatedOPU, whole: Retrieved, tmp_path: Path
+) -> None:
+    first = run(device, tmp_path)
+    bench, method = Bench(device, stops=0), Counted()
+    again = run(bench, tmp_path, method=method)
+    assert bench.taken == 0
+    assert not method.blocks
+    assert torch.equal(again.matrix, whole.matrix)
+    assert torch.equal(again.held_out, whole.held_out)
+    assert again.frames == FRAMES
+    # Seconds are of all sessions.
+    assert again.measure_seconds >= first.measure_seconds > 0
+    assert again.compute_seconds == first.compute_seconds > 0
+
+
+def test_earlier_frames_are_charged_to_the_new_session(device: SimulatedOPU, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="laser"):
+        run(Bench(device, stops=FRAMES // 2), tmp_path)
+    access = DeviceAccess(device)
+    retrieve(access, METHOD, frames=FRAMES, seed=1, folder=tmp_path)
+    assert access.frames == FRAMES
+
+
+@pytest.mark.parametrize("asked", [FRAMES, 20 * N + OVERHEAD])
+def test_a_budget_holds_over_sessions(device: SimulatedOPU, tmp_path: Path, asked: int) -> None:
+    """Of the same budget, in another process: what was taken counts, and no more than the budget is taken in all."""
+    bench = Bench(device, stops=FRAMES // 2)
+    with pytest.raises(OSError, match="laser"):
+        run(bench, tmp_path, frames=asked, budget=FRAMES)
+    bench.stops = None
+    result = run(bench, tmp_path, frames=asked, budget=FRAMES)
+    assert bench.taken == result.frames == FRAMES
+    assert result.complete == (asked == FRAMES)
+
+
+def test_the_same_access_goes_on(device: SimulatedOPU, whole: Retrieved, tmp_path: Path) -> None:
+    """In one process, after an error: frames are not charged twice."""
+    bench = Bench(device, stops=FRAMES // 2)
+    access = DeviceAccess(bench, budget=FRAMES + HELD_OUT)
+    with pytest.raises(OSError, match="laser"):
+        retrieve(access, METHOD, frames=FRAMES, seed=1, folder=tmp_path)
+    bench.stops = None
+    result = retrieve(access, METHOD, frames=FRAMES, seed=1, folder=tmp_path)
+    assert torch.equal(result.matrix, whole.matrix)
+    # Frames of the call that failed may have been taken, and are counted.
+    assert FRAMES <= access.frames <= FRAMES + HELD_OUT
+
+
+OTHERS: list[tuple[str, dict[str, object]]] = [
+    ("seed", {"seed": 2}),
+    ("method", {"method": FixedExposure(momentum=0.8)}),
+    ("method", {"method": SparseInputs()}),
+    ("rows", {"rows": 100}),
+    ("frames", {"frames": FRAMES + 8}),
+]
+
+
+@pytest.mark.parametrize(("field", "options"), OTHERS)
+def test_another_retrieval_is_refused(
+    device: SimulatedOPU, tmp_path: Path, field: str, options: dict[str, object]
+) -> None:
+    run(device, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    bench = Bench(device)
+    with pytest.raises(ValueError, match=f"holds another retrieval: its {field} is"):
+        run(bench, tmp_path, **options)  # type: ignore[arg-type]
+    assert bench.taken == 0
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_another_device_is_refused(device: SimulatedOPU, tmp_path: Path) -> None:
+    run(device, tmp_path)
+    with pytest.raises(ValueError, match="its fingerprint is"):
+        run(device.redraw(seed=5), tmp_path)
+
+
+def test_a_folder_of_something_else_is_left_alone(device: SimulatedOPU, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years")
+    bench = Bench(device)
+    with pytest.raises(FileExistsError, match="holds no retrieval"):
+        run(bench, tmp_path)
+    assert bench.taken == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    (tmp_path / "empty").mkdir()
+    assert run(device, tmp_path / "empty").complete
+
+
+def test_the_matrix_is_for_its_owner_and_no_secret_is_written(
+    device: SimulatedOPU, inputs: torch.Tensor, tmp_path: Path
+) -> None:
+    run(device, tmp_path)
+    assert (tmp_path / "matrix.npy").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "readings.npy").stat().st_mode & 0o777 == 0o600
+    text = (tmp_path / "retrieval.json").read_text()
+    assert str(SECRET) not in text
+    assert f"{SECRET:x}" not in text
+    state = json.loads(text)
+    assert state["identity"] == {
+        "fingerprint": device.fingerprint,
+        "method": repr(METHOD),
+        "frames": FRAMES,
+        "seed": 1,
+        "rows": M,
+    }
+    assert (state["taken"], state["solved"]) == (FRAMES, M)
+    assert [(begin, end) for begin, end, _ in state["checksums"]] == [(0, 64), (64, 128), (128, M)]
+    stored = np.load(tmp_path / "readings.npy")
+    assert (stored.shape, stored.dtype) == ((M, FRAMES), np.uint8)
+    # Frame by frame what the device says.
+    assert np.array_equal(stored, device.measure(inputs).T.numpy())
+
+
+def test_it_stays_private_under_any_umask(device: SimulatedOPU, tmp_path: Path) -> None:
+    import os
+
+    before = os.umask(0)
+    try:
+        run(device, tmp_path / "r")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "r" / "matrix.npy").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_changed_matrix_is_told_again(device: SimulatedOPU, tmp_path: Path) -> None:
+    """Whenever it changed: the same call does not go on to solve readings of two matrices."""
+    for k, at in enumerate((HELD_OUT + 10, FRAMES // 2, FRAMES - 8)):
+        bench = Bench(device, swaps=at, after=device.redraw(seed=99))
+        for _ in range(2):
+            with pytest.raises(MatrixChangedError):
+                run(bench, tmp_path / str(k))
+
+
+def test_a_wrong_exposure_is_told_again(device: SimulatedOPU, tmp_path: Path) -> None:
+    for k, light in enumerate((40.0, 0.004)):
+        for _ in range(2):
+            with pytest.raises(ExposureError):
+                run(Bench(device, light=light), tmp_path / str(k))
+
+
+def test_float_readings_are_kept_as_they_are(tmp_path: Path) -> None:
+    device = opu(N, 12, Camera(bits=None))
+    bench = Bench(device, stops=200)
+    with pytest.raises(OSError, match="laser"):
+        run(bench, tmp_path)
+    bench.stops = None
+    assert torch.equal(run(bench, tmp_path).matrix, run(device, None).matrix)
+    assert np.load(tmp_path / "readings.npy").dtype == np.float32
+
+
+def test_noise_of_the_same_device_goes_on(tmp_path: Path) -> None:
+    camera = Camera(read_noise=3.0)
+    bench = Bench(opu(N, 12, camera), stops=200)
+    with pytest.raises(OSError, match="laser"):
+        run(bench, tmp_path)
+    bench.stops = None
+    assert torch.equal(run(bench, tmp_path).matrix, run(opu(N, 12, camera), None).matrix)
+
+
+def test_sparse_inputs_go_on_too(device: SimulatedOPU, tmp_path: Path) -> None:
+    bench = Bench(device, stops=HELD_OUT + 150)
+    with pytest.raises(OSError, match="laser"):
+        run(bench, tmp_path, method=SparseInputs())
+    bench.stops = None
+    result = run(bench, tmp_path, method=SparseInputs())
+    assert bench.taken == result.frames
+    assert torch.equal(result.matrix, run(device, None, method=SparseInputs()).matrix)
+
+
+def test_a_result_in_hand_does_not_change_the_folder(device: SimulatedOPU, whole: Retrieved, tmp_path: Path) -> None:
+    result = run(device, tmp_path)
+    result.matrix.mul_(2)
+    assert torch.equal(run(device, tmp_path).matrix, whole.matrix)
