@@ -42,6 +42,10 @@ class Terminal:
             for key, what in (("common", "images"), ("fooled", "fooled"), ("correct", "right"))
             if key in result and "robust_accuracy" not in result and "success_rate" not in result
         ]
+        if "failed_share" in result:
+            shown.append(
+                f"median error {result['error']['median']:.2%}, {result['failed_share']:.1%} of the rows failed"
+            )
         if "passed" in result:
             shown.append("passed" if result["passed"] else f"FAILED: {result['note']}")
         self._console.print(f"  {name}: {', '.join([*shown, f'{seconds:.1f} s'])}", highlight=False, soft_wrap=True)

@@ -6,7 +6,14 @@ import pytest
 from groundglass.attacks import NES, Square
 from groundglass.evaluation import RecordStore
 from groundglass.report import build
-from groundglass.studies import BlackBoxConfig, EverythingConfig, RedrawConfig, TransferConfig, WhiteBoxConfig
+from groundglass.studies import (
+    BlackBoxConfig,
+    EverythingConfig,
+    RedrawConfig,
+    RetrievalConfig,
+    TransferConfig,
+    WhiteBoxConfig,
+)
 from groundglass.studies.everything import cells
 
 from .pictures import pictures
@@ -54,6 +61,23 @@ def tiny_everything(data, seed, precision):
             fit_images=60,
         ),
         redraw=RedrawConfig(**shared, redraws=1, n_images=20, eps=0.2, steps=4, budget=30, fit_images=60),
+        retrieval=RetrievalConfig(
+            **shared,
+            n_images=10,
+            eps_paper=(0.1,),
+            steps=3,
+            step_size=0.05,
+            fit_images=60,
+            queries=(8,),
+            blurs=(0.3,),
+            periods=(0.2,),
+            sizes=(),
+            noises=(),
+            bits=(),
+            saturations=(),
+            sweep_in=48,
+            sweep_rows=8,
+        ),
     )
 
 

@@ -53,7 +53,7 @@ def network(folder: Any, name: str) -> nn.Module:
 def results(folder: Any) -> dict[str, dict[str, Any]]:
     """All results by key, without times, which no seed decides."""
     timed = {"train_seconds", "images_per_second", "epochs", "feature_seconds", "draw_seconds", "tune_seconds"}
-    timed |= {"forwards_per_second", "model_share"}
+    timed |= {"forwards_per_second", "model_share", "measure_seconds", "compute_seconds", "threads"}
     return {r.key: {k: v for k, v in r.result.items() if k not in timed} for r in RecordStore.read(folder).records}
 
 

@@ -5,6 +5,7 @@ from groundglass.studies.black_box import BlackBoxConfig
 from groundglass.studies.everything import EverythingConfig
 from groundglass.studies.recipes import RECIPES, Recipe, configure
 from groundglass.studies.redraws import RedrawConfig
+from groundglass.studies.retrieval import RetrievalConfig
 from groundglass.studies.run import run_study
 from groundglass.studies.transfer import TransferConfig
 from groundglass.studies.white_box import WhiteBoxConfig
@@ -16,6 +17,7 @@ __all__ = [
     "EverythingConfig",
     "Recipe",
     "RedrawConfig",
+    "RetrievalConfig",
     "TransferConfig",
     "WhiteBoxConfig",
     "configure",

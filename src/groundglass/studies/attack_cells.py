@@ -46,6 +46,8 @@ class AttackCell:
         eps_paper: the same radius on the paper's axis, where it has one.
         gallery: this many images are kept whole, for the report.
         common: names those images; None attacks all.
+        retrieved: has the matrix that the rule "bpda-retrieved" uses.
+        matrix_error: relative, of the matrix that the rule "exact-blurred" uses.
         purpose: "figure", "control" for the sanity checks, "reference" for the black-box study to compare with, or the
             study that it is of.
     """
@@ -61,7 +63,9 @@ class AttackCell:
     gallery: int
     seed: int
     common: Cell | None = None
-    purpose: Literal["figure", "control", "reference", "transfer", "redraw", "ablation"] = "figure"
+    retrieved: Cell | None = None
+    matrix_error: float | None = None
+    purpose: Literal["figure", "control", "reference", "transfer", "redraw", "ablation", "retrieval"] = "figure"
 
     kind = "attack"
 
@@ -74,11 +78,14 @@ class AttackCell:
     def name(self) -> str:
         kind = type(self.attack).__name__
         at = f"L-inf {self.radius * 255:.4g}/255" if self.norm == "linf" else f"L2 {self.radius:g}"
-        return f"{self.target.name} <- {self.rule} ({kind}, {at})"
+        matrix = f", {self.retrieved.name}" if self.retrieved is not None else ""
+        if self.matrix_error is not None:
+            matrix = f", error {self.matrix_error:g}"
+        return f"{self.target.name} <- {self.rule} ({kind}, {at}{matrix})"
 
     @property
     def inputs(self) -> Sequence[Cell]:
-        return (self.target,) if self.common is None else (self.target, self.common)
+        return tuple(cell for cell in (self.target, self.common, self.retrieved) if cell is not None)
 
     def config(self) -> dict[str, Any]:
         settings = plain(asdict(self.attack))  # type: ignore[call-overload]
@@ -99,13 +106,23 @@ class AttackCell:
             "gallery": self.gallery,
             "seed": self.seed,
             "purpose": self.purpose,
+            # Left out where there is none, so that the identity of other attacks is what it always was.
+            **({} if self.matrix_error is None else {"matrix_error": self.matrix_error}),
         }
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         trained, test = inputs[0], context.dataset.test.head(self.n_images)
         index = np.arange(len(test)) if self.common is None else context.arrays(inputs[1])["index"]
         images, labels = test.floats(torch.from_numpy(index)), test.labels[index]
-        network, fit = seen_by(self.rule, trained, context, fit_images=self.fit_images, seed=self.seed)
+        network, fit = seen_by(
+            self.rule,
+            trained,
+            context,
+            fit_images=self.fit_images,
+            seed=self.seed,
+            retrieved=None if self.retrieved is None else inputs[-1],
+            matrix_error=self.matrix_error,
+        )
         # The same start for every rule and radius: curves differ by the attacker alone.
         seed = derive_seed(self.seed, "attack", type(self.attack).__name__)
         images, labels = images.to(context.where), labels.to(context.where)

@@ -34,7 +34,8 @@ class Cell(Protocol):
     """One unit of a study: train this, attack that.
 
     Attributes:
-        kind: "device", "train", "attack", "query", "choice", "common", "craft", "transfer", "redraw" or "check".
+        kind: "device", "train", "attack", "query", "choice", "common", "craft", "transfer", "redraw",
+            "retrieve" or "check".
         name: for people.
         inputs: cells whose records it needs.
     """

@@ -8,12 +8,13 @@ from groundglass.evaluation import Record
 from groundglass.studies.cells import Cell, Outcome
 from groundglass.studies.context import Context
 from groundglass.studies.query_checks import QUERY_CHECKS
+from groundglass.studies.retrieval_checks import RETRIEVAL_CHECKS
 from groundglass.studies.transfer_checks import TRANSFER_CHECKS
 from groundglass.studies.white_box_checks import WHITE_BOX_CHECKS
 
-__all__ = ["QUERY_CHECKS", "TRANSFER_CHECKS", "WHITE_BOX_CHECKS", "CheckCell"]
+__all__ = ["QUERY_CHECKS", "RETRIEVAL_CHECKS", "TRANSFER_CHECKS", "WHITE_BOX_CHECKS", "CheckCell"]
 
-_CHECKS = WHITE_BOX_CHECKS | QUERY_CHECKS | TRANSFER_CHECKS
+_CHECKS = WHITE_BOX_CHECKS | QUERY_CHECKS | TRANSFER_CHECKS | RETRIEVAL_CHECKS
 
 
 @dataclass(frozen=True)

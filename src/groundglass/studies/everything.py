@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from groundglass.data import Dataset
-from groundglass.studies import black_box, redraws, transfer, white_box
+from groundglass.studies import black_box, redraws, retrieval, transfer, white_box
 from groundglass.studies.black_box import BlackBoxConfig
 from groundglass.studies.cells import Cell, with_inputs
 from groundglass.studies.redraws import RedrawConfig
+from groundglass.studies.retrieval import RetrievalConfig
 from groundglass.studies.targets import TargetsConfig
 from groundglass.studies.transfer import TransferConfig
 from groundglass.studies.white_box import WhiteBoxConfig
@@ -14,7 +15,7 @@ from groundglass.studies.white_box import WhiteBoxConfig
 
 @dataclass(frozen=True, kw_only=True)
 class EverythingConfig(TargetsConfig):
-    """The studies: white-box, black-box and redraw with the networks of this one, transfer with some of its own.
+    """The studies: white-box, black-box, redraw and retrieval with the networks of this one, transfer with some of its own.
 
     The ablation is a folder of its own: a dozen networks of another width, with names that are taken here.
 
@@ -26,10 +27,11 @@ class EverythingConfig(TargetsConfig):
     black_box: BlackBoxConfig
     transfer: TransferConfig
     redraw: RedrawConfig
+    retrieval: RetrievalConfig
 
     def __post_init__(self) -> None:
         shared = tuple(TargetsConfig.__dataclass_fields__)
-        for part in (self.white_box, self.black_box, self.redraw):
+        for part in (self.white_box, self.black_box, self.redraw, self.retrieval):
             self._check(part, shared)
         self._check(self.transfer, ("data", "seed"))
 
@@ -47,5 +49,6 @@ def cells(config: EverythingConfig, dataset: Dataset) -> list[Cell]:
             *black_box.cells(config.black_box, dataset),
             *transfer.cells(config.transfer, dataset),
             *redraws.cells(config.redraw, dataset),
+            *retrieval.cells(config.retrieval, dataset),
         ]
     )

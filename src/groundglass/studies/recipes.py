@@ -7,7 +7,7 @@ from typing import Any
 from groundglass.attacks.search import QueryAttack
 from groundglass.core import lookup
 from groundglass.data import Dataset
-from groundglass.studies import ablation, black_box, everything, redraws, transfer, white_box
+from groundglass.studies import ablation, black_box, everything, redraws, retrieval, transfer, white_box
 from groundglass.studies import recipes_laptop as laptop
 from groundglass.studies import recipes_paper as paper
 from groundglass.studies import recipes_quick as quick
@@ -49,6 +49,7 @@ _PLANS: dict[str, Callable[[Any, Dataset], list[Cell]]] = {
     "black-box": black_box.cells,
     "transfer": transfer.cells,
     "redraw": redraws.cells,
+    "retrieval": retrieval.cells,
     "ablation": ablation.cells,
 }
 
@@ -104,6 +105,16 @@ RECIPES: dict[tuple[str, str], Recipe] = {
             laptop.redraw,
         ),
         ("redraw", "paper", _CIFAR, _FOR_A_GPU, "the same at the paper's sizes", paper.redraw),
+        ("retrieval", "quick", ("shapes",), *_QUICK, quick.retrieval),
+        (
+            "retrieval",
+            "laptop",
+            _CIFAR,
+            "about an hour on two cores, half of it training; CIFAR-100 2 hours",
+            "what U costs an attacker, and what it is worth",
+            laptop.retrieval,
+        ),
+        ("retrieval", "paper", _CIFAR, _FOR_A_GPU, "the same at the paper's sizes", paper.retrieval),
         ("ablation", "quick", ("shapes",), "about 6 minutes on two cores", _QUICK[1], quick.ablation),
         (
             "ablation",

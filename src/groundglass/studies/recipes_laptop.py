@@ -7,6 +7,7 @@ from groundglass.studies.ablation import AblationConfig
 from groundglass.studies.black_box import BlackBoxConfig
 from groundglass.studies.everything import EverythingConfig
 from groundglass.studies.redraws import RedrawConfig
+from groundglass.studies.retrieval import RetrievalConfig
 from groundglass.studies.transfer import TransferConfig
 from groundglass.studies.white_box import WhiteBoxConfig
 from groundglass.training import Precision, TrainingConfig
@@ -75,6 +76,18 @@ def redraw(data: str, seed: int, precision: Precision) -> RedrawConfig:
     return RedrawConfig(**_targets(data, seed, precision), n_images=1000)
 
 
+def retrieval(data: str, seed: int, precision: Precision) -> RetrievalConfig:
+    """`groundglass run retrieval --data cifar10 --recipe laptop`: what U costs, and what it is worth."""
+    return RetrievalConfig(
+        **_targets(data, seed, precision),
+        n_images=256,
+        eps_paper=(0.01, 0.02),
+        step_size=_STEP[data],
+        fit_images=20_000,
+        periods=(1, 1.5, 2, 3, 5, 10, 20),
+    )
+
+
 def ablation(data: str, seed: int, precision: Precision) -> AblationConfig:
     """`groundglass run ablation --data cifar10 --recipe laptop`: the defence in parts, at an eighth of the width."""
     long = data == "cifar100"
@@ -103,4 +116,5 @@ def everything(data: str, seed: int, precision: Precision) -> EverythingConfig:
         black_box=black_box(data, seed, precision),
         transfer=transfer(data, seed, precision),
         redraw=redraw(data, seed, precision),
+        retrieval=retrieval(data, seed, precision),
     )

@@ -6,6 +6,7 @@ from typing import Any
 from groundglass.studies.ablation import AblationConfig
 from groundglass.studies.black_box import BlackBoxConfig
 from groundglass.studies.redraws import RedrawConfig
+from groundglass.studies.retrieval import RetrievalConfig
 from groundglass.studies.transfer import TransferConfig
 from groundglass.studies.white_box import WhiteBoxConfig
 from groundglass.training import Plateau, Precision, TrainingConfig
@@ -73,6 +74,19 @@ def transfer(data: str, seed: int, precision: Precision) -> TransferConfig:
 def redraw(data: str, seed: int, precision: Precision) -> RedrawConfig:
     """`groundglass run redraw --data cifar10 --recipe paper`."""
     return RedrawConfig(**_targets(data, 38, seed, precision), n_images=10_000, fit_images=50_000)
+
+
+def retrieval(data: str, seed: int, precision: Precision) -> RetrievalConfig:
+    """`groundglass run retrieval --data cifar10 --recipe paper`: what U costs, and what it is worth, at the paper's sizes."""
+    return RetrievalConfig(
+        **_targets(data, 38, seed, precision),
+        n_images=1000,
+        eps_paper=(0.01, 0.02, 0.03),
+        fit_images=20_000,
+        periods=(1, 2, 4, 6, 12, 24, 60),
+        sizes=(256, 1024, 2048, 4096),
+        sweep_in=1024,
+    )
 
 
 def ablation(data: str, seed: int, precision: Precision) -> AblationConfig:

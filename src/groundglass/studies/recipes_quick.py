@@ -7,6 +7,7 @@ from groundglass.studies.ablation import AblationConfig
 from groundglass.studies.black_box import BlackBoxConfig
 from groundglass.studies.everything import EverythingConfig
 from groundglass.studies.redraws import RedrawConfig
+from groundglass.studies.retrieval import RetrievalConfig
 from groundglass.studies.transfer import TransferConfig
 from groundglass.studies.white_box import WhiteBoxConfig
 from groundglass.training import Precision, TrainingConfig
@@ -36,7 +37,7 @@ def white_box(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
     """
     return WhiteBoxConfig(
         **_targets(data, seed, precision),
-        n_images=64,
+        n_images=48,
         eps_paper=_RADII,
         eps_l2=(0.25, 0.5),
         steps=20,
@@ -50,7 +51,7 @@ def black_box(data: str, seed: int, precision: Precision) -> BlackBoxConfig:
     """`groundglass run black-box --recipe quick`: every attack by queries, with a budget of minutes."""
     return BlackBoxConfig(
         **_targets(data, seed, precision),
-        n_images=32,
+        n_images=24,
         eps=2 / 255,
         budget=400,
         sigmas=(0.1, 1.0),
@@ -63,7 +64,7 @@ def transfer(data: str, seed: int, precision: Precision) -> TransferConfig:
     shared = _targets(data, seed, precision)
     return TransferConfig(
         **shared,
-        lower=replace(shared["hybrid"], epochs=3),
+        lower=replace(shared["hybrid"], epochs=2),
         lower_classifier=replace(FINE_TUNING, epochs=2),
         n_images=300,
         eps_paper=_RADII,
@@ -79,6 +80,27 @@ def redraw(data: str, seed: int, precision: Precision) -> RedrawConfig:
     """`groundglass run redraw --recipe quick`: two redraws of the white-box study's network."""
     return RedrawConfig(
         **_targets(data, seed, precision), redraws=2, n_images=150, eps=4 / 255, steps=20, budget=300, fit_images=2000
+    )
+
+
+def retrieval(data: str, seed: int, precision: Precision) -> RetrievalConfig:
+    """`groundglass run retrieval --recipe quick`: the white-box study's device read out, and what that is worth."""
+    return RetrievalConfig(
+        **_targets(data, seed, precision),
+        n_images=64,
+        eps_paper=_RADII[1:2],
+        steps=20,
+        step_size=0.002,
+        fit_images=2000,
+        queries=(5, 12),
+        blurs=(0.3, 1.0),
+        periods=(0.5, 1.5),
+        sizes=(128,),
+        noises=(2.0,),
+        bits=(4,),
+        saturations=(0.1,),
+        sweep_in=128,
+        sweep_rows=64,
     )
 
 
@@ -108,4 +130,5 @@ def everything(data: str, seed: int, precision: Precision) -> EverythingConfig:
         black_box=black_box(data, seed, precision),
         transfer=transfer(data, seed, precision),
         redraw=redraw(data, seed, precision),
+        retrieval=retrieval(data, seed, precision),
     )

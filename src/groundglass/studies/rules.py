@@ -14,11 +14,12 @@ from groundglass.attacks import (
     Normalised,
     StraightThrough,
 )
-from groundglass.core import derive_seed, lookup
+from groundglass.core import derive_seed, generator, lookup
 from groundglass.evaluation import Record
 from groundglass.models import DefendedNetwork
 from groundglass.optics import BackwardRule, FloatInputLayer, RandomFeedback, SimulatedOPU, true_matrix
 from groundglass.studies.context import Context
+from groundglass.studies.retrieved import retrieved_matrix
 
 #: Every rule a study can name, with what it is in a line.
 RULES: dict[str, str] = {
@@ -30,7 +31,9 @@ RULES: dict[str, str] = {
     "bpda-drawn": "|Wx|^2 with a W of the attacker's own, from the true distribution",
     "bpda-fit-linear": "a ridge regression from the bits to the logits, fitted on natural images",
     "bpda-fit-network": "a small network from the bits to the logits, fitted on natural images",
+    "bpda-retrieved": "a U that was retrieved from the device's readings",
     "exact": "the true U: an upper bound that only a simulator can give",
+    "exact-blurred": "the true U with noise: how good must a retrieval be?",
 }
 
 
@@ -41,9 +44,20 @@ def check_rules(names: tuple[str, ...]) -> None:
 
 
 def seen_by(
-    rule: str, trained: Record, context: Context, *, fit_images: int, seed: int
+    rule: str,
+    trained: Record,
+    context: Context,
+    *,
+    fit_images: int,
+    seed: int,
+    retrieved: Record | None = None,
+    matrix_error: float | None = None,
 ) -> tuple[nn.Module, dict[str, Any] | None]:
     """The network as an attacker with this rule differentiates it, and what a fitted rule cost and reached.
+
+    Args:
+        fit_images: of the fitted rules.
+        retrieved, matrix_error: see `AttackCell`.
 
     Raises:
         ValueError: the rule is not for this network.
@@ -55,6 +69,8 @@ def seen_by(
         return target, None
     if rule == "none":
         return target, None
+    if rule in ("bpda-retrieved", "exact-blurred"):
+        return target.seen_through(_matrix_rule(rule, target, context, retrieved, matrix_error, seed)), None
     made, fit = make_rule(rule, target, trained, context, fit_images=fit_images, seed=seed)
     return target.seen_through(made), fit
 
@@ -104,6 +120,30 @@ def _make(
             return Normalised(Exact(matrix), block.optical.length), None
         return Exact(matrix, saturation=device.camera.top if device.camera.bits is not None else None), None
     raise ValueError(f"the rule {name!r} is for a network without an optical layer")
+
+
+def _matrix_rule(
+    name: str, network: DefendedNetwork, context: Context, retrieved: Record | None, error: float | None, seed: int
+) -> Exact:
+    """The exact derivative of another matrix than the true one."""
+    device = network.device
+    assert isinstance(device, SimulatedOPU)
+    if name == "bpda-retrieved":
+        if retrieved is None:
+            raise ValueError("the rule 'bpda-retrieved' needs a retrieved matrix")
+        matrix = retrieved_matrix(retrieved, context)
+    else:
+        if error is None:
+            raise ValueError("the rule 'exact-blurred' needs a `matrix_error`")
+        matrix = _blurred(true_matrix(device), error, derive_seed(seed, "blur", str(error)))
+    return Exact(matrix, name, saturation=device.camera.top if device.camera.bits is not None else None)
+
+
+def _blurred(matrix: torch.Tensor, error: float, seed: int) -> torch.Tensor:
+    """With Gaussian noise whose length is `error` times that of its row."""
+    noise = torch.randn(*matrix.shape, 2, generator=generator(seed, "blur"))
+    size = matrix.abs().square().mean(1, keepdim=True).sqrt()
+    return matrix + error * size * torch.view_as_complex(noise) / 2**0.5
 
 
 @torch.no_grad()

@@ -12,7 +12,8 @@ from groundglass.studies.networks import NetworkCell
 from groundglass.studies.rules import RULES, check_rules
 from groundglass.studies.targets import TargetsConfig, targets
 
-_DEFENDED_RULES = tuple(rule for rule in RULES if rule not in ("bp", "ste"))
+# Those of the study of retrieval are its own.
+_DEFENDED_RULES = tuple(rule for rule in RULES if rule not in ("bp", "ste", "bpda-retrieved", "exact-blurred"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,156 @@
+"""The price of the secret: what retrieving U takes, and what the retrieved U is worth to an attacker."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from groundglass.attacks import PGD, paper_eps_to_pixels
+from groundglass.data import Dataset
+from groundglass.optics.retrieval import FixedExposure, Multilateration, SparseInputs, frames_needed
+from groundglass.studies.attack_cells import AttackCell
+from groundglass.studies.cells import Cell, with_inputs
+from groundglass.studies.checks import RETRIEVAL_CHECKS, CheckCell
+from groundglass.studies.networks import DeviceCell, NetworkCell
+from groundglass.studies.retrieved import RetrieveCell
+from groundglass.studies.targets import TargetsConfig, targets
+
+# Attackers who have not retrieved anything, from the weakest; the last has been told the secret.
+_WITHOUT = ("bpda-drawn", "bpda-fit-linear", "dfa", "exact")
+# Frames an input in the sweeps of one thing, and of the three methods: multilateration's own number is about 15.
+_SWEEP, _METHODS = 12, 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalConfig(TargetsConfig):
+    """A study of the retrieval of U, complete.
+
+    Attributes:
+        n_images: the first so many test images are attacked.
+        eps_paper: L-inf radii on the paper's axis.
+        steps, step_size: of PGD; in pixel units.
+        fit_images: natural training images that a fitted surrogate has seen.
+        queries: frames that retrieve the network's own U, as multiples of N; also the sweep over frames.
+        blurs: relative errors of a U that is the true one with Gaussian noise: how good must a retrieval be?
+        periods: seconds between redraws.
+        frame_rate: frames a second of the device.
+        sizes: N of devices on which errors are swept over frames.
+        noises, bits, saturations: of cameras, one varied at a time on a device of `sweep_in` inputs.
+        sweep_in, sweep_rows: N and M of the devices of all other sweeps; M of all.
+    """
+
+    n_images: int
+    eps_paper: tuple[float, ...]
+    steps: int = 50
+    step_size: float = 0.005
+    fit_images: int = 10_000
+    queries: tuple[float, ...] = (4.5, 5, 6, 8, 12, 24)
+    blurs: tuple[float, ...] = (0.03, 0.1, 0.3, 0.6, 1.0)
+    periods: tuple[float, ...]
+    frame_rate: float = 2000.0
+    sizes: tuple[int, ...] = (256, 512, 1024)
+    noises: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
+    bits: tuple[int, ...] = (6, 5, 4, 3)
+    saturations: tuple[float, ...] = (0.0001, 0.001, 0.1, 0.3)
+    sweep_in: int = 256
+    sweep_rows: int = 256
+
+    def __post_init__(self) -> None:
+        least = frames_needed(FixedExposure(), self.device_in) / self.device_in
+        if not self.queries or min(self.queries) < least:
+            raise ValueError(f"queries {self.queries} must be at least {least:.2f} N each: fewer retrieve nothing")
+        if any(not 0 < e <= 2 for e in self.eps_paper):
+            raise ValueError(f"eps_paper {self.eps_paper} must be in (0, 2]: units of the normalised images, as .05")
+
+
+def cells(config: RetrievalConfig, dataset: Dataset) -> list[Cell]:
+    """Every cell of the study, in an order in which inputs come first: the network's own U before any sweep."""
+    baseline, defended = targets(config, dataset)
+    own = next(cell for cell in defended.inputs if isinstance(cell, DeviceCell))
+    priced = [*_priced(config, own), *_between_redraws(config, own)]
+    attacks = list(_attacks(config, dataset, baseline, defended, priced))
+    sweeps = [*_over_frames(config), *_over_cameras(config), *_over_methods(config)]
+    checks = [CheckCell(check=name, attacks=(*priced, *sweeps, *attacks)) for name in RETRIEVAL_CHECKS]
+    return with_inputs([*defended.inputs, baseline, defended, *priced, *attacks, *sweeps, *checks])
+
+
+def _retrieve(config: RetrievalConfig, device: DeviceCell, per_input: float, **changes: Any) -> RetrieveCell:
+    settings: dict[str, Any] = {"frame_rate": config.frame_rate, "seed": config.seed, **changes}
+    return RetrieveCell(device=device, frames=round(per_input * device.in_features), **settings)
+
+
+def _priced(config: RetrievalConfig, own: DeviceCell) -> Iterator[RetrieveCell]:
+    for per_input in config.queries:
+        yield _retrieve(config, own, per_input, kept=True, purpose="price")
+
+
+def _between_redraws(config: RetrievalConfig, own: DeviceCell) -> Iterator[RetrieveCell]:
+    """What an attacker gets before the matrix changes. A period with too few frames has no cell: nothing can be retrieved."""
+    for period in config.periods:
+        frames = round(period * config.frame_rate)
+        if frames >= frames_needed(FixedExposure(), own.in_features):
+            per_input = frames / own.in_features
+            yield _retrieve(config, own, per_input, kept=True, purpose="period", period=period)
+
+
+def _attacks(
+    config: RetrievalConfig,
+    dataset: Dataset,
+    baseline: NetworkCell,
+    defended: NetworkCell,
+    retrieved: list[RetrieveCell],
+) -> Iterator[AttackCell]:
+    for eps_paper in config.eps_paper:
+        shared: dict[str, Any] = {
+            "attack": PGD(steps=config.steps, step_size=config.step_size),
+            "norm": "linf",
+            "eps": paper_eps_to_pixels(eps_paper, dataset.std),
+            "eps_paper": eps_paper,
+            "n_images": config.n_images,
+            "fit_images": config.fit_images,
+            "gallery": 0,
+            "seed": config.seed,
+            "purpose": "retrieval",
+        }
+        yield AttackCell(target=baseline, rule="bp", **shared)
+        for rule in _WITHOUT:
+            yield AttackCell(target=defended, rule=rule, **shared)
+        for cell in retrieved:
+            yield AttackCell(target=defended, rule="bpda-retrieved", retrieved=cell, **shared)
+        for error in config.blurs:
+            yield AttackCell(target=defended, rule="exact-blurred", matrix_error=error, **shared)
+
+
+def _device(config: RetrievalConfig, in_features: int, **camera: Any) -> DeviceCell:
+    """A device to be measured, not defended with: only its rows' number differs from a real one."""
+    return DeviceCell(
+        in_features=in_features,
+        out_features=config.sweep_rows,
+        camera=replace(config.camera, **camera),
+        owner="retrieval",
+    )
+
+
+def _over_frames(config: RetrievalConfig) -> Iterator[RetrieveCell]:
+    for size in config.sizes:
+        for per_input in config.queries:
+            if round(per_input * size) >= frames_needed(FixedExposure(), size):
+                yield _retrieve(config, _device(config, size), per_input, purpose="queries")
+
+
+def _over_cameras(config: RetrievalConfig) -> Iterator[RetrieveCell]:
+    """One thing varied at a time; each sweep has the camera as it is, too."""
+    n, camera = config.sweep_in, config.camera
+    for noise in dict.fromkeys((camera.read_noise, *config.noises)):
+        yield _retrieve(config, _device(config, n, read_noise=noise), _SWEEP, purpose="noise")
+    for bits in dict.fromkeys((camera.bits, *config.bits)):
+        yield _retrieve(config, _device(config, n, bits=bits), _SWEEP, purpose="bits")
+    for saturation in dict.fromkeys((camera.saturation, *config.saturations)):
+        yield _retrieve(config, _device(config, n, saturation=saturation), _SWEEP, purpose="exposure")
+
+
+def _over_methods(config: RetrievalConfig) -> Iterator[RetrieveCell]:
+    device = _device(config, config.sweep_in)
+    for method in (FixedExposure(), Multilateration(), SparseInputs()):
+        yield _retrieve(config, device, _METHODS, method=method, purpose="method")
+    fewest = frames_needed(SparseInputs(), config.sweep_in) / config.sweep_in
+    yield _retrieve(config, device, fewest, method=SparseInputs(), purpose="method")
