@@ -286,3 +286,9 @@ def test_it_works_from_a_path_that_is_none_and_leaves_nothing(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     run(opu(N, M))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_camera_of_two_bits_is_not_dark() -> None:
+    device = opu(N, M, Camera(bits=2))
+    result = run(device)
+    assert row_errors(result.matrix, true_matrix(device)).median() < 0.5

@@ -54,7 +54,8 @@ def check_light(readings: npt.NDArray[Any], top: int | None) -> None:
             f"to {least}{factor:.2g} of what it is, with which 1% would be"
         )
     dark = float((readings == 0).mean())
-    if dark > _SATURATED:
+    # A camera of few bits reads 0 often at a good exposure, too; it is not dark.
+    if dark > _SATURATED and readings.mean() < top / 20:
         # A reading is 0 where the intensity is below 1/2: a share d of that says that the mean is 1 / (-2 ln(1 - d)).
         mean = -0.5 / math.log1p(-min(dark, 1 - 0.5 / count))
         least = "at least " if dark == 1 else ""
