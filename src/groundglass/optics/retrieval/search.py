@@ -54,7 +54,7 @@ class Search:
         rounding = 0.0 if top is None else 1 / 12
         seen = 1 / (4 * np.maximum(values, 0.5)) * (1 if top is None else values < top)
         weighted_error = (noise**2 + rounding) * (seen * np.minimum(1, values / mean) ** 2).mean()
-        free = max(1 - 2 * self.design.in_features / max(1, np.count_nonzero(seen)), 0.1)
+        free = max(1 - 2 * self.design.in_features / max(1, int(np.count_nonzero(seen))), 0.1)
         # Below a thousandth of the field nothing is told apart in float32.
         return math.sqrt(weighted_error * free + 1e-6 * mean), noise * math.sqrt(seen.mean())
 
