@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from groundglass.optics import Camera, SimulatedOPU, true_matrix
-from groundglass.optics.retrieval import FixedExposure, row_errors
+from groundglass.optics.retrieval import FixedExposure, SparseInputs, row_errors
 from groundglass.optics.retrieval.method import Scale
 from tests.optics.retrieval.devices import opu, scale_of
 
@@ -212,3 +212,18 @@ def test_a_real_matrix_is_found_less_well() -> None:
 def test_two_bits_are_few_and_enough() -> None:
     found = errors(opu(2, 20), 32)
     assert found.median() < 0.03
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("momentum", 1.0), ("momentum", -0.1), ("starts", 0), ("tolerance", 0.0), ("accepted", 1.0)]
+)
+def test_a_setting_out_of_its_range_is_named(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"`{field}`"):
+        FixedExposure(**{field: value})
+
+
+def test_a_design_of_another_method_is_refused() -> None:
+    scale = Scale(255, 55.0)
+    design = SparseInputs().design(16, 100, scale, seed=0)
+    with pytest.raises(TypeError, match="PairDesign"):
+        FixedExposure().solve(design, torch.zeros(1, len(design), dtype=torch.uint8), scale, seed=0)

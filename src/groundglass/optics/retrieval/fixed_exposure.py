@@ -46,8 +46,18 @@ class FixedExposure:
     name = "fixed-exposure"
     exposure_control = False
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"`momentum` (={self.momentum}) must be in [0, 1)")
+        for name in ("power_iterations", "search", "polish", "starts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` (={getattr(self, name)}) must be at least 1")
+        for name, least in (("tolerance", 0.0), ("near", 0.0), ("accepted", 1.0)):
+            if not getattr(self, name) > least:
+                raise ValueError(f"`{name}` (={getattr(self, name)}) must be above {least:g}")
+
     def least(self, in_features: int) -> int:
-        """4 N: a row has 2 N real unknowns, and with fewer readings than twice that next to none is found."""
+        """4 N: a row has 2 N real unknowns. About half of the rows are found with twice as many readings; with 8 N all are."""
         return 4 * in_features
 
     def design(self, in_features: int, frames: int, scale: Scale, *, seed: int) -> HadamardInputs:
@@ -66,7 +76,13 @@ class FixedExposure:
         *,
         seed: int,
     ) -> Complex64[Tensor, "rows n"]:
-        assert isinstance(design, HadamardInputs)
+        """Each row by itself, eight at a time in the lanes of a vector, on as many threads as torch has.
+
+        Raises:
+            TypeError: a design of another method.
+        """
+        if not isinstance(design, HadamardInputs):
+            raise TypeError(f"the design is a {type(design).__name__}: FixedExposure solves its own alone")
         # Numba is imported with the first solve.
         from groundglass.optics.retrieval.search import Search
 
