@@ -90,7 +90,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
             "transfer",
             "laptop",
             _CIFAR,
-            "about 90 minutes on two cores, most of it training five networks; CIFAR-100 5 hours",
+            "about 2 hours on two cores, half of it training five networks; CIFAR-100 6 hours",
             "Figure 4 at a quarter of the width, and stronger transfer",
             laptop.transfer,
         ),
