@@ -87,7 +87,8 @@ class Search:
                 if misfit < self._misfit[todo[place]]:
                     self.found[todo[place]], self._misfit[todo[place]] = row, misfit
 
-        for_each(range(min(torch.get_num_threads(), len(groups))), work)
+        # Ctrl-C is not to wait for the rows that nobody has begun.
+        for_each(range(min(torch.get_num_threads(), len(groups))), work, leaving=queue.clear)
         return todo[again]
 
     def _spectral(self, rows: Index, first: Rows) -> Rows:
