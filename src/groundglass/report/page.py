@@ -15,6 +15,7 @@ from groundglass.report.evidence import ChecksSection, ProvenanceSection, Threat
 from groundglass.report.gallery import GallerySection
 from groundglass.report.networks import NetworksSection
 from groundglass.report.redraw import RedrawSection
+from groundglass.report.retrieval import RetrievalSection
 from groundglass.report.sections import Section
 from groundglass.report.study import Study
 from groundglass.report.style import css_names
@@ -30,6 +31,7 @@ SECTIONS: tuple[Section, ...] = (
     BlackBoxSection(),
     TransferSection(),
     RedrawSection(),
+    RetrievalSection(),
     AblationSection(),
     NetworksSection(),
     GallerySection(),

@@ -8,6 +8,7 @@ from groundglass.report.cells import BASELINE, DEFENDED
 from groundglass.report.contests import Contest, beats, contests, rate
 from groundglass.report.query_attackers import QUERY_ATTACKERS
 from groundglass.report.query_words import is_budget, is_masked, layer_words, reference_words
+from groundglass.report.retrieval_reading import has_retrieved, retrieval_checks
 from groundglass.report.study import Study
 from groundglass.report.transfer_trials import trials
 from groundglass.report.transfer_verdict import TRANSFER_TONES, judge_transfers, transfer_checks
@@ -49,7 +50,13 @@ class Judged:
 
 
 def has_white_box(study: Study) -> bool:
-    return bool(study.attacks) or study.manifest["study"] not in ("black-box", "transfer", "redraw", "ablation")
+    return bool(study.attacks) or study.manifest["study"] not in (
+        "black-box",
+        "transfer",
+        "redraw",
+        "retrieval",
+        "ablation",
+    )
 
 
 def has_black_box(study: Study) -> bool:
@@ -65,8 +72,9 @@ def verdicts(study: Study) -> list[Judged]:
     made = []
     ours, transferred = query_checks(study), transfer_checks(study)
     if has_white_box(study):
-        theirs = [check for check in study.of_kind("check") if check not in ours and check not in transferred]
-        made.append(Judged("white-box", judge(study.attacks, theirs)))
+        others = (*ours, *transferred, *retrieval_checks(study))
+        theirs = [check for check in study.of_kind("check") if check not in others]
+        made.append(Judged("white-box", judge(study.attacks, theirs, retrieved=has_retrieved(study))))
     if has_black_box(study):
         made.append(Judged("black-box", judge_queries(contests(study), ours)))
     if has_transfer(study):

@@ -28,11 +28,12 @@ class Verdict:
     skipped: tuple[str, ...]
 
 
-def judge(cells: Sequence[AttackCell], checks: Sequence[Record]) -> Verdict:
+def judge(cells: Sequence[AttackCell], checks: Sequence[Record], *, retrieved: bool = False) -> Verdict:
     """Judge the defended network's robustness from its records.
 
     Masking is likely when a check failed, or when an adaptive attacker's 95% interval lies below that of DFA, the
     paper's attacker, at any radius: then DFA's number was the weakness of its gradient, not the network's strength.
+    `retrieved`: another part of the study attacked with a matrix retrieved from the device.
     """
     reasons = [
         f"The check “{check.name}” failed: {check.result.get('note') or check.result.get('expected')}."
@@ -44,7 +45,7 @@ def judge(cells: Sequence[AttackCell], checks: Sequence[Record]) -> Verdict:
     skipped = [a.label for a in ATTACKERS if a.adaptive and a.rule not in used]
     if not checks:
         skipped.append("the sanity checks")
-    if "retrieved" not in used:
+    if not retrieved and "retrieved" not in used:
         skipped.append("a matrix retrieved from the device (exact U is its best case)")
     if reasons:
         return Verdict(MASKING, tuple(reasons), tuple(skipped))
