@@ -10,6 +10,7 @@ from groundglass.optics import DeviceStore, true_matrix
 from groundglass.optics.retrieval import row_errors
 from groundglass.studies import RetrievalConfig
 from groundglass.studies.retrieval import cells
+from groundglass.studies.rules import blurred
 
 from .pictures import pictures
 from .tiny import DEVICE_SEED, Stop, enter, records, results, run, targets
@@ -153,3 +154,17 @@ def test_too_few_queries_are_refused_before_any_work():
     settings = {**targets("shapes", 0, "float32"), "n_images": 1, "eps_paper": (0.1,), "periods": ()}
     with pytest.raises(ValueError, match=r"must be at least 6\.00 N"):
         RetrievalConfig(**settings, queries=(3,))
+
+
+@pytest.mark.parametrize("error", [0.05, 0.6, 1.25])
+def test_a_blurred_matrix_is_as_far_off_as_it_says_and_as_long_as_the_true_one(error):
+    matrix = torch.view_as_complex(torch.randn(20, 2000, 2, generator=torch.Generator().manual_seed(0)))
+    made = blurred(matrix, error, seed=1)
+    assert row_errors(made, matrix).numpy() == pytest.approx(error, rel=0.1)
+    assert (made.abs().square().sum(1) / matrix.abs().square().sum(1)).numpy() == pytest.approx(1, rel=0.15)
+
+
+def test_a_blur_beyond_chance_is_refused():
+    settings = {**targets("shapes", 0, "float32"), "n_images": 1, "eps_paper": (0.1,), "periods": ()}
+    with pytest.raises(ValueError, match="of which sqrt"):
+        RetrievalConfig(**settings, queries=(8,), blurs=(1.5,))

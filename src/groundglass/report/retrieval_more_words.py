@@ -121,9 +121,9 @@ def told_words(retrievals: Sequence[Retrieval]) -> list[str]:
     said = [off]
     pairs = [r for r in retrievals if r.purpose == "price" and r.told is not None and r.failed is not None]
     widest = max(pairs, key=lambda r: abs((r.told or 0.0) - (r.failed or 0.0)))
-    if abs((widest.told or 0.0) - (widest.failed or 0.0)) <= 0.02:
+    if abs((widest.told or 0.0) - (widest.failed or 0.0)) <= 0.05:
         said.append(
-            "So it is known without the true U which rows went wrong: the attacker's count is within 2 points of the true one."
+            "So it is known without the true U which rows went wrong: the attacker's count is within 5 points of the true one."
         )
     else:
         said.append(

@@ -30,7 +30,7 @@ class RetrievalConfig(TargetsConfig):
         steps, step_size: of PGD; in pixel units.
         fit_images: natural training images that a fitted surrogate has seen.
         queries: frames that retrieve the network's own U, as multiples of N; also the sweep over frames.
-        blurs: relative errors of a U that is the true one with Gaussian noise: how good must a retrieval be?
+        blurs: relative errors, up to sqrt(2), of a U between the true one and one drawn at random: how good must a retrieval be?
         periods: seconds between redraws.
         frame_rate: frames a second of the device.
         sizes: N of devices on which errors are swept over frames.
@@ -44,7 +44,7 @@ class RetrievalConfig(TargetsConfig):
     step_size: float = 0.005
     fit_images: int = 10_000
     queries: tuple[float, ...] = (4.5, 5, 6, 8, 12, 24)
-    blurs: tuple[float, ...] = (0.03, 0.1, 0.3, 0.6, 1.0)
+    blurs: tuple[float, ...] = (0.1, 0.3, 0.6, 0.9, 1.1, 1.25, 1.35)
     periods: tuple[float, ...]
     frame_rate: float = 2000.0
     sizes: tuple[int, ...] = (256, 512, 1024)
@@ -58,6 +58,8 @@ class RetrievalConfig(TargetsConfig):
         least = frames_needed(FixedExposure(), self.device_in) / self.device_in
         if not self.queries or min(self.queries) < least:
             raise ValueError(f"queries {self.queries} must be at least {least:.2f} N each: fewer retrieve nothing")
+        if any(not 0 < error <= 2**0.5 for error in self.blurs):
+            raise ValueError(f"blurs {self.blurs} must be in (0, 1.414]: relative errors, of which sqrt(2) is chance")
         if any(not 0 < e <= 2 for e in self.eps_paper):
             raise ValueError(f"eps_paper {self.eps_paper} must be in (0, 2]: units of the normalised images, as .05")
 

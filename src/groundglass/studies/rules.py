@@ -33,7 +33,7 @@ RULES: dict[str, str] = {
     "bpda-fit-network": "a small network from the bits to the logits, fitted on natural images",
     "bpda-retrieved": "a U that was retrieved from the device's readings",
     "exact": "the true U: an upper bound that only a simulator can give",
-    "exact-blurred": "the true U with noise: how good must a retrieval be?",
+    "exact-blurred": "a U between the true one and one drawn at random: how good must a retrieval be?",
 }
 
 
@@ -135,15 +135,16 @@ def _matrix_rule(
     else:
         if error is None:
             raise ValueError("the rule 'exact-blurred' needs a `matrix_error`")
-        matrix = _blurred(true_matrix(device), error, derive_seed(seed, "blur", str(error)))
+        matrix = blurred(true_matrix(device), error, derive_seed(seed, "blur", str(error)))
     return Exact(matrix, name, saturation=device.camera.top if device.camera.bits is not None else None)
 
 
-def _blurred(matrix: torch.Tensor, error: float, seed: int) -> torch.Tensor:
-    """With Gaussian noise whose length is `error` times that of its row."""
-    noise = torch.randn(*matrix.shape, 2, generator=generator(seed, "blur"))
-    size = matrix.abs().square().mean(1, keepdim=True).sqrt()
-    return matrix + error * size * torch.view_as_complex(noise) / 2**0.5
+def blurred(matrix: torch.Tensor, error: float, seed: int) -> torch.Tensor:
+    """Rows as long as the true ones and this far from them, relative to their length: 0 is U, sqrt(2) a draw of one's own."""
+    share = 1 - error**2 / 2
+    noise = torch.view_as_complex(torch.randn(*matrix.shape, 2, generator=generator(seed, "blur")))
+    size = matrix.abs().square().mean(1, keepdim=True).sqrt() / 2**0.5
+    return share * matrix + (1 - share**2) ** 0.5 * size * noise
 
 
 @torch.no_grad()
