@@ -110,7 +110,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
             "retrieval",
             "laptop",
             _CIFAR,
-            "about an hour on two cores, half of it training; CIFAR-100 2 hours",
+            "about 50 minutes on two cores, 30 of them training; CIFAR-100 2 hours",
             "what U costs an attacker, and what it is worth",
             laptop.retrieval,
         ),
