@@ -92,7 +92,7 @@ def retrieval(data: str, seed: int, precision: Precision) -> RetrievalConfig:
         steps=20,
         step_size=0.002,
         fit_images=2000,
-        queries=(5, 12),
+        queries=(6, 12),
         blurs=(0.6, 1.25),
         periods=(0.5, 1.5),
         sizes=(128,),
