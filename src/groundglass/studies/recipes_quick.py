@@ -39,7 +39,7 @@ def white_box(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
         **_targets(data, seed, precision),
         n_images=48,
         eps_paper=_RADII,
-        eps_l2=(0.25, 0.5),
+        eps_l2=(0.5,),
         steps=20,
         step_size=0.002,
         fit_images=2000,
@@ -64,7 +64,7 @@ def transfer(data: str, seed: int, precision: Precision) -> TransferConfig:
     shared = _targets(data, seed, precision)
     return TransferConfig(
         **shared,
-        lower=replace(shared["hybrid"], epochs=2),
+        lower=replace(shared["hybrid"], epochs=3),
         lower_classifier=replace(FINE_TUNING, epochs=2),
         n_images=300,
         eps_paper=_RADII,
