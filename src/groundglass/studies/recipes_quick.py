@@ -53,7 +53,7 @@ def black_box(data: str, seed: int, precision: Precision) -> BlackBoxConfig:
         **_targets(data, seed, precision),
         n_images=24,
         eps=2 / 255,
-        budget=400,
+        budget=250,
         sigmas=(0.1, 1.0),
         reference_steps=20,
     )
@@ -66,7 +66,7 @@ def transfer(data: str, seed: int, precision: Precision) -> TransferConfig:
         **shared,
         lower=replace(shared["hybrid"], epochs=3),
         lower_classifier=replace(FINE_TUNING, epochs=2),
-        n_images=300,
+        n_images=200,
         eps_paper=_RADII,
         stronger_eps_paper=_RADII[-2:],
         steps=20,
@@ -79,7 +79,7 @@ def transfer(data: str, seed: int, precision: Precision) -> TransferConfig:
 def redraw(data: str, seed: int, precision: Precision) -> RedrawConfig:
     """`groundglass run redraw --recipe quick`: two redraws of the white-box study's network."""
     return RedrawConfig(
-        **_targets(data, seed, precision), redraws=2, n_images=150, eps=4 / 255, steps=20, budget=300, fit_images=2000
+        **_targets(data, seed, precision), redraws=2, n_images=100, eps=4 / 255, steps=20, budget=150, fit_images=2000
     )
 
 
