@@ -38,7 +38,7 @@ def white_box(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
     return WhiteBoxConfig(
         **_targets(data, seed, precision),
         n_images=48,
-        eps_paper=_RADII,
+        eps_paper=_RADII[1:],
         eps_l2=(0.5,),
         steps=20,
         step_size=0.002,
@@ -51,7 +51,7 @@ def black_box(data: str, seed: int, precision: Precision) -> BlackBoxConfig:
     """`groundglass run black-box --recipe quick`: every attack by queries, with a budget of minutes."""
     return BlackBoxConfig(
         **_targets(data, seed, precision),
-        n_images=24,
+        n_images=16,
         eps=2 / 255,
         budget=250,
         sigmas=(0.1, 1.0),
@@ -68,7 +68,7 @@ def transfer(data: str, seed: int, precision: Precision) -> TransferConfig:
         lower_classifier=replace(FINE_TUNING, epochs=2),
         n_images=200,
         eps_paper=_RADII,
-        stronger_eps_paper=_RADII[-2:],
+        stronger_eps_paper=_RADII[-1:],
         steps=20,
         step_paper=0.004,
         stronger_steps=20,
