@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
+from groundglass.adaptive import RULES, check_rules
 from groundglass.attacks import FGSM, PGD, CarliniWagnerL2, RandomNoise, paper_eps_to_pixels
 from groundglass.data import Dataset
 from groundglass.studies.attack_cells import AttackCell
 from groundglass.studies.cells import Cell, with_inputs
 from groundglass.studies.checks import WHITE_BOX_CHECKS, CheckCell
 from groundglass.studies.networks import NetworkCell
-from groundglass.studies.rules import RULES, check_rules
 from groundglass.studies.targets import TargetsConfig, targets
 
 # Those of the study of retrieval are its own.

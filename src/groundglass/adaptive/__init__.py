@@ -1,0 +1,5 @@
+"""Adaptive attackers: what an attacker who knows the defence puts in place of the derivative it hides."""
+
+from groundglass.adaptive.rules import FITTED, RULES, Pairs, check_rules, fit_facts, make_rule, observe
+
+__all__ = ["FITTED", "RULES", "Pairs", "check_rules", "fit_facts", "make_rule", "observe"]

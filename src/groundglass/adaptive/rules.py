@@ -1,0 +1,143 @@
+"""An attacker's backward rules by name, made for one defended network."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from groundglass.attacks import (
+    DrawnMatrix,
+    Exact,
+    FittedLinear,
+    FittedNetwork,
+    LinearMatrix,
+    Normalised,
+    StraightThrough,
+)
+from groundglass.core import lookup
+from groundglass.data import ImageSet
+from groundglass.models import DefendedNetwork
+from groundglass.optics import BackwardRule, FloatInputLayer, OpticalDevice, RandomFeedback, SimulatedOPU, true_matrix
+
+#: Every rule that can be named, with what it is in a line.
+RULES: dict[str, str] = {
+    "bp": "backpropagation, for a network without an optical layer",
+    "ste": "the binarisation as the identity (straight-through), the rest as it is, for a linear layer on bits",
+    "dfa": "direct feedback alignment with the B that trained the network",
+    "dfa-fresh": "direct feedback alignment with a B of the attacker's own",
+    "fa": "sign as identity, U as an unrelated linear matrix: what the paper's code calls BPDA",
+    "bpda-drawn": "|Wx|^2 with a W of the attacker's own, from the true distribution",
+    "bpda-fit-linear": "a ridge regression from the bits to the logits, fitted on natural images",
+    "bpda-fit-network": "a small network from the bits to the logits, fitted on natural images",
+    "bpda-retrieved": "a U that was retrieved from the device's readings",
+    "exact": "the true U: an upper bound that only a simulator can give",
+    "exact-blurred": "a U between the true one and one drawn at random: how good must a retrieval be?",
+}
+
+#: Those that are fitted to what the deployed network shows on natural images.
+FITTED: dict[str, type[FittedLinear] | type[FittedNetwork]] = {
+    "bpda-fit-linear": FittedLinear,
+    "bpda-fit-network": FittedNetwork,
+}
+
+#: Bits that enter the device and the logits that come out, a row an image.
+Pairs = tuple[Float[Tensor, "k n"], Float[Tensor, "k classes"]]
+
+
+def check_rules(names: tuple[str, ...]) -> None:
+    """Refuse an unknown rule, with the nearest name."""
+    for name in names:
+        lookup("rule", name, RULES)
+
+
+def make_rule(
+    name: str,
+    network: DefendedNetwork,
+    *,
+    seed: int,
+    pairs: Callable[[], Pairs] | None = None,
+    matrix: Complex[Tensor, "m n"] | None = None,
+) -> BackwardRule:
+    """The rule called `name`, for this network.
+
+    Args:
+        network: with a device or a linear head.
+        seed: of what the attacker draws or fits.
+        pairs: what `observe` gives; called for the fitted rules alone.
+        matrix: of "bpda-retrieved" and "exact-blurred", in place of the true one, and on its scale.
+
+    Raises:
+        ValueError: unknown, not for this network, or lacking what it needs.
+        TypeError: "exact", and the device is not simulated: nobody has its matrix.
+    """
+    lookup("rule", name, RULES)
+    block, device = network.block, network.device
+    if name == "dfa":
+        if network.feedback is None:
+            raise ValueError("the rule 'dfa' needs the training feedback B, which was destroyed: use 'dfa-fresh'")
+        return RandomFeedback(network.feedback, "dfa")
+    if name == "dfa-fresh":
+        return RandomFeedback.fresh(block.readout.out_features, block.width, seed=seed)
+    if name in FITTED:
+        if pairs is None:
+            raise ValueError(
+                f"the rule {name!r} is fitted to bits and logits: give images that the network may be run on"
+            )
+        bits, logits = pairs()
+        return FITTED[name].fit(bits, logits, seed=seed)
+    if device is None:
+        if name != ("bp" if block.encoding == "float" else "ste"):
+            raise ValueError(f"the rule {name!r} is not for the linear head of this network")
+        return StraightThrough(name)
+    n, m = device.in_features, device.out_features
+    if name == "fa":
+        return LinearMatrix.draw(n, m, seed=seed)
+    if name == "bpda-drawn":
+        return DrawnMatrix(n, m, seed=seed)
+    if name == "exact":
+        found = true_matrix(device)  # refuses a device that is not simulated
+        if isinstance(block.optical, FloatInputLayer):
+            return Normalised(Exact(found), block.optical.length)
+        return Exact(found, saturation=_saturation(device))
+    if name in ("bpda-retrieved", "exact-blurred"):
+        if matrix is None:
+            raise ValueError(f"the rule {name!r} needs a `matrix`: `groundglass retrieve` writes one")
+        if matrix.shape != (m, n):
+            raise ValueError(f"the matrix is {tuple(matrix.shape)}; this network's device has U of shape {(m, n)}")
+        return Exact(matrix, name, saturation=_saturation(device))
+    raise ValueError(f"the rule {name!r} is for a network without an optical layer")
+
+
+def fit_facts(rule: BackwardRule) -> dict[str, Any] | None:
+    """What a fitted rule took and reached; None for another."""
+    if not isinstance(rule, FittedLinear | FittedNetwork):
+        return None
+    return {"n_images": rule.n_images, "held_out_r2": rule.held_out_r2}
+
+
+@torch.no_grad()
+def observe(network: DefendedNetwork, images: ImageSet, *, batch_size: int = 500) -> Pairs:
+    """What a white-box attacker sees by running the deployed network on natural images: bits and logits.
+
+    In eval mode; the mode is put back.
+    """
+    training = network.training
+    where = next(network.parameters()).device
+    network.eval()
+    try:
+        found = [
+            network.observe(images.floats(slice(start, start + batch_size)).to(where))
+            for start in range(0, len(images), batch_size)
+        ]
+    finally:
+        network.train(training)
+    return torch.cat([bits for bits, _ in found]), torch.cat([logits for _, logits in found])
+
+
+def _saturation(device: OpticalDevice) -> float | None:
+    """|Ub|^2 at which the camera reads full scale. Of a device that is not simulated the usual eight bits."""
+    if not isinstance(device, SimulatedOPU):
+        return 255.0
+    return device.camera.top if device.camera.bits is not None else None
