@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from groundglass.attacks import (
+    APGD,
     FGSM,
     L2,
     PGD,
@@ -28,6 +29,9 @@ ATTACKS: list[Attack] = [
     PGD(steps=10, step_size=None),
     PGD(steps=5, step_size=None, random_start=True, restarts=2, loss="margin"),
     PGD(steps=5, step_size=None, stop_when_fooled=False, keep="last"),
+    APGD(steps=10),
+    APGD(steps=5, loss="dlr", random_start=False, restarts=2),
+    APGD(steps=5, loss="margin", stop_when_fooled=False),
     CarliniWagnerL2(steps=20, searches=3, learning_rate=0.03, initial_c=0.1),
     RandomNoise(points=10),
 ]

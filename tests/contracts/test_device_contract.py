@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from groundglass.optics import Camera, LightOnOPU, OpticalDevice, OpticalLayer, SimulatedOPU
+from groundglass.optics import Camera, LightOnOPU, MovingDevice, OpticalDevice, OpticalLayer, SimulatedOPU
 
 N, M = 70, 45
 
@@ -37,19 +37,32 @@ class StandIn:
         return torch.from_numpy(readings) if self.arrays == "torch" else readings
 
 
-DEVICES: dict[str, Callable[[], OpticalDevice]] = {
+#: The same input, the same reading, for as long as they live.
+STEADY: dict[str, Callable[[], OpticalDevice]] = {
     "complex": lambda: SimulatedOPU.create(N, M, seed=1),
     "real": lambda: SimulatedOPU.create(N, M, seed=1, matrix="real"),
     "4 bits": lambda: SimulatedOPU.create(N, M, seed=1, camera=Camera(bits=4)),
     "float": lambda: SimulatedOPU.create(N, M, seed=1, camera=Camera(bits=None)),
     "lighton numpy": lambda: LightOnOPU.calibrate(StandIn("numpy"), N, M, rows_per_call=7),
     "lighton torch": lambda: LightOnOPU.calibrate(StandIn("torch"), N, M, rows_per_call=7, arrays="torch"),
+    "moving among one": lambda: MovingDevice([SimulatedOPU.create(N, M, seed=1)]),
+}
+
+#: And those that answer the same input differently on purpose.
+DEVICES = STEADY | {
+    "moving": lambda: MovingDevice.create(N, M, count=3, seed=1),
+    "moving float": lambda: MovingDevice.create(N, M, count=3, seed=1, camera=Camera(bits=None)),
 }
 
 
 @pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest) -> OpticalDevice:
     return DEVICES[request.param]()
+
+
+@pytest.fixture(params=STEADY)
+def steady(request: pytest.FixtureRequest) -> OpticalDevice:
+    return STEADY[request.param]()
 
 
 def draw(rows: int, seed: int = 0) -> Tensor:
@@ -64,7 +77,7 @@ def test_it_is_a_device(device: OpticalDevice) -> None:
 
 
 def test_shapes_and_dtypes(device: OpticalDevice, request: pytest.FixtureRequest) -> None:
-    dtype = torch.float32 if "float" in request.node.callspec.params.values() else torch.uint8
+    dtype = torch.float32 if "float" in request.node.callspec.params["device"] else torch.uint8
     for rows in (0, 1, 2, 50):
         readings = device.measure(draw(rows))
         assert readings.shape == (rows, M)
@@ -83,33 +96,33 @@ def test_no_light_no_reading(device: OpticalDevice) -> None:
     assert device.measure(torch.zeros(2, N, dtype=torch.uint8)).count_nonzero() == 0
 
 
-def test_a_reading_does_not_depend_on_its_batch(device: OpticalDevice) -> None:
+def test_a_reading_does_not_depend_on_its_batch(steady: OpticalDevice) -> None:
     bits = draw(60)
-    whole = device.measure(bits)
-    assert torch.equal(torch.cat([device.measure(row[None]) for row in bits]), whole)
-    assert torch.equal(torch.cat([device.measure(rows) for rows in bits.split([1, 30, 0, 29])]), whole)
+    whole = steady.measure(bits)
+    assert torch.equal(torch.cat([steady.measure(row[None]) for row in bits]), whole)
+    assert torch.equal(torch.cat([steady.measure(rows) for rows in bits.split([1, 30, 0, 29])]), whole)
     order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(device.measure(bits[order]), whole[order])
-    assert torch.equal(device.measure(bits.flip(0)).flip(0), whole)
+    assert torch.equal(steady.measure(bits[order]), whole[order])
+    assert torch.equal(steady.measure(bits.flip(0)).flip(0), whole)
 
 
-def test_strides_do_not_matter(device: OpticalDevice) -> None:
+def test_strides_do_not_matter(steady: OpticalDevice) -> None:
     bits = draw(20)
-    assert torch.equal(device.measure(bits.t().contiguous().t()), device.measure(bits))
+    assert torch.equal(steady.measure(bits.t().contiguous().t()), steady.measure(bits))
     wide = torch.stack([bits, 1 - bits], 2)[:, :, 0]
-    assert torch.equal(device.measure(wide), device.measure(bits))
+    assert torch.equal(steady.measure(wide), steady.measure(bits))
 
 
-def test_surroundings_do_not_matter(device: OpticalDevice) -> None:
+def test_surroundings_do_not_matter(steady: OpticalDevice) -> None:
     bits = draw(20)
-    plain = device.measure(bits)
+    plain = steady.measure(bits)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(device.measure(bits), plain)
+        assert torch.equal(steady.measure(bits), plain)
     with torch.inference_mode():
-        assert torch.equal(device.measure(bits), plain)
+        assert torch.equal(steady.measure(bits), plain)
     torch.set_default_dtype(torch.float64)
     try:
-        again = device.measure(bits)
+        again = steady.measure(bits)
     finally:
         torch.set_default_dtype(torch.float32)
     assert again.dtype == plain.dtype

@@ -13,13 +13,22 @@ from groundglass.attacks import (
     FittedLinear,
     FittedNetwork,
     LinearMatrix,
+    Mixture,
     Normalised,
     StraightThrough,
 )
 from groundglass.core import lookup
 from groundglass.data import ImageSet
 from groundglass.models import DefendedNetwork
-from groundglass.optics import BackwardRule, FloatInputLayer, OpticalDevice, RandomFeedback, SimulatedOPU, true_matrix
+from groundglass.optics import (
+    BackwardRule,
+    FloatInputLayer,
+    MovingDevice,
+    OpticalDevice,
+    RandomFeedback,
+    SimulatedOPU,
+    true_matrix,
+)
 
 #: Every rule that can be named, with what it is in a line.
 RULES: dict[str, str] = {
@@ -32,7 +41,7 @@ RULES: dict[str, str] = {
     "bpda-fit-linear": "a ridge regression from the bits to the logits, fitted on natural images",
     "bpda-fit-network": "a small network from the bits to the logits, fitted on natural images",
     "bpda-retrieved": "a U that was retrieved from the device's readings",
-    "exact": "the true U: an upper bound that only a simulator can give",
+    "exact": "the true U, of a moving device the mean over all of them: an upper bound that only a simulator can give",
     "exact-blurred": "a U between the true one and one drawn at random: how good must a retrieval be?",
 }
 
@@ -96,6 +105,8 @@ def make_rule(
         return LinearMatrix.draw(n, m, seed=seed)
     if name == "bpda-drawn":
         return DrawnMatrix(n, m, seed=seed)
+    if name == "exact" and isinstance(device, MovingDevice):
+        return Mixture([Exact(true_matrix(each), saturation=_saturation(each)) for each in device.devices])
     if name == "exact":
         found = true_matrix(device)  # refuses a device that is not simulated
         if isinstance(block.optical, FloatInputLayer):
@@ -138,6 +149,6 @@ def observe(network: DefendedNetwork, images: ImageSet, *, batch_size: int = 500
 
 def _saturation(device: OpticalDevice) -> float | None:
     """|Ub|^2 at which the camera reads full scale. Of a device that is not simulated the usual eight bits."""
-    if not isinstance(device, SimulatedOPU):
+    if not isinstance(device, SimulatedOPU | MovingDevice):
         return 255.0
     return device.camera.top if device.camera.bits is not None else None

@@ -9,6 +9,8 @@ from groundglass.attacks.access import (
     ScoreAccess,
     numpy_model,
 )
+from groundglass.attacks.apgd import APGD
+from groundglass.attacks.averaged import Averaged
 from groundglass.attacks.balls import L2, Ball, Linf
 from groundglass.attacks.bandits import Bandits
 from groundglass.attacks.carlini_wagner import CarliniWagnerL2
@@ -20,7 +22,7 @@ from groundglass.attacks.parsimonious import Parsimonious
 from groundglass.attacks.pgd import PGD
 from groundglass.attacks.rays import RayS
 from groundglass.attacks.result import AttackResult, worst_case
-from groundglass.attacks.rules import DrawnMatrix, Exact, LinearMatrix, Normalised, StraightThrough
+from groundglass.attacks.rules import DrawnMatrix, Exact, LinearMatrix, Mixture, Normalised, StraightThrough
 from groundglass.attacks.search import Answer, Ask, LabelAttack, Live, QueryAttack, ScoreAttack
 from groundglass.attacks.square import Square
 from groundglass.attacks.surrogates import FittedLinear, FittedNetwork
@@ -30,6 +32,7 @@ from groundglass.attacks.units import paper_eps_to_pixels, pixels_to_paper_eps
 from groundglass.core import BudgetExceededError
 
 __all__ = [
+    "APGD",
     "FGSM",
     "L2",
     "NES",
@@ -38,6 +41,7 @@ __all__ = [
     "Answer",
     "Ask",
     "AttackResult",
+    "Averaged",
     "Ball",
     "Bandits",
     "BudgetExceededError",
@@ -56,6 +60,7 @@ __all__ = [
     "LinearMatrix",
     "Linf",
     "Live",
+    "Mixture",
     "NonFiniteError",
     "Normalised",
     "Origin",

@@ -24,9 +24,49 @@ def margin(logits: Float[Tensor, "batch k"], labels: Int64[Tensor, "batch"]) -> 
     return other - own
 
 
-_LOSSES: dict[str, Loss] = {"ce": cross_entropy, "margin": margin}
+def dlr(logits: Float[Tensor, "batch k"], labels: Int64[Tensor, "batch"]) -> Float[Tensor, "batch"]:
+    """The difference of logits ratio: the margin over the distance from the largest logit to the third largest.
+
+    Neither a scale nor a shift of the logits changes it (Croce and Hein 2020). At least -1; above 0 when fooled.
+
+    Raises:
+        ValueError: fewer than 3 classes.
+    """
+    _need_classes(logits, 3, "loss 'dlr'", "use loss='margin'")
+    top = logits.topk(3).values
+    return margin(logits, labels) / _floored(top[:, 0] - top[:, 2], logits)
+
+
+def targeted_dlr(
+    logits: Float[Tensor, "batch k"], labels: Int64[Tensor, "batch"], targets: Int64[Tensor, "batch"]
+) -> Float[Tensor, "batch"]:
+    """The target's logit minus the label's, over the distance from the largest to the mean of the third and the fourth.
+
+    `dlr` for one other class, and as indifferent to scale and shift (Croce and Hein 2020).
+
+    Raises:
+        ValueError: fewer than 4 classes.
+    """
+    _need_classes(logits, 4, "the targeted loss 'dlr'", "use it untargeted (targets=0), or loss='margin'")
+    top = logits.topk(4).values
+    lead = (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None])).squeeze(1)
+    return lead / _floored(top[:, 0] - (top[:, 2] + top[:, 3]) / 2, logits)
+
+
+def _need_classes(logits: Tensor, least: int, what: str, instead: str) -> None:
+    if logits.shape[1] < least:
+        raise ValueError(f"{what} needs at least {least} classes, and the model has {logits.shape[1]}: {instead}")
+
+
+def _floored(distance: Tensor, logits: Tensor) -> Tensor:
+    """Of logits that tie for the first places: a millionth of all logits' range, so that what is left is the margin."""
+    low, high = logits.detach().aminmax(dim=1)
+    return torch.maximum(distance, (1e-6 * (high - low)).clamp_min(1e-12))
+
+
+_LOSSES: dict[str, Loss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
 
 
 def find_loss(name: str) -> Loss:
-    """The loss called "ce" or "margin"; an unknown name is refused with the nearest one."""
+    """The loss called "ce", "margin" or "dlr"; an unknown name is refused with the nearest one."""
     return lookup("loss", name, _LOSSES)

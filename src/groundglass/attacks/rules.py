@@ -4,6 +4,7 @@ A reading is a positive constant times |Ub|^2, and no attack here minds a positi
 of training and of the `dfa` attacks, is in `groundglass.optics`; rules that are fitted are in `surrogates.py`.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -131,6 +132,38 @@ class Normalised:
 
     def __repr__(self) -> str:
         return f"Normalised({self._rule!r}, length={self._length:g})"
+
+
+class Mixture:
+    """The mean of several rules: what passes a device that answers by one of several matrices, each as likely.
+
+    What a linear readout makes of the mean readings is the mean of its logits over the matrices. So with an `Exact` of
+    every matrix, and the gradient of a loss of mean logits (`Averaged`), this is the exact derivative of the expectation.
+
+    Args:
+        rules: at one site.
+        name: the name in records; None: the first rule's.
+
+    Raises:
+        ValueError: no rules, or of different sites.
+    """
+
+    def __init__(self, rules: Sequence[BackwardRule], name: str | None = None) -> None:
+        self._rules = tuple(rules)
+        sites = {rule.site for rule in self._rules}
+        if len(sites) != 1:
+            raise ValueError(f"the rules of a mixture must share one site, not {sorted(sites) or 'none'}")
+        self.site: Literal["readings", "logits"] = sites.pop()
+        self.name = self._rules[0].name if name is None else name
+
+    def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch k"]) -> Float[Tensor, "batch n"]:
+        out = torch.zeros_like(bits)
+        for rule in self._rules:
+            out += rule.vjp(bits, grad)
+        return out.div_(len(self._rules))
+
+    def __repr__(self) -> str:
+        return f"Mixture(name={self.name!r}, {len(self._rules)} x {self._rules[0]!r})"
 
 
 class DrawnMatrix(Exact):

@@ -7,6 +7,7 @@ from groundglass.optics.device import OpticalDevice
 from groundglass.optics.float_input import FloatInputLayer
 from groundglass.optics.layer import Encoding, OpticalLayer, binarise, encode
 from groundglass.optics.lighton import LightOnOPU
+from groundglass.optics.moving import MovingDevice
 from groundglass.optics.oracle import true_matrix
 from groundglass.optics.simulated import Exposure, SimulatedOPU
 from groundglass.optics.store import DeviceStore
@@ -21,6 +22,7 @@ __all__ = [
     "Exposure",
     "FloatInputLayer",
     "LightOnOPU",
+    "MovingDevice",
     "OpticalDevice",
     "OpticalLayer",
     "RandomFeedback",

@@ -5,17 +5,20 @@ import json
 import stat
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from groundglass.core import DamagedFileError, atomic_write, read_json
+from groundglass.core import DamagedFileError, atomic_write, read_json, write_json
 from groundglass.optics.camera import Camera
 from groundglass.optics.matrix import SecretMatrix
+from groundglass.optics.moving import MovingDevice
 from groundglass.optics.sealed import Seed
 from groundglass.optics.simulated import Exposure, SimulatedOPU
 
 _FORMAT = "groundglass optical device"
 _VERSION = 1
 _SUFFIX = ".device"
+_MOVING_FORMAT = "groundglass moving device"
+_MOVING_SUFFIX = ".moving"
 
 
 def save_device(device: SimulatedOPU, path: Path) -> None:
@@ -66,6 +69,8 @@ def load_device(path: Path) -> SimulatedOPU:
 class DeviceStore:
     """A folder of device files, each named by its device's fingerprint.
 
+    A moving device lies there as the files of its K devices and one that lists their fingerprints, with no secret in it.
+
     Args:
         folder: made, for its owner alone, when the first device is put in.
     """
@@ -77,17 +82,20 @@ class DeviceStore:
         return f"DeviceStore({str(self.folder)!r})"
 
     def path(self, fingerprint: str) -> Path:
-        """Where the file of this device is, or would be."""
+        """Where the file of this device is, or would be; of a moving one that is here, the list."""
         if not fingerprint or set(fingerprint) - set("0123456789abcdef"):
             raise ValueError(f"a simulated device's fingerprint is hex digits, not {fingerprint!r}")
-        return self.folder / f"{fingerprint}{_SUFFIX}"
+        listed = self.folder / f"{fingerprint}{_MOVING_SUFFIX}"
+        return listed if listed.exists() else self.folder / f"{fingerprint}{_SUFFIX}"
 
     def fingerprints(self) -> list[str]:
         """Of the devices that are here."""
-        return sorted(path.stem for path in self.folder.glob(f"*{_SUFFIX}"))
+        return sorted(p.stem for suffix in (_SUFFIX, _MOVING_SUFFIX) for p in self.folder.glob(f"*{suffix}"))
 
-    def put(self, device: SimulatedOPU) -> Path:
+    def put(self, device: SimulatedOPU | MovingDevice) -> Path:
         """Save a device; returns its file. A device that is already here is left as it is."""
+        if isinstance(device, MovingDevice):
+            return self._put_moving(device)
         path = self.path(device.fingerprint)
         if not path.exists():
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -96,15 +104,15 @@ class DeviceStore:
 
     def find(
         self, fingerprint: str, *, in_features: int | None = None, out_features: int | None = None
-    ) -> SimulatedOPU:
-        """The device with this fingerprint.
+    ) -> SimulatedOPU | MovingDevice:
+        """The device with this fingerprint. A moving one has a new, secret stream of draws: see `MovingDevice.with_draws`.
 
         Args:
             fingerprint: as kept with the model that was trained with the device.
             in_features, out_features: the sizes that the model needs, checked when given.
 
         Raises:
-            FileNotFoundError: not here; names the folder and what is there.
+            FileNotFoundError: not here, or one of a moving device's; names the folder and what is there.
             PermissionError, DamagedFileError: see `SimulatedOPU.load`.
             ValueError: the device has other sizes.
         """
@@ -115,7 +123,7 @@ class DeviceStore:
                 f"no device {fingerprint} in {self.folder} (devices there: {here}): a model works only with the device "
                 "it was trained with; copy that device's file here, or train again with a new device"
             )
-        device = SimulatedOPU.load(path)
+        device = self._load_moving(path) if path.suffix == _MOVING_SUFFIX else SimulatedOPU.load(path)
         if device.fingerprint != fingerprint:
             raise DamagedFileError(
                 f"{path} holds device {device.fingerprint}, not the one that it is named by: rename it or restore it"
@@ -127,6 +135,32 @@ class DeviceStore:
                     f"device {fingerprint} has {name}={found}, the model needs {wanted}: this is the device of another model"
                 )
         return device
+
+    def _put_moving(self, device: MovingDevice) -> Path:
+        """Its devices first: a list of devices that are not there would be of no use."""
+        for each in device.devices:
+            self.put(each)
+        path = self.folder / f"{device.fingerprint}{_MOVING_SUFFIX}"
+        if not path.exists():
+            listed = [each.fingerprint for each in device.devices]
+            write_json(path, {"format": _MOVING_FORMAT, "version": _VERSION, "devices": listed})
+        return path
+
+    def _load_moving(self, path: Path) -> MovingDevice:
+        content = read_json(path)
+        listed = content.get("devices") if isinstance(content, dict) else None
+        if not isinstance(listed, list) or content.get("format") != _MOVING_FORMAT:
+            raise DamagedFileError(f"{path} is not the list of a moving device")
+        if content.get("version") != _VERSION:
+            raise DamagedFileError(
+                f"the list {path} has format version {content.get('version')}, this groundglass reads {_VERSION}"
+            )
+        try:
+            if any(self.path(str(fingerprint)).suffix == _MOVING_SUFFIX for fingerprint in listed):
+                raise ValueError("one of them is a moving device itself")
+            return MovingDevice([cast(SimulatedOPU, self.find(str(fingerprint))) for fingerprint in listed])
+        except ValueError as error:
+            raise DamagedFileError(f"{path} does not list the devices of one moving device: {error}") from error
 
 
 def _checksum(content: dict[str, Any]) -> str:

@@ -1,0 +1,54 @@
+"""Expectation over transformation: a randomised model seen through the mean of its own draws."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Averaged(nn.Module):
+    """The mean logits of `samples` passes through a randomised model, whose noise is drawn afresh for every row.
+
+    For noise of the camera and for matrices that change from query to query. Give an attack `GradientAccess(Averaged(view,
+    samples))` in place of the view's own: each gradient is then one over `samples` draws (EOT; Athalye, Engstrom, Ilyas and
+    Kwok 2018). An access counts the images it asks about: the deployed model sees `samples` times as many rows. A
+    success is one of the mean logits: `AttackResult.confirmed` on the model itself asks it once.
+
+    Differences from the original: the gradient is that of the loss of the mean logits, loss(E[z]), not the mean of the
+    draws' own gradients, E[loss(z)], of the original. Here all draws share the error of the mean; there each has its own,
+    and of cross-entropy's a draw that is right with confidence has next to none. The two agree for a loss that is linear
+    in the logits, such as a margin between two given classes, and where draws agree. Cross-entropy is convex in z, so
+    loss(E[z]) is never the greater. E[z] is estimated without bias, its loss, from finitely many samples, is not.
+
+    A model without randomness gives its own logits and gradients, to rounding. Modes: the model keeps its own, and an
+    access sets it to eval mode; a dropout that is live is a draw like any other.
+
+    Args:
+        model: images -> logits; a network, or a view of one (`seen_through`).
+        samples: passes for each image.
+        rows: images that go through the model at a time; passes of a batch are joined up to that, and no batch is cut.
+            It bounds no more than the forward pass: the graph for a gradient holds all samples.
+
+    Raises:
+        ValueError: `samples` or `rows` below 1.
+    """
+
+    def __init__(self, model: nn.Module, samples: int, *, rows: int = 512) -> None:
+        super().__init__()
+        if samples < 1 or rows < 1:
+            raise ValueError(f"`samples` (={samples}) and `rows` (={rows}) must be at least 1")
+        self.model = model
+        self.samples = samples
+        self.rows = rows
+        self.training = model.training
+
+    def forward(self, images: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch classes"]:
+        joined = max(1, self.rows // max(1, len(images)))
+        parts = []
+        for start in range(0, self.samples, joined):
+            passes = min(joined, self.samples - start)
+            logits: Tensor = self.model(torch.cat([images] * passes))
+            parts.append(logits.reshape(passes, len(images), *logits.shape[1:]))
+        return torch.cat(parts).mean(0)
+
+    def extra_repr(self) -> str:
+        return f"samples={self.samples}, rows={self.rows}"

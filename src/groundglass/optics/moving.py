@@ -1,0 +1,176 @@
+"""A moving target: a device that measures every input with one of K matrices, drawn at random."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Sequence
+from itertools import combinations
+from typing import NoReturn, SupportsIndex
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from groundglass.optics.camera import Camera
+from groundglass.optics.device import check_bits
+from groundglass.optics.sealed import Sealed, Seed
+from groundglass.optics.simulated import SimulatedOPU
+
+
+class MovingDevice(Sealed):
+    """K devices behind one door. Each row of a `measure` is measured by one of them, drawn at random, each as likely.
+
+    It is an `OpticalDevice` that answers the same input differently on purpose. A classifier has to be fitted to all K
+    matrices at once, on inputs that come K times, so that about every one meets every matrix:
+    `fit_classifier(network, bits.repeat(K, 1), labels.repeat(K), ...)`. An attacker who can run the network averages over
+    draws (`Averaged`, in attacks).
+
+    The stream of draws is counted in frames: a batch that is split in order is measured by the same matrices. It is
+    secret as the matrices are, and it is not in the device's files: a device out of a `DeviceStore` has a new stream.
+
+    Args:
+        devices: K, in order, of equal sizes, camera and kind of matrix, none of them twice.
+        seed: of the draws. None takes 128 bits from the operating system; a number is for tests and for studies that
+            must be repeatable.
+
+    Raises:
+        TypeError: something else than a `SimulatedOPU` among them.
+        ValueError: no devices, devices that differ in what the outside can see, or one that is there twice.
+    """
+
+    __slots__ = ("_choices", "_devices", "_fingerprint", "_mean_reading")
+
+    def __init__(self, devices: Sequence[SimulatedOPU], *, seed: int | None = None) -> None:
+        self._devices = _checked(devices)
+        self._choices = _Choices(Seed(seed), len(self._devices))
+        # One constant for all: readings are normalised without telling which matrix they come from.
+        self._mean_reading = sum(device.mean_reading for device in self._devices) / len(self._devices)
+        named = json.dumps(["moving device", *(device.fingerprint for device in self._devices)])
+        self._fingerprint = hashlib.sha256(named.encode()).hexdigest()[:32]
+
+    @classmethod
+    def create(
+        cls, in_features: int, out_features: int, *, count: int, seed: int | None = None, camera: Camera | None = None
+    ) -> "MovingDevice":
+        """A new device of `count` matrices and a stream of draws, all from one secret.
+
+        Args:
+            in_features: N.
+            out_features: M.
+            count: K.
+            seed: the secret. None draws 128 bits from the operating system; see `SimulatedOPU.create`.
+            camera: of all K.
+
+        Raises:
+            ValueError: a size, count or seed out of range.
+        """
+        if count < 1:
+            raise ValueError(f"`count` (={count}) must be at least 1: the matrices that the device switches among")
+        secret = Seed(seed)
+        devices = [
+            SimulatedOPU.create(in_features, out_features, seed=_derived(secret, f"moving/{k}"), camera=camera)
+            for k in range(count)
+        ]
+        return cls(devices, seed=_derived(secret, "moving/draws"))
+
+    def with_draws(self, seed: int | None) -> "MovingDevice":
+        """The same K devices under another stream of draws: what a study needs of a device out of a file."""
+        return MovingDevice(self._devices, seed=seed)
+
+    @property
+    def devices(self) -> tuple[SimulatedOPU, ...]:
+        """The K devices: for their owner, who saves them and fits to them. Who holds the moving device has `measure`."""
+        return self._devices
+
+    @property
+    def in_features(self) -> int:
+        return self._devices[0].in_features
+
+    @property
+    def out_features(self) -> int:
+        return self._devices[0].out_features
+
+    @property
+    def camera(self) -> Camera:
+        return self._devices[0].camera
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hex digits of the SHA-256 of the K fingerprints, in order. The stream of draws plays no part."""
+        return self._fingerprint
+
+    @property
+    def mean_reading(self) -> float:
+        """The mean of the K devices' own."""
+        return self._mean_reading
+
+    def __len__(self) -> int:
+        return len(self._devices)
+
+    def __repr__(self) -> str:
+        return (
+            f"MovingDevice({self.in_features} -> {self.out_features}, {len(self)} matrices, {self.camera}, "
+            f"fingerprint={self.fingerprint})"
+        )
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(
+            "a MovingDevice holds secrets and is not pickled: DeviceStore(folder).put(device) saves it, and its "
+            "device.fingerprint is what to keep with the model"
+        )
+
+    def measure(self, bits: Tensor) -> Tensor:
+        """Camera frames of `bits`, as `SimulatedOPU.measure` gives them, each by a matrix of its own draw.
+
+        Raises:
+            TypeError: not a uint8 tensor.
+            ValueError: wrong width, or a value above 1.
+        """
+        check_bits(bits, self.in_features)
+        dtype = torch.float32 if self.camera.bits is None else torch.uint8
+        readings = torch.empty(len(bits), self.out_features, dtype=dtype, device=bits.device)
+        drawn = self._choices.take(len(bits))
+        for k, device in enumerate(self._devices):
+            rows = torch.from_numpy(np.flatnonzero(drawn == k)).to(bits.device)
+            readings[rows] = device.measure(bits[rows])
+        return readings
+
+
+class _Choices(Sealed):
+    """Which of K is next: independent, uniform draws from a secret stream, one a frame."""
+
+    __slots__ = ("_count", "_lock", "_stream")
+
+    def __init__(self, seed: Seed, count: int) -> None:
+        key = int.from_bytes(seed.stream("moving/choices", 16), "big")
+        self._stream = np.random.Generator(np.random.Philox(key=key))
+        self._count = count
+        self._lock = threading.Lock()
+
+    def take(self, rows: int) -> np.ndarray:
+        with self._lock:
+            # One double a frame, and not `integers`: the stream is the same however a batch is split.
+            return (self._stream.random(rows) * self._count).astype(np.int64)
+
+
+def _checked(devices: Sequence[SimulatedOPU]) -> tuple[SimulatedOPU, ...]:
+    devices = tuple(devices)
+    if not devices:
+        raise ValueError("no devices to switch among: give at least one")
+    for k, device in enumerate(devices):
+        if not isinstance(device, SimulatedOPU):
+            raise TypeError(f"device {k} must be a SimulatedOPU, not a {type(device).__name__}")
+        for name in ("in_features", "out_features", "camera", "matrix"):
+            found, wanted = getattr(device, name), getattr(devices[0], name)
+            if found != wanted:
+                raise ValueError(
+                    f"device {k} has {name}={found}, device 0 has {wanted}: make the others of it with device.redraw()"
+                )
+    for (j, one), (k, other) in combinations(enumerate(devices), 2):
+        if one.fingerprint == other.fingerprint:
+            raise ValueError(f"devices {j} and {k} are the same ({one.fingerprint}): give each matrix another seed")
+    return devices
+
+
+def _derived(secret: Seed, purpose: str) -> int:
+    return int.from_bytes(secret.stream(purpose, 16), "big")
