@@ -157,7 +157,7 @@ def described_spec(spec: ModelSpec) -> dict[str, Any]:
 
 def described_training(training: TrainingConfig, credit: str) -> dict[str, Any]:
     """A training as part of an identity."""
-    return {**plain(asdict(training)), "schedule": repr(training.schedule), "credit": credit}
+    return {**plain(training.described()), "credit": credit}
 
 
 def kept(context: Context, name: str, model: nn.Module, spec: ModelSpec) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Training: credit assignments over one loop."""
 
+from groundglass.training.adversarial import TRADES, AdversarialTraining, PGDTraining
 from groundglass.training.checkpoint import EpochResult
 from groundglass.training.classifier import encode_bits, fit_classifier, place_device
 from groundglass.training.credit import BackProp, CreditAssignment, HybridDFA
@@ -8,12 +9,15 @@ from groundglass.training.precision import Precision, fastest_precision
 from groundglass.training.schedule import OneCycle, Plateau, Schedule, Steps
 
 __all__ = [
+    "TRADES",
+    "AdversarialTraining",
     "BackProp",
     "CreditAssignment",
     "DivergedError",
     "EpochResult",
     "HybridDFA",
     "OneCycle",
+    "PGDTraining",
     "Plateau",
     "Precision",
     "Schedule",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from groundglass.core import Progress, derive_seed, silent
 from groundglass.data import Augment, ImageSet, batches
+from groundglass.training.adversarial import AdversarialTraining, Objective
 from groundglass.training.checkpoint import EpochResult, load_checkpoint, save_checkpoint
 from groundglass.training.credit import CreditAssignment
 from groundglass.training.precision import Precision
@@ -36,6 +37,7 @@ class TrainingConfig:
         weight_decay: L2, on every parameter.
         schedule: the learning rate's course.
         precision: of the convolutions; the optical block and the loss are float32 always.
+        adversarial: `PGDTraining(...)` or `TRADES(...)`; None for training on the images as they are.
     """
 
     epochs: int
@@ -46,12 +48,19 @@ class TrainingConfig:
     weight_decay: float = 5e-4
     schedule: Schedule = field(default_factory=OneCycle)
     precision: Precision = "float32"
+    adversarial: AdversarialTraining | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2:
             raise ValueError(f"epochs (={self.epochs}) must be at least 1, batch_size (={self.batch_size}) at least 2")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate (={self.learning_rate}) must be above 0")
+
+    def described(self) -> dict[str, Any]:
+        """As part of an identity. An ordinary training has no word on adversarial ones, so that it is what it was."""
+        known = {**asdict(self), "schedule": repr(self.schedule)}
+        del known["adversarial"]
+        return known if self.adversarial is None else {**known, "adversarial": self.adversarial.described()}
 
 
 def make_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -95,18 +104,21 @@ def train(
         on_epoch: called after each epoch, once its checkpoint stands.
 
     Returns:
-        One result an epoch, resumed ones included.
+        One result an epoch, resumed ones included. In adversarial training its loss is that training's own, and its
+        accuracy that on the adversarial images.
 
     Raises:
         DivergedError: the loss is not finite, or an epoch ended above twice the loss of guessing.
         DamagedFileError, ValueError: the checkpoint is damaged, or of another run.
+        ValueError: the rule of adversarial training is not for this network.
     """
+    if config.adversarial is not None:
+        config.adversarial.check(model, images)
     where = next(iter(model.parameters())).device
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = make_optimiser(model, config)
     identity: dict[str, Any] = {
-        **asdict(config),
-        "schedule": repr(config.schedule),
+        **config.described(),
         "credit": credit.name,
         "seed": seed,
         "images": f"{images.name} {images.split} {len(images)}",
@@ -149,6 +161,7 @@ def _epoch(
     right = torch.zeros((), device=where, dtype=torch.int64)
     seen = 0
     started = time.perf_counter()
+    objective = _objective(model, images, config, credit, seed, epoch)
     stream = batches(images, batch_size=config.batch_size, seed=seed, epoch=epoch, augment=augment)
     for step, batch in enumerate(stream):
         if len(batch.labels) < 2:  # BatchNorm has no variance over one image
@@ -157,9 +170,7 @@ def _epoch(
             group["lr"] = config.learning_rate * config.schedule.factor(epoch + step / steps, config.epochs, losses)
         x = batch.images.to(where).contiguous(memory_format=torch.channels_last)
         y = batch.labels.to(where)
-        with torch.autocast(where.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            logits: Tensor = credit.logits(model, x)
-        loss = F.cross_entropy(logits.float(), y)
+        logits, loss = objective(x, y, step)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -171,7 +182,8 @@ def _epoch(
             done = epoch * len(images) + seen
             progress(name, done, config.epochs * len(images), loss=mean, accuracy=int(right) / seen)
     mean = _finite(float(loss_sum) / seen, name, epoch, steps - 1)
-    _refuse_runaway(mean, logits.shape[1], name, epoch)
+    guessing = math.log(logits.shape[1]) * (1.0 if config.adversarial is None else config.adversarial.weight)
+    _refuse_runaway(mean, guessing, name, epoch)
     for key, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise DivergedError(
@@ -179,6 +191,24 @@ def _epoch(
             )
     seconds = time.perf_counter() - started
     return EpochResult(epoch, mean, int(right) / seen, seconds, seen / seconds)
+
+
+def _objective(
+    model: nn.Module, images: ImageSet, config: TrainingConfig, credit: CreditAssignment, seed: int, epoch: int
+) -> Objective:
+    """What the steps of this epoch minimise."""
+
+    def learn(x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            return credit.logits(model, x)
+
+    def plain(x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        logits = learn(x)
+        return logits, F.cross_entropy(logits.float(), y)
+
+    if config.adversarial is None:
+        return plain
+    return config.adversarial.objective(model, learn, images, precision=config.precision, seed=seed, epoch=epoch)
 
 
 def _finite(loss: float, name: str, epoch: int, step: int) -> float:
@@ -190,8 +220,7 @@ def _finite(loss: float, name: str, epoch: int, step: int) -> float:
     return loss
 
 
-def _refuse_runaway(loss: float, classes: int, name: str, epoch: int) -> None:
-    guessing = math.log(classes)
+def _refuse_runaway(loss: float, guessing: float, name: str, epoch: int) -> None:
     if loss > 2 * guessing:
         raise DivergedError(
             f"{name}: the mean loss of epoch {epoch + 1} is {loss:.3g}; guessing has {guessing:.3g}. "
