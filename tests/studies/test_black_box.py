@@ -17,22 +17,13 @@ from groundglass.studies import (
     white_box,
 )
 from groundglass.studies import run as run_module
-from groundglass.training import TrainingConfig
+from tests.studies.tiny import targets
 
 BUDGET = 60
 
 
 def shared(data, seed, precision):
-    training = TrainingConfig(epochs=1, batch_size=50, learning_rate=0.02, precision=precision)
-    return {
-        "data": data,
-        "width": 0.05,
-        "device_in": 48,
-        "device_out": 96,
-        "baseline": training,
-        "hybrid": training,
-        "seed": seed,
-    }
+    return targets(data, seed, precision, epochs=1)
 
 
 def tiny(data, seed, precision):

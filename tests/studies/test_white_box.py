@@ -7,6 +7,7 @@ import pytest
 from groundglass.core import DamagedFileError
 from groundglass.data import load_shapes
 from groundglass.evaluation import OtherStudyError, RecordStore
+from groundglass.evaluation.audit import AuditConfig
 from groundglass.studies import RECIPES, Recipe, WhiteBoxConfig, run_study
 from groundglass.studies import run as run_module
 from groundglass.studies.white_box import cells
@@ -36,6 +37,8 @@ def tiny(data, seed, precision):
         cw_images=2,
         gallery=2,
         seed=seed,
+        audit_images=24,
+        audit=AuditConfig(steps=4, queries=10, query_images=4, probes=12, fit_images=40),
     )
 
 
@@ -62,7 +65,7 @@ def finished(tmp_path_factory):
 
 def comparable(folder):
     """Results without times, which no seed decides."""
-    timed = {"train_seconds", "images_per_second", "epochs"}
+    timed = {"train_seconds", "images_per_second", "epochs", "timing"}
     return {r.key: {k: v for k, v in r.result.items() if k not in timed} for r in RecordStore.read(folder).records}
 
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from groundglass.data import Dataset
 from groundglass.evaluation import Record, RecordStore
+from groundglass.evaluation.audit import AuditConfig
 from groundglass.models import load_model
 from groundglass.optics import DeviceStore
 from groundglass.studies import RECIPES, Recipe, run_study
@@ -27,6 +28,8 @@ def targets(data: str, seed: int, precision: Any, *, epochs: int = 3) -> dict[st
         "baseline": training,
         "hybrid": training,
         "seed": seed,
+        "audit_images": 24,
+        "audit": AuditConfig(steps=4, queries=10, query_images=4, probes=12, fit_images=40),
     }
 
 
@@ -53,7 +56,7 @@ def network(folder: Any, name: str) -> nn.Module:
 def results(folder: Any) -> dict[str, dict[str, Any]]:
     """All results by key, without times, which no seed decides."""
     timed = {"train_seconds", "images_per_second", "epochs", "feature_seconds", "draw_seconds", "tune_seconds"}
-    timed |= {"forwards_per_second", "model_share", "measure_seconds", "compute_seconds", "threads"}
+    timed |= {"timing", "forwards_per_second", "model_share", "measure_seconds", "compute_seconds", "threads"}
     return {r.key: {k: v for k, v in r.result.items() if k not in timed} for r in RecordStore.read(folder).records}
 
 

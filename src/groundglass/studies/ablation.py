@@ -9,6 +9,7 @@ from groundglass.attacks.search import QueryAttack
 from groundglass.data import Dataset
 from groundglass.optics import Encoding
 from groundglass.studies.attack_cells import AttackCell
+from groundglass.studies.audited import audits
 from groundglass.studies.cells import Cell, with_inputs
 from groundglass.studies.crafted import CommonCell, CraftCell, TransferCell
 from groundglass.studies.networks import DeviceCell, NetworkCell, TrainCell
@@ -79,7 +80,7 @@ def cells(config: AblationConfig, dataset: Dataset) -> list[Cell]:
     asked = [_query(config, network, attack) for network in networks for attack in (Square(), Bandits())]
     common = CommonCell((*networks, source), config.n_images)
     tried = [TransferCell(made, network) for made in _crafted(config, dataset, common, source) for network in networks]
-    return with_inputs([*networks, source, *white, *asked, *tried])
+    return with_inputs([*networks, source, *audits(config, dataset, networks), *white, *asked, *tried])
 
 
 def _parts(config: AblationConfig, dataset: Dataset) -> list[_Part]:

@@ -7,6 +7,7 @@ from groundglass.attacks import NES, PGD, Bandits, Parsimonious, RandomNoise, Ra
 from groundglass.attacks.search import QueryAttack
 from groundglass.data import Dataset
 from groundglass.studies.attack_cells import AttackCell
+from groundglass.studies.audited import audits
 from groundglass.studies.cells import Cell, with_inputs
 from groundglass.studies.checks import QUERY_CHECKS, CheckCell
 from groundglass.studies.networks import NetworkCell
@@ -57,7 +58,8 @@ def cells(config: BlackBoxConfig, dataset: Dataset) -> list[Cell]:
     references = [_reference(config, *who) for who in ((baseline, "bp"), (defended, "dfa"), (defended, "exact"))]
     references += [_reference(config, target, "none") for target in both]
     checks = [CheckCell(check=name, attacks=(*found, *choices, *references)) for name in QUERY_CHECKS]
-    return with_inputs([*defended.inputs, baseline, defended, *references, *found, *choices, *checks])
+    audited = audits(config, dataset, both)
+    return with_inputs([*defended.inputs, *both, *audited, *references, *found, *choices, *checks])
 
 
 def _query(config: BlackBoxConfig, target: NetworkCell, attack: QueryAttack, **changes: Any) -> QueryCell:

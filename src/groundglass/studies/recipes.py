@@ -7,7 +7,16 @@ from typing import Any
 from groundglass.attacks.search import QueryAttack
 from groundglass.core import lookup
 from groundglass.data import Dataset
-from groundglass.studies import ablation, black_box, everything, redraws, retrieval, transfer, white_box
+from groundglass.studies import (
+    ablation,
+    adversarial_training,
+    black_box,
+    everything,
+    redraws,
+    retrieval,
+    transfer,
+    white_box,
+)
 from groundglass.studies import recipes_laptop as laptop
 from groundglass.studies import recipes_paper as paper
 from groundglass.studies import recipes_quick as quick
@@ -51,6 +60,7 @@ _PLANS: dict[str, Callable[[Any, Dataset], list[Cell]]] = {
     "redraw": redraws.cells,
     "retrieval": retrieval.cells,
     "ablation": ablation.cells,
+    "adversarial-training": adversarial_training.cells,
 }
 
 RECIPES: dict[tuple[str, str], Recipe] = {
@@ -125,6 +135,23 @@ RECIPES: dict[tuple[str, str], Recipe] = {
             laptop.ablation,
         ),
         ("ablation", "paper", _CIFAR, _FOR_A_GPU, "the same at the paper's sizes", paper.ablation),
+        ("adversarial-training", "quick", ("shapes",), *_QUICK, quick.adversarial_training),
+        (
+            "adversarial-training",
+            "laptop",
+            _CIFAR,
+            "about 2 hours on two cores; CIFAR-100 6",
+            "the layer beside the control: clean against worst-case accuracy",
+            laptop.adversarial_training,
+        ),
+        (
+            "adversarial-training",
+            "paper",
+            _CIFAR,
+            _FOR_A_GPU,
+            "the same at the paper's sizes",
+            paper.adversarial_training,
+        ),
     )
 }
 

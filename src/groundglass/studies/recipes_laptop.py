@@ -4,13 +4,14 @@ from dataclasses import replace
 from typing import Any
 
 from groundglass.studies.ablation import AblationConfig
+from groundglass.studies.adversarial_training import AdversarialTrainingConfig
 from groundglass.studies.black_box import BlackBoxConfig
 from groundglass.studies.everything import EverythingConfig
 from groundglass.studies.redraws import RedrawConfig
 from groundglass.studies.retrieval import RetrievalConfig
 from groundglass.studies.transfer import TransferConfig
 from groundglass.studies.white_box import WhiteBoxConfig
-from groundglass.training import Precision, TrainingConfig
+from groundglass.training import PGDTraining, Precision, TrainingConfig
 from groundglass.training.classifier import FINE_TUNING
 
 # A normalised unit of CIFAR-100 is about half of CIFAR-10's in pixels, and so is the paper's step of .01 of them.
@@ -30,6 +31,7 @@ def _targets(data: str, seed: int, precision: Precision) -> dict[str, Any]:
             "hybrid": replace(long, learning_rate=0.05),
             "classifier": FINE_TUNING,
             "seed": seed,
+            "audit_images": 500,
         }
     training = TrainingConfig(epochs=8, learning_rate=0.05, weight_decay=5e-4, precision=precision)
     return {
@@ -40,6 +42,7 @@ def _targets(data: str, seed: int, precision: Precision) -> dict[str, Any]:
         "baseline": training,
         "hybrid": training,
         "seed": seed,
+        "audit_images": 500,
     }
 
 
@@ -106,6 +109,11 @@ def ablation(data: str, seed: int, precision: Precision) -> AblationConfig:
         outputs=(500, 8000),
         query_images=100,
     )
+
+
+def adversarial_training(data: str, seed: int, precision: Precision) -> AdversarialTrainingConfig:
+    """`groundglass run adversarial-training --data cifar10 --recipe laptop`: the layer beside the control."""
+    return AdversarialTrainingConfig(**_targets(data, seed, precision), adversarial=PGDTraining(eps=8 / 255, steps=3))
 
 
 def everything(data: str, seed: int, precision: Precision) -> EverythingConfig:

@@ -4,12 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 from groundglass.studies.ablation import AblationConfig
+from groundglass.studies.adversarial_training import AdversarialTrainingConfig
 from groundglass.studies.black_box import BlackBoxConfig
 from groundglass.studies.redraws import RedrawConfig
 from groundglass.studies.retrieval import RetrievalConfig
 from groundglass.studies.transfer import TransferConfig
 from groundglass.studies.white_box import WhiteBoxConfig
-from groundglass.training import Plateau, Precision, TrainingConfig
+from groundglass.training import PGDTraining, Plateau, Precision, TrainingConfig
 from groundglass.training.schedule import Steps
 
 
@@ -35,7 +36,14 @@ def _baseline(data: str, epochs: int, precision: Precision) -> TrainingConfig:
 
 
 def _targets(data: str, epochs: int, seed: int, precision: Precision) -> dict[str, Any]:
-    shared = {"data": data, "width": 1.0, "baseline_dropout": 0.5, "hybrid_dropout": 0.5, "seed": seed}
+    shared = {
+        "data": data,
+        "width": 1.0,
+        "baseline_dropout": 0.5,
+        "hybrid_dropout": 0.5,
+        "seed": seed,
+        "audit_images": 1000,
+    }
     sizes = {"baseline": _baseline(data, epochs, precision), "device_out": 8000}
     if data == "cifar100":
         stages = {"hybrid": _hybrid(125, 0.015, precision), "classifier": _hybrid(5, 0.01, precision)}
@@ -103,3 +111,8 @@ def ablation(data: str, seed: int, precision: Precision) -> AblationConfig:
         query_images=1000,
         budget=15_000,
     )
+
+
+def adversarial_training(data: str, seed: int, precision: Precision) -> AdversarialTrainingConfig:
+    """`groundglass run adversarial-training --data cifar10 --recipe paper`: the control that the paper leaves for later work."""
+    return AdversarialTrainingConfig(**_targets(data, 38, seed, precision), adversarial=PGDTraining(eps=8 / 255))

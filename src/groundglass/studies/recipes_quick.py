@@ -3,14 +3,16 @@
 from dataclasses import replace
 from typing import Any
 
+from groundglass.evaluation.audit import AuditConfig
 from groundglass.studies.ablation import AblationConfig
+from groundglass.studies.adversarial_training import AdversarialTrainingConfig
 from groundglass.studies.black_box import BlackBoxConfig
 from groundglass.studies.everything import EverythingConfig
 from groundglass.studies.redraws import RedrawConfig
 from groundglass.studies.retrieval import RetrievalConfig
 from groundglass.studies.transfer import TransferConfig
 from groundglass.studies.white_box import WhiteBoxConfig
-from groundglass.training import Precision, TrainingConfig
+from groundglass.training import PGDTraining, Precision, TrainingConfig
 from groundglass.training.classifier import FINE_TUNING
 
 # Where most of this data set's curve lies: 0.5, 1, 2 and 4 / 255, on the paper's axis.
@@ -27,6 +29,8 @@ def _targets(data: str, seed: int, precision: Precision) -> dict[str, Any]:
         "baseline": training,
         "hybrid": training,
         "seed": seed,
+        "audit_images": 48,
+        "audit": AuditConfig(steps=20, queries=100, query_images=16, probes=18, fit_images=2000),
     }
 
 
@@ -119,6 +123,13 @@ def ablation(data: str, seed: int, precision: Precision) -> AblationConfig:
         query_images=24,
         query_eps=4 / 255,
         budget=200,
+    )
+
+
+def adversarial_training(data: str, seed: int, precision: Precision) -> AdversarialTrainingConfig:
+    """`groundglass run adversarial-training --recipe quick`: two networks more, trained on their own adversarial images."""
+    return AdversarialTrainingConfig(
+        **_targets(data, seed, precision), adversarial=PGDTraining(eps=4 / 255, steps=3), radii=(4 / 255,)
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from groundglass.attacks import PGD, Square, TransferPGD
 from groundglass.data import Dataset
 from groundglass.studies.attack_cells import AttackCell
+from groundglass.studies.audited import audits
 from groundglass.studies.cells import Cell, with_inputs
 from groundglass.studies.crafted import CommonCell, CraftCell, TransferCell
 from groundglass.studies.networks import NetworkCell
@@ -61,7 +62,9 @@ def cells(config: RedrawConfig, dataset: Dataset) -> list[Cell]:
         for made in _crafted(config, common, network, source)
         for target in (network, *redrawn)
     ]
-    return with_inputs([network, *redrawn, *tried, *_afresh(config, common, redrawn[0])])
+    return with_inputs(
+        [network, *audits(config, dataset, (network,)), *redrawn, *tried, *_afresh(config, common, redrawn[0])]
+    )
 
 
 def _crafted(

@@ -8,6 +8,7 @@ from groundglass.attacks import PGD, paper_eps_to_pixels
 from groundglass.data import Dataset
 from groundglass.optics.retrieval import FixedExposure, Multilateration, SparseInputs, frames_needed
 from groundglass.studies.attack_cells import AttackCell
+from groundglass.studies.audited import audits
 from groundglass.studies.cells import Cell, with_inputs
 from groundglass.studies.checks import RETRIEVAL_CHECKS, CheckCell
 from groundglass.studies.networks import DeviceCell, NetworkCell
@@ -72,7 +73,8 @@ def cells(config: RetrievalConfig, dataset: Dataset) -> list[Cell]:
     attacks = list(_attacks(config, dataset, baseline, defended, priced))
     sweeps = [*_over_frames(config), *_over_cameras(config), *_over_methods(config)]
     checks = [CheckCell(check=name, attacks=(*priced, *sweeps, *attacks)) for name in RETRIEVAL_CHECKS]
-    return with_inputs([*defended.inputs, baseline, defended, *priced, *attacks, *sweeps, *checks])
+    audited = audits(config, dataset, (baseline, defended))
+    return with_inputs([*defended.inputs, baseline, defended, *audited, *priced, *attacks, *sweeps, *checks])
 
 
 def _retrieve(config: RetrievalConfig, device: DeviceCell, per_input: float, **changes: Any) -> RetrieveCell:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from groundglass.data import Dataset
+from groundglass.evaluation.audit import AuditConfig
 from groundglass.models import ModelSpec
 from groundglass.optics import Camera
 from groundglass.studies.networks import DeviceCell, TrainCell
@@ -24,6 +25,8 @@ class TargetsConfig:
             trains features under a linear head; then the device is put in, and this fits the classifier alone.
         baseline_dropout, hybrid_dropout: of their heads.
         seed: of everything but the device.
+        audit_images, audit_eps_paper, audit: how the networks are audited: on the first so many test images, in the L-inf ball
+            of this radius on the paper's axis, with so much effort.
     """
 
     data: str
@@ -37,6 +40,9 @@ class TargetsConfig:
     baseline_dropout: float = 0.0
     hybrid_dropout: float = 0.0
     seed: int = 0
+    audit_images: int = 200
+    audit_eps_paper: float = 0.05
+    audit: AuditConfig = field(default_factory=AuditConfig)
 
 
 def baseline_spec(config: TargetsConfig, dataset: Dataset) -> ModelSpec:

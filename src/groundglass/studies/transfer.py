@@ -7,6 +7,7 @@ from groundglass.attacks import PGD, GaussianKernel, InputDiversity, TransferPGD
 from groundglass.core import derive_seed
 from groundglass.data import Dataset
 from groundglass.studies.attack_cells import AttackCell
+from groundglass.studies.audited import audits
 from groundglass.studies.cells import Cell, with_inputs
 from groundglass.studies.checks import TRANSFER_CHECKS, CheckCell
 from groundglass.studies.crafted import CommonCell, CraftCell, TransferCell
@@ -75,7 +76,7 @@ def cells(config: TransferConfig, dataset: Dataset) -> list[Cell]:
     tried = [TransferCell(made, target) for made in crafted for target in networks.targets]
     yardsticks = list(_yardsticks(config, dataset, common, networks))
     checks = [CheckCell(check=name, attacks=(*crafted, *tried, *yardsticks)) for name in TRANSFER_CHECKS]
-    return with_inputs([*networks.all, *tried, *yardsticks, *checks])
+    return with_inputs([*networks.all, *audits(config, dataset, networks.targets), *tried, *yardsticks, *checks])
 
 
 def attackers_vgg(config: TargetsConfig, dataset: Dataset) -> TrainCell:

@@ -7,6 +7,7 @@ from groundglass.adaptive import RULES, check_rules
 from groundglass.attacks import FGSM, PGD, CarliniWagnerL2, RandomNoise, paper_eps_to_pixels
 from groundglass.data import Dataset
 from groundglass.studies.attack_cells import AttackCell
+from groundglass.studies.audited import audits
 from groundglass.studies.cells import Cell, with_inputs
 from groundglass.studies.checks import WHITE_BOX_CHECKS, CheckCell
 from groundglass.studies.networks import NetworkCell
@@ -55,7 +56,17 @@ def cells(config: WhiteBoxConfig, dataset: Dataset) -> list[Cell]:
     figure = _figure_cells(config, dataset, baseline, defended)
     control = _control_cells(config, dataset, baseline, defended)
     checks = [CheckCell(check=name, attacks=(*figure, *control)) for name in WHITE_BOX_CHECKS]
-    return with_inputs([*defended.inputs, baseline, defended, *figure, *control, *checks])
+    return with_inputs(
+        [
+            *defended.inputs,
+            baseline,
+            defended,
+            *audits(config, dataset, (baseline, defended)),
+            *figure,
+            *control,
+            *checks,
+        ]
+    )
 
 
 def _attack(config: WhiteBoxConfig, target: NetworkCell, rule: str, attack: Any, **changes: Any) -> AttackCell:

@@ -1,0 +1,175 @@
+"""What is audited: a model, and the gradients by which attackers see it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from groundglass.adaptive import Pairs, fit_facts, make_rule, observe
+from groundglass.attacks import Averaged, frozen_for_attack
+from groundglass.attacks.access import Model
+from groundglass.core import derive_seed
+from groundglass.data import ImageSet
+from groundglass.models import DefendedNetwork
+from groundglass.optics import BackwardRule, MovingDevice, SimulatedOPU
+
+#: What the paper's published code attacks with: its "DFA" has a fresh B, its "BPDA" is feedback alignment.
+PAPER_RULES = ("dfa-fresh", "fa")
+#: Gradients that know the defence: first what needs no secret, last what nobody but a simulator has.
+ADAPTIVE_RULES = ("bpda-fit-linear", "dfa", "bpda-fit-network", "bpda-retrieved", "exact")
+_FIRST_FIT = 500
+# A surrogate that explains this much less with half the images has not had enough of them.
+_STILL_GAINS = 0.01
+
+Role = Literal["claim", "adaptive"]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One way to differentiate the model.
+
+    Attributes:
+        name: of the gradient; "own" is the model's.
+        model: the same logits, with that gradient.
+        role: "claim": the robustness figure is made with it. "adaptive": it tests the figure.
+        secret: nobody but a simulator has it.
+        fit: what a fitted rule took and reached.
+    """
+
+    name: str
+    model: Model
+    role: Role
+    secret: bool = False
+    fit: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, as it answers and as attackers differentiate it.
+
+    Attributes:
+        itself: what counts: logits of the model, unchanged.
+        claims: the gradients that the claim is made with.
+        adaptive: by name, in the order in which they are tried, how to make the others: it may take a fit. A string says
+            why one is not there.
+    """
+
+    itself: nn.Module
+    claims: tuple[Mode, ...]
+    adaptive: dict[str, Callable[[], Mode] | str]
+
+
+def averaged(mode: Mode, samples: int) -> Mode:
+    """A gradient averaged over `samples` passes: expectation over transformation."""
+    return Mode(f"{mode.name}, EOT {samples}", Averaged(as_module(mode.model), samples), "adaptive", mode.secret)
+
+
+def subject(
+    model: Model,
+    *,
+    views: Mapping[str, Model],
+    natural: ImageSet | None,
+    matrix: Tensor | None,
+    fit_images: int,
+    seed: int,
+) -> Subject:
+    """The gradients that a model offers, and that its design calls for.
+
+    Args:
+        model: see `audit`. Of a defended network the claim is the paper's, made through PAPER_RULES; of any other model
+            its own gradient.
+        views, natural, matrix, fit_images: see `audit`.
+        seed: of what attackers draw.
+    """
+    itself = as_module(model)
+    given: dict[str, Callable[[], Mode] | str] = {
+        name: lambda name=name, view=view: Mode(name, as_module(view), "adaptive")  # type: ignore[misc]
+        for name, view in views.items()
+    }
+    if not isinstance(itself, DefendedNetwork) or itself.device is None:
+        none: dict[str, Callable[[], Mode] | str] = {"a differentiable stand-in": "none was given (`views`)"}
+        return Subject(itself, (Mode("own", _fast(itself), "claim"),), given or none)
+    target = _fast(itself)
+    assert isinstance(target, DefendedNetwork)
+    claims = tuple(
+        Mode(name, target.seen_through(make_rule(name, target, seed=derive_seed(seed, "rule", name))), "claim")
+        for name in PAPER_RULES
+    )
+    found = {name: _adaptive(name, target, natural, matrix, fit_images, seed) for name in ADAPTIVE_RULES}
+    return Subject(itself, claims, {**found, **given})
+
+
+def _adaptive(
+    name: str, target: DefendedNetwork, natural: ImageSet | None, matrix: Tensor | None, fit_images: int, seed: int
+) -> Callable[[], Mode] | str:
+    """How to make the mode, or why it cannot be made."""
+    if name == "dfa" and target.feedback is None:
+        return "the training feedback B was destroyed"
+    if name.startswith("bpda-fit") and natural is None:
+        return "no natural images to fit a surrogate to (`natural`)"
+    if name == "bpda-retrieved" and matrix is None:
+        return "no retrieved matrix (`matrix`; `groundglass retrieve` makes one)"
+    if name == "exact" and not isinstance(target.device, SimulatedOPU | MovingDevice):
+        return "the device is not simulated: nobody has its matrix"
+
+    def make() -> Mode:
+        of_rule = derive_seed(seed, "rule", name)
+        if natural is not None and name.startswith("bpda-fit"):
+            rule = _fitted(name, target, natural, fit_images, of_rule)
+        else:
+            rule = make_rule(name, target, seed=of_rule, matrix=matrix if name == "bpda-retrieved" else None)
+        return Mode(name, target.seen_through(rule), "adaptive", secret=name == "exact", fit=fit_facts(rule))
+
+    return make
+
+
+def _fitted(name: str, target: DefendedNetwork, natural: ImageSet, most: int, seed: int) -> BackwardRule:
+    """Fitted on more and more natural images, until more explain no more: how many does the attacker need?"""
+    count, seen = min(_FIRST_FIT, most, len(natural)), None
+    best: Any = None
+    while True:
+        seen = _more(target, natural, count, seen)
+        pairs = seen
+        rule: Any = make_rule(name, target, seed=seed, pairs=lambda pairs=pairs: pairs)  # type: ignore[misc]
+        if best is not None and rule.held_out_r2 < best.held_out_r2 + _STILL_GAINS:
+            return best if best.held_out_r2 >= rule.held_out_r2 else rule
+        best = rule
+        if count >= min(most, len(natural)):
+            return best
+        count = min(2 * count, most, len(natural))
+
+
+def _more(target: DefendedNetwork, natural: ImageSet, count: int, seen: Pairs | None) -> Pairs:
+    """Bits and logits of the first `count` images; those that were seen are not run again."""
+    start = 0 if seen is None else len(seen[0])
+    rows = torch.arange(start, count)
+    more = observe(
+        target, ImageSet(natural.name, natural.split, natural.images[rows], natural.labels[rows], natural.classes)
+    )
+    return more if seen is None else (torch.cat([seen[0], more[0]]), torch.cat([seen[1], more[1]]))
+
+
+class _Called(nn.Module):
+    """A function as a module, so that it can be handled like one."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self._function(images)
+
+
+def as_module(model: Model) -> nn.Module:
+    """A function as a module; a module as it is."""
+    return model if isinstance(model, nn.Module) else _Called(model)
+
+
+def _fast(model: nn.Module) -> nn.Module:
+    """A copy set up for attacks, or the model itself where it cannot be copied."""
+    try:
+        return frozen_for_attack(model)
+    except Exception:  # whatever a stranger's module raises when it is copied: it can be attacked as it is
+        return model

@@ -1,0 +1,100 @@
+"""Cells that audit a network: what is left of its robustness figure when the attacks are the strongest there are."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from groundglass.attacks import paper_eps_to_pixels
+from groundglass.core import derive_seed
+from groundglass.data import Dataset
+from groundglass.evaluation import Record
+from groundglass.evaluation.audit import AuditConfig, NothingToAuditError, audit
+from groundglass.studies.attack_cells import make_ball
+from groundglass.studies.cells import Outcome, plain
+from groundglass.studies.context import Context
+from groundglass.studies.networks import NetworkCell
+from groundglass.studies.targets import TargetsConfig
+
+NOT_AUDITED = "not audited"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditCell:
+    """Audit one network on the first `n_images` of the test set; see `groundglass.evaluation.audit`.
+
+    Attributes:
+        target: the network.
+        norm, eps: the ball, in pixel units.
+        eps_paper: the same radius on the paper's axis, where it has one.
+        settings: how much is tried.
+    """
+
+    target: NetworkCell
+    norm: Literal["linf", "l2"] = "linf"
+    eps: float | tuple[float, ...]
+    eps_paper: float | None = None
+    n_images: int
+    settings: AuditConfig
+    seed: int
+
+    kind = "audit"
+
+    @property
+    def radius(self) -> float:
+        """One number for the ball: where channels differ, the largest."""
+        return max(self.eps) if isinstance(self.eps, tuple) else self.eps
+
+    @property
+    def name(self) -> str:
+        at = f"L-inf {self.radius * 255:.4g}/255" if self.norm == "linf" else f"L2 {self.radius:g}"
+        return f"audit of {self.target.name} ({at})"
+
+    @property
+    def inputs(self) -> Sequence[NetworkCell]:
+        return (self.target,)
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "model": self.target.name,
+            "norm": self.norm,
+            "eps": self.radius,
+            "eps_per_channel": list(self.eps) if isinstance(self.eps, tuple) else None,
+            "eps_paper": self.eps_paper,
+            "n_images": self.n_images,
+            "settings": plain(asdict(self.settings)),
+            "seed": self.seed,
+        }
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
+        test = context.dataset.test.head(self.n_images)
+        try:
+            found = audit(
+                context.network(inputs[0]),
+                test.floats().to(context.where),
+                test.labels.to(context.where),
+                make_ball(self.norm, self.eps),
+                natural=context.dataset.train,
+                config=self.settings,
+                seed=derive_seed(self.seed, "audit"),
+                progress=context.progress,
+            )
+        except NothingToAuditError as error:
+            # A study of many networks goes on, and its page says so.
+            return Outcome({"verdict": NOT_AUDITED, "sentence": f"{str(error)[0].upper()}{str(error)[1:]}."})
+        arrays = {"broken_by": found.broken_by.numpy(), "label": test.labels.numpy()}
+        return Outcome(found.to_plain(), arrays)
+
+
+def audits(config: TargetsConfig, dataset: Dataset, networks: Iterable[NetworkCell]) -> list[AuditCell]:
+    """The audit of each network at the end of the paper's axis: no page shows the paper's figure without it."""
+    return [
+        AuditCell(
+            target=network,
+            eps=paper_eps_to_pixels(config.audit_eps_paper, dataset.std),
+            eps_paper=config.audit_eps_paper,
+            n_images=config.audit_images,
+            settings=config.audit,
+            seed=config.seed,
+        )
+        for network in networks
+    ]

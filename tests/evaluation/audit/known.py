@@ -1,0 +1,111 @@
+"""Six classifiers of which it is known whether their robustness is real, on pictures where either kind can be had.
+
+A picture of 16 x 16 has a corner that is bright for its class nine times in ten, which no small change hides, and
+everywhere a faint pattern of the class, which always tells and which a change of `EPS` wipes out. Plain training goes by the
+pattern, adversarial training by the corner.
+"""
+
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from groundglass.attacks import Linf
+
+SIDE, CLASSES, EPS = 16, 4, 0.08
+BALL = Linf(EPS)
+_PATTERN, _NOISE, _CORNER, _TOLD = 0.04, 0.04, 0.3, 0.95
+
+
+def pictures(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """[n, 1, 16, 16] in [0, 1], and classes 0 to 3."""
+    random = torch.Generator().manual_seed(seed)
+    signs = torch.randint(0, 2, (CLASSES, SIDE, SIDE), generator=torch.Generator().manual_seed(99)).float() * 2 - 1
+    labels = torch.randint(0, CLASSES, (count,), generator=random)
+    images = 0.5 + _PATTERN * signs[labels] + _NOISE * torch.randn(count, SIDE, SIDE, generator=random)
+    other = torch.randint(0, CLASSES, (count,), generator=random)
+    bright = torch.where(torch.rand(count, generator=random) < _TOLD, labels, other)
+    for corner in range(CLASSES):
+        rows = slice(0, 4) if corner < 2 else slice(12, 16)
+        columns = slice(0, 4) if corner % 2 == 0 else slice(12, 16)
+        images[bright == corner, rows, columns] += _CORNER
+    return images.clamp(0, 1)[:, None], labels
+
+
+def network() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 64), nn.ReLU(), nn.Linear(64, CLASSES))
+
+
+@cache
+def trained(adversarially: bool) -> nn.Module:
+    """A small network, by plain training or by PGD adversarial training."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = network()
+        images, labels = pictures(4000, 1)
+        optimiser = torch.optim.Adam(model.parameters(), 2e-3)
+        for step in range(400 if adversarially else 200):
+            rows = torch.randint(0, len(images), (128,))
+            x, y = images[rows], labels[rows]
+            if adversarially:
+                x = _climbed(model, x, y, min(1.0, step / 200))
+            optimiser.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimiser.step()
+    return model.eval().requires_grad_(False)
+
+
+def _climbed(model: nn.Module, x: Tensor, y: Tensor, share: float) -> Tensor:
+    eps = EPS * 1.1 * share
+    start = x + eps * (2 * torch.rand_like(x) - 1)
+    for _ in range(5):
+        start = start.detach().requires_grad_()
+        (grad,) = torch.autograd.grad(F.cross_entropy(model(start), y), start)
+        start = torch.minimum(torch.maximum(start + eps / 2 * grad.sign(), x - eps), x + eps).clamp(0, 1)
+    return start.detach()
+
+
+class Shattered(nn.Module):
+    """Inputs rounded to a few grey levels: the derivative of rounding is zero."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model((x * 16).round() / 16)
+
+
+class Vanishing(nn.Module):
+    """Logits so large that the softmax is 1 to the last bit: the cross-entropy has no gradient left."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 1000 * self.model(x)
+
+
+class Randomised(nn.Module):
+    """Noise on the input, drawn anew for every call."""
+
+    def __init__(self, model: nn.Module, size: float = 0.3) -> None:
+        super().__init__()
+        self.model, self.size = model, size
+        self._random = torch.Generator().manual_seed(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x + self.size * torch.randn(x.shape, generator=self._random))
+
+
+class BatchDependent(nn.Module):
+    """Each pixel less its mean over the batch, as the published code's threshold is."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x - x.mean(0) + 0.5)
