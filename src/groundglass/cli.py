@@ -95,6 +95,38 @@ class Retrieve:
 
 
 @dataclass(frozen=True)
+class Audit:
+    """Can a robustness figure be believed? The checks of the field, and the worst case over all attacks, image by image."""
+
+    model: tyro.conf.Positional[str]
+    """A model file of a study (models/*.safetensors), or package.module:factory, a function that makes a torch module: images in
+    [0, 1] -> logits."""
+    out: Path
+    """Folder for the record and report.html; a new one, or one of the same audit."""
+    data: str
+    """cifar10, cifar100, shapes, or an .npz file with images (uint8, or floats in [0, 1]; n, c, h, w) and labels."""
+    weights: Path | None = None
+    """A factory's weights: a state_dict, .safetensors or of torch.save."""
+    norm: Literal["linf", "l2"] = "linf"
+    eps: str = "8/255"
+    """The radius, pixel units."""
+    claimed: float | None = None
+    """A robust accuracy that somebody states, in [0, 1]: is it borne out?"""
+    images: int = 500
+    """The first so many of the test set."""
+    matrix: Path | None = None
+    """A retrieved matrix of the network's device (matrix.npy of `groundglass retrieve`)."""
+    device_dir: Path | None = None
+    """Folder of the model's device file. Default: devices/ beside the model's folder."""
+    data_dir: Annotated[Path | None, tyro.conf.arg(help=_DATA_DIR_HELP)] = None
+    steps: int = 50
+    """Of PGD; the strongest attacks make twice as many."""
+    queries: int = 1000
+    """An image, of the attacks that only ask."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Recipes:
     """List the recipes with what they cost."""
 
@@ -234,6 +266,65 @@ def _retrieve(command: Retrieve) -> int:
     return 0
 
 
+def _audit(command: Audit) -> int:
+    from rich.console import Console
+
+    from groundglass.evaluation.audit import AuditConfig
+    from groundglass.report import build
+    from groundglass.studies.audit_model import audit_model
+    from groundglass.terminal import Terminal
+
+    terminal = Terminal(Console(stderr=True))
+    try:
+        found = audit_model(
+            command.model,
+            command.out,
+            data=command.data,
+            weights=command.weights,
+            device_dir=command.device_dir,
+            data_dir=command.data_dir,
+            matrix=command.matrix,
+            norm=command.norm,
+            eps=command.eps,
+            claimed=command.claimed,
+            images=command.images,
+            config=AuditConfig(steps=command.steps, queries=command.queries),
+            seed=command.seed,
+            progress=terminal.progress,
+        )
+    finally:
+        terminal.close()
+    page = build(command.out)
+    if found is None:
+        print(f"{command.out} holds this audit already: nothing was run again")
+    else:
+        _print_audit(found)
+    print(f"report: {page}")
+    return 0
+
+
+def _print_audit(found: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    attempts = Table(
+        "attack", "tried on", "broke", "gradients", "forward passes", "s", title="attacks, each on what is left"
+    )
+    for attempt in found.attempts:
+        counts = (attempt.tried, attempt.broke, attempt.gradients, attempt.forwards)
+        attempts.add_row(attempt.name, *(f"{count:,}" for count in counts), f"{attempt.seconds:.1f}")
+    table = Table("check", "", "measured", "expected", title="checks")
+    for check in found.checks:
+        table.add_row(check.name, check.status, check.measured, check.threshold)
+    console = Console()
+    console.print(attempts)
+    console.print(table)
+    for check in found.failed:
+        console.print(f"{check.name}: {check.advice}", highlight=False)
+    console.print(f"\n{found.sentence}", highlight=False)
+    console.print(f"seconds: {found.seconds:.0f}")
+
+
 def _recipes(command: Recipes) -> int:
     from rich.console import Console
     from rich.table import Table
@@ -252,8 +343,16 @@ def main(arguments: list[str] | None = None) -> int:
     # Read when torch is loaded, which is later. Its threads then sleep between operations, where they would keep the
     # cores busy that the threads of the device and of the convolutions need, and those of any other process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    command: Run | Report | Seeds | Redraw | Retrieve | Recipes = tyro.extras.subcommand_cli_from_dict(
-        {"run": Run, "report": Report, "seeds": Seeds, "redraw": Redraw, "retrieve": Retrieve, "recipes": Recipes},
+    command: Run | Report | Seeds | Redraw | Retrieve | Audit | Recipes = tyro.extras.subcommand_cli_from_dict(
+        {
+            "run": Run,
+            "report": Report,
+            "seeds": Seeds,
+            "redraw": Redraw,
+            "retrieve": Retrieve,
+            "audit": Audit,
+            "recipes": Recipes,
+        },
         prog="groundglass",
         description="What a secret analog layer buys a neural network against adversarial attack, and what it costs to break.",
         args=arguments,
@@ -264,6 +363,7 @@ def main(arguments: list[str] | None = None) -> int:
         Seeds: _seeds,
         Redraw: _redraw,
         Retrieve: _retrieve,
+        Audit: _audit,
         Recipes: _recipes,
     }
     try:

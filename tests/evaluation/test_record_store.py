@@ -100,7 +100,7 @@ def test_other_versions_or_machine_are_noted_not_refused(tmp_path: Path) -> None
             "config.attack.steps: 50 -> 20",
         ),
         (with_config(attack={"steps": 50, "eps": [0.0, 0.05]}), "config.attack.eps[1]: 0.025 -> 0.05"),
-        (with_config(width=16), "config.width: (absent) -> 16"),
+        ({"config": {"attack": MANIFEST["config"]["attack"]}}, 'config.classes: ["a", "b"] -> (absent)'),
     ],
 )
 def test_a_changed_study_is_refused_with_the_difference(tmp_path: Path, change: dict[str, Any], line: str) -> None:
@@ -113,6 +113,15 @@ def test_a_changed_study_is_refused_with_the_difference(tmp_path: Path, change: 
     assert "another --out" in text
     assert (tmp_path / "study.json").read_bytes() == before
     RecordStore.open(tmp_path, MANIFEST).close()  # the refusal has left no lock behind
+
+
+def test_a_setting_that_a_later_version_has_added_goes_on_with_the_folder(tmp_path: Path) -> None:
+    filled(tmp_path)
+    later = {**MANIFEST, **with_config(width=16)}
+    with RecordStore.open(tmp_path, later) as store:
+        assert len(store.records) == len(RecordStore.read(tmp_path).records) > 0
+    with pytest.raises(OtherStudyError, match="width: 16 -> 32"):  # and from now on it is known
+        RecordStore.open(tmp_path, {**MANIFEST, **with_config(width=32)})
 
 
 def test_tuples_and_whole_floats_are_the_same_setting(tmp_path: Path) -> None:

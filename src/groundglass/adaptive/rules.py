@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Complex, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from groundglass.attacks import (
     DrawnMatrix,
@@ -88,7 +88,9 @@ def make_rule(
             raise ValueError("the rule 'dfa' needs the training feedback B, which was destroyed: use 'dfa-fresh'")
         return RandomFeedback(network.feedback, "dfa")
     if name == "dfa-fresh":
-        return RandomFeedback.fresh(block.readout.out_features, block.width, seed=seed)
+        # The error is that at the logits, wherever in the network the block is.
+        classes = [m for m in network.modules() if isinstance(m, nn.Linear)][-1].out_features
+        return RandomFeedback.fresh(classes, block.width, seed=seed)
     if name in FITTED:
         if pairs is None:
             raise ValueError(

@@ -36,7 +36,7 @@ def enter_study(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         write_json(path, asked)
         return asked
     stored = load_manifest(folder)
-    lines = difference(_identity(stored), _identity(asked))
+    lines = difference(_identity(stored), _known_to(_identity(stored), _identity(asked)))
     if lines:
         raise OtherStudyError(
             f"{folder} holds another study, or this one with other settings (stored -> asked):\n"
@@ -99,9 +99,20 @@ def _identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in manifest.items() if name not in _CIRCUMSTANCES}
 
 
+def _known_to(stored: Any, asked: Any) -> Any:
+    """What is asked, without the settings that the stored study does not know: a later version has added them.
+
+    It goes on: a result's key is made from all that made it, so a setting that matters to it makes it another result.
+    """
+    if isinstance(stored, Mapping) and isinstance(asked, Mapping):
+        return {key: _known_to(stored[key], value) for key, value in asked.items() if key in stored}
+    return asked
+
+
 def _continued(stored: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
     """The stored manifest with the plan as now asked, and a note when versions or machine have changed."""
     current = dict(stored)
+    current["config"] = asked["config"]
     if "cells" in asked:
         current["cells"] = asked["cells"]
     last = (stored.get("continued") or [stored])[-1]

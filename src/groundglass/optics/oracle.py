@@ -7,6 +7,7 @@ from jaxtyping import Complex64
 from torch import Tensor
 
 from groundglass.optics.device import OpticalDevice
+from groundglass.optics.moving import MovingDevice
 from groundglass.optics.simulated import SimulatedOPU
 
 
@@ -20,6 +21,8 @@ def true_matrix(device: OpticalDevice) -> Complex64[Tensor, "m n"]:
         TypeError: not a simulated device. Nobody has the matrix of a real one.
     """
     if not isinstance(device, SimulatedOPU):
+        if isinstance(device, MovingDevice):
+            raise TypeError(f"a MovingDevice has {len(device)} matrices: ask for that of each of its `devices`")
         raise TypeError(
             f"the matrix of a {type(device).__name__} is not known to anybody: only a SimulatedOPU has one to show"
         )

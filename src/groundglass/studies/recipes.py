@@ -22,7 +22,7 @@ from groundglass.studies import recipes_paper as paper
 from groundglass.studies import recipes_quick as quick
 from groundglass.studies.cells import Cell, plain
 from groundglass.studies.targets import TargetsConfig
-from groundglass.training import Precision
+from groundglass.training import AdversarialTraining, Precision, TrainingConfig
 from groundglass.training.schedule import Schedule
 
 
@@ -186,6 +186,8 @@ def described(config: Any) -> Any:
         return repr(config)
     if isinstance(config, QueryAttack):
         return {"attack": type(config).__name__, **plain(asdict(config))}
+    if isinstance(config, TrainingConfig | AdversarialTraining):
+        return plain(config.described())
     if is_dataclass(config):
         return {field.name: described(getattr(config, field.name)) for field in fields(config)}
     if isinstance(config, tuple):

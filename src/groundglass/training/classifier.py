@@ -154,6 +154,8 @@ def fit_classifier(
             f"the optical block at {network.at!r} is not the end of this network: its readout is no classifier to fit alone"
         )
     _check_inputs(network, inputs, labels)
+    if config.adversarial is not None:
+        raise ValueError("a classifier is fitted to readings that are there: `adversarial` is for `train`")
     if len(inputs) == 0:
         raise ValueError("there are no bits to fit the classifier to: encode some training images")
     where = block.readout.weight.device

@@ -136,6 +136,8 @@ def train(
             save_checkpoint(checkpoint, model, optimiser, history, identity)
         if on_epoch is not None:
             on_epoch(result)
+    # Others' code may not know channels-last weights: torchattacks' L2 attacks do not.
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     model.eval()
     return history
 

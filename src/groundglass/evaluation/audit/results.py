@@ -11,6 +11,8 @@ from groundglass.evaluation.statistics import Proportion
 
 MASKING = "likely gradient masking"
 CLEAR = "no sign of masking"
+# Of what is left: an undefended network's share.
+_NONE = 0.05
 
 Status = Literal["passed", "failed", "skipped"]
 
@@ -132,7 +134,7 @@ class Audit:
             f"{self.clean.share:.1%} of them right untouched"
         )
         if not self.failed:
-            return f"{found}: {CLEAR}."
+            return f"{found}: {CLEAR}{', and no robustness' if self.worst.share < _NONE else ''}."
         names = [f"'{check.name}'" for check in sorted(self.failed, key=_telling)]
         told = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
         return f"{found}: {MASKING}; failed: {listed(told)}."

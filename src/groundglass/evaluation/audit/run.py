@@ -36,6 +36,7 @@ from groundglass.evaluation.statistics import Proportion
 
 # A move of random pixels over which the loss of a trained network is nearly straight.
 _REACH = 1 / 255
+_TARGETS = 3
 
 
 class NothingToAuditError(ValueError):
@@ -339,12 +340,18 @@ class _Audit:
 
     def _stronger(self) -> None:
         """The same with twice the steps, another loss and random starts."""
-        for mode in self._best():
+        best = self._best()
+        for mode in best:
             for loss in ("ce", "dlr" if self.ledger.classes > 2 else "margin"):
                 if self._alive(mode, loss) and len(self.ledger.standing):
                     attack: Any = APGD(steps=2 * self.config.steps, loss=loss)
                     seen = self._averaged(mode)
                     self.ledger.climb(f"APGD-{loss.upper()}, {seen.name}", attack, seen, "stronger")
+        # Towards each of the nearest other classes: what takes most off honest claims.
+        if best and self.ledger.classes > 3 and self._alive(best[0], "margin") and len(self.ledger.standing):
+            seen = self._averaged(best[0])
+            targeted = APGD(steps=self.config.steps, loss="dlr", targets=min(_TARGETS, self.ledger.classes - 1))
+            self.ledger.climb(f"APGD-DLR targeted, {seen.name}", targeted, seen, "stronger")
 
     def _queries(self) -> None:
         """Attacks that only ask, on some of what stands; on all of it, if they break clearly more than gradients did."""

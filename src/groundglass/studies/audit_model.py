@@ -1,0 +1,289 @@
+"""Audit any PyTorch classifier, or one of ours, into a folder: one record, one page."""
+
+import hashlib
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from groundglass.core import DamagedFileError, Progress, check_images, check_labels, lookup, silent
+from groundglass.core.platform import machine, versions
+from groundglass.data import Dataset, ImageSet, load
+from groundglass.evaluation import Record, RecordStore, cell_key
+from groundglass.evaluation.audit import Audit, AuditConfig, audit
+from groundglass.models import load_model
+from groundglass.models.files import load_weights
+from groundglass.optics import DeviceStore
+from groundglass.studies.attack_cells import make_ball
+from groundglass.studies.cells import plain
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What is audited on.
+
+    Attributes:
+        name: of the data set, or of the file.
+        images, labels: the first so many of the test set.
+        natural: training images, that surrogates may be fitted to; None where there are none.
+        classes: their names, where they are known.
+    """
+
+    name: str
+    images: Tensor
+    labels: Tensor
+    natural: ImageSet | None
+    classes: tuple[str, ...] = ()
+
+
+def audit_model(
+    model: str,
+    out: Path,
+    *,
+    data: str,
+    weights: Path | None = None,
+    device_dir: Path | None = None,
+    data_dir: Path | None = None,
+    matrix: Path | None = None,
+    norm: Literal["linf", "l2"] = "linf",
+    eps: str = "8/255",
+    claimed: float | None = None,
+    images: int = 500,
+    config: AuditConfig | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Audit | None:
+    """Audit a model into the run folder `out`; None if it is there already, complete.
+
+    Args:
+        model: a model file of ours, or "package.module:factory": a function without arguments that makes the module.
+            The folder it is called from is searched too.
+        out: a new folder, or one that holds the same audit.
+        data: cifar10, cifar100, shapes, or an .npz file with `images` (uint8, or floats in [0, 1]; [n, c, h, w]) and `labels`.
+        weights: of a factory's module: a state_dict, .safetensors or what torch.save wrote (read without pickled code).
+        device_dir: of a model file with an optical layer. Default: `devices` beside its folder.
+        data_dir: the data folder.
+        matrix: a retrieved U, `matrix.npy` as `groundglass retrieve` writes it.
+        norm, eps: the ball; "8/255" or a number, pixel units.
+        claimed: a robust accuracy that is stated.
+        images: the first so many of the test set.
+        config: how much is tried.
+        seed: of all draws.
+        progress: told each attack.
+
+    Raises:
+        ValueError, OSError: of what is given; says what to do, before any work.
+    """
+    chosen = config if config is not None else AuditConfig()
+    radius = parse_eps(eps)
+    ball = make_ball(norm, radius)
+    pictures = read_pictures(data, images, data_dir)
+    ball.check(pictures.images)
+    network = read_network(model, weights, device_dir)
+    retrieved = None if matrix is None else _matrix(matrix)
+    settings: dict[str, Any] = {
+        "model": Path(model).name if Path(model).is_file() else model,
+        # Files by what is in them: another one of the same name is another audit.
+        "files": [
+            _digest(path) for path in (Path(model), weights, Path(data), matrix) if path is not None and path.is_file()
+        ],
+        "norm": norm,
+        "eps": radius,
+        "eps_per_channel": None,
+        "eps_paper": None,
+        "n_images": len(pictures.images),
+        "settings": plain(asdict(chosen)),
+        "seed": seed,
+        "claimed": claimed,
+    }
+    key = cell_key("audit", settings, [])
+    name = f"audit of {settings['model']}"
+    manifest: dict[str, Any] = {
+        "study": "audit",
+        "recipe": "audit",
+        "data": pictures.name,
+        "config": {**settings, "classes": list(pictures.classes)},
+        "cells": [{"key": key, "kind": "audit", "name": name}],
+        "seed": seed,
+        "versions": versions(),
+        "machine": machine(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    with RecordStore.open(out, manifest) as store:
+        if key in store:
+            return None
+        where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        found = audit(
+            network.to(where),
+            pictures.images.to(where),
+            pictures.labels.to(where),
+            ball,
+            claimed=claimed,
+            natural=pictures.natural,
+            matrix=retrieved,
+            config=chosen,
+            seed=seed,
+            progress=progress,
+        )
+        record = Record(
+            key=key,
+            kind="audit",
+            name=name,
+            config=settings,
+            result=found.to_plain(),
+            seconds=round(found.seconds, 3),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        store.add(
+            record,
+            {
+                "broken_by": found.broken_by.numpy(),
+                "label": pictures.labels.numpy(),
+                "adversarial": found.adversarial.cpu().numpy(),
+            },
+        )
+    return found
+
+
+def parse_eps(text: str) -> float:
+    """ "8/255" or "0.03" as a number.
+
+    Raises:
+        ValueError: neither.
+    """
+    above, _, below = text.partition("/")
+    try:
+        return float(above) / float(below or 1)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"--eps {text!r} is no radius: give 8/255 or 0.03, in pixel units") from None
+
+
+def read_pictures(data: str, count: int, data_dir: Path | None) -> Pictures:
+    """The first `count` test images of a data set, or of an .npz file.
+
+    Raises:
+        ValueError: fewer images, or none that can be used; says what to do.
+        FileNotFoundError, DamagedFileError: of the file.
+    """
+    if count < 1:
+        raise ValueError(f"--images (={count}) must be at least 1")
+    if not data.endswith(".npz"):
+        dataset: Dataset = load(data, data_dir=data_dir)
+        test = dataset.test.head(count)
+        return Pictures(dataset.name, test.floats(), test.labels, dataset.train, dataset.classes)
+    path = Path(data)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no file {path}: give cifar10, cifar100, shapes, or an .npz with images and labels"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = {"images", "labels"} - set(file.files)
+            if missing:
+                raise ValueError(
+                    f"{path} has no {' and no '.join(sorted(missing))}: it holds {', '.join(file.files) or 'nothing'}"
+                )
+            images, labels = torch.from_numpy(file["images"][:count]), torch.from_numpy(file["labels"][:count])
+    except (OSError, EOFError, TypeError) as error:
+        raise DamagedFileError(f"{path} is no whole .npz file ({error}): write it again with numpy.savez") from error
+    images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+    check_images(images)
+    check_labels(labels, count=len(images))
+    if len(images) < count:
+        raise ValueError(f"{path} has {len(images)} images, and --images asks for {count}")
+    return Pictures(path.name, images, labels.long(), None)
+
+
+def read_network(model: str, weights: Path | None, device_dir: Path | None) -> nn.Module:
+    """A model file of ours, or what a factory makes, with its weights.
+
+    Raises:
+        ValueError, OSError: neither, or weights of another network; says what to do.
+    """
+    module, separator, factory = model.partition(":")
+    if separator and not Path(model).exists():
+        made = _factory(module, factory)()
+        if not isinstance(made, nn.Module):
+            raise ValueError(f"{model} must return a torch.nn.Module, not {type(made).__name__}")
+        if weights is not None:
+            load_weights(made, _state(weights), what=str(weights))
+        return made
+    path = Path(model)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no model file {path}: give one of ours (models/*.safetensors of a run folder), or "
+            "package.module:factory for a network of your own, with --weights FILE"
+        )
+    if weights is not None:
+        raise ValueError("--weights is for a factory (package.module:factory): a model file of ours has its own")
+    store = DeviceStore(path.resolve().parent.parent / "devices" if device_dir is None else device_dir)
+    try:
+        return load_model(path, find_device=store.find)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; or name the folder that holds it by --device-dir") from error
+
+
+def _factory(module: str, name: str) -> Callable[[], Any]:
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise ValueError(f"{module} cannot be imported: it needs {error.name}, which is not installed") from error
+        raise ValueError(
+            f"there is no module {module!r} in {here} or among what is installed: go to the folder it lies in, or install it"
+        ) from error
+    functions = {key: value for key, value in vars(found).items() if callable(value) and not key.startswith("_")}
+    factory: Callable[[], Any] = lookup(f"factory in {module}", name, functions)
+    return factory
+
+
+def _state(path: Path) -> dict[str, Tensor]:
+    """Weights by name, of a safetensors file or of torch.save."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no weights file {path}")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise DamagedFileError(f"{path} is not a whole safetensors file ({error})") from error
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds on a file that is not one of its own
+        raise DamagedFileError(
+            f"{path} holds no weights that can be read safely ({type(error).__name__}): save `model.state_dict()` with torch.save"
+        ) from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
+            found = found[wrapper]
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise ValueError(f"{path} is no state_dict: save `model.state_dict()`, names and tensors alone")
+    return {name.removeprefix("module."): value for name, value in found.items()}
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _matrix(path: Path) -> Tensor:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no matrix file {path}: `groundglass retrieve DEVICE --out DIR` writes DIR/matrix.npy"
+        )
+    try:
+        return torch.from_numpy(np.load(path, allow_pickle=False)).to(torch.complex64)
+    except (OSError, EOFError, ValueError) as error:
+        raise DamagedFileError(f"{path} is no whole .npy file ({error})") from error

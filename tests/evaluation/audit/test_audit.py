@@ -1,0 +1,284 @@
+"""The verdict on networks of which it is known whether their robustness is real."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from groundglass.attacks import L2, PGD, GradientAccess, Linf
+from groundglass.data import ImageSet
+from groundglass.evaluation.audit import CLEAR, MASKING, Audit, AuditConfig, NothingToAuditError, audit
+from groundglass.evaluation.audit.ledger import Counting
+from groundglass.models import ModelSpec, build
+from groundglass.optics import SimulatedOPU
+
+from .known import BALL, CLASSES, EPS, BatchDependent, Randomised, Shattered, Vanishing, pictures, trained
+
+CONFIG = AuditConfig(steps=20, queries=300, query_images=40, probes=32, samples=8)
+IMAGES, LABELS = pictures(100, 7)
+
+
+def of(model: nn.Module, **changes: object) -> Audit:
+    settings: dict = {"config": CONFIG, **changes}
+    return audit(model, IMAGES, LABELS, BALL, **settings)
+
+
+def failed(found: Audit) -> set[str]:
+    return {check.name for check in found.failed}
+
+
+@pytest.fixture(scope="module")
+def plain() -> Audit:
+    return of(trained(False))
+
+
+@pytest.fixture(scope="module")
+def robust() -> Audit:
+    return of(trained(True))
+
+
+def test_a_plain_network_is_not_robust_and_hides_nothing(plain: Audit) -> None:
+    assert plain.verdict == CLEAR, plain.sentence
+    assert plain.clean.share > 0.9
+    assert plain.worst.share < 0.4
+
+
+def test_a_truly_robust_network_is_believed(robust: Audit) -> None:
+    assert robust.verdict == CLEAR, robust.sentence
+    assert robust.worst.share > 0.85
+    # The most that anybody could say against it was tried.
+    tried = {attempt.attack for attempt in robust.attempts if attempt.tried}
+    assert tried == {"PGD", "RandomNoise", "FGSM", "APGD", "Square", "RayS"}
+
+
+def test_a_shattered_gradient_is_seen_and_got_around(plain: Audit) -> None:
+    found = of(Shattered(trained(False)))
+    assert found.verdict == MASKING
+    assert {"gradients are there", "gradients no weaker than queries"} <= failed(found)
+    assert found.claimed.share > 0.9  # what would have been believed
+    assert found.worst.share < found.claimed.share - 0.2
+
+
+def test_a_vanishing_gradient_is_seen_and_got_around(plain: Audit) -> None:
+    found = of(Vanishing(trained(False)))
+    assert found.verdict == MASKING
+    assert {"gradients are there", "loss moves around the images", "more effort gets no further"} <= failed(found)
+    assert abs(found.worst.share - plain.worst.share) < 0.05  # the margin's gradient is the plain network's
+
+
+def test_a_randomised_network_is_attacked_in_the_mean() -> None:
+    found = of(Randomised(trained(False)))
+    assert found.verdict == MASKING
+    assert found.randomised
+    assert "same answer every time" in failed(found)
+    assert any(", EOT 8" in attempt.mode and attempt.broke for attempt in found.attempts)
+    assert found.worst.share < found.claimed.share - 0.2
+
+
+def test_a_network_that_depends_on_its_batch_is_named() -> None:
+    found = of(BatchDependent(trained(False)))
+    assert found.verdict == MASKING
+    assert not found.randomised
+    assert "same answer in any batch" in failed(found)
+
+
+def test_every_image_is_accounted_for(plain: Audit) -> None:
+    """By what broke it; and the images that broke it fool a fresh pass, from inside the ball."""
+    for place, attempt in enumerate(plain.attempts):
+        assert int((plain.broken_by == place).sum()) == attempt.broke
+    assert int((plain.broken_by == -2).sum()) == plain.clean.total - plain.clean.count
+    assert int(plain.robust.sum()) == plain.worst.count
+    broken = plain.broken_by >= 0
+    assert bool((trained(False)(plain.adversarial[broken]).argmax(1) != LABELS[broken]).all())
+    assert bool(BALL.contains(plain.adversarial, IMAGES, tolerance=1e-6).all())
+    assert torch.equal(plain.adversarial[~broken], IMAGES[~broken])
+
+
+def test_a_fooled_image_is_not_attacked_again(plain: Audit) -> None:
+    standing = plain.clean.count
+    for attempt in plain.attempts:
+        assert attempt.tried <= standing
+        standing -= attempt.broke
+    assert standing == plain.worst.count
+
+
+def test_the_same_seed_gives_the_same_audit(plain: Audit) -> None:
+    again = of(trained(False)).to_plain()
+    assert {k: v for k, v in again.items() if k != "timing"} == {
+        k: v for k, v in plain.to_plain().items() if k != "timing"
+    }
+
+
+def test_what_was_not_run_is_named_and_not_passed(plain: Audit) -> None:
+    skipped = {check.name: check.measured for check in plain.skipped}
+    assert "surrogates" in skipped["gradients no weaker than transfer"]
+    assert "views" in skipped["adaptive attacks get no further"]
+
+
+def test_a_better_gradient_breaks_a_shattered_network() -> None:
+    """What a user brings for BPDA: the same logits, the rounding passed as the identity."""
+    shattered = Shattered(trained(False))
+
+    class Through(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return shattered.model(x + ((x * 16).round() / 16 - x).detach())
+
+    found = of(shattered, views={"rounding as the identity": Through()})
+    assert "adaptive attacks get no further" in failed(found)
+    assert found.worst.share < 0.4
+
+
+def test_a_robust_network_keeps_its_verdict_whatever_is_brought(robust: Audit) -> None:
+    def noise(model: nn.Module, x: Tensor, y: Tensor, ball: Linf) -> Tensor:
+        model(x)
+        return (x + ball.eps * torch.sign(torch.randn(x.shape, generator=torch.Generator().manual_seed(1)))).clamp(0, 1)
+
+    found = of(trained(True), attacks={"my noise": noise}, surrogates={"plain": trained(False)})
+    assert found.verdict == CLEAR, found.sentence
+    assert {"given", "transfer"} <= {attempt.role for attempt in found.attempts}
+    (mine,) = (attempt for attempt in found.attempts if attempt.role == "given")
+    assert mine.forwards == mine.tried > 0
+
+
+def test_an_attack_of_ones_own_counts_only_inside_the_ball() -> None:
+    found = of(trained(True), attacks={"cheat": lambda model, x, y, ball: 1 - x})
+    (mine,) = (attempt for attempt in found.attempts if attempt.role == "given")
+    assert mine.broke == 0
+    assert "adversarial images hold" in failed(found)
+
+
+def test_a_stated_figure_is_held_against_what_is_left(plain: Audit, robust: Audit) -> None:
+    assert "stated figure is borne out" in failed(of(trained(False), claimed=0.6))
+    assert of(trained(True), claimed=round(robust.worst.share, 2)).verdict == CLEAR
+
+
+def test_probabilities_for_logits_are_named() -> None:
+    model = nn.Sequential(trained(True), nn.Softmax(1))
+    with pytest.warns(RuntimeWarning, match="probabilities"):
+        found = of(model)
+    assert "inputs and outputs" in failed(found)
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    model = trained(False)
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = of(model)
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert "train mode" in found.checks[0].measured
+    model.eval()
+
+
+def test_l2_has_its_own_ball() -> None:
+    found = audit(trained(False), IMAGES, LABELS, L2(EPS * 16), config=CONFIG)
+    assert found.ball.startswith("L2")
+    assert found.worst.share < 0.5
+    assert all(attempt.attack != "RayS" for attempt in found.attempts)
+
+
+def test_a_numpy_like_function_without_a_gradient_is_audited_by_asking() -> None:
+    model = trained(False)
+
+    def service(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return model(x)
+
+    found = of(service)  # type: ignore[arg-type]
+    assert "gradients are there" in failed(found)
+    assert any(attempt.role == "queries" and attempt.broke for attempt in found.attempts)
+
+
+def test_the_audit_costs_at_most_three_times_its_dearest_attack() -> None:
+    """In images through the model; a gradient is a forward and a backward pass, about three forward passes."""
+    model = Counting(trained(True))
+    found = audit(model, IMAGES, LABELS, BALL, config=AuditConfig(steps=50, queries=1000, query_images=100, probes=24))
+    dearest = max(attempt.forwards + 3 * attempt.gradients for attempt in found.attempts)
+    gradients = sum(attempt.gradients for attempt in found.attempts)
+    total = model.rows + 2 * gradients
+    assert total <= 3 * dearest, (total, dearest)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": IMAGES * 255}, "divide by 255"),
+        ({"images": 2 * IMAGES - 1}, "normalised"),
+        ({"labels": LABELS.float()}, "integers"),
+        ({"labels": LABELS[:-1]}, "one an image"),
+        ({"claimed": 45}, "0.45, not 45"),
+        ({"ball": L2(1000)}, "eps"),
+    ],
+)
+def test_bad_input_is_refused_before_any_work(changes: dict, message: str) -> None:
+    asked = Counting(trained(False))
+    given = {"images": IMAGES, "labels": LABELS, "ball": BALL, **changes}
+    with pytest.raises(ValueError, match=message):
+        audit(asked, given.pop("images"), given.pop("labels"), given.pop("ball"), config=CONFIG, **given)
+    assert asked.rows == 0
+
+
+def test_a_model_that_is_never_right_has_nothing_to_audit() -> None:
+    never = (trained(False)(IMAGES).argmax(1) + 1) % CLASSES
+    with pytest.raises(NothingToAuditError, match="none of 100"):
+        audit(trained(False), IMAGES, never, BALL, config=CONFIG)
+
+
+@pytest.fixture(scope="module")
+def defended() -> tuple[nn.Module, ImageSet]:
+    """An untrained network with a device: its labels are its own predictions."""
+    device = SimulatedOPU.create(32, 64, seed=3)
+    spec = ModelSpec(width=0.05, classes=4, mean=(0.5,) * 3, std=(0.5,) * 3, device_in=32, device_out=64)
+    model = build(spec, device=device, seed=0).eval()
+    images = torch.randint(0, 256, (120, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    labels = model(images.float() / 255).argmax(1)
+    return model, ImageSet("noise", "train", images, labels, tuple("abcd"))
+
+
+def test_a_defended_network_is_held_to_the_paper_and_fitted_by_itself(defended: tuple[nn.Module, ImageSet]) -> None:
+    model, natural = defended
+    few = natural.head(20)
+    found = audit(
+        model,
+        few.floats(),
+        few.labels,
+        Linf(1 / 255),
+        natural=natural,
+        config=AuditConfig(steps=5, queries=5, fit_images=100),
+    )
+    assert {a.mode for a in found.attempts if a.role == "claim"} == {"dfa-fresh", "fa"}
+    adaptive = [a for a in found.attempts if a.role == "adaptive"]
+    assert adaptive[0].mode == "bpda-fit-linear"
+    assert adaptive[0].fit is not None
+    assert 0 < adaptive[0].fit["n_images"] <= 100
+    told = {check.name: check.measured for check in found.checks}["adaptive attacks get no further"]
+    assert "bpda-retrieved not run" in told
+    assert "natural images" in told
+
+
+def test_without_natural_images_a_fit_is_skipped_by_name(defended: tuple[nn.Module, ImageSet]) -> None:
+    model, natural = defended
+    few = natural.head(20)
+    found = audit(model, few.floats(), few.labels, Linf(1 / 255), config=AuditConfig(steps=5, queries=5))
+    told = {check.name: check.measured for check in found.checks}["adaptive attacks get no further"]
+    assert "bpda-fit-linear not run, no natural images" in told
+
+
+def test_the_secret_is_in_no_word_of_the_audit(defended: tuple[nn.Module, ImageSet]) -> None:
+    model, natural = defended
+    few = natural.head(10)
+    found = audit(
+        model,
+        few.floats(),
+        few.labels,
+        Linf(1 / 255),
+        natural=natural,
+        config=AuditConfig(steps=3, queries=3, fit_images=60),
+    )
+    text = repr(found.to_plain())
+    assert "seed" not in text
+
+
+def test_worst_case_agrees_with_a_plain_pgd_on_the_plain_network(plain: Audit) -> None:
+    """Nothing in the bookkeeping may make an attack weaker than it is alone."""
+    alone = PGD(steps=20, step_size=None)(GradientAccess(trained(False)), IMAGES, LABELS, BALL, seed=0)
+    assert plain.worst.share <= alone.robust_accuracy
