@@ -3,7 +3,7 @@ import torch
 
 from groundglass.evaluation import RecordStore
 from groundglass.models import DefendedNetwork, accuracy
-from groundglass.optics import DeviceStore
+from groundglass.optics import DeviceStore, MovingDevice, SimulatedOPU
 from groundglass.studies import RedrawConfig
 from groundglass.studies.redraws import cells
 
@@ -17,7 +17,14 @@ NETWORKS = ("VGG-OPU", "VGG-OPU redraw 1", "VGG-OPU redraw 2")
 
 def tiny_redraw(data, seed, precision):
     return RedrawConfig(
-        **targets(data, seed, precision), redraws=2, n_images=40, eps=0.2, steps=6, budget=60, fit_images=60
+        **targets(data, seed, precision),
+        redraws=2,
+        moving=(2,),
+        n_images=40,
+        eps=0.2,
+        steps=6,
+        budget=60,
+        fit_images=60,
     )
 
 
@@ -50,12 +57,27 @@ def test_a_redraw_breaks_and_tuning_mends_and_features_are_computed_once(finishe
     assert [r.result["features_cached"] for r in redrawn] == [False, True]
     fingerprints = {r.result["fingerprint"] for r in redrawn} | {redrawn[0].result["old_fingerprint"]}
     assert len(fingerprints) == 3
-    assert fingerprints == set(DeviceStore(finished / "devices").fingerprints())
+    assert fingerprints <= set(DeviceStore(finished / "devices").fingerprints())
     old, new = network(finished, "VGG-OPU").state_dict(), network(finished, NETWORKS[1]).state_dict()
     assert {k for k in old if not torch.equal(old[k], new[k])} == {
         "network.head.readout.weight",
         "network.head.readout.bias",
     }
+
+
+def test_a_moving_target_and_a_noisy_camera_are_tuned_and_audited(finished):
+    moving, noisy = records(finished, "randomise")
+    assert (moving.name, noisy.name) == ("VGG-OPU with 2 matrices", "VGG-OPU with read noise 4")
+    for r in (moving, noisy):
+        assert r.result["clean_accuracy"] > 0.8, r.name  # untuned it guesses
+        assert accuracy(network(finished, r.name), DATA.test) == pytest.approx(r.result["clean_accuracy"], abs=0.1)
+    device = network(finished, moving.name).device
+    assert isinstance(device, MovingDevice)
+    assert len(device) == 2
+    assert network(finished, noisy.name).device.camera.read_noise == 4
+    audited = {r.config["model"]: r.result for r in records(finished, "audit")}
+    assert set(audited) == {"VGG-OPU", moving.name, noisy.name}
+    assert all(result["claimed_by"].startswith("the paper's attacks") for result in audited.values())
 
 
 def test_old_images_are_tried_on_every_redrawn_network_and_fool_the_old_one_as_they_did(finished):
@@ -92,8 +114,11 @@ def test_an_interruption_changes_nothing(finished, tmp_path):
 
 def test_no_secret_is_written(finished):
     store = DeviceStore(finished / "devices")
-    assert len(store.fingerprints()) == 3
-    secrets = {f"{store.find(f)._matrix.seed.reveal()}" for f in store.fingerprints()}
+    # As trained, two redrawn, two behind a moving target, that itself, a noisy one.
+    assert len(store.fingerprints()) == 7
+    found = [store.find(fingerprint) for fingerprint in store.fingerprints()]
+    secrets = {f"{device._matrix.seed.reveal()}" for device in found if isinstance(device, SimulatedOPU)}
+    assert len(secrets) == 6
     secrets |= {str(int(s, 16)) for s in secrets} | {str(DEVICE_SEED), f"{DEVICE_SEED:x}"}
     for path in finished.rglob("*"):
         if path.is_file() and path.parent.name != "devices":

@@ -49,7 +49,7 @@ def records(folder: Any, kind: str) -> list[Record]:
 
 def network(folder: Any, name: str) -> nn.Module:
     """A network of the folder by its name, trained or redrawn."""
-    (record,) = (r for kind in ("train", "redraw") for r in records(folder, kind) if r.name == name)
+    (record,) = (r for kind in ("train", "redraw", "randomise") for r in records(folder, kind) if r.name == name)
     return load_model(folder / record.result["checkpoint"], find_device=DeviceStore(folder / "devices").find)
 
 

@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import os
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -184,6 +185,8 @@ def read_pictures(data: str, count: int, data_dir: Path | None) -> Pictures:
         raise FileNotFoundError(
             f"there is no file {path}: give cifar10, cifar100, shapes, or an .npz with images and labels"
         )
+    if not zipfile.is_zipfile(path):
+        raise DamagedFileError(f"{path} is no whole .npz file: write it again with numpy.savez")
     try:
         with np.load(path, allow_pickle=False) as file:
             missing = {"images", "labels"} - set(file.files)

@@ -4,11 +4,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from torch import nn
+
 from groundglass.attacks import paper_eps_to_pixels
 from groundglass.core import derive_seed
 from groundglass.data import Dataset
 from groundglass.evaluation import Record
 from groundglass.evaluation.audit import AuditConfig, NothingToAuditError, audit
+from groundglass.models import DefendedNetwork, load_model
+from groundglass.optics import MovingDevice
 from groundglass.studies.attack_cells import make_ball
 from groundglass.studies.cells import Outcome, plain
 from groundglass.studies.context import Context
@@ -69,7 +73,7 @@ class AuditCell:
         test = context.dataset.test.head(self.n_images)
         try:
             found = audit(
-                context.network(inputs[0]),
+                self._network(inputs[0], context),
                 test.floats().to(context.where),
                 test.labels.to(context.where),
                 make_ball(self.norm, self.eps),
@@ -83,6 +87,13 @@ class AuditCell:
             return Outcome({"verdict": NOT_AUDITED, "sentence": f"{str(error)[0].upper()}{str(error)[1:]}."})
         arrays = {"broken_by": found.broken_by.numpy(), "label": test.labels.numpy()}
         return Outcome(found.to_plain(), arrays)
+
+    def _network(self, trained: Record, context: Context) -> nn.Module:
+        """The network from its file. What is random in its device begins anew: the audit hangs on nothing that ran before."""
+        network = load_model(context.folder / trained.result["checkpoint"], find_device=context.devices.find)
+        if isinstance(network, DefendedNetwork) and isinstance(network.device, MovingDevice):
+            network.block.hold(network.device.with_draws(derive_seed(self.seed, "draws")), network.block.encoding)
+        return network.to(context.where)
 
 
 def audits(config: TargetsConfig, dataset: Dataset, networks: Iterable[NetworkCell]) -> list[AuditCell]:

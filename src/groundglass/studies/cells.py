@@ -35,7 +35,7 @@ class Cell(Protocol):
 
     Attributes:
         kind: "device", "train", "attack", "query", "choice", "common", "craft", "transfer", "redraw",
-            "retrieve", "audit" or "check".
+            "retrieve", "randomise", "audit" or "check".
         name: for people.
         inputs: cells whose records it needs.
     """

@@ -11,6 +11,7 @@ from groundglass.studies.audited import audits
 from groundglass.studies.cells import Cell, with_inputs
 from groundglass.studies.crafted import CommonCell, CraftCell, TransferCell
 from groundglass.studies.networks import NetworkCell
+from groundglass.studies.randomised import RandomisedCell
 from groundglass.studies.redrawn import RedrawCell
 from groundglass.studies.targets import TargetsConfig, targets
 from groundglass.studies.transfer import attackers_vgg
@@ -33,6 +34,8 @@ class RedrawConfig(TargetsConfig):
         budget: queries an image, of the attack by queries.
         fit_images: natural training images that a fitted surrogate has seen.
         fine_tuning: of the classifier after a redraw.
+        moving: numbers of matrices that a device switches among, image by image.
+        read_noises: of cameras, grey levels.
     """
 
     redraws: int = 3
@@ -42,6 +45,8 @@ class RedrawConfig(TargetsConfig):
     budget: int = 2000
     fit_images: int = 10_000
     fine_tuning: TrainingConfig = FINE_TUNING
+    moving: tuple[int, ...] = (4,)
+    read_noises: tuple[float, ...] = (4.0,)
 
     def __post_init__(self) -> None:
         if self.redraws < 1 or self.n_images < 1:
@@ -62,9 +67,13 @@ def cells(config: RedrawConfig, dataset: Dataset) -> list[Cell]:
         for made in _crafted(config, common, network, source)
         for target in (network, *redrawn)
     ]
-    return with_inputs(
-        [network, *audits(config, dataset, (network,)), *redrawn, *tried, *_afresh(config, common, redrawn[0])]
-    )
+    shared: dict[str, Any] = {"network": network, "training": config.fine_tuning, "seed": config.seed}
+    randomised = [
+        *(RandomisedCell(matrices=count, **shared) for count in config.moving),
+        *(RandomisedCell(read_noise=noise, **shared) for noise in config.read_noises),
+    ]
+    audited = audits(config, dataset, (network, *randomised))
+    return with_inputs([network, *redrawn, *audited, *tried, *_afresh(config, common, redrawn[0])])
 
 
 def _crafted(

@@ -35,7 +35,7 @@ def _planned(cell: Cell) -> dict[str, str]:
 
 def _check_names(cells: Sequence[Cell]) -> None:
     """Two networks of one name would share their files."""
-    names = [stem(cell.name) for cell in cells if cell.kind in ("train", "redraw")]
+    names = [stem(cell.name) for cell in cells if cell.kind in ("train", "redraw", "randomise")]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"this study has two networks called {', '.join(twice)}: give its parts the same settings")

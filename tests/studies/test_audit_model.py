@@ -1,0 +1,183 @@
+"""The `groundglass audit` command: models and pictures from anywhere, into one folder."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from groundglass.cli import main
+from groundglass.core import DamagedFileError
+from groundglass.evaluation import OtherStudyError, RecordStore
+from groundglass.evaluation.audit import CLEAR, MASKING, AuditConfig
+from groundglass.models import ModelSpec, build, save_model
+from groundglass.optics import DeviceStore, SimulatedOPU
+from groundglass.studies.audit_model import audit_model, parse_eps, read_network, read_pictures
+from tests.evaluation.audit.known import EPS, Shattered, network, pictures, trained
+
+CONFIG = AuditConfig(steps=10, queries=100, query_images=20, probes=20)
+FACTORY = """
+from tests.evaluation.audit.known import Shattered, network
+
+def plain():
+    return network()
+
+def shattered():
+    return Shattered(network())
+
+def number():
+    return 3
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of a user's: a module with factories, weights, pictures."""
+    (tmp_path / "mymodels.py").write_text(FACTORY)
+    torch.save(trained(False).state_dict(), tmp_path / "plain.pt")
+    torch.save({"state_dict": Shattered(trained(False)).state_dict()}, tmp_path / "shattered.pt")
+    images, labels = pictures(60, 7)
+    np.savez(tmp_path / "pictures.npz", images=images.numpy(), labels=labels.numpy())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(__import__("sys").modules, "mymodels", raising=False)
+    return tmp_path
+
+
+def run(here: Path, name: str, **changes: object):
+    settings: dict = {
+        "data": "pictures.npz",
+        "weights": here / f"{name}.pt",
+        "eps": str(EPS),
+        "images": 60,
+        "config": CONFIG,
+        **changes,
+    }
+    return audit_model(f"mymodels:{name}", here / "out", **settings)
+
+
+def test_a_factory_with_weights_is_audited_once(here: Path) -> None:
+    found = run(here, "plain")
+    assert found is not None
+    assert found.verdict == CLEAR
+    assert found.clean.share > 0.9  # the weights are in
+    store = RecordStore.read(here / "out")
+    (record,) = store.records
+    assert record.result["sentence"] == found.sentence
+    assert store.arrays(record)["adversarial"].shape == (60, 1, 16, 16)
+    assert run(here, "plain") is None
+    with pytest.raises(OtherStudyError, match="n_images"):
+        run(here, "plain", images=50)
+
+
+def test_a_masked_model_is_told(here: Path) -> None:
+    found = run(here, "shattered")
+    assert found is not None
+    assert found.verdict == MASKING
+
+
+def test_the_command_prints_the_verdict_and_makes_a_page(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["audit", "mymodels:plain", "--weights", "plain.pt", "--data", "pictures.npz", "--eps", str(EPS)]
+    sized = [*arguments, "--images", "60", "--steps", "10", "--queries", "50", "--out", "out"]
+    assert main(sized) == 0
+    said = capsys.readouterr().out
+    assert "no sign of masking" in said.replace("\n", " ")
+    assert "report: out/report.html" in said
+    assert "no sign of masking" in (here / "out" / "report.html").read_text()
+    assert main(sized) == 0
+    assert "nothing was run again" in capsys.readouterr().out
+    assert main([*arguments, "--images", "6000", "--out", "other"]) == 1
+    assert "has 60 images" in capsys.readouterr().err
+    assert not (here / "other").exists()
+
+
+def test_other_weights_of_the_same_name_are_another_audit(here: Path) -> None:
+    run(here, "plain")
+    torch.save(trained(True).state_dict(), here / "plain.pt")
+    with pytest.raises(OtherStudyError, match="files"):
+        run(here, "plain")
+
+
+def test_a_model_of_ours_comes_with_its_device(tmp_path: Path) -> None:
+    device = SimulatedOPU.create(32, 64, seed=3)
+    spec = ModelSpec(width=0.05, classes=4, mean=(0.5,) * 3, std=(0.5,) * 3, device_in=32, device_out=64)
+    made = build(spec, device=device, seed=0)
+    save_model(tmp_path / "models" / "opu.safetensors", made, spec)
+    DeviceStore(tmp_path / "devices").put(device)
+    path = str(tmp_path / "models" / "opu.safetensors")
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.allclose(read_network(path, None, None)(images), made.eval()(images))
+    with pytest.raises(FileNotFoundError, match="--device-dir"):
+        read_network(path, None, tmp_path)
+    with pytest.raises(ValueError, match="has its own"):
+        read_network(path, Path("more.pt"), None)
+
+
+@pytest.mark.parametrize(
+    ("model", "weights", "message"),
+    [
+        ("nowhere.safetensors", None, "package.module:factory"),
+        ("nomodule:plain", None, "no module 'nomodule'"),
+        ("mymodels:plane", None, "plain"),
+        ("mymodels:number", None, "torch.nn.Module, not int"),
+        ("mymodels:plain", "nothing.pt", "no weights file"),
+        ("mymodels:plain", "broken.pt", "state_dict"),
+        ("mymodels:plain", "list.pt", "is no state_dict"),
+        ("mymodels:plain", "shattered.pt", "weights of another network"),
+    ],
+)
+def test_what_is_no_model_is_refused(here: Path, model: str, weights: str | None, message: str) -> None:
+    (here / "broken.pt").write_bytes(b"no weights at all")
+    torch.save([1, 2], here / "list.pt")
+    with pytest.raises((ValueError, OSError, DamagedFileError), match=message):
+        read_network(model, None if weights is None else here / weights, None)
+
+
+def test_pickled_code_in_weights_is_not_run(here: Path) -> None:
+    torch.save(nn.Linear(2, 2), here / "code.pt")  # a whole module: a pickle of classes
+    with pytest.raises(DamagedFileError, match="read safely"):
+        read_network("mymodels:plain", here / "code.pt", None)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.write_bytes(b"PK no zip"), "no whole .npz"),
+        (lambda path: np.savez(path, images=np.zeros((4, 1, 8, 8), np.float32)), "no labels"),
+        (lambda path: np.savez(path, images=np.full((4, 1, 8, 8), 200.0), labels=np.zeros(4, int)), "divide by 255"),
+        (lambda path: np.savez(path, images=np.zeros((4, 8, 8)), labels=np.zeros(4, int)), "NCHW"),
+        (lambda path: np.savez(path, images=np.zeros((2, 1, 8, 8)), labels=np.zeros(2, int)), "has 2 images"),
+    ],
+)
+def test_pictures_that_cannot_be_are_refused(tmp_path: Path, make, message: str) -> None:
+    path = tmp_path / "pictures.npz"
+    make(path)
+    with pytest.raises((ValueError, DamagedFileError), match=message):
+        read_pictures(str(path), 4, None)
+
+
+def test_bytes_are_scaled(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.full((2, 1, 8, 8), 51, np.uint8), labels=np.zeros(2, int))
+    assert float(read_pictures(str(tmp_path / "a.npz"), 2, None).images.max()) == pytest.approx(0.2)
+
+
+def test_an_unknown_data_set_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cifar10"):
+        read_pictures("cifar1", 4, tmp_path)
+
+
+@pytest.mark.parametrize(("text", "value"), [("8/255", 8 / 255), ("0.5", 0.5), ("1e-2", 0.01)])
+def test_radii(text: str, value: float) -> None:
+    assert parse_eps(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["", "eight", "8/0", "8/x"])
+def test_what_is_no_radius(text: str) -> None:
+    with pytest.raises(ValueError, match="8/255"):
+        parse_eps(text)
+
+
+def test_the_networks_of_these_tests_are_what_they_say() -> None:
+    images, labels = pictures(200, 3)
+    assert float((network()(images).argmax(1) == labels).float().mean()) < 0.6
+    assert float((trained(False)(images).argmax(1) == labels).float().mean()) > 0.9
