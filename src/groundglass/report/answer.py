@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from groundglass.report.ablation import ablation_answer
 from groundglass.report.bars import Bar, Chart
 from groundglass.report.cells import BASELINE, DEFENDED, AttackCell, Curve, curves, data_name, method
+from groundglass.report.hardened_reading import read_hardened
+from groundglass.report.hardened_words import hardened_answer
 from groundglass.report.networks import read_network
 from groundglass.report.query_answer import query_answer
 from groundglass.report.query_verdict import has_black_box, has_white_box, verdicts
@@ -32,6 +34,8 @@ class AnswerSection:
             told += [said] if said else []
             charts += [chart] if chart else []
         told += [said for said in (redraw_answer(study), retrieval_answer(study), ablation_answer(study)) if said]
+        hardened = read_hardened(study)
+        told += [[hardened_answer(hardened)]] if hardened else []
         told = told or [[f"No {'query ' if study.references else ''}attack has been recorded yet."]]
         told[0] = [*_clean(study), *told[0]]
         context = {"paragraphs": [" ".join(said) for said in told], "verdicts": judged, "charts": charts}

@@ -8,11 +8,13 @@ from groundglass.core import atomic_write
 from groundglass.evaluation.records import RecordStore
 from groundglass.report.ablation import AblationSection
 from groundglass.report.answer import AnswerSection
+from groundglass.report.audit import AuditSection
 from groundglass.report.black_box import BlackBoxSection
 from groundglass.report.cells import data_name
 from groundglass.report.drawing import Folder, drawing_style
 from groundglass.report.evidence import ChecksSection, ProvenanceSection, ThreatModelsSection, plain_words
 from groundglass.report.gallery import GallerySection
+from groundglass.report.hardened import HardenedSection
 from groundglass.report.networks import NetworksSection
 from groundglass.report.redraw import RedrawSection
 from groundglass.report.retrieval import RetrievalSection
@@ -26,6 +28,7 @@ PAGE = "report.html"
 FIGURES = "figures"
 
 SECTIONS: tuple[Section, ...] = (
+    AuditSection(),
     AnswerSection(),
     WhiteBoxSection(),
     BlackBoxSection(),
@@ -33,6 +36,7 @@ SECTIONS: tuple[Section, ...] = (
     RedrawSection(),
     RetrievalSection(),
     AblationSection(),
+    HardenedSection(),
     NetworksSection(),
     GallerySection(),
     ThreatModelsSection(),

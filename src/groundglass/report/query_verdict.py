@@ -56,6 +56,7 @@ def has_white_box(study: Study) -> bool:
         "redraw",
         "retrieval",
         "ablation",
+        "adversarial-training",
     )
 
 
