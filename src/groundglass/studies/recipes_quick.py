@@ -129,7 +129,7 @@ def ablation(data: str, seed: int, precision: Precision) -> AblationConfig:
 def adversarial_training(data: str, seed: int, precision: Precision) -> AdversarialTrainingConfig:
     """`groundglass run adversarial-training --recipe quick`: two networks more, trained on their own adversarial images."""
     return AdversarialTrainingConfig(
-        **_targets(data, seed, precision), adversarial=PGDTraining(eps=4 / 255, steps=3), radii=(4 / 255,)
+        **_targets(data, seed, precision), adversarial=PGDTraining(eps=1 / 255, steps=2), radii=(1 / 255,)
     )
 
 
