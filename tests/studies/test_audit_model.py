@@ -26,6 +26,9 @@ def plain():
 def shattered():
     return Shattered(network())
 
+def needy(width):
+    return network()
+
 def number():
     return 3
 """
@@ -119,6 +122,7 @@ def test_a_model_of_ours_comes_with_its_device(tmp_path: Path) -> None:
         ("nowhere.safetensors", None, "package.module:factory"),
         ("nomodule:plain", None, "no module 'nomodule'"),
         ("mymodels:plane", None, "plain"),
+        ("mymodels:needy", None, "must need no arguments"),
         ("mymodels:number", None, "torch.nn.Module, not int"),
         ("mymodels:plain", "nothing.pt", "no weights file"),
         ("mymodels:plain", "broken.pt", "state_dict"),
@@ -169,6 +173,17 @@ def test_an_unknown_data_set_is_refused_with_the_nearest(tmp_path: Path) -> None
 @pytest.mark.parametrize(("text", "value"), [("8/255", 8 / 255), ("0.5", 0.5), ("1e-2", 0.01)])
 def test_radii(text: str, value: float) -> None:
     assert parse_eps(text) == pytest.approx(value)
+
+
+def test_a_refused_audit_leaves_no_folder(here: Path) -> None:
+    labels = (trained(False)(pictures(60, 7)[0]).argmax(1) + 1) % 4
+    np.savez(here / "wrong.npz", images=pictures(60, 7)[0].numpy(), labels=labels.numpy())
+    with pytest.raises(ValueError, match="nothing to audit"):
+        run(here, "plain", data="wrong.npz")
+    assert not (here / "out").exists()
+    with pytest.raises(ValueError, match="not 45"):
+        run(here, "plain", claimed=45)
+    assert run(here, "plain") is not None
 
 
 @pytest.mark.parametrize("text", ["", "eight", "8/0", "8/x"])

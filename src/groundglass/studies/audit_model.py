@@ -2,7 +2,9 @@
 
 import hashlib
 import importlib
+import inspect
 import os
+import shutil
 import sys
 import zipfile
 from collections.abc import Callable
@@ -15,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from groundglass.attacks import Ball
 from groundglass.core import DamagedFileError, Progress, check_images, check_labels, lookup, silent
 from groundglass.core.platform import machine, versions
 from groundglass.data import Dataset, ImageSet, load
 from groundglass.evaluation import Record, RecordStore, cell_key
-from groundglass.evaluation.audit import Audit, AuditConfig, audit
+from groundglass.evaluation.audit import Audit, AuditConfig, audit, check_claim
 from groundglass.models import load_model
 from groundglass.models.files import load_weights
 from groundglass.optics import DeviceStore
@@ -86,10 +89,12 @@ def audit_model(
     chosen = config if config is not None else AuditConfig()
     radius = parse_eps(eps)
     ball = make_ball(norm, radius)
-    pictures = read_pictures(data, images, data_dir)
-    ball.check(pictures.images)
+    if claimed is not None:
+        check_claim(claimed)
     network = read_network(model, weights, device_dir)
     retrieved = None if matrix is None else _matrix(matrix)
+    pictures = read_pictures(data, images, data_dir)
+    ball.check(pictures.images)
     settings: dict[str, Any] = {
         "model": Path(model).name if Path(model).is_file() else model,
         # Files by what is in them: another one of the same name is another audit.
@@ -118,6 +123,33 @@ def audit_model(
         "machine": machine(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    vacant = not out.exists()
+    try:
+        return _audited(
+            out, manifest, key, name, settings, network, pictures, ball, retrieved, claimed, chosen, seed, progress
+        )
+    except Exception:
+        if vacant and out.exists() and not any(RecordStore.read(out).records):
+            shutil.rmtree(out)  # a folder that a refused model has left would refuse the next one
+        raise
+
+
+def _audited(
+    out: Path,
+    manifest: dict[str, Any],
+    key: str,
+    name: str,
+    settings: dict[str, Any],
+    network: nn.Module,
+    pictures: Pictures,
+    ball: Ball,
+    retrieved: Tensor | None,
+    claimed: float | None,
+    chosen: AuditConfig,
+    seed: int,
+    progress: Progress,
+) -> Audit | None:
+    """The audit itself, in its folder; None if it is there."""
     with RecordStore.open(out, manifest) as store:
         if key in store:
             return None
@@ -213,7 +245,12 @@ def read_network(model: str, weights: Path | None, device_dir: Path | None) -> n
     """
     module, separator, factory = model.partition(":")
     if separator and not Path(model).exists():
-        made = _factory(module, factory)()
+        function = _factory(module, factory)
+        try:
+            inspect.signature(function).bind()
+        except TypeError as error:
+            raise ValueError(f"{model} must need no arguments ({error}): give one that needs none") from error
+        made = function()
         if not isinstance(made, nn.Module):
             raise ValueError(f"{model} must return a torch.nn.Module, not {type(made).__name__}")
         if weights is not None:

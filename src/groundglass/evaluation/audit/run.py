@@ -121,8 +121,8 @@ def audit(
     check_images(images)
     check_labels(labels, count=len(images))
     ball.check(images)
-    if claimed is not None and not 0 <= claimed <= 1:
-        raise ValueError(f"`claimed` (={claimed:g}) must be in [0, 1]: 0.45, not 45")
+    if claimed is not None:
+        check_claim(claimed)
     images = images.detach().float().clamp(0, 1)
     who = subject(
         model,
@@ -153,6 +153,12 @@ def audit(
         randomised=ledger.randomised,
         seconds=time.perf_counter() - started,
     )
+
+
+def check_claim(claimed: float) -> None:
+    """Refuse a stated figure that is no share."""
+    if not 0 <= claimed <= 1:
+        raise ValueError(f"`claimed` (={claimed:g}) must be in [0, 1]: 0.45, not 45")
 
 
 def described(ball: Ball) -> str:
