@@ -30,7 +30,7 @@ def _targets(data: str, seed: int, precision: Precision) -> dict[str, Any]:
         "hybrid": training,
         "seed": seed,
         "audit_images": 48,
-        "audit": AuditConfig(steps=20, queries=100, query_images=16, probes=18, fit_images=2000),
+        "audit": AuditConfig(steps=20, queries=60, query_images=8, probes=12, fit_images=2000, samples=4),
     }
 
 
@@ -83,7 +83,15 @@ def transfer(data: str, seed: int, precision: Precision) -> TransferConfig:
 def redraw(data: str, seed: int, precision: Precision) -> RedrawConfig:
     """`groundglass run redraw --recipe quick`: two redraws of the white-box study's network."""
     return RedrawConfig(
-        **_targets(data, seed, precision), redraws=2, n_images=100, eps=4 / 255, steps=20, budget=150, fit_images=2000
+        **_targets(data, seed, precision),
+        redraws=2,
+        moving=(2,),
+        read_noises=(),
+        n_images=100,
+        eps=4 / 255,
+        steps=20,
+        budget=150,
+        fit_images=2000,
     )
 
 
