@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from groundglass.attacks import AttackResult, Ball, GradientAccess, LabelAccess, QueryAttack, ScoreAccess
+from groundglass.attacks import AttackResult, Ball, GradientAccess, LabelAccess, LabelAttack, QueryAttack, ScoreAccess
 from groundglass.attacks.access import Model
 from groundglass.core import Progress, derive_seed
 from groundglass.evaluation.audit.results import Attempt
@@ -85,160 +87,115 @@ class Ledger:
         ]
         return torch.stack(passes).sum(0) * 2 > votes
 
-    def climb(self, name: str, attack: Any, mode: Mode, role: str, rows: Tensor | None = None) -> Attempt:
-        """An attack by gradients, on `rows` of those that stand, or on all."""
-        return self._made(name, attack, mode.name, role, mode.model, GradientAccess, rows, mode.fit)
+    def climb(self, name: str, attack: Any, mode: Mode, role: str) -> Attempt:
+        """An attack by gradients, on all that stands."""
+        plan = _plan(name, attack, mode.name, role, mode.fit)
+        return self._try(plan, self.standing, lambda rows: self._run(plan, attack, GradientAccess, mode.model, rows))
 
     def ask(self, attack: QueryAttack, model: Model, rows: Tensor, budget: int) -> Attempt:
-        """An attack by queries."""
-        of_labels = not hasattr(attack, "loss")
+        """An attack by queries, on some rows."""
+        of_labels = isinstance(attack, LabelAttack)
         kind: Any = LabelAccess if of_labels else ScoreAccess
         name = f"{type(attack).__name__}, {'labels alone' if of_labels else 'scores'}, {budget} queries"
-        return self._made(name, attack, "none", "queries", model, lambda m: kind(m, per_image=budget), rows, None)
+        plan = _plan(name, attack, "none", "queries")
+        open_access = partial(kind, per_image=budget)
+        return self._try(plan, rows, lambda rows: self._run(plan, attack, open_access, model, rows))
 
     def carry(self, name: str, attack: Any, source: Model) -> Attempt:
         """Adversarial images made on another model, and shown to this one."""
-        rows = self.standing
-        if not len(rows):
-            self.attempts.append(_untried(name, attack, "another model's", "transfer", None))
-            return self.attempts[-1]
-        started, counting = time.perf_counter(), Counting(source)
-        access = GradientAccess(counting)
-        made = self._run(attack, access, name, rows)
-        claimed = torch.ones(len(rows), dtype=torch.bool)
-        return self._enter(
-            name,
-            attack,
-            "another model's",
-            "transfer",
-            rows,
-            made.adversarial,
-            claimed,
-            counting,
-            access,
-            made,
-            started,
-            None,
-            True,
-        )
+        plan = _plan(name, attack, "another model's", "transfer")
+        made = lambda rows: replace(self._run(plan, attack, GradientAccess, source, rows), claimed=None)  # noqa: E731
+        return self._try(plan, self.standing, made)
 
     def given(self, name: str, attack: GivenAttack, model: Model) -> Attempt:
         """An attack that somebody brings. What it leaves outside the ball or [0, 1] does not count, and is counted."""
-        rows = self.standing
-        if not len(rows):
-            self.attempts.append(_untried(name, attack, "own", "given", None))
-            return self.attempts[-1]
-        started, counting = time.perf_counter(), Counting(model)
-        adversarial = attack(counting, self.images[rows], self.labels[rows], self.ball)
-        if not isinstance(adversarial, Tensor) or adversarial.shape != self.images[rows].shape:
-            shape = tuple(adversarial.shape) if isinstance(adversarial, Tensor) else type(adversarial).__name__
-            raise ValueError(
-                f"the attack {name!r} must return adversarial images of shape {tuple(self.images[rows].shape)}, not {shape}"
-            )
-        claimed = torch.ones(len(rows), dtype=torch.bool)
-        adversarial = adversarial.detach().to(self.images)
-        return self._enter(
-            name, attack, "own", "given", rows, adversarial, claimed, counting, None, None, started, None, True
-        )
 
-    def _made(
-        self, name: str, attack: Any, mode: str, role: str, model: Model, kind: Any, rows: Tensor | None, fit: Any
-    ) -> Attempt:
-        rows = self.standing if rows is None else rows
-        if not len(rows):
-            self.attempts.append(_untried(name, attack, mode, role, fit))
-            return self.attempts[-1]
-        self._progress(f"audit: {name}", 0, max(1, len(rows)))
-        started, counting = time.perf_counter(), Counting(model)
-        access = kind(counting)
-        made = self._run(attack, access, name, rows)
-        return self._enter(
-            name,
-            attack,
-            mode,
-            role,
-            rows,
-            made.adversarial,
-            made.success.cpu(),
-            counting,
-            access,
-            made,
-            started,
-            fit,
-            False,
-        )
+        def make(rows: Tensor) -> _Made:
+            counting, images = Counting(model), self.images[rows]
+            adversarial = attack(counting, images.clone(), self.labels[rows].clone(), self.ball)
+            if not isinstance(adversarial, Tensor) or adversarial.shape != images.shape:
+                found = tuple(adversarial.shape) if isinstance(adversarial, Tensor) else type(adversarial).__name__
+                raise ValueError(f"the attack {name!r} must return images of shape {tuple(images.shape)}, not {found}")
+            return _Made(adversarial.detach().to(images), None, counting.rows)
 
-    def _run(self, attack: Any, access: Any, name: str, rows: Tensor) -> AttackResult:
+        return self._try(_plan(name, attack, "own", "given"), self.standing, make)
+
+    def _run(self, plan: Attempt, attack: Any, open_access: Any, model: Model, rows: Tensor) -> "_Made":
+        """One of our attacks on some rows, its passes counted by the access and beside it."""
+        counting = Counting(model)
+        access = open_access(counting)
         result: AttackResult = attack(
             access,
             self.images[rows],
             self.labels[rows],
             self.ball,
-            seed=derive_seed(self.seed, "audit", name),
+            seed=derive_seed(self.seed, "audit", plan.name),
             indices=rows.tolist(),
         )
-        return result
+        self.miscounted += abs(counting.rows - access.rows)
+        gradients = int(result.gradients.sum())
+        return _Made(
+            result.adversarial,
+            result.success.cpu(),
+            counting.rows - gradients,
+            gradients,
+            result.zero_gradient_share,
+        )
 
-    def _enter(
-        self,
-        name: str,
-        attack: Any,
-        mode: str,
-        role: str,
-        rows: Tensor,
-        adversarial: Tensor,
-        claimed: Tensor,
-        counting: Counting,
-        access: Any,
-        made: AttackResult | None,
-        started: float,
-        fit: dict[str, Any] | None,
-        tentative: bool,
-    ) -> Attempt:
-        """Note what an attack did. Each success is seen afresh: in the ball, in [0, 1], and still wrong."""
+    def _try(self, plan: Attempt, rows: Tensor, make: Callable[[Tensor], "_Made"]) -> Attempt:
+        """Carry out an attack and note what it did. Each success is seen afresh: in the ball, in [0, 1], and still wrong."""
+        if not len(rows):
+            self.attempts.append(plan)
+            return plan
+        self._progress(f"audit: {plan.name}", 0, len(rows))
+        started = time.perf_counter()
+        made = make(rows)
+        claimed = torch.ones(len(rows), dtype=torch.bool) if made.claimed is None else made.claimed
         at = claimed.nonzero().squeeze(1)
-        inside = self.ball.contains(adversarial[at], self.images[rows[at]], tolerance=_TOLERANCE).cpu()
+        inside = self.ball.contains(made.adversarial[at], self.images[rows[at]], tolerance=_TOLERANCE).cpu()
         self.outside += int((~inside).sum())
         at = at[inside]
-        confirmed = at[self.wrong(adversarial[at], self.labels[rows[at]]).cpu()] if len(at) else at
-        if not tentative:
+        confirmed = at[self.wrong(made.adversarial[at], self.labels[rows[at]]).cpu()] if len(at) else at
+        if made.claimed is not None:
             self.claims += int(claimed.sum())
             self.withdrawn += len(at) - len(confirmed)
-        if access is not None:
-            self.miscounted += abs(counting.rows - access.rows)
         broken = rows[confirmed]
         self.broken_by[broken] = len(self.attempts)
-        self.adversarial[broken] = adversarial[confirmed].to(self.adversarial)
-        gradients = int(made.gradients.sum()) if made is not None else 0
-        attempt = Attempt(
-            name=name,
-            attack=type(attack).__name__,
-            mode=mode,
-            role=role,
+        self.adversarial[broken] = made.adversarial[confirmed].to(self.adversarial)
+        attempt = replace(
+            plan,
             tried=len(rows),
             broke=len(broken),
-            gradients=gradients,
-            forwards=counting.rows - gradients,
+            gradients=made.gradients,
+            forwards=made.forwards,
             seconds=round(time.perf_counter() - started, 3),
-            zero_gradient_share=made.zero_gradient_share if made is not None else 0.0,
-            fit=fit,
+            zero_gradient_share=made.zero_gradient_share,
         )
         self.attempts.append(attempt)
-        self._progress(f"audit: {name}", max(1, len(rows)), max(1, len(rows)), broke=len(broken))
+        self._progress(f"audit: {plan.name}", len(rows), len(rows), broke=len(broken))
         return attempt
 
 
-def _untried(name: str, attack: Any, mode: str, role: str, fit: dict[str, Any] | None) -> Attempt:
-    """An attack that found no image left to attack."""
+@dataclass(frozen=True)
+class _Made:
+    """What an attack has made of some rows.
+
+    Attributes:
+        adversarial: an image a row.
+        claimed: the rows that it says it broke; None where it does not know.
+        forwards, gradients, zero_gradient_share: as of an `Attempt`.
+    """
+
+    adversarial: Tensor
+    claimed: Tensor | None
+    forwards: int
+    gradients: int = 0
+    zero_gradient_share: float = 0.0
+
+
+def _plan(name: str, attack: Any, mode: str, role: str, fit: dict[str, Any] | None = None) -> Attempt:
+    """An attack that has not been tried on any image."""
+    kind = type(attack).__name__
     return Attempt(
-        name=name,
-        attack=type(attack).__name__,
-        mode=mode,
-        role=role,
-        tried=0,
-        broke=0,
-        gradients=0,
-        forwards=0,
-        seconds=0.0,
-        fit=fit,
+        name=name, attack=kind, mode=mode, role=role, tried=0, broke=0, gradients=0, forwards=0, seconds=0.0, fit=fit
     )

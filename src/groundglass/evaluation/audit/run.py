@@ -1,73 +1,25 @@
-"""The audit: attacks in the order of their strength, each on what the last ones left, and the checks between them."""
+"""The audit: what is given and what comes out; `steps.py` has what is done."""
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from jaxtyping import Complex, Float, Int64
 from torch import Tensor
 
-from groundglass.attacks import (
-    APGD,
-    FGSM,
-    PGD,
-    Ball,
-    GradientAccess,
-    LabelAttack,
-    RandomNoise,
-    RayS,
-    ScoreAttack,
-    Square,
-    TransferPGD,
-)
+from groundglass.attacks import Ball
 from groundglass.attacks.access import Model
-from groundglass.attacks.balls import L2, Linf
-from groundglass.attacks.losses import margin
-from groundglass.core import Progress, check_images, check_labels, derive_seed, silent
+from groundglass.attacks.balls import Linf
+from groundglass.core import Progress, check_images, check_labels, silent
 from groundglass.data import ImageSet
-from groundglass.evaluation.audit.checks import SLACK, Findings, checks
-from groundglass.evaluation.audit.ledger import GivenAttack, Ledger
-from groundglass.evaluation.audit.probes import agreement, answers, bad_gradients, climb, slopes
+from groundglass.evaluation.audit.checks import checks
+from groundglass.evaluation.audit.config import AuditConfig
+from groundglass.evaluation.audit.ledger import GivenAttack
 from groundglass.evaluation.audit.results import Audit
-from groundglass.evaluation.audit.subject import PAPER_RULES, Mode, Subject, averaged, subject
+from groundglass.evaluation.audit.steps import AuditSteps
+from groundglass.evaluation.audit.subject import PAPER_RULES, Subject, subject
 from groundglass.evaluation.statistics import Proportion
-
-# A move of random pixels over which the loss of a trained network is nearly straight.
-_REACH = 1 / 255
-_TARGETS = 3
-
-
-class NothingToAuditError(ValueError):
-    """The model gets no image right."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AuditConfig:
-    """How much an audit tries.
-
-    Attributes:
-        steps: of PGD; APGD makes twice as many.
-        queries: an image, of the attacks that only ask.
-        query_images: attacked by them, of those that stand after every gradient, and half as many by labels alone; all, where
-            that breaks more than a few.
-        probes: images for the checks that need few.
-        fit_images: natural images that a surrogate may see; it stops where more explain no more.
-        samples: passes that expectation over transformation averages over, for a model whose answers differ.
-    """
-
-    steps: int = 50
-    queries: int = 1000
-    query_images: int = 100
-    probes: int = 32
-    fit_images: int = 8000
-    samples: int = 8
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "queries", "query_images", "probes", "fit_images", "samples"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` (={getattr(self, name)}) must be at least 1")
 
 
 def audit(
@@ -133,7 +85,7 @@ def audit(
         seed=seed,
     )
     training = isinstance(model, torch.nn.Module) and model.training
-    found = _Audit(who, images, labels.to(torch.int64), ball, chosen, seed, progress).run(
+    found = AuditSteps(who, images, labels.to(torch.int64), ball, chosen, seed, progress).run(
         surrogates or {}, attacks or {}, training
     )
     ledger, findings = found.ledger, replace(found.findings, stated=claimed)
@@ -172,216 +124,3 @@ def _claimed_by(who: Subject, steps: int) -> str:
     if tuple(mode.name for mode in who.claims) == PAPER_RULES:
         return f"the paper's attacks (PGD-{steps} through a fresh B and through a drawn matrix)"
     return f"PGD-{steps} with the model's own gradient"
-
-
-class _Audit:
-    """One audit under way."""
-
-    def __init__(
-        self,
-        who: Subject,
-        images: Tensor,
-        labels: Tensor,
-        ball: Ball,
-        config: AuditConfig,
-        seed: int,
-        progress: Progress,
-    ) -> None:
-        self.who, self.ball, self.config, self.seed = who, ball, config, seed
-        self.ledger = Ledger(who.itself, images, labels, ball, seed=seed, progress=progress)
-        self.findings = Findings()
-        self.modes: dict[str, Mode] = {}
-        self.dead_margin: dict[str, float] = {}
-
-    def run(self, surrogates: Mapping[str, Model], given: Mapping[str, GivenAttack], training: bool) -> "_Audit":
-        self._probe(training)
-        self._claim()
-        self._controls()
-        self._settling()
-        self._adaptive()
-        self._stronger()
-        self._queries()
-        self._transfer(surrogates)
-        for name, attack in given.items():
-            self.ledger.given(name, attack, self.who.claims[0].model)
-        return self
-
-    def _right(self, most: int) -> Tensor:
-        right = (self.ledger.broken_by != -2).nonzero().squeeze(1)
-        return right[:most]
-
-    def _probe(self, training: bool) -> None:
-        """Is it a function of the image, and are its gradients those of its loss?"""
-        ledger, findings, few = self.ledger, self.findings, self.config.probes
-        access = GradientAccess(self.who.itself)
-        some = ledger.images[: 2 * few]
-        findings.answers = answers(access, some, alone=few // 2, training=training, seed=self.seed)
-        if findings.answers.again > 0:
-            ledger.settle(randomised=True)
-        right = self._right(max(1, few // 3))
-        if not len(right):
-            raise NothingToAuditError(
-                f"the model gets none of {len(ledger.images)} images right: there is nothing to audit. Look at the weights, at "
-                "the labels' order and at the images' scale: [0, 1], normalised inside"
-            )
-        x, y = ledger.images[right], ledger.labels[right]
-        reach = min(_REACH, self.ball.radius) if isinstance(self.ball, Linf) else _REACH
-        seen = slopes(access, x, y, reach=reach, directions=32, seed=derive_seed(self.seed, "slopes"))
-        findings.flat = float(seen.flat.double().mean())
-        self.seen = seen
-        for mode in self.who.claims:
-            self._meet(mode)
-
-    def _meet(self, mode: Mode) -> Mode:
-        """See how well a gradient agrees with the loss."""
-        findings, seen, access = self.findings, self.seen, GradientAccess(mode.model)
-        self.modes[mode.name] = mode
-        findings.dead[mode.name] = bad_gradients(access, seen.images, seen.labels)
-        findings.agreement[mode.name] = agreement(access, seen) if self._alive(mode) else 0.0
-        # The margin of the logits has a gradient where the cross-entropy is flat to the last bit.
-        self.dead_margin[mode.name] = bad_gradients(access, seen.images, seen.labels, margin)
-        return mode
-
-    def _alive(self, mode: Mode, loss: str = "ce") -> bool:
-        """A gradient that is zero at every natural image, or is not there at all, moves no attack."""
-        return (self.findings.dead if loss == "ce" else self.dead_margin)[mode.name] < 1
-
-    def _claim(self) -> None:
-        """The claim's attack, on every image that is right."""
-        ledger, findings = self.ledger, self.findings
-        attack = PGD(steps=self.config.steps, step_size=None)
-        for mode in filter(self._alive, self.who.claims):
-            ledger.climb(f"PGD, {mode.name}", attack, mode, "claim")
-        findings.after_claim = len(ledger.standing)
-        findings.claim_zeros = max((a.zero_gradient_share for a in ledger.attempts), default=0.0)
-        findings.unbounded, findings.unbounded_of = self._elsewhere(1.0)
-        findings.at_twice, findings.twice_of = self._elsewhere(2 * self.ball.radius)
-        rows = self._right(self.config.probes)
-        findings.at_once = int(torch.isin(rows, ledger.standing).sum())
-
-    def _elsewhere(self, radius: float) -> tuple[int, int]:
-        """How many of a few images the claim's attack leaves in another ball."""
-        ledger = self.ledger
-        rows = self._right(self.config.probes)
-        if isinstance(self.ball, L2):
-            whole = ledger.images[0].numel() ** 0.5
-            ball: Ball = L2(whole if radius == 1.0 else min(radius, whole))
-        else:
-            ball = Linf(min(radius, 1.0))
-        # Into the far corner of the cube small steps do not get: their size is the ball's, and as many again for turns.
-        attack = PGD(steps=self.config.steps, step_size=None)
-        left, asked = rows, len(rows)
-        for mode in filter(self._alive, self.who.claims):
-            if not len(left):
-                break
-            made = attack(
-                GradientAccess(mode.model),
-                ledger.images[left],
-                ledger.labels[left],
-                ball,
-                seed=self.seed,
-                indices=left.tolist(),
-            )
-            fooled = made.success.clone()
-            if bool(fooled.any()):
-                at = fooled.nonzero().squeeze(1)
-                fooled[at] = ledger.wrong(made.adversarial[at], ledger.labels[left[at]])
-            left = left[~fooled.cpu()]
-        return len(left), asked
-
-    def _controls(self) -> None:
-        """What should break nothing that the claim's attack leaves: chance, and its own first step."""
-        control = Mode("none", self.who.claims[0].model, "claim")
-        self.ledger.climb("random noise", RandomNoise(points=10), control, "control")
-        for mode in filter(self._alive, self.who.claims):
-            self.ledger.climb(f"FGSM, {mode.name}", FGSM(), mode, "control")
-
-    def _settling(self) -> None:
-        """Every step of the claim's attack on a few images: does it settle, and where are its best iterates?"""
-        ledger, findings = self.ledger, self.findings
-        mode = max(self.who.claims, key=lambda m: findings.agreement[m.name])
-        if not self._alive(mode):
-            return
-        standing = ledger.standing[: self.config.probes // 2]
-        broken = (ledger.broken_by >= 0).nonzero().squeeze(1)[: self.config.probes // 6]
-        if len(standing):
-            findings.standing = climb(
-                GradientAccess(mode.model),
-                ledger.images[standing],
-                ledger.labels[standing],
-                self.ball,
-                steps=self.config.steps,
-            )
-        if len(broken):
-            findings.broken = climb(
-                GradientAccess(mode.model),
-                ledger.images[broken],
-                ledger.labels[broken],
-                self.ball,
-                steps=self.config.steps,
-            )
-
-    def _adaptive(self) -> None:
-        """Every gradient that knows the defence; and averaged ones, for a model that draws lots."""
-        attack = PGD(steps=self.config.steps, step_size=None)
-        for name, make in self.who.adaptive.items():
-            if isinstance(make, str):
-                self.findings.skipped[name] = make
-            elif not len(self.ledger.standing):
-                self.findings.unneeded.append(name)
-            elif self._alive(mode := self._meet(make())):
-                self.ledger.climb(f"PGD, {mode.name}", attack, mode, "adaptive")
-        if self.ledger.randomised:
-            for mode in map(self._averaged, self._best()):
-                self.ledger.climb(f"PGD, {mode.name}", attack, mode, "adaptive")
-
-    def _averaged(self, mode: Mode) -> Mode:
-        """Over several passes, where the model draws lots."""
-        return averaged(mode, self.config.samples) if self.ledger.randomised else mode
-
-    def _best(self) -> list[Mode]:
-        """The two gradients that agree best with the loss."""
-        alive = [mode for mode in self.modes.values() if self._alive(mode) or self._alive(mode, "margin")]
-        return sorted(alive, key=lambda mode: -self.findings.agreement[mode.name])[:2]
-
-    def _stronger(self) -> None:
-        """The same with twice the steps, another loss and random starts."""
-        best = self._best()
-        for mode in best:
-            for loss in ("ce", "dlr" if self.ledger.classes > 2 else "margin"):
-                if self._alive(mode, loss) and len(self.ledger.standing):
-                    attack: Any = APGD(steps=2 * self.config.steps, loss=loss)
-                    seen = self._averaged(mode)
-                    self.ledger.climb(f"APGD-{loss.upper()}, {seen.name}", attack, seen, "stronger")
-        # Towards each of the nearest other classes: what takes most off honest claims.
-        if best and self.ledger.classes > 3 and self._alive(best[0], "margin") and len(self.ledger.standing):
-            seen = self._averaged(best[0])
-            targeted = APGD(steps=self.config.steps, loss="dlr", targets=min(_TARGETS, self.ledger.classes - 1))
-            self.ledger.climb(f"APGD-DLR targeted, {seen.name}", targeted, seen, "stronger")
-
-    def _queries(self) -> None:
-        """Attacks that only ask, on some of what stands; on all of it, if they break clearly more than gradients did."""
-        ledger, most = self.ledger, self.config.query_images
-        standing = ledger.standing
-        self.findings.before_queries = len(standing)
-        self._ask(Square(), standing, most)
-        if isinstance(self.ball, Linf):
-            self._ask(RayS(), standing, max(1, most // 2))
-        else:
-            self.findings.skipped["labels alone"] = "RayS is for L-inf"
-
-    def _ask(self, attack: ScoreAttack | LabelAttack, standing: Tensor, most: int) -> None:
-        ledger, model = self.ledger, self.who.claims[0].model
-        still = standing[torch.isin(standing, ledger.standing)]
-        first = ledger.ask(attack, model, still[:most], self.config.queries)
-        if first.broke > SLACK * first.tried and len(still) > most:
-            ledger.ask(attack, model, still[most:], self.config.queries)
-
-    def _transfer(self, surrogates: Mapping[str, Model]) -> None:
-        if not surrogates:
-            self.findings.skipped["transfer"] = "no other model was given (`surrogates`)"
-        for name, source in surrogates.items():
-            attack = TransferPGD(
-                steps=self.config.steps, step_size=2.5 * self.ball.radius / self.config.steps, momentum=1
-            )
-            self.ledger.carry(f"MI-FGSM on {name}", attack, source)
