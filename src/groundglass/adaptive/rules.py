@@ -89,7 +89,8 @@ def make_rule(
         return RandomFeedback(network.feedback, "dfa")
     if name == "dfa-fresh":
         # The error is that at the logits, wherever in the network the block is.
-        classes = [m for m in network.modules() if isinstance(m, nn.Linear)][-1].out_features
+        last = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
+        classes = last.out_features if network.feedback is None else len(network.feedback)
         return RandomFeedback.fresh(classes, block.width, seed=seed)
     if name in FITTED:
         if pairs is None:

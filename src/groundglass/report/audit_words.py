@@ -116,7 +116,7 @@ def _breaking(attempt: Tried, found: Found) -> str:
     else:
         left = "still left" if attempt.tried == standing else "it was tried on"
     fit = f", fitted on {attempt.fit['n_images']:,} natural images," if attempt.fit else ""
-    secret = ", which needs the secret matrix," if attempt.mode == "exact" else ""
+    secret = ", which needs the secret matrix," if attempt.mode.startswith("exact") else ""
     return f"“{attempt.name}”{fit}{secret} broke {of} {left}"
 
 

@@ -8,6 +8,7 @@ import shutil
 import sys
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,6 +99,7 @@ def audit_model(
     settings: dict[str, Any] = {
         "model": Path(model).name if Path(model).is_file() else model,
         # Files by what is in them: another one of the same name is another audit.
+        "network": _state_digest(network),
         "files": [
             _digest(path) for path in (Path(model), weights, Path(data), matrix) if path is not None and path.is_file()
         ],
@@ -129,7 +131,7 @@ def audit_model(
             out, manifest, key, name, settings, network, pictures, ball, retrieved, claimed, chosen, seed, progress
         )
     except Exception:
-        if vacant and out.exists() and not any(RecordStore.read(out).records):
+        if vacant and (out / "study.json").exists() and not any(RecordStore.read(out).records):
             shutil.rmtree(out)  # a folder that a refused model has left would refuse the next one
         raise
 
@@ -312,6 +314,17 @@ def _state(path: Path) -> dict[str, Tensor]:
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise ValueError(f"{path} is no state_dict: save `model.state_dict()`, names and tensors alone")
     return {name.removeprefix("module."): value for name, value in found.items()}
+
+
+def _state_digest(network: nn.Module) -> str:
+    """Of its weights and of the source of its class: what a factory makes may change without a file that we are given."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    with suppress(OSError, TypeError):  # a class typed in by hand has no source: its weights are all that can be known
+        digest.update(inspect.getsource(type(network)).encode())
+    return digest.hexdigest()
 
 
 def _digest(path: Path) -> str:

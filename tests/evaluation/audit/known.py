@@ -91,7 +91,7 @@ class Vanishing(nn.Module):
 class Randomised(nn.Module):
     """Noise on the input, drawn anew for every call."""
 
-    def __init__(self, model: nn.Module, size: float = 0.3) -> None:
+    def __init__(self, model: nn.Module, size: float = 0.5) -> None:
         super().__init__()
         self.model, self.size = model, size
         self._random = torch.Generator().manual_seed(5)

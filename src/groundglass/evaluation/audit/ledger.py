@@ -9,9 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from groundglass.attacks import AttackResult, Ball, GradientAccess, LabelAccess, LabelAttack, QueryAttack, ScoreAccess
+from groundglass.attacks import (
+    AttackResult,
+    Ball,
+    GradientAccess,
+    LabelAccess,
+    LabelAttack,
+    NonFiniteError,
+    QueryAttack,
+    ScoreAccess,
+)
 from groundglass.attacks.access import Model
-from groundglass.core import Progress, derive_seed
+from groundglass.core import Progress, check_labels, derive_seed
 from groundglass.evaluation.audit.results import Attempt
 from groundglass.evaluation.audit.subject import Mode
 
@@ -44,6 +53,7 @@ class Ledger:
         classes: logits an image.
         broken_by: the place in `attempts` of the attack that broke the image, or STANDING, or WRONG.
         adversarial: the image that broke it.
+        not_finite: attacks that ended at a NaN or infinite gradient or logit.
         claims, withdrawn: successes that attacks reported, and those that a fresh pass of the model did not confirm.
         outside: adversarial images that were not in the ball or not in [0, 1].
         miscounted: images that passed through a model beside what the access counted.
@@ -55,11 +65,15 @@ class Ledger:
         self.images, self.labels, self.ball, self.seed = images, labels, ball, seed
         self.attempts: list[Attempt] = []
         self.adversarial = images.clone()
+        self.not_finite: list[str] = []
         self.claims = self.withdrawn = self.outside = self.miscounted = 0
         self.randomised = False
         self._progress = progress
         self._judge = GradientAccess(itself)
         self.classes = self._judge.logits(images[:1]).shape[1]
+        if self.classes < 2:
+            raise ValueError("the model gives one logit an image: give one a class, [-z, z] for a binary model")
+        check_labels(labels, count=len(images), classes=self.classes)
         self.broken_by = torch.full((len(images),), STANDING)
         self.settle(randomised=False)
 
@@ -149,10 +163,19 @@ class Ledger:
             return plan
         self._progress(f"audit: {plan.name}", 0, len(rows))
         started = time.perf_counter()
-        made = make(rows)
+        try:
+            made = make(rows)
+        except NonFiniteError:
+            # The images stand, and the gradients are told of.
+            self.not_finite.append(plan.name)
+            attempt = replace(plan, tried=len(rows), seconds=round(time.perf_counter() - started, 3))
+            self.attempts.append(attempt)
+            return attempt
         claimed = torch.ones(len(rows), dtype=torch.bool) if made.claimed is None else made.claimed
         at = claimed.nonzero().squeeze(1)
-        inside = self.ball.contains(made.adversarial[at], self.images[rows[at]], tolerance=_TOLERANCE).cpu()
+        inside = self.ball.contains(
+            made.adversarial[at], self.images[rows[at]], tolerance=_TOLERANCE * max(1.0, self.ball.radius)
+        ).cpu()
         self.outside += int((~inside).sum())
         at = at[inside]
         confirmed = at[self.wrong(made.adversarial[at], self.labels[rows[at]]).cpu()] if len(at) else at

@@ -20,12 +20,14 @@ class Answers:
         again: share of images whose class changed in any of five identical calls.
         elsewhere: share whose class was another alone than in a batch, or in a shuffled batch; of those whose class
             does not change by itself.
+        images: asked about.
         probabilities: the model's output seems to be probabilities, not logits.
         training: the model was handed over in train mode.
     """
 
     again: float
     elsewhere: float
+    images: int
     probabilities: bool
     training: bool
 
@@ -50,6 +52,7 @@ def answers(
     return Answers(
         again=1 - steady / len(images),
         elsewhere=int((moved & same).sum()) / max(1, steady),
+        images=len(images),
         probabilities=bool((logits >= 0).all()) and bool(((logits.sum(1) - 1).abs() < 1e-3).all()),
         training=training,
     )
@@ -116,11 +119,13 @@ class Climb:
         rising: share of images whose loss still rises clearly in the last tenth of the steps.
         lost: share of the images fooled at some step that are not at the last.
         images: climbed.
+        fooled: of them, at some step.
     """
 
     rising: float
     lost: float
     images: int
+    fooled: int
 
 
 def climb(
@@ -150,6 +155,7 @@ def climb(
         rising=float((late > 0.1 * gained).double().mean()),
         lost=int((once & ~at_end).sum()) / max(1, int(once.sum())),
         images=len(images),
+        fooled=int(once.sum()),
     )
 
 

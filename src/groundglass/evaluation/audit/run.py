@@ -11,7 +11,7 @@ from torch import Tensor
 from groundglass.attacks import Ball
 from groundglass.attacks.access import Model
 from groundglass.attacks.balls import Linf
-from groundglass.core import Progress, check_images, check_labels, silent
+from groundglass.core import Progress, check_images, check_labels, derive_seed, silent
 from groundglass.data import ImageSet
 from groundglass.evaluation.audit.checks import checks
 from groundglass.evaluation.audit.config import AuditConfig
@@ -73,21 +73,29 @@ def audit(
     check_images(images)
     check_labels(labels, count=len(images))
     ball.check(images)
+    if not len(images):
+        raise ValueError("there are no images to audit")
+    if ball.radius == 0:
+        raise ValueError("a ball of radius 0 holds nothing but the image: give a radius above 0, in pixel units")
     if claimed is not None:
         check_claim(claimed)
     images = images.detach().float().clamp(0, 1)
-    who = subject(
-        model,
-        views=views or {},
-        natural=natural,
-        matrix=matrix,
-        fit_images=chosen.fit_images,
-        seed=seed,
-    )
     training = isinstance(model, torch.nn.Module) and model.training
-    found = AuditSteps(who, images, labels.to(torch.int64), ball, chosen, seed, progress).run(
-        surrogates or {}, attacks or {}, training
-    )
+    # A model may draw from torch's own stream: it is made to begin here, and put back.
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(seed, "model"))
+        who = subject(
+            model,
+            images=images[:16],
+            views=views or {},
+            natural=natural,
+            matrix=matrix,
+            fit_images=chosen.fit_images,
+            seed=seed,
+        )
+        found = AuditSteps(who, images, labels.to(torch.int64), ball, chosen, seed, progress).run(
+            surrogates or {}, attacks or {}, training
+        )
     ledger, findings = found.ledger, replace(found.findings, stated=claimed)
     count = len(images)
     clean = Proportion(int((ledger.broken_by != -2).sum()), count)

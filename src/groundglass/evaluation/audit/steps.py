@@ -13,6 +13,7 @@ from groundglass.attacks import (
     Ball,
     GradientAccess,
     LabelAttack,
+    NonFiniteError,
     RandomNoise,
     RayS,
     ScoreAttack,
@@ -26,13 +27,13 @@ from groundglass.core import Progress, derive_seed
 from groundglass.evaluation.audit.checks import SLACK, Findings
 from groundglass.evaluation.audit.config import AuditConfig, NothingToAuditError
 from groundglass.evaluation.audit.ledger import GivenAttack, Ledger
-from groundglass.evaluation.audit.probes import agreement, answers, bad_gradients, climb, slopes
+from groundglass.evaluation.audit.probes import Climb, agreement, answers, bad_gradients, climb, slopes
 from groundglass.evaluation.audit.subject import Mode, Subject, averaged
 
 # A move of random pixels over which the loss of a trained network is nearly straight.
 _REACH = 1 / 255
 # Other classes that a targeted attack aims at.
-_TARGETS = 3
+_TARGETS = 2
 
 
 class AuditSteps:
@@ -88,7 +89,7 @@ class AuditSteps:
         x, y = ledger.images[right], ledger.labels[right]
         reach = min(_REACH, self.ball.radius) if isinstance(self.ball, Linf) else _REACH
         seen = slopes(access, x, y, reach=reach, directions=32, seed=derive_seed(self.seed, "slopes"))
-        findings.flat = float(seen.flat.double().mean())
+        findings.flat, findings.probed = float(seen.flat.double().mean()), len(x)
         self.seen = seen
         for mode in self.who.claims:
             self._meet(mode)
@@ -115,39 +116,40 @@ class AuditSteps:
             ledger.climb(f"PGD, {mode.name}", attack, mode, "claim")
         findings.after_claim = len(ledger.standing)
         findings.claim_zeros = max((a.zero_gradient_share for a in ledger.attempts), default=0.0)
-        findings.unbounded, findings.unbounded_of = self._elsewhere(1.0)
-        findings.at_twice, findings.twice_of = self._elsewhere(2 * self.ball.radius)
+        findings.unbounded, findings.unbounded_of = self._elsewhere(self._whole())
+        findings.at_twice, findings.twice_of = self._elsewhere(self._twice())
         rows = self._right(self.config.probes)
         findings.at_once = int(torch.isin(rows, ledger.standing).sum())
 
-    def _elsewhere(self, radius: float) -> tuple[int, int]:
+    def _twice(self) -> Ball:
+        """A ball of twice the radius, or as large as there is."""
+        if isinstance(self.ball, L2):
+            return L2(min(2 * self.ball.radius, self._whole().radius))
+        return Linf(min(2 * self.ball.radius, 1.0))
+
+    def _whole(self) -> Ball:
+        """A ball that leaves every image free."""
+        return L2(self.ledger.images[0].numel() ** 0.5) if isinstance(self.ball, L2) else Linf(1.0)
+
+    def _elsewhere(self, ball: Ball) -> tuple[int, int]:
         """How many of a few images the claim's attack leaves in another ball."""
         ledger = self.ledger
         rows = self._right(self.config.probes)
-        if isinstance(self.ball, L2):
-            whole = ledger.images[0].numel() ** 0.5
-            ball: Ball = L2(whole if radius == 1.0 else min(radius, whole))
-        else:
-            ball = Linf(min(radius, 1.0))
-        # Into the far corner of the cube small steps do not get: their size is the ball's, and as many again for turns.
         attack = PGD(steps=self.config.steps, step_size=None)
         left, asked = rows, len(rows)
         for mode in filter(self._alive, self.who.claims):
             if not len(left):
                 break
-            made = attack(
-                GradientAccess(mode.model),
-                ledger.images[left],
-                ledger.labels[left],
-                ball,
-                seed=self.seed,
-                indices=left.tolist(),
-            )
-            fooled = made.success.clone()
-            if bool(fooled.any()):
-                at = fooled.nonzero().squeeze(1)
-                fooled[at] = ledger.wrong(made.adversarial[at], ledger.labels[left[at]])
-            left = left[~fooled.cpu()]
+            images, labels = ledger.images[left], ledger.labels[left]
+            try:
+                made = attack(GradientAccess(mode.model), images, labels, ball, seed=self.seed, indices=left.tolist())
+            except NonFiniteError:
+                continue
+            fooled = made.success.cpu()
+            at = fooled.nonzero().squeeze(1)
+            if len(at):
+                fooled[at] = ledger.wrong(made.adversarial[at], labels[at]).cpu()
+            left = left[~fooled]
         return len(left), asked
 
     def _controls(self) -> None:
@@ -165,22 +167,17 @@ class AuditSteps:
             return
         standing = ledger.standing[: self.config.probes // 2]
         broken = (ledger.broken_by >= 0).nonzero().squeeze(1)[: self.config.probes // 6]
-        if len(standing):
-            findings.standing = climb(
-                GradientAccess(mode.model),
-                ledger.images[standing],
-                ledger.labels[standing],
-                self.ball,
-                steps=self.config.steps,
-            )
-        if len(broken):
-            findings.broken = climb(
-                GradientAccess(mode.model),
-                ledger.images[broken],
-                ledger.labels[broken],
-                self.ball,
-                steps=self.config.steps,
-            )
+        findings.standing, findings.broken = self._climb(mode, standing), self._climb(mode, broken)
+
+    def _climb(self, mode: Mode, rows: Tensor) -> Climb | None:
+        """Every step of the claim's attack on some rows; None if there are none, or a gradient on the way is NaN."""
+        if not len(rows):
+            return None
+        images, labels = self.ledger.images[rows], self.ledger.labels[rows]
+        try:
+            return climb(GradientAccess(mode.model), images, labels, self.ball, steps=self.config.steps)
+        except NonFiniteError:
+            return None
 
     def _adaptive(self) -> None:
         """Every gradient that knows the defence; and averaged ones, for a model that draws lots."""
@@ -192,33 +189,33 @@ class AuditSteps:
                 self.findings.unneeded.append(name)
             elif self._alive(mode := self._meet(make())):
                 self.ledger.climb(f"PGD, {mode.name}", attack, mode, "adaptive")
+            else:
+                self.findings.skipped[name] = "its gradient is zero, NaN or not there"
         if self.ledger.randomised:
-            for mode in map(self._averaged, self._best()):
+            for mode in map(self._averaged, self._best(2)):
                 self.ledger.climb(f"PGD, {mode.name}", attack, mode, "adaptive")
 
     def _averaged(self, mode: Mode) -> Mode:
         """Over several passes, where the model draws lots."""
         return averaged(mode, self.config.samples) if self.ledger.randomised else mode
 
-    def _best(self) -> list[Mode]:
-        """The two gradients that agree best with the loss."""
+    def _best(self, most: int) -> list[Mode]:
+        """The gradients that agree best with the loss."""
         alive = [mode for mode in self.modes.values() if self._alive(mode) or self._alive(mode, "margin")]
-        return sorted(alive, key=lambda mode: -self.findings.agreement[mode.name])[:2]
+        return sorted(alive, key=lambda mode: -self.findings.agreement[mode.name])[:most]
 
     def _stronger(self) -> None:
-        """The same with twice the steps, another loss and random starts."""
-        best = self._best()
-        for mode in best:
+        """The best of the gradients with other losses, steps that adapt, and random starts."""
+        for mode in self._best(1):
+            seen, steps = self._averaged(mode), self.config.steps
             for loss in ("ce", "dlr" if self.ledger.classes > 2 else "margin"):
-                if self._alive(mode, loss) and len(self.ledger.standing):
-                    attack: Any = APGD(steps=2 * self.config.steps, loss=loss)
-                    seen = self._averaged(mode)
+                if self._alive(mode, loss):
+                    attack: Any = APGD(steps=steps, loss=loss)
                     self.ledger.climb(f"APGD-{loss.upper()}, {seen.name}", attack, seen, "stronger")
-        # Towards each of the nearest other classes: what takes most off honest claims.
-        if best and self.ledger.classes > 3 and self._alive(best[0], "margin") and len(self.ledger.standing):
-            seen = self._averaged(best[0])
-            targeted = APGD(steps=self.config.steps, loss="dlr", targets=min(_TARGETS, self.ledger.classes - 1))
-            self.ledger.climb(f"APGD-DLR targeted, {seen.name}", targeted, seen, "stronger")
+            # Towards each of the nearest other classes: what takes most off honest claims.
+            if self.ledger.classes > 3 and self._alive(mode, "margin"):
+                targeted = APGD(steps=steps, loss="dlr", targets=min(_TARGETS, self.ledger.classes - 1))
+                self.ledger.climb(f"APGD-DLR targeted, {seen.name}", targeted, seen, "stronger")
 
     def _queries(self) -> None:
         """Attacks that only ask, on some of what stands; on all of it, if they break clearly more than gradients did."""
@@ -227,7 +224,7 @@ class AuditSteps:
         self.findings.before_queries = len(standing)
         self._ask(Square(), standing, most)
         if isinstance(self.ball, Linf):
-            self._ask(RayS(), standing, max(1, most // 2))
+            self._ask(RayS(), standing, max(1, most // 8))
         else:
             self.findings.skipped["labels alone"] = "RayS is for L-inf"
 
