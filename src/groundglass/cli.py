@@ -120,7 +120,7 @@ class Audit:
     """Folder of the model's device file. Default: devices/ beside the model's folder."""
     data_dir: Annotated[Path | None, tyro.conf.arg(help=_DATA_DIR_HELP)] = None
     steps: int = 50
-    """Of PGD; the strongest attacks make twice as many."""
+    """Of PGD and APGD."""
     queries: int = 1000
     """An image, of the attacks that only ask."""
     seed: int = 0

@@ -22,10 +22,10 @@ class FGSM:
     gets wrong are left alone.
 
     Attributes:
-        loss: what is climbed, "ce" (cross-entropy) or "margin".
+        loss: what is climbed, "ce" (cross-entropy), "margin" or "dlr" (needs 3 classes).
     """
 
-    loss: Literal["ce", "margin"] = "ce"
+    loss: Literal["ce", "margin", "dlr"] = "ce"
 
     def __post_init__(self) -> None:
         find_loss(self.loss)

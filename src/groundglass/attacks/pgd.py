@@ -34,7 +34,7 @@ class PGD:
         keep: "best", the first iterate that fools the model, else that of highest loss; or "last", the end of the
             last run, as in the paper's code.
         stop_when_fooled: an image's work ends with the first iterate that fools the model. Robust accuracy is the same.
-        loss: what is climbed, "ce" (cross-entropy) or "margin".
+        loss: what is climbed, "ce" (cross-entropy), "margin" or "dlr" (needs 3 classes).
     """
 
     steps: int = 50
@@ -43,7 +43,7 @@ class PGD:
     restarts: int = 1
     keep: Literal["best", "last"] = "best"
     stop_when_fooled: bool = True
-    loss: Literal["ce", "margin"] = "ce"
+    loss: Literal["ce", "margin", "dlr"] = "ce"
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.restarts < 1:

@@ -204,10 +204,10 @@ class ScoreAttack(QueryAttack):
     """An attack that asks for logits.
 
     Attributes:
-        loss: what is climbed, "ce" (cross-entropy) or "margin".
+        loss: what is climbed, "ce" (cross-entropy), "margin" or "dlr" (needs 3 classes).
     """
 
-    loss: Literal["ce", "margin"] = "ce"
+    loss: Literal["ce", "margin", "dlr"] = "ce"
 
     def __post_init__(self) -> None:
         find_loss(self.loss)

@@ -47,7 +47,7 @@ class Square(ScoreAttack):
         p_init: share of the pixels in a window at first, in (0, 1]; halved nine times.
     """
 
-    loss: Literal["ce", "margin"] = "margin"
+    loss: Literal["ce", "margin", "dlr"] = "margin"
     p_init: float = 0.8
 
     def __post_init__(self) -> None:

@@ -49,7 +49,7 @@ class TransferPGD:
         keep: "last", the end of the path, as in the originals; or "highest", of the iterates after the first move that
             fool the source (of all, if none does) the one of highest loss. With `diversity` that costs a check a step,
             as the gradient's own pass sees the view, not the image.
-        loss: what is climbed, "ce" (cross-entropy) or "margin".
+        loss: what is climbed, "ce" (cross-entropy), "margin" or "dlr" (needs 3 classes).
     """
 
     steps: int = 10
@@ -59,7 +59,7 @@ class TransferPGD:
     smoothing: GaussianKernel | None = None
     random_start: bool = False
     keep: Literal["last", "highest"] = "last"
-    loss: Literal["ce", "margin"] = "ce"
+    loss: Literal["ce", "margin", "dlr"] = "ce"
 
     def __post_init__(self) -> None:
         if self.steps < 1:
