@@ -7,12 +7,13 @@ from typing import Any
 
 from groundglass.core import derive_seed
 from groundglass.evaluation import Record
-from groundglass.models import DefendedNetwork, load_model, read_spec, save_model
+from groundglass.models import read_spec, save_model
 from groundglass.optics import MovingDevice, SimulatedOPU
 from groundglass.studies.cells import Cell, Outcome
 from groundglass.studies.context import Context
 from groundglass.studies.features import cached_bits
 from groundglass.studies.networks import NetworkCell, described_training, stem
+from groundglass.studies.redrawn import opened
 from groundglass.training import TrainingConfig
 from groundglass.training.classifier import FINE_TUNING, accuracy_of_bits, fit_classifier, place_device
 
@@ -66,15 +67,12 @@ class RandomisedCell:
         }
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
-        path = context.folder / inputs[0].result["checkpoint"]
-        network = load_model(path, find_device=context.devices.find)
-        assert isinstance(network, DefendedNetwork)
-        network.to(context.where)
+        path, network, old = opened(inputs[0], context)
         data = context.dataset
         train_bits, _ = cached_bits(network, data.train, path.parent, context.progress)
         test_bits, _ = cached_bits(network, data.test, path.parent, context.progress)
         before = accuracy_of_bits(network, test_bits, data.test.labels)
-        device = self._device(network, context)
+        device = self._device(old, context)
         place_device(network, device)
         started = time.perf_counter()
         fit_classifier(
@@ -101,9 +99,8 @@ class RandomisedCell:
             }
         )
 
-    def _device(self, network: DefendedNetwork, context: Context) -> SimulatedOPU | MovingDevice:
-        old, secret = network.device, context.device_seed
-        assert isinstance(old, SimulatedOPU)
+    def _device(self, old: SimulatedOPU, context: Context) -> SimulatedOPU | MovingDevice:
+        secret = context.device_seed
 
         def derived(*path: str | int) -> int | None:
             return None if secret is None else derive_seed(secret, "randomise", *path)

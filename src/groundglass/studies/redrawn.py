@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from groundglass.core import derive_seed
@@ -15,6 +16,16 @@ from groundglass.studies.networks import NetworkCell, described_training, stem
 from groundglass.studies.redraw import tune
 from groundglass.training import TrainingConfig
 from groundglass.training.classifier import FINE_TUNING
+
+
+def opened(trained: Record, context: Context) -> tuple[Path, DefendedNetwork, SimulatedOPU]:
+    """A trained network that is to get another device: its file, itself, and the device that it has."""
+    path = context.folder / trained.result["checkpoint"]
+    network = load_model(path, find_device=context.devices.find)
+    assert isinstance(network, DefendedNetwork)
+    device = network.device
+    assert isinstance(device, SimulatedOPU)
+    return path, network.to(context.where), device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +63,7 @@ class RedrawCell:
         }
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
-        path = context.folder / inputs[0].result["checkpoint"]
-        network = load_model(path, find_device=context.devices.find)
-        assert isinstance(network, DefendedNetwork)
-        network.to(context.where)
-        old = network.device
-        assert isinstance(old, SimulatedOPU)
+        path, network, old = opened(inputs[0], context)
         seed = context.device_seed
         secret = None if seed is None else derive_seed(seed, "redraw", old.in_features, old.out_features, self.number)
         started = time.perf_counter()

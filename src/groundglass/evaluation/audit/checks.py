@@ -18,7 +18,7 @@ _FEW = 0.01
 SLACK = 0.02
 # What an honest claim by PGD loses to stronger attacks: 1 to 5 points in the field's leaderboards.
 _STRONGER = 0.05
-# Cosine of a gradient with finite differences: trained networks have .95 and more; good rules behind a binarisation .3 to .7,
+# Cosine of a gradient with finite differences: trained networks have .95 and more; good rules behind a binarisation about half,
 # unrelated ones -.4 to .2 (docs/log.md).
 _AGREES = 0.3
 

@@ -154,7 +154,7 @@ class AuditSteps:
 
     def _controls(self) -> None:
         """What should break nothing that the claim's attack leaves: chance, and its own first step."""
-        control = Mode("none", self.who.claims[0].model, "claim")
+        control = Mode("none", self.who.claims[0].model)
         self.ledger.climb("random noise", RandomNoise(points=10), control, "control")
         for mode in filter(self._alive, self.who.claims):
             self.ledger.climb(f"FGSM, {mode.name}", FGSM(), mode, "control")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,6 @@ _FIRST_FIT = 500
 # A surrogate that explains this much less with half the images has not had enough of them.
 _STILL_GAINS = 0.01
 
-Role = Literal["claim", "adaptive"]
-
 
 @dataclass(frozen=True)
 class Mode:
@@ -33,13 +31,11 @@ class Mode:
     Attributes:
         name: of the gradient; "own" is the model's.
         model: the same logits, with that gradient.
-        role: "claim": the robustness figure is made with it. "adaptive": it tests the figure.
         fit: what a fitted rule took and reached.
     """
 
     name: str
     model: Model
-    role: Role
     fit: dict[str, Any] | None = None
 
 
@@ -61,7 +57,7 @@ class Subject:
 
 def averaged(mode: Mode, samples: int) -> Mode:
     """A gradient averaged over `samples` passes: expectation over transformation."""
-    return Mode(f"{mode.name}, EOT {samples}", Averaged(as_module(mode.model), samples), "adaptive")
+    return Mode(f"{mode.name}, EOT {samples}", Averaged(as_module(mode.model), samples))
 
 
 def subject(
@@ -91,12 +87,12 @@ def subject(
     if taken:
         raise ValueError(f"`views` may not be called {', '.join(taken)}: these are the audit's own gradients")
     given: dict[str, Callable[[], Mode] | str] = {
-        name: lambda name=name, view=view: Mode(name, as_module(view), "adaptive")  # type: ignore[misc]
+        name: lambda name=name, view=view: Mode(name, as_module(view))  # type: ignore[misc]
         for name, view in views.items()
     }
     if not isinstance(itself, DefendedNetwork) or itself.device is None:
         none: dict[str, Callable[[], Mode] | str] = {"a differentiable stand-in": "none was given (`views`)"}
-        return Subject(itself, (Mode("own", _fast(itself, images), "claim"),), given or none)
+        return Subject(itself, (Mode("own", _fast(itself, images)),), given or none)
     device = itself.device
     if matrix is not None and matrix.shape != (device.out_features, device.in_features):
         wanted = (device.out_features, device.in_features)
@@ -104,7 +100,7 @@ def subject(
     target = _fast(itself, images)
     assert isinstance(target, DefendedNetwork)
     claims = tuple(
-        Mode(name, target.seen_through(make_rule(name, target, seed=derive_seed(seed, "rule", name))), "claim")
+        Mode(name, target.seen_through(make_rule(name, target, seed=derive_seed(seed, "rule", name))))
         for name in PAPER_RULES
     )
     found = {name: _adaptive(name, target, natural, matrix, fit_images, seed) for name in ADAPTIVE_RULES}
@@ -130,7 +126,7 @@ def _adaptive(
             rule = _fitted(name, target, natural, fit_images, of_rule)
         else:
             rule = make_rule(name, target, seed=of_rule, matrix=matrix if name == "bpda-retrieved" else None)
-        return Mode(name, target.seen_through(rule), "adaptive", fit=fit_facts(rule))
+        return Mode(name, target.seen_through(rule), fit=fit_facts(rule))
 
     return make
 
