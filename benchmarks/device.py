@@ -35,7 +35,7 @@ from numba.extending import intrinsic
 from groundglass.optics import SimulatedOPU, true_matrix
 from groundglass.optics.choice import fastest_kernel
 from groundglass.optics.kernels import FloatGemm, Int8Gemm, Kernel
-from groundglass.optics.lookup import LookupTables, _aligned, _group
+from groundglass.optics.lookup import LookupTables, aligned, group_of
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _rate(step: Callable[[Any, Any, Any], Any], per_step: int, *, loads: bool = 
     # Enough vectors to hide the latency of a step, few enough for 16 registers.
     registers, times = 12, 1_000_000
     loop = _peak_loop(step, registers, loads)
-    data = _aligned(8 * 16 * registers, np.int16)
+    data = aligned(8 * 16 * registers, np.int16)
     data[:] = 1
     loop(data, 10)
     best = 0.0
@@ -200,7 +200,7 @@ def in_turns(contenders: dict[str, Callable[[], Any]], repeats: int) -> list[Tim
 def benchmark(inputs: int, outputs: int, batch: int, repeats: int, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     device = SimulatedOPU.create(inputs, outputs, seed=0)
-    matrix, gain = device._matrix, device.exposure.gain
+    matrix, gain = device._medium._matrix, device.exposure.gain
     bits = torch.randint(0, 2, (batch, inputs), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     x, u = bits.to(torch.complex64), true_matrix(device).T.contiguous()
     kernels: list[Kernel] = [FloatGemm(), LookupTables()]
@@ -223,7 +223,7 @@ def benchmark(inputs: int, outputs: int, batch: int, repeats: int, threads: int)
     peak, peak_additions = peaks(), _rate(_add, 16, loads=True)
     work = matrix.tiles.size * batch / min(timings[-1].cpu)
     lookup = next(t for t in timings if t.name == LookupTables.name)
-    groups = -(-inputs // _group(min(batch, 1024)))
+    groups = -(-inputs // group_of(min(batch, 1024)))
     return {
         "inputs": inputs,
         "outputs": outputs,

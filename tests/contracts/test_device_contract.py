@@ -40,6 +40,13 @@ class StandIn:
 #: The same input, the same reading, for as long as they live.
 STEADY: dict[str, Callable[[], OpticalDevice]] = {
     "complex": lambda: SimulatedOPU.create(N, M, seed=1),
+    "procedural": lambda: SimulatedOPU.create(N, M, seed=1, kind="procedural"),
+    "procedural float": lambda: SimulatedOPU.create(N, M, seed=1, kind="procedural", camera=Camera(bits=None)),
+    "structured": lambda: SimulatedOPU.create(N, M, seed=1, kind="structured"),
+    "structured float": lambda: SimulatedOPU.create(N, M, seed=1, kind="structured", camera=Camera(bits=None)),
+    "region": lambda: SimulatedOPU.create(N, 9 * M, seed=1).region(range(0, 9 * M, 9)),
+    "region, procedural": lambda: SimulatedOPU.create(N, 9 * M, seed=1, kind="procedural").region(range(0, 9 * M, 9)),
+    "region, structured": lambda: SimulatedOPU.create(N, 9 * M, seed=1, kind="structured").region(range(0, 9 * M, 9)),
     "real": lambda: SimulatedOPU.create(N, M, seed=1, matrix="real"),
     "4 bits": lambda: SimulatedOPU.create(N, M, seed=1, camera=Camera(bits=4)),
     "float": lambda: SimulatedOPU.create(N, M, seed=1, camera=Camera(bits=None)),

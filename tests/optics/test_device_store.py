@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from groundglass.core import DamagedFileError
-from groundglass.optics import Camera, DeviceStore, SimulatedOPU
+from groundglass.optics import Camera, DeviceStore, DoesNotFitError, SimulatedOPU
 
 CAMERAS = [Camera(), Camera(bits=None), Camera(bits=5, saturation=0.03, density=0.3, read_noise=1.5, shot_noise=900)]
 
@@ -40,6 +40,69 @@ def test_a_saved_device_loads_back_equal(tmp_path: Path, camera: Camera, matrix:
     assert loaded.noise_seed == 3
     # The noise of a loaded device starts again, so this holds for the noisy camera as well.
     assert torch.equal(loaded.measure(bits), device.measure(bits))
+
+
+#: Written by the first groundglass, before there were kinds of devices.
+FORMAT_1 = """{
+  "format": "groundglass optical device",
+  "version": 1,
+  "fingerprint": "2e83f198ddf5a381e487b2646bb3446f",
+  "in_features": 12,
+  "out_features": 5,
+  "matrix": "complex",
+  "camera": {"bits": 8, "saturation": 0.01, "read_noise": 0.0, "shot_noise": 0.0, "density": 0.5},
+  "exposure": {"gain": 0.005245259686727123, "mean_reading": 49.4111328125},
+  "noise_seed": 0,
+  "seed": "feed",
+  "checksum": "4165d4c796ca812c51dad4b9c2c6624cbdf02851cc030bb4c248be261595110f"
+}"""
+
+
+def test_a_file_of_an_older_format_is_still_that_device(tmp_path: Path) -> None:
+    path = tmp_path / "old.device"
+    path.touch(mode=0o600)
+    path.write_text(FORMAT_1)
+    device = SimulatedOPU.load(path)
+    readings = device.measure(torch.eye(12, dtype=torch.uint8)[:3])
+    assert readings.tolist() == [[24, 22, 0, 3, 3], [16, 11, 0, 1, 3], [6, 2, 27, 3, 12]]
+    # Copied into another store, as studies do, it is written in the format of today, and stays what it is.
+    copy = DeviceStore(tmp_path / "copies").put(device)
+    assert json.loads(copy.read_text())["version"] == 2
+    assert torch.equal(SimulatedOPU.load(copy).measure(torch.eye(12, dtype=torch.uint8)[:3]), readings)
+    # The same secret makes another matrix today: it is the file that says which.
+    assert SimulatedOPU.create(12, 5, seed=0xFEED).fingerprint != device.fingerprint
+
+
+@pytest.mark.parametrize("kind", ["dense", "procedural", "structured"])
+def test_a_device_comes_back_in_its_kind(tmp_path: Path, kind: str) -> None:
+    device = create(kind=kind)
+    path = DeviceStore(tmp_path).put(device)
+    loaded = SimulatedOPU.load(path)
+    assert loaded.kind == kind
+    bits = torch.randint(0, 2, (20, 40), dtype=torch.uint8)
+    assert torch.equal(loaded.measure(bits), device.measure(bits))
+
+
+def test_a_dense_device_may_be_opened_as_a_procedural_one(tmp_path: Path) -> None:
+    """The same device, where there is no memory for its matrix: an edit of the file, and its fingerprint vouches for it."""
+    path = tmp_path / "a.device"
+    create().save(path)
+    rewrite(path, checksum=True, kind="procedural")
+    assert SimulatedOPU.load(path).kind == "procedural"
+
+
+def test_a_device_that_does_not_fit_here_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.device"
+    create().save(path)
+    monkeypatch.setattr("groundglass.optics.media.available_memory", lambda: 1000)
+    with pytest.raises(DoesNotFitError, match="procedural"):
+        SimulatedOPU.load(path)
+
+
+def test_a_region_has_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="save the device"):
+        create().region([1, 2]).save(tmp_path / "a.device")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_exposure_comes_from_the_file_and_is_not_set_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +144,12 @@ def test_a_device_file_that_others_may_read_is_refused(tmp_path: Path, mode: int
         {"camera": {"bits": 12}},
         {"camera": {"colour": "red"}},
         {"fingerprint": "0" * 32},
-        {"version": 2},
+        {"version": 1},
+        {"version": 3},
+        {"kind": "structured"},
+        {"kind": "optical"},
+        {"draw": 1},
+        {"draw": 3},
         {"seed": "not hex"},
         {"seed": None},
         {"in_features": "40"},

@@ -11,7 +11,7 @@ from groundglass.optics import SimulatedOPU, choice
 from groundglass.optics.kernels import FloatGemm, Int8Gemm, Kernel
 from groundglass.optics.lookup import LookupTables
 from groundglass.optics.matrix import SecretMatrix
-from groundglass.optics.sealed import Seed
+from tests.optics.matrices import drawn
 
 KERNELS = [FloatGemm(), LookupTables(), Int8Gemm()]
 # Around the edges of tiles (32 or 64 outputs), of groups of bits, of passes, of int16 chunks.
@@ -37,7 +37,7 @@ def exact(bits: Tensor, matrix: SecretMatrix) -> Tensor:
 @pytest.mark.parametrize("kind", ["complex", "real"])
 @pytest.mark.parametrize(("inputs", "outputs"), SIZES)
 def test_intensities_are_the_exact_integers(kernel: Kernel, inputs: int, outputs: int, kind: str) -> None:
-    matrix = SecretMatrix(Seed(7), inputs, outputs, kind)
+    matrix = drawn(7, inputs, outputs, kind)
     for rows in (0, 1, 17, 70):
         light = kernel.intensities(draw(rows, inputs), matrix)
         assert light.dtype == torch.float64
@@ -46,7 +46,7 @@ def test_intensities_are_the_exact_integers(kernel: Kernel, inputs: int, outputs
 
 def test_large_batches(kernel: Kernel) -> None:
     """Past the rows that a block holds, and in every size of group."""
-    matrix = SecretMatrix(Seed(7), 90, 33)
+    matrix = drawn(7, 90, 33)
     for rows in (400, 1025):
         bits = draw(rows, 90)
         assert torch.equal(kernel.intensities(bits, matrix).long(), exact(bits, matrix))
@@ -54,7 +54,7 @@ def test_large_batches(kernel: Kernel) -> None:
 
 def test_the_largest_sums_that_there_can_be(kernel: Kernel) -> None:
     """All entries at the limit and all inputs on: 24 bits of float32 and 16 of int16 would overflow unwatched."""
-    matrix = SecretMatrix(Seed(0), 140_000, 3)
+    matrix = drawn(0, 140_000, 3)
     matrix.tiles[:] = 127
     matrix.tiles[:, :, ::2] = -127
     matrix.tiles[:, ::7, 1] = 126
@@ -65,7 +65,7 @@ def test_the_largest_sums_that_there_can_be(kernel: Kernel) -> None:
 
 
 def test_readings_round_half_up_and_clip(kernel: Kernel) -> None:
-    matrix = SecretMatrix(Seed(7), 300, 50)
+    matrix = drawn(7, 300, 50)
     bits = draw(100, 300)
     light = exact(bits, matrix)
     for gain, top in ((2.0**-11, 255), (1e-4, 255), (1e-5, 15), (1.0, 255), (1e-12, 255)):
@@ -78,7 +78,7 @@ def test_readings_round_half_up_and_clip(kernel: Kernel) -> None:
 
 
 def test_threads_and_autocast_change_nothing(kernel: Kernel) -> None:
-    matrix = SecretMatrix(Seed(7), 200, 330)
+    matrix = drawn(7, 200, 330)
     bits = draw(70, 200)
     before = torch.get_num_threads()
     try:
@@ -93,7 +93,7 @@ def test_threads_and_autocast_change_nothing(kernel: Kernel) -> None:
 
 
 def test_two_threads_may_measure_at_once() -> None:
-    matrix = SecretMatrix(Seed(7), 200, 330)
+    matrix = drawn(7, 200, 330)
     batches = [draw(rows, 200) for rows in (64, 65)]
     expected = [exact(bits, matrix) for bits in batches]
     wrong: list[int] = []
@@ -113,7 +113,7 @@ def test_two_threads_may_measure_at_once() -> None:
 
 def test_small_work_is_not_raced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "_race", lambda *size: pytest.fail("raced"))
-    assert isinstance(choice.fastest_kernel(8, SecretMatrix(Seed(0), 100, 100)), FloatGemm)
+    assert isinstance(choice.fastest_kernel(8, drawn(0, 100, 100)), FloatGemm)
 
 
 def test_a_race_is_run_once_for_a_class_of_sizes_and_leaves_the_random_stream_alone() -> None:
@@ -129,7 +129,7 @@ def test_the_choice_of_a_kernel_changes_no_device(monkeypatch: pytest.MonkeyPatc
     """Exposure, fingerprint and readings, whichever kernel is chosen."""
     devices = []
     for kernel in KERNELS:
-        monkeypatch.setattr("groundglass.optics.simulated.fastest_kernel", lambda rows, matrix, k=kernel: k)
+        monkeypatch.setattr("groundglass.optics.dense.fastest_kernel", lambda rows, matrix, k=kernel: k)
         device = SimulatedOPU.create(80, 100, seed=1)
         devices.append((device.exposure, device.fingerprint, device.measure(draw(5, 80)).tolist()))
     assert devices[0] == devices[1] == devices[2]
@@ -138,7 +138,7 @@ def test_the_choice_of_a_kernel_changes_no_device(monkeypatch: pytest.MonkeyPatc
 def test_a_device_that_is_large_enough_to_race_measures_the_same() -> None:
     device = SimulatedOPU.create(512, 1024, seed=1)
     bits = draw(160, 512)
-    expected = FloatGemm().readings(bits, device._matrix, gain=device.exposure.gain, top=255)
+    expected = FloatGemm().readings(bits, device._medium._matrix, gain=device.exposure.gain, top=255)
     misses = choice._race.cache_info().misses
     assert torch.equal(device.measure(bits), expected)
     assert choice._race.cache_info().misses > misses or choice._race.cache_info().hits > 0

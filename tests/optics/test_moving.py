@@ -124,7 +124,7 @@ def secret() -> MovingDevice:
 
 
 def secrets_of(moving: MovingDevice) -> set[str]:
-    numbers = [SEED, *(int(device._matrix.seed.reveal(), 16) for device in moving.devices)]
+    numbers = [SEED, *(int(device._medium.seed.reveal(), 16) for device in moving.devices)]
     key = moving._choices._stream.bit_generator.state["state"]["key"]
     numbers += [int(part) for part in key]
     return {form for number in numbers for form in (str(number), f"{number:x}")}

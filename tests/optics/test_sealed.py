@@ -29,7 +29,7 @@ def device() -> SimulatedOPU:
 
 def holders(device: SimulatedOPU) -> list[Sealed]:
     """The device and all that it is made of."""
-    return [device, device._matrix, device._matrix.seed, device._noise]
+    return [device, device._medium, device._medium._matrix, device._medium.seed, device._noise]
 
 
 def shows_it(text: str) -> bool:

@@ -6,22 +6,23 @@ import statistics
 import numpy as np
 import pytest
 
-from groundglass.optics.matrix import ENTRY_STD, TILE_LANES, SecretMatrix, _narrow, gaussian_table
-from groundglass.optics.sealed import Seed
+from groundglass.optics.entries import ENTRY_STD, TILE_LANES, gaussian_table
+from groundglass.optics.matrix import _narrow
+from tests.optics.matrices import drawn
 
 
 def test_golden_values() -> None:
-    """A change here changes the matrix of every device file that exists."""
+    """The recipe of device files of format 1: a change here changes the matrix of every one that exists."""
     assert hashlib.sha256(gaussian_table().tobytes()).hexdigest()[:16] == "81503143e301da35"
-    assert SecretMatrix(Seed(3), 4, 2).dense().tolist() == [
+    assert drawn(3, 4, 2, by_shake=True).dense().tolist() == [
         [(1 + 45j), (-37 + 12j), (-21 + 51j), (15 - 45j)],
         [(46 + 21j), (-1 - 36j), (-57 + 42j), (13 + 5j)],
     ]
-    assert SecretMatrix(Seed(3), 4, 2, "real").dense().real.tolist() == [
+    assert drawn(3, 4, 2, "real", by_shake=True).dense().real.tolist() == [
         [-27.0, -13.0, 5.0, -23.0],
         [40.0, 18.0, -9.0, -13.0],
     ]
-    many = SecretMatrix(Seed(2**127 + 1), 1030, 70).tiles
+    many = drawn(2**127 + 1, 1030, 70, by_shake=True).tiles
     assert hashlib.sha256(many.tobytes()).hexdigest()[:16] == "33ce961a075f62dc"
 
 
@@ -45,7 +46,7 @@ def test_entries_are_gaussian_to_within_one_percent_of_their_deviation() -> None
 
 @pytest.mark.parametrize("kind", ["complex", "real"])
 def test_moments_of_a_drawn_matrix(kind: str) -> None:
-    dense = SecretMatrix(Seed(0), 1500, 400, kind).dense() / ENTRY_STD
+    dense = drawn(0, 1500, 400, kind).dense() / ENTRY_STD
     parts = [dense.real, dense.imag] if kind == "complex" else [dense.real]
     for part in parts:
         count = part.size
@@ -67,7 +68,7 @@ def independence(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_real_and_imaginary_parts_are_independent() -> None:
-    dense = SecretMatrix(Seed(1), 500, 400).dense()
+    dense = drawn(1, 500, 400).dense()
     assert independence(dense.real, dense.imag) < 4.5
     # Controls: a part used twice, or with its signs drawn anew.
     assert independence(dense.real, dense.real) > 100
@@ -77,7 +78,7 @@ def test_real_and_imaginary_parts_are_independent() -> None:
 
 def test_outputs_and_blocks_are_independent() -> None:
     """Neighbouring outputs, outputs one tile apart, and inputs one block apart share nothing."""
-    dense = SecretMatrix(Seed(1), 2100, 100).dense()
+    dense = drawn(1, 2100, 100).dense()
     tile = TILE_LANES // 2
     assert independence(dense.real[:-1], dense.real[1:]) < 4.5
     assert independence(dense.real[:-tile], dense.real[tile:]) < 4.5
@@ -87,7 +88,7 @@ def test_outputs_and_blocks_are_independent() -> None:
 
 def test_seed_and_sizes_name_the_matrix() -> None:
     def tiles(seed: int, *sizes: int) -> np.ndarray:
-        return SecretMatrix(Seed(seed), *sizes).tiles
+        return drawn(seed, *sizes).tiles
 
     first = tiles(1, 64, 32)
     assert (tiles(1, 64, 32) == first).all()
@@ -98,12 +99,12 @@ def test_seed_and_sizes_name_the_matrix() -> None:
 
 
 def test_memory_is_two_bytes_a_complex_entry() -> None:
-    assert SecretMatrix(Seed(0), 256, 640).nbytes == 2 * 256 * 640
-    assert SecretMatrix(Seed(0), 256, 640, "real").nbytes == 256 * 640
+    assert drawn(0, 256, 640).nbytes == 2 * 256 * 640
+    assert drawn(0, 256, 640, "real").nbytes == 256 * 640
 
 
 def test_outputs_past_the_last_are_dark() -> None:
-    matrix = SecretMatrix(Seed(0), 10, 33)
+    matrix = drawn(0, 10, 33)
     assert matrix.tiles.shape == (2, 10, TILE_LANES)
     padding = matrix.tiles[1].reshape(10, 2, 32)[:, :, 1:]
     assert not padding.any()
@@ -112,7 +113,7 @@ def test_outputs_past_the_last_are_dark() -> None:
 
 
 def test_int16_sums_are_checked_not_believed() -> None:
-    assert SecretMatrix(Seed(0), 3000, 64).narrow == 2048
+    assert drawn(0, 3000, 64).narrow == 2048
     heavy = np.zeros((1, 3000, TILE_LANES), dtype=np.int8)
     heavy[0, 2048:2400, 5] = 127
     assert _narrow(heavy) == 256
@@ -120,16 +121,3 @@ def test_int16_sums_are_checked_not_believed() -> None:
     assert _narrow(heavy) == 256
     heavy[0, 2300:2400, 5] = 0
     assert _narrow(heavy) == 2048
-
-
-@pytest.mark.parametrize(
-    ("sizes", "says"), [((0, 5), "in_features"), ((5, 0), "out_features"), ((2**19 + 1, 1), "in_features")]
-)
-def test_sizes_out_of_range_are_refused(sizes: tuple[int, int], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
-        SecretMatrix(Seed(0), *sizes)
-
-
-def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="complex, real"):
-        SecretMatrix(Seed(0), 5, 5, "unitary")  # type: ignore[arg-type]

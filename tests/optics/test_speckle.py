@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from groundglass.optics import Camera, SimulatedOPU
-from groundglass.optics.matrix import ENTRY_STD
+from groundglass.optics.entries import ENTRY_STD
 
 FLOAT = Camera(bits=None)
 

@@ -117,7 +117,7 @@ def test_no_secret_is_written(finished):
     # As trained, two redrawn, two behind a moving target, that itself, a noisy one.
     assert len(store.fingerprints()) == 7
     found = [store.find(fingerprint) for fingerprint in store.fingerprints()]
-    secrets = {f"{device._matrix.seed.reveal()}" for device in found if isinstance(device, SimulatedOPU)}
+    secrets = {f"{device._medium.seed.reveal()}" for device in found if isinstance(device, SimulatedOPU)}
     assert len(secrets) == 6
     secrets |= {str(int(s, 16)) for s in secrets} | {str(DEVICE_SEED), f"{DEVICE_SEED:x}"}
     for path in finished.rglob("*"):

@@ -33,3 +33,30 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or "unknown"
+
+
+def available_memory() -> int | None:
+    """Bytes that a process may still take without swapping: of the machine, or of the container's limit. None: not known."""
+    found = [size for size in (_free_of_machine(), _limit_of_container()) if size is not None]
+    return min(found, default=None)
+
+
+def _free_of_machine() -> int | None:
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _limit_of_container() -> int | None:
+    for place in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            return int((Path("/sys/fs/cgroup") / place).read_text())
+        except (OSError, ValueError):  # not this version of cgroups, or "max"
+            continue
+    return None

@@ -7,6 +7,8 @@ from groundglass.optics.device import OpticalDevice
 from groundglass.optics.float_input import FloatInputLayer
 from groundglass.optics.layer import Encoding, OpticalLayer, binarise, encode
 from groundglass.optics.lighton import LightOnOPU
+from groundglass.optics.media import DoesNotFitError
+from groundglass.optics.medium import DeviceKind, MatrixKind
 from groundglass.optics.moving import MovingDevice
 from groundglass.optics.oracle import true_matrix
 from groundglass.optics.simulated import Exposure, SimulatedOPU
@@ -17,11 +19,14 @@ __all__ = [
     "Blocked",
     "Camera",
     "DeviceAccess",
+    "DeviceKind",
     "DeviceStore",
+    "DoesNotFitError",
     "Encoding",
     "Exposure",
     "FloatInputLayer",
     "LightOnOPU",
+    "MatrixKind",
     "MovingDevice",
     "OpticalDevice",
     "OpticalLayer",

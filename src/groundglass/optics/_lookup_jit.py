@@ -8,7 +8,7 @@ from numba import types, uintp
 from numba.extending import intrinsic
 
 from groundglass.core.compiled import compiled
-from groundglass.optics.matrix import TILE_LANES
+from groundglass.optics.entries import TILE_LANES
 
 # Tables that one pass over the rows adds up. Four of 2^6 sums of 64 lanes are 32 KiB, a level-1 cache.
 TABLES = 4
@@ -96,7 +96,7 @@ def measure(tiles, begin, end, codes, group, span, parts, gain, top, tables, tot
         low = 0
         for first in range(0, codes.shape[0], passes):
             last = min(first + passes, codes.shape[0])
-            _sums(tiles, t, low, codes, first, last, group, tables, total)
+            add_sums(tiles, t, low, codes, first, last, group, tables, total)
             low += span
             if first == 0:
                 for i in range(batch * TILE_LANES):
@@ -104,11 +104,11 @@ def measure(tiles, begin, end, codes, group, span, parts, gain, top, tables, tot
             else:
                 for i in range(batch * TILE_LANES):
                     wide[i] += total[i]
-        _write(wide, t, parts, gain, top, readings, light)
+        write(wide, t, parts, gain, top, readings, light)
 
 
 @compiled
-def _sums(tiles, t, low, codes, begin, end, group, tables, total):
+def add_sums(tiles, t, low, codes, begin, end, group, tables, total):
     """int16 total [batch * 64] = the sums of tile t over the inputs from `low` on, codes[begin:end]."""
     n, batch = tiles.shape[1], codes.shape[1]
     size = 1 << group
@@ -133,7 +133,7 @@ def _sums(tiles, t, low, codes, begin, end, group, tables, total):
 
 
 @compiled
-def _write(total, t, parts, gain, top, readings, light):
+def write(total, t, parts, gain, top, readings, light):
     """int32 total [batch * 64] of tile t -> its columns of `readings`, or of `light`. No sum of squares is rounded."""
     outputs = TILE_LANES // parts
     first, offset, factor = t * outputs, (parts - 1) * outputs, np.float64(parts - 1)

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from groundglass.optics.entries import TILE_LANES, Entries
 from groundglass.optics.kernels import FloatGemm, Int8Gemm, Kernel
 from groundglass.optics.lookup import LookupTables
-from groundglass.optics.matrix import TILE_LANES, SecretMatrix
+from groundglass.optics.matrix import SecretMatrix
 from groundglass.optics.sealed import Seed
 
 _FLOAT = FloatGemm()
@@ -38,7 +39,7 @@ def _race(rows_log2: int, inputs_log2: int, threads: int) -> Kernel:
     """The winner on a public matrix, wide enough for what a call costs beside its products not to decide."""
     inputs = 3 * 2**inputs_log2 // 4
     tiles = 64 if rows_log2 < 7 else 16
-    public = SecretMatrix(Seed(0), inputs, tiles * threads * TILE_LANES, "real")
+    public = _public_matrix(inputs, tiles * threads)
     bits = _any_bits(max(1, 3 * 2**rows_log2 // 4), inputs)
     candidates: list[Kernel] = [_FLOAT, LookupTables()]
     if _int8_is_worth_a_look():
@@ -55,13 +56,17 @@ def _race(rows_log2: int, inputs_log2: int, threads: int) -> Kernel:
 def _int8_is_worth_a_look() -> bool:
     """`torch._int_mm` is the fastest of all on some processors, some 30 times slower than float32 on others, and not
     there on a few: a glance, before it is let into a race that it could make very long."""
-    matrix = SecretMatrix(Seed(0), 512, 4 * TILE_LANES, "real")
+    matrix = _public_matrix(512, 4)
     bits = _any_bits(32, 512)
     try:
         right = torch.equal(Int8Gemm().intensities(bits, matrix), _FLOAT.intensities(bits, matrix))
     except (RuntimeError, AttributeError):
         return False
     return right and seconds(Int8Gemm(), bits, matrix) < 2 * seconds(_FLOAT, bits, matrix)
+
+
+def _public_matrix(inputs: int, tiles: int) -> SecretMatrix:
+    return SecretMatrix.draw(Entries(Seed(0), inputs, tiles * TILE_LANES, "real"))
 
 
 def _any_bits(rows: int, inputs: int) -> Tensor:

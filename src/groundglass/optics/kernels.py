@@ -5,7 +5,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from groundglass.optics.matrix import TILE_LANES, SecretMatrix
+from groundglass.optics.entries import TILE_LANES
+from groundglass.optics.matrix import SecretMatrix
 
 
 class Kernel(ABC):

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from groundglass.optics._threads import for_each
+from groundglass.optics.entries import TILE_LANES
 from groundglass.optics.kernels import Kernel
-from groundglass.optics.matrix import TILE_LANES, SecretMatrix
+from groundglass.optics.matrix import SecretMatrix
 
 # Rows whose sums stay in a level-2 cache while the tables go by.
 _ROWS = 1024
-_NO_READINGS = np.empty((0, 0), dtype=np.uint8)
-_NO_LIGHT = np.empty((0, 0), dtype=np.float64)
+NO_READINGS = np.empty((0, 0), dtype=np.uint8)
+NO_LIGHT = np.empty((0, 0), dtype=np.float64)
 
 
 class LookupTables(Kernel):
@@ -33,12 +34,12 @@ class LookupTables(Kernel):
 
     def intensities(self, bits: Tensor, matrix: SecretMatrix) -> Tensor:
         out = np.empty((len(bits), matrix.out_features), dtype=np.float64)
-        _run(bits.numpy(), matrix, 1.0, 0, _NO_READINGS, out)
+        _run(bits.numpy(), matrix, 1.0, 0, NO_READINGS, out)
         return torch.from_numpy(out)
 
     def readings(self, bits: Tensor, matrix: SecretMatrix, *, gain: float, top: int) -> Tensor:
         out = np.empty((len(bits), matrix.out_features), dtype=np.uint8)
-        _run(bits.numpy(), matrix, gain, top, out, _NO_LIGHT)
+        _run(bits.numpy(), matrix, gain, top, out, NO_LIGHT)
         return torch.from_numpy(out)
 
 
@@ -55,9 +56,9 @@ def _run(
     pieces = [slice(first, first + piece) for first in range(0, len(matrix.tiles), piece)]
     for start in range(0, len(bits), _ROWS):
         rows = slice(start, start + _ROWS)
-        group = _group(len(bits[rows]))
+        group = group_of(len(bits[rows]))
         span = _span(matrix, group)
-        codes = _codes(bits[rows], group, span)
+        codes = codes_of(bits[rows], group, span)
         for_each(pieces, partial(_tiles, matrix, codes, group, span, gain, top, readings[rows], light[rows]))
 
 
@@ -77,9 +78,9 @@ def _tiles(
     begin, end, _ = tiles.indices(len(matrix.tiles))
     jit.measure(
         *(matrix.tiles, begin, end, codes, group, span, matrix.parts, gain, float(top)),
-        _aligned(jit.TABLES * 2**group * TILE_LANES, np.int16),
-        _aligned(batch * TILE_LANES, np.int16),
-        _aligned(batch * TILE_LANES, np.int32),
+        aligned(jit.TABLES * 2**group * TILE_LANES, np.int16),
+        aligned(batch * TILE_LANES, np.int16),
+        aligned(batch * TILE_LANES, np.int32),
         *(readings, light),
     )
 
@@ -91,7 +92,7 @@ def _jit() -> Any:
     return _lookup_jit
 
 
-def _group(rows: int) -> int:
+def group_of(rows: int) -> int:
     """Bits of a group: a table of 2^group sums has to pay for itself over the rows."""
     for group, least in ((6, 384), (5, 64), (4, 16)):
         if rows >= least:
@@ -105,7 +106,7 @@ def _span(matrix: SecretMatrix, group: int) -> int:
     return matrix.in_features if matrix.in_features <= matrix.narrow else matrix.narrow // unit * unit
 
 
-def _codes(bits: npt.NDArray[np.uint8], group: int, span: int) -> npt.NDArray[np.uint8]:
+def codes_of(bits: npt.NDArray[np.uint8], group: int, span: int) -> npt.NDArray[np.uint8]:
     """The bits of every group as a number: uint8 [passes, batch, TABLES]; a chunk of `span` inputs fills passes."""
     jit = _jit()
     full, rest = divmod(bits.shape[1], span)
@@ -116,7 +117,7 @@ def _codes(bits: npt.NDArray[np.uint8], group: int, span: int) -> npt.NDArray[np
     return codes
 
 
-def _aligned(count: int, dtype: Any) -> npt.NDArray[Any]:
+def aligned(count: int, dtype: Any) -> npt.NDArray[Any]:
     """Uninitialised, and aligned to 64 bytes, as the vectors of the compiled part are."""
     size = count * np.dtype(dtype).itemsize
     raw = np.empty(size + 64, dtype=np.uint8)

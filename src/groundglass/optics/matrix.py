@@ -1,70 +1,50 @@
-"""The secret matrix: complex Gaussian entries, held as small integers, drawn from a seed."""
+"""The secret matrix in memory: complex Gaussian entries, held as small integers."""
 
-import math
-from functools import cache
-from typing import Literal, get_args
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from groundglass.optics.sealed import Sealed, Seed
-
-MatrixKind = Literal["complex", "real"]
-
-# Standard deviation of an entry (of its real and of its imaginary part), in units of the integer. Rounding adds
-# an error of sqrt(1/12) = 0.29, 0.9% of it. A Gaussian leaves +-127 in 7 of 100,000 draws.
-ENTRY_STD = 32
-# Numbers of a tile, side by side in memory: 32 outputs' real parts, then their imaginary parts; or 64 real
-# outputs. Part of the recipe that makes U from a seed: another value is another matrix.
-TILE_LANES = 64
-# Inputs of a block, the unit of generation; part of the recipe as well.
-_BLOCK_INPUTS = 1024
-# The intensity of N inputs is at most 2 (127 N)^2, and float64 holds every integer up to 2^53.
-MAX_INPUTS = 2**19
+from groundglass.optics._threads import for_each
+from groundglass.optics.entries import TILE_LANES, Entries
+from groundglass.optics.medium import MatrixKind
+from groundglass.optics.sealed import Sealed
 
 
 class SecretMatrix(Sealed):
-    """U, as integers: entry = real + 1j * imaginary, each a Gaussian of std `ENTRY_STD`, rounded, cut at +-127.
+    """U, or some of its tiles, as integers: real + 1j * imaginary, each a Gaussian of std `ENTRY_STD`, rounded, cut at +-127.
 
     Integers make every sum over binary inputs exact, so a measurement does not depend on batch, kernel or
     machine, and take 2 bytes a complex entry instead of complex64's 8.
 
-    The draw: SHAKE-128 of (seed, kind, sizes, tile, block) gives 16 random bits for every number, and the
-    inverse of the Gaussian's cumulative distribution, tabulated at 2^16 points, maps them to an integer. It is
-    the same on every machine and under every version of numpy or torch. A cryptographic stream, because rows
-    of U can be retrieved from readings one at a time: knowing some must not give the key, and so the rest.
-
     Args:
-        seed: 128 bits of entropy make it a secret; a small number can be found by trying.
-        in_features: N, up to `MAX_INPUTS`.
+        tiles: int8 [tiles, N, TILE_LANES]; the lanes are [parts, outputs of a tile]. Outputs past M are zero.
         out_features: M.
-        kind: "complex", or "real" (the imaginary part is zero and not held).
+        matrix: "complex", or "real" (the imaginary part is zero and not held).
 
     Attributes:
         parts: 2, real and imaginary; 1 when real.
-        tiles: int8 [tiles, N, TILE_LANES]; the lanes are [parts, outputs of a tile]. Outputs past M are zero.
         narrow: so many inputs in a row, or fewer, have sums that fit int16, whatever the bits.
-
-    Raises:
-        ValueError: a size out of range, or another kind.
     """
 
-    __slots__ = ("in_features", "kind", "narrow", "out_features", "parts", "seed", "tiles")
+    __slots__ = ("in_features", "matrix", "narrow", "out_features", "parts", "tiles")
 
-    def __init__(self, seed: Seed, in_features: int, out_features: int, kind: MatrixKind = "complex") -> None:
-        if kind not in get_args(MatrixKind):
-            raise ValueError(f"`matrix` (={kind!r}) must be one of {', '.join(get_args(MatrixKind))}")
-        if not 1 <= in_features <= MAX_INPUTS:
-            raise ValueError(f"`in_features` (={in_features}) must be 1 to {MAX_INPUTS}")
-        if out_features < 1:
-            raise ValueError(f"`out_features` (={out_features}) must be at least 1")
-        self.seed = seed
-        self.in_features = in_features
+    def __init__(self, tiles: npt.NDArray[np.int8], out_features: int, matrix: MatrixKind = "complex") -> None:
+        self.tiles = tiles
+        self.in_features = tiles.shape[1]
         self.out_features = out_features
-        self.kind: MatrixKind = kind
-        self.parts = 2 if kind == "complex" else 1
-        self.tiles = _draw(seed, in_features, out_features, kind, self.parts)
-        self.narrow = _narrow(self.tiles)
+        self.matrix: MatrixKind = matrix
+        self.parts = 2 if matrix == "complex" else 1
+        self.narrow = _narrow(tiles)
+
+    @classmethod
+    def draw(cls, entries: Entries, *, by_shake: bool = False) -> "SecretMatrix":
+        """All of U. `by_shake`: by the recipe of device files of format 1."""
+        tiles = np.empty((entries.tiles, entries.in_features, TILE_LANES), dtype=np.int8)
+        fill: Callable[[int, npt.NDArray[np.int8]], None] = entries.fill_by_shake if by_shake else entries.fill
+        for_each(range(entries.tiles), partial(_fill, fill, tiles))
+        return cls(tiles, entries.out_features, entries.matrix)
 
     @property
     def tile_outputs(self) -> int:
@@ -86,20 +66,8 @@ class SecretMatrix(Sealed):
         return dense
 
 
-def _draw(seed: Seed, inputs: int, outputs: int, kind: MatrixKind, parts: int) -> npt.NDArray[np.int8]:
-    count = -(-outputs * parts // TILE_LANES)
-    tiles = np.empty((count, inputs, TILE_LANES), dtype=np.int8)
-    table = gaussian_table()
-    for tile in range(count):
-        for start in range(0, inputs, _BLOCK_INPUTS):
-            block = tiles[tile, start : start + _BLOCK_INPUTS]
-            raw = seed.stream(f"matrix/{kind}/{inputs}x{outputs}/{tile}/{start}", 2 * block.size)
-            draws = np.frombuffer(raw, dtype="<u2").reshape(block.shape)
-            # mode="wrap" skips the check of the bounds: 16 bits cannot leave a table of 2^16.
-            np.take(table, draws, mode="wrap", out=block)
-    left = outputs - (count - 1) * (TILE_LANES // parts)
-    tiles[-1].reshape(inputs, parts, -1)[:, :, left:] = 0
-    return tiles
+def _fill(fill: Callable[[int, npt.NDArray[np.int8]], None], tiles: npt.NDArray[np.int8], tile: int) -> None:
+    fill(tile, tiles[tile])
 
 
 def _narrow(tiles: npt.NDArray[np.int8]) -> int:
@@ -112,14 +80,3 @@ def _narrow(tiles: npt.NDArray[np.int8]) -> int:
             if max(largest, -smallest) >= 2**15:
                 return 256  # 256 * 127 < 2^15, always
     return 2048
-
-
-@cache
-def gaussian_table() -> npt.NDArray[np.int8]:
-    """int8 [65536]: 16 uniform bits -> a Gaussian of std `ENTRY_STD`, rounded, cut at +-127.
-
-    Every integer is there as often as the Gaussian asks for, to the nearest 2^-16.
-    """
-    edges = ((k + 0.5) / ENTRY_STD for k in range(-127, 127))
-    below = [round(2**16 * 0.5 * math.erfc(-edge / math.sqrt(2))) for edge in edges]
-    return np.repeat(np.arange(-127, 128, dtype=np.int8), np.diff([0, *below, 2**16]))

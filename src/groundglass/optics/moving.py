@@ -13,6 +13,7 @@ from torch import Tensor
 
 from groundglass.optics.camera import Camera
 from groundglass.optics.device import check_bits
+from groundglass.optics.medium import DeviceKind
 from groundglass.optics.sealed import Sealed, Seed
 from groundglass.optics.simulated import SimulatedOPU
 
@@ -50,7 +51,14 @@ class MovingDevice(Sealed):
 
     @classmethod
     def create(
-        cls, in_features: int, out_features: int, *, count: int, seed: int | None = None, camera: Camera | None = None
+        cls,
+        in_features: int,
+        out_features: int,
+        *,
+        count: int,
+        seed: int | None = None,
+        camera: Camera | None = None,
+        kind: DeviceKind = "dense",
     ) -> "MovingDevice":
         """A new device of `count` matrices and a stream of draws, all from one secret.
 
@@ -60,6 +68,7 @@ class MovingDevice(Sealed):
             count: K.
             seed: the secret. None draws 128 bits from the operating system; see `SimulatedOPU.create`.
             camera: of all K.
+            kind: how all K are simulated.
 
         Raises:
             ValueError: a size, count or seed out of range.
@@ -68,7 +77,7 @@ class MovingDevice(Sealed):
             raise ValueError(f"`count` (={count}) must be at least 1: the matrices that the device switches among")
         secret = Seed(seed)
         devices = [
-            SimulatedOPU.create(in_features, out_features, seed=_derived(secret, f"moving/{k}"), camera=camera)
+            SimulatedOPU.create(in_features, out_features, seed=_derived(secret, f"moving/{k}"), camera=camera, kind=kind)
             for k in range(count)
         ]
         return cls(devices, seed=_derived(secret, "moving/draws"))

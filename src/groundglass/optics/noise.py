@@ -16,14 +16,25 @@ class FrameNoise(Sealed):
 
     Frame k draws from a counter-based stream (Philox) of (seed of the device, noise seed, k) alone. The key
     is secret: an attacker who could predict the noise could subtract it.
+
+    Args:
+        seed: of the device.
+        noise_seed: another one is another stream.
+        region: names the part of the device's outputs that is read; of all, nothing.
     """
 
     __slots__ = ("_frame", "_key", "_lock")
 
-    def __init__(self, seed: Seed, noise_seed: int) -> None:
-        self._key = int.from_bytes(seed.stream(f"noise/{noise_seed}", 16), "big")
+    def __init__(self, seed: Seed, noise_seed: int, region: str = "") -> None:
+        purpose = f"noise/{noise_seed}/{region}" if region else f"noise/{noise_seed}"
+        self._key = int.from_bytes(seed.stream(purpose, 16), "big")
         self._frame = 0
         self._lock = threading.Lock()
+
+    def skip(self, frames: int) -> None:
+        """Count on, as if so many frames had been measured."""
+        with self._lock:
+            self._frame += frames
 
     def apply(self, signal: Tensor, camera: Camera) -> Tensor:
         """`signal` with the noise of the next `batch` frames.

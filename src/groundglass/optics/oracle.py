@@ -26,4 +26,4 @@ def true_matrix(device: OpticalDevice) -> Complex64[Tensor, "m n"]:
         raise TypeError(
             f"the matrix of a {type(device).__name__} is not known to anybody: only a SimulatedOPU has one to show"
         )
-    return torch.from_numpy(device._matrix.dense()) * math.sqrt(device.exposure.gain)
+    return torch.from_numpy(device._medium.dense()) * math.sqrt(device.exposure.gain)

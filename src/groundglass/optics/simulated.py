@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,15 +11,17 @@ import torch
 from torch import Tensor
 
 from groundglass.optics.camera import Camera
-from groundglass.optics.choice import fastest_kernel
 from groundglass.optics.device import check_bits
-from groundglass.optics.matrix import MatrixKind, SecretMatrix
+from groundglass.optics.media import make_medium
+from groundglass.optics.medium import DeviceKind, MatrixKind, Medium
 from groundglass.optics.noise import FrameNoise
 from groundglass.optics.sealed import Sealed, Seed
 
-_CHALLENGES = 16
-# Rows of float64 intensities at a time, when they are needed before rounding: bounds memory, changes nothing.
-_ROWS = 256
+# float64 intensities at a time, when they are needed before rounding: bounds memory, changes nothing.
+_LIGHT = 2**24
+# Entries of U that calibration and fingerprint may ask for: a device of more shows some of its outputs to them.
+_CALIBRATED = 2**29
+_CHALLENGED = 2**28
 
 
 @dataclass(frozen=True)
@@ -42,15 +45,18 @@ class SimulatedOPU(Sealed):
     batch that is split in order gives the same readings, and counting starts again when the device is loaded.
     """
 
-    __slots__ = ("_camera", "_exposure", "_fingerprint", "_matrix", "_noise", "_noise_seed")
+    __slots__ = ("_camera", "_exposure", "_fingerprint", "_medium", "_noise", "_noise_seed", "_region")
 
-    def __init__(self, matrix: SecretMatrix, camera: Camera, exposure: Exposure, noise_seed: int) -> None:
-        self._matrix = matrix
+    def __init__(
+        self, medium: Medium, camera: Camera, exposure: Exposure, noise_seed: int, *, region_of: str | None = None
+    ) -> None:
+        self._medium = medium
         self._camera = camera
         self._exposure = exposure
         self._noise_seed = noise_seed
-        self._noise = FrameNoise(matrix.seed, noise_seed)
-        self._fingerprint = _fingerprint(matrix, camera, exposure)
+        self._region = region_of is not None
+        self._noise = FrameNoise(medium.seed, noise_seed, region_of or "")
+        self._fingerprint = region_of or _fingerprint(medium, camera, exposure)
 
     @classmethod
     def create(
@@ -61,6 +67,7 @@ class SimulatedOPU(Sealed):
         seed: int | None = None,
         camera: Camera | None = None,
         matrix: MatrixKind = "complex",
+        kind: DeviceKind = "dense",
         noise_seed: int = 0,
     ) -> "SimulatedOPU":
         """A new device: draw U, set the exposure once.
@@ -72,27 +79,40 @@ class SimulatedOPU(Sealed):
                 studies that must be repeatable: whoever guesses it has U.
             camera: default `Camera()`, 8 bits without noise.
             matrix: "complex", or "real" for (Wx)^2: what the paper's published simulation computes.
+            kind: "dense" keeps U in memory. "procedural" is the same device bit for bit, for sizes that memory cannot hold:
+                every measurement makes U again. "structured" has fast transforms in its place: a measurement of a
+                million by a million takes well under a second, but U is not i.i.d.: see `StructuredMedium`.
             noise_seed: another one gives the same device another stream of noise.
 
         Raises:
-            ValueError: a size or seed out of range.
+            ValueError: a size or seed out of range; sizes that do not fit in memory, with the kind that would do.
         """
         camera = Camera() if camera is None else camera
-        secret = SecretMatrix(Seed(seed), in_features, out_features, matrix)
-        return cls(secret, camera, _calibrate(secret, camera), noise_seed)
+        medium = make_medium(kind, Seed(seed), in_features, out_features, matrix)
+        return cls(medium, camera, _calibrate(medium, camera), noise_seed)
 
     @property
     def in_features(self) -> int:
-        return self._matrix.in_features
+        return self._medium.in_features
 
     @property
     def out_features(self) -> int:
-        return self._matrix.out_features
+        return self._medium.out_features
 
     @property
     def matrix(self) -> MatrixKind:
         """The kind of matrix, not the matrix."""
-        return self._matrix.kind
+        return self._medium.matrix
+
+    @property
+    def kind(self) -> DeviceKind:
+        """How it is simulated."""
+        return self._medium.kind
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the simulation holds between measurements, in bytes."""
+        return self._medium.nbytes
 
     @property
     def camera(self) -> Camera:
@@ -108,9 +128,10 @@ class SimulatedOPU(Sealed):
 
     @property
     def fingerprint(self) -> str:
-        """32 hex digits of the SHA-256 of the noise-free readings of 16 fixed, public inputs, the sizes and the camera.
+        """32 hex digits of the SHA-256 of the noise-free readings of fixed, public inputs, the sizes and the camera.
 
-        It tells nothing that using the device does not tell.
+        Up to 16 inputs, and all outputs, or as many as 2^28 entries of U are for. It tells nothing that using the
+        device does not tell, and is the same for a dense and a procedural device of one secret.
         """
         return self._fingerprint
 
@@ -120,7 +141,7 @@ class SimulatedOPU(Sealed):
 
     def __repr__(self) -> str:
         return (
-            f"SimulatedOPU({self.in_features} -> {self.out_features}, {self.matrix}, {self.camera}, "
+            f"SimulatedOPU({self.in_features} -> {self.out_features}, {self.kind}, {self.matrix}, {self.camera}, "
             f"fingerprint={self.fingerprint})"
         )
 
@@ -147,13 +168,42 @@ class SimulatedOPU(Sealed):
         x = bits.detach().cpu().contiguous()
         gain = self._exposure.gain * exposure
         if not self._camera.noisy:
-            return _read(self._matrix, self._camera, gain, x).to(bits.device)
-        kernel = fastest_kernel(min(len(x), _ROWS), self._matrix)
-        frames = []
-        for rows in x.split(_ROWS):
-            signal = kernel.intensities(rows, self._matrix).mul_(gain)
-            frames.append(self._camera.digitise(self._noise.apply(signal, self._camera)))
-        return torch.cat(frames).to(bits.device)
+            return _read(self._medium, self._camera, gain, x).to(bits.device)
+        frames = torch.empty(len(x), self.out_features, dtype=self._dtype, device="cpu")
+        step = _rows_at_a_time(self._medium)
+        for start in range(0, len(x), step):
+            signal = self._medium.intensities(x[start : start + step]).mul_(gain)
+            frames[start : start + step] = self._camera.digitise(self._noise.apply(signal, self._camera))
+        return frames.to(bits.device)
+
+    def region(self, outputs: Sequence[int] | Tensor) -> "SimulatedOPU":
+        """The same device, with a camera that reads these outputs alone, in this order.
+
+        Its exposure is the whole device's, and so are its readings; a dense or procedural one costs as much less as it
+        reads less, in tiles of 32 outputs. It counts frames of its own, and a noisy camera's noise is its own.
+
+        Args:
+            outputs: a range, a list or an integer tensor; none twice.
+
+        Raises:
+            ValueError: no outputs, one that there is not, or one twice.
+        """
+        chosen = np.asarray(outputs, dtype=np.int64).ravel()
+        if not chosen.size or chosen.min() < 0 or chosen.max() >= self.out_features:
+            raise ValueError(f"`outputs` must be some of 0 to {self.out_features - 1}, the outputs of the device")
+        if len(np.unique(chosen)) != len(chosen):
+            raise ValueError("`outputs` has one of the outputs twice")
+        named = hashlib.sha256(self.fingerprint.encode() + chosen.astype("<i8").tobytes()).hexdigest()[:32]
+        medium = self._medium.region(chosen)
+        return SimulatedOPU(medium, self.camera, self.exposure, self.noise_seed, region_of=named)
+
+    def skip_frames(self, count: int) -> None:
+        """Count on, as if `count` frames had been measured: a long measurement goes on with the noise that it would have had."""
+        self._noise.skip(count)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.float32 if self._camera.bits is None else torch.uint8
 
     def redraw(self, seed: int | None = None) -> "SimulatedOPU":
         """A device with another U and the same sizes and camera, calibrated anew: `create` with another seed."""
@@ -163,6 +213,7 @@ class SimulatedOPU(Sealed):
             seed=seed,
             camera=self.camera,
             matrix=self.matrix,
+            kind=self.kind,
             noise_seed=self.noise_seed,
         )
 
@@ -171,7 +222,12 @@ class SimulatedOPU(Sealed):
 
         Raises:
             DiskFullError: no room; what was there is untouched.
+            ValueError: this is a region of a device.
         """
+        if self._region:
+            raise ValueError(
+                "a region of a device has no file of its own: save the device, and take the region of it again"
+            )
         from groundglass.optics.store import save_device  # the store knows devices, so it comes after them
 
         save_device(self, Path(path))
@@ -190,12 +246,16 @@ class SimulatedOPU(Sealed):
         return load_device(Path(path))
 
 
-def _read(matrix: SecretMatrix, camera: Camera, gain: float, bits: Tensor) -> Tensor:
+def _rows_at_a_time(medium: Medium) -> int:
+    return min(256, max(1, _LIGHT // medium.out_features))
+
+
+def _read(medium: Medium, camera: Camera, gain: float, bits: Tensor) -> Tensor:
     """Noise-free readings of checked bits."""
-    kernel = fastest_kernel(len(bits), matrix)
     if camera.bits is not None:
-        return kernel.readings(bits, matrix, gain=gain, top=camera.top)
-    return torch.cat([camera.digitise(kernel.intensities(rows, matrix) * gain) for rows in bits.split(_ROWS)])
+        return medium.readings(bits, gain=gain, top=camera.top)
+    rows = bits.split(_rows_at_a_time(medium)) if len(bits) else [bits]
+    return torch.cat([camera.digitise(medium.intensities(some) * gain) for some in rows])
 
 
 def _public_bits(purpose: str, rows: int, in_features: int, density: float) -> Tensor:
@@ -205,21 +265,28 @@ def _public_bits(purpose: str, rows: int, in_features: int, density: float) -> T
     return torch.from_numpy((draws < round(density * 2**16)).astype(np.uint8))
 
 
-def _calibrate(matrix: SecretMatrix, camera: Camera) -> Exposure:
+def _some_outputs(medium: Medium, entries: int) -> Medium:
+    """The medium, or its first outputs: as many as so many entries of U are for, but 64."""
+    count = max(64, entries // medium.in_features)
+    return medium if count >= medium.out_features else medium.region(np.arange(count))
+
+
+def _calibrate(medium: Medium, camera: Camera) -> Exposure:
     """Set the exposure so that a share `camera.saturation` of the readings of public inputs reach the top.
 
     Integers and one division: the same exposure on every machine.
     """
+    seen = _some_outputs(medium, _CALIBRATED)
     # Some two million readings; not fewer than 64 inputs for a wide device, nor more than 1024 for a narrow one.
-    frames = min(1024, max(64, 2**21 // matrix.out_features))
-    bits = _public_bits("calibration", frames, matrix.in_features, camera.density)
-    light = fastest_kernel(len(bits), matrix).intensities(bits, matrix)
+    frames = min(1024, max(64, min(2**21 // seen.out_features, 2**26 // seen.in_features)))
+    bits = _public_bits("calibration", frames, medium.in_features, camera.density)
+    light = seen.intensities(bits)
     values = light.numpy().ravel()
     rank = min(round(values.size * (1 - camera.saturation)), values.size - 1)
     brightest = float(np.partition(values, rank)[rank])
     if brightest <= 0:
         raise ValueError(
-            f"no light at calibration: too few of the {matrix.in_features} inputs are on; "
+            f"no light at calibration: too few of the {medium.in_features} inputs are on; "
             f"raise `density` (={camera.density}) or lower `saturation` (={camera.saturation})"
         )
     # Readings round half up: the top begins half a step below it.
@@ -229,10 +296,10 @@ def _calibrate(matrix: SecretMatrix, camera: Camera) -> Exposure:
     return Exposure(gain, int(camera.digitise(light * gain).sum(dtype=torch.int64)) / values.size)
 
 
-def _fingerprint(matrix: SecretMatrix, camera: Camera, exposure: Exposure) -> str:
-    challenges = _public_bits("challenge", _CHALLENGES, matrix.in_features, 0.5)
-    readings = _read(matrix, camera, exposure.gain, challenges)
-    public = json.dumps([matrix.in_features, matrix.out_features, asdict(camera)], sort_keys=True)
+def _fingerprint(medium: Medium, camera: Camera, exposure: Exposure) -> str:
+    challenges = _public_bits("challenge", min(16, max(2, 2**21 // medium.out_features)), medium.in_features, 0.5)
+    readings = _read(_some_outputs(medium, _CHALLENGED), camera, exposure.gain, challenges)
+    public = json.dumps([medium.in_features, medium.out_features, asdict(camera)], sort_keys=True)
     digest = hashlib.sha256(public.encode())
     digest.update(readings.numpy().tobytes())
     return digest.hexdigest()[:32]

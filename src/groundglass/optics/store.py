@@ -9,15 +9,18 @@ from typing import Any, cast
 
 from groundglass.core import DamagedFileError, atomic_write, read_json, write_json
 from groundglass.optics.camera import Camera
-from groundglass.optics.matrix import SecretMatrix
+from groundglass.optics.media import DoesNotFitError, make_medium
+from groundglass.optics.medium import DeviceKind
 from groundglass.optics.moving import MovingDevice
 from groundglass.optics.sealed import Seed
 from groundglass.optics.simulated import Exposure, SimulatedOPU
 
 _FORMAT = "groundglass optical device"
-_VERSION = 1
+# 1: dense devices alone, drawn by the first recipe; still read.
+_VERSION = 2
 _SUFFIX = ".device"
 _MOVING_FORMAT = "groundglass moving device"
+_MOVING_VERSION = 1
 _MOVING_SUFFIX = ".moving"
 
 
@@ -29,12 +32,14 @@ def save_device(device: SimulatedOPU, path: Path) -> None:
         "fingerprint": device.fingerprint,
         "in_features": device.in_features,
         "out_features": device.out_features,
+        "kind": device.kind,
+        "draw": device._medium.draw,
         "matrix": device.matrix,
         "camera": asdict(device.camera),
         "exposure": asdict(device.exposure),
         "noise_seed": device.noise_seed,
         # Hex: a JSON number of 128 bits would be rounded by other readers.
-        "seed": device._matrix.seed.reveal(),
+        "seed": device._medium.seed.reveal(),
     }
     content["checksum"] = _checksum(content)
     with atomic_write(path, "w", private=True) as file:
@@ -49,13 +54,17 @@ def load_device(path: Path) -> SimulatedOPU:
     _check_private(path)
     content, seed = _read(path)
     try:
+        kind, draw = ("dense", 1) if content["version"] == 1 else (str(content["kind"]), content["draw"])
+        sizes = content["in_features"], content["out_features"]
         device = SimulatedOPU(
-            SecretMatrix(seed, content["in_features"], content["out_features"], content["matrix"]),
+            make_medium(cast(DeviceKind, kind), seed, *sizes, content["matrix"], draw=draw),
             Camera(**content["camera"]),
             Exposure(**content["exposure"]),
             content["noise_seed"],
         )
         fingerprint = content["fingerprint"]
+    except DoesNotFitError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedFileError(f"the device file {path} does not describe a device: {error}") from error
     if device.fingerprint != fingerprint:
@@ -143,7 +152,7 @@ class DeviceStore:
         path = self.folder / f"{device.fingerprint}{_MOVING_SUFFIX}"
         if not path.exists():
             listed = [each.fingerprint for each in device.devices]
-            write_json(path, {"format": _MOVING_FORMAT, "version": _VERSION, "devices": listed})
+            write_json(path, {"format": _MOVING_FORMAT, "version": _MOVING_VERSION, "devices": listed})
         return path
 
     def _load_moving(self, path: Path) -> MovingDevice:
@@ -151,9 +160,9 @@ class DeviceStore:
         listed = content.get("devices") if isinstance(content, dict) else None
         if not isinstance(listed, list) or content.get("format") != _MOVING_FORMAT:
             raise DamagedFileError(f"{path} is not the list of a moving device")
-        if content.get("version") != _VERSION:
+        if content.get("version") != _MOVING_VERSION:
             raise DamagedFileError(
-                f"the list {path} has format version {content.get('version')}, this groundglass reads {_VERSION}"
+                f"the list {path} has format version {content.get('version')}, this groundglass reads {_MOVING_VERSION}"
             )
         try:
             if any(self.path(str(fingerprint)).suffix == _MOVING_SUFFIX for fingerprint in listed):
@@ -178,9 +187,10 @@ def _read(path: Path) -> tuple[dict[str, Any], Seed]:
     seed = _seed(content.pop("seed", None))
     if not whole or seed is None:
         raise DamagedFileError(f"the device file {path} was truncated or altered: restore it from a copy")
-    if content.get("version") != _VERSION:
+    if content.get("version") not in (1, _VERSION):
         raise DamagedFileError(
-            f"the device file {path} has format version {content.get('version')}, this groundglass reads {_VERSION}"
+            f"the device file {path} has format version {content.get('version')}, this groundglass reads 1 to {_VERSION}: "
+            "use the groundglass that wrote it, or a newer one"
         )
     return content, seed
 

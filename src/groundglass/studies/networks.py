@@ -10,7 +10,7 @@ from groundglass.core import derive_seed
 from groundglass.evaluation import Record
 from groundglass.models import DefendedNetwork, ModelSpec, accuracy, build, save_model
 from groundglass.optics import Camera, OpticalDevice, SimulatedOPU
-from groundglass.optics.matrix import MatrixKind
+from groundglass.optics.medium import MatrixKind
 from groundglass.studies.cells import Cell, Outcome, plain
 from groundglass.studies.context import Context
 from groundglass.training import BackProp, CreditAssignment, EpochResult, HybridDFA, TrainingConfig, train

@@ -139,7 +139,7 @@ def test_readings_at_the_top_are_left_out() -> None:
     device = opu()
     errors = row_errors(retrieved(device, SparseInputs(saturation=0.01), 12 * N), true_matrix(device))
     assert errors.median() < 0.007
-    assert (errors > 0.1).double().mean() < 0.03
+    assert (errors > 0.1).double().mean() < 0.06
 
 
 def test_refuses_what_makes_no_sense() -> None:

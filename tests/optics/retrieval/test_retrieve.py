@@ -291,4 +291,5 @@ def test_it_works_from_a_path_that_is_none_and_leaves_nothing(tmp_path: Path, mo
 def test_a_camera_of_two_bits_is_not_dark() -> None:
     device = opu(N, M, Camera(bits=2))
     result = run(device)
-    assert row_errors(result.matrix, true_matrix(device)).median() < 0.5
+    # Over 20 seeds .4 to .8; a row that is not known at all has about 1.2.
+    assert row_errors(result.matrix, true_matrix(device)).median() < 0.85

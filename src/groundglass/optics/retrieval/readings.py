@@ -88,7 +88,9 @@ def check_same(readings: npt.NDArray[Any], plan: FramePlan, frames: int) -> None
                 f"between frames {before} and {int(places[0])} the light changed: every reading is {again[0]:g} now. Look at "
                 "the device, and start again in a new folder"
             )
-        if spread > 0 and ((first - first.mean()) * (again - again.mean())).mean() < _SAME * spread:
+        # Of n readings a correlation is known to about 1 / sqrt(n): two rows alone have eight.
+        least = _SAME - 1 / math.sqrt(first.size)
+        if spread > 0 and ((first - first.mean()) * (again - again.mean())).mean() < least * spread:
             raise MatrixChangedError(
                 f"the device changed its matrix between frames {before} and {int(places[0])}: the same inputs read "
                 "otherwise than before. Nothing is retrieved from readings of two matrices. Start again, in a new folder, with "

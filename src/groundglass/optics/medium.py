@@ -1,0 +1,72 @@
+"""What light goes through between the bits and the camera: the secret, and the ways to simulate it."""
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from groundglass.optics.sealed import Sealed, Seed
+
+#: Entries of U: complex Gaussian as in equation (1) of the paper, or real as in its published simulation.
+MatrixKind = Literal["complex", "real"]
+
+#: How U is simulated. "dense": held in memory, 2 bytes an entry. "procedural": the same matrix bit for bit, made again
+#: tile by tile for every measurement. "structured": fast transforms in its place, O(N + M) memory; not an i.i.d. matrix.
+DeviceKind = Literal["dense", "procedural", "structured"]
+
+# Rows of float64 intensities at a time, when they are needed before rounding: bounds memory, changes nothing.
+ROWS = 256
+
+
+class Medium(Sealed, ABC):
+    """A scattering medium: bits in, exact intensities |Ux|^2 out, in units of the integer entries of U.
+
+    An intensity depends on its input and its output alone: not on the batch, the number of threads, the machine, or which
+    other outputs are asked for.
+
+    Attributes:
+        kind: how it is simulated.
+        draw: the recipe by which the secret becomes numbers; a device file keeps it.
+        in_features, out_features: N and M.
+        matrix: "complex" or "real".
+        seed: the secret.
+    """
+
+    __slots__ = ("in_features", "matrix", "out_features", "seed")
+
+    kind: DeviceKind
+    draw: int = 2
+
+    def __init__(self, seed: Seed, in_features: int, out_features: int, matrix: MatrixKind) -> None:
+        self.seed = seed
+        self.in_features = in_features
+        self.out_features = out_features
+        self.matrix: MatrixKind = matrix
+
+    @abstractmethod
+    def intensities(self, bits: Tensor) -> Tensor:
+        """uint8 bits [batch, N], checked, contiguous, on the CPU -> float64 [batch, M]."""
+
+    def readings(self, bits: Tensor, *, gain: float, top: int) -> Tensor:
+        """As `intensities`, digitised: uint8 [batch, M], floor(gain * intensity + 0.5), at most `top`."""
+        frames = torch.empty(len(bits), self.out_features, dtype=torch.uint8, device="cpu")
+        for start in range(0, len(bits), ROWS):
+            light = self.intensities(bits[start : start + ROWS])
+            frames[start : start + ROWS] = light.mul_(gain).add_(0.5).floor_().clamp_(0, top)
+        return frames
+
+    @abstractmethod
+    def region(self, outputs: npt.NDArray[np.int64]) -> "Medium":
+        """The same medium, seen at these outputs alone, in this order: what it costs falls with their number if it can."""
+
+    @abstractmethod
+    def dense(self) -> npt.NDArray[np.complex64]:
+        """U [M, N] in units of the integer. For the oracle alone."""
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Memory held between measurements, in bytes."""
