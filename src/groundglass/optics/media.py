@@ -6,6 +6,7 @@ from groundglass.optics.dense import DenseMedium
 from groundglass.optics.medium import DeviceKind, MatrixKind, Medium
 from groundglass.optics.procedural import ProceduralMedium
 from groundglass.optics.sealed import Seed
+from groundglass.optics.structured import StructuredMedium, size_of
 
 # The intensity of N inputs is |sum of integers|^2 in float64, which holds every integer up to 2^53: sums below 2^26 in each
 # part. Of N Gaussian entries of std 32 the positive ones sum to 12.8 N: 5.4e7 of the 6.7e7 that may be.
@@ -46,8 +47,6 @@ def make_medium(
         return DenseMedium.make(seed, in_features, out_features, matrix, draw)
     if kind == "procedural":
         return ProceduralMedium(seed, in_features, out_features, matrix)
-    from groundglass.optics.structured import StructuredMedium
-
     return StructuredMedium(seed, in_features, out_features, matrix)
 
 
@@ -58,7 +57,9 @@ def bytes_needed(kind: DeviceKind, in_features: int, out_features: int, matrix: 
         return (2 if matrix == "complex" else 1) * in_features * out_features + frame
     if kind == "procedural":
         return frame
-    return 16 * 2 ** (in_features - 1).bit_length() + 4 * out_features + frame
+    n = size_of(in_features)
+    # Diagonals, what their drawing takes, and the fields of a row.
+    return 3 * n * -(-out_features // n) + 24 * n + frame
 
 
 def check_fits(kind: DeviceKind, in_features: int, out_features: int, matrix: MatrixKind = "complex") -> None:

@@ -22,7 +22,7 @@ ROWS = 256
 
 
 class Medium(Sealed, ABC):
-    """A scattering medium: bits in, exact intensities |Ux|^2 out, in units of the integer entries of U.
+    """A scattering medium: bits in, intensities |Ux|^2 out, in units of the integer entries of U.
 
     An intensity depends on its input and its output alone: not on the batch, the number of threads, the machine, or which
     other outputs are asked for.

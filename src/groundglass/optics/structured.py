@@ -1,0 +1,189 @@
+"""A medium of fast transforms, for a million inputs and a million outputs."""
+
+import math
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from groundglass.optics._threads import for_each
+from groundglass.optics.entries import ENTRY_STD
+from groundglass.optics.lookup import NO_LIGHT, NO_READINGS, aligned
+from groundglass.optics.medium import MatrixKind, Medium
+from groundglass.optics.sealed import Seed
+
+# The least size of a transform: in a small one the sums have too few terms to be Gaussian.
+_LEAST = 1024
+# Numbers that go through a chain between two looks at whether the user wants to stop: about a tenth of a second.
+_PIECE = 2**23
+_ALL = np.empty(0, dtype=np.int64)
+
+
+class StructuredMedium(Medium):
+    """|Ux|^2 with U a product of diagonals and Walsh-Hadamard transforms: O(n log n) a row, 3 bytes an input or output.
+
+    Inputs are padded to n, a power of two of at least 1024; outputs come in ceil(M / n) blocks of n, the last one cut.
+    Each block is
+
+        U = H D5 H D4 H G H D3 H D2 H D1 / n^2.5
+
+    with H the unnormalised transform, D1 to D5 random in {1, i, -1, -i} (real: signs), and G such phases times magnitudes
+    in random order, which follow the quarter-circle law, as the singular values of a Gaussian matrix do. What is
+    approximated is its singular value decomposition: each of the two unitary factors, uniformly random in a Gaussian
+    matrix, has three transforms in its place.
+
+    Why so much. Without G the total light would not vary; with Gaussian numbers there, drawn one by one, it would vary
+    sqrt(2) too much over redraws, and the third moment of the spectrum of U^H U would be 1 + 3g + 2g^2, g = N / M.
+    With one transform on the right, the total of a one-hot input would not vary; with one on the left, the correlation of
+    the outputs m and m' would hang on m xor m' alone; with one on both, two inputs make pairs of outputs equal. With two
+    on both, the light of entry (m, i) and that of (m xor a, i xor a) have a correlation of 1 / n: little, but over
+    n^2 pairs it is seen. With three, nothing was found.
+
+    Where it still differs from an i.i.d. matrix:
+
+    - its secret has 3 n bytes a block, not n N numbers, so its entries cannot be independent. Pairs of outputs, inputs and
+      entries look it; larger sets need not.
+    - its singular values are the same in every draw of a square device with N = n: the light of all one-hot inputs together
+      is a constant, where that of i.i.d. entries varies by 1 / sqrt(N M). The moments of its spectrum are
+      Marchenko and Pastur's, 1, 1 + g, 1 + 3g + g^2, to the rounding of the magnitudes, one part in a thousand.
+    - nothing here says how many readings give the diagonals away; they may be far fewer than those of N M numbers.
+
+    Sums are float32, in a fixed order: the same bit for bit in any batch, region and number of threads and on every
+    machine, and of the mean intensity 3e-7 (root mean square) and a few 1e-6 at most from what exact sums would give.
+
+    Args:
+        seed: the secret.
+        in_features: N, at most 2^22.
+        out_features: M.
+        matrix: "complex" or "real".
+    """
+
+    __slots__ = ("_levels", "_phases", "_picks", "_places")
+
+    kind = "structured"
+
+    def __init__(self, seed: Seed, in_features: int, out_features: int, matrix: MatrixKind = "complex") -> None:
+        super().__init__(seed, in_features, out_features, matrix)
+        n = size_of(in_features)
+        shape = -(-out_features // n), n
+        self._phases = np.empty(shape, dtype=np.uint16)
+        self._levels = np.empty(shape, dtype=np.uint8)
+        # Outputs in ascending order, and their columns; all, when empty.
+        self._picks = self._places = _ALL
+        magnitudes = quarter_circle(n, ENTRY_STD * (math.sqrt(2) if matrix == "complex" else 1))
+        for block, (phases, levels) in enumerate(zip(self._phases, self._levels, strict=True)):
+            purpose = f"structured/{matrix}/{in_features}x{out_features}/{block}"
+            # Of the 16 bits, two are a quarter turn for each of six diagonals; real: half turns.
+            phases[:] = np.frombuffer(seed.stream(f"{purpose}/phases", 2 * n), dtype="<u2")
+            # Sorting random numbers shuffles; their last bits are the places that they had.
+            keys = np.frombuffer(seed.stream(f"{purpose}/order", 8 * n), dtype="<u8").astype(np.uint64)
+            keys &= np.uint64(2**64 - n)
+            keys |= np.arange(n, dtype=np.uint64)
+            keys.sort()
+            levels[:] = magnitudes[keys & np.uint64(n - 1)]
+        if matrix == "real":
+            self._phases &= np.uint16(0xAAAA)
+
+    def intensities(self, bits: Tensor) -> Tensor:
+        out = np.empty((len(bits), self.out_features), dtype=np.float64)
+        self._run(bits.numpy(), 1.0, 0, NO_READINGS, out)
+        return torch.from_numpy(out)
+
+    def readings(self, bits: Tensor, *, gain: float, top: int) -> Tensor:
+        out = np.empty((len(bits), self.out_features), dtype=np.uint8)
+        self._run(bits.numpy(), gain, top, out, NO_LIGHT)
+        return torch.from_numpy(out)
+
+    def region(self, outputs: npt.NDArray[np.int64]) -> "StructuredMedium":
+        """Costs the blocks that hold the outputs; shares all that is held."""
+        if len(self._picks):
+            whole = np.empty_like(self._picks)
+            whole[self._places] = self._picks
+            outputs = whole[outputs]
+        part = object.__new__(StructuredMedium)
+        Medium.__init__(part, self.seed, self.in_features, len(outputs), self.matrix)
+        part._phases, part._levels = self._phases, self._levels
+        part._places = np.argsort(outputs, kind="stable")
+        part._picks = outputs[part._places]
+        return part
+
+    def dense(self) -> npt.NDArray[np.complex64]:
+        """U [M, N], from one-hot inputs."""
+        jit, z = _jit(), self._scratch()
+        blocks, n = self._phases.shape
+        u = np.empty((self.out_features, self.in_features), dtype=np.complex64)
+        columns = np.empty(blocks * n, dtype=np.complex64)
+        one_hot = np.zeros(self.in_features, dtype=np.uint8)
+        for i in range(self.in_features):
+            one_hot[i] = 1
+            for block in range(blocks):
+                jit.field(one_hot, self._phases[block], self._levels[block], z)
+                column = columns[block * n : (block + 1) * n]
+                column.real = z[0]
+                column.imag = z[1] if len(z) == 2 else 0
+            one_hot[i] = 0
+            if len(self._picks):
+                u[self._places, i] = columns[self._picks]
+            else:
+                u[:, i] = columns[: self.out_features]
+        u *= np.float32(n**-2.5)
+        return u
+
+    @property
+    def nbytes(self) -> int:
+        return self._phases.nbytes + self._levels.nbytes + self._picks.nbytes + self._places.nbytes
+
+    def _scratch(self) -> npt.NDArray[np.float32]:
+        parts, n = 2 if self.matrix == "complex" else 1, self._phases.shape[1]
+        return aligned(parts * n, np.float32).reshape(parts, n)
+
+    def _run(
+        self,
+        bits: npt.NDArray[np.uint8],
+        gain: float,
+        top: int,
+        readings: npt.NDArray[np.uint8],
+        light: npt.NDArray[np.float64],
+    ) -> None:
+        if not len(bits):
+            return
+        count, n = self._phases.shape
+        blocks = np.unique(self._picks // n) if len(self._picks) else np.arange(count)
+        # Several pieces a thread, so that one that is held up does not hold up all.
+        pieces = max(4 * torch.get_num_threads(), len(bits) * len(blocks) * n // _PIECE)
+        rows = np.array_split(np.arange(len(bits)), min(pieces, len(bits)))
+        some = np.array_split(blocks, min(len(blocks), -(-pieces // len(rows))))
+
+        def run(piece: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]) -> None:
+            of = slice(piece[0][0], piece[0][-1] + 1)
+            _jit().measure(
+                *(bits[of], self._phases, self._levels, piece[1], 1 / n**5, self._picks, self._places),
+                *(gain, float(top), self._scratch(), readings[of], light[of]),
+            )
+
+        for_each(product(rows, some), run)
+
+
+def size_of(in_features: int) -> int:
+    """n, the size of the transforms."""
+    return max(_LEAST, 2 ** (in_features - 1).bit_length())
+
+
+def quarter_circle(count: int, scale: float) -> npt.NDArray[np.uint8]:
+    """uint8 [count], ascending: magnitudes of the quarter-circle law of mean square scale^2 (so at most 2 scale), rounded.
+
+    Every integer is there as often as the law asks for, to the nearest 1 / count.
+    """
+    edges = (min((k + 0.5) / scale, 2.0) for k in range(math.ceil(2 * scale)))
+    below = [round(count * (s * math.sqrt(4 - s * s) / 2 + 2 * math.asin(s / 2)) / math.pi) for s in edges]
+    return np.repeat(np.arange(len(below) + 1, dtype=np.uint8), np.diff([0, *below, count]))
+
+
+def _jit() -> Any:
+    # Here, not above: numba takes as long to import as torch.
+    from groundglass.optics import _structured_jit
+
+    return _structured_jit
