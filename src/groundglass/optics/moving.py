@@ -77,7 +77,9 @@ class MovingDevice(Sealed):
             raise ValueError(f"`count` (={count}) must be at least 1: the matrices that the device switches among")
         secret = Seed(seed)
         devices = [
-            SimulatedOPU.create(in_features, out_features, seed=_derived(secret, f"moving/{k}"), camera=camera, kind=kind)
+            SimulatedOPU.create(
+                in_features, out_features, seed=_derived(secret, f"moving/{k}"), camera=camera, kind=kind
+            )
             for k in range(count)
         ]
         return cls(devices, seed=_derived(secret, "moving/draws"))
