@@ -9,6 +9,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from groundglass.cli_device import Device, run_device
+from groundglass.cli_retrieve import Retrieve, run_retrieve
+
 _DATA_DIR_HELP = (
     "Folder with cifar-10-batches-bin or cifar-100-binary. Default: $GROUNDGLASS_DATA, then the user's cache."
 )
@@ -33,6 +36,8 @@ class Run:
     """Other run folders: networks that they have trained with the same settings are copied, not trained again."""
     device_seed: int | None = None
     """The simulated device's secret, to repeat a study exactly; never recorded. Default: a fresh secret from the system."""
+    device_kind: Literal["dense", "procedural", "structured"] | None = None
+    """How devices are simulated. Default: the recipe's, dense; procedural is the same device; structured another."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of training. auto: the faster one here, by a short measurement; recorded, and kept when the run is continued."""
 
@@ -69,29 +74,6 @@ class Redraw:
     """Of the order of images."""
     device_seed: int | None = None
     """The new device's secret, to repeat a redraw exactly; never recorded. Default: a fresh secret from the system."""
-
-
-@dataclass(frozen=True)
-class Retrieve:
-    """Retrieve a device's matrix from its readings alone, as an attacker who holds it would. The same command continues it."""
-
-    device: tyro.conf.Positional[Path]
-    """The file of a simulated device, as a study leaves it in devices/. Its secret is used to simulate, and to say in the end
-    how far the retrieved matrix is from it; the retrieval sees readings."""
-    out: Path
-    """Folder for readings.npy, matrix.npy (as good as the secret) and retrieval.json; a new one, or one to go on in."""
-    queries: str = "12N"
-    """Frames to take, checks included: a number, or a multiple of the inputs as in 12N."""
-    method: str = "fixed-exposure"
-    """fixed-exposure, multilateration or closed-form."""
-    exposure_control: bool = False
-    """The attacker may set the exposure; closed-form needs it."""
-    rows: int | None = None
-    """Retrieve the first so many outputs only."""
-    seed: int = 0
-    """Of inputs and starts."""
-    frame_rate: float = 2000.0
-    """Frames a second of the device, to say how long they take."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +130,7 @@ def _run(command: Run) -> int:
             data=command.data,
             seed=command.seed,
             device_seed=command.device_seed,
+            device_kind=command.device_kind,
             data_dir=command.data_dir,
             precision=None if command.precision == "auto" else command.precision,
             reuse=command.reuse,
@@ -215,54 +198,6 @@ def _redraw(command: Redraw) -> int:
     print(f"{done.feature_seconds:.1f} features ({features})")
     print(f"device: {done.device} (holds the secret; without it the model guesses)")
     print(f"model: {done.model}")
-    return 0
-
-
-def _retrieve(command: Retrieve) -> int:
-    from rich.console import Console
-
-    from groundglass.core import lookup
-    from groundglass.optics import DeviceAccess, SimulatedOPU, true_matrix
-    from groundglass.optics.retrieval import METHODS, frames_of, retrieve, row_errors
-    from groundglass.terminal import Terminal
-
-    method = lookup("method", command.method, METHODS)()
-    device = SimulatedOPU.load(command.device)
-    frames = frames_of(command.queries, device.in_features)
-    access = DeviceAccess(device, exposure_control=command.exposure_control, frame_rate=command.frame_rate)
-    terminal = Terminal(Console(stderr=True))
-    try:
-        found = retrieve(
-            access,
-            method,
-            frames=frames,
-            seed=command.seed,
-            rows=command.rows,
-            folder=command.out,
-            progress=terminal.progress,
-        )
-    except KeyboardInterrupt:
-        terminal.close()
-        print(f"\ninterrupted: what is done is kept in {command.out}; the same command continues", file=sys.stderr)
-        return 130
-    finally:
-        terminal.close()
-    rows, n = found.matrix.shape
-    wrong = float(found.told_wrong.float().mean())
-    print(f"{rows} rows of {n} from {found.frames} frames ({found.frames / n:.1f} N), method {method.name}")
-    print(f"seconds: {found.device_seconds:.1f} at the device ({command.frame_rate:g} frames a second), ", end="")
-    print(f"{found.compute_seconds:.1f} of computing, {found.measure_seconds:.1f} of simulating the frames")
-    print("what the attacker can tell, from held-out readings in grey levels: ", end="")
-    print(
-        f"median {float(found.held_out.median()):.2f} (chance {found.chance:.1f}, read noise {found.noise:.2f}), ",
-        end="",
-    )
-    print(f"{wrong:.1%} of the rows wrong")
-    errors = row_errors(found.matrix, true_matrix(device)[:rows])
-    print("true relative error, up to phase and conjugation: ", end="")
-    print(f"median {float(errors.median()):.2%}, worst {float(errors.max()):.2%}, ", end="")
-    print(f"above 10% in {float((errors > 0.1).float().mean()):.1%} of the rows")
-    print(f"matrix: {command.out / 'matrix.npy'} (as good as the secret)")
     return 0
 
 
@@ -338,12 +273,15 @@ def _recipes(command: Recipes) -> int:
     return 0
 
 
+Command = Run | Report | Seeds | Redraw | Retrieve | Audit | Device | Recipes
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The `groundglass` command. Returns the exit code: 0, 1 for an error that the user can mend, 130 after Ctrl-C."""
     # Read when torch is loaded, which is later. Its threads then sleep between operations, where they would keep the
     # cores busy that the threads of the device and of the convolutions need, and those of any other process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    command: Run | Report | Seeds | Redraw | Retrieve | Audit | Recipes = tyro.extras.subcommand_cli_from_dict(
+    command: Command = tyro.extras.subcommand_cli_from_dict(
         {
             "run": Run,
             "report": Report,
@@ -351,19 +289,22 @@ def main(arguments: list[str] | None = None) -> int:
             "redraw": Redraw,
             "retrieve": Retrieve,
             "audit": Audit,
+            "device": Device,
             "recipes": Recipes,
         },
         prog="groundglass",
         description="What a secret analog layer buys a neural network against adversarial attack, and what it costs to break.",
         args=arguments,
+        config=(tyro.conf.OmitArgPrefixes,),  # the options of `device new` are --out, not --command.out
     )
     handlers: dict[type, Any] = {
         Run: _run,
         Report: _report,
         Seeds: _seeds,
         Redraw: _redraw,
-        Retrieve: _retrieve,
+        Retrieve: run_retrieve,
         Audit: _audit,
+        Device: run_device,
         Recipes: _recipes,
     }
     try:

@@ -1,0 +1,82 @@
+"""`groundglass retrieve`: what an attacker who holds a device gets of its matrix."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Retrieve:
+    """Retrieve a device's matrix from its readings alone, as an attacker who holds it would. The same command continues it."""
+
+    device: tyro.conf.Positional[Path]
+    """The file of a simulated device, as a study leaves it in devices/. Its secret is used to simulate, and to say in the end
+    how far the retrieved matrix is from it; the retrieval sees readings."""
+    out: Path
+    """Folder for readings.npy, matrix.npy (as good as the secret) and retrieval.json; a new one, or one to go on in."""
+    queries: str = "12N"
+    """Frames to take, checks included: a number, or a multiple of the inputs as in 12N."""
+    method: str = "fixed-exposure"
+    """fixed-exposure, multilateration or closed-form."""
+    exposure_control: bool = False
+    """The attacker may set the exposure; closed-form needs it."""
+    rows: int | None = None
+    """Retrieve the first so many outputs only."""
+    seed: int = 0
+    """Of inputs and starts."""
+    frame_rate: float = 2000.0
+    """Frames a second of the device, to say how long they take."""
+
+
+def run_retrieve(command: Retrieve) -> int:
+    """Carry the command out. Returns the exit code."""
+    from rich.console import Console
+
+    from groundglass.core import lookup
+    from groundglass.optics import DeviceAccess, SimulatedOPU, true_matrix
+    from groundglass.optics.retrieval import METHODS, frames_of, retrieve, row_errors
+    from groundglass.terminal import Terminal
+
+    method = lookup("method", command.method, METHODS)()
+    device = SimulatedOPU.load(command.device)
+    if command.rows is not None and 1 <= command.rows < device.out_features:
+        # A camera that reads no more than is wanted: of a device of a million outputs the rest would cost too much.
+        device = device.region(range(command.rows))
+    frames = frames_of(command.queries, device.in_features)
+    access = DeviceAccess(device, exposure_control=command.exposure_control, frame_rate=command.frame_rate)
+    terminal = Terminal(Console(stderr=True))
+    try:
+        found = retrieve(
+            access,
+            method,
+            frames=frames,
+            seed=command.seed,
+            rows=command.rows,
+            folder=command.out,
+            progress=terminal.progress,
+        )
+    except KeyboardInterrupt:
+        terminal.close()
+        print(f"\ninterrupted: what is done is kept in {command.out}; the same command continues", file=sys.stderr)
+        return 130
+    finally:
+        terminal.close()
+    rows, n = found.matrix.shape
+    wrong = float(found.told_wrong.float().mean())
+    print(f"{rows} rows of {n} from {found.frames} frames ({found.frames / n:.1f} N), method {method.name}")
+    print(f"seconds: {found.device_seconds:.1f} at the device ({command.frame_rate:g} frames a second), ", end="")
+    print(f"{found.compute_seconds:.1f} of computing, {found.measure_seconds:.1f} of simulating the frames")
+    print("what the attacker can tell, from held-out readings in grey levels: ", end="")
+    print(
+        f"median {float(found.held_out.median()):.2f} (chance {found.chance:.1f}, read noise {found.noise:.2f}), ",
+        end="",
+    )
+    print(f"{wrong:.1%} of the rows wrong")
+    errors = row_errors(found.matrix, true_matrix(device)[:rows])
+    print("true relative error, up to phase and conjugation: ", end="")
+    print(f"median {float(errors.median()):.2%}, worst {float(errors.max()):.2%}, ", end="")
+    print(f"above 10% in {float((errors > 0.1).float().mean()):.1%} of the rows")
+    print(f"matrix: {command.out / 'matrix.npy'} (as good as the secret)")
+    return 0
