@@ -1,10 +1,12 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
-from groundglass.core import DamagedFileError, DiskFullError, atomic_write, read_json, write_json
+from groundglass.core import DamagedFileError, DiskFullError, atomic_write, read_json, remove_parts, write_json
 
 
 def test_a_failure_leaves_what_was_there_and_no_litter(tmp_path):
@@ -51,3 +53,18 @@ def test_truncated_json_is_damaged(tmp_path):
     path.write_text(json.dumps({"x": [1, 2]})[:-2])
     with pytest.raises(DamagedFileError, match="truncated or altered"):
         read_json(path)
+
+
+def test_unfinished_files_of_the_dead_are_removed_and_nothing_else(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    litter = [tmp_path / f".a.json.{dead.pid}.part", tmp_path / "deep" / "er" / f".b.npz.{dead.pid}.part"]
+    kept = [
+        tmp_path / name for name in (f".c.json.{os.getppid()}.part", ".readings.npy.part", "part", f"d.{dead.pid}.part")
+    ]
+    for path in (*litter, *kept):
+        path.touch()
+    remove_parts(tmp_path)
+    assert [path.exists() for path in litter] == [False, False]
+    assert all(path.exists() for path in kept)

@@ -343,9 +343,12 @@ def test_one_process_at_a_time_and_a_crash_unlocks(tmp_path: Path) -> None:
         other.send_signal(signal.SIGKILL)
         other.communicate()
     (tmp_path / "arrays").mkdir()
-    (tmp_path / "arrays" / ".0123456789ab.npz.1.part").touch()
+    # What the killed process had not finished; what a living one is at is left alone.
+    (tmp_path / "arrays" / f".0123456789ab.npz.{other.pid}.part").touch()
+    (tmp_path / f".report.html.{os.getppid()}.part").touch()
     RecordStore.open(tmp_path, MANIFEST).close()
     assert not list((tmp_path / "arrays").iterdir())
+    assert [path.name for path in tmp_path.glob(".*.part")] == [f".report.html.{os.getppid()}.part"]
 
 
 def test_the_plan_follows_the_code_and_is_no_conflict(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from groundglass.core.budget import BudgetExceededError
 from groundglass.core.checks import check_eps, check_images, check_labels
-from groundglass.core.files import DamagedFileError, DiskFullError, atomic_write, read_json, write_json
+from groundglass.core.files import DamagedFileError, DiskFullError, atomic_write, read_json, remove_parts, write_json
 from groundglass.core.names import lookup
 from groundglass.core.progress import Progress, silent
 from groundglass.core.seeds import derive_seed, generator
@@ -22,6 +22,7 @@ __all__ = [
     "load_state",
     "lookup",
     "read_json",
+    "remove_parts",
     "save_state",
     "silent",
     "write_json",

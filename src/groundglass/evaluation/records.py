@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from groundglass.core import DamagedFileError, atomic_write
+from groundglass.core import DamagedFileError, atomic_write, remove_parts
 from groundglass.evaluation.journal import Journal
 from groundglass.evaluation.lock import LOCK_FILE, FolderInUseError, FolderLock
 from groundglass.evaluation.manifest import OtherStudyError, check_vacant, enter_study, load_manifest
@@ -89,8 +89,7 @@ class RecordStore:
         try:
             stored = enter_study(folder, manifest)
             records = _records(folder, heal=True)
-            for part in (folder / _ARRAYS).glob(".*.part"):  # of a process that was killed; no other can be at work
-                part.unlink()
+            remove_parts(folder)
         except BaseException:
             held.release()
             raise
