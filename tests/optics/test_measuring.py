@@ -185,9 +185,10 @@ def test_a_dense_device_goes_on_where_its_procedural_twin_stopped(bits: Path, tm
     with pytest.raises(KeyboardInterrupt):
         measure_file(create("procedural"), bits, out, progress=Stop(at=4))
     progress = Stop(at=0)
-    measure_file(create("dense"), bits, out, progress=progress)
-    # whole frames: the batch of which it had some outputs comes again
+    done = measure_file(create("dense"), bits, out, progress=progress)
+    # whole frames: the batch of which it had some outputs comes again, and counts once
     assert progress.seen[0][0] == 25 * M
+    assert done.saturated == np.mean(np.load(out) == 255) > 0
     assert (np.load(out) == create().measure(draw()).numpy()).all()
 
 

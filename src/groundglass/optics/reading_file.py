@@ -17,6 +17,7 @@ from groundglass.core import DamagedFileError, DiskFullError, read_json, write_j
 
 _FORMAT = "groundglass measurement"
 _VERSION = 1
+_COUNTS = ("row", "output", "batch", "saturated", "batch_saturated")
 _WORDS = {
     "fingerprint": "device",
     "source_sha256": "input (by its SHA-256)",
@@ -43,6 +44,7 @@ class ReadingFile:
         output, batch: of the next `batch` rows, so many outputs are in; 0 and 0 between batches.
         seconds: of measuring, over all sessions.
         saturated: readings at the top of the camera.
+        batch_saturated: those of them that are in the spans of the next rows.
 
     Raises:
         FileExistsError: `out` is there, or a part file without its ledger.
@@ -54,7 +56,7 @@ class ReadingFile:
 
     def __init__(self, out: Path, identity: Mapping[str, Any], shape: tuple[int, int], dtype: npt.DTypeLike) -> None:
         refuse_existing(out)
-        self.row = self.output = self.batch = self.saturated = 0
+        self.row = self.output = self.batch = self.saturated = self.batch_saturated = 0
         self.seconds = 0.0
         self._out = out
         self._part = out.with_name(f".{out.name}.part")
@@ -111,15 +113,18 @@ class ReadingFile:
             raise self._full(error) from error
         self.output += outputs
         self.batch = rows
-        if self.output == m:
-            self.row, self.output, self.batch = self.row + rows, 0, 0
         self.saturated += saturated
+        self.batch_saturated += saturated
+        if self.output == m:
+            self.row += rows
+            self.output = self.batch = self.batch_saturated = 0
         self.seconds += seconds
         self._save()
 
     def drop_batch(self) -> None:
         """Forget the spans of a batch that is not whole: its rows come again, for a device that measures whole frames."""
-        self.output = self.batch = 0
+        self.saturated -= self.batch_saturated
+        self.output = self.batch = self.batch_saturated = 0
 
     def finish(self) -> None:
         """All readings are in: the part file becomes `out`."""
@@ -129,7 +134,7 @@ class ReadingFile:
         self._ledger.unlink()
 
     def _save(self) -> None:
-        state = {name: getattr(self, name) for name in ("row", "output", "batch", "saturated", "seconds")}
+        state = {name: getattr(self, name) for name in (*_COUNTS, "seconds")}
         write_json(self._ledger, {"format": _FORMAT, "version": _VERSION, "identity": self._identity, **state})
 
     def _go_on(self) -> None:
@@ -146,7 +151,7 @@ class ReadingFile:
             if state["format"] != _FORMAT or state["version"] != _VERSION:
                 raise ValueError(f"format {state['format']!r}, version {state['version']!r}")
             stored = dict(state["identity"])
-            row, output, batch, saturated = (int(state[name]) for name in ("row", "output", "batch", "saturated"))
+            row, output, batch, saturated, in_batch = (int(state[name]) for name in _COUNTS)
             seconds = float(state["seconds"])
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedFileError(f"{self._ledger} is not from here, or damaged ({error}): {afresh}") from error
@@ -164,7 +169,8 @@ class ReadingFile:
             raise DamagedFileError(f"{self._ledger} does not fit its measurement: {afresh}")
         if size != self._bytes or os.pread(self._fd, len(self._header), 0) != self._header:
             raise DamagedFileError(f"{self._part} was truncated or altered: {afresh}")
-        self.row, self.output, self.batch, self.saturated, self.seconds = row, output, batch, saturated, seconds
+        self.row, self.output, self.batch, self.saturated = row, output, batch, saturated
+        self.batch_saturated, self.seconds = in_batch, seconds
 
     def _lock(self) -> None:
         """The kernel's lock on the open file: it goes with the process, however that ends."""
