@@ -67,13 +67,15 @@ def _add_entries(typingctx, total, tables, stride, codes):
 def pack(bits, group, out):
     """Codes of `group` bits each: uint8 bits [batch, n] -> uint8 out [passes, batch, TABLES], zero before."""
     n = bits.shape[1]
-    for row in range(bits.shape[0]):
-        for first in range(0, n, group):
-            code = 0
-            for j in range(min(group, n - first)):
-                code |= bits[row, first + j] << j
-            number = first // group
-            out[number // TABLES, row, number % TABLES] = code
+    # Pass by pass, so that what is written lies together; a row's few bits stay in cache for the next pass.
+    for p in range(out.shape[0]):
+        for row in range(bits.shape[0]):
+            for t in range(TABLES):
+                first = (p * TABLES + t) * group
+                code = 0
+                for j in range(min(group, n - first)):
+                    code |= bits[row, first + j] << j
+                out[p, row, t] = code
 
 
 @compiled
