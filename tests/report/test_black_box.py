@@ -17,7 +17,7 @@ from groundglass.report.drawing import Folder, drawing_style
 from groundglass.report.queries import QueryCell, success_curve
 from groundglass.report.query_attackers import QUERY_ATTACKERS
 from groundglass.report.study import Study
-from groundglass.report.style import ATTACKER_INK, QUERY_INK, TRANSFER_INK, css_names, marker
+from groundglass.report.style import ATTACKER_INK, KIND_INK, QUERY_INK, TRANSFER_INK, css_names, marker
 from tests.report import synthetic_queries, synthetic_study
 from tests.report.synthetic_queries import BUDGET, Made, query
 from tests.report.test_page import Reader, outputs
@@ -176,7 +176,8 @@ def test_an_attack_has_a_colour_and_a_marker_of_its_own() -> None:
     names = [a.name for a in QUERY_ATTACKERS]
     assert set(names) == set(QUERY_INK)
     assert len({marker(name) for name in names}) == len(names)
-    assert len(css_names()) == 5 + len(ATTACKER_INK) + len(QUERY_INK) + len(TRANSFER_INK), "no colour has two meanings"
+    inks = (ATTACKER_INK, QUERY_INK, TRANSFER_INK, KIND_INK)
+    assert len(css_names()) == 5 + sum(map(len, inks)), "no colour has two meanings"
     assert len({QUERY_INK[name].dark for name in names}) == len(names)
 
 

@@ -12,6 +12,7 @@ from groundglass.report.query_answer import query_answer
 from groundglass.report.query_verdict import has_black_box, has_white_box, verdicts
 from groundglass.report.redraw import redraw_answer
 from groundglass.report.retrieval import retrieval_answer
+from groundglass.report.scale import scale_answer
 from groundglass.report.sections import Rendered
 from groundglass.report.study import Study
 from groundglass.report.threat_models import attacker
@@ -36,6 +37,7 @@ class AnswerSection:
         told += [said for said in (redraw_answer(study), retrieval_answer(study), ablation_answer(study)) if said]
         hardened = read_hardened(study)
         told += [[hardened_answer(hardened)]] if hardened else []
+        told += [said for said in (scale_answer(study),) if said]
         told = told or [[f"No {'query ' if study.references else ''}attack has been recorded yet."]]
         told[0] = [*_clean(study), *told[0]]
         context = {"paragraphs": [" ".join(said) for said in told], "verdicts": judged, "charts": charts}

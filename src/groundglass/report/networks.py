@@ -94,8 +94,9 @@ def _features(features: dict[str, Any]) -> str:
 
 def _device(device: dict[str, Any]) -> str:
     camera = "float output" if device.get("bits") is None else f"{device['bits']}-bit camera"
-    kind = "" if device.get("matrix", "complex") == "complex" else f", {device['matrix']} matrix"
-    return f"{device['in_features']:,} bits → {device['out_features']:,} readings, {camera}{kind}"
+    matrix = "" if device.get("matrix", "complex") == "complex" else f", {device['matrix']} matrix"
+    kind = "" if device.get("kind", "dense") == "dense" else f", {device['kind']}"
+    return f"{device['in_features']:,} bits → {device['out_features']:,} readings, {camera}{matrix}{kind}"
 
 
 def _last(record: Record) -> str:

@@ -18,6 +18,7 @@ from groundglass.report.hardened import HardenedSection
 from groundglass.report.networks import NetworksSection
 from groundglass.report.redraw import RedrawSection
 from groundglass.report.retrieval import RetrievalSection
+from groundglass.report.scale import ScaleSection
 from groundglass.report.sections import Section
 from groundglass.report.study import Study
 from groundglass.report.style import css_names
@@ -37,6 +38,7 @@ SECTIONS: tuple[Section, ...] = (
     RetrievalSection(),
     AblationSection(),
     HardenedSection(),
+    ScaleSection(),
     NetworksSection(),
     GallerySection(),
     ThreatModelsSection(),

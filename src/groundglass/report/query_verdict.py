@@ -57,6 +57,7 @@ def has_white_box(study: Study) -> bool:
         "retrieval",
         "ablation",
         "adversarial-training",
+        "scale",
     )
 
 

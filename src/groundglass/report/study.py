@@ -114,4 +114,4 @@ class Study:
         # All the attacks with gradients of a black-box study are references, recorded or not.
         if kind == "attack" and (purpose == "reference" or self.manifest["study"] == "black-box"):
             return "reference"
-        return str(purpose) if purpose in ("transfer", "redraw", "retrieval", "ablation") else kind
+        return str(purpose) if purpose in ("transfer", "redraw", "retrieval", "ablation", "scale") else kind

@@ -18,40 +18,47 @@ FAINT = Ink("#5b6571", "#a2abb7")
 GRID = Ink("#dde1e6", "#343b45")
 GROUND = Ink("#ffffff", "#171b21")
 
-# After Okabe and Ito, darkened or lightened where a thin line would be lost on its ground. No two attackers differ by
-# colour alone: each has a marker of its own.
+# Near Okabe and Ito's, then moved by a search: all that meet in a figure stay apart for the colour-blind too, and each
+# has a contrast of 3 to its ground, since thin lines are drawn in it (tests/report/test_palette.py). No two attackers
+# differ by colour alone: each has a marker of its own.
 ATTACKER_INK = {
-    "bp": Ink("#616a75", "#bdc4ce"),
-    "ste": Ink("#4d7c0f", "#a3d14f"),
-    "dfa": Ink("#0072b2", "#4aa9e9"),
-    "dfa-fresh": Ink("#56b4e9", "#9dd6f9"),
-    "fa": Ink("#e69f00", "#f0b840"),
-    "bpda-drawn": Ink("#009e73", "#2fc79c"),
-    "bpda-fit-linear": Ink("#cc79a7", "#e5a3c8"),
-    "bpda-fit-network": Ink("#882255", "#c96a9f"),
-    "exact": Ink("#d55e00", "#ff8c4d"),
-    "none": Ink("#9aa2ad", "#737c88"),
+    "bp": Ink("#474e58", "#cdd3dc"),
+    "ste": Ink("#2b4d00", "#a3d800"),
+    "dfa": Ink("#186381", "#7facca"),
+    "dfa-fresh": Ink("#0a9de7", "#93dfff"),
+    "fa": Ink("#c78500", "#ffd88f"),
+    "bpda-drawn": Ink("#0c936f", "#12b67d"),
+    "bpda-fit-linear": Ink("#a94db0", "#ff5bae"),
+    "bpda-fit-network": Ink("#73003a", "#bc68e6"),
+    "exact": Ink("#b4581d", "#ea772b"),
+    "none": Ink("#8d949e", "#7f8894"),
 }
 # Query attackers share no figure with those, but they share the page's name space of colours: none is used twice.
 QUERY_INK = {
-    "NES": Ink("#3b4cc0", "#8f9dff"),
-    "Bandits": Ink("#128a7d", "#3fcbb9"),
-    "Parsimonious": Ink("#c8324f", "#ff7d92"),
-    "Square": Ink("#8a7a00", "#d3c04a"),
-    "RayS": Ink("#9440a8", "#d392e3"),
+    "NES": Ink("#093fb0", "#798aff"),
+    "Bandits": Ink("#008a7c", "#13ccb6"),
+    "Parsimonious": Ink("#c33657", "#fc788f"),
+    "Square": Ink("#8f7c00", "#d0bd44"),
+    "RayS": Ink("#9f5cbc", "#e5acf2"),
 }
 # Targets and attacks of the transfer study; `transfer_style` gives the key of a name.
 TRANSFER_INK = {
     "vgg-16": Ink("#6d7178", "#b3b8c1"),
     "vgg-opu-higher": Ink("#0b5fa5", "#5aaef2"),
     "vgg-opu-lower": Ink("#b8560f", "#f59a55"),
-    "pgd": Ink("#2a6fbb", "#6fb2ff"),
-    "mi-fgsm": Ink("#b07d00", "#e3b445"),
-    "mi-di": Ink("#c2410c", "#ff9a62"),
-    "mi-di-ti": Ink("#a3322b", "#f0837c"),
-    "ensemble": Ink("#5e3aa1", "#b69cf2"),
-    "own-vgg-opu": Ink("#1f7a4d", "#5cc48f"),
-    "own-vgg-dfa": Ink("#0e7490", "#4cc3dd"),
+    "pgd": Ink("#0469f5", "#1981ff"),
+    "mi-fgsm": Ink("#ba8e06", "#f0c622"),
+    "mi-di": Ink("#df5377", "#ff2662"),
+    "mi-di-ti": Ink("#940b28", "#b97574"),
+    "ensemble": Ink("#401ea5", "#ad99ff"),
+    "own-vgg-opu": Ink("#088466", "#52dba6"),
+    "own-vgg-dfa": Ink("#459fac", "#2d999e"),
+}
+# Kinds of simulated device: apart in lightness too, and each with a marker.
+KIND_INK = {
+    "dense": Ink("#14508f", "#62a8f0"),
+    "procedural": Ink("#d97a06", "#f2a63c"),
+    "structured": Ink("#0f8f7c", "#45d0b8"),
 }
 _UNKNOWN = Ink("#7a5c3a", "#c7a580")
 
@@ -81,6 +88,9 @@ _MARKERS = {
     "ensemble": "D",
     "own-vgg-opu": "v",
     "own-vgg-dfa": "X",
+    "dense": "o",
+    "procedural": "s",
+    "structured": "^",
 }
 
 _LINES = {"PGD": "-", "FGSM": "-.", "CW": ":", "RandomNoise": (0, (1, 2))}
@@ -109,6 +119,7 @@ def css_names() -> dict[str, tuple[str, Ink]]:
     """Colour in a saved figure -> (CSS variable, both colours): how a figure on the page follows the reader's theme."""
     named = {"ink": INK, "faint": FAINT, "grid": GRID, "ground": GROUND, "unknown": _UNKNOWN}
     named.update({f"rule-{rule}": colour for rule, colour in (ATTACKER_INK | QUERY_INK | TRANSFER_INK).items()})
+    named.update({f"kind-{kind}": colour for kind, colour in KIND_INK.items()})
     return {colour.light: (f"--{name}", colour) for name, colour in named.items()}
 
 

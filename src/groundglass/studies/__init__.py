@@ -7,6 +7,7 @@ from groundglass.studies.recipes import RECIPES, Recipe, configure
 from groundglass.studies.redraws import RedrawConfig
 from groundglass.studies.retrieval import RetrievalConfig
 from groundglass.studies.run import run_study
+from groundglass.studies.scale import ScaleConfig
 from groundglass.studies.transfer import TransferConfig
 from groundglass.studies.white_box import WhiteBoxConfig
 
@@ -18,6 +19,7 @@ __all__ = [
     "Recipe",
     "RedrawConfig",
     "RetrievalConfig",
+    "ScaleConfig",
     "TransferConfig",
     "WhiteBoxConfig",
     "configure",

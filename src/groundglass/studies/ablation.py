@@ -15,7 +15,7 @@ from groundglass.studies.crafted import CommonCell, CraftCell, TransferCell
 from groundglass.studies.networks import DeviceCell, NetworkCell, TrainCell
 from groundglass.studies.placed import PlaceCell
 from groundglass.studies.query_cells import QueryCell
-from groundglass.studies.targets import TargetsConfig, baseline_network, baseline_spec
+from groundglass.studies.targets import TargetsConfig, baseline_network, baseline_spec, device_cell
 from groundglass.studies.transfer import attackers_vgg
 from groundglass.training.classifier import FINE_TUNING
 
@@ -84,8 +84,8 @@ def cells(config: AblationConfig, dataset: Dataset) -> list[Cell]:
 
 
 def _parts(config: AblationConfig, dataset: Dataset) -> list[_Part]:
-    n, m = config.device_in, config.device_out
-    device = DeviceCell(in_features=n, out_features=m, camera=config.camera)
+    n = config.device_in
+    device = device_cell(config)
     dfa = below = _trained(config, dataset, "DFA", n)
     bits: NetworkCell
     floats: NetworkCell

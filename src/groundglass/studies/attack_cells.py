@@ -65,7 +65,9 @@ class AttackCell:
     common: Cell | None = None
     retrieved: Cell | None = None
     matrix_error: float | None = None
-    purpose: Literal["figure", "control", "reference", "transfer", "redraw", "ablation", "retrieval"] = "figure"
+    purpose: Literal["figure", "control", "reference", "transfer", "redraw", "ablation", "retrieval", "scale"] = (
+        "figure"
+    )
 
     kind = "attack"
 

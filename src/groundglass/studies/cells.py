@@ -35,7 +35,7 @@ class Cell(Protocol):
 
     Attributes:
         kind: "device", "train", "attack", "query", "choice", "common", "craft", "transfer", "redraw",
-            "retrieve", "randomise", "audit" or "check".
+            "retrieve", "randomise", "audit" or "check"; of the scale study "cost", "fidelity", "rows" and "fit".
         name: for people.
         inputs: cells whose records it needs.
     """

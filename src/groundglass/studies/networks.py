@@ -10,7 +10,7 @@ from groundglass.core import derive_seed
 from groundglass.evaluation import Record
 from groundglass.models import DefendedNetwork, ModelSpec, accuracy, build, save_model
 from groundglass.optics import Camera, OpticalDevice, SimulatedOPU
-from groundglass.optics.medium import MatrixKind
+from groundglass.optics.medium import DeviceKind, MatrixKind
 from groundglass.studies.cells import Cell, Outcome, plain
 from groundglass.studies.context import Context
 from groundglass.training import BackProp, CreditAssignment, EpochResult, HybridDFA, TrainingConfig, train
@@ -43,7 +43,8 @@ class DeviceCell:
         in_features, out_features: N and M.
         camera: with its exposure's target.
         matrix: "complex", or "real" for the published simulation's.
-        owner: whose; devices of equal sizes and cameras are one device, unless their owners differ.
+        owner: whose; devices of equal sizes and cameras are one device, unless their owners or kinds differ.
+        device_kind: how it is simulated.
     """
 
     in_features: int
@@ -51,14 +52,16 @@ class DeviceCell:
     camera: Camera
     matrix: MatrixKind = "complex"
     owner: str = ""
+    device_kind: DeviceKind = "dense"
 
     kind = "device"
 
     @property
     def name(self) -> str:
         whose = f" of the {self.owner}" if self.owner else ""
-        kind = "" if self.matrix == "complex" else f", {self.matrix}"
-        return f"device {self.in_features} -> {self.out_features}{kind}{whose}"
+        matrix = "" if self.matrix == "complex" else f", {self.matrix}"
+        kind = "" if self.device_kind == "dense" else f", {self.device_kind}"
+        return f"device {self.in_features} -> {self.out_features}{matrix}{kind}{whose}"
 
     @property
     def inputs(self) -> Sequence[Cell]:
@@ -74,13 +77,18 @@ class DeviceCell:
 
     def _beyond(self) -> dict[str, str]:
         """What most devices have not: left out of their identity, so that it is what it always was."""
-        there: dict[str, str] = {"matrix": self.matrix} if self.matrix != "complex" else {}
-        return {**there, "owner": self.owner} if self.owner else there
+        kind: dict[str, str] = {"device_kind": self.device_kind} if self.device_kind != "dense" else {}
+        return {**self._of_secret(), **kind}
+
+    def _of_secret(self) -> dict[str, str]:
+        """What the secret hangs on beside the sizes: not the kind, so that a procedural device is the dense one again."""
+        matrix: dict[str, str] = {"matrix": self.matrix} if self.matrix != "complex" else {}
+        return {**matrix, "owner": self.owner} if self.owner else matrix
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         seed, sizes = context.device_seed, (self.in_features, self.out_features)
-        secret = None if seed is None else derive_seed(seed, "device", *sizes, *self._beyond().values())
-        device = SimulatedOPU.create(*sizes, seed=secret, camera=self.camera, matrix=self.matrix)
+        secret = None if seed is None else derive_seed(seed, "device", *sizes, *self._of_secret().values())
+        device = SimulatedOPU.create(*sizes, seed=secret, camera=self.camera, matrix=self.matrix, kind=self.device_kind)
         context.devices.put(device)
         return Outcome({"fingerprint": device.fingerprint, "mean_reading": device.mean_reading})
 
@@ -183,4 +191,5 @@ def _described(device: OpticalDevice | None) -> dict[str, Any] | None:
         "fingerprint": device.fingerprint,
         "bits": device.camera.bits,
         "matrix": device.matrix,
+        "kind": device.kind,
     }

@@ -1,12 +1,13 @@
 """Recipes: complete, frozen configurations, each with what it costs and what to expect."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from typing import Any, get_args
 
 from groundglass.attacks.search import QueryAttack
 from groundglass.core import lookup
 from groundglass.data import Dataset
+from groundglass.optics.medium import DeviceKind
 from groundglass.studies import (
     ablation,
     adversarial_training,
@@ -14,6 +15,7 @@ from groundglass.studies import (
     everything,
     redraws,
     retrieval,
+    scale,
     transfer,
     white_box,
 )
@@ -61,6 +63,7 @@ _PLANS: dict[str, Callable[[Any, Dataset], list[Cell]]] = {
     "retrieval": retrieval.cells,
     "ablation": ablation.cells,
     "adversarial-training": adversarial_training.cells,
+    "scale": scale.cells,
 }
 
 RECIPES: dict[tuple[str, str], Recipe] = {
@@ -152,6 +155,16 @@ RECIPES: dict[tuple[str, str], Recipe] = {
             "the same at the paper's sizes",
             paper.adversarial_training,
         ),
+        ("scale", "quick", ("shapes",), "about 2 minutes on one core", _QUICK[1], quick.scale),
+        (
+            "scale",
+            "laptop",
+            _CIFAR,
+            "about 90 minutes on two cores; CIFAR-100 3 hours (not run yet)",
+            "what devices cost up to a million by a million, and what size buys a network",
+            laptop.scale,
+        ),
+        ("scale", "paper", _CIFAR, _FOR_A_GPU, "the same at the paper's width", paper.scale),
     )
 }
 
@@ -165,11 +178,19 @@ def find_recipe(study: str, name: str) -> Recipe:
     return lookup("recipe", name, {r.name: r for r in RECIPES.values() if r.study == study})
 
 
-def configure(study: str, recipe: str, *, data: str | None, seed: int, precision: Precision) -> TargetsConfig:
-    """The recipe's config for `data` (its own default when None).
+def configure(
+    study: str,
+    recipe: str,
+    *,
+    data: str | None,
+    seed: int,
+    precision: Precision,
+    device_kind: DeviceKind | None = None,
+) -> TargetsConfig:
+    """The recipe's config for `data` (its own default when None), with devices of `device_kind` (as it says when None).
 
     Raises:
-        ValueError: unknown study, recipe or data set, or a data set that the recipe is not for.
+        ValueError: unknown study, recipe, data set or kind, or a data set that the recipe is not for.
     """
     found = find_recipe(study, recipe)
     name = found.data[0] if data is None else lookup("data set", data, {n: n for n in _DATA})
@@ -177,7 +198,17 @@ def configure(study: str, recipe: str, *, data: str | None, seed: int, precision
         others = [r.name for r in RECIPES.values() if r.study == study and name in r.data]
         hint = f"for {name} there are: {', '.join(others)}" if others else f"no recipe of {study} is for {name} yet"
         raise ValueError(f"the recipe {recipe!r} is for {', '.join(found.data)}, not for {name}; {hint}")
-    return found.make(name, seed, precision)
+    config = found.make(name, seed, precision)
+    if device_kind is None:
+        return config
+    return _with_devices(config, lookup("device kind", device_kind, {kind: kind for kind in get_args(DeviceKind)}))
+
+
+def _with_devices(config: TargetsConfig, kind: DeviceKind) -> TargetsConfig:
+    """The same study, and the studies that it is made of, with devices of this kind."""
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    parts = {name: _with_devices(one, kind) for name, one in values.items() if isinstance(one, TargetsConfig)}
+    return replace(config, device_kind=kind, **parts)  # type: ignore[arg-type]
 
 
 def described(config: Any) -> Any:

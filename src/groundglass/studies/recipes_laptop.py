@@ -9,6 +9,8 @@ from groundglass.studies.black_box import BlackBoxConfig
 from groundglass.studies.everything import EverythingConfig
 from groundglass.studies.redraws import RedrawConfig
 from groundglass.studies.retrieval import RetrievalConfig
+from groundglass.studies.scale import ScaleConfig
+from groundglass.studies.scale_cost import CostGrid
 from groundglass.studies.transfer import TransferConfig
 from groundglass.studies.white_box import WhiteBoxConfig
 from groundglass.training import PGDTraining, Precision, TrainingConfig
@@ -114,6 +116,49 @@ def ablation(data: str, seed: int, precision: Precision) -> AblationConfig:
 def adversarial_training(data: str, seed: int, precision: Precision) -> AdversarialTrainingConfig:
     """`groundglass run adversarial-training --data cifar10 --recipe laptop`: the layer beside the control."""
     return AdversarialTrainingConfig(**_targets(data, seed, precision), adversarial=PGDTraining(eps=8 / 255, steps=3))
+
+
+#: Costs up to a million by a million: dense up to 2 GiB, procedural in blocks of outputs past 2^30 entries.
+SCALE_COSTS = (
+    CostGrid(
+        "dense",
+        square=(2**10, 2**12, 2**14, 2**15),
+        outputs=(2**12, 2**14, 2**16, 2**18),
+        inputs=(2**12, 2**14, 2**16),
+    ),
+    CostGrid(
+        "procedural",
+        square=(2**10, 2**12, 2**14, 2**16, 2**18, 2**20),
+        outputs=(2**12, 2**14, 2**16, 2**18),
+        inputs=(2**12, 2**14, 2**16),
+        whole=2**30,
+    ),
+    CostGrid(
+        "structured",
+        square=(2**10, 2**12, 2**14, 2**16, 2**18, 2**20),
+        outputs=(2**12, 2**14, 2**16, 2**18, 2**20),
+        inputs=(2**12, 2**14, 2**16, 2**18, 2**20),
+    ),
+)
+
+
+def scale(data: str, seed: int, precision: Precision) -> ScaleConfig:
+    """`groundglass run scale --data cifar10 --recipe laptop`: N up to 8192 at M = 8000, and M up to 64,000 at N = 512.
+
+    Not every pair: the largest N with the largest M would take 2 GiB, 8 for the attacker with the true matrix, and an hour
+    for the classifier alone. VGG-16 is the white-box recipe's: `--reuse` that run's folder to train it no more.
+    """
+    return ScaleConfig(
+        **_targets(data, seed, precision),
+        costs=SCALE_COSTS,
+        fixed_in=2**12,
+        fixed_out=2**12,
+        networks=((512, 8000), (2048, 8000), (8192, 8000), (512, 32_000), (512, 64_000)),
+        structured=((2048, 8000),),
+        n_images=256,
+        step_size=_STEP[data],
+        fit_images=20_000,
+    )
 
 
 def everything(data: str, seed: int, precision: Precision) -> EverythingConfig:

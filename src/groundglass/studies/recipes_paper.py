@@ -6,8 +6,10 @@ from typing import Any
 from groundglass.studies.ablation import AblationConfig
 from groundglass.studies.adversarial_training import AdversarialTrainingConfig
 from groundglass.studies.black_box import BlackBoxConfig
+from groundglass.studies.recipes_laptop import SCALE_COSTS
 from groundglass.studies.redraws import RedrawConfig
 from groundglass.studies.retrieval import RetrievalConfig
+from groundglass.studies.scale import ScaleConfig
 from groundglass.studies.transfer import TransferConfig
 from groundglass.studies.white_box import WhiteBoxConfig
 from groundglass.training import PGDTraining, Plateau, Precision, TrainingConfig
@@ -116,3 +118,21 @@ def ablation(data: str, seed: int, precision: Precision) -> AblationConfig:
 def adversarial_training(data: str, seed: int, precision: Precision) -> AdversarialTrainingConfig:
     """`groundglass run adversarial-training --data cifar10 --recipe paper`: the control that the paper leaves for later work."""
     return AdversarialTrainingConfig(**_targets(data, 38, seed, precision), adversarial=PGDTraining(eps=8 / 255))
+
+
+def scale(data: str, seed: int, precision: Precision) -> ScaleConfig:
+    """`groundglass run scale --data cifar10 --recipe paper`: the laptop's sizes and more, at the paper's width."""
+    long = data == "cifar100"
+    return ScaleConfig(
+        **{**_targets(data, 38, seed, precision), "classifier": _hybrid(5, 0.01, precision)},
+        costs=SCALE_COSTS,
+        fixed_in=2**12,
+        fixed_out=2**12,
+        networks=((512, 8000), (2048, 8000), (8192, 8000), (512, 32_000), (512, 128_000), (8192, 128_000)),
+        structured=((2048, 8000), (8192, 128_000)),
+        n_images=10_000,
+        eps_paper=(0.01, 0.02),
+        steps=50,
+        step_size=0.00276 if long else 0.005,
+        fit_images=50_000,
+    )

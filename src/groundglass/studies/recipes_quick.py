@@ -10,6 +10,8 @@ from groundglass.studies.black_box import BlackBoxConfig
 from groundglass.studies.everything import EverythingConfig
 from groundglass.studies.redraws import RedrawConfig
 from groundglass.studies.retrieval import RetrievalConfig
+from groundglass.studies.scale import ScaleConfig
+from groundglass.studies.scale_cost import CostGrid
 from groundglass.studies.transfer import TransferConfig
 from groundglass.studies.white_box import WhiteBoxConfig
 from groundglass.training import PGDTraining, Precision, TrainingConfig
@@ -138,6 +140,33 @@ def adversarial_training(data: str, seed: int, precision: Precision) -> Adversar
     """`groundglass run adversarial-training --recipe quick`: two networks more, trained on their own adversarial images."""
     return AdversarialTrainingConfig(
         **_targets(data, seed, precision), adversarial=PGDTraining(eps=1 / 255, steps=2), radii=(1 / 255,)
+    )
+
+
+def scale(data: str, seed: int, precision: Precision) -> ScaleConfig:
+    """`groundglass run scale --recipe quick`: devices up to 2^14, three small networks, 32 rows of each U."""
+    shared = _targets(data, seed, precision)
+    short = replace(shared["hybrid"], epochs=3)
+    return ScaleConfig(
+        **{**shared, "baseline": short, "hybrid": short, "audit_images": 24},
+        costs=(
+            CostGrid("dense", square=(2**8, 2**10, 2**12)),
+            CostGrid("procedural", square=(2**10, 2**14), whole=2**24),
+            CostGrid("structured", square=(2**10, 2**12, 2**14)),
+        ),
+        fixed_in=2**10,
+        fixed_out=2**10,
+        block=128,
+        laws=(256, 512),
+        padded=(200, 600),
+        redraws=8,
+        networks=((64, 500), (256, 500), (64, 2000)),
+        structured=((256, 500),),
+        n_images=64,
+        eps_paper=_RADII[1:2],
+        steps=10,
+        fit_images=2000,
+        rows=32,
     )
 
 

@@ -131,6 +131,7 @@ def _device(config: RetrievalConfig, in_features: int, **camera: Any) -> DeviceC
         out_features=config.sweep_rows,
         camera=replace(config.camera, **camera),
         owner="retrieval",
+        device_kind=config.device_kind,
     )
 
 

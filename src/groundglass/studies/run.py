@@ -9,6 +9,7 @@ from groundglass.core import Progress, read_json, silent
 from groundglass.core.platform import machine, versions
 from groundglass.data import load
 from groundglass.evaluation import RecordStore
+from groundglass.optics.medium import DeviceKind
 from groundglass.studies.cells import Cell, key_of, run_cells
 from groundglass.studies.context import Context, Listener
 from groundglass.studies.networks import stem
@@ -49,6 +50,7 @@ def run_study(
     data: str | None = None,
     seed: int = 0,
     device_seed: int | None = None,
+    device_kind: DeviceKind | None = None,
     data_dir: Path | None = None,
     precision: Precision | None = None,
     reuse: Sequence[Path] = (),
@@ -61,6 +63,7 @@ def run_study(
         study, recipe, data, seed: what; see `groundglass recipes`.
         folder: the run folder; made, or continued.
         device_seed: the simulated device's secret, to repeat a study exactly. Never recorded. None: a fresh secret.
+        device_kind: how devices are simulated; None: as the recipe says.
         data_dir: the data folder.
         precision: of training; None measures which is faster here, and keeps to it in this folder.
         reuse: other run folders; what they have trained with the same settings is copied, not trained again.
@@ -69,13 +72,13 @@ def run_study(
         ValueError: unknown names; a folder that holds another study, or this one with other settings.
     """
     # Cheap refusals first: names, then the data, then the folder.
-    config = configure(study, recipe, data=data, seed=seed, precision="float32")
+    config = configure(study, recipe, data=data, seed=seed, precision="float32", device_kind=device_kind)
     for other in reuse:
         RecordStore.read(other)
     dataset = load(config.data, data_dir=data_dir)
     stored = (found for one in (folder, *reuse) if (found := _stored_precision(one)))
     chosen = precision or next(stored, None) or fastest_precision()
-    config = configure(study, recipe, data=data, seed=seed, precision=chosen)
+    config = configure(study, recipe, data=data, seed=seed, precision=chosen, device_kind=device_kind)
     todo = find_recipe(study, recipe).plan(config, dataset)
     _check_names(todo)
     manifest: dict[str, Any] = {

@@ -6,6 +6,7 @@ from groundglass.data import Dataset
 from groundglass.evaluation.audit import AuditConfig
 from groundglass.models import ModelSpec
 from groundglass.optics import Camera
+from groundglass.optics.medium import DeviceKind
 from groundglass.studies.networks import DeviceCell, TrainCell
 from groundglass.studies.placed import PlaceCell
 from groundglass.training import TrainingConfig
@@ -20,6 +21,7 @@ class TargetsConfig:
         width: of both VGG-16s.
         device_in, device_out: N and M.
         camera: of the device.
+        device_kind: how the device is simulated.
         baseline, hybrid: how VGG-16 and VGG-OPU are trained.
         classifier: None: `hybrid` trains VGG-OPU whole. Else in the paper's two stages, which CIFAR-100 needs: `hybrid`
             trains features under a linear head; then the device is put in, and this fits the classifier alone.
@@ -34,6 +36,7 @@ class TargetsConfig:
     device_in: int
     device_out: int
     camera: Camera = field(default_factory=Camera)
+    device_kind: DeviceKind = "dense"
     baseline: TrainingConfig
     hybrid: TrainingConfig
     classifier: TrainingConfig | None = None
@@ -43,6 +46,17 @@ class TargetsConfig:
     audit_images: int = 200
     audit_eps_paper: float = 0.05
     audit: AuditConfig = field(default_factory=AuditConfig)
+
+
+def device_cell(config: TargetsConfig, *, owner: str = "") -> DeviceCell:
+    """The cell that makes the study's device, or that of another owner."""
+    return DeviceCell(
+        in_features=config.device_in,
+        out_features=config.device_out,
+        camera=config.camera,
+        owner=owner,
+        device_kind=config.device_kind,
+    )
 
 
 def baseline_spec(config: TargetsConfig, dataset: Dataset) -> ModelSpec:
@@ -99,7 +113,7 @@ def two_stages(
         data=config.data,
         seed=seed,
     )
-    device = DeviceCell(in_features=config.device_in, out_features=config.device_out, camera=config.camera, owner=owner)
+    device = device_cell(config, owner=owner)
     return PlaceCell(name=name, features=below, device=device, training=classifier, data=config.data, seed=seed)
 
 
@@ -110,7 +124,7 @@ def targets(config: TargetsConfig, dataset: Dataset) -> tuple[TrainCell, TrainCe
         return baseline, two_stages(
             config, dataset, "VGG-OPU", features="VGG-DFA", hybrid=config.hybrid, classifier=config.classifier
         )
-    device = DeviceCell(in_features=config.device_in, out_features=config.device_out, camera=config.camera)
+    device = device_cell(config)
     spec = replace(
         baseline.spec, dropout=config.hybrid_dropout, device_in=config.device_in, device_out=config.device_out
     )
