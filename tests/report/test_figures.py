@@ -1,5 +1,6 @@
 """The figures hold what the records hold, can be read, and look the same whatever the user's settings are."""
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -9,11 +10,14 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
+from groundglass.evaluation.statistics import Proportion
 from groundglass.report import figures
 from groundglass.report.cells import AttackCell, Curve, curves
+from groundglass.report.dot_rows import DotRow, Series, dot_rows
 from groundglass.report.drawing import Folder, drawing_style, for_page
-from groundglass.report.style import ATTACKER_INK, css_names, ink, marker
+from groundglass.report.style import ATTACKER_INK, INK, css_names, ink, marker
 from groundglass.report.threat_models import ATTACKERS, attacker
 from tests.report import synthetic_study
 
@@ -83,6 +87,62 @@ def test_names_lie_within_the_picture_and_on_nothing_else(cells: list[AttackCell
         assert box.y1 <= figure.bbox.y1
     for one, other in itertools.combinations(boxes, 2):
         assert not one.overlaps(other)
+
+
+def outside(figure: Any) -> list[str]:
+    """The words of a figure that are not wholly within it."""
+    FigureCanvasAgg(figure).draw()
+    words = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    boxes = [(text.get_text(), text.get_window_extent()) for text in words]
+    ground = figure.bbox.padded(0.5)
+    return [word for word, box in boxes if not (ground.contains(box.x0, box.y0) and ground.contains(box.x1, box.y1))]
+
+
+def smallest_on_a_phone(figure: Any) -> float:
+    """Pixels of the smallest letters where the figure is 362 pixels wide: 390 without the margins."""
+    sizes = [float(text.get_fontsize()) for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    return min(sizes) * 362 / (72 * figure.get_figwidth())
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_letters_are_large_enough_on_a_phone(cells: list[AttackCell], norm: str) -> None:
+    figure = drawn(lines(cells, norm), paper_axis=norm == "linf")
+    assert outside(figure) == []
+    assert smallest_on_a_phone(figure) > 9
+
+
+def test_many_networks_have_their_names_within_the_picture() -> None:
+    names = ("VGG-OPU source", "VGG-OPU higher", "VGG-OPU lower", "VGG-DFA source", "VGG-16 AT")
+    records = [dataclasses.replace(synthetic_study.training("VGG-OPU"), name=name) for name in names]
+    with drawing_style():
+        figure = figures.training(records)
+        assert figure is not None
+        assert outside(figure) == []
+
+
+def test_a_name_too_long_for_its_room_goes_on_in_a_second_line(cells: list[AttackCell]) -> None:
+    (line,) = [c for c in lines(cells, "l2") if c.rule == "dfa"]
+    with drawing_style():
+        figure = figures.accuracy([line], ["a name that is too long for it"], bands=True, paper_axis=False, chance=None)
+        assert outside(figure) == []
+    assert figure.axes[0].texts[0].get_text().count("\n") == 1
+
+
+def test_rows_of_dots_have_their_names_and_titles_within_the_picture() -> None:
+    kinds = [Series(name, INK, "o") for name in ("untouched", "paper's attacks", "worst case")]
+    dots = tuple((kind.name, Proportion(3, 10)) for kind in kinds)
+    rows = [DotRow(f"VGG-OPU AT, L∞ ε = {e}/255", (dots, dots, dots)) for e in ("6.38", "8")]
+    titles = ["untouched", "L∞ ε = 6.38/255", "L∞ ε = 12.75/255"]
+    with drawing_style():
+        figure = dot_rows(rows, kinds, titles=titles, label="right (%)")
+        assert outside(figure) == []
+        above = [axes.title.get_window_extent() for axes in figure.axes]
+    assert [axes.title.get_text() for axes in figure.axes][1:] == [
+        "L∞\nε\u00a0=\u00a06.38/255",
+        "L∞\nε\u00a0=\u00a012.75/255",
+    ]
+    assert all(not one.overlaps(other) for one, other in itertools.pairwise(above))
+    assert smallest_on_a_phone(figure) > 9
 
 
 def test_an_attacker_has_one_colour_and_one_marker_in_every_figure(cells: list[AttackCell]) -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from groundglass import report
 from groundglass.core import DamagedFileError
 from groundglass.evaluation.records import RecordStore
 from groundglass.report import build
 from groundglass.report.page import duration
 from tests.report import synthetic_study
 
+TEMPLATES = Path(report.__file__).parent / "templates"
 FIGURES = ("figure-2", "training", "white-box-l2", "white-box-linf")
 
 
@@ -106,6 +108,42 @@ def test_the_same_records_give_the_same_bytes_anywhere(complete: Path, tmp_path:
     done = subprocess.run([sys.executable, "-c", code, str(copy)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(copy / "report.html")
     assert outputs(copy) == outputs(complete)
+
+
+def test_the_page_itself_never_scrolls_sideways(page: str) -> None:
+    """Whatever may be wider than a phone is in a container that scrolls, which the keyboard reaches and which has a name."""
+    container = re.compile(r'<div class="scroll" tabindex="0" role="region" aria-label="[^"]+">\s*<table')
+    for template in sorted(TEMPLATES.glob("*.j2")):
+        source = template.read_text()
+        assert len(container.findall(source)) == source.count("<table"), template.name
+    assert ".scroll { overflow-x: auto;" in page
+    assert re.search(r"figure > svg { [^}]*width: 100%", page)
+    assert "img { max-width: 100%; }" in page
+
+
+def test_pictures_are_told_in_words(page: str) -> None:
+    figures = re.findall(r"<svg[^>]*>", page)
+    assert len(figures) == len(FIGURES)
+    for tag in figures:
+        assert re.search(r'role="img" aria-label="[^"]{40,}"', tag), tag
+    images = re.findall(r"<img[^>]*>", page)
+    assert images
+    assert all(re.search(r' alt="[^"]+"', tag) for tag in images)
+
+
+def test_paper_has_the_light_colours_and_no_scrolling(page: str) -> None:
+    themes = re.findall(r"@media ([^{]*)\(prefers-color-scheme", page)
+    assert themes
+    assert set(themes) == {"screen and "}, "a reader with a dark theme prints on white paper"
+    rules = page[page.index("@media print {") : page.index("</style>")]
+    for rule in (
+        "print-color-adjust: exact",
+        "break-inside: avoid",
+        "break-after: avoid",
+        ".scroll { overflow: visible;",
+        "position: static",
+    ):
+        assert rule in rules
 
 
 def test_every_number_of_the_records_is_in_the_tables(complete: Path, read: Reader) -> None:

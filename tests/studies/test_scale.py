@@ -45,6 +45,7 @@ def tiny(data, seed, precision):
         step_size=0.02,
         fit_images=60,
         rows=16,
+        retrieved=(80,),
     )
 
 
@@ -178,12 +179,12 @@ def test_rules_that_hold_a_matrix_attack_where_it_fits(finished):
 
 
 def test_rows_are_retrieved_on_either_kind(finished):
-    found = {r.config["device_kind"]: r for r in records(finished, "rows")}
-    assert set(found) == {"dense", "structured"}
-    for r in found.values():
+    found = {(r.config["device_kind"], r.config["in_features"]): r for r in records(finished, "rows")}
+    assert set(found) == {("dense", 48), ("dense", 80), ("structured", 48)}
+    for (_, n), r in found.items():
         assert r.result["rows"] == 16
         assert r.result["median_error"] < 0.1
-        assert r.result["frames"] == 12 * 48
+        assert r.result["frames"] == 12 * n
         assert r.result["row_seconds"] == pytest.approx(r.result["compute_seconds"] / 16)
         arrays = RecordStore.read(finished).arrays(r)
         assert r.result["failed"] == int((arrays["error"] > 0.1).sum())

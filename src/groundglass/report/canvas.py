@@ -1,13 +1,15 @@
 """What every figure has in common: its size, and names beside its curves instead of a legend."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from groundglass.report.labels import spread
 
-# Inches. Two stand side by side on a desk; one fills a phone, where its letters shrink by a fifth.
-_WIDTH, _HEIGHT = 4.9, 3.7
+# Inches. Two stand side by side on a desk; one fills a phone, where its smallest letters, of 8.5 points, are 10 pixels.
+_WIDTH, _HEIGHT = 4.3, 3.6
 _LABEL_LEFT = 1.04  # where labels start, in widths of the axes
+_LETTER = 4.9  # points, of a name: on average
 _TICK_APART = 0.13  # of the width of the axes: room for a number such as 0.005
 
 
@@ -24,11 +26,16 @@ def new_axes(*, left: float, right: float, bottom: float, top: float) -> tuple[A
 def name_ends(axes: Any, ends: Sequence[tuple[float, float]], names: Sequence[str], colours: Sequence[str]) -> None:
     """Write each curve's name beside the right edge, at the height of its end, with a line in its colour to it.
 
+    A name too long for the room at the right goes on in a second line.
+
     Limits and scale of the axes are set before; the y axis goes from 0 to 100.
     """
+    names = [_fitting(axes, name) for name in names]
     rows = 100 / (axes.get_position().height * _HEIGHT * 72)  # percent a point of type
     heights = [rows * (11 * (name.count("\n") + 1) + 2) for name in names]
-    places = spread([y for _, y in ends], heights, low=-8, high=108)
+    edges = axes.get_position()
+    above = min(8.0, 100 * (1 - edges.y1) / edges.height)  # not out of the picture
+    places = spread([y for _, y in ends], heights, low=-8, high=100 + above)
     to_axes = axes.transScale + axes.transLimits
     beside = axes.get_yaxis_transform()  # x in widths of the axes, y in percent
     for (x, y), name, colour, place in zip(ends, names, colours, places, strict=True):
@@ -36,6 +43,12 @@ def name_ends(axes: Any, ends: Sequence[tuple[float, float]], names: Sequence[st
         at = [start, 1.015, _LABEL_LEFT + 0.03, _LABEL_LEFT + 0.06]
         axes.plot(at, [y, y, place, place], color=colour, linewidth=0.9, clip_on=False, zorder=1, transform=beside)
         axes.text(_LABEL_LEFT + 0.075, place, name, transform=beside, va="center", fontsize=8.5, linespacing=1.1)
+
+
+def _fitting(axes: Any, name: str) -> str:
+    edges = axes.get_position()
+    room = 72 * _WIDTH * (1 - edges.x0 - edges.width * (_LABEL_LEFT + 0.075))
+    return "\n".join(part for line in name.split("\n") for part in textwrap.wrap(line, max(6, int(room / _LETTER))))
 
 
 def paper_axis(axes: Any, told: Mapping[float, float]) -> None:

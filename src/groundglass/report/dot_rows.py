@@ -11,11 +11,12 @@ from groundglass.report.canvas import new_axes
 from groundglass.report.style import FAINT, GRID, INK, Ink
 
 # Inches.
-_NAMES = 1.46
+_NAMES = 1.38
 _BETWEEN = 0.27  # panels; room for "100" beside "0"
 _LINE = 0.15
 _ROW = 0.34
-_NAME_LETTERS = 19
+_NAME_LETTERS = 16
+_LETTER = 4.9 / 72  # of a title: on average
 
 
 @dataclass(frozen=True)
@@ -66,16 +67,17 @@ def dot_rows(
     """
     heights = [max(_ROW, _LINE * (max(map(len, row.panels)) + 0.8)) for row in rows]
     keys = _key_rows(series)
-    above = 0.08 + 0.19 * keys + (0.22 if any(titles) else 0.04)
     below, body = 0.44, sum(heights)
-    total = above + body + below
     figure, first = new_axes(left=0, right=1, bottom=0, top=1)
-    figure.set_figheight(total)
     wide = figure.get_figwidth()
     panel = (wide - _NAMES - 0.14 - _BETWEEN * (len(titles) - 1)) / len(titles)
+    wrapped = [_wrap(title, int((panel + 0.6 * _BETWEEN) / _LETTER)) for title in titles]
+    above = 0.08 + 0.19 * keys + (0.22 if any(titles) else 0.04) + 0.14 * max(title.count("\n") for title in wrapped)
+    total = above + body + below
+    figure.set_figheight(total)
     panels = [first, *(figure.add_axes((0, 0, 1, 1)) for _ in titles[1:])]
     by_name = {one.name: one for one in series}
-    for i, (axes, title) in enumerate(zip(panels, titles, strict=True)):
+    for i, (axes, title) in enumerate(zip(panels, wrapped, strict=True)):
         left = (_NAMES + i * (panel + _BETWEEN)) / wide
         axes.set_position((left, below / total, panel / wide, body / total))
         _frame(axes, title, body, wide_ticks=len(titles) > 2)
@@ -135,8 +137,13 @@ def _names(axes: Any, rows: Sequence[DotRow], heights: Sequence[float]) -> None:
     beside = axes.get_yaxis_transform() + ScaledTranslation(-0.12, 0, axes.figure.dpi_scale_trans)
     middles = [sum(heights[:i]) + height / 2 for i, height in enumerate(heights)]
     for row, y in zip(rows, middles, strict=True):
-        name = "\n".join(textwrap.wrap(row.name, _NAME_LETTERS)[:2])
-        axes.text(0, y, name, transform=beside, ha="right", va="center", fontsize=9.2, linespacing=1.05)
+        name = _wrap(row.name, _NAME_LETTERS, lines=2)
+        axes.text(0, y, name, transform=beside, ha="right", va="center", fontsize=8.8, linespacing=1.05)
+
+
+def _wrap(text: str, letters: int, lines: int | None = None) -> str:
+    """In lines of so many letters; none begins with "= 8/255" (to the wrapper, a no-break space is no space)."""
+    return "\n".join(textwrap.wrap(text.replace(" = ", "\u00a0=\u00a0"), letters)[:lines])
 
 
 def _key_rows(series: Sequence[Series]) -> int:
@@ -145,7 +152,7 @@ def _key_rows(series: Sequence[Series]) -> int:
 
 def _columns(series: Sequence[Series]) -> int:
     longest = max(len(one.name) for one in series)
-    return min(len(series), 4 if longest <= 11 else 3 if longest <= 17 else 2)
+    return min(len(series), 4 if longest <= 9 else 3 if longest <= 15 else 2)
 
 
 def _key(figure: Any, series: Sequence[Series], rows: int) -> None:

@@ -25,7 +25,7 @@ def accuracy(
     Returns:
         A matplotlib Figure.
     """
-    figure, axes = new_axes(left=0.115, right=0.68, bottom=0.13, top=0.85 if paper_axis else 0.96)
+    figure, axes = new_axes(left=0.13, right=0.635, bottom=0.135, top=0.85 if paper_axis else 0.96)
     scale = 255.0 if curves[0].norm == "linf" else 1.0
     last = max(point.eps for curve in curves for point in curve.points) * scale or 1.0
     if chance is not None:
@@ -52,6 +52,7 @@ def accuracy(
             axes.fill_between(x, low, high, color=colour, alpha=shade, linewidth=0, zorder=2)
         ends.append((x[-1], share[-1]))
     axes.set_xlim(0, last)
+    axes.locator_params(axis="x", nbins=6)
     axes.set_ylim(0, 100)
     axes.set_ylabel("accuracy under attack (%)")
     unit = "pixel levels of 255" if curves[0].norm == "linf" else "pixel units"
@@ -80,7 +81,7 @@ def training(records: Sequence[Record]) -> Any | None:
                 lines.append((f"{record.name}, {what}", record.name, tested and what == "training", points))
     if not lines:
         return None
-    figure, axes = new_axes(left=0.115, right=0.68, bottom=0.13, top=0.96)
+    figure, axes = new_axes(left=0.13, right=0.565, bottom=0.135, top=0.95)
     last = max(x for *_, points in lines for x, _ in points)
     first = min(x for *_, points in lines for x, _ in points)
     ends, names, colours = [], [], []

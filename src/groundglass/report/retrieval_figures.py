@@ -25,7 +25,7 @@ def lines_of(retrievals: Sequence[Retrieval]) -> dict[str, list[Retrieval]]:
 
 def against_frames(lines: dict[str, list[Retrieval]], *, failed: bool) -> Any:
     """The median error (logarithmic), or the share of failed rows, against frames for each input bit."""
-    figure, axes = new_axes(left=0.125, right=0.74, bottom=0.13, top=0.96)
+    figure, axes = new_axes(left=0.14, right=0.70, bottom=0.135, top=0.96)
     every = [one for line in lines.values() for one in line]
     most = max(one.per_input for one in every)
     axes.set_xlim(0, most * 1.04)
@@ -120,12 +120,12 @@ def _value(purpose: str, one: Retrieval) -> str:
 
 def sweeps(lines: Sequence[tuple[str, list[tuple[str, Retrieval]]]]) -> Any:
     """The median error against what the camera does to a reading, a panel each; failed rows beside the dots."""
-    figure, first = new_axes(left=0.125, right=0.98, bottom=0.2, top=0.96)
-    wide = (0.98 - 0.125 - 0.03 * (len(lines) - 1)) / len(lines)
+    figure, first = new_axes(left=0.14, right=0.98, bottom=0.2, top=0.96)
+    wide = (0.98 - 0.14 - 0.03 * (len(lines) - 1)) / len(lines)
     panels = [first, *(figure.add_axes((0, 0, 1, 1), sharey=first) for _ in lines[1:])]
     _error_axis(first, [one for _, line in lines for _, one in line])
     for i, (axes, (title, line)) in enumerate(zip(panels, lines, strict=True)):
-        axes.set_position((0.125 + i * (wide + 0.03), 0.2, wide, 0.76))
+        axes.set_position((0.14 + i * (wide + 0.03), 0.2, wide, 0.76))
         axes.spines["top"].set_visible(False)
         axes.set_xlim(-0.5, len(line) - 0.5)
         axes.set_xticks(range(len(line)), [word for word, _ in line])
@@ -139,7 +139,7 @@ def sweeps(lines: Sequence[tuple[str, list[tuple[str, Retrieval]]]]) -> Any:
                 axes.annotate(
                     f"{100 * one.failed:.0f}%",
                     (k, y[k]),
-                    xytext=(0, 5),
+                    xytext=(4, -12),  # below: the next dot is higher
                     textcoords="offset points",
                     ha="center",
                     fontsize=8,

@@ -41,7 +41,7 @@ def price_curve(radius: Radius) -> Any | None:
     errors = [100 * one.matrix_error for one in (*blurred, *radius.retrieved) if one.matrix_error]
     if not errors:
         return None
-    figure, axes = new_axes(left=0.115, right=0.68, bottom=0.13, top=0.96)
+    figure, axes = new_axes(left=0.13, right=0.635, bottom=0.135, top=0.96)
     axes.set_xscale("log")
     first, last = min(errors) / 1.6, max(*errors, 30) * 1.25
     marks = [one for one in (radius.exact, *radius.without, radius.baseline) if one is not None]

@@ -23,7 +23,7 @@ def successes(
     Returns:
         A matplotlib Figure.
     """
-    figure, axes = new_axes(left=0.115, right=0.64, bottom=0.13, top=0.91)
+    figure, axes = new_axes(left=0.13, right=0.59, bottom=0.135, top=0.91)
     first = 1 if logarithmic else 0
     ends = []
     shade = 0.18 if len(cells) <= 3 else 0.09  # many bands lie on each other

@@ -40,7 +40,7 @@ def accuracy(lines: Sequence[Line], *, norm: str, paper: Mapping[float, float]) 
     Returns:
         A matplotlib Figure.
     """
-    figure, axes = new_axes(left=0.115, right=0.66, bottom=0.13, top=0.85 if paper else 0.96)
+    figure, axes = new_axes(left=0.13, right=0.615, bottom=0.135, top=0.85 if paper else 0.96)
     scale = 255.0 if norm == "linf" else 1.0
     last = max(line.points[-1][0] for line in lines) * scale or 1.0
     shade = 0.18 if len(lines) <= 3 else 0.09  # many bands lie on each other
@@ -61,6 +61,7 @@ def accuracy(lines: Sequence[Line], *, norm: str, paper: Mapping[float, float]) 
         low, high = ([100 * p.interval[side] for _, p in line.points] for side in (0, 1))
         axes.fill_between(x, low, high, color=colour, alpha=shade, linewidth=0, zorder=2)
     axes.set_xlim(0, last)
+    axes.locator_params(axis="x", nbins=6)
     axes.set_ylim(0, 100)
     axes.set_ylabel("right of the common images (%)")
     axes.set_xlabel(f"radius ε, {norm_name(norm)} ({'pixel levels of 255' if norm == 'linf' else 'pixel units'})")

@@ -1,7 +1,7 @@
 """Size: what devices of each kind cost as N and M grow, whether they are what they stand for, and what size buys a network."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from groundglass.adaptive import check_rules
@@ -18,7 +18,7 @@ from groundglass.studies.placed import PlaceCell
 from groundglass.studies.scale_cost import CostGrid, FitCell, cost_cells
 from groundglass.studies.scale_fidelity import FidelityCell
 from groundglass.studies.scale_networks import RowsCell, defended
-from groundglass.studies.targets import TargetsConfig, baseline_network
+from groundglass.studies.targets import TargetsConfig, baseline_network, device_cell
 
 Sizes = tuple[tuple[int, int], ...]
 
@@ -49,6 +49,7 @@ class ScaleConfig(TargetsConfig):
         steps, step_size: of PGD; in pixel units.
         fit_images: natural training images that a fitted surrogate has seen.
         rows: of U that are retrieved.
+        retrieved: N of further devices, without a network, of which as many rows are retrieved.
         per_input: frames an input bit that this takes.
         frame_rate: frames a second of the device.
     """
@@ -72,6 +73,7 @@ class ScaleConfig(TargetsConfig):
     step_size: float = 0.005
     fit_images: int = 10_000
     rows: int = 64
+    retrieved: tuple[int, ...] = ()
     per_input: float = 12.0
     frame_rate: float = 2000.0
 
@@ -81,7 +83,7 @@ class ScaleConfig(TargetsConfig):
             raise ValueError("n_images, block, repeats and batch must be at least 1")
         if any(not 0 < e <= 2 for e in self.eps_paper):
             raise ValueError(f"eps_paper {self.eps_paper} must be in (0, 2]: units of the normalised images, as .05")
-        for n, m in (*self.networks, *self.structured):
+        for n, m in (*self.networks, *self.structured, *((n, self.rows) for n in self.retrieved)):
             least = frames_needed(FixedExposure(), n)
             if self.per_input * n < least:
                 raise ValueError(
@@ -135,6 +137,9 @@ def _rows(config: ScaleConfig, networks: list[PlaceCell]) -> list[RowsCell]:
         known = smallest.setdefault((device.in_features, device.device_kind), device)
         if device.out_features < known.out_features:
             smallest[device.in_features, device.device_kind] = device
+    for n in config.retrieved:
+        alone = device_cell(replace(config, device_in=n, device_out=config.rows), owner="retrieval")
+        smallest.setdefault((n, config.device_kind), alone)
     return [
         RowsCell(
             device=device,
