@@ -160,7 +160,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
             "scale",
             "laptop",
             _CIFAR,
-            "about 90 minutes on two cores; CIFAR-100 3 hours (not run yet)",
+            "about an hour on two cores; CIFAR-100 2 hours (not run yet)",
             "what devices cost up to a million by a million, and what size buys a network",
             laptop.scale,
         ),
