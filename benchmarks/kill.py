@@ -31,7 +31,7 @@ import numpy as np
 from matplotlib.image import imread
 from safetensors import safe_open
 
-_TIMED = re.compile(r"second|rate|finished|minutes")
+_TIMED = re.compile(r"second|rate|finished|minutes|timing")
 
 
 def command(study: str, recipe: str, out: Path) -> list[str]:
@@ -128,7 +128,7 @@ def main() -> int:
             command(options.study, options.recipe, killed), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         # From the first import to well into the work; spread so that the study is about done when all have struck.
-        wait = moments.uniform(0.5, 2 * undisturbed / options.kills + 8) if strokes < options.kills else None
+        wait = moments.uniform(0.5, 8 + 4 * undisturbed / options.kills) if strokes < options.kills else None
         try:
             _, told = process.communicate(timeout=wait)
         except subprocess.TimeoutExpired:

@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from groundglass.core import DamagedFileError
-from groundglass.optics import Camera, DeviceStore, DoesNotFitError, SimulatedOPU
+from groundglass.optics import Camera, DeviceStore, DoesNotFitError, Exposure, SimulatedOPU
+from groundglass.optics.media import make_medium
+from groundglass.optics.sealed import Seed
+from groundglass.optics.simulated import _fingerprint
 
 CAMERAS = [Camera(), Camera(bits=None), Camera(bits=5, saturation=0.03, density=0.3, read_noise=1.5, shot_noise=900)]
 
@@ -71,6 +74,12 @@ def test_a_file_of_an_older_format_is_still_that_device(tmp_path: Path) -> None:
     assert torch.equal(SimulatedOPU.load(copy).measure(torch.eye(12, dtype=torch.uint8)[:3]), readings)
     # The same secret makes another matrix today: it is the file that says which.
     assert SimulatedOPU.create(12, 5, seed=0xFEED).fingerprint != device.fingerprint
+
+
+def test_a_wide_device_of_the_older_format_is_known_by_all_of_its_outputs() -> None:
+    """As the first groundglass knew it: 16 inputs, whatever the size. Today's is known by fewer."""
+    old = make_medium("dense", Seed(3), 16, 140_000, "complex", draw=1)
+    assert _fingerprint(old, Camera(), Exposure(0.002, 50.0)) == "8416e3820fa12e8b0167feba984cda78"
 
 
 @pytest.mark.parametrize("kind", ["dense", "procedural", "structured"])

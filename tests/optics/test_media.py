@@ -120,6 +120,11 @@ class TestRegion:
         with pytest.raises(ValueError, match="outputs"):
             self.device(kind).region(outputs)
 
+    @pytest.mark.parametrize("outputs", [[1.7, 5.2], torch.tensor([True, False])])
+    def test_what_is_no_number_of_an_output_is_refused(self, kind: str, outputs: object) -> None:
+        with pytest.raises(ValueError, match="integers"):
+            self.device(kind).region(outputs)  # type: ignore[arg-type]
+
     def test_noise_is_its_own_and_counted_in_frames(self, kind: str) -> None:
         device = self.device(kind, read_noise=5.0)
         bits = torch.ones(4, 60, dtype=torch.uint8)

@@ -50,11 +50,15 @@ def atomic_write(path: Path, mode: str = "wb", *, private: bool = False) -> Iter
         part.unlink(missing_ok=True)
 
 
+_SUFFIXES = ("json", "jsonl", "npz", "npy", "safetensors", "device", "moving", "png", "svg", "html")
+
+
 def remove_parts(folder: Path) -> None:
     """Remove the unfinished files that killed processes have left in `folder` and below: those of the living stay."""
     for part in folder.rglob(".*.part"):
-        pid = part.name.split(".")[-2]
-        if pid.isdecimal() and not _alive(int(pid)):
+        # .NAME.SUFFIX.PID.part, as `atomic_write` names them for all that this package writes.
+        *_, suffix, pid, _ = part.name.split(".")
+        if suffix in _SUFFIXES and pid.isdecimal() and not _alive(int(pid)):
             part.unlink(missing_ok=True)
 
 

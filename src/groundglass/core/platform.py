@@ -36,7 +36,7 @@ def _processor() -> str:
 
 
 def available_memory() -> int | None:
-    """Bytes that a process may still take without swapping: of the machine, or of the container's limit. None: not known."""
+    """Bytes that a process may take: what is free of the machine, or all of its container if that is less. None: not known."""
     found = [size for size in (_free_of_machine(), _limit_of_container()) if size is not None]
     return min(found, default=None)
 

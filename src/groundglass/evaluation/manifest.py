@@ -99,13 +99,21 @@ def _identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in manifest.items() if name not in _CIRCUMSTANCES}
 
 
+#: What settings of later versions were before they could be chosen, where another choice makes it another study.
+_WAS = {"device_kind": "dense"}
+
+
 def _known_to(stored: Any, asked: Any) -> Any:
     """What is asked, without the settings that the stored study does not know: a later version has added them.
 
     It goes on: a result's key is made from all that made it, so a setting that matters to it makes it another result.
     """
     if isinstance(stored, Mapping) and isinstance(asked, Mapping):
-        return {key: _known_to(stored[key], value) for key, value in asked.items() if key in stored}
+        return {
+            key: _known_to(stored.get(key), value)
+            for key, value in asked.items()
+            if key in stored or (key in _WAS and value != _WAS[key])
+        }
     return asked
 
 

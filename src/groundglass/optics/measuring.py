@@ -90,6 +90,7 @@ def measure_file(
         "source_sha256": bits.check(progress),
         "packed": bits.packed,
         "noise_seed": getattr(device, "noise_seed", None) if noisy else None,
+        "first_frame": getattr(device, "frames", None) if noisy else None,
     }
     dtype = torch.float32 if camera is not None and camera.bits is None else torch.uint8
     shape = (bits.rows, device.out_features)
@@ -139,7 +140,9 @@ class _Session:
         if kept.row and isinstance(device, SimulatedOPU):
             device.skip_frames(kept.row)
         most = rows_at_a_time(device.in_features, m)
-        pace = _Pace(_FRAME_SECONDS, min(_ROWS, most), most)
+        # A row of a noisy procedural device may be minutes.
+        slow = isinstance(device, SimulatedOPU) and device.kind == "procedural"
+        pace = _Pace(_FRAME_SECONDS, 1 if slow else min(_ROWS, most), most)
         while kept.row < rows:
             pace.took(self._take(device, self._bits.read(kept.row, min(kept.row + pace.size, rows))))
 

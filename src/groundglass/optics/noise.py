@@ -31,6 +31,11 @@ class FrameNoise(Sealed):
         self._frame = 0
         self._lock = threading.Lock()
 
+    @property
+    def frames(self) -> int:
+        """Counted so far."""
+        return self._frame
+
     def skip(self, frames: int) -> None:
         """Count on, as if so many frames had been measured."""
         with self._lock:

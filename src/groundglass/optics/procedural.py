@@ -29,8 +29,9 @@ _SPARSE = 0.9
 class ProceduralMedium(Medium):
     """The same U as `DenseMedium`'s, bit for bit, at any N and M: 64 KiB of it at a time are in memory.
 
-    A measurement makes N M entries, whatever the batch: a row of a large batch is cheap, a row alone is not. Inputs that
-    are off in every row of a batch are not drawn. Sums are integers, in int16 over 1024 inputs and in int32 over all.
+    A measurement makes N M entries, whatever the batch (up to 4096 rows): a row of a large batch is cheap, a row alone is
+    not. Where many inputs are off in every row of a batch, those are not drawn. Sums are integers, in int16 over 1024
+    inputs and in int32 over all.
 
     Args:
         seed: the secret.

@@ -22,6 +22,7 @@ _WORDS = {
     "fingerprint": "device",
     "source_sha256": "input (by its SHA-256)",
     "noise_seed": "noise seed",
+    "first_frame": "number of frames that the device had counted (a device that is loaded again begins at 0)",
 }
 
 

@@ -40,7 +40,8 @@ class Exposure:
 class SimulatedOPU(Sealed):
     """|Ux|^2 of binary x, seen by a camera. Make one with `create` or `load`; see `OpticalDevice` for its use.
 
-    Reading = clamp(floor(gain * |Ux|^2 + 0.5), 0, 255), with |Ux|^2 an exact integer: the same for the same input in
+    Reading = clamp(floor(gain * |Ux|^2 + 0.5), 0, 255), with |Ux|^2 an exact integer (structured: float32 sums in a fixed
+    order): the same for the same input in
     any batch, with any kernel, on any machine. With a noisy camera, frame k of a device gets noise of its own: a
     batch that is split in order gives the same readings, and counting starts again when the device is loaded.
     """
@@ -188,7 +189,10 @@ class SimulatedOPU(Sealed):
         Raises:
             ValueError: no outputs, one that there is not, or one twice.
         """
-        chosen = np.asarray(outputs, dtype=np.int64).ravel()
+        asked = np.asarray(outputs)
+        if asked.size and asked.dtype.kind not in "iu":
+            raise ValueError(f"`outputs` must be integers, which outputs, not {asked.dtype}: of a mask, mask.nonzero()")
+        chosen = asked.astype(np.int64).ravel()
         if not chosen.size or chosen.min() < 0 or chosen.max() >= self.out_features:
             raise ValueError(f"`outputs` must be some of 0 to {self.out_features - 1}, the outputs of the device")
         if len(np.unique(chosen)) != len(chosen):
@@ -196,6 +200,11 @@ class SimulatedOPU(Sealed):
         named = hashlib.sha256(self.fingerprint.encode() + chosen.astype("<i8").tobytes()).hexdigest()[:32]
         medium = self._medium.region(chosen)
         return SimulatedOPU(medium, self.camera, self.exposure, self.noise_seed, region_of=named)
+
+    @property
+    def frames(self) -> int:
+        """Frames with noise that this object has counted, skipped ones included: the next one's number."""
+        return self._noise.frames
 
     def skip_frames(self, count: int) -> None:
         """Count on, as if `count` frames had been measured: a long measurement goes on with the noise that it would have had."""
@@ -262,7 +271,10 @@ def _public_bits(purpose: str, rows: int, in_features: int, density: float) -> T
     """Fixed inputs that everybody may know: uint8 [rows, in_features], a share `density` of ones."""
     raw = hashlib.shake_128(f"groundglass/1/{purpose}/{in_features}".encode()).digest(2 * rows * in_features)
     draws = np.frombuffer(raw, dtype="<u2").reshape(rows, in_features)
-    return torch.from_numpy((draws < round(density * 2**16)).astype(np.uint8))
+    bits = np.empty(draws.shape, dtype=np.uint8)
+    # Into bytes of their own, without a copy on the way.
+    np.less(draws, round(density * 2**16), out=bits.view(np.bool_))
+    return torch.from_numpy(bits)
 
 
 def _some_outputs(medium: Medium, entries: int) -> Medium:
@@ -297,8 +309,10 @@ def _calibrate(medium: Medium, camera: Camera) -> Exposure:
 
 
 def _fingerprint(medium: Medium, camera: Camera, exposure: Exposure) -> str:
-    challenges = _public_bits("challenge", min(16, max(2, 2**21 // medium.out_features)), medium.in_features, 0.5)
-    readings = _read(_some_outputs(medium, _CHALLENGED), camera, exposure.gain, challenges)
+    # Devices of the first format were known by all of their outputs, whatever their size.
+    count = 16 if medium.draw == 1 else min(16, max(2, 2**21 // medium.out_features))
+    seen = medium if medium.draw == 1 else _some_outputs(medium, _CHALLENGED)
+    readings = _read(seen, camera, exposure.gain, _public_bits("challenge", count, medium.in_features, 0.5))
     public = json.dumps([medium.in_features, medium.out_features, asdict(camera)], sort_keys=True)
     digest = hashlib.sha256(public.encode())
     digest.update(readings.numpy().tobytes())

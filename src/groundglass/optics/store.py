@@ -63,8 +63,8 @@ def load_device(path: Path) -> SimulatedOPU:
             content["noise_seed"],
         )
         fingerprint = content["fingerprint"]
-    except DoesNotFitError:
-        raise
+    except DoesNotFitError as error:
+        raise DoesNotFitError(f"{path} is whole, and cannot be opened here. {error}") from None
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedFileError(f"the device file {path} does not describe a device: {error}") from error
     if device.fingerprint != fingerprint:

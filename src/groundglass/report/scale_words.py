@@ -125,6 +125,8 @@ def retrieval_words(scale: Scale) -> list[str]:
     worst = max(scale.rows, key=lambda one: one.error)
     said.append(
         f"The rows come out right at every size: the median error is at most {100 * worst.error:.2g}%."
+        if worst.error < 0.1 and not any(one.failed for one in scale.rows)
+        else _failed_rows(scale)
         if worst.error < 0.1
         else f"Not every retrieval succeeds: at N = {worst.n:,} the median error of a row is {100 * worst.error:.0f}%."
     )
@@ -168,6 +170,11 @@ def _growth(grows: str, small: Network, large: Network) -> str:
     if grows == "N":
         return f"N from {small.n:,} to {large.n:,} at M = {small.m:,}"
     return f"M from {small.m:,} to {large.m:,} at N = {small.n:,}"
+
+
+def _failed_rows(scale: Scale) -> str:
+    told = [f"{one.failed} of {one.rows} at N = {one.n:,} ({one.kind})" for one in scale.rows if one.failed]
+    return f"Some rows fail, with an error above 10%: {', '.join(told)}."
 
 
 def _dearer(grows: str, least: Network, most: Network) -> str:

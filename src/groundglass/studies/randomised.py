@@ -112,6 +112,7 @@ class RandomisedCell:
                 seed=derived("matrix", self.matrices, f"{self.read_noise:g}", k),
                 camera=replace(old.camera, read_noise=self.read_noise),
                 matrix=old.matrix,
+                kind=old.kind,
             )
             for k in range(self.matrices)
         ]

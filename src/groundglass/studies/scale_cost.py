@@ -90,7 +90,9 @@ class CostCell:
         command = [sys.executable, "-m", "groundglass.studies.scale_probe", self.device_kind, *map(str, sizes)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise RuntimeError(f"{self.name}: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+            killed = f"its process was ended by signal {-done.returncode}: too little memory? Take a smaller size"
+            last = done.stderr.strip().splitlines() or [killed if done.returncode < 0 else "no word"]
+            raise RuntimeError(f"{self.name}: {last[-1]}")
         found: dict[str, Any] = json.loads(done.stdout)
         share = self.out_features / self.block
         peak = found.pop("peak_bytes")
