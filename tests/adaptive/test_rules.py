@@ -102,8 +102,9 @@ def test_a_fitted_rule_sees_every_matrix_and_so_less_of_each(moving, name):
         assert facts["n_images"] == 300
         return facts["held_out_r2"]
 
-    assert fitted(moving.devices[0]) > 0.7
-    assert fitted(moving) < 0.4
+    # Over eight devices .56 to .93 of one matrix's, and -.05 to .19 of four's.
+    assert fitted(moving.devices[0]) > 0.5
+    assert fitted(moving) < 0.35
 
 
 def test_every_rule_for_a_device_gives_a_gradient_through_an_average(moving):
