@@ -50,8 +50,28 @@ def test_augmentation_is_of_the_image_not_of_the_batch():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"batch_size": 0}, "batch_size"), ({"batch_size": -4}, "batch_size"), ({"epoch": -1}, "epoch")],
+    [
+        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": -4}, "batch_size"),
+        ({"epoch": -1}, "epoch"),
+        ({"start": -1}, "start"),
+    ],
 )
 def test_bad_sizes_are_refused_at_the_call(options, message):
     with pytest.raises(ValueError, match=message):
         batches(image_set(3), **({"batch_size": 2, "seed": 0, "epoch": 0} | options))
+
+
+def test_a_start_gives_the_rest_of_the_epoch_and_makes_nothing_before_it(monkeypatch):
+    images, options = image_set(30), {"batch_size": 4, "seed": 5, "epoch": 1, "augment": Augment()}
+    whole = list(batches(images, **options))
+    made = []
+    floats = ImageSet.floats
+    monkeypatch.setattr(ImageSet, "floats", lambda self, index=None: made.append(len(index)) or floats(self, index))
+    for start in (0, 1, 7, 8, 9):
+        made.clear()
+        rest = list(batches(images, **options, start=start))
+        assert len(rest) == len(made) == max(0, 8 - start)
+        for a, b in zip(rest, whole[start:], strict=True):
+            assert torch.equal(a.images, b.images)
+            assert torch.equal(a.index, b.index)

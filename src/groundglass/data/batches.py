@@ -38,6 +38,7 @@ def batches(
     epoch: int,
     augment: Augment | None = None,
     shuffle: bool = True,
+    start: int = 0,
 ) -> Iterator[Batch]:
     """One epoch: every image once, the last batch as small as what is left.
 
@@ -50,17 +51,21 @@ def batches(
         epoch: from 0; another epoch, another order and other augmentations.
         augment: what is done to each image, or None.
         shuffle: False keeps the set's order.
+        start: the first batch that is wanted; those before it are not made.
 
     Raises:
-        ValueError: `batch_size` below 1, or `epoch` below 0 (at the call, not at the first batch).
+        ValueError: `batch_size` below 1, `epoch` or `start` below 0 (at the call, not at the first batch).
     """
     if batch_size < 1:
         raise ValueError(f"`batch_size` (={batch_size}) must be 1 or more")
     if epoch < 0:
         raise ValueError(f"`epoch` (={epoch}) must be 0 or more")
+    if start < 0:
+        raise ValueError(f"`start` (={start}) must be 0 or more")
     count = len(images)
     order = torch.randperm(count, generator=generator(seed, "batches", epoch)) if shuffle else torch.arange(count)
-    return _walk(images, order.split(batch_size) if count else (), seed, epoch, augment)
+    parts = order.split(batch_size) if count else ()
+    return _walk(images, parts[start:], seed, epoch, augment)
 
 
 def _walk(

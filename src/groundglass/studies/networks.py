@@ -13,7 +13,8 @@ from groundglass.optics import Camera, OpticalDevice, SimulatedOPU
 from groundglass.optics.medium import DeviceKind, MatrixKind
 from groundglass.studies.cells import Cell, Outcome, plain
 from groundglass.studies.context import Context
-from groundglass.training import BackProp, CreditAssignment, EpochResult, HybridDFA, TrainingConfig, train
+from groundglass.training import BackProp, CreditAssignment, HybridDFA, TrainingConfig, train
+from groundglass.training.checkpoint import begun
 
 CREDITS: dict[str, type[BackProp] | type[HybridDFA]] = {"bp": BackProp, "hybrid-dfa": HybridDFA}
 
@@ -127,7 +128,8 @@ class TrainCell:
         model = build(self.spec, device=device, seed=derive_seed(self.seed, "weights", self.name)).to(context.where)
         credit: CreditAssignment = CREDITS[self.credit]()
         data = context.dataset
-        fresh: list[EpochResult] = []
+        checkpoint = context.folder / "checkpoints" / f"{stem(self.name)}.safetensors"
+        earlier = begun(checkpoint).seconds
         history = train(
             model,
             data.train,
@@ -135,10 +137,9 @@ class TrainCell:
             credit=credit,
             seed=derive_seed(self.seed, "training", self.name),
             augment=data.augment,
-            checkpoint=context.folder / "checkpoints" / f"{stem(self.name)}.safetensors",
+            checkpoint=checkpoint,
             progress=context.progress,
             name=self.name,
-            on_epoch=fresh.append,
         )
         seconds = sum(h.seconds for h in history)
         return Outcome(
@@ -149,7 +150,7 @@ class TrainCell:
                 "epochs": [asdict(h) for h in history],
                 "precision": self.training.precision,
             },
-            earlier_seconds=seconds - sum(h.seconds for h in fresh),
+            earlier_seconds=earlier,
         )
 
 

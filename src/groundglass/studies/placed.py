@@ -8,11 +8,12 @@ from groundglass.core import derive_seed
 from groundglass.evaluation import Record
 from groundglass.models import DefendedNetwork, load_model, read_spec
 from groundglass.optics import Encoding
-from groundglass.studies.cells import Cell, Outcome
+from groundglass.studies.cells import Cell, Outcome, key_of
 from groundglass.studies.context import Context
 from groundglass.studies.features import cached_bits
 from groundglass.studies.networks import DeviceCell, TrainCell, described_training, kept
 from groundglass.training import TrainingConfig
+from groundglass.training.checkpoint import begun
 from groundglass.training.classifier import FINE_TUNING, encode_bits, fit_classifier, place_device
 
 
@@ -70,12 +71,15 @@ class PlaceCell:
         else:
             entering = encode_bits(network, train, encoding=self.encoding, progress=context.progress)
         place_device(network, device, encoding=self.encoding)
+        checkpoint = context.folder / "checkpoints" / f"{key_of(self)}.safetensors"
+        earlier = begun(checkpoint).seconds
         history = fit_classifier(
             network,
             entering,
             train.labels,
             self.training,
             seed=derive_seed(self.seed, "classifier", self.name),
+            checkpoint=checkpoint,
             progress=context.progress,
             name=self.name,
         )
@@ -96,5 +100,7 @@ class PlaceCell:
                 "images_per_second": round(len(train) * len(history) / seconds, 1),
                 "epochs": [asdict(h) for h in history],
                 "precision": self.training.precision,
-            }
+            },
+            earlier_seconds=earlier,
+            scratch=checkpoint,
         )

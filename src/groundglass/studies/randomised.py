@@ -1,6 +1,5 @@
 """Cells that make a network's answers random: a device that switches among matrices, or whose camera is noisy."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,12 +8,13 @@ from groundglass.core import derive_seed
 from groundglass.evaluation import Record
 from groundglass.models import read_spec, save_model
 from groundglass.optics import MovingDevice, SimulatedOPU
-from groundglass.studies.cells import Cell, Outcome
+from groundglass.studies.cells import Cell, Outcome, key_of
 from groundglass.studies.context import Context
 from groundglass.studies.features import cached_bits
 from groundglass.studies.networks import NetworkCell, described_training, stem
-from groundglass.studies.redrawn import opened
+from groundglass.studies.redrawn import kept_device, opened
 from groundglass.training import TrainingConfig
+from groundglass.training.checkpoint import begun
 from groundglass.training.classifier import FINE_TUNING, accuracy_of_bits, fit_classifier, place_device
 
 # Readings of a training set under a few matrices are kept, not measured again for each step.
@@ -72,20 +72,20 @@ class RandomisedCell:
         train_bits, _ = cached_bits(network, data.train, path.parent, context.progress)
         test_bits, _ = cached_bits(network, data.test, path.parent, context.progress)
         before = accuracy_of_bits(network, test_bits, data.test.labels)
-        device = self._device(old, context)
+        checkpoint = context.folder / "checkpoints" / f"{key_of(self)}.safetensors"
+        fit = begun(checkpoint)
+        device = kept_device(self._device(old, context), fit, context)
         place_device(network, device)
-        started = time.perf_counter()
-        fit_classifier(
+        history = fit_classifier(
             network,
             train_bits.repeat(self.matrices, 1),
             data.train.labels.repeat(self.matrices),
             self.training,
             seed=derive_seed(self.seed, "randomise"),
             memory=_MEMORY,
+            checkpoint=checkpoint,
             progress=context.progress,
         )
-        seconds = time.perf_counter() - started
-        context.devices.put(device)
         out = path.with_name(f"{stem(self.name)}.safetensors")
         save_model(out, network, replace(read_spec(path), fingerprint=None))
         return Outcome(
@@ -95,8 +95,10 @@ class RandomisedCell:
                 "n_test": len(data.test),
                 "fingerprint": device.fingerprint,
                 "checkpoint": str(out.relative_to(context.folder)),
-                "tune_seconds": round(seconds, 3),
-            }
+                "tune_seconds": round(sum(h.seconds for h in history), 3),
+            },
+            earlier_seconds=fit.seconds,
+            scratch=checkpoint,
         )
 
     def _device(self, old: SimulatedOPU, context: Context) -> SimulatedOPU | MovingDevice:

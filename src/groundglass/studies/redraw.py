@@ -62,9 +62,13 @@ def tune(
     *,
     config: TrainingConfig = FINE_TUNING,
     seed: int,
+    checkpoint: Path | None = None,
     progress: Progress = silent,
 ) -> Tuned:
-    """Put a redrawn `device` into `network`, and fit its classifier, in place. The bits of all images are kept in `folder`."""
+    """Put a redrawn `device` into `network`, and fit its classifier, in place. The bits of all images are kept in `folder`.
+
+    With a `checkpoint` the fit goes on from there, see `fit_classifier`.
+    """
     started = time.perf_counter()
     train_bits, train_cached = cached_bits(network, dataset.train, folder, progress)
     test_bits, test_cached = cached_bits(network, dataset.test, folder, progress)
@@ -72,16 +76,16 @@ def tune(
     before = accuracy_of_bits(network, test_bits, dataset.test.labels)
     place_device(network, device)
     untuned = accuracy_of_bits(network, test_bits, dataset.test.labels)
-    started = time.perf_counter()
-    fit_classifier(network, train_bits, dataset.train.labels, config, seed=seed, progress=progress)
-    tune_seconds = time.perf_counter() - started
+    history = fit_classifier(
+        network, train_bits, dataset.train.labels, config, seed=seed, checkpoint=checkpoint, progress=progress
+    )
     return Tuned(
         before=before,
         untuned=untuned,
         tuned=accuracy_of_bits(network, test_bits, dataset.test.labels),
         feature_seconds=feature_seconds,
         features_cached=train_cached and test_cached,
-        tune_seconds=tune_seconds,
+        tune_seconds=sum(h.seconds for h in history),  # of earlier, interrupted sessions too
     )
 
 

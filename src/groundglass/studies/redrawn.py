@@ -9,12 +9,13 @@ from typing import Any
 from groundglass.core import derive_seed
 from groundglass.evaluation import Record
 from groundglass.models import DefendedNetwork, load_model, read_spec, save_model
-from groundglass.optics import SimulatedOPU
-from groundglass.studies.cells import Cell, Outcome
+from groundglass.optics import MovingDevice, SimulatedOPU
+from groundglass.studies.cells import Cell, Outcome, key_of
 from groundglass.studies.context import Context
 from groundglass.studies.networks import NetworkCell, described_training, stem
 from groundglass.studies.redraw import tune
 from groundglass.training import TrainingConfig
+from groundglass.training.checkpoint import Begun, begun
 from groundglass.training.classifier import FINE_TUNING
 
 
@@ -26,6 +27,16 @@ def opened(trained: Record, context: Context) -> tuple[Path, DefendedNetwork, Si
     device = network.device
     assert isinstance(device, SimulatedOPU)
     return path, network.to(context.where), device
+
+
+def kept_device(drawn: SimulatedOPU | MovingDevice, fit: Begun, context: Context) -> SimulatedOPU | MovingDevice:
+    """The device to fit to, in its file: the one that `fit` has begun with, else `drawn`.
+
+    Without a device seed every session draws another, and a classifier for one is worth nothing with the next.
+    """
+    device = drawn if fit.device in (None, drawn.fingerprint) else context.devices.find(fit.device)
+    context.devices.put(device)
+    return device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +78,12 @@ class RedrawCell:
         seed = context.device_seed
         secret = None if seed is None else derive_seed(seed, "redraw", old.in_features, old.out_features, self.number)
         started = time.perf_counter()
-        new = old.redraw(secret)
+        drawn = old.redraw(secret)
         draw_seconds = time.perf_counter() - started
+        checkpoint = context.folder / "checkpoints" / f"{key_of(self)}.safetensors"
+        fit = begun(checkpoint)
+        new = kept_device(drawn, fit, context)
+        assert isinstance(new, SimulatedOPU)
         tuned = tune(
             network,
             new,
@@ -76,9 +91,9 @@ class RedrawCell:
             path.parent,
             config=self.training,
             seed=derive_seed(self.seed, "redraw", self.number),
+            checkpoint=checkpoint,
             progress=context.progress,
         )
-        context.devices.put(new)
         out = path.with_name(f"{stem(self.name)}.safetensors")
         save_model(out, network, replace(read_spec(path), fingerprint=None))
         times = ("feature_seconds", "tune_seconds")
@@ -91,5 +106,7 @@ class RedrawCell:
                 "old_fingerprint": old.fingerprint,
                 "fingerprint": new.fingerprint,
                 "checkpoint": str(out.relative_to(context.folder)),
-            }
+            },
+            earlier_seconds=fit.seconds,
+            scratch=checkpoint,
         )

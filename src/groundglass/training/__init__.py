@@ -1,12 +1,12 @@
 """Training: credit assignments over one loop."""
 
 from groundglass.training.adversarial import TRADES, AdversarialTraining, PGDTraining
-from groundglass.training.checkpoint import EpochResult
 from groundglass.training.classifier import encode_bits, fit_classifier, place_device
 from groundglass.training.credit import BackProp, CreditAssignment, HybridDFA
 from groundglass.training.loop import DivergedError, TrainingConfig, train
 from groundglass.training.precision import Precision, fastest_precision
 from groundglass.training.schedule import OneCycle, Plateau, Schedule, Steps
+from groundglass.training.standing import EpochResult
 
 __all__ = [
     "TRADES",

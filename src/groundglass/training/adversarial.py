@@ -78,6 +78,11 @@ class AdversarialTraining(ABC):
         """Of all terms of the loss together; cross-entropy's alone is 1."""
         return 1.0
 
+    @property
+    def fits(self) -> bool:
+        """Whether the rule hangs on the weights that an epoch begins with, and not on seeds alone."""
+        return self.rule in FITTED
+
     def described(self) -> dict[str, Any]:
         """All of it, as part of an identity."""
         return {"kind": type(self).__name__, **asdict(self)}
@@ -95,7 +100,7 @@ class AdversarialTraining(ABC):
         if self.rule == "bp" and model.device is not None:
             there = ", ".join(rule for rule in RULES_WHILE_TRAINING if rule not in ("bp", "ste"))
             raise ValueError(f"the rule 'bp' cannot pass the optical layer of this network. These can: {there}")
-        if self.rule not in FITTED:
+        if not self.fits:
             try:
                 make_rule(self.rule, model, seed=0)
             except TypeError as error:  # "exact", of a device that is not simulated

@@ -1,5 +1,7 @@
-"""Checkpoints of a run in progress: weights, momentum and history in one safetensors file, replaced atomically."""
+"""Checkpoints of a run in progress: weights, momentum and where it stands in one safetensors file, replaced atomically."""
 
+import json
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,53 +11,143 @@ from torch import Tensor, nn
 
 from groundglass.core import DamagedFileError, load_state, save_state
 from groundglass.models.files import load_weights
+from groundglass.optics import OpticalDevice, SimulatedOPU
+from groundglass.training.standing import EpochResult, Standing
+
+#: The longest that training goes on without a checkpoint, but for one step.
+SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class EpochResult:
-    """One epoch: mean training loss and accuracy as it ran, seconds, images a second."""
+class Begun:
+    """What a checkpoint says of its training.
 
-    epoch: int
-    loss: float
-    train_accuracy: float
-    seconds: float
-    images_per_second: float
+    Attributes:
+        seconds: that went into it.
+        device: the fingerprint of the one that a classifier is being fitted to.
+    """
 
-
-def save_checkpoint(
-    path: Path,
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    history: list[EpochResult],
-    identity: dict[str, Any],
-) -> None:
-    """Write all that the next epoch depends on. `identity` is what a resumed run must agree with."""
-    tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
-    for index, slots in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser/{index}/{k}": v for k, v in slots.items() if isinstance(v, Tensor)}
-    save_state(path, tensors, [asdict(h) for h in history], identity)
+    seconds: float = 0.0
+    device: str | None = None
 
 
-def load_checkpoint(
-    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, identity: dict[str, Any]
-) -> list[EpochResult]:
-    """Put the checkpoint's state into `model` and `optimiser`; returns its history.
+def begun(path: Path) -> Begun:
+    """What was done, before it goes on. Nothing where there is no file.
 
     Raises:
         DamagedFileError: truncated or altered.
-        ValueError: the checkpoint is of a run with other settings; names the first that differs.
     """
-    tensors, notes = load_state(path, identity)
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        return Begun()
     try:
-        history = [EpochResult(**h) for h in notes]
-    except TypeError as error:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+        notes, identity = json.loads(metadata["notes"]), json.loads(metadata["identity"])
+        history, inside = (notes, {}) if isinstance(notes, list) else (notes["history"], notes["inside"])
+        seconds = sum(h["seconds"] for h in history) + inside.get("seconds", 0.0)
+        return Begun(seconds, identity.get("device"))
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise DamagedFileError(f"the checkpoint {path} is damaged ({error}): delete it to start afresh") from error
-    load_weights(model, {k[6:]: v for k, v in tensors.items() if k.startswith("model/")}, what=str(path))
-    state = optimiser.state_dict()
-    slots: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimiser/"):
-            _, index, slot = name.split("/")
-            slots.setdefault(int(index), {})[slot] = tensor
-    optimiser.load_state_dict({**state, "state": slots})
-    return history
+
+
+class Checkpoint:
+    """The checkpoint of one training, in a file; without a path, none.
+
+    Args:
+        path: the file.
+        model, optimiser: what is trained.
+        identity: plain JSON; what a resumed run must agree with.
+        device: the one that is measured while training. A noisy one has a noise of its own for each frame.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        model: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        identity: dict[str, Any],
+        device: OpticalDevice | None = None,
+    ) -> None:
+        self._path, self._model, self._optimiser, self._identity = path, model, optimiser, identity
+        self._device = device if isinstance(device, SimulatedOPU) else None
+        self._saved = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether the last one was so long ago that the next step should not be taken without another."""
+        return self._path is not None and time.monotonic() - self._saved >= SECONDS
+
+    def save(self, standing: Standing) -> None:
+        """Write all that the next step depends on."""
+        if self._path is None:
+            return
+        standing.tick()
+        tensors = {f"model/{k}": v for k, v in self._model.state_dict().items()}
+        for index, slots in self._optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser/{index}/{k}": v for k, v in slots.items() if isinstance(v, Tensor)}
+        tensors |= {f"streams/{k}": v for k, v in standing.streams.items()}
+        tensors |= {f"begun/{k}": v for k, v in standing.begun.items()}
+        notes = {
+            "history": [asdict(h) for h in standing.history],
+            "inside": standing.inside(),
+            "frames": self.frames,
+        }
+        save_state(self._path, tensors, notes, self._identity)
+        self._saved = time.monotonic()
+
+    def load(self) -> Standing:
+        """Put the file's state into model and optimiser; returns where that training stands. Without a file, at its beginning.
+
+        Raises:
+            DamagedFileError: truncated or altered.
+            ValueError: the checkpoint is of a run with other settings; names the first that differs.
+        """
+        if self._path is None or not self._path.exists():
+            return Standing()
+        tensors, notes = load_state(self._path, self._identity)
+
+        def part(name: str) -> dict[str, Tensor]:
+            return {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
+
+        try:
+            if isinstance(notes, list):  # files of version 0.1 are of the ends of epochs, and have the history alone
+                notes = {"history": notes, "inside": {}, "frames": 0}
+            standing = Standing(
+                history=[EpochResult(**h) for h in notes["history"]],
+                frames=notes["frames"],
+                streams=part("streams"),
+                begun=part("begun"),
+                **notes["inside"],
+            )
+        except (TypeError, KeyError) as error:
+            raise DamagedFileError(
+                f"the checkpoint {self._path} is damaged ({error}): delete it to start afresh"
+            ) from error
+        load_weights(self._model, part("model"), what=str(self._path))
+        self._load_optimiser(part("optimiser"))
+        return standing
+
+    @property
+    def frames(self) -> int:
+        """That the device has counted; 0 without noise."""
+        return 0 if self._device is None else self._device.frames
+
+    def skip_frames(self, *, to: int) -> None:
+        """Have the device count on: a resumed training gets the noise that an uninterrupted one would have had."""
+        if self._device is not None:
+            self._device.skip_frames(max(0, to - self._device.frames))
+
+    def _load_optimiser(self, tensors: dict[str, Tensor]) -> None:
+        parameters = [p for group in self._optimiser.param_groups for p in group["params"]]
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            index, slot = name.split("/")
+            like = parameters[int(index)]
+            # Laid out in memory as the weights are: optimisers walk them side by side.
+            laid_out = (
+                torch.empty_like(like, dtype=tensor.dtype).copy_(tensor) if tensor.shape == like.shape else tensor
+            )
+            slots.setdefault(int(index), {})[slot] = laid_out.detach()
+        self._optimiser.load_state_dict({**self._optimiser.state_dict(), "state": slots})

@@ -5,7 +5,8 @@ costs one measurement of them and a linear classifier on the readings (paper, se
 """
 
 import math
-import time
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +18,10 @@ from groundglass.data import Augment, ImageSet, batches
 from groundglass.models import DefendedNetwork, OpticalBlock
 from groundglass.optics import Encoding, OpticalDevice, encode
 from groundglass.optics.device import check_bits
-from groundglass.training.checkpoint import EpochResult
+from groundglass.training.checkpoint import Checkpoint
 from groundglass.training.loop import DivergedError, TrainingConfig, make_optimiser
 from groundglass.training.schedule import OneCycle
+from groundglass.training.standing import EpochResult
 
 FINE_TUNING = TrainingConfig(epochs=5, batch_size=64, learning_rate=0.05, schedule=OneCycle(warmup=0.1))
 
@@ -119,6 +121,7 @@ def fit_classifier(
     seed: int,
     rows: int = 1000,
     memory: int = 2**30,
+    checkpoint: Path | None = None,
     progress: Progress = silent,
     name: str = "classifier",
 ) -> list[EpochResult]:
@@ -138,15 +141,19 @@ def fit_classifier(
             noisy camera, whatever `rows` is).
         rows: inputs measured at a time.
         memory: bytes. Readings that take more are not kept, and measured again for each step (n M bytes for an 8-bit camera).
+        checkpoint: a file written after every epoch, and inside one every 30 seconds. If it is there, the fit goes on
+            from it to the same weights, bit for bit, with the inputs measured again. (Of a moving device only with the
+            same draws, and when `memory` holds its readings.)
         progress: told images, loss and accuracy.
         name: for progress.
 
     Returns:
-        One result an epoch; the seconds of the first include the measuring.
+        One result an epoch, resumed ones included; the seconds of the first include the measuring.
 
     Raises:
         ValueError: the block is not the end of the network; inputs or labels of another shape or value.
         DivergedError: the loss is not finite, or above twice that of guessing; the network is as it was.
+        DamagedFileError, ValueError: the checkpoint is damaged, or of another fit.
     """
     block = network.block
     if [m for m in network.modules() if isinstance(m, nn.Linear)][-1] is not block.readout:
@@ -159,22 +166,29 @@ def fit_classifier(
     if len(inputs) == 0:
         raise ValueError("there are no bits to fit the classifier to: encode some training images")
     where = block.readout.weight.device
-    started = time.perf_counter()
+    readout = _zeros(block.readout.in_features, block.readout.out_features).to(where)
+    optimiser = make_optimiser(readout, config)
+    identity: dict[str, Any] = {
+        **config.described(),
+        "seed": seed,
+        "inputs": f"{block.encoding} {list(inputs.shape)}",
+        "device": None if network.device is None else network.device.fingerprint,
+    }
+    kept = Checkpoint(checkpoint, readout, optimiser, identity, network.device)
+    standing = kept.load()
     readings = _Readings(block, inputs, rows, memory, progress)
+    kept.skip_frames(to=standing.frames)
     mean = readings.mean.to(where)
     # What the readout gets is scale * reading - offset.
     scale, offset = (1.0, 0.0) if network.device is None else (block.gain / network.device.mean_reading, block.gain)
-    readout = _zeros(block.readout.in_features, block.readout.out_features).to(where)
-    optimiser = make_optimiser(readout, config)
-    history: list[EpochResult] = []
     steps = math.ceil(len(inputs) / config.batch_size)
-    for epoch in range(config.epochs):
+    while standing.epoch < config.epochs:
+        epoch, losses = standing.epoch, standing.losses
         order = torch.randperm(len(inputs), generator=generator(seed, "classifier", epoch))
-        losses = [h.loss for h in history]
-        loss_sum, right, seen = torch.zeros((), device=where), torch.zeros((), device=where, dtype=torch.int64), 0
-        for step, index in enumerate(order.split(config.batch_size)):
+        for index in order.split(config.batch_size)[standing.step :]:
+            at = epoch + standing.step / steps
             for group in optimiser.param_groups:
-                group["lr"] = config.learning_rate * config.schedule.factor(epoch + step / steps, config.epochs, losses)
+                group["lr"] = config.learning_rate * config.schedule.factor(at, config.epochs, losses)
             x = readings[index].to(where).float().sub_(mean).mul_(scale)
             y = labels[index].to(where)
             logits = readout(x)
@@ -182,26 +196,25 @@ def fit_classifier(
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-            seen += len(y)
-            loss_sum += loss.detach() * len(y)
-            right += (logits.argmax(1) == y).sum()
-            if step % 50 == 49 or seen == len(inputs):
-                figures = {"loss": float(loss_sum) / seen, "accuracy": int(right) / seen}
-                progress(name, epoch * len(inputs) + seen, config.epochs * len(inputs), **figures)
-        mean_loss = float(loss_sum) / seen
-        if not mean_loss <= 2 * math.log(block.readout.out_features):
+            standing.count(logits, y, loss)
+            if kept.due and math.isfinite(standing.mean_loss):
+                kept.save(standing)
+            if standing.step % 50 == 0 or standing.step == steps:
+                done = epoch * len(inputs) + standing.seen
+                figures = {"loss": standing.mean_loss, "accuracy": standing.accuracy}
+                progress(name, done, config.epochs * len(inputs), **figures)
+        if not standing.mean_loss <= 2 * math.log(block.readout.out_features):
             raise DivergedError(
-                f"{name}: the mean loss of epoch {epoch + 1} is {mean_loss:.3g}. The network is as it was. "
+                f"{name}: the mean loss of epoch {epoch + 1} is {standing.mean_loss:.3g}. The network is as it was. "
                 f"Lower the learning rate (={config.learning_rate:g})"
             )
-        seconds = time.perf_counter() - started
-        started += seconds
-        history.append(EpochResult(epoch, mean_loss, int(right) / seen, seconds, seen / seconds))
+        standing.end_epoch()
+        kept.save(standing)
     with torch.no_grad():
         shift = mean * scale - offset
         block.readout.weight.copy_(readout.weight)
         block.readout.bias.copy_((readout.bias.double() - readout.weight.double() @ shift.double()).float())
-    return history
+    return standing.history
 
 
 @torch.no_grad()

@@ -1,7 +1,6 @@
 """One training loop: any credit assignment, resumable to the same weights bit for bit."""
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,11 +12,13 @@ from torch import Tensor, nn
 
 from groundglass.core import Progress, derive_seed, silent
 from groundglass.data import Augment, ImageSet, batches
+from groundglass.models import DefendedNetwork
 from groundglass.training.adversarial import AdversarialTraining, Objective
-from groundglass.training.checkpoint import EpochResult, load_checkpoint, save_checkpoint
+from groundglass.training.checkpoint import Checkpoint
 from groundglass.training.credit import CreditAssignment
 from groundglass.training.precision import Precision
 from groundglass.training.schedule import OneCycle, Schedule
+from groundglass.training.standing import EpochResult, Standing
 
 
 class DivergedError(RuntimeError):
@@ -97,8 +98,8 @@ def train(
         config: how.
         credit: `BackProp()` or `HybridDFA()`.
         seed: of the order of images, augmentation and dropout.
-        checkpoint: a file written after every epoch. If it is there, training goes on from it, to the same final
-            weights, bit for bit, as without the interruption.
+        checkpoint: a file written after every epoch, and inside one every 30 seconds. If it is there, training goes on
+            from it, to the same final weights, bit for bit, as without the interruption.
         progress: told the loss, accuracy and images done.
         name: for progress.
         on_epoch: called after each epoch, once its checkpoint stands.
@@ -124,100 +125,140 @@ def train(
         "images": f"{images.name} {images.split} {len(images)}",
         "augment": repr(augment),
     }
-    history: list[EpochResult] = []
-    if checkpoint is not None and checkpoint.exists():
-        history = load_checkpoint(checkpoint, model, optimiser, identity)
-    for epoch in range(len(history), config.epochs):
+    device = model.device if isinstance(model, DefendedNetwork) else None
+    kept = Checkpoint(checkpoint, model, optimiser, identity, device)
+    run = _Run(model, images, config, optimiser, credit, seed, augment, kept, progress, name)
+    standing = kept.load()
+    while standing.epoch < config.epochs:
         with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
-            torch.manual_seed(derive_seed(seed, "dropout", epoch))
-            result = _epoch(model, images, config, optimiser, credit, seed, epoch, history, augment, progress, name)
-        history.append(result)
-        if checkpoint is not None:
-            save_checkpoint(checkpoint, model, optimiser, history, identity)
+            torch.manual_seed(derive_seed(seed, "dropout", standing.epoch))
+            run.epoch(standing)
+        result = standing.end_epoch()
+        kept.save(standing)
         if on_epoch is not None:
             on_epoch(result)
     # Others' code may not know channels-last weights: torchattacks' L2 attacks do not.
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     model.eval()
-    return history
+    return standing.history
 
 
-def _epoch(
-    model: nn.Module,
-    images: ImageSet,
-    config: TrainingConfig,
-    optimiser: torch.optim.Optimizer,
-    credit: CreditAssignment,
-    seed: int,
-    epoch: int,
-    history: list[EpochResult],
-    augment: Augment | None,
-    progress: Progress,
-    name: str,
-) -> EpochResult:
-    model.train()
-    where = next(iter(model.parameters())).device
-    losses = [h.loss for h in history]
-    steps = math.ceil(len(images) / config.batch_size)
-    loss_sum = torch.zeros((), device=where)
-    right = torch.zeros((), device=where, dtype=torch.int64)
-    seen = 0
-    started = time.perf_counter()
-    objective = _objective(model, images, config, credit, seed, epoch)
-    stream = batches(images, batch_size=config.batch_size, seed=seed, epoch=epoch, augment=augment)
-    for step, batch in enumerate(stream):
-        if len(batch.labels) < 2:  # BatchNorm has no variance over one image
-            continue
-        for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * config.schedule.factor(epoch + step / steps, config.epochs, losses)
-        x = batch.images.to(where).contiguous(memory_format=torch.channels_last)
-        y = batch.labels.to(where)
-        logits, loss = objective(x, y, step)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        seen += len(y)
-        loss_sum += loss.detach() * len(y)
-        right += (logits.argmax(1) == y).sum()
-        if step % 10 == 9 or seen == len(images):
-            mean = _finite(float(loss_sum) / seen, name, epoch, step)
-            done = epoch * len(images) + seen
-            progress(name, done, config.epochs * len(images), loss=mean, accuracy=int(right) / seen)
-    mean = _finite(float(loss_sum) / seen, name, epoch, steps - 1)
-    guessing = math.log(logits.shape[1]) * (1.0 if config.adversarial is None else config.adversarial.weight)
-    _refuse_runaway(mean, guessing, name, epoch)
-    for key, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise DivergedError(
-                f"{name}: {key} is not finite after epoch {epoch + 1}; the checkpoint before it is kept"
-            )
-    seconds = time.perf_counter() - started
-    return EpochResult(epoch, mean, int(right) / seen, seconds, seen / seconds)
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What one training is made of; see `train`. Where it stands is in a `Standing`."""
+
+    model: nn.Module
+    images: ImageSet
+    config: TrainingConfig
+    optimiser: torch.optim.Optimizer
+    credit: CreditAssignment
+    seed: int
+    augment: Augment | None
+    kept: Checkpoint
+    progress: Progress
+    name: str
+
+    def epoch(self, standing: Standing) -> None:
+        """What is left of an epoch."""
+        model, config, epoch = self.model, self.config, standing.epoch
+        model.train()
+        where = next(iter(model.parameters())).device
+        losses = standing.losses
+        steps = math.ceil(len(self.images) / config.batch_size)
+        standing.start_clock()
+        if not standing.step:
+            standing.frames_begun = max(standing.frames, self.kept.frames)
+        self.kept.skip_frames(to=standing.frames_begun)
+        objective = self._objective(standing)
+        if standing.step:
+            _set_streams(standing.streams, where)
+            self.kept.skip_frames(to=standing.frames)
+        stream = batches(
+            self.images,
+            batch_size=config.batch_size,
+            seed=self.seed,
+            epoch=epoch,
+            augment=self.augment,
+            start=standing.step,
+        )
+        for step, batch in enumerate(stream, start=standing.step):
+            if len(batch.labels) < 2:  # BatchNorm has no variance over one image
+                continue
+            for group in self.optimiser.param_groups:
+                group["lr"] = config.learning_rate * config.schedule.factor(epoch + step / steps, config.epochs, losses)
+            x = batch.images.to(where).contiguous(memory_format=torch.channels_last)
+            y = batch.labels.to(where)
+            logits, loss = objective(x, y, step)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimiser.step()
+            standing.count(logits, y, loss)
+            if self.kept.due:
+                self._check(standing)
+                standing.streams = _streams(where)
+                self.kept.save(standing)
+            if step % 10 == 9 or standing.seen == len(self.images):
+                mean = _finite(standing, self.name)
+                done = epoch * len(self.images) + standing.seen
+                self.progress(self.name, done, config.epochs * len(self.images), loss=mean, accuracy=standing.accuracy)
+        self._check(standing)
+        guessing = math.log(standing.classes) * (1.0 if config.adversarial is None else config.adversarial.weight)
+        _refuse_runaway(standing.mean_loss, guessing, self.name, epoch)
+
+    def _objective(self, standing: Standing) -> Objective:
+        """What the steps of this epoch minimise."""
+        model, config, epoch = self.model, self.config, standing.epoch
+
+        def learn(x: Tensor) -> Tensor:
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                return self.credit.logits(model, x)
+
+        def plain(x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Tensor]:
+            logits = learn(x)
+            return logits, F.cross_entropy(logits.float(), y)
+
+        hard = config.adversarial
+        if hard is None:
+            return plain
+        current = {k: v.clone() for k, v in model.state_dict().items()} if hard.fits else {}
+        if not standing.step:
+            standing.begun = current
+        if hard.fits:
+            model.load_state_dict(standing.begun)
+        made = hard.objective(model, learn, self.images, precision=config.precision, seed=self.seed, epoch=epoch)
+        if hard.fits:
+            model.load_state_dict(current)
+        return made
+
+    def _check(self, standing: Standing) -> None:
+        """Refuse to keep what is not finite."""
+        _finite(standing, self.name)
+        for key, tensor in self.model.state_dict().items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise DivergedError(
+                    f"{self.name}: {key} is not finite in epoch {standing.epoch + 1}, step {standing.step}; "
+                    "the checkpoint before it is kept"
+                )
 
 
-def _objective(
-    model: nn.Module, images: ImageSet, config: TrainingConfig, credit: CreditAssignment, seed: int, epoch: int
-) -> Objective:
-    """What the steps of this epoch minimise."""
-
-    def learn(x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            return credit.logits(model, x)
-
-    def plain(x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        logits = learn(x)
-        return logits, F.cross_entropy(logits.float(), y)
-
-    if config.adversarial is None:
-        return plain
-    return config.adversarial.objective(model, learn, images, precision=config.precision, seed=seed, epoch=epoch)
+def _streams(where: torch.device) -> dict[str, Tensor]:
+    """States of the streams that dropout draws from."""
+    cuda = {"cuda": torch.cuda.get_rng_state(where)} if where.type == "cuda" else {}
+    return {"cpu": torch.get_rng_state(), **cuda}
 
 
-def _finite(loss: float, name: str, epoch: int, step: int) -> float:
+def _set_streams(streams: dict[str, Tensor], where: torch.device) -> None:
+    torch.set_rng_state(streams["cpu"])
+    if where.type == "cuda":
+        torch.cuda.set_rng_state(streams["cuda"], where)
+
+
+def _finite(standing: Standing, name: str) -> float:
+    loss = standing.mean_loss
     if not math.isfinite(loss):
         raise DivergedError(
-            f"{name}: the loss is {loss} in epoch {epoch + 1}, step {step + 1}. The last good checkpoint is kept. "
-            "Lower the learning rate, or the scale of B"
+            f"{name}: the loss is {loss} in epoch {standing.epoch + 1}, step {standing.step}. "
+            "The last good checkpoint is kept. Lower the learning rate, or the scale of B"
         )
     return loss
 

@@ -1,0 +1,108 @@
+"""Where a training stands: the epochs that are done, and how far the next one is."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One epoch: mean training loss and accuracy as it ran, seconds, images a second."""
+
+    epoch: int
+    loss: float
+    train_accuracy: float
+    seconds: float
+    images_per_second: float
+
+
+@dataclass
+class Standing:
+    """Where a training stands. With weights and the optimiser's state, it is all that what follows depends on.
+
+    Attributes:
+        history: of the epochs that are done.
+        step: of the epoch that is not: the next to be taken. The rest is of this epoch too, and empty at step 0.
+        seen, right: images, and those classified right.
+        loss_sum: over the images, in float32 from the first step on.
+        classes: of the logits.
+        seconds: that it took, see `tick`.
+        frames: that a noisy device had counted when this was saved.
+        frames_begun: when the epoch began.
+        streams: states of torch's random streams, by the kind of processor.
+        begun: weights that the epoch began with, where a later step asks for them.
+    """
+
+    history: list[EpochResult] = field(default_factory=list)
+    step: int = 0
+    seen: int = 0
+    right: Tensor | int = 0
+    loss_sum: Tensor | float = 0.0
+    classes: int = 0
+    seconds: float = 0.0
+    frames: int = 0
+    frames_begun: int = 0
+    streams: dict[str, Tensor] = field(default_factory=dict)
+    begun: dict[str, Tensor] = field(default_factory=dict)
+    _since: float = field(default_factory=time.perf_counter, repr=False)
+
+    @property
+    def epoch(self) -> int:
+        """The one that is not done, from 0."""
+        return len(self.history)
+
+    @property
+    def losses(self) -> list[float]:
+        """Of the epochs that are done."""
+        return [h.loss for h in self.history]
+
+    @property
+    def mean_loss(self) -> float:
+        """Of this epoch so far."""
+        return float(self.loss_sum) / self.seen
+
+    @property
+    def accuracy(self) -> float:
+        """Of this epoch so far."""
+        return int(self.right) / self.seen
+
+    def count(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
+        """One step more. Nothing waits for the processor: sums stay where the logits are."""
+        self.step += 1
+        self.seen += len(labels)
+        self.classes = logits.shape[1]
+        self.loss_sum = self.loss_sum + loss.detach() * len(labels)
+        self.right = self.right + (logits.argmax(1) == labels).sum()
+
+    def start_clock(self) -> None:
+        """What was before is not counted."""
+        self._since = time.perf_counter()
+
+    def tick(self) -> None:
+        """Bring `seconds` up to date."""
+        now = time.perf_counter()
+        self.seconds += now - self._since
+        self._since = now
+
+    def end_epoch(self) -> EpochResult:
+        """Put this epoch into the history, and stand at the beginning of the next one."""
+        self.tick()
+        result = EpochResult(self.epoch, self.mean_loss, self.accuracy, self.seconds, self.seen / self.seconds)
+        self.history.append(result)
+        self.step, self.seen, self.right, self.loss_sum, self.seconds = 0, 0, 0, 0.0, 0.0
+        self.streams, self.begun = {}, {}
+        return result
+
+    def inside(self) -> dict[str, Any]:
+        """The numbers of the unfinished epoch, as plain JSON. A float32 sum is the same one again from its float."""
+        return {
+            "step": self.step,
+            "seen": self.seen,
+            "right": int(self.right),
+            "loss_sum": float(self.loss_sum),
+            "classes": self.classes,
+            "seconds": self.seconds,
+            "frames_begun": self.frames_begun,
+        }
