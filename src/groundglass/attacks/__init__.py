@@ -14,6 +14,7 @@ from groundglass.attacks.averaged import Averaged
 from groundglass.attacks.balls import L2, Ball, Linf
 from groundglass.attacks.bandits import Bandits
 from groundglass.attacks.carlini_wagner import CarliniWagnerL2
+from groundglass.attacks.checkpoint import AttackCheckpoint
 from groundglass.attacks.fgsm import FGSM
 from groundglass.attacks.frozen import frozen_for_attack
 from groundglass.attacks.nes import NES
@@ -40,6 +41,7 @@ __all__ = [
     "AdversarialSet",
     "Answer",
     "Ask",
+    "AttackCheckpoint",
     "AttackResult",
     "Averaged",
     "Ball",

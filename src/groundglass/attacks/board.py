@@ -1,6 +1,6 @@
 """The bookkeeping that attacks share: what was asked, and the best iterate of every image so far."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -14,6 +14,19 @@ from groundglass.core import check_images, check_labels
 
 # Images that are looked at together where all at once would take a copy of the set.
 PIECE = 1024
+
+
+_WRITTEN = (
+    "adversarial",
+    "loss",
+    "success",
+    "clean_correct",
+    "iterations",
+    "gradients",
+    "loss_queries",
+    "check_queries",
+    "zero_gradients",
+)
 
 
 class Board:
@@ -85,9 +98,22 @@ class Board:
     ) -> "Board":
         """`prepare`, and see which images the model gets right: one check query each."""
         board = cls.prepare(images, labels, ball, indices=indices, batch_size=batch_size)
-        for rows in torch.arange(len(images), device=images.device).split(batch_size):
-            board.see(rows, access.logits(board.images[rows]).float(), loss)
+        board.look(access, loss, batch_size)
         return board
+
+    def look(self, access: GradientAccess, loss: Loss, batch_size: int) -> None:
+        """See which images the model gets right: one check query each."""
+        for rows in torch.arange(len(self.images), device=self.images.device).split(batch_size):
+            self.see(rows, access.logits(self.images[rows]).float(), loss)
+
+    def rows(self) -> dict[str, Tensor]:
+        """All that an attack writes to, by name: one row an image."""
+        return {name: getattr(self, name) for name in _WRITTEN}
+
+    def restore(self, rows: Mapping[str, Tensor]) -> None:
+        """Go back to what `rows` was at some time."""
+        for name in _WRITTEN:
+            setattr(self, name, rows[name])
 
     def see(self, rows: Int64[Tensor, "b"], logits: Float[Tensor, "b k"], loss: Loss) -> None:
         """Note the model's answers for the images themselves: a check query each."""

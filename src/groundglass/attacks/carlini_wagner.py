@@ -10,6 +10,7 @@ from torch import Tensor
 from groundglass.attacks.access import GradientAccess
 from groundglass.attacks.balls import L2, Ball
 from groundglass.attacks.board import Board
+from groundglass.attacks.checkpoint import AttackCheckpoint, State
 from groundglass.attacks.losses import margin
 from groundglass.attacks.result import AttackResult
 
@@ -60,12 +61,14 @@ class CarliniWagnerL2:
         seed: int,
         indices: Sequence[int] | Tensor | None = None,
         batch_size: int = 128,
+        checkpoint: AttackCheckpoint | None = None,
     ) -> AttackResult:
         """Attack each image. The search does not look at the ball; nothing in it is random.
 
         Args:
             ball: without one, any image that fools the model is a success, and `norm` says how near it is. With one,
                 only an image inside it is: what was found outside is projected into the ball, and looked at once more.
+            checkpoint: of a long attack that may be interrupted.
 
         Raises:
             ValueError: a ball that is not L2, or images, labels or a model that cannot be attacked.
@@ -74,9 +77,16 @@ class CarliniWagnerL2:
             raise ValueError(
                 f"Carlini-Wagner L2 measures in L2, not in a {type(ball).__name__} ball: give L2(eps), or none"
             )
-        board = Board.open(access, images, labels, ball, margin, indices=indices, batch_size=batch_size)
-        for rows in board.right.split(batch_size):
-            self._minimise(access, board, rows)
+        board, state = Board.prepare(images, labels, ball, indices=indices, batch_size=batch_size), None
+        if checkpoint is not None:
+            state = checkpoint.resume(board, attack=self, ball=ball, seed=seed, batch_size=batch_size)
+        if state is None:
+            board.look(access, margin, batch_size)
+        batches = board.right.split(batch_size)
+        for batch in range(0 if state is None else int(state["batch"]), len(batches)):
+            searches = _Searches(board, batches[batch], batch, self.initial_c, state)
+            self._minimise(access, searches, checkpoint)
+            state = None
         if ball is not None:
             self._bring_inside(access, board, ball, batch_size)
         return board.result(ball or L2(0.0))
@@ -92,52 +102,84 @@ class CarliniWagnerL2:
             loss = margin(logits.float(), board.labels[rows])
             board.put(rows, x, loss, fooled, board.iterations[rows], where=fooled | True)
 
-    def _minimise(self, access: GradientAccess, board: Board, rows: Int64[Tensor, "b"]) -> None:
-        """All searches for the images at `rows`."""
-        low = torch.zeros(len(rows), device=rows.device)
-        high = torch.full_like(low, torch.inf)
-        c = torch.full_like(low, self.initial_c)
-        nearest = torch.full_like(low, torch.inf)
-        for _ in range(self.searches):
-            found = self._search(access, board, rows, c, nearest)
-            high = torch.where(found, torch.minimum(high, c), high)
-            low = torch.where(found, low, torch.maximum(low, c))
-            c = torch.where(high.isinf(), c * 10, (low + high) / 2)
+    def _minimise(self, access: GradientAccess, s: "_Searches", checkpoint: AttackCheckpoint | None) -> None:
+        """All searches for a batch of images, or those that are left."""
+        while s.search < self.searches:
+            self._search(access, s, checkpoint)
+            s.high = torch.where(s.found, torch.minimum(s.high, s.c), s.high)
+            s.low = torch.where(s.found, s.low, torch.maximum(s.low, s.c))
+            s.c = torch.where(s.high.isinf(), s.c * 10, (s.low + s.high) / 2)
+            s.search += 1
+            s.begin()
 
-    def _search(self, access: GradientAccess, board: Board, rows: Tensor, c: Tensor, nearest: Tensor) -> Tensor:
-        """One run of Adam for each image at its own c; whether it fooled the model. `nearest` is updated in place."""
-        found = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
-        live = torch.arange(len(rows), device=rows.device)
-        w = torch.atanh((2 * board.images[rows] - 1) * _INTERIOR)
-        first, second = torch.zeros_like(w), torch.zeros_like(w)
-        before = torch.full_like(c, torch.inf)
+    def _search(self, access: GradientAccess, s: "_Searches", checkpoint: AttackCheckpoint | None) -> None:
+        """One run of Adam for each image at its own c, or the rest of one."""
         patience = max(1, self.steps // 10)
-        for step in range(1, self.steps + 1):
-            at, centre = rows[live], board.images[rows[live]]
-            tanh = w.tanh()
+        while s.step < self.steps and len(s.live):
+            s.step += 1
+            live, at = s.live, s.rows[s.live]
+            centre, c = s.board.images[at], s.c[live]
+            tanh = s.w.tanh()
             x = (tanh + 1) / 2
-            asked = access.loss_and_grad(x, board.labels[at], margin)
-            board.count(at, asked)
+            asked = access.loss_and_grad(x, s.board.labels[at], margin)
+            s.board.count(at, asked)
             delta = x - centre
             distance = delta.flatten(1).square().sum(1)
-            wins = board.fooled(at, asked.logits) & (asked.loss >= self.confidence)
-            found[live] |= wins
-            nearer = wins & (distance < nearest[live])
-            nearest[live[nearer]] = distance[nearer]
-            board.put(at, x, asked.loss, wins, step, where=nearer)
+            wins = s.board.fooled(at, asked.logits) & (asked.loss >= self.confidence)
+            s.found[live] |= wins
+            nearer = wins & (distance < s.nearest[live])
+            s.nearest[live[nearer]] = distance[nearer]
+            s.board.put(at, x, asked.loss, wins, s.step, where=nearer)
             # f is flat once the other class wins by enough; its slope is that of the margin, downwards.
-            pull = torch.where(asked.loss < self.confidence, c[live], torch.zeros_like(distance))
+            pull = torch.where(asked.loss < self.confidence, c, torch.zeros_like(distance))
             to_x = 2 * delta - pull.view(-1, 1, 1, 1) * asked.grad
             to_w = to_x * (1 - tanh.square()) / 2
-            first = _BETA1 * first + (1 - _BETA1) * to_w
-            second = _BETA2 * second + (1 - _BETA2) * to_w.square()
-            mean, spread = first / (1 - _BETA1**step), second / (1 - _BETA2**step)
-            w = w - self.learning_rate * mean / (spread.sqrt() + _ADAM_EPS)
-            if self.abort_early and step % patience == 0:
-                total = distance + c[live] * (self.confidence - asked.loss).clamp_min(0)
-                stays = total < 0.9999 * before[live]
-                before[live] = total
-                live, w, first, second = live[stays], w[stays], first[stays], second[stays]
-                if not len(live):
-                    break
-        return found
+            s.first = _BETA1 * s.first + (1 - _BETA1) * to_w
+            s.second = _BETA2 * s.second + (1 - _BETA2) * to_w.square()
+            mean, spread = s.first / (1 - _BETA1**s.step), s.second / (1 - _BETA2**s.step)
+            s.w = s.w - self.learning_rate * mean / (spread.sqrt() + _ADAM_EPS)
+            if self.abort_early and s.step % patience == 0:
+                total = distance + c * (self.confidence - asked.loss).clamp_min(0)
+                stays = total < 0.9999 * s.before[live]
+                s.before[live] = total
+                s.live, s.w, s.first, s.second = live[stays], s.w[stays], s.first[stays], s.second[stays]
+            if checkpoint is not None:
+                checkpoint.offer(s.state)
+
+
+class _Searches:
+    """Where the searches for a batch of images stand.
+
+    Attributes:
+        batch, search, step: how many of each are behind.
+        low, high, c, nearest, found: an entry an image: bounds of c, c, the smallest distance, whether this search fooled.
+        live: positions of the images that Adam is still at work on; w, first, second have a row for each of those.
+        before: what was minimised, a tenth of the steps ago; an entry an image.
+    """
+
+    def __init__(self, board: Board, rows: Int64[Tensor, "b"], batch: int, c: float, state: State | None) -> None:
+        self.board, self.rows, self.batch, self.search = board, rows, batch, 0
+        self.low = torch.zeros(len(rows), device=rows.device)
+        self.high, self.nearest = (torch.full_like(self.low, torch.inf) for _ in range(2))
+        self.c = torch.full_like(self.low, c)
+        self.begin()
+        if state is not None:
+            self.search, self.step = int(state["search"]), int(state["step"])
+            for name in _STATE:
+                setattr(self, name, state[name])
+
+    def begin(self) -> None:
+        """A new search, from the images themselves."""
+        self.step = 0
+        self.found = torch.zeros_like(self.rows, dtype=torch.bool)
+        self.live = torch.arange(len(self.rows), device=self.rows.device)
+        self.w = torch.atanh((2 * self.board.images[self.rows] - 1) * _INTERIOR)
+        self.first, self.second = torch.zeros_like(self.w), torch.zeros_like(self.w)
+        self.before = torch.full_like(self.c, torch.inf)
+
+    def state(self) -> State:
+        numbers = {name: torch.tensor(getattr(self, name)) for name in ("batch", "search", "step")}
+        return numbers | {name: getattr(self, name) for name in _STATE}
+
+
+_STATE = ("low", "high", "c", "nearest", "found", "live", "w", "first", "second", "before")

@@ -12,6 +12,7 @@ from torch import Tensor
 from groundglass.attacks.access import GradientAccess
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.board import Board
+from groundglass.attacks.checkpoint import AttackCheckpoint, State
 from groundglass.attacks.losses import Loss, find_loss
 from groundglass.attacks.result import AttackResult
 from groundglass.core import generator
@@ -66,6 +67,7 @@ class PGD:
         seed: int,
         indices: Sequence[int] | Tensor | None = None,
         batch_size: int = 128,
+        checkpoint: AttackCheckpoint | None = None,
     ) -> AttackResult:
         """Attack each image.
 
@@ -76,17 +78,24 @@ class PGD:
             indices: the number of each image in its set, for its random starts; 0, 1, ... if not given.
             batch_size: images in a pass through the model. It changes no result, if the model's logits for an image
                 do not depend on the batch.
+            checkpoint: of a long attack that may be interrupted.
 
         Raises:
             ValueError: images, labels, radius or model that cannot be attacked; says what to do.
         """
         loss = find_loss(self.loss)
-        board = Board.open(access, images, labels, ball, loss, indices=indices, batch_size=batch_size)
-        runs = _Runs(self, board, ball, seed, self._size(ball))
+        board, state = Board.prepare(images, labels, ball, indices=indices, batch_size=batch_size), None
+        if checkpoint is not None:
+            state = checkpoint.resume(board, attack=self, ball=ball, seed=seed, batch_size=batch_size)
+        if state is None:
+            board.look(access, loss, batch_size)
+        runs = _Runs(self, board, ball, seed, self._size(ball), state)
         while runs.refill(batch_size):
             runs.advance(access, loss)
             if runs.waiting >= batch_size or runs.idle:
                 runs.check_last(access, loss, batch_size)
+            if checkpoint is not None:
+                checkpoint.offer(runs.state)
         return board.result(ball)
 
     def _size(self, ball: Ball) -> float:
@@ -109,13 +118,34 @@ class _Runs:
     no influence on any of them.
     """
 
-    def __init__(self, attack: PGD, board: Board, ball: Ball, seed: int, size: float) -> None:
+    def __init__(
+        self, attack: PGD, board: Board, ball: Ball, seed: int, size: float, state: State | None = None
+    ) -> None:
         self._attack, self._board, self._ball, self._seed, self._size = attack, board, ball, seed, size
         right = board.right
         self._line = torch.stack([right, torch.zeros_like(right)])
         self._rows, self._run, self._step = (right[:0] for _ in range(3))
         self._x = board.images[:0]
         self._last: list[tuple[Tensor, Tensor, Tensor]] = []
+        if state is not None:
+            self._line = state["line"]
+            self._rows, self._run, self._step, self._x = (state[name] for name in ("rows", "run", "step", "x"))
+            self._last = [(state["last/rows"], state["last/run"], state["last/x"])]
+
+    def state(self) -> State:
+        """All of it: with the board, what an interrupted attack needs to go on."""
+        none = (self._rows[:0], self._run[:0], self._x[:0])
+        rows, run, x = (torch.cat(parts) for parts in zip(none, *self._last, strict=True))
+        return {
+            "line": self._line,
+            "rows": self._rows,
+            "run": self._run,
+            "step": self._step,
+            "x": self._x,
+            "last/rows": rows,
+            "last/run": run,
+            "last/x": x,
+        }
 
     @property
     def waiting(self) -> int:

@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from groundglass.attacks.access import GradientAccess
 from groundglass.attacks.balls import L2, Ball
 from groundglass.attacks.board import Board
+from groundglass.attacks.checkpoint import AttackCheckpoint, State
 from groundglass.attacks.losses import Loss, find_loss
 from groundglass.attacks.result import AttackResult
 from groundglass.attacks.transfer_parts import Ensemble, GaussianKernel, InputDiversity
@@ -82,6 +84,7 @@ class TransferPGD:
         seed: int,
         indices: Sequence[int] | Tensor | None = None,
         batch_size: int = 128,
+        checkpoint: AttackCheckpoint | None = None,
     ) -> AttackResult:
         """Attack each image; `success` says whether the source is fooled. An image costs `steps` gradients, two checks.
 
@@ -89,16 +92,22 @@ class TransferPGD:
             indices: the number of each image in its set, for its random draws; 0, 1, ... if not given.
             batch_size: images in a pass through the model. It changes no result, if the model's logits for an image
                 do not depend on the batch.
+            checkpoint: of a long attack that may be interrupted.
 
         Raises:
             ValueError: images, labels, radius or model that cannot be attacked; says what to do.
         """
         loss = find_loss(self.loss)
-        board = Board.open(access, images, labels, ball, loss, indices=indices, batch_size=batch_size)
+        board, state = Board.prepare(images, labels, ball, indices=indices, batch_size=batch_size), None
+        if checkpoint is not None:
+            state = checkpoint.resume(board, attack=self, ball=ball, seed=seed, batch_size=batch_size)
+        if state is None:
+            board.look(access, loss, batch_size)
         size = self._size(ball)
-        for rows in board.right.split(batch_size):
-            if len(rows):
-                self._attack(access, board, rows, ball, loss, size, seed)
+        batches = [rows for rows in board.right.split(batch_size) if len(rows)]
+        for batch in range(0 if state is None else int(state["batch"]), len(batches)):
+            self._attack(access, board, batches[batch], ball, loss, size, seed, batch, checkpoint, state)
+            state = None
         return board.result(ball)
 
     def _attack(
@@ -110,16 +119,21 @@ class TransferPGD:
         loss: Loss,
         size: float,
         seed: int,
+        batch: int,
+        checkpoint: AttackCheckpoint | None,
+        state: State | None,
     ) -> None:
-        """All the moves of a batch."""
+        """All the moves of a batch, or those that are left of it."""
         ball = replace(ball, eps=ball.eps * (1 - _SLACK)) if isinstance(ball, L2) else ball
         centre, labels = board.images[rows], board.labels[rows]
         numbers = [board.indices[row] for row in rows.tolist()]
-        x = centre
-        if self.random_start:
+        x, done = centre, 0
+        if self.random_start and state is None:
             x = ball.random_start(centre, [generator(seed, "transfer", i, "start") for i in numbers])
         g = torch.zeros_like(x)
-        for step in range(self.steps):
+        if state is not None:
+            x, g, done = state["x"], state["g"], int(state["step"])
+        for step in range(done, self.steps):
             if self.diversity is None:
                 found = access.loss_and_grad(x, labels, loss)
                 grad, logits = found.grad, found.logits
@@ -134,6 +148,8 @@ class TransferPGD:
                 grad = self.smoothing(grad)
             g = self.momentum * g + _normalised(grad)
             x = ball.project(x + ball.step(g, size), centre)
+            if checkpoint is not None:
+                checkpoint.offer(partial(_state, batch, step + 1, x, g))
         self._offer(access, board, rows, x, loss, self.steps, None)
 
     def _offer(
@@ -170,6 +186,10 @@ class TransferPGD:
                 stacklevel=3,
             )
         return self.step_size
+
+
+def _state(batch: int, step: int, x: Tensor, g: Tensor) -> State:
+    return {"batch": torch.tensor(batch), "step": torch.tensor(step), "x": x, "g": g}
 
 
 def _normalised(grad: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

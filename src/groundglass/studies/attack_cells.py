@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from groundglass.attacks import L2, AttackResult, Ball, GradientAccess, Linf
+from groundglass.attacks import L2, PGD, AttackResult, Ball, CarliniWagnerL2, GradientAccess, Linf
 from groundglass.core import derive_seed
 from groundglass.evaluation import Record
 from groundglass.models import predict_logits
 from groundglass.studies.cells import Cell, Outcome, plain
 from groundglass.studies.context import Context
 from groundglass.studies.networks import NetworkCell
+from groundglass.studies.resumable import attack_checkpoint, resumable
 from groundglass.studies.rules import seen_by
 
 
@@ -128,13 +129,19 @@ class AttackCell:
         # The same start for every rule and radius: curves differ by the attacker alone.
         seed = derive_seed(self.seed, "attack", type(self.attack).__name__)
         images, labels = images.to(context.where), labels.to(context.where)
-        claimed = self.attack(GradientAccess(network), images, labels, make_ball(self.norm, self.eps), seed=seed)
+        ball, checkpoint = make_ball(self.norm, self.eps), None
+        if isinstance(self.attack, PGD | CarliniWagnerL2):
+            checkpoint = attack_checkpoint(self, context)
+            claimed = self.attack(GradientAccess(network), images, labels, ball, seed=seed, checkpoint=checkpoint)
+        else:  # over in seconds
+            claimed = self.attack(GradientAccess(network), images, labels, ball, seed=seed)
         # The attack ran on a copy arranged for speed: what counts is what fools the network itself.
         itself = context.network(trained)
         result = claimed.confirmed(GradientAccess(itself), labels)
         withdrawn = int(claimed.success.sum() - result.success.sum())
         extra = {"unconfirmed": withdrawn, "fit": fit}
-        return _outcome(result, index, images, labels, itself, extra, self.gallery)
+        found = _outcome(result, index, images, labels, itself, extra, self.gallery)
+        return found if checkpoint is None else resumable(found, checkpoint)
 
 
 _ATTACK_NAMES = {"CarliniWagnerL2": "CW"}

@@ -18,6 +18,7 @@ from groundglass.models import predict_logits
 from groundglass.studies.cells import Cell, Outcome, key_of, plain
 from groundglass.studies.context import Context
 from groundglass.studies.networks import NetworkCell
+from groundglass.studies.resumable import attack_checkpoint
 from groundglass.studies.rules import seen_by
 
 Purpose = Literal["transfer", "redraw", "ablation"]
@@ -128,16 +129,15 @@ class CraftCell:
         common, *trained = inputs
         index, images, labels = _images(common, context)
         seed = derive_seed(self.seed, "craft", self.label)
-        ball, checkpoint = Linf(self.eps), None
+        ball, checkpoint = Linf(self.eps), attack_checkpoint(self, context)
         if isinstance(self.attack, TransferPGD):
             views = [
                 seen_by(rule, record, context, fit_images=self.fit_images, seed=self.seed)[0]
                 for record, (_, rule) in zip(trained, self.sources, strict=True)
             ]
             access = GradientAccess(_together(views))
-            claimed = self.attack(access, images, labels, ball, seed=seed, indices=index)
+            claimed = self.attack(access, images, labels, ball, seed=seed, indices=index, checkpoint=checkpoint)
         else:
-            checkpoint = context.folder / "checkpoints" / f"{key_of(self)}.safetensors"
             claimed = self.attack(
                 ScoreAccess(context.target(trained[0]), per_image=self.budget),
                 images,
@@ -145,7 +145,7 @@ class CraftCell:
                 ball,
                 seed=seed,
                 indices=index,
-                checkpoint=checkpoint,
+                checkpoint=checkpoint.path,
                 progress=context.progress,
             )
         itself = GradientAccess(_together([context.network(record) for record in trained]))
@@ -169,7 +169,8 @@ class CraftCell:
                 "success": result.success.cpu().numpy(),
                 "norm": result.norm.float().cpu().numpy(),
             },
-            scratch=checkpoint,
+            earlier_seconds=checkpoint.earlier_seconds,
+            scratch=checkpoint.path,
         )
 
     def origin(self, trained: Sequence[Record]) -> Origin:

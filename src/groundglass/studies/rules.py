@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from groundglass.adaptive import FITTED, fit_facts, make_rule, observe
+from groundglass.adaptive import FITTED, collapse, fit_facts, make_rule, observe
 from groundglass.core import derive_seed, generator
 from groundglass.evaluation import Record
 from groundglass.models import DefendedNetwork
@@ -57,7 +57,9 @@ def _made(
         return context.memo(f"pairs/{trained.key}/{fit_images}", lambda: observe(network, subset))
 
     def make() -> BackwardRule:
-        return make_rule(name, network, seed=derive_seed(seed, "rule", name), pairs=pairs if name in FITTED else None)
+        given = pairs if name in FITTED else None
+        # The network learns no more: what lies above the device can be worked into the rule.
+        return collapse(make_rule(name, network, seed=derive_seed(seed, "rule", name), pairs=given), network)
 
     made: BackwardRule = context.memo(f"{trained.key}/{name}/{fit_images}/{seed}", make)
     return made

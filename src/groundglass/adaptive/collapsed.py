@@ -1,0 +1,69 @@
+"""Rules taken past the readout: the same derivative, from the logits' gradient, with far smaller products.
+
+What a readout R passes down is E R for an error E [batch, classes], of rank `classes`, although it has as many columns
+as the device has outputs. A rule that is linear in that gradient can be worked out for every row of R beforehand.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from groundglass.attacks import DrawnMatrix, LinearMatrix
+from groundglass.models import Classifier, DefendedNetwork
+from groundglass.optics import BackwardRule, RandomFeedback
+
+# Rows of the forms that are made at a time.
+_PIECE = 512
+
+
+class QuadraticForms:
+    """A rule that is linear in the bits and in the gradient, behind a readout: a square matrix for every class.
+
+    Args:
+        forms: [classes, n, n]; that of class c takes bits to what the rule gives for the readout's row c.
+        name: the name in records.
+    """
+
+    site: Literal["readings", "logits"] = "logits"
+
+    def __init__(self, forms: Float[Tensor, "classes n n"], name: str) -> None:
+        self.name = name
+        self._classes = len(forms)
+        self._stacked = forms.detach().float().flatten(0, 1).contiguous()
+
+    @classmethod
+    def of(cls, rule: BackwardRule, readout: Float[Tensor, "classes m"], in_features: int) -> "QuadraticForms":
+        """What `rule` makes of each single bit and each row of the readout: that is all there is to know of it."""
+        units = torch.eye(in_features, device=readout.device)
+        forms = [
+            torch.cat([rule.vjp(part, row.expand(len(part), -1)) for part in units.split(_PIECE)]) for row in readout
+        ]
+        return cls(torch.stack(forms), rule.name)
+
+    def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch n"]:
+        self._stacked = self._stacked.to(grad.device)
+        return (grad[:, :, None] * bits[:, None, :]).flatten(1) @ self._stacked
+
+    def __repr__(self) -> str:
+        return f"QuadraticForms(name={self.name!r}, n={self._stacked.shape[1]}, classes={self._classes})"
+
+
+def collapse(rule: BackwardRule, network: DefendedNetwork) -> BackwardRule:
+    """The rule as it is past the readout of this network, where that is the same and sooner; else the rule itself.
+
+    It is the same, but for rounding, where the logits are the readout's own output, and the rule is linear: `fa`, and
+    `bpda-drawn`, whose pixels never saturate. It holds the readout: for networks that learn no more.
+    """
+    block = network.block
+    if type(network.network) is not Classifier or network.network.head is not block or network.device is None:
+        return rule
+    readout = block.readout.weight.detach().float() * block.gain
+    classes, m = readout.shape
+    if type(rule) is LinearMatrix:
+        return RandomFeedback(rule.vjp(torch.zeros(classes, block.width, device=readout.device), readout), rule.name)
+    # Two complex products become one with a matrix a class.
+    if type(rule) is DrawnMatrix and classes * block.width < 4 * m:
+        return QuadraticForms.of(rule, readout, block.width)
+    return rule

@@ -1,0 +1,150 @@
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from groundglass.attacks import (
+    L2,
+    PGD,
+    AttackCheckpoint,
+    CarliniWagnerL2,
+    GradientAccess,
+    InputDiversity,
+    Linf,
+    TransferPGD,
+)
+from groundglass.attacks import checkpoint as module
+from groundglass.core import DamagedFileError
+from tests.attacks.toy import Counting, RowModel
+
+ATTACKS = [
+    PGD(steps=7, step_size=None, random_start=True, restarts=3),
+    PGD(steps=5, step_size=None, stop_when_fooled=False, keep="last"),
+    CarliniWagnerL2(steps=12, searches=3, learning_rate=0.03, initial_c=0.1),
+    TransferPGD(steps=6, momentum=1.0, random_start=True, keep="highest"),
+    TransferPGD(steps=5, momentum=1.0, diversity=InputDiversity(), step_size=0.05),
+]
+
+
+class Killed(BaseException):
+    """Not an error that anything may catch."""
+
+
+class Mortal(Counting):
+    """Is killed when it has been called so often."""
+
+    def __init__(self, model, calls):
+        super().__init__(model)
+        self.left = calls
+
+    def forward(self, x):
+        if not self.left:
+            raise Killed
+        self.left -= 1
+        return super().forward(x)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Some images are wrong from the start, some are fooled soon, some late, some never."""
+    model = RowModel(seed=3)
+    images = torch.rand(37, 3, 4, 4, generator=torch.Generator().manual_seed(2))
+    labels = model(images).argmax(1)
+    labels[::7] = (labels[::7] + 1) % 3
+    return model, images, labels
+
+
+@pytest.fixture
+def always(monkeypatch):
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_SAVES", -1.0)
+
+
+def run(attack, model, problem, **options):
+    ball = L2(0.3) if isinstance(attack, CarliniWagnerL2) else Linf(0.03)
+    _, images, labels = problem
+    return attack(GradientAccess(model), images, labels, ball, seed=5, batch_size=10, **options)
+
+
+def same(one, two):
+    return all(torch.equal(getattr(one, f.name), getattr(two, f.name)) for f in fields(one))
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=repr)
+def test_killed_anywhere_it_goes_on_to_the_same_result_and_does_nothing_twice(attack, problem, always, tmp_path):
+    whole = Counting(problem[0])
+    wanted = run(attack, whole, problem)
+    for kills in ([5], [whole.calls // 2], [whole.calls - 2], [7, 1, 3, whole.calls // 3]):
+        path, calls = tmp_path / f"{kills}.safetensors", 0
+        for after in kills:
+            mortal = Mortal(problem[0], after)
+            with pytest.raises(Killed):
+                run(attack, mortal, problem, checkpoint=AttackCheckpoint(path))
+            calls += mortal.calls
+        assert path.exists()
+        last = Counting(problem[0])
+        assert same(run(attack, last, problem, checkpoint=AttackCheckpoint(path)), wanted)
+        # What was under way is lost: a step, with the checks that belong to it.
+        assert whole.calls <= calls + last.calls <= whole.calls + 5 * len(kills)
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=repr)
+def test_a_checkpoint_changes_no_result(attack, problem, always, tmp_path):
+    kept = AttackCheckpoint(tmp_path / "a.safetensors")
+    assert same(run(attack, problem[0], problem, checkpoint=kept), run(attack, problem[0], problem))
+    assert kept.earlier_seconds == 0
+
+
+def test_killed_before_the_first_save_it_starts_afresh(problem, tmp_path):
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(Killed):
+        run(ATTACKS[0], Mortal(problem[0], 20), problem, checkpoint=AttackCheckpoint(path))
+    assert not path.exists()  # half a minute has not passed
+    assert same(
+        run(ATTACKS[0], problem[0], problem, checkpoint=AttackCheckpoint(path)), run(ATTACKS[0], problem[0], problem)
+    )
+
+
+def test_seconds_of_all_earlier_runs_are_told(problem, always, tmp_path, monkeypatch):
+    clock = iter(range(0, 10_000, 10))
+    monkeypatch.setattr(module.time, "monotonic", lambda: float(next(clock)))
+    found = []
+    for _ in range(3):
+        kept = AttackCheckpoint(tmp_path / "a.safetensors")
+        with pytest.raises(Killed):
+            run(ATTACKS[0], Mortal(problem[0], 9), problem, checkpoint=kept)
+        found.append(kept.earlier_seconds)
+    assert found[0] == 0 < found[1] < found[2]
+    assert found[1] % 10 == 0
+    assert found[2] - found[1] >= 10
+
+
+def test_that_of_other_work_is_refused(problem, always, tmp_path):
+    path = tmp_path / "a.safetensors"
+    attack = ATTACKS[0]
+    with pytest.raises(Killed):
+        run(attack, Mortal(problem[0], 9), problem, checkpoint=AttackCheckpoint(path))
+    before = path.read_bytes()
+    model, images, labels = problem
+
+    def resume(attack=attack, images=images, labels=labels, ball=None, seed=5, indices=None):
+        ball = Linf(0.03) if ball is None else ball
+        kept = AttackCheckpoint(path)
+        access = GradientAccess(model)
+        return attack(access, images, labels, ball, seed=seed, batch_size=10, indices=indices, checkpoint=kept)
+
+    for other, what in [
+        ({"attack": replace(attack, steps=8)}, "settings"),
+        ({"attack": ATTACKS[3]}, "attack"),
+        ({"images": 1 - images}, "images"),
+        ({"labels": (labels + 1) % 3}, "images"),
+        ({"indices": range(1, 38)}, "images"),
+        ({"ball": Linf(0.04)}, "ball"),
+        ({"seed": 6}, "seed"),
+    ]:
+        with pytest.raises(ValueError, match=f"of another run: {what}"):
+            resume(**other)
+    assert path.read_bytes() == before
+    assert same(resume(), run(attack, model, problem))
+    path.write_bytes(before[: len(before) // 2])
+    with pytest.raises(DamagedFileError, match="delete it"):
+        resume()
