@@ -3,6 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
+from groundglass import terminal as terminal_module
 from groundglass.terminal import Terminal
 
 
@@ -26,3 +27,29 @@ def test_a_cell_says_what_it_found(result, said):
     assert heard.getvalue().endswith("1.2 s\n")
     if "robust_accuracy" in result:
         assert "of 4" not in heard.getvalue()
+
+
+def test_progress_of_several_cells_at_a_time_is_told_for_each(monkeypatch):
+    heard, now = io.StringIO(), [0.0]
+    monkeypatch.setattr(terminal_module.time, "monotonic", lambda: now[0])
+    terminal = Terminal(Console(file=heard))
+    for step in range(0, 101, 5):
+        now[0] = step
+        terminal.progress("VGG-16", step, 200, loss=1.0)
+        terminal.progress("VGG-OPU", 2 * step, 200, loss=2.0)
+    lines = heard.getvalue().splitlines()
+    assert lines[:2] == [
+        "  VGG-16: 15%, loss 1.000, 1/s, 2 min 50 s left",
+        "  VGG-OPU: 30%, loss 2.000, 2/s, 1 min 10 s left",
+    ]
+    assert len(lines) == 6  # each every half a minute
+
+
+def test_what_goes_on_from_a_checkpoint_has_the_speed_of_this_session(monkeypatch):
+    heard, now = io.StringIO(), [0.0]
+    monkeypatch.setattr(terminal_module.time, "monotonic", lambda: now[0])
+    terminal = Terminal(Console(file=heard))
+    for seconds, done in ((0, 900), (31, 931), (62, 31), (93, 62)):  # and the next network begins anew
+        now[0] = seconds
+        terminal.progress("training", done, 1000)
+    assert [line.split(", ")[1] for line in heard.getvalue().splitlines()] == ["1/s", "1/s"]

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from groundglass.cli_device import Device, run_device
+from groundglass.cli_results import Compact, Report, Tables, run_compact, run_report, run_tables
 from groundglass.cli_retrieve import Retrieve, run_retrieve
 
 _DATA_DIR_HELP = (
@@ -40,13 +41,8 @@ class Run:
     """How devices are simulated. Default: the recipe's, dense; procedural is the same device; structured another."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of training. auto: the faster one here, by a short measurement; recorded, and kept when the run is continued."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """Rebuild figures and report.html of a run folder from its records alone."""
-
-    folder: tyro.conf.Positional[Path]
+    jobs: int | None = None
+    """How many cells run side by side, each with its share of the cores. Default: one a core as memory allows; with a GPU 1."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +130,7 @@ def _run(command: Run) -> int:
             data_dir=command.data_dir,
             precision=None if command.precision == "auto" else command.precision,
             reuse=command.reuse,
+            jobs=command.jobs,
             progress=terminal.progress,
             listener=terminal,
         )
@@ -152,13 +149,6 @@ def _run(command: Run) -> int:
     else:
         print(f"done: {ran} cells in {(time.perf_counter() - started) / 60:.1f} minutes")
     print(f"report: {page}")
-    return 0
-
-
-def _report(command: Report) -> int:
-    from groundglass.report import build
-
-    print(f"report: {build(command.folder)}")
     return 0
 
 
@@ -273,7 +263,7 @@ def _recipes(command: Recipes) -> int:
     return 0
 
 
-Command = Run | Report | Seeds | Redraw | Retrieve | Audit | Device | Recipes
+Command = Run | Report | Tables | Compact | Seeds | Redraw | Retrieve | Audit | Device | Recipes
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -285,6 +275,8 @@ def main(arguments: list[str] | None = None) -> int:
         {
             "run": Run,
             "report": Report,
+            "tables": Tables,
+            "compact": Compact,
             "seeds": Seeds,
             "redraw": Redraw,
             "retrieve": Retrieve,
@@ -299,7 +291,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     handlers: dict[type, Any] = {
         Run: _run,
-        Report: _report,
+        Report: run_report,
+        Tables: run_tables,
+        Compact: run_compact,
         Seeds: _seeds,
         Redraw: _redraw,
         Retrieve: run_retrieve,

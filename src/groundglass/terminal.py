@@ -1,28 +1,40 @@
 """What long work looks like on a terminal, and in a log."""
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.status import Status
 
 
-class Terminal:
-    """Shows cells as lines, and the current one's progress in place (on a log: a line every half a minute).
+@dataclass
+class _Task:
+    """Work whose progress is shown: since when, from where on, and what was said of it last."""
 
-    It is the `Listener` of a study, and its `progress` the `Progress` of the work within a cell.
+    began: float
+    first: int
+    heard: float
+    said: float
+    text: str = ""
+
+
+# Seconds after which what says nothing more is shown no more.
+_SILENT = 90
+
+
+class Terminal:
+    """Shows cells as lines, and the current ones' progress in place (on a log: a line every half a minute each).
+
+    It is the `Listener` of a study, and its `progress` the `Progress` of the work within a cell, or in several at a time.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._status: Status | None = None
-        self._what = ""
-        self._began = 0.0
-        self._first = 0
-        self._last_line = 0.0
+        self._tasks: dict[str, _Task] = {}
 
     def announce(self, text: str) -> None:
-        self._what = ""
         if self._console.is_terminal:
             self.close()
             self._status = self._console.status(text)
@@ -31,7 +43,8 @@ class Terminal:
             self._console.print(text, highlight=False, soft_wrap=True)
 
     def finished(self, name: str, result: dict[str, Any], seconds: float) -> None:
-        self.close()
+        for what in [what for what in self._tasks if what.startswith(name)]:
+            del self._tasks[what]
         shown = [
             f"{key.replace('_', ' ')} {result[key]:.1%}"
             for key in ("clean_accuracy", "robust_accuracy", "success_rate", "before", "untuned", "tuned")
@@ -52,20 +65,22 @@ class Terminal:
 
     def progress(self, what: str, done: int, total: int, **figures: float) -> None:
         now = time.monotonic()
-        if what != self._what:
-            self._what, self._began, self._first, self._last_line = what, now, done, now
+        task = self._tasks.get(what)
+        if task is None or now - task.heard > _SILENT or done < task.first:
+            self._tasks[what] = _Task(began=now, first=done, heard=now, said=now)
             return
-        if now - self._last_line < (0.2 if self._console.is_terminal else 30):
+        task.heard = now
+        if now - task.said < (0.2 if self._console.is_terminal else 30):
             return
-        self._last_line = now
-        rate = (done - self._first) / max(now - self._began, 1e-9)
+        task.said = now
+        rate = (done - task.first) / max(now - task.began, 1e-9)
         left = (total - done) / rate if rate > 0 else float("inf")
         parts = [f"{done / total:.0%}", *(f"{k} {_number(v)}" for k, v in figures.items())]
-        text = f"{what}: {', '.join(parts)}, {rate:.0f}/s, {_duration(left)} left"
+        task.text = f"{what}: {', '.join(parts)}, {rate:.0f}/s, {_duration(left)} left"
         if self._status is not None:
-            self._status.update(text)
-        else:
-            self._console.print(f"  {text}", highlight=False, soft_wrap=True)
+            self._status.update("\n".join(t.text for t in self._tasks.values() if t.text and now - t.heard <= _SILENT))
+        elif not self._console.is_terminal:
+            self._console.print(f"  {task.text}", highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         if self._status is not None:

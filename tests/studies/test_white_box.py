@@ -111,6 +111,19 @@ def test_running_again_does_nothing(finished):
     assert (finished / "records.jsonl").read_bytes() == before
 
 
+def test_side_by_side_gives_the_same(finished, tmp_path):
+    assert run(tmp_path / "two", jobs=2) == len(RecordStore.read(finished).records)
+    assert comparable(tmp_path / "two") == comparable(finished)
+    one, two = RecordStore.read(finished), RecordStore.read(tmp_path / "two")
+    assert [r.key for r in two.records] == [r.key for r in one.records]  # in the plan's order, whoever was first
+    for record in one.records:
+        mine, theirs = one.arrays(record), two.arrays(two.get(record.key))
+        assert mine.keys() == theirs.keys()
+        assert all(np.array_equal(mine[name], theirs[name], equal_nan=True) for name in mine)
+    with pytest.raises(ValueError, match="`jobs`"):
+        run(tmp_path / "none", jobs=0)
+
+
 def test_an_interrupted_study_continues_to_the_same_results(finished, tmp_path):
     class Interrupt:
         def __init__(self, after):

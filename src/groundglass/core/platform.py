@@ -2,6 +2,7 @@
 
 import os
 import platform
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -60,3 +61,23 @@ def _limit_of_container() -> int | None:
         except (OSError, ValueError):  # not this version of cgroups, or "max"
             continue
     return None
+
+
+def watch_memory() -> None:
+    """Begin anew to look for the most memory that this process holds, see `most_memory`. Does nothing where that is not known."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def most_memory() -> int | None:
+    """The most bytes that this process has held since `watch_memory`; None where that is not known."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,8 +1,9 @@
 """The results of a study on disk: a line a result, arrays beside it, never a half-written one.
 
 A run folder holds study.json (what the study is), records.jsonl (one result a line) and arrays/<key>.npz
-(what a result has for each image). A result that is there is whole: arrays are written first, then the line,
-each to the disk before the next. So an interrupted run continues with the first result that is missing.
+(what a result has for each image); a compact copy has arrays.zip in place of arrays/. A result that is there is
+whole: arrays are written first, then the line, each to the disk before the next. So an interrupted run continues
+with the first result that is missing.
 """
 
 import hashlib
@@ -18,6 +19,13 @@ from typing import Any
 import numpy as np
 
 from groundglass.core import DamagedFileError, atomic_write, remove_parts
+from groundglass.evaluation.bundle import (
+    Arrays,
+    CompactCopyError,
+    checked,
+    is_compact,
+    refuse_to_go_on,
+)
 from groundglass.evaluation.journal import Journal
 from groundglass.evaluation.lock import LOCK_FILE, FolderInUseError, FolderLock
 from groundglass.evaluation.manifest import OtherStudyError, check_vacant, enter_study, load_manifest
@@ -25,7 +33,7 @@ from groundglass.evaluation.plain import cell_key, plain
 
 __all__ = ["FolderInUseError", "OtherStudyError", "Record", "RecordStore", "cell_key"]
 
-_LINES = "records.jsonl"
+RECORDS_FILE = "records.jsonl"
 _ARRAYS = "arrays"
 
 
@@ -42,6 +50,7 @@ class Record:
         result: plain JSON; finite numbers only.
         seconds: wall time.
         finished: ISO 8601, with its offset from UTC.
+        memory: the most bytes that the process held while it was at work on it; None where that is not known.
         arrays: path within the folder of the result's arrays, or None. Set by the store.
         arrays_sha256: checksum of that file. Set by the store.
     """
@@ -54,6 +63,7 @@ class Record:
     inputs: tuple[str, ...] = ()
     seconds: float
     finished: str
+    memory: int | None = None
     arrays: str | None = None
     arrays_sha256: str | None = None
 
@@ -65,7 +75,8 @@ class RecordStore:
         self.folder = folder
         self.manifest = manifest
         self._records = {record.key: record for record in records}
-        self._journal = Journal(folder / _LINES)
+        self._journal = Journal(folder / RECORDS_FILE)
+        self._arrays = Arrays(folder)
         self._lock = held
 
     @classmethod
@@ -80,10 +91,15 @@ class RecordStore:
         Raises:
             OtherStudyError: the folder holds another study, other settings, or something else.
             FolderInUseError: another process is at work there.
+            CompactCopyError: the folder is a compact copy, and lacks a cell of the plan.
             DamagedFileError: a file in it was altered.
         """
         folder = Path(folder)
         check_vacant(folder, ours=(LOCK_FILE,))
+        if is_compact(folder):
+            # Before anything is written there: a copy stays as it was made.
+            done = [record.key for record in _records(folder, heal=False)]
+            refuse_to_go_on(folder, manifest.get("cells", ()), done)
         folder.mkdir(parents=True, exist_ok=True)
         held = FolderLock(folder)
         try:
@@ -108,8 +124,12 @@ class RecordStore:
 
     @property
     def records(self) -> tuple[Record, ...]:
-        """All records, oldest first."""
-        return tuple(self._records.values())
+        """All records, in the order of the plan; what no plan has comes last, oldest first.
+
+        Cells that run side by side end in any order: what is made from records must not hang on it.
+        """
+        place = {cell["key"]: position for position, cell in enumerate(self.manifest.get("cells", ()))}
+        return tuple(sorted(self._records.values(), key=lambda record: place.get(record.key, len(place))))
 
     def __len__(self) -> int:
         return len(self._records)
@@ -134,10 +154,13 @@ class RecordStore:
         Raises:
             ValueError: the key is taken or malformed, or a number is NaN or infinite.
             TypeError: a value that is not plain JSON.
+            CompactCopyError: the folder is a compact copy.
             DiskFullError: no room; the folder is as before and can be continued.
         """
         if self._lock is None:
             raise RuntimeError(f"{self.folder} was opened for reading, or is closed: use RecordStore.open to add")
+        if is_compact(self.folder):
+            raise CompactCopyError(f"{self.folder} is a compact copy: nothing is added to it. Give another --out")
         if not re.fullmatch(r"[0-9a-f]{12}", record.key):
             raise ValueError(
                 f"the key {record.key!r} is not 12 hex digits: make it with cell_key(kind, config, inputs)"
@@ -163,23 +186,35 @@ class RecordStore:
         Raises:
             DamagedFileError: the file is missing or altered.
         """
-        if record.arrays is None:
+        data = self.stored_arrays(record)
+        if data is None:
             return {}
-        path = self.folder / record.arrays
-        advice = (
-            f"put it back from a copy, or delete the line of {record.key} from {_LINES}: "
-            "it is then done again when the study continues"
-        )
-        if not path.exists():
-            raise DamagedFileError(f"{path} is missing, which the record {record.key} ({record.name}) needs: {advice}")
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != record.arrays_sha256:
-            raise DamagedFileError(f"{path} was altered since it was recorded (its SHA-256 differs): {advice}")
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as packed:
                 return {name: packed[name] for name in packed.files}
         except (ValueError, zipfile.BadZipFile) as error:
-            raise DamagedFileError(f"{path} is no archive of plain arrays ({error}): {advice}") from error
+            raise DamagedFileError(
+                f"{self.folder / str(record.arrays)} is no archive of plain arrays ({error}): {self._advice(record)}"
+            ) from error
+
+    def stored_arrays(self, record: Record) -> bytes | None:
+        """The file of a record's arrays, checked against its checksum; None of a record without arrays.
+
+        Raises:
+            DamagedFileError: the file is missing or altered.
+        """
+        if record.arrays is None:
+            return None
+        what = f"{self.folder / record.arrays}, which the record {record.key} ({record.name}) needs,"
+        return checked(self._arrays.read(record.arrays), record.arrays_sha256, what, self._advice(record))
+
+    def _advice(self, record: Record) -> str:
+        if is_compact(self.folder):
+            return "put the folder back from a copy, or make the compact copy anew from its run folder"
+        return (
+            f"put it back from a copy, or delete the line of {record.key} from {RECORDS_FILE}: "
+            "it is then done again when the study continues"
+        )
 
     def close(self) -> None:
         """Unlock the folder. Nothing can be added after this."""
@@ -194,19 +229,21 @@ class RecordStore:
         self.close()
 
 
+# What records of earlier versions have not.
+_LATER = ("memory",)
 _TYPES = {"key": str, "kind": str, "name": str, "config": dict, "result": dict, "inputs": list}
 
 
 def _records(folder: Path, *, heal: bool) -> list[Record]:
     records: dict[str, Record] = {}
-    for number, value in enumerate(Journal(folder / _LINES).read(heal=heal), start=1):
+    for number, value in enumerate(Journal(folder / RECORDS_FILE).read(heal=heal), start=1):
         try:
             record = _from_json(value)
         except (TypeError, ValueError) as error:
-            raise DamagedFileError(f"{folder / _LINES}, line {number} is not a record: {error}") from error
+            raise DamagedFileError(f"{folder / RECORDS_FILE}, line {number} is not a record: {error}") from error
         if record.key in records:
             raise DamagedFileError(
-                f"{folder / _LINES}, line {number} repeats the key {record.key}: delete one of the two lines"
+                f"{folder / RECORDS_FILE}, line {number} repeats the key {record.key}: delete one of the two lines"
             )
         records[record.key] = record
     return list(records.values())
@@ -214,7 +251,7 @@ def _records(folder: Path, *, heal: bool) -> list[Record]:
 
 def _from_json(value: dict[str, Any]) -> Record:
     known = {field.name for field in fields(Record)}
-    unknown, missing = sorted(set(value) - known), sorted(known - set(value))
+    unknown, missing = sorted(set(value) - known), sorted(known - set(value) - set(_LATER))
     if unknown or missing:
         wrong = [f"{word} {', '.join(names)}" for word, names in (("lacks", missing), ("has", unknown)) if names]
         raise ValueError(f"it {' and '.join(wrong)}")

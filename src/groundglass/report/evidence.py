@@ -7,9 +7,11 @@ from typing import Any
 from groundglass.report.queries import QueryCell
 from groundglass.report.query_attackers import ANSWERS, QueryAttacker, query_attacker, query_rank
 from groundglass.report.query_verdict import verdicts
+from groundglass.report.scale_numbers import size
 from groundglass.report.sections import Rendered
 from groundglass.report.study import Study
 from groundglass.report.threat_models import RETRIEVAL, attacker, rank
+from groundglass.report.work import WORK, shares, total
 
 
 class ChecksSection:
@@ -70,7 +72,10 @@ class ProvenanceSection:
             "continued": manifest.get("continued", []),
             "config": flat(manifest["config"]),
             "records": records,
-            "seconds": sum(record.seconds for record in records),
+            "work": WORK,
+            "shares": shares(study),
+            "total": total(study),
+            "size": size,
         }
         return Rendered("provenance", "Where this comes from", "provenance.html.j2", context)
 

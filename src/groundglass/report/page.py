@@ -47,7 +47,7 @@ SECTIONS: tuple[Section, ...] = (
 )
 
 
-def build(folder: Path, sections: Sequence[Section] = SECTIONS) -> Path:
+def build(folder: Path, sections: Sequence[Section] = SECTIONS, *, out: Path | None = None) -> Path:
     """Make figures/*.svg, figures/*.png and report.html of a run folder, from its records alone.
 
     The same records give the same files, byte for byte. Works while the run is under way: the page says what is
@@ -56,6 +56,7 @@ def build(folder: Path, sections: Sequence[Section] = SECTIONS) -> Path:
     Args:
         folder: with study.json and records.jsonl.
         sections: parts of the page, in order.
+        out: where figures/ and report.html go; made when missing. None: into the run folder.
 
     Returns:
         The page's path.
@@ -66,7 +67,8 @@ def build(folder: Path, sections: Sequence[Section] = SECTIONS) -> Path:
         DiskFullError: no room; an older page stays as it was.
     """
     folder = Path(folder)
-    study = Study(RecordStore.read(folder), Folder(folder / FIGURES))
+    place = folder if out is None else Path(out)
+    study = Study(RecordStore.read(folder), Folder(place / FIGURES))
     with drawing_style():
         rendered = [part for section in sections if (part := section.render(study)) is not None]
     page = (
@@ -81,9 +83,9 @@ def build(folder: Path, sections: Sequence[Section] = SECTIONS) -> Path:
             colours=[(variable, ink) for variable, ink in css_names().values()],
         )
     )
-    with atomic_write(folder / PAGE) as file:
+    with atomic_write(place / PAGE) as file:
         file.write(page.encode())
-    return folder / PAGE
+    return place / PAGE
 
 
 def duration(seconds: float) -> str:

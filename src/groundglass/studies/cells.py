@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from groundglass.core.platform import most_memory, watch_memory
 from groundglass.evaluation import Record, RecordStore, cell_key
 from groundglass.studies.context import Context
 
@@ -57,8 +58,15 @@ class Cell(Protocol):
 
 
 def key_of(cell: Cell) -> str:
-    """The cell's key: the same config on the same inputs has the same key, in any study."""
-    return cell_key(cell.kind, cell.config(), [key_of(c) for c in cell.inputs])
+    """The cell's key: the same config on the same inputs has the same key, in any study.
+
+    It is worked out once and stays with the cell, which never changes: a check may have hundreds of cells below it.
+    """
+    known: str | None = getattr(cell, "_key", None)
+    if known is None:
+        known = cell_key(cell.kind, cell.config(), [key_of(c) for c in cell.inputs])
+        object.__setattr__(cell, "_key", known)
+    return known
 
 
 def with_inputs(cells: Iterable[Cell]) -> list[Cell]:
@@ -77,35 +85,53 @@ def with_inputs(cells: Iterable[Cell]) -> list[Cell]:
     return list(found.values())
 
 
+def perform(cell: Cell, inputs: Sequence[Record], context: Context) -> tuple[Record, Outcome]:
+    """Run one cell: its record, not yet stored, and what it found."""
+    watch_memory()
+    started = time.perf_counter()
+    outcome = cell.run(inputs, context)
+    seconds = time.perf_counter() - started + outcome.earlier_seconds
+    record = Record(
+        key=key_of(cell),
+        kind=cell.kind,
+        name=cell.name,
+        config=cell.config(),
+        inputs=tuple(r.key for r in inputs),
+        result=outcome.result,
+        seconds=round(seconds, 3),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        memory=most_memory(),
+    )
+    return record, outcome
+
+
+def keep(record: Record, outcome: Outcome, store: RecordStore, context: Context) -> None:
+    """Store what a cell found, and tell of it. The scratch file goes when the record stands."""
+    store.add(record, outcome.arrays)
+    if outcome.scratch is not None:
+        outcome.scratch.unlink(missing_ok=True)
+    context.report_cell(record.name, record.result, record.seconds)
+
+
+def inputs_of(cell: Cell, store: RecordStore) -> list[Record] | None:
+    """The records that a cell needs; None while one of them is missing."""
+    found = [store.get(key_of(needed)) for needed in cell.inputs]
+    return None if any(record is None for record in found) else [record for record in found if record is not None]
+
+
 def run_cells(cells: Iterable[Cell], store: RecordStore, context: Context) -> int:
     """Run every cell that has no record yet, in order; returns how many were run.
 
     Each record is on disk before the next cell starts: an interruption loses the current cell at most, and a cell
-    that trains goes on from its own checkpoint.
+    that takes long goes on from its own checkpoint.
     """
     todo = [(cell, key_of(cell)) for cell in cells]
-    fresh = [(cell, key) for cell, key in todo if key not in store]
-    for position, (cell, key) in enumerate(fresh):
+    fresh = [cell for cell, key in todo if key not in store]
+    for position, cell in enumerate(fresh):
         context.announce(f"[{len(todo) - len(fresh) + position + 1}/{len(todo)}] {cell.name}")
-        inputs = [found for c in cell.inputs if (found := store.get(key_of(c))) is not None]
-        assert len(inputs) == len(cell.inputs), f"{cell.name} comes before one of its inputs"
-        started = time.perf_counter()
-        outcome = cell.run(inputs, context)
-        seconds = time.perf_counter() - started + outcome.earlier_seconds
-        record = Record(
-            key=key,
-            kind=cell.kind,
-            name=cell.name,
-            config=cell.config(),
-            inputs=tuple(r.key for r in inputs),
-            result=outcome.result,
-            seconds=round(seconds, 3),
-            finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        store.add(record, outcome.arrays)
-        if outcome.scratch is not None:
-            outcome.scratch.unlink(missing_ok=True)
-        context.report_cell(cell.name, outcome.result, seconds)
+        inputs = inputs_of(cell, store)
+        assert inputs is not None, f"{cell.name} comes before one of its inputs"
+        keep(*perform(cell, inputs, context), store, context)
     return len(fresh)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from groundglass.core import atomic_write
 from groundglass.evaluation import Record, RecordStore
+from groundglass.evaluation.bundle import refuse_without_networks
 from groundglass.optics import DeviceStore
 from groundglass.studies.cells import Cell, key_of
 
@@ -17,8 +18,10 @@ def reuse_networks(cells: Iterable[Cell], store: RecordStore, other: Path) -> in
 
     Raises:
         FileNotFoundError: no study in `other`, or a file of it is missing.
+        CompactCopyError: `other` is a compact copy.
         DamagedFileError: a file of it was altered.
     """
+    refuse_without_networks(other)
     there, copied = RecordStore.read(other), 0
     for cell in cells:
         key = key_of(cell)

@@ -15,6 +15,7 @@ from groundglass.studies.context import Context, Listener
 from groundglass.studies.networks import stem
 from groundglass.studies.recipes import configure, described, find_recipe
 from groundglass.studies.reuse import reuse_networks
+from groundglass.studies.side_by_side import fitting_jobs, run_side_by_side
 from groundglass.training import Precision, fastest_precision
 
 
@@ -54,6 +55,7 @@ def run_study(
     data_dir: Path | None = None,
     precision: Precision | None = None,
     reuse: Sequence[Path] = (),
+    jobs: int | None = 1,
     progress: Progress = silent,
     listener: Listener | None = None,
 ) -> int:
@@ -67,10 +69,15 @@ def run_study(
         data_dir: the data folder.
         precision: of training; None measures which is faster here, and keeps to it in this folder.
         reuse: other run folders; what they have trained with the same settings is copied, not trained again.
+        jobs: cells that run side by side, each in a process of its own with its share of the cores; 1: all in this process, with
+            all cores; None: as many as fit. Processes are spawned: a script that asks for more than 1 needs the usual
+            `if __name__ == "__main__":`.
 
     Raises:
-        ValueError: unknown names; a folder that holds another study, or this one with other settings.
+        ValueError: unknown names; `jobs` below 1; a folder that holds another study, or this one with other settings.
     """
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"`jobs` (={jobs}) must be 1 or more: cells that run side by side")
     # Cheap refusals first: names, then the data, then the folder.
     config = configure(study, recipe, data=data, seed=seed, precision="float32", device_kind=device_kind)
     for other in reuse:
@@ -105,4 +112,9 @@ def run_study(
             listener=listener,
             arrays=store.arrays,
         )
-        return run_cells(todo, store, context)
+        side_by_side = fitting_jobs() if jobs is None else jobs
+        return (
+            run_cells(todo, store, context)
+            if side_by_side == 1
+            else run_side_by_side(todo, store, context, side_by_side)
+        )

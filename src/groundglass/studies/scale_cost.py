@@ -64,6 +64,8 @@ class CostCell:
     repeats: int
 
     kind = "cost"
+    # A time is measured: not beside another cell.
+    alone = True
 
     @property
     def name(self) -> str:

@@ -1,0 +1,170 @@
+"""The compact copy of a run folder: the same records and arrays in three files, and nothing can be added to it."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from groundglass.core import DamagedFileError
+from groundglass.evaluation.bundle import BUNDLE, CompactCopyError, is_compact, refuse_without_networks
+from groundglass.evaluation.compact import compact
+from groundglass.evaluation.records import FolderLock, RecordStore
+from tests.evaluation.test_record_store import MANIFEST, filled, record
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = filled(tmp_path / "run", count=3)
+    with RecordStore.open(folder, MANIFEST) as store:
+        store.add(record("no arrays", steps=9))
+    for name in ("models/vgg-opu.safetensors", "devices/a.device", "adversarial/x.npy", "report.html"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"secret")
+    return folder
+
+
+def test_a_copy_is_three_files_and_reads_like_the_folder(run: Path, tmp_path: Path) -> None:
+    done = compact(run, tmp_path / "copy")
+    assert sorted(p.name for p in (tmp_path / "copy").iterdir()) == ["arrays.zip", "records.jsonl", "study.json"]
+    assert (done.files, done.records, done.arrays) == (3, 4, 3)
+    assert done.bytes == sum(p.stat().st_size for p in (tmp_path / "copy").iterdir())
+    for name in ("study.json", "records.jsonl"):
+        assert (tmp_path / "copy" / name).read_bytes() == (run / name).read_bytes()
+    there, here = RecordStore.read(run), RecordStore.read(tmp_path / "copy")
+    assert here.records == there.records
+    for one in there.records:
+        theirs, ours = there.arrays(one), here.arrays(one)
+        assert ours.keys() == theirs.keys()
+        assert all((ours[name] == theirs[name]).all() for name in theirs)
+    assert not any(b"secret" in p.read_bytes() for p in (tmp_path / "copy").iterdir())
+
+
+def test_the_same_records_give_the_same_bytes(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compact(run, tmp_path / "a")
+    for path in (run / "arrays").iterdir():
+        os.utime(path, (10**9, 10**9))
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    compact(run, tmp_path / "b")
+    compact(tmp_path / "a", tmp_path / "of a copy")
+    for name in ("study.json", "records.jsonl", "arrays.zip"):
+        assert len({(tmp_path / one / name).read_bytes() for one in ("a", "b", "of a copy")}) == 1
+
+
+def test_members_are_the_recorded_files_in_order(run: Path, tmp_path: Path) -> None:
+    compact(run, tmp_path / "copy")
+    with zipfile.ZipFile(tmp_path / "copy" / BUNDLE) as bundle:
+        names = bundle.namelist()
+        assert names == sorted(f"arrays/{p.name}" for p in (run / "arrays").iterdir())
+        assert all(bundle.read(name) == (run / name).read_bytes() for name in names)
+        assert {info.date_time for info in bundle.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_a_study_without_arrays_makes_a_copy_too(tmp_path: Path) -> None:
+    filled(tmp_path / "run", count=0)
+    compact(tmp_path / "run", tmp_path / "copy")
+    assert is_compact(tmp_path / "copy")
+    assert RecordStore.read(tmp_path / "copy").records == ()
+
+
+@pytest.mark.parametrize("there", ["folder", "file", "dangling link"])
+def test_nothing_is_replaced(run: Path, tmp_path: Path, there: str) -> None:
+    out = tmp_path / "copy"
+    if there == "folder":
+        out.mkdir()
+    elif there == "file":
+        out.write_text("mine")
+    else:
+        out.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError, match="is there already"):
+        compact(run, out)
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("damage", ["altered", "missing"])
+def test_a_damaged_array_leaves_no_copy(run: Path, tmp_path: Path, damage: str) -> None:
+    path = sorted((run / "arrays").iterdir())[1]
+    path.write_bytes(path.read_bytes()[:-1] + b"!") if damage == "altered" else path.unlink()
+    with pytest.raises(DamagedFileError, match=path.name):
+        compact(run, tmp_path / "copy")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
+
+
+def test_a_failure_while_writing_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: zipfile.ZipFile, *_: object) -> None:
+        raise OSError("no")
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
+    with pytest.raises(OSError, match="no"):
+        compact(run, tmp_path / "copy")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
+
+
+def test_a_folder_at_work_can_be_copied_but_for_its_torn_line(run: Path, tmp_path: Path) -> None:
+    lines = (run / "records.jsonl").read_bytes()
+    (run / "records.jsonl").write_bytes(lines + b'{"key": "12')
+    held = FolderLock(run)
+    try:
+        compact(run, tmp_path / "copy")
+    finally:
+        held.release()
+    assert (tmp_path / "copy" / "records.jsonl").read_bytes() == lines
+    assert (run / "records.jsonl").read_bytes() == lines + b'{"key": "12'
+
+
+def test_records_of_before_stay_as_they_were_written(run: Path, tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    old = "".join(json.dumps({k: v for k, v in x.items() if k != "memory"}, sort_keys=True) + "\n" for x in lines)
+    (run / "records.jsonl").write_text(old)
+    compact(run, tmp_path / "copy")
+    assert (tmp_path / "copy" / "records.jsonl").read_text() == old
+
+
+def test_an_altered_bundle_is_found(run: Path, tmp_path: Path) -> None:
+    compact(run, tmp_path / "copy")
+    bundle = tmp_path / "copy" / BUNDLE
+    whole = bundle.read_bytes()
+    first = RecordStore.read(run).records[0]
+    with zipfile.ZipFile(bundle, "w") as changed:
+        changed.writestr(str(first.arrays), b"other bytes")
+    store = RecordStore.read(tmp_path / "copy")
+    with pytest.raises(DamagedFileError, match=r"was altered .* make the compact copy anew"):
+        store.arrays(store.records[0])
+    with pytest.raises(DamagedFileError, match="is missing"):
+        store.arrays(store.records[1])
+    # Cut, its end may be the end of a member, which is an archive too.
+    for data, said in (
+        (whole[: len(whole) // 2], "is missing|cannot be read"),
+        (b"none", r"arrays\.zip cannot be read"),
+    ):
+        bundle.write_bytes(data)
+        store = RecordStore.read(tmp_path / "copy")
+        with pytest.raises(DamagedFileError, match=said):
+            store.arrays(store.records[0])
+
+
+def test_a_complete_copy_opens_and_takes_nothing(run: Path, tmp_path: Path) -> None:
+    compact(run, tmp_path / "copy")
+    plan = [{"key": one.key, "kind": one.kind, "name": one.name} for one in RecordStore.read(run).records]
+    with RecordStore.open(tmp_path / "copy", {**MANIFEST, "cells": plan}) as store:
+        assert len(store) == 4
+        with pytest.raises(CompactCopyError, match="is a compact copy"):
+            store.add(record(steps=77), {"success": np.array([True])})
+
+
+def test_a_copy_that_lacks_a_result_is_not_continued_and_not_touched(run: Path, tmp_path: Path) -> None:
+    compact(run, tmp_path / "copy")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "copy").iterdir()}
+    plan = [{"key": "0" * 12, "kind": "train", "name": "VGG-16"}]
+    with pytest.raises(CompactCopyError, match=r"1 of the 1 results asked for are not in it \(first: VGG-16\)"):
+        RecordStore.open(tmp_path / "copy", {**MANIFEST, "cells": plan})
+    assert {p.name: p.read_bytes() for p in (tmp_path / "copy").iterdir()} == before
+
+
+def test_networks_of_a_copy_are_refused(run: Path, tmp_path: Path) -> None:
+    compact(run, tmp_path / "copy")
+    refuse_without_networks(run)
+    with pytest.raises(CompactCopyError, match="neither networks nor devices"):
+        refuse_without_networks(tmp_path / "copy")

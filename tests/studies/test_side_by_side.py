@@ -1,0 +1,217 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from groundglass.core import DamagedFileError
+from groundglass.data import load_shapes
+from groundglass.evaluation import RecordStore
+from groundglass.studies import side_by_side
+from groundglass.studies.cells import key_of, run_cells
+from groundglass.studies.context import Context
+from groundglass.studies.side_by_side import CellFailedError, WorkerEndedError, fitting_jobs, run_side_by_side
+from tests.studies.toys import Toy
+
+SEED = 31415926535897
+MANIFEST = {
+    **dict.fromkeys(("study", "recipe", "data", "started"), "toy"),
+    "config": {},
+    "seed": 0,
+    "versions": {},
+    "machine": {},
+}
+
+
+class Heard:
+    def __init__(self):
+        self.announced, self.names, self.said = [], [], []
+
+    def announce(self, text):
+        self.announced.append(text)
+
+    def finished(self, name, result, seconds):
+        self.names.append(name)
+
+    def progress(self, what, done, total, **figures):
+        self.said.append((what, done, total, figures))
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return load_shapes(20, 10, seed=0)
+
+
+@pytest.fixture
+def start(tmp_path, dataset):
+    """Run cells in a folder, `jobs` at a time; what was heard of it and the open store stay on it."""
+
+    def run(cells, jobs=2):
+        run.heard = Heard()
+        context = Context(tmp_path, dataset=dataset, device_seed=SEED, progress=run.heard.progress, listener=run.heard)
+        with RecordStore.open(tmp_path, MANIFEST) as store:
+            context.arrays = store.arrays
+            return run_side_by_side(cells, store, context, jobs)
+
+    return run
+
+
+def diamond():
+    first = Toy("first")
+    left, right = Toy("left", (first,)), Toy("right", (first, first))
+    return [first, left, right, Toy("last", (left, right))]
+
+
+def results(folder):
+    return {r.name: r.result["total"] for r in RecordStore.read(folder).records}
+
+
+def test_each_cell_has_what_it_needs_whoever_runs_it(start, tmp_path):
+    assert start(diamond()) == 4
+    assert results(tmp_path) == {"first": 1, "left": 2, "right": 3, "last": 6}
+    store = RecordStore.read(tmp_path)
+    assert all(r.result["images"] == 10 and r.result["has_seed"] for r in store.records)
+    assert all(r.seconds >= 100 and r.memory > 2**20 for r in store.records)
+    assert not list(tmp_path.glob("*.scratch"))
+    assert sorted(start.heard.names) == ["first", "last", "left", "right"]
+    assert start.heard.announced[0] == "[1/4] first"
+    assert start.heard.announced[-1] == "[4/4] last"
+    assert {what for what, *_ in start.heard.said} == {f"{n}, adding" for n in ("first", "left", "right", "last")}
+
+
+def test_it_finds_what_one_process_finds(start, tmp_path, dataset):
+    start(diamond())
+    alone = tmp_path / "alone"
+    with RecordStore.open(alone, MANIFEST) as store:
+        assert run_cells(diamond(), store, Context(alone, dataset=dataset, arrays=store.arrays)) == 4
+    assert results(alone) == results(tmp_path)
+
+
+def test_it_goes_on_where_it_was(start, tmp_path):
+    assert start(diamond()[:2]) == 2
+    (tmp_path / "first.pid").unlink()
+    assert start(diamond()) == 2
+    assert not (tmp_path / "first.pid").exists()
+    assert start(diamond()) == 0
+
+
+def test_cells_run_at_the_same_time_each_with_its_share_of_the_cores(start, tmp_path, monkeypatch):
+    monkeypatch.setattr(side_by_side, "usable_cores", lambda: 6)
+    start([Toy(f"cell {i}", seconds=1) for i in range(4)], jobs=2)
+    pids = {(tmp_path / f"cell {i}.pid").read_text() for i in range(4)}
+    assert len(pids) == 2
+    assert str(os.getpid()) not in pids
+    assert {figures["threads"] for *_, figures in start.heard.said} == {3}
+
+
+def test_no_more_processes_than_cells(start, tmp_path):
+    start([Toy("one")], jobs=5)
+    assert (tmp_path / "one.pid").read_text() != str(os.getpid())
+
+
+def test_what_a_cell_raises_is_raised_and_what_was_done_stays(start, tmp_path):
+    with pytest.raises(DamagedFileError, match="bad is damaged") as raised:
+        start([Toy("good"), Toy("bad", does="fail", seconds=1), Toy("long", seconds=60)])
+    assert "toys.py" in "".join(raised.value.__notes__)
+    assert results(tmp_path) == {"good": 1}
+    assert not alive(int((tmp_path / "long.pid").read_text()))
+    assert start([Toy("good"), Toy("bad")]) == 1
+
+
+def test_an_error_that_cannot_be_sent_is_told(start):
+    with pytest.raises(CellFailedError, match="odd, as it is a test"):
+        start([Toy("odd", does="fail oddly")])
+
+
+def test_a_worker_that_is_killed_is_named(start):
+    with pytest.raises(WorkerEndedError, match=r"at work on unlucky has ended \(exit code -9.*--jobs"):
+        start([Toy("unlucky", does="die")])
+
+
+def test_an_input_that_is_never_made_is_a_bug(start):
+    left = diamond()[1]
+    with pytest.raises(AssertionError, match="before its inputs"):
+        start([left])
+
+
+def test_the_secret_is_in_nothing_that_is_pickled(start, monkeypatch):
+    sent = []
+    dumps = side_by_side.pickle.dumps
+    monkeypatch.setattr(side_by_side.pickle, "dumps", lambda *given: sent.append(dumps(*given)) or sent[-1])
+    start([Toy("one")])
+    assert len(sent) >= 2
+    for form in (str(SEED).encode(), SEED.to_bytes(6, "little"), SEED.to_bytes(6, "big")):
+        assert not any(form in one for one in sent)
+
+
+ORPHANS = """
+from pathlib import Path
+from groundglass.data import load_shapes
+from groundglass.evaluation import RecordStore
+from groundglass.studies.context import Context
+from groundglass.studies.side_by_side import run_side_by_side
+from tests.studies.test_side_by_side import MANIFEST
+from tests.studies.toys import Toy
+
+if __name__ == "__main__":
+    folder = Path({folder!r})
+    with RecordStore.open(folder, MANIFEST) as store:
+        context = Context(folder, dataset=load_shapes(20, 10, seed=0))
+        run_side_by_side([Toy("a", seconds=60), Toy("b", seconds=60)], store, context, 2)
+"""
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="looks into /proc")
+def test_workers_end_with_their_parent_however_it_ends(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(ORPHANS.format(folder=str(tmp_path / "run")))
+    parent = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": os.getcwd()})
+    pids = [tmp_path / "run" / f"{name}.pid" for name in "ab"]
+    wait_for(lambda: all(p.exists() and p.read_text() for p in pids))
+    workers = [int(p.read_text()) for p in pids]
+    assert all(alive(pid) for pid in workers)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    wait_for(lambda: not any(alive(pid) for pid in workers))
+
+
+def wait_for(true, seconds=60):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory", "jobs"), [(2, 2**40, 2), (64, 2**40, 8), (4, 7 * 2**30, 2), (4, 2**30, 1), (4, None, 4)]
+)
+def test_as_many_as_fit(monkeypatch, cores, memory, jobs):
+    monkeypatch.setattr(side_by_side, "usable_cores", lambda: cores)
+    monkeypatch.setattr(side_by_side, "available_memory", lambda: memory)
+    assert fitting_jobs() == jobs
+
+
+def test_the_first_of_the_plan_starts_first(start):
+    cells = [Toy(f"cell {i}") for i in range(6)]
+    start(cells)
+    assert [text.split("] ")[1] for text in start.heard.announced] == [cell.name for cell in cells]
+    assert len({key_of(cell) for cell in cells}) == 6
+
+
+def test_what_measures_time_runs_last_and_by_itself(start, tmp_path):
+    times = [Toy("time 1", seconds=0.5, alone=True), Toy("time 2", seconds=0.5, alone=True)]
+    start([*times, Toy("other", seconds=1), Toy("from times", tuple(times)), Toy("another")])
+    began = {p.stem: p.stat().st_mtime for p in tmp_path.glob("*.pid")}
+    assert max(began["other"], began["another"]) + 0.9 < began["time 1"]
+    assert began["time 1"] + 0.4 < began["time 2"]
+    assert began["time 2"] + 0.4 < began["from times"]

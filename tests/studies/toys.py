@@ -1,0 +1,60 @@
+"""Cells that do little, for tests of what runs them. In a module of their own: workers import them."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from groundglass.core import DamagedFileError
+from groundglass.evaluation import Record
+from groundglass.studies.cells import Outcome
+from groundglass.studies.context import Context
+
+
+class UnsendableError(ValueError):
+    """Cannot be unpickled: it needs two arguments, and hands on one."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what}, as {why}")
+
+
+@dataclass(frozen=True)
+class Toy:
+    """Adds up the arrays of its inputs, and one.
+
+    Attributes:
+        does: "add", or what goes wrong.
+        seconds: that it takes.
+        alone: as cells that measure time.
+    """
+
+    name: str
+    inputs: tuple["Toy", ...] = ()
+    does: str = "add"
+    seconds: float = 0.0
+    alone: bool = False
+
+    kind: ClassVar[str] = "toy"
+
+    def config(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+    def run(self, inputs: list[Record], context: Context) -> Outcome:
+        (context.folder / f"{self.name}.pid").write_text(str(os.getpid()))
+        context.progress("adding", 1, 1, threads=torch.get_num_threads())
+        time.sleep(self.seconds)
+        if self.does == "fail":
+            raise DamagedFileError(f"{self.name} is damaged")
+        if self.does == "fail oddly":
+            raise UnsendableError(self.name, "it is a test")
+        if self.does == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        total = 1 + sum(int(context.arrays(record)["total"][0]) for record in inputs)
+        scratch = context.folder / f"{self.name}.scratch"
+        scratch.touch()
+        found = {"total": total, "images": len(context.dataset.test), "has_seed": context.device_seed is not None}
+        return Outcome(found, {"total": np.array([total])}, earlier_seconds=100, scratch=scratch)

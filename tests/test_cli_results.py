@@ -1,0 +1,116 @@
+"""`groundglass compact`, `tables` and `report --out`, on a study that was run."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from groundglass import cli
+from groundglass.data import load_shapes
+from groundglass.studies import RECIPES, Recipe
+from groundglass.studies import run as run_module
+from groundglass.studies.white_box import cells
+from tests.studies.test_white_box import pytestmark, tiny
+
+__all__ = ["pytestmark"]
+
+
+@pytest.fixture(scope="module")
+def world():
+    with pytest.MonkeyPatch.context() as patch:
+        recipe = Recipe("white-box", "tiny", ("shapes",), "cheap", "little", tiny, cells)
+        patch.setitem(RECIPES, ("white-box", "tiny"), recipe)
+        patch.setattr(run_module, "load", lambda name, data_dir=None: load_shapes(n_train=150, n_test=40, seed=0))
+        yield
+
+
+def run(out: Path, *more: str) -> int:
+    return cli.main(["run", "white-box", "--recipe", "tiny", "--device-seed", "7", "--out", str(out), *more])
+
+
+@pytest.fixture(scope="module")
+def folder(world, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("results") / "run"
+    assert run(out) == 0
+    return out
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    assert cli.main(["compact", str(folder), str(tmp_path / "copy")]) == 0
+    return tmp_path / "copy"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_copy_gives_the_same_page_and_figures_and_stays_clean(folder, copy, tmp_path, capsys):
+    assert cli.main(["report", str(copy), "--out", str(tmp_path / "page")]) == 0
+    assert f"report: {tmp_path / 'page' / 'report.html'}" in capsys.readouterr().out
+    assert names(copy) == ["arrays.zip", "records.jsonl", "study.json"]
+    assert (tmp_path / "page/report.html").read_bytes() == (folder / "report.html").read_bytes()
+    assert names(tmp_path / "page/figures") == names(folder / "figures")
+    for name in names(folder / "figures"):
+        assert (tmp_path / "page/figures" / name).read_bytes() == (folder / "figures" / name).read_bytes()
+
+
+def test_compact_says_sizes_and_replaces_nothing(folder, tmp_path, capsys):
+    assert cli.main(["compact", str(folder), str(tmp_path / "copy")]) == 0
+    shown = capsys.readouterr().out
+    assert "every checksum right" in shown
+    assert "3 files, 0." in shown
+    assert "MiB" in shown
+    assert cli.main(["compact", str(folder), str(tmp_path / "copy")]) == 1
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_running_into_a_copy_finds_it_complete_or_refuses(copy, capsys):
+    assert run(copy) == 0
+    assert "is complete: nothing was run again" in capsys.readouterr().out
+    for name in ("figures", "report.html", ".lock"):
+        shutil.rmtree(copy / name) if (copy / name).is_dir() else (copy / name).unlink()
+    lines = (copy / "records.jsonl").read_text().splitlines(keepends=True)
+    (copy / "records.jsonl").write_text("".join(lines[:-1]))
+    assert run(copy) == 1
+    assert "is a compact copy, without networks or devices, and 1 of the" in capsys.readouterr().err
+    assert names(copy) == ["arrays.zip", "records.jsonl", "study.json"]
+
+
+def test_a_copy_has_no_networks_to_reuse(copy, tmp_path, capsys):
+    assert run(tmp_path / "new", "--reuse", str(copy)) == 1
+    assert "is a compact copy: it has results, but neither networks nor devices" in capsys.readouterr().err
+
+
+def test_tables_of_a_copy_are_those_of_the_folder(folder, copy, capsys):
+    capsys.readouterr()
+    assert cli.main(["tables", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("## white-box\n\nRight under attack, L∞")
+    assert "\n## cost\n" in shown
+    assert cli.main(["tables", str(copy)]) == 0
+    assert capsys.readouterr().out == shown
+    assert cli.main(["tables", str(copy), "--part", "cost"]) == 0
+    assert capsys.readouterr().out == shown[shown.index("## cost") :]
+
+
+def test_update_rewrites_files_in_place(copy, tmp_path, capsys, monkeypatch):
+    page = tmp_path / "results.md"
+    block = "Text.\n\n<!-- groundglass tables copy cost -->\n<!-- end -->\n"
+    page.write_text(block)
+    assert cli.main(["tables", "--update", str(page), "--root", str(tmp_path)]) == 0
+    assert "tables made anew" in capsys.readouterr().out
+    assert "| white-box |" in page.read_text()
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["tables", "--update", "results.md"]) == 0
+    assert "as it was" in capsys.readouterr().out
+    (tmp_path / "bad.md").write_text(block.replace("copy", "gone"))
+    page.write_text(block)
+    assert cli.main(["tables", "--update", "results.md", "bad.md"]) == 1
+    assert page.read_text() == block, "an error in one file leaves all as they were"
+
+
+@pytest.mark.parametrize("arguments", [["tables"], ["tables", "x", "--update", "y.md"]])
+def test_tables_wants_folders_or_files(arguments, capsys):
+    assert cli.main(arguments) == 1
+    assert "one of the two" in capsys.readouterr().err
