@@ -1,5 +1,7 @@
 import json
+import re
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -7,14 +9,25 @@ from groundglass.attacks import NES, Square
 from groundglass.evaluation import RecordStore
 from groundglass.report import build
 from groundglass.studies import (
+    RECIPES,
+    AblationConfig,
     BlackBoxConfig,
     EverythingConfig,
     RedrawConfig,
     RetrievalConfig,
+    ScaleConfig,
     TransferConfig,
     WhiteBoxConfig,
 )
+from groundglass.studies.adversarial_training import AdversarialTrainingConfig
+from groundglass.studies.cells import key_of
 from groundglass.studies.everything import cells
+from groundglass.studies.networks import TrainCell
+from groundglass.studies.recipes import configure, find_recipe
+from groundglass.studies.run import _check_names as check_names
+from groundglass.studies.scale_cost import CostGrid
+from groundglass.training import PGDTraining
+from groundglass.training.classifier import FINE_TUNING
 
 from .pictures import pictures
 from .tiny import enter, records, run, targets
@@ -81,6 +94,52 @@ def tiny_everything(data, seed, precision):
     )
 
 
+def tiny_whole(data, seed, precision):
+    """All eight, in two stages where the laptop recipe has them."""
+    whole = tiny_everything(data, seed, precision)
+    shared = targets(data, seed, precision)
+    return replace(
+        whole,
+        ablation=AblationConfig(
+            **shared,
+            classifier=FINE_TUNING,
+            features="VGG-DFA",
+            n_images=10,
+            inputs=(24,),
+            outputs=(50,),
+            eps_paper=(0.2,),
+            steps=2,
+            fit_images=60,
+            query_images=4,
+            query_eps=0.2,
+            budget=20,
+        ),
+        scale=ScaleConfig(
+            **shared,
+            costs=(CostGrid("dense", square=(64,)),),
+            fixed_in=64,
+            fixed_out=64,
+            batch=4,
+            block=64,
+            repeats=2,
+            laws=(64, 256),
+            padded=(65, 300),
+            redraws=8,
+            networks=((48, 96), (48, 192)),
+            shared_in=48,
+            n_images=10,
+            eps_paper=(0.1,),
+            steps=2,
+            step_size=0.02,
+            fit_images=60,
+            rows=16,
+        ),
+        adversarial_training=AdversarialTrainingConfig(
+            **shared, adversarial=PGDTraining(eps=0.02, steps=1), radii=(0.02,), epochs=2
+        ),
+    )
+
+
 def test_one_folder_one_page_and_each_network_once(tmp_path, monkeypatch):
     enter(monkeypatch, "all", tiny_everything, cells, DATA)
     folder = tmp_path / "all"
@@ -109,6 +168,121 @@ def test_one_folder_one_page_and_each_network_once(tmp_path, monkeypatch):
     assert run("all", folder) == 0
 
 
+def section(page, anchor):
+    return page.partition(f'<section id="{anchor}">')[2].partition("</section>")[0]
+
+
+def test_all_eight_studies_on_one_page_each_with_its_own_records(tmp_path, monkeypatch):
+    enter(monkeypatch, "all", tiny_whole, cells, DATA)
+    folder = tmp_path / "all"
+    run("all", folder)
+    page = build(folder).read_text()
+    anchors = (
+        "audit",
+        "answer",
+        "white-box",
+        "black-box",
+        "transfer",
+        "redraw",
+        "retrieval",
+        "ablation",
+        "hardened",
+        "scale",
+    )
+    for anchor in anchors:
+        assert f'<a href="#{anchor}">' in page
+        assert section(page, anchor)
+    # A row of a table begins with the network's name.
+    rows = {
+        anchor: set(re.findall(r"<tr><th>([^<]+)</th><td", section(page, anchor))) for anchor in ("ablation", "scale")
+    }
+    opus = {"OPU", "OPU batch threshold", "OPU float output", "OPU real U", "OPU M=50", "OPU N=24"}
+    assert rows["ablation"] == {"VGG-16", "DFA", "BIN", "RP", *opus}
+    assert "calls VGG-DFA" in section(page, "ablation")
+    assert "features of VGG-DFA" not in section(page, "ablation")
+    networks = {name for name in rows["scale"] if "×" in name or "VGG" in name or name in opus}
+    assert {"48 × 96", "48 × 192"} <= networks
+    assert not networks & ({"VGG-OPU", "48 × 50"} | opus)
+    # The white-box study's own: attacks of the other seven are in their sections.
+    assert not re.search("VGG-OPU (higher|AT|48x96)|OPU real U", section(page, "white-box"))
+    # Of 22 audits those of the four networks that the whole page is about are open to see, at two radii each.
+    shown = section(page, "audit").partition("<details>")[0]
+    assert re.findall(r"<tr><th>([^<]+)</th><td", shown) == 2 * ["VGG-16", "VGG-OPU", "VGG-16 AT", "VGG-OPU AT"]
+    assert "The audits of 14 more" in section(page, "audit")
+    assert "<strong>The ablation.</strong> White-box" in section(page, "answer")
+    assert "still missing" not in page
+    assert "incomplete" not in page
+
+
+def trainings(planned):
+    """Networks by name. A plan with two of one name is refused, as a run refuses it."""
+    check_names(planned)
+    return {cell.name: cell for cell in planned if cell.kind == "train"}
+
+
+@cache
+def plan(study, data, recipe="laptop"):
+    config = configure(study, recipe, data=data, seed=0, precision="float32")
+    return find_recipe(study, recipe).plan(config, pictures(data, n_train=10, n_test=10))
+
+
+@pytest.mark.parametrize("data", ["cifar10", "cifar100"])
+def test_the_laptop_recipe_does_every_study_and_trains_each_network_once(data):
+    planned = plan("all", data)
+    networks = trainings(planned)
+    keys = {key_of(cell) for cell in planned}
+    for study in {study for study, _ in RECIPES} - {"all"}:
+        missing = [cell.name for cell in plan(study, data) if key_of(cell) not in keys]
+        assert not missing or missing == ["fit of costs"], study
+    # What is shared is one cell: the same weights under three studies' names for them.
+    shared = networks["VGG-DFA"]
+    for name in ("VGG-OPU higher", "BIN", "RP", "OPU", "OPU M=500", "VGG-OPU 1024x8000", "VGG-OPU 1024x32000"):
+        assert key_of(networks[name].features) == key_of(shared), name
+    long = [cell.name for cell in networks.values() if isinstance(cell, TrainCell) and not cell.training.adversarial]
+    whole = ["VGG-OPU"] if data == "cifar10" else []
+    others = ["VGG-DFA", "VGG-DFA lower", "VGG-DFA source", "DFA N=64", "DFA N=512", "VGG-DFA N=2048"]
+    assert sorted(long) == sorted(["VGG-16", "VGG-16 source", *whole, *others])
+    hard = {cell.name: cell.training.epochs for cell in networks.values() if cell.training.adversarial}
+    assert hard == {"VGG-16 AT": 6, "VGG-OPU AT" if whole else "VGG-DFA AT": 6}
+    audits = [cell.name for cell in planned if cell.kind == "audit"]
+    assert len(set(audits)) == len(audits)
+
+
+def test_the_long_trainings_come_early_and_the_white_box_study_first():
+    planned = plan("all", "cifar10")
+    place = {key_of(cell): position for position, cell in enumerate(planned)}
+    first = {study: max(place[key_of(cell)] for cell in plan(study, "cifar10")) for study in ("white-box", "transfer")}
+    hard = [place[key_of(cell)] for cell in planned if cell.name in ("VGG-16 AT", "VGG-OPU AT")]
+    assert first["white-box"] < min(hard) < max(hard) < first["white-box"] + 3 < first["transfer"]
+    for position, cell in enumerate(planned):
+        assert all(place[key_of(one)] < position for one in cell.inputs), cell.name
+
+
+def test_the_full_width_differs_from_the_laptop_recipe_in_width_alone():
+    ours, theirs = (trainings(plan("white-box", "cifar10", name)) for name in ("full-width", "laptop"))
+    assert ours.keys() == theirs.keys()
+    for name, cell in ours.items():
+        assert cell.spec.width == 1
+        assert replace(cell, spec=replace(cell.spec, width=0.25)) == theirs[name]
+    rules = {cell.rule for cell in plan("white-box", "cifar10", "full-width") if cell.kind == "attack"}
+    assert rules == {"bp", "none", "dfa-fresh", "fa", "bpda-drawn", "dfa", "bpda-fit-linear", "exact"}
+
+
+def test_quick_leaves_out_what_would_make_it_slow():
+    config = configure("all", "quick", data=None, seed=0, precision="float32")
+    assert (config.ablation, config.scale, config.adversarial_training) == (None, None, None)
+    names = trainings(plan("all", "shapes", "quick"))
+    assert set(names) == {
+        "VGG-16",
+        "VGG-OPU",
+        "VGG-DFA",
+        "VGG-OPU higher",
+        "VGG-DFA lower",
+        "VGG-OPU lower",
+        "VGG-16 source",
+    }
+
+
 def test_studies_of_other_networks_or_seeds_are_refused():
     whole = tiny_everything("shapes", 0, "float32")
     with pytest.raises(ValueError, match="another `width`"):
@@ -117,5 +291,11 @@ def test_studies_of_other_networks_or_seeds_are_refused():
         replace(whole, redraw=replace(whole.redraw, device_in=96))
     with pytest.raises(ValueError, match="another `seed`"):
         replace(whole, transfer=replace(whole.transfer, seed=1))
+    full = tiny_whole("shapes", 0, "float32")
+    with pytest.raises(ValueError, match="another `audit_images`"):
+        replace(full, ablation=replace(full.ablation, audit_images=8))
+    hybrid = replace(full.hybrid, epochs=9)
+    with pytest.raises(ValueError, match="another `hybrid`"):
+        replace(full, adversarial_training=replace(full.adversarial_training, hybrid=hybrid))
     # Only the features that it transfers to are its own.
     replace(whole, transfer=replace(whole.transfer, device_in=96))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from groundglass.report import ablation_figures
-from groundglass.report.ablation_reading import Threat, read_networks, read_threats, records
+from groundglass.report.ablation_reading import Threat, part_names, read_networks, read_threats, records
 from groundglass.report.ablation_words import caution_words, flat_words, threat_words
 from groundglass.report.dot_rows import told
 from groundglass.report.drawing import Drawing
@@ -60,7 +60,12 @@ class AblationSection:
             for threat in threats
         ]
         note = channel_note(records(study, "attack", "transfer"))
-        context: dict[str, Any] = {"networks": networks, "parts": parts, "channels": note}
+        context: dict[str, Any] = {
+            "networks": networks,
+            "parts": parts,
+            "channels": note,
+            "elsewhere": part_names(study),
+        }
         progress = study.progress("ablation")
         return Rendered("ablation", "The ablation: what each part brings", "ablation.html.j2", context, progress)
 

@@ -1,7 +1,7 @@
 """The ablation's records as the report reads them: what each network is made of, and what each attack did to it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from groundglass.core import DamagedFileError
@@ -147,12 +147,13 @@ def read_threats(study: Study) -> list[Threat]:
     Raises:
         DamagedFileError: a record that cannot be read, or whose arrays tell other numbers.
     """
+    part = part_names(study)
     attacks = [AttackCell.from_record(record) for record in records(study, "attack")]
-    white = [Met(c.model, c.rule, c.norm, c.eps, c.robust, c.robust) for c in attacks]
+    white = [Met(part.get(c.model, c.model), c.rule, c.norm, c.eps, c.robust, c.robust) for c in attacks]
     queries = [QueryCell.from_record(record) for record in records(study, "query")]
     black = [
         Met(
-            c.model,
+            part.get(c.model, c.model),
             c.attack,
             c.norm,
             c.eps,
@@ -165,7 +166,10 @@ def read_threats(study: Study) -> list[Threat]:
         for c in queries
         if c.success is not None
     ]
-    moved = [Met(c.target, c.label, c.norm, c.eps, c.correct, c.correct) for c in read_transferred(study, "ablation")]
+    moved = [
+        Met(part.get(c.target, c.target), c.label, c.norm, c.eps, c.correct, c.correct)
+        for c in read_transferred(study, "ablation")
+    ]
     made = [
         _threat("white-box", white, _rule_rank),
         _threat("black-box", black, query_rank),
@@ -179,6 +183,14 @@ def records(study: Study, *kinds: str) -> list[Record]:
     return [record for kind in kinds for record in study.of_kind(kind) if record.config.get("purpose") == "ablation"]
 
 
+def part_names(study: Study) -> dict[str, str]:
+    """Part of the ablation by name of the network that is it, where the two differ: DFA may be another study's network."""
+    config = study.manifest["config"]
+    own = (config.get("ablation") or config) if isinstance(config, dict) else {}
+    features = own.get("features", PAPER[0])
+    return {} if features == PAPER[0] else {features: PAPER[0]}
+
+
 def read_networks(study: Study, threats: Sequence[Threat]) -> list[Network]:
     """The networks that were attacked: VGG-16, the paper's four, then the others in the order of their training.
 
@@ -186,8 +198,9 @@ def read_networks(study: Study, threats: Sequence[Threat]) -> list[Network]:
         DamagedFileError: a training that cannot be read; names the record.
     """
     attacked = list(dict.fromkeys(name for threat in threats for name in threat.networks))
-    trained = study.networks_of(records(study, "attack", "query", "transfer"))
-    found = {record.name: _network(study, record) for record in trained if record.name in attacked}
+    trained, part = study.networks_of(records(study, "attack", "query", "transfer")), part_names(study)
+    made = [replace(_network(record, part), name=part.get(record.name, record.name)) for record in trained]
+    found = {network.name: network for network in made if network.name in attacked}
     names = [*found, *(name for name in attacked if name not in found)]
     return [found.get(name, Network(name, None)) for name in sorted(names, key=lambda n: network_rank(n, names))]
 
@@ -220,7 +233,7 @@ def _rule_rank(rule: str) -> int:
     return _RULES.index(rule) if rule in _RULES else len(_RULES)
 
 
-def _network(study: Study, record: Record) -> Network:
+def _network(record: Record, part: Mapping[str, str]) -> Network:
     """Read what the ablation tells of a record of kind "train".
 
     Raises:
@@ -233,7 +246,7 @@ def _network(study: Study, record: Record) -> Network:
         device: dict[str, Any] = result.get("device") or {}
         hidden = spec.get("linear_hidden")
         clean = Proportion(round(result["clean_accuracy"] * total), total)
-        trained = _trained(str(record.config["training"]["credit"]), result)
+        trained = _trained(str(record.config["training"]["credit"]), result, part)
         if n is None and hidden is None:
             return Network(record.name, clean, trained=trained)
         encoding = str(spec.get("encoding") or ("float" if n is None else "bits"))
@@ -258,8 +271,9 @@ def _network(study: Study, record: Record) -> Network:
         ) from error
 
 
-def _trained(credit: str, result: Mapping[str, Any]) -> str:
+def _trained(credit: str, result: Mapping[str, Any], part: Mapping[str, str]) -> str:
     if credit != "classifier":
         return _CREDIT.get(credit, credit)
     features = result["features"]
-    return f"two stages, features of {features['name']} ({100 * float(features['clean_accuracy']):.1f}%)"
+    name = part.get(features["name"], features["name"])
+    return f"two stages, features of {name} ({100 * float(features['clean_accuracy']):.1f}%)"

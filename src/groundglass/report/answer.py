@@ -28,19 +28,29 @@ class AnswerSection:
             return None
         parts = {"white-box": _white_box, "black-box": query_answer, "transfer": transfer_answer}
         judged = verdicts(study)
-        told: list[list[str]] = []
+        answers: list[tuple[str, list[str]]] = []
         charts: list[Chart] = []
         for one in judged:
             said, chart = parts[one.part](study, one.verdict)
-            told += [said] if said else []
+            answers.append((one.part.capitalize(), said))
             charts += [chart] if chart else []
-        told += [said for said in (redraw_answer(study), retrieval_answer(study), ablation_answer(study)) if said]
         hardened = read_hardened(study)
-        told += [[hardened_answer(hardened)]] if hardened else []
-        told += [said for said in (scale_answer(study),) if said]
-        told = told or [[f"No {'query ' if study.references else ''}attack has been recorded yet."]]
-        told[0] = [*_clean(study), *told[0]]
-        context = {"paragraphs": [" ".join(said) for said in told], "verdicts": judged, "charts": charts}
+        answers += [
+            ("A new matrix", redraw_answer(study)),
+            ("The price of the secret", retrieval_answer(study)),
+            ("The ablation", ablation_answer(study)),
+            ("Adversarial training", [hardened_answer(hardened)] if hardened else []),
+            ("Size", scale_answer(study)),
+        ]
+        told = [(part, said) for part, said in answers if said]
+        told = told or [("", [f"No {'query ' if study.references else ''}attack has been recorded yet."])]
+        told[0] = (told[0][0], [*_clean(study), *told[0][1]])
+        context = {
+            "paragraphs": [" ".join(said) for _, said in told],
+            "parts": [part for part, _ in told],
+            "verdicts": judged,
+            "charts": charts,
+        }
         return Rendered("answer", "The answer", "answer.html.j2", context)
 
 

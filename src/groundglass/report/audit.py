@@ -16,12 +16,15 @@ from groundglass.report.audit_words import (
 )
 from groundglass.report.dot_rows import told
 from groundglass.report.drawing import Drawing
+from groundglass.report.hardened_reading import NAMES
 from groundglass.report.sections import Rendered
 from groundglass.report.study import Study
 from groundglass.report.verdict import listed
 
 # With more than these the words go into the table, and the rest is folded.
 _FEW = 4
+# With more than these, as all studies together have, only those of the networks that most of the page is about are shown.
+_MOST = 12
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,15 @@ class AuditSection:
         progress = study.progress("audit")
         alone = study.manifest["study"] == "audit"
         rows = _told(audits)
+        first = [row for row in rows if row.audit.model in NAMES]
         balls = list(dict.fromkeys(one.ball for one in audits))
         context = {
             "lead": lead_words(audits, alone=alone),
             "notice": _notice(study, alone=alone),
             "rows": rows,
             "many": len(rows) > _FEW,
+            "first": first,
+            "rest": [row for row in rows if row not in first] if len(rows) > _MOST and first else [],
             "ball": balls[0] if len(balls) == 1 else "",
             "claims": claims_words(audits),
             "skipped": skipped_words(audits),

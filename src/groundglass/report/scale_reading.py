@@ -1,5 +1,6 @@
 """Records of the study of size as the report reads them: costs, laws, and networks behind devices of many sizes."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,6 +17,8 @@ from groundglass.report.threat_models import rank
 KINDS = ("dense", "procedural", "structured")
 
 _Read = TypeVar("_Read")
+# Networks of this study have their N and M in their names.
+_SIZED = re.compile(r"VGG-OPU \d+x\d+( \w+)?")
 
 
 @dataclass(frozen=True)
@@ -219,8 +222,8 @@ def read_scale(study: Study) -> Scale | None:
     rows = tuple(_read(record, _rows) for record in study.of_kind("rows"))
     fits = tuple(fit for record in study.of_kind("fit") for fit in _read(record, _fits))
     attacks = [r for r in study.of_kind("attack") if r.config.get("purpose") == "scale"]
-    # VGG-DFA, whose features the networks have, is attacked by nobody.
-    trained = [r for r in study.of_kind("train") if study.manifest["study"] == "scale" and "VGG-DFA" not in r.name]
+    # Those whose features they have are not attacked; in a folder of all studies there are networks of others.
+    trained = [r for r in study.of_kind("train") if r.name == BASELINE or _SIZED.fullmatch(r.name)]
     if not (costs or media or rows or attacks):
         return None
     networks = [_network(study, record, attacks, rows) for record in trained]

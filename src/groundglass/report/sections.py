@@ -25,6 +25,11 @@ class Rendered:
     context: Mapping[str, Any] = field(default_factory=dict)
     progress: Progress | None = None
 
+    @property
+    def short(self) -> str:
+        """The heading as a list of contents has it: up to its colon."""
+        return self.title.partition(":")[0]
+
 
 class Section(Protocol):
     def render(self, study: Study) -> Rendered | None:

@@ -29,6 +29,8 @@ class AblationConfig(TargetsConfig):
     classifiers are fitted; without, each is trained whole. The variants share OPU's features, or DFA's, but for N.
 
     Attributes:
+        features: name of the network that is the part DFA. Weights hang on names: "VGG-DFA" is trained once for other
+            studies too, where their sizes agree.
         n_images: of the first so many test images: attacked with gradients, and, those that all get right, by transfer.
         inputs: other values of N.
         outputs: other values of M.
@@ -38,6 +40,7 @@ class AblationConfig(TargetsConfig):
         query_images, query_eps, budget: of the attacks by queries; pixel units.
     """
 
+    features: str = "DFA"
     n_images: int
     inputs: tuple[int, ...] = ()
     outputs: tuple[int, ...] = ()
@@ -86,7 +89,7 @@ def cells(config: AblationConfig, dataset: Dataset) -> list[Cell]:
 def _parts(config: AblationConfig, dataset: Dataset) -> list[_Part]:
     n = config.device_in
     device = device_cell(config)
-    dfa = below = _trained(config, dataset, "DFA", n)
+    dfa = below = _trained(config, dataset, config.features, n)
     bits: NetworkCell
     floats: NetworkCell
     opu: NetworkCell

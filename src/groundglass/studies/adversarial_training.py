@@ -8,7 +8,7 @@ from groundglass.studies.cells import Cell, with_inputs
 from groundglass.studies.networks import NetworkCell, TrainCell
 from groundglass.studies.placed import PlaceCell
 from groundglass.studies.targets import TargetsConfig, targets, two_stages
-from groundglass.training import AdversarialTraining, PGDTraining
+from groundglass.training import AdversarialTraining, PGDTraining, TrainingConfig
 
 #: Names of the trained networks; the ordinary ones are the other studies'.
 HARDENED = ("VGG-16 AT", "VGG-OPU AT")
@@ -23,11 +23,13 @@ class AdversarialTrainingConfig(TargetsConfig):
         hybrid_rule: how the attack inside the training of VGG-OPU AT differentiates it: by default through the training B,
             the one gradient that the defender has anyway. In two stages the features are trained under a linear head,
             and the attack is through that.
+        epochs: of these two trainings, of VGG-OPU AT's features where it is made in two stages; None: as of the ordinary ones.
         radii: L-inf, pixel units, at which the networks are audited, beside `audit_eps_paper`.
     """
 
     adversarial: AdversarialTraining = PGDTraining(eps=8 / 255)  # noqa: RUF009 - frozen
     hybrid_rule: str = "dfa"
+    epochs: int | None = None
     radii: tuple[float, ...] = (8 / 255,)
 
 
@@ -42,7 +44,7 @@ def cells(config: AdversarialTrainingConfig, dataset: Dataset) -> list[Cell]:
 def hardened(config: AdversarialTrainingConfig, dataset: Dataset) -> tuple[TrainCell, NetworkCell]:
     """The cells that train VGG-16 AT and VGG-OPU AT."""
     plain, defended = targets(config, dataset)
-    baseline = replace(plain, name=HARDENED[0], training=replace(plain.training, adversarial=config.adversarial))
+    baseline = replace(plain, name=HARDENED[0], training=_with(config, plain.training, config.adversarial))
     if isinstance(defended, PlaceCell):
         assert config.classifier is not None
         through = replace(config.adversarial, rule="bp")
@@ -51,11 +53,18 @@ def hardened(config: AdversarialTrainingConfig, dataset: Dataset) -> tuple[Train
             dataset,
             HARDENED[1],
             features="VGG-DFA AT",
-            hybrid=replace(config.hybrid, adversarial=through),
+            hybrid=_with(config, config.hybrid, through),
             classifier=config.classifier,
         )
     through = replace(config.adversarial, rule=config.hybrid_rule)
-    return baseline, replace(defended, name=HARDENED[1], training=replace(defended.training, adversarial=through))
+    return baseline, replace(defended, name=HARDENED[1], training=_with(config, defended.training, through))
+
+
+def _with(
+    config: AdversarialTrainingConfig, training: TrainingConfig, adversarial: AdversarialTraining
+) -> TrainingConfig:
+    epochs = training.epochs if config.epochs is None else config.epochs
+    return replace(training, adversarial=adversarial, epochs=epochs)
 
 
 def _at(audit: AuditCell, radius: float) -> AuditCell:

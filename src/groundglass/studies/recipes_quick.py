@@ -171,7 +171,7 @@ def scale(data: str, seed: int, precision: Precision) -> ScaleConfig:
 
 
 def everything(data: str, seed: int, precision: Precision) -> EverythingConfig:
-    """`groundglass run all --recipe quick`, which is `make quick`: all studies but the ablation."""
+    """`groundglass run all --recipe quick`, which is `make quick`: the studies of one set of networks."""
     return EverythingConfig(
         **_targets(data, seed, precision),
         white_box=white_box(data, seed, precision),

@@ -42,6 +42,7 @@ class ScaleConfig(TargetsConfig):
         redraws: of each medium, for the laws over redraws.
         networks: (N, M) of the networks; `device_in` and `device_out` are not used. VGG-16 and the first one are audited.
         structured: (N, M) of those that are made once more, with a structured device.
+        shared_in: the N of which the features are the other studies' "VGG-DFA", trained once for all; None: of no N.
         rules: what the networks are attacked with.
         matrix_entries: the most N M at which rules that hold a matrix of the device's size attack: 8 bytes an entry.
         n_images: the first so many test images are attacked.
@@ -65,6 +66,7 @@ class ScaleConfig(TargetsConfig):
     redraws: int = 40
     networks: Sizes
     structured: Sizes = ()
+    shared_in: int | None = None
     rules: tuple[str, ...] = _RULES
     matrix_entries: int = 2**27
     n_images: int
@@ -116,7 +118,8 @@ def cells(config: ScaleConfig, dataset: Dataset) -> list[Cell]:
 def _networks(config: ScaleConfig, dataset: Dataset) -> list[PlaceCell]:
     kinds: list[tuple[int, int, DeviceKind]] = [(n, m, config.device_kind) for n, m in config.networks]
     kinds += [(n, m, "structured") for n, m in config.structured]
-    return [defended(config, dataset, n, m, kind) for n, m, kind in dict.fromkeys(kinds)]
+    features = {} if config.shared_in is None else {config.shared_in: "VGG-DFA"}
+    return [defended(config, dataset, n, m, kind, features=features.get(n, "")) for n, m, kind in dict.fromkeys(kinds)]
 
 
 def _laws(config: ScaleConfig) -> list[FidelityCell]:

@@ -102,10 +102,14 @@ def _warm_up() -> None:
     retrieve(access, _METHOD, frames=12 * 64, seed=0)
 
 
-def features_of(config: TargetsConfig, dataset: Dataset, n: int) -> TrainCell:
-    """The cell that trains features of N bits under a linear head: they serve a device of any kind and any M."""
+def features_of(config: TargetsConfig, dataset: Dataset, n: int, *, name: str = "") -> TrainCell:
+    """The cell that trains features of N bits under a linear head: they serve a device of any kind and any M.
+
+    Args:
+        name: of another study's network with the same settings, which is then trained once for both.
+    """
     return TrainCell(
-        name=f"VGG-DFA N={n}",
+        name=name or f"VGG-DFA N={n}",
         spec=replace(baseline_spec(config, dataset), dropout=config.hybrid_dropout, linear_hidden=n),
         training=config.hybrid,
         credit="hybrid-dfa",
@@ -115,12 +119,14 @@ def features_of(config: TargetsConfig, dataset: Dataset, n: int) -> TrainCell:
     )
 
 
-def defended(config: TargetsConfig, dataset: Dataset, n: int, m: int, kind: DeviceKind) -> PlaceCell:
-    """The cell that puts a device of this kind and size behind them and fits the classifier."""
+def defended(
+    config: TargetsConfig, dataset: Dataset, n: int, m: int, kind: DeviceKind, *, features: str = ""
+) -> PlaceCell:
+    """The cell that puts a device of this kind and size behind them and fits the classifier; `features` names them."""
     device = device_cell(replace(config, device_in=n, device_out=m, device_kind=kind))
     return PlaceCell(
         name=f"VGG-OPU {n}x{m}" + ("" if kind == "dense" else f" {kind}"),
-        features=features_of(config, dataset, n),
+        features=features_of(config, dataset, n, name=features),
         device=device,
         training=config.classifier or FINE_TUNING,
         data=config.data,
