@@ -28,7 +28,11 @@ from groundglass.models import load_model
 from groundglass.models.files import load_weights
 from groundglass.optics import DeviceStore
 from groundglass.studies.attack_cells import make_ball
+from groundglass.studies.audited import is_steady
 from groundglass.studies.cells import plain
+
+# What its attacks have made, while it is under way.
+_CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,7 @@ def _audited(
             matrix=retrieved,
             config=chosen,
             seed=seed,
+            checkpoint=out / _CHECKPOINT if is_steady(network) else None,
             progress=progress,
         )
         record = Record(
@@ -185,6 +190,7 @@ def _audited(
                 "adversarial": found.adversarial.cpu().numpy(),
             },
         )
+        (out / _CHECKPOINT).unlink(missing_ok=True)
     return found
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from groundglass.attacks import (
 )
 from groundglass.attacks.access import Model
 from groundglass.core import Progress, check_labels, derive_seed
+from groundglass.evaluation.audit.kept import Kept, Made
 from groundglass.evaluation.audit.results import Attempt
 from groundglass.evaluation.audit.subject import Mode
 
@@ -68,6 +69,8 @@ class Ledger:
         self.not_finite: list[str] = []
         self.claims = self.withdrawn = self.outside = self.miscounted = 0
         self.randomised = False
+        #: Attacks that an earlier session of this audit has carried out.
+        self.kept: Kept | None = None
         self._progress = progress
         self._judge = GradientAccess(itself)
         self.classes = self._judge.logits(images[:1]).shape[1]
@@ -124,17 +127,17 @@ class Ledger:
     def given(self, name: str, attack: GivenAttack, model: Model) -> Attempt:
         """An attack that somebody brings. What it leaves outside the ball or [0, 1] does not count, and is counted."""
 
-        def make(rows: Tensor) -> _Made:
+        def make(rows: Tensor) -> Made:
             counting, images = Counting(model), self.images[rows]
             adversarial = attack(counting, images.clone(), self.labels[rows].clone(), self.ball)
             if not isinstance(adversarial, Tensor) or adversarial.shape != images.shape:
                 found = tuple(adversarial.shape) if isinstance(adversarial, Tensor) else type(adversarial).__name__
                 raise ValueError(f"the attack {name!r} must return images of shape {tuple(images.shape)}, not {found}")
-            return _Made(adversarial.detach().to(images), None, counting.rows)
+            return Made(adversarial.detach().to(images), None, counting.rows)
 
         return self._try(_plan(name, attack, "own", "given"), self.standing, make)
 
-    def _run(self, plan: Attempt, attack: Any, open_access: Any, model: Model, rows: Tensor) -> "_Made":
+    def _run(self, plan: Attempt, attack: Any, open_access: Any, model: Model, rows: Tensor) -> "Made":
         """One of our attacks on some rows, its passes counted by the access and beside it."""
         counting = Counting(model)
         access = open_access(counting)
@@ -146,17 +149,17 @@ class Ledger:
             seed=derive_seed(self.seed, "audit", plan.name),
             indices=rows.tolist(),
         )
-        self.miscounted += abs(counting.rows - access.rows)
         gradients = int(result.gradients.sum())
-        return _Made(
+        return Made(
             result.adversarial,
             result.success.cpu(),
             counting.rows - gradients,
             gradients,
             result.zero_gradient_share,
+            miscounted=abs(counting.rows - access.rows),
         )
 
-    def _try(self, plan: Attempt, rows: Tensor, make: Callable[[Tensor], "_Made"]) -> Attempt:
+    def _try(self, plan: Attempt, rows: Tensor, make: Callable[[Tensor], "Made"]) -> Attempt:
         """Carry out an attack and note what it did. Each success is seen afresh: in the ball, in [0, 1], and still wrong."""
         if not len(rows):
             self.attempts.append(plan)
@@ -164,13 +167,14 @@ class Ledger:
         self._progress(f"audit: {plan.name}", 0, len(rows))
         started = time.perf_counter()
         try:
-            made = make(rows)
+            made = self._made(plan.name, rows, make)
         except NonFiniteError:
             # The images stand, and the gradients are told of.
             self.not_finite.append(plan.name)
             attempt = replace(plan, tried=len(rows), seconds=round(time.perf_counter() - started, 3))
             self.attempts.append(attempt)
             return attempt
+        self.miscounted += made.miscounted
         claimed = torch.ones(len(rows), dtype=torch.bool) if made.claimed is None else made.claimed
         at = claimed.nonzero().squeeze(1)
         inside = self.ball.contains(
@@ -191,29 +195,27 @@ class Ledger:
             broke=len(broken),
             gradients=made.gradients,
             forwards=made.forwards,
-            seconds=round(time.perf_counter() - started, 3),
+            seconds=round(made.seconds, 3),
             zero_gradient_share=made.zero_gradient_share,
         )
         self.attempts.append(attempt)
         self._progress(f"audit: {plan.name}", len(rows), len(rows), broke=len(broken))
         return attempt
 
-
-@dataclass(frozen=True)
-class _Made:
-    """What an attack has made of some rows.
-
-    Attributes:
-        adversarial: an image a row.
-        claimed: the rows that it says it broke; None where it does not know.
-        forwards, gradients, zero_gradient_share: as of an `Attempt`.
-    """
-
-    adversarial: Tensor
-    claimed: Tensor | None
-    forwards: int
-    gradients: int = 0
-    zero_gradient_share: float = 0.0
+    def _made(self, name: str, rows: Tensor, make: Callable[[Tensor], Made]) -> Made:
+        """What an attack makes of some rows, now or in an earlier session."""
+        place, kept = len(self.attempts), None if self.randomised else self.kept
+        made = None if kept is None else kept.get(place, name, rows, self.images[rows])
+        if made is None:
+            started, stream = time.perf_counter(), torch.get_rng_state()
+            made = make(rows)
+            made = replace(made, seconds=time.perf_counter() - started)
+            if not torch.equal(stream, torch.get_rng_state()):
+                # The model draws, and what it draws next hangs on this attack: from here on there is no going on.
+                self.kept = None
+            elif kept is not None:
+                kept.put(place, name, rows, made)
+        return made
 
 
 def _plan(name: str, attack: Any, mode: str, role: str, fit: dict[str, Any] | None = None) -> Attempt:

@@ -85,6 +85,7 @@ class Audit:
         adversarial: the image that broke it; else the image itself.
         randomised: the model's answers differ from one time to the next.
         seconds: wall time.
+        earlier_seconds: of these, what sessions put into it that were cut off.
     """
 
     ball: str
@@ -99,6 +100,7 @@ class Audit:
     adversarial: Float[Tensor, "n c h w"]
     randomised: bool
     seconds: float
+    earlier_seconds: float = 0.0
 
     @property
     def failed(self) -> tuple[Check, ...]:

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Complex, Float, Int64
@@ -15,7 +17,8 @@ from groundglass.core import Progress, check_images, check_labels, derive_seed, 
 from groundglass.data import ImageSet
 from groundglass.evaluation.audit.checks import checks
 from groundglass.evaluation.audit.config import AuditConfig
-from groundglass.evaluation.audit.ledger import GivenAttack
+from groundglass.evaluation.audit.kept import Kept, digest
+from groundglass.evaluation.audit.ledger import GivenAttack, Ledger
 from groundglass.evaluation.audit.results import Audit
 from groundglass.evaluation.audit.steps import AuditSteps
 from groundglass.evaluation.audit.subject import PAPER_RULES, Subject, subject
@@ -36,6 +39,7 @@ def audit(
     attacks: Mapping[str, GivenAttack] | None = None,
     config: AuditConfig | None = None,
     seed: int = 0,
+    checkpoint: Path | None = None,
     progress: Progress = silent,
 ) -> Audit:
     """Whether a robustness figure can be believed, and what is left of it under the strongest attacks here.
@@ -59,11 +63,15 @@ def audit(
         attacks: by name, attacks of your own.
         config: how much is tried.
         seed: of all draws.
+        checkpoint: a file that has what each attack made, once it has ended. If it is there, the audit goes on from it, to
+            the same result; delete it when the result is kept. A model that draws from torch's stream is audited anew from
+            where it first does. Not for a noisy device or a moving one, which count their frames.
         progress: told each attack.
 
     Raises:
         NothingToAuditError: the model gets no image right.
-        ValueError: images, labels, ball, model or figure that cannot be; says what to do.
+        ValueError: images, labels, ball, model or figure that cannot be, or a checkpoint of another audit; says what to do.
+        DamagedFileError: the checkpoint was altered.
 
     Source of the checks: Athalye, Carlini, Wagner 2018; Carlini et al. 2019, "On evaluating adversarial robustness";
     Tramer et al. 2020, "On adaptive attacks".
@@ -93,10 +101,12 @@ def audit(
             fit_images=chosen.fit_images,
             seed=seed,
         )
-        found = AuditSteps(who, images, labels.to(torch.int64), ball, chosen, seed, progress).run(
-            surrogates or {}, attacks or {}, training
-        )
+        steps = AuditSteps(who, images, labels.to(torch.int64), ball, chosen, seed, progress)
+        kept = None if checkpoint is None else Kept(checkpoint, _identity(steps.ledger, chosen, seed))
+        steps.ledger.kept = kept
+        found = steps.run(surrogates or {}, attacks or {}, training)
     ledger, findings = found.ledger, replace(found.findings, stated=claimed)
+    earlier = 0.0 if kept is None or ledger.randomised else kept.earlier_seconds
     count = len(images)
     clean = Proportion(int((ledger.broken_by != -2).sum()), count)
     return Audit(
@@ -111,8 +121,20 @@ def audit(
         broken_by=ledger.broken_by,
         adversarial=ledger.adversarial,
         randomised=ledger.randomised,
-        seconds=time.perf_counter() - started,
+        seconds=time.perf_counter() - started + earlier,
+        earlier_seconds=earlier,
     )
+
+
+def _identity(ledger: Ledger, config: AuditConfig, seed: int) -> dict[str, Any]:
+    """What an audit that goes on must agree with: of the model, which images it gets right."""
+    return {
+        "settings": asdict(config),
+        "ball": repr(ledger.ball),
+        "seed": seed,
+        "images": digest(ledger.images, ledger.labels),
+        "right": digest(ledger.broken_by),
+    }
 
 
 def check_claim(claimed: float) -> None:

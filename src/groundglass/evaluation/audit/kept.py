@@ -1,0 +1,104 @@
+"""What an audit's attacks have made, in a file: an audit that is killed goes on after the last attack that ended.
+
+An audit is the same steps in the same order for the same model. So it is simply run again, and each attack that is in
+the file gives what it gave. A model that draws lots is audited anew: what was drawn does not come back.
+"""
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from groundglass.core import load_state, save_state
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an attack has made of some rows.
+
+    Attributes:
+        adversarial: an image a row.
+        claimed: the rows that it says it broke; None where it does not know.
+        forwards, gradients, zero_gradient_share: as of an `Attempt`.
+        miscounted: images that passed through the model beside what the access counted.
+        seconds: that it took.
+    """
+
+    adversarial: Tensor
+    claimed: Tensor | None
+    forwards: int
+    gradients: int = 0
+    zero_gradient_share: float = 0.0
+    miscounted: int = 0
+    seconds: float = 0.0
+
+
+class Kept:
+    """The attacks of one audit that have ended, in their order.
+
+    Args:
+        path: of the file, which need not be there yet.
+        identity: plain JSON; what an audit that goes on must agree with.
+
+    Attributes:
+        earlier_seconds: that earlier sessions put into what the file has.
+
+    Raises:
+        ValueError: the file is of another audit; names the first setting that differs.
+        DamagedFileError: truncated or altered.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+        self._path, self._identity = path, identity
+        self._started = time.perf_counter()
+        self._tensors: dict[str, Tensor] = {}
+        self._notes: list[dict[str, Any]] = []
+        self.earlier_seconds = 0.0
+        if path.exists():
+            self._tensors, notes = load_state(path, identity)
+            self._notes, self.earlier_seconds = notes["attempts"], notes["seconds"]
+
+    def get(self, place: int, name: str, rows: Tensor, images: Tensor) -> Made | None:
+        """What the attack at this place made of these rows, if it is in the file; `images` stand where it broke nothing."""
+        if place >= len(self._notes) or self._notes[place]["name"] != name:
+            return None
+        if not torch.equal(self._tensors[f"{place}/rows"], rows.cpu()):
+            return None
+        note = {k: v for k, v in self._notes[place].items() if k not in ("name", "knows")}
+        claimed = self._tensors[f"{place}/claimed"]
+        adversarial = images.clone()
+        adversarial[claimed.to(images.device)] = self._tensors[f"{place}/adversarial"].to(images)
+        return Made(adversarial, claimed if self._notes[place]["knows"] else None, **note)
+
+    def put(self, place: int, name: str, rows: Tensor, made: Made) -> None:
+        """Keep what the attack at this place made. Of images that it says it left alone nothing is kept."""
+        del self._notes[place:]
+        kept = torch.ones(len(rows), dtype=torch.bool) if made.claimed is None else made.claimed.cpu()
+        self._tensors[f"{place}/rows"] = rows.cpu()
+        self._tensors[f"{place}/claimed"] = kept
+        self._tensors[f"{place}/adversarial"] = made.adversarial[kept.to(made.adversarial.device)].cpu()
+        self._notes.append(
+            {
+                "name": name,
+                "knows": made.claimed is not None,
+                "forwards": made.forwards,
+                "gradients": made.gradients,
+                "zero_gradient_share": made.zero_gradient_share,
+                "miscounted": made.miscounted,
+                "seconds": made.seconds,
+            }
+        )
+        seconds = time.perf_counter() - self._started + self.earlier_seconds
+        save_state(self._path, self._tensors, {"attempts": self._notes, "seconds": seconds}, self._identity)
+
+
+def digest(*tensors: Tensor) -> str:
+    """Of what is in them."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
