@@ -4,17 +4,34 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 PAGES = Path(__file__).parent.parent / "docs" / "how-to"
 
 
-@pytest.mark.parametrize("page", ["audit.md"])
-def test_the_blocks_of_a_page_run(page: str) -> None:
+def run_blocks(page: str) -> dict:
+    """What is there when all blocks of a page have run, one after the other."""
     blocks = re.findall(r"```python\n(.*?)```", (PAGES / page).read_text(), re.DOTALL)
     assert len(blocks) >= 2
     space: dict = {}
     for block in blocks:
         exec(compile(block, page, "exec"), space)
-    found = space["found"]
+    return space
+
+
+def test_the_page_on_audits_runs() -> None:
+    found = run_blocks("audit.md")["found"]
     assert found.verdict == "likely gradient masking"
     assert any(attempt.mode == "identity" and attempt.broke for attempt in found.attempts)
+
+
+def test_a_network_of_ones_own_is_defended_audited_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    space = run_blocks("own-network.md")
+    network, again, data, found = (space[name] for name in ("network", "again", "data", "found"))
+    assert space["accuracy"](network, data.test) > 0.5
+    assert space["result"].robust_accuracy > found.worst.share
+    assert found.verdict == "likely gradient masking"
+    images = data.test.head(50).floats()
+    assert torch.equal(again.eval()(images), network.eval()(images))
+    assert (tmp_path / "secret.device").stat().st_mode & 0o777 == 0o600

@@ -266,7 +266,7 @@ def test_a_partial_run_says_what_is_missing_and_claims_nothing(tmp_path: Path) -
     assert "incomplete: 11 of 26 cells are done" in words
     assert "9 of 21 done; 12 still missing" in words
     assert "sigma of NES on VGG-OPU" in words
-    assert "VGG-OPU &lt;- exact" in (folder / "report.html").read_text()
+    assert "VGG-OPU ← exact" in (folder / "report.html").read_text()
     assert "Verdict: not decided" in words
     assert "Where nothing is chosen yet, NES has no curve" in words
     assert "NES (" not in re.findall(r'aria-label="(Images fooled[^"]*)"', (folder / "report.html").read_text())[0]

@@ -8,12 +8,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from markupsafe import Markup
 
 from groundglass import report
 from groundglass.core import DamagedFileError
 from groundglass.evaluation.records import RecordStore
 from groundglass.report import build
-from groundglass.report.page import duration
+from groundglass.report.page import duration, typeset
 from tests.report import synthetic_study
 
 TEMPLATES = Path(report.__file__).parent / "templates"
@@ -172,7 +173,7 @@ def test_an_incomplete_study_says_what_is_missing(tmp_path: Path) -> None:
     kept = len(RecordStore.read(tmp_path).records)
     assert f"incomplete: {kept} of 111 cells are done" in text
     assert f"{kept - 2} of 104 done; {106 - kept} still missing" in text
-    assert "VGG-OPU <- exact" in text
+    assert "VGG-OPU ← exact" in text
     assert "not decided" in text
     assert "likely gradient masking" not in text
     assert "Can the numbers be believed?" not in text
@@ -226,3 +227,17 @@ def test_altered_arrays_stop_the_page(complete: Path, tmp_path: Path) -> None:
 def test_durations_read_well() -> None:
     spoken = [duration(s) for s in (0.04, 9.94, 42.4, 59.7, 185, 3600, 7805)]
     assert spoken == ["0.0 s", "9.9 s", "42 s", "1 min 0 s", "3 min 5 s", "1 h 0 min", "2 h 10 min"]
+
+
+def test_text_is_typeset_and_markup_is_not() -> None:
+    assert str(typeset("VGG-OPU <- dfa")) == "VGG-OPU ← dfa"
+    assert str(typeset("give `a<b` & more")) == "give <code>a&lt;b</code> &amp; more"
+    assert typeset(Markup("<svg>`x` <- </svg>")) == "<svg>`x` <- </svg>"
+    assert typeset(3) == 3
+
+
+def test_no_mark_of_code_or_arrow_of_ascii_is_left_on_the_page(page: str) -> None:
+    text = re.sub(r"<(style|pre|code|svg).*?</\1>", "", page, flags=re.DOTALL)
+    assert "`" not in text
+    assert "&lt;-" not in text
+    assert not re.search(r'="[^"]*<code>', page)

@@ -167,7 +167,8 @@ def _beside(lines: Sequence[Curve], study: Study) -> str:
     if len(gains) < 2:
         return ""
     theirs = "; the paper reports 20 to 40" if study.manifest["data"].startswith("cifar") else ""
-    return f" (the most at any radius; the least is {min(gains.values()):.0f}{theirs})"
+    least = f"{min(gains.values()):.0f}".replace("-", "−")
+    return f" (the most at any radius; the least is {least}{theirs})"
 
 
 def _chance(one: AttackCell, other: AttackCell) -> str:

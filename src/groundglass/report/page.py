@@ -1,5 +1,6 @@
 """Records in, one page out. The page is a file that needs nothing else: no network, no script, no other file."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from groundglass.report.white_box import WhiteBoxSection
 
 PAGE = "report.html"
 FIGURES = "figures"
+_CODE = re.compile(r"`([^`]+)`")
 
 SECTIONS: tuple[Section, ...] = (
     AuditSection(),
@@ -100,12 +102,23 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def typeset(value: Any) -> Any:
+    """Plain text as the page shows it: `code` as code, and the arrow of a cell's name as an arrow. Markup stays as it is."""
+    from markupsafe import Markup, escape
+
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    text = value.replace(" <- ", " ← ")
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text)))) if "`" in text else text
+
+
 def _environment() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("groundglass.report"),
         autoescape=True,
+        finalize=typeset,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
