@@ -7,7 +7,8 @@ The study runs once undisturbed in OUT/whole. Then in OUT/killed it is started a
 no program can catch: after a random time, until so many kills have struck, and then to its end. Every second kill strikes the
 program alone, whose workers must end by themselves; the others all its processes at once. What is asserted:
 
-- every record of one is in the other, with the same result: all but times, dates, rates and what was in a cache, to the last bit of every array;
+- every record of one is in the other, with the same result, to the last bit of every array: all but times, dates and whether
+  features were still in a cache;
 - no file that has a name is half-written: all JSON, records, arrays, models and images open, and so does the page;
 - no unfinished file is left beside them;
 - no cell that had a record before a kill is run again after it;

@@ -42,6 +42,19 @@ def test_two_blocks_of_one_page(root: Path) -> None:
     assert made.index("VGG-OPU ← `dfa`") < made.index("\nand\n") < made.index("| white-box |")
 
 
+def test_a_block_may_have_some_tables_and_columns_alone(root: Path) -> None:
+    whole = refresh(f"{BEGIN}\n{END}\n", root)
+    few = refresh(f"{BEGIN.replace('box', 'box titles=L∞ columns=untouched,5.1/')}\n{END}\n", root)
+    (head,) = [line for line in few.splitlines() if line.startswith("| network")]
+    assert "L2" in whole
+    assert "L2" not in few
+    assert [column.strip()[:9] for column in head.split("|")[2:-1]] == ["untouched", "5.1/255 ("]
+    for line in few.splitlines():
+        if line.startswith("| VGG"):  # each cell is one of the whole table's line
+            own = next(one for one in whole.splitlines() if one.startswith(f"|{line.split('|')[1]}|"))
+            assert all(cell in own for cell in line.split("|"))
+
+
 def test_a_block_shown_as_code_is_text(root: Path) -> None:
     text = f"```\n{BEGIN}\n{END}\n```\n"
     assert refresh(text, root) == text
@@ -55,6 +68,8 @@ def test_a_block_shown_as_code_is_text(root: Path) -> None:
         (f"{BEGIN}\ntable\n{BEGIN}\n{END}\n", "line 1: the block has no"),
         (f"<!-- groundglass tables white-box -->\n{END}\n", "line 1: a block names a run folder and a section"),
         (f"<!-- groundglass tables run whitebox -->\n{END}\n", "line 1: unknown section"),
+        (f"{BEGIN.replace('box', 'box columnz=a')}\n{END}\n", "line 1: unknown choice.*columns"),
+        (f"{BEGIN.replace('box', 'box titles=gone')}\n{END}\n", "line 1: .*none that was chosen"),
         (f"<!-- groundglass tables run transfer -->\n{END}\n", "line 1: .* no records for the section"),
     ],
 )

@@ -40,18 +40,41 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def written(runs: Sequence[Sequence[Table]]) -> str:
+@dataclass(frozen=True)
+class Choice:
+    """Some of a part's tables and columns. What is empty chooses all.
+
+    Attributes:
+        titles: words, one of which a table's title must have.
+        columns: how the heads of columns begin.
+    """
+
+    titles: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+
+    def has_table(self, title: str) -> bool:
+        return not self.titles or any(word in title for word in self.titles)
+
+    def has_column(self, head: str) -> bool:
+        return not self.columns or any(head.startswith(beginning) for beginning in self.columns)
+
+
+ALL = Choice()
+
+
+def written(runs: Sequence[Sequence[Table]], choice: Choice = ALL) -> str:
     """The tables of one part as Markdown.
 
     Args:
         runs: for each folder its tables. Of several folders those tables, rows and columns are shown that all have.
+        choice: of these.
     """
     by_title = [dict(zip(_numbered([table.title for table in run]), run, strict=True)) for run in runs]
-    common = [title for title in by_title[0] if all(title in run for run in by_title)]
-    return "\n\n".join(_written([run[title] for run in by_title]) for title in common)
+    common = [title for title in by_title[0] if choice.has_table(title[0]) and all(title in run for run in by_title)]
+    return "\n\n".join(_written([run[title] for run in by_title], choice) for title in common)
 
 
-def _written(tables: Sequence[Table]) -> str:
+def _written(tables: Sequence[Table], choice: Choice) -> str:
     first = tables[0]
     columns = [_numbered(table.columns) for table in tables]
     rows = [dict(zip(_numbered([row.name for row in table.rows]), table.rows, strict=True)) for table in tables]
@@ -59,7 +82,7 @@ def _written(tables: Sequence[Table]) -> str:
         {name: dict(zip(own, row.values, strict=True)) for name, row in there.items()}
         for own, there in zip(columns, rows, strict=True)
     ]
-    shown = [column for column in columns[0] if all(column in own for own in columns)]
+    shown = [column for column in columns[0] if choice.has_column(column[0]) and all(column in own for own in columns)]
     lines = [_line([first.head, *(name for name, _ in shown)]), "|" + "---|" * (1 + len(shown))]
     for row in found[0]:
         if all(row in there for there in found):

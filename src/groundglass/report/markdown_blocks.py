@@ -2,6 +2,8 @@
 
 A block is a line `<!-- groundglass tables FOLDER [FOLDER ...] SECTION -->`, a table, and a line `<!-- end -->`. What
 stands between is made from the records of the folders, never written by hand. In a fenced block of code it is text.
+After the section may stand `titles=L2` (tables with a word in their title) and `columns=untouched,1.28` (beginnings of
+heads): then the block has these alone.
 """
 
 import re
@@ -14,7 +16,7 @@ from groundglass.evaluation.records import RecordStore
 from groundglass.report import markdown_attacks as attacks
 from groundglass.report import markdown_studies as studies
 from groundglass.report.drawing import Folder
-from groundglass.report.markdown import Table, written
+from groundglass.report.markdown import ALL, Choice, Table, written
 from groundglass.report.seeds import over_seeds
 from groundglass.report.study import Study
 
@@ -36,7 +38,7 @@ _BEGIN = re.compile(r"<!-- groundglass tables (.*?) -->\s*")
 _END = "<!-- end -->"
 
 
-def tables(folders: Sequence[Path], sections: Sequence[str] = ()) -> dict[str, str]:
+def tables(folders: Sequence[Path], sections: Sequence[str] = (), choice: Choice = ALL) -> dict[str, str]:
     """The figures of a run folder as Markdown, by section.
 
     Shares are in percent: with the 95% Wilson interval for one folder, the mean with the smallest and the largest for several.
@@ -44,6 +46,7 @@ def tables(folders: Sequence[Path], sections: Sequence[str] = ()) -> dict[str, s
     Args:
         folders: one, or several that differ in their seed alone.
         sections: names; none: all those with records.
+        choice: of their tables and columns.
 
     Raises:
         ValueError: an unknown section, or one without records; folders that differ in more than their seed.
@@ -55,11 +58,13 @@ def tables(folders: Sequence[Path], sections: Sequence[str] = ()) -> dict[str, s
     runs = [Study(RecordStore.read(folder), Folder(folder)) for folder in folders]
     found = {}
     for name in sections or SECTIONS:
-        text = written([lookup("section", name, SECTIONS)(study) for study in runs])
+        text = written([lookup("section", name, SECTIONS)(study) for study in runs], choice)
         if text:
             found[name] = text
         elif sections:
-            raise ValueError(f"{', '.join(map(str, folders))} has no records for the section {name!r}")
+            raise ValueError(
+                f"{', '.join(map(str, folders))} has no records for the section {name!r}, or none that was chosen"
+            )
     return found
 
 
@@ -84,12 +89,24 @@ def refresh(markdown: str, root: Path) -> str:
         end = next((i for i in range(number, len(lines)) if lines[i].strip() == _END), None)
         if end is None or any(_BEGIN.fullmatch(line) for line in lines[number:end]):
             raise ValueError(f"line {number}: the block has no `{_END}` after it")
-        *folders, section = shlex.split(begin[1]) or [""]
+        words = shlex.split(begin[1])
+        *folders, section = [word for word in words if "=" not in word] or [""]
         if not folders:
             raise ValueError(f"line {number}: a block names a run folder and a section, as in `docs/run white-box`")
         try:
-            made.append(f"\n{tables([root / folder for folder in folders], [section])[section]}\n\n")
+            choice = _choice([word for word in words if "=" in word])
+            made.append(f"\n{tables([root / folder for folder in folders], [section], choice)[section]}\n\n")
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from error
         number = end
     return "".join(made)
+
+
+def _choice(words: Sequence[str]) -> Choice:
+    """From `titles=a,b` and `columns=c,d`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for word in words:
+        name, _, given = word.partition("=")
+        lookup("choice", name, {"titles": None, "columns": None})
+        found[name] = tuple(given.split(","))
+    return Choice(**found)
