@@ -94,8 +94,15 @@ def test_the_file_of_another_audit_is_refused(changes, named, tmp_path):
 def test_another_model_and_a_damaged_file_are_refused(tmp_path):
     path = tmp_path / "audit.safetensors"
     of(trained(adversarially=False), path)
-    with pytest.raises(ValueError, match="another run: right"):
+    with pytest.raises(ValueError, match="another run: "):
         of(network(), path)
+    alike = trained(adversarially=False)
+    with torch.no_grad():
+        next(alike.parameters()).mul_(1.0001)  # gets the same images right
+    with pytest.raises(ValueError, match="another run: weights"):
+        of(alike, path)
+    with pytest.raises(ValueError, match="another run: views"):
+        of(trained(adversarially=False), path, views={"mine": network()})
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(DamagedFileError, match="delete it"):
         of(trained(adversarially=False), path)

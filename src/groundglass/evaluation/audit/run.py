@@ -102,7 +102,10 @@ def audit(
             seed=seed,
         )
         steps = AuditSteps(who, images, labels.to(torch.int64), ball, chosen, seed, progress)
-        kept = None if checkpoint is None else Kept(checkpoint, _identity(steps.ledger, chosen, seed))
+        given = {"views": views, "surrogates": surrogates, "attacks": attacks}
+        known = {**_model(model), **{name: sorted(some or {}) for name, some in given.items()}}
+        known |= {"matrix": None if matrix is None else digest(torch.view_as_real(matrix)), "natural": repr(natural)}
+        kept = None if checkpoint is None else Kept(checkpoint, {**known, **_identity(steps.ledger, chosen, seed)})
         steps.ledger.kept = kept
         found = steps.run(surrogates or {}, attacks or {}, training)
     ledger, findings = found.ledger, replace(found.findings, stated=claimed)
@@ -126,8 +129,19 @@ def audit(
     )
 
 
+def _model(model: Model) -> dict[str, Any]:
+    """What tells a model from others. Of a function there is nothing but which images it gets right."""
+    if not isinstance(model, torch.nn.Module):
+        return {"model": repr(type(model))}
+    state = model.state_dict()
+    weights = digest(*(state[name] for name in sorted(state)))
+    # Whose matrix it is: in no state_dict, and no secret.
+    device = getattr(getattr(model, "device", None), "fingerprint", None)
+    return {"model": repr(type(model)), "weights": weights, "device": device}
+
+
 def _identity(ledger: Ledger, config: AuditConfig, seed: int) -> dict[str, Any]:
-    """What an audit that goes on must agree with: of the model, which images it gets right."""
+    """What an audit that goes on must agree with, beside the model and what else was given."""
     return {
         "settings": asdict(config),
         "ball": repr(ledger.ball),
