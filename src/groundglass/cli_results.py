@@ -47,7 +47,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class Compact:
-    """Copy a run folder without networks, devices and images: small enough to commit, and all that report and tables need."""
+    """Copy a run folder without networks, devices and sets of images: small enough to commit, enough for report and tables."""
 
     folder: tyro.conf.Positional[Path]
     """A run folder, finished or not; left as it is."""

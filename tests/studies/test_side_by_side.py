@@ -215,3 +215,23 @@ def test_what_measures_time_runs_last_and_by_itself(start, tmp_path):
     assert max(began["other"], began["another"]) + 0.9 < began["time 1"]
     assert began["time 1"] + 0.4 < began["time 2"]
     assert began["time 2"] + 0.4 < began["from times"]
+
+
+def test_a_worker_that_dies_with_a_message_unread_is_named(start, monkeypatch):
+    monkeypatch.setattr(side_by_side, "_serve", die_at_once)
+    with pytest.raises(WorkerEndedError, match="at work on one has ended"):
+        start([Toy("one")], jobs=2)
+
+
+def die_at_once(pipe, alive, threads):
+    pipe.recv_bytes()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_others_have_found_is_kept_before_an_error_is_raised(start, tmp_path):
+    cells = [Toy("good", seconds=2), Toy("bad", does="fail", seconds=2)]
+    with pytest.raises(DamagedFileError):
+        start(cells)
+    assert set(results(tmp_path)) <= {"good"}
+    start([Toy("good"), Toy("bad")])
+    assert results(tmp_path) == {"good": 1, "bad": 1}

@@ -28,7 +28,8 @@ class AttackCheckpoint:
     once the result is kept.
 
     Args:
-        path: of the file, which need not be there yet.
+        path: of the file, which need not be there yet. It knows the attack and the images, and not the model: give each
+            model a file of its own.
 
     Attributes:
         earlier_seconds: that earlier calls put into what was found in the file; 0 if there was none.

@@ -1,7 +1,8 @@
 """Reading a compact copy of a run folder: small enough to be committed, enough to rebuild every figure and table.
 
 It holds study.json, records.jsonl and arrays.zip, whose members are the files of arrays/ byte for byte, so that each still
-has the SHA-256 of its record. It has no networks, devices or adversarial images: nothing can be added to it.
+has the SHA-256 of its record. It has no networks and no devices, and of images only the
+few that the page shows: nothing can be added to it.
 """
 
 import hashlib

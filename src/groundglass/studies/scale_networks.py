@@ -47,6 +47,8 @@ class RowsCell:
     seed: int
 
     kind = "rows"
+    # The time of a row is measured: not beside another cell.
+    alone = True
 
     @property
     def name(self) -> str:

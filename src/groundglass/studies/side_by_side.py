@@ -69,15 +69,19 @@ def run_side_by_side(cells: Sequence[Cell], store: RecordStore, context: Context
     try:
         while waiting or any(worker.cell for worker in workers):
             _start(waiting, workers, store, context, min(jobs, fresh), threads, total)
+            failed: list[Exception] = []
             for worker in _told(workers):
                 what, *rest = worker.receive()
                 if what == "progress":
                     worker.show(context, *rest)
                 elif what == "failed":
-                    raise rest[0]
+                    failed.append(rest[0])
                 else:
                     worker.cell = None
                     keep(rest[0], rest[1], store, context)
+            # What others have found by then is kept first.
+            if failed:
+                raise failed[0]
     finally:
         for worker in workers:
             worker.end()
@@ -143,7 +147,8 @@ class _Worker:
         alive.close()
         seed = context.device_seed
         # Not a part of anything that is pickled.
-        self.pipe.send_bytes(b"" if seed is None else str(seed).encode())
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.pipe.send_bytes(b"" if seed is None else str(seed).encode())
         self._send((context.folder, context.dataset))
 
     def give(self, cell: Cell, inputs: Sequence[Record]) -> None:
@@ -153,7 +158,7 @@ class _Worker:
     def receive(self) -> tuple[Any, ...]:
         try:
             found: tuple[Any, ...] = pickle.loads(self.pipe.recv_bytes())
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             self._process.join(5)
             assert self.cell is not None
             raise WorkerEndedError(
@@ -176,7 +181,7 @@ class _Worker:
 
     def _send(self, value: Any) -> None:
         # One that has ended is noticed where its answer is awaited.
-        with suppress(BrokenPipeError):
+        with suppress(BrokenPipeError, ConnectionResetError):
             self.pipe.send_bytes(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
 
 
@@ -194,8 +199,9 @@ def _environment(threads: int) -> Iterator[None]:
 
 def _serve(pipe: Connection, alive: Connection, threads: int) -> None:
     """The child: cells in, records out, until the parent ends it."""
-    # Ctrl-C reaches all processes of a terminal; the parent decides what becomes of it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches all processes of a terminal; the parent decides what becomes of it. A handler, and not SIG_IGN: that is
+    # handed down to programs that a cell starts, which should end.
+    signal.signal(signal.SIGINT, lambda number, frame: None)
     threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
     torch.set_num_threads(threads)
     with suppress(EOFError, BrokenPipeError):

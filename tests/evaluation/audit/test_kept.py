@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from groundglass.attacks import Linf
+from groundglass.attacks import Linf, NonFiniteError
 from groundglass.core import DamagedFileError
 from groundglass.evaluation.audit import AuditConfig, audit
 from groundglass.evaluation.audit import ledger as ledger_module
@@ -123,3 +123,33 @@ def test_what_draws_from_torchs_stream_is_audited_anew(tmp_path):
     again = of(Drawing().eval(), path)
     same(again, of(Drawing().eval()))
     assert again.earlier_seconds == 0
+
+
+def test_an_attack_that_ends_at_a_nan_does_not_shift_the_others(tmp_path, monkeypatch):
+    made = []
+    run = ledger_module.Ledger._run
+
+    def failing(self, plan, *rest):
+        made.append(plan.name)
+        if len(self.attempts) == 0:
+            raise NonFiniteError("a gradient is NaN")
+        return run(self, plan, *rest)
+
+    monkeypatch.setattr(ledger_module.Ledger, "_run", failing)
+    path, model = tmp_path / "audit.safetensors", trained(adversarially=True)
+    first = of(model, path)
+    begun = len(made)
+    same(of(model, path), first)
+    assert made[begun:] == [first.attempts[0].name]  # the one that left nothing to keep
+
+
+def test_what_somebody_brings_is_tried_anew(tmp_path):
+    path, model, called = tmp_path / "audit.safetensors", trained(adversarially=True), []
+
+    def mine(asked, images, labels, ball):
+        called.append(len(images))
+        return images
+
+    of(model, path, attacks={"mine": mine})
+    of(model, path, attacks={"mine": mine})
+    assert len(called) == 2

@@ -56,7 +56,8 @@ class Kept:
         self._path, self._identity = path, identity
         self._started = time.perf_counter()
         self._tensors: dict[str, Tensor] = {}
-        self._notes: list[dict[str, Any]] = []
+        #: By the place of the attack: one that ended at a NaN, or had nothing to attack, is not among them.
+        self._notes: dict[str, dict[str, Any]] = {}
         self.earlier_seconds = 0.0
         if path.exists():
             self._tensors, notes = load_state(path, identity)
@@ -64,34 +65,32 @@ class Kept:
 
     def get(self, place: int, name: str, rows: Tensor, images: Tensor) -> Made | None:
         """What the attack at this place made of these rows, if it is in the file; `images` stand where it broke nothing."""
-        if place >= len(self._notes) or self._notes[place]["name"] != name:
+        found = self._notes.get(str(place))
+        if found is None or found["name"] != name:
             return None
         if not torch.equal(self._tensors[f"{place}/rows"], rows.cpu()):
             return None
-        note = {k: v for k, v in self._notes[place].items() if k not in ("name", "knows")}
+        note = {k: v for k, v in found.items() if k not in ("name", "knows")}
         claimed = self._tensors[f"{place}/claimed"]
         adversarial = images.clone()
         adversarial[claimed.to(images.device)] = self._tensors[f"{place}/adversarial"].to(images)
-        return Made(adversarial, claimed if self._notes[place]["knows"] else None, **note)
+        return Made(adversarial, claimed if found["knows"] else None, **note)
 
     def put(self, place: int, name: str, rows: Tensor, made: Made) -> None:
         """Keep what the attack at this place made. Of images that it says it left alone nothing is kept."""
-        del self._notes[place:]
         kept = torch.ones(len(rows), dtype=torch.bool) if made.claimed is None else made.claimed.cpu()
         self._tensors[f"{place}/rows"] = rows.cpu()
         self._tensors[f"{place}/claimed"] = kept
         self._tensors[f"{place}/adversarial"] = made.adversarial[kept.to(made.adversarial.device)].cpu()
-        self._notes.append(
-            {
-                "name": name,
-                "knows": made.claimed is not None,
-                "forwards": made.forwards,
-                "gradients": made.gradients,
-                "zero_gradient_share": made.zero_gradient_share,
-                "miscounted": made.miscounted,
-                "seconds": made.seconds,
-            }
-        )
+        self._notes[str(place)] = {
+            "name": name,
+            "knows": made.claimed is not None,
+            "forwards": made.forwards,
+            "gradients": made.gradients,
+            "zero_gradient_share": made.zero_gradient_share,
+            "miscounted": made.miscounted,
+            "seconds": made.seconds,
+        }
         seconds = time.perf_counter() - self._started + self.earlier_seconds
         save_state(self._path, self._tensors, {"attempts": self._notes, "seconds": seconds}, self._identity)
 

@@ -167,7 +167,7 @@ class Ledger:
         self._progress(f"audit: {plan.name}", 0, len(rows))
         started = time.perf_counter()
         try:
-            made = self._made(plan.name, rows, make)
+            made = self._made(plan, rows, make)
         except NonFiniteError:
             # The images stand, and the gradients are told of.
             self.not_finite.append(plan.name)
@@ -202,9 +202,10 @@ class Ledger:
         self._progress(f"audit: {plan.name}", len(rows), len(rows), broke=len(broken))
         return attempt
 
-    def _made(self, name: str, rows: Tensor, make: Callable[[Tensor], Made]) -> Made:
-        """What an attack makes of some rows, now or in an earlier session."""
-        place, kept = len(self.attempts), None if self.randomised else self.kept
+    def _made(self, plan: Attempt, rows: Tensor, make: Callable[[Tensor], Made]) -> Made:
+        """What an attack makes of some rows, now or in an earlier session. What somebody brings may have changed since."""
+        name, place = plan.name, len(self.attempts)
+        kept = None if self.randomised or plan.role in ("given", "transfer") else self.kept
         made = None if kept is None else kept.get(place, name, rows, self.images[rows])
         if made is None:
             started, stream = time.perf_counter(), torch.get_rng_state()
