@@ -29,7 +29,7 @@ def test_a_network_of_ones_own_is_defended_audited_and_kept(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     space = run_blocks("own-network.md")
     network, again, data, found = (space[name] for name in ("network", "again", "data", "found"))
-    assert space["accuracy"](network, data.test) > 0.5
+    assert space["accuracy"](network, data.test) > 0.3  # chance is 0.1
     assert space["result"].robust_accuracy > found.worst.share
     assert found.verdict == "likely gradient masking"
     images = data.test.head(50).floats()
