@@ -3,6 +3,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
+from groundglass.adaptive import make_rule
 from groundglass.attacks import (
     L2,
     PGD,
@@ -14,7 +15,10 @@ from groundglass.attacks import (
     TransferPGD,
 )
 from groundglass.attacks import checkpoint as module
+from groundglass.attacks.identity import identity_of
 from groundglass.core import DamagedFileError
+from groundglass.models import defend
+from groundglass.optics import SimulatedOPU
 from tests.attacks.toy import Counting, RowModel
 
 ATTACKS = [
@@ -148,3 +152,27 @@ def test_that_of_other_work_is_refused(problem, always, tmp_path):
     path.write_bytes(before[: len(before) // 2])
     with pytest.raises(DamagedFileError, match="delete it"):
         resume()
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=repr)
+def test_that_of_another_model_is_refused(attack, problem, always, tmp_path):
+    model, path = problem[0], tmp_path / "attack.safetensors"
+    run(attack, model, problem, checkpoint=AttackCheckpoint(path))
+    with pytest.raises(ValueError, match="another run: weights"):
+        run(attack, RowModel(seed=4), problem, checkpoint=AttackCheckpoint(path))
+    run(attack, model, problem, checkpoint=AttackCheckpoint(path))
+
+
+def test_models_are_told_apart_by_weights_device_and_rule():
+    def network(device_seed=1, seed=0):
+        torch.manual_seed(seed)
+        body = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 4))
+        return defend(body, at="1", device=SimulatedOPU.create(16, 32, seed=device_seed), seed=seed)
+
+    one = network()
+    views = [one.seen_through(make_rule(name, one, seed=0)) for name in ("fa", "dfa-fresh")]
+    others = [network(device_seed=2), network(seed=3), *views]
+    assert identity_of(one) == identity_of(network()) == identity_of(Counting(one))
+    found = [identity_of(model) for model in (one, *others)]
+    assert all(a != b for i, a in enumerate(found) for b in found[:i])
+    assert GradientAccess(one).model_identity == found[0]

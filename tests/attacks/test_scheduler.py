@@ -574,3 +574,20 @@ def test_a_read_only_array_is_as_good_as_another():
 def test_an_array_without_numpy_model_says_what_to_do(attack):
     with pytest.raises(ValueError, match=r"not ndarray .*wrap a numpy function in `numpy_model`"):
         run(attack, access_for(attack, lambda x: network()(x).detach().numpy()))
+
+
+def test_seconds_of_earlier_sessions_are_in_the_file(tmp_path, monkeypatch):
+    path, now = tmp_path / "attack.safetensors", [0.0]
+    monkeypatch.setattr(scheduler.time, "monotonic", lambda: now[0])
+
+    def progress(*told, **figures):
+        now[0] += 10
+
+    assert scheduler.earlier_seconds(path) == 0
+    run(ATTACKS[0], checkpoint=path, progress=progress)
+    first = scheduler.earlier_seconds(path)
+    assert first >= 10
+    now[0] += 1000  # between sessions
+    run(ATTACKS[0], checkpoint=path, progress=progress)
+    assert scheduler.earlier_seconds(path) == first
+    assert scheduler.seconds_in({}) == 0  # of an earlier version

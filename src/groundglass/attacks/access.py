@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from groundglass.attacks.identity import identity_of
 from groundglass.attacks.losses import Loss
 from groundglass.core import BudgetExceededError, check_labels
 
@@ -45,6 +47,11 @@ class _Access:
     def rows(self) -> int:
         """Images that went through the model so far, for whatever reason."""
         return self._counts.total()
+
+    @cached_property
+    def model_identity(self) -> dict[str, Any]:
+        """What tells the model from others, for a file of unfinished work. Plain JSON, and nothing to attack it with."""
+        return identity_of(self._model)
 
     @property
     def remaining(self) -> int | None:

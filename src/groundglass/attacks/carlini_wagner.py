@@ -79,7 +79,7 @@ class CarliniWagnerL2:
             )
         board, state = Board.prepare(images, labels, ball, indices=indices, batch_size=batch_size), None
         if checkpoint is not None:
-            state = checkpoint.resume(board, attack=self, ball=ball, seed=seed, batch_size=batch_size)
+            state = checkpoint.resume(access, board, attack=self, ball=ball, seed=seed, batch_size=batch_size)
         if state is None:
             board.look(access, margin, batch_size)
         batches = board.right.split(batch_size)

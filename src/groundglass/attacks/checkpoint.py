@@ -1,6 +1,5 @@
 """A file in which a long attack by gradients keeps what it has done, so that one that is killed loses half a minute."""
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -10,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from groundglass.attacks.access import GradientAccess
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.board import Board
+from groundglass.attacks.identity import digest
 from groundglass.core import load_state, save_state
 
 SECONDS_BETWEEN_SAVES = 30.0
@@ -28,8 +29,8 @@ class AttackCheckpoint:
     once the result is kept.
 
     Args:
-        path: of the file, which need not be there yet. It knows the attack and the images, and not the model: give each
-            model a file of its own.
+        path: of the file, which need not be there yet. It knows the attack, the images and the model, by its weights, devices
+            and the name of the rule that it is seen through; of a model that is a mere function nothing.
 
     Attributes:
         earlier_seconds: that earlier calls put into what was found in the file; 0 if there was none.
@@ -39,16 +40,15 @@ class AttackCheckpoint:
         self.path = path
         self.earlier_seconds = 0.0
 
-    def resume(self, board: Board, *, attack: Any, ball: Ball | None, seed: int, batch_size: int) -> State | None:
+    def resume(
+        self, access: GradientAccess, board: Board, *, attack: Any, ball: Ball | None, seed: int, batch_size: int
+    ) -> State | None:
         """Called by an attack when it starts. Sets the board as it was; None where there is no file: start afresh.
 
         Raises:
-            ValueError: the file is of another attack, or on other images; names the first setting that differs.
+            ValueError: the file is of another attack, on another model or other images; names the first setting that differs.
             DamagedFileError: truncated or altered.
         """
-        contents = hashlib.sha256()
-        for tensor in (board.images, board.labels, torch.tensor(board.indices, dtype=torch.int64)):
-            contents.update(tensor.cpu().contiguous().numpy().tobytes())
         self._board = board
         self._identity = {
             "attack": type(attack).__name__,
@@ -56,7 +56,8 @@ class AttackCheckpoint:
             "ball": repr(ball),
             "seed": seed,
             "batch_size": batch_size,
-            "images": contents.hexdigest(),
+            "images": digest((board.images, board.labels, torch.tensor(board.indices, dtype=torch.int64))),
+            **access.model_identity,
         }
         self._started = self._saved = time.monotonic()
         if not self.path.exists():

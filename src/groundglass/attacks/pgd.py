@@ -86,7 +86,7 @@ class PGD:
         loss = find_loss(self.loss)
         board, state = Board.prepare(images, labels, ball, indices=indices, batch_size=batch_size), None
         if checkpoint is not None:
-            state = checkpoint.resume(board, attack=self, ball=ball, seed=seed, batch_size=batch_size)
+            state = checkpoint.resume(access, board, attack=self, ball=ball, seed=seed, batch_size=batch_size)
         if state is None:
             board.look(access, loss, batch_size)
         runs = _Runs(self, board, ball, seed, self._size(ball), state)

@@ -18,7 +18,7 @@ from groundglass.attacks.board import PIECE, Board
 from groundglass.attacks.losses import Loss, find_loss
 from groundglass.attacks.result import AttackResult
 from groundglass.attacks.search import Answer, Ask, Live, QueryAttack, ScoreAttack, State
-from groundglass.core import Progress, load_state, save_state
+from groundglass.core import Progress, load_state, read_notes, save_state
 
 _SECONDS_BETWEEN_SAVES = 30.0
 # Batches of rows that the images under attack fill in a step. With several, the last is nearly full too.
@@ -81,7 +81,8 @@ class Scheduler:
         self._line: Tensor | None = None  # not known before the images themselves were checked
         self._answers: list[Answer] = []  # of the step under way
         self._known: list[Answer] = []  # of a step that was interrupted, to be used again
-        self._saved_at = time.monotonic()
+        self._saved_at = self._started = time.monotonic()
+        self._earlier_seconds = 0.0
 
     def run(self, progress: Progress) -> AttackResult:
         if self._checkpoint is not None and self._checkpoint.exists():
@@ -208,12 +209,14 @@ class Scheduler:
         if answers:
             tensors["answers/loss"] = torch.cat([a.loss for a in answers])
             tensors["answers/fooled"] = torch.cat([a.fooled for a in answers])
-        save_state(path, tensors, {}, self._identity)
+        seconds = time.monotonic() - self._started + self._earlier_seconds
+        save_state(path, tensors, {"seconds": seconds}, self._identity)
         self._saved_at = time.monotonic()
 
     def _resume(self, path: Path) -> None:
         board, where = self._board, self._board.images.device
-        stored, _ = load_state(path, self._identity)
+        stored, notes = load_state(path, self._identity)
+        self._earlier_seconds = seconds_in(notes)
         tensors = {name: tensor.to(where) for name, tensor in stored.items()}
         for name in _BOARD:
             setattr(board, name, tensors[f"board/{name}"])
@@ -247,6 +250,21 @@ class Scheduler:
         error.add_note(
             f"What the attack had done is kept in {path}: the same call with checkpoint=that goes on from it"
         )
+
+
+def earlier_seconds(checkpoint: Path) -> float:
+    """That unfinished attacks by queries have put into what this file has; 0 where there is none.
+
+    Raises:
+        DamagedFileError: truncated or altered.
+    """
+    found = read_notes(checkpoint)
+    return 0.0 if found is None else seconds_in(found[0])
+
+
+def seconds_in(notes: Any) -> float:
+    """Files of an earlier version do not tell."""
+    return float(notes.get("seconds", 0.0)) if isinstance(notes, dict) else 0.0
 
 
 class _Packing(Ask):

@@ -6,7 +6,7 @@ from groundglass.core.files import DamagedFileError, DiskFullError, atomic_write
 from groundglass.core.names import lookup
 from groundglass.core.progress import Progress, silent
 from groundglass.core.seeds import derive_seed, generator
-from groundglass.core.states import load_state, save_state
+from groundglass.core.states import load_state, read_notes, save_state
 
 __all__ = [
     "BudgetExceededError",
@@ -22,6 +22,7 @@ __all__ = [
     "load_state",
     "lookup",
     "read_json",
+    "read_notes",
     "remove_parts",
     "save_state",
     "silent",

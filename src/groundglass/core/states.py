@@ -26,6 +26,24 @@ def save_state(path: Path, tensors: Mapping[str, Tensor], notes: Any, identity: 
         file.write(save(whole, metadata))
 
 
+def read_notes(path: Path) -> tuple[Any, dict[str, Any]] | None:
+    """Notes and identity of a file, without its tensors; None where there is no file.
+
+    Raises:
+        DamagedFileError: truncated or altered.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        return json.loads(metadata["notes"]), json.loads(metadata["identity"])
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise DamagedFileError(f"the checkpoint {path} is damaged ({error}): delete it to start afresh") from error
+
+
 def load_state(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], Any]:
     """The tensors and the notes.
 

@@ -97,9 +97,10 @@ class RecordStore:
         folder = Path(folder)
         check_vacant(folder, ours=(LOCK_FILE,))
         if is_compact(folder):
-            # Before anything is written there: a copy stays as it was made.
+            # All that is asked for is there, or it is refused: a copy stays as it was made.
             done = [record.key for record in _records(folder, heal=False)]
             refuse_to_go_on(folder, manifest.get("cells", ()), done)
+            return cls.read(folder)
         folder.mkdir(parents=True, exist_ok=True)
         held = FolderLock(folder)
         try:
@@ -157,10 +158,10 @@ class RecordStore:
             CompactCopyError: the folder is a compact copy.
             DiskFullError: no room; the folder is as before and can be continued.
         """
-        if self._lock is None:
-            raise RuntimeError(f"{self.folder} was opened for reading, or is closed: use RecordStore.open to add")
         if is_compact(self.folder):
             raise CompactCopyError(f"{self.folder} is a compact copy: nothing is added to it. Give another --out")
+        if self._lock is None:
+            raise RuntimeError(f"{self.folder} was opened for reading, or is closed: use RecordStore.open to add")
         if not re.fullmatch(r"[0-9a-f]{12}", record.key):
             raise ValueError(
                 f"the key {record.key!r} is not 12 hex digits: make it with cell_key(kind, config, inputs)"

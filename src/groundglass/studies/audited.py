@@ -14,7 +14,7 @@ from groundglass.evaluation.audit import AuditConfig, NothingToAuditError, audit
 from groundglass.models import DefendedNetwork, load_model
 from groundglass.optics import MovingDevice, SimulatedOPU
 from groundglass.studies.attack_cells import make_ball
-from groundglass.studies.cells import Outcome, key_of, plain
+from groundglass.studies.cells import Outcome, plain, scratch_of
 from groundglass.studies.context import Context
 from groundglass.studies.networks import NetworkCell
 from groundglass.studies.targets import TargetsConfig
@@ -72,7 +72,7 @@ class AuditCell:
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         test = context.dataset.test.head(self.n_images)
         network = self._network(inputs[0], context)
-        checkpoint = context.folder / "checkpoints" / f"{key_of(self)}.safetensors" if is_steady(network) else None
+        checkpoint = scratch_of(self, context) if is_steady(network) else None
         try:
             found = audit(
                 network,

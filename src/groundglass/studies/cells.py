@@ -69,6 +69,11 @@ def key_of(cell: Cell) -> str:
     return known
 
 
+def scratch_of(cell: Cell, context: Context) -> Path:
+    """Where the cell keeps unfinished work: a file whose name is the cell's identity."""
+    return context.folder / "checkpoints" / f"{key_of(cell)}.safetensors"
+
+
 def with_inputs(cells: Iterable[Cell]) -> list[Cell]:
     """The cells and all that they need, each once, inputs first; else in the order given."""
     found: dict[str, Cell] = {}

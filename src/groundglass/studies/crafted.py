@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from groundglass.attacks import AttackResult, GradientAccess, Linf, QueryAttack, ScoreAccess
+from groundglass.attacks.scheduler import earlier_seconds
 from groundglass.attacks.transfer import Ensemble, TransferPGD
 from groundglass.attacks.transfer_files import AdversarialSet, Origin, load_adversarial, save_adversarial
 from groundglass.core import derive_seed
@@ -137,7 +138,9 @@ class CraftCell:
             ]
             access = GradientAccess(_together(views))
             claimed = self.attack(access, images, labels, ball, seed=seed, indices=index, checkpoint=checkpoint)
+            earlier = checkpoint.earlier_seconds
         else:
+            earlier = earlier_seconds(checkpoint.path)
             claimed = self.attack(
                 ScoreAccess(context.target(trained[0]), per_image=self.budget),
                 images,
@@ -169,7 +172,7 @@ class CraftCell:
                 "success": result.success.cpu().numpy(),
                 "norm": result.norm.float().cpu().numpy(),
             },
-            earlier_seconds=checkpoint.earlier_seconds,
+            earlier_seconds=earlier,
             scratch=checkpoint.path,
         )
 

@@ -8,7 +8,7 @@ from groundglass.core import derive_seed
 from groundglass.evaluation import Record
 from groundglass.models import DefendedNetwork, load_model, read_spec
 from groundglass.optics import Encoding
-from groundglass.studies.cells import Cell, Outcome, key_of
+from groundglass.studies.cells import Cell, Outcome, scratch_of
 from groundglass.studies.context import Context
 from groundglass.studies.features import cached_bits
 from groundglass.studies.networks import DeviceCell, TrainCell, described_training, kept
@@ -71,7 +71,7 @@ class PlaceCell:
         else:
             entering = encode_bits(network, train, encoding=self.encoding, progress=context.progress)
         place_device(network, device, encoding=self.encoding)
-        checkpoint = context.folder / "checkpoints" / f"{key_of(self)}.safetensors"
+        checkpoint = scratch_of(self, context)
         earlier = begun(checkpoint).seconds
         history = fit_classifier(
             network,

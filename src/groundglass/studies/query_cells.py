@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from groundglass.attacks import AttackResult, LabelAccess, LabelAttack, QueryAttack, ScoreAccess
+from groundglass.attacks.scheduler import earlier_seconds
 from groundglass.core import derive_seed
 from groundglass.evaluation import Record
 from groundglass.models import predict_logits
 from groundglass.studies.attack_cells import make_ball
-from groundglass.studies.cells import Cell, Outcome, key_of, plain
+from groundglass.studies.cells import Cell, Outcome, plain, scratch_of
 from groundglass.studies.context import Context
 from groundglass.studies.networks import NetworkCell
 
@@ -92,7 +93,8 @@ class QueryCell:
         images, labels = subset.floats().to(context.where), subset.labels.to(context.where)
         model = Stopwatch(context.target(trained))
         access_type = LabelAccess if isinstance(self.attack, LabelAttack) else ScoreAccess
-        checkpoint = context.folder / "checkpoints" / f"{key_of(self)}.safetensors"
+        checkpoint = scratch_of(self, context)
+        earlier = earlier_seconds(checkpoint)
         started = time.perf_counter()
         claimed = self.attack(
             access_type(model, per_image=self.budget),
@@ -123,6 +125,7 @@ class QueryCell:
                 "norm": result.norm.float().cpu().numpy(),
                 "prediction": predict_logits(itself, result.adversarial).argmax(1).numpy(),
             },
+            earlier_seconds=earlier,
             scratch=checkpoint,
         )
 

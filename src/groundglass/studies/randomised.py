@@ -8,7 +8,7 @@ from groundglass.core import derive_seed
 from groundglass.evaluation import Record
 from groundglass.models import read_spec, save_model
 from groundglass.optics import MovingDevice, SimulatedOPU
-from groundglass.studies.cells import Cell, Outcome, key_of
+from groundglass.studies.cells import Cell, Outcome, scratch_of
 from groundglass.studies.context import Context
 from groundglass.studies.features import cached_bits
 from groundglass.studies.networks import NetworkCell, described_training, stem
@@ -72,7 +72,7 @@ class RandomisedCell:
         train_bits, _ = cached_bits(network, data.train, path.parent, context.progress)
         test_bits, _ = cached_bits(network, data.test, path.parent, context.progress)
         before = accuracy_of_bits(network, test_bits, data.test.labels)
-        checkpoint = context.folder / "checkpoints" / f"{key_of(self)}.safetensors"
+        checkpoint = scratch_of(self, context)
         fit = begun(checkpoint)
         device = kept_device(self._device(old, context), fit, context)
         place_device(network, device)

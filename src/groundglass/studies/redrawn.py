@@ -10,7 +10,7 @@ from groundglass.core import derive_seed
 from groundglass.evaluation import Record
 from groundglass.models import DefendedNetwork, load_model, read_spec, save_model
 from groundglass.optics import MovingDevice, SimulatedOPU
-from groundglass.studies.cells import Cell, Outcome, key_of
+from groundglass.studies.cells import Cell, Outcome, scratch_of
 from groundglass.studies.context import Context
 from groundglass.studies.networks import NetworkCell, described_training, stem
 from groundglass.studies.redraw import tune
@@ -80,7 +80,7 @@ class RedrawCell:
         started = time.perf_counter()
         drawn = old.redraw(secret)
         draw_seconds = time.perf_counter() - started
-        checkpoint = context.folder / "checkpoints" / f"{key_of(self)}.safetensors"
+        checkpoint = scratch_of(self, context)
         fit = begun(checkpoint)
         new = kept_device(drawn, fit, context)
         assert isinstance(new, SimulatedOPU)

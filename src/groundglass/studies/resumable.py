@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 from groundglass.attacks import AttackCheckpoint
-from groundglass.studies.cells import Cell, Outcome, key_of
+from groundglass.studies.cells import Cell, Outcome, scratch_of
 from groundglass.studies.context import Context
 
 
 def attack_checkpoint(cell: Cell, context: Context) -> AttackCheckpoint:
     """The cell's own file: its name is the cell's identity."""
-    return AttackCheckpoint(context.folder / "checkpoints" / f"{key_of(cell)}.safetensors")
+    return AttackCheckpoint(scratch_of(cell, context))
 
 
 def resumable(outcome: Outcome, checkpoint: AttackCheckpoint) -> Outcome:

@@ -1,6 +1,5 @@
 """Checkpoints of a run in progress: weights, momentum and where it stands in one safetensors file, replaced atomically."""
 
-import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from groundglass.core import DamagedFileError, load_state, save_state
+from groundglass.core import DamagedFileError, load_state, read_notes, save_state
 from groundglass.models.files import load_weights
 from groundglass.optics import OpticalDevice, SimulatedOPU
 from groundglass.training.standing import EpochResult, Standing
@@ -37,18 +36,15 @@ def begun(path: Path) -> Begun:
     Raises:
         DamagedFileError: truncated or altered.
     """
-    from safetensors import SafetensorError, safe_open
-
-    if not path.exists():
+    found = read_notes(path)
+    if found is None:
         return Begun()
+    notes, identity = found
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-        notes, identity = json.loads(metadata["notes"]), json.loads(metadata["identity"])
         history, inside = (notes, {}) if isinstance(notes, list) else (notes["history"], notes["inside"])
         seconds = sum(h["seconds"] for h in history) + inside.get("seconds", 0.0)
         return Begun(seconds, identity.get("device"))
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise DamagedFileError(f"the checkpoint {path} is damaged ({error}): delete it to start afresh") from error
 
 

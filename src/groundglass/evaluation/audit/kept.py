@@ -4,7 +4,6 @@ An audit is the same steps in the same order for the same model. So it is simply
 the file gives what it gave. A model that draws lots is audited anew: what was drawn does not come back.
 """
 
-import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,12 +92,3 @@ class Kept:
         }
         seconds = time.perf_counter() - self._started + self.earlier_seconds
         save_state(self._path, self._tensors, {"attempts": self._notes, "seconds": seconds}, self._identity)
-
-
-def digest(*tensors: Tensor) -> str:
-    """Of what is in them."""
-    found = hashlib.sha256()
-    for tensor in tensors:
-        found.update(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
-        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()

@@ -13,11 +13,12 @@ from torch import Tensor
 from groundglass.attacks import Ball
 from groundglass.attacks.access import Model
 from groundglass.attacks.balls import Linf
+from groundglass.attacks.identity import digest, identity_of
 from groundglass.core import Progress, check_images, check_labels, derive_seed, silent
 from groundglass.data import ImageSet
 from groundglass.evaluation.audit.checks import checks
 from groundglass.evaluation.audit.config import AuditConfig
-from groundglass.evaluation.audit.kept import Kept, digest
+from groundglass.evaluation.audit.kept import Kept
 from groundglass.evaluation.audit.ledger import GivenAttack, Ledger
 from groundglass.evaluation.audit.results import Audit
 from groundglass.evaluation.audit.steps import AuditSteps
@@ -102,10 +103,16 @@ def audit(
             seed=seed,
         )
         steps = AuditSteps(who, images, labels.to(torch.int64), ball, chosen, seed, progress)
-        given = {"views": views, "surrogates": surrogates, "attacks": attacks}
-        known = {**_model(model), **{name: sorted(some or {}) for name, some in given.items()}}
-        known |= {"matrix": None if matrix is None else digest(torch.view_as_real(matrix)), "natural": repr(natural)}
-        kept = None if checkpoint is None else Kept(checkpoint, {**known, **_identity(steps.ledger, chosen, seed)})
+        kept = None
+        if checkpoint is not None:
+            given = {
+                "views": {name: identity_of(view) for name, view in (views or {}).items()},
+                "surrogates": sorted(surrogates or {}),
+                "attacks": sorted(attacks or {}),
+                "matrix": None if matrix is None else digest([torch.view_as_real(matrix)]),
+                "natural": repr(natural),
+            }
+            kept = Kept(checkpoint, {**identity_of(model), **given, **_identity(steps.ledger, chosen, seed)})
         steps.ledger.kept = kept
         found = steps.run(surrogates or {}, attacks or {}, training)
     ledger, findings = found.ledger, replace(found.findings, stated=claimed)
@@ -129,25 +136,14 @@ def audit(
     )
 
 
-def _model(model: Model) -> dict[str, Any]:
-    """What tells a model from others. Of a function there is nothing but which images it gets right."""
-    if not isinstance(model, torch.nn.Module):
-        return {"model": repr(type(model))}
-    state = model.state_dict()
-    weights = digest(*(state[name] for name in sorted(state)))
-    # Whose matrix it is: in no state_dict, and no secret.
-    device = getattr(getattr(model, "device", None), "fingerprint", None)
-    return {"model": repr(type(model)), "weights": weights, "device": device}
-
-
 def _identity(ledger: Ledger, config: AuditConfig, seed: int) -> dict[str, Any]:
     """What an audit that goes on must agree with, beside the model and what else was given."""
     return {
         "settings": asdict(config),
         "ball": repr(ledger.ball),
         "seed": seed,
-        "images": digest(ledger.images, ledger.labels),
-        "right": digest(ledger.broken_by),
+        "images": digest([ledger.images, ledger.labels]),
+        "right": digest([ledger.broken_by]),
     }
 
 
