@@ -66,10 +66,12 @@ def test_compact_says_sizes_and_replaces_nothing(folder, tmp_path, capsys):
 
 
 def test_running_into_a_copy_finds_it_complete_or_refuses(copy, capsys):
+    made = {path.name: path.read_bytes() for path in copy.iterdir()}
     assert run(copy) == 0
     assert "is complete: nothing was run again" in capsys.readouterr().out
-    for name in ("figures", "report.html", ".lock"):
-        shutil.rmtree(copy / name) if (copy / name).is_dir() else (copy / name).unlink()
+    shutil.rmtree(copy / "figures")
+    (copy / "report.html").unlink()
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == made
     lines = (copy / "records.jsonl").read_text().splitlines(keepends=True)
     (copy / "records.jsonl").write_text("".join(lines[:-1]))
     assert run(copy) == 1
@@ -90,6 +92,10 @@ def test_tables_of_a_copy_are_those_of_the_folder(folder, copy, capsys):
     assert "\n## cost\n" in shown
     assert cli.main(["tables", str(copy)]) == 0
     assert capsys.readouterr().out == shown
+    assert cli.main(["tables", str(copy), "--part", "costs"]) == 1
+    assert "did you mean" in capsys.readouterr().err
+    assert cli.main(["tables", "--update", str(copy / "page.md"), "--part", "cost"]) == 1
+    assert "--part is for printing" in capsys.readouterr().err
     assert cli.main(["tables", str(copy), "--part", "cost"]) == 0
     assert capsys.readouterr().out == shown[shown.index("## cost") :]
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
@@ -23,22 +22,8 @@ class Tables:
 
     folders: tyro.conf.Positional[tuple[Path, ...]] = ()
     """One run folder (95% intervals), or several that differ in their seed alone (mean, smallest and largest). In %."""
-    part: tuple[
-        Literal[
-            "white-box",
-            "black-box",
-            "transfer",
-            "redraw",
-            "retrieval",
-            "ablation",
-            "adversarial-training",
-            "scale",
-            "audit",
-            "cost",
-        ],
-        ...,
-    ] = ()
-    """These alone. Default: all that have records."""
+    part: tuple[str, ...] = ()
+    """These alone, as white-box or cost. Default: all that have records."""
     update: tuple[Path, ...] = ()
     """Markdown files, rewritten in place: what stands between `<!-- groundglass tables FOLDER PART -->` and `<!-- end -->`."""
     root: Path = Path()
@@ -70,6 +55,8 @@ def run_tables(command: Tables) -> int:
 
     if bool(command.folders) == bool(command.update):
         raise ValueError("give run folders, to print their tables, or --update FILE.md: one of the two")
+    if command.update and command.part:
+        raise ValueError("--part is for printing: the blocks of a file name their own parts")
     if command.folders:
         found = tables(command.folders, command.part)
         if not found:
