@@ -48,7 +48,7 @@ def names(folder: Path) -> list[str]:
 def test_a_copy_gives_the_same_page_and_figures_and_stays_clean(folder, copy, tmp_path, capsys):
     assert cli.main(["report", str(copy), "--out", str(tmp_path / "page")]) == 0
     assert f"report: {tmp_path / 'page' / 'report.html'}" in capsys.readouterr().out
-    assert names(copy) == ["arrays.zip", "records.jsonl", "study.json"]
+    assert names(copy) == ["arrays.tar.xz", "records.jsonl", "study.json"]
     assert (tmp_path / "page/report.html").read_bytes() == (folder / "report.html").read_bytes()
     assert names(tmp_path / "page/figures") == names(folder / "figures")
     for name in names(folder / "figures"):
@@ -76,7 +76,7 @@ def test_running_into_a_copy_finds_it_complete_or_refuses(copy, capsys):
     (copy / "records.jsonl").write_text("".join(lines[:-1]))
     assert run(copy) == 1
     assert "is a compact copy, without networks or devices, and 1 of the" in capsys.readouterr().err
-    assert names(copy) == ["arrays.zip", "records.jsonl", "study.json"]
+    assert names(copy) == ["arrays.tar.xz", "records.jsonl", "study.json"]
 
 
 def test_a_copy_has_no_networks_to_reuse(copy, tmp_path, capsys):

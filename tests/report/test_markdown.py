@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from groundglass.cli_results import Tables
 from groundglass.evaluation.records import RecordStore
 from groundglass.evaluation.statistics import Proportion, wilson
 from groundglass.report.cells import radius
 from groundglass.report.markdown import Amount, Row, Table, written
-from groundglass.report.markdown_blocks import SECTIONS, tables
+from groundglass.report.markdown_blocks import tables
 from tests.report import (
     synthetic_ablation,
     synthetic_queries,
@@ -144,8 +143,3 @@ def test_folders_must_differ_in_their_seed_alone(complete: Path, tmp_path: Path)
         tables([complete, other])
     with pytest.raises(ValueError, match="same seed twice"):
         tables([complete, complete])
-
-
-def test_the_command_knows_the_sections() -> None:
-    names = Tables.__annotations__["part"].__args__[0].__args__
-    assert names == tuple(SECTIONS)

@@ -1,22 +1,23 @@
 """Making a compact copy of a run folder; see bundle.py for what it is."""
 
+import hashlib
+import io
 import json
 import os
 import shutil
-import zipfile
+import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from groundglass.core import atomic_write
 from groundglass.evaluation.bundle import BUNDLE
 from groundglass.evaluation.journal import Journal
 from groundglass.evaluation.manifest import STUDY_FILE
 from groundglass.evaluation.records import RECORDS_FILE, RecordStore
-
-# The earliest that the format knows: no file tells when it was made.
-_NO_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Compacted:
 def compact(folder: Path, out: Path) -> Compacted:
     """Make a compact copy of a run folder, finished or not: all that its report and tables are made from.
 
-    Every array is checked on the way. The same records give the same bytes.
+    Every array is checked on the way. The same records give the same bytes, of `arrays.tar.xz` with the same liblzma.
 
     Args:
         folder: a run folder; is left as it is.
@@ -49,9 +50,13 @@ def compact(folder: Path, out: Path) -> Compacted:
     # Read once, the lines first: a run may be under way there, and add to them.
     lines = Journal(folder / RECORDS_FILE).read(heal=False)
     store = RecordStore.read(folder)
-    records = [record for line in lines if (record := store.get(line["key"]))]
-    arrays = {record.arrays: data for record in records if (data := store.stored_arrays(record)) and record.arrays}
-    return _write(out, store.manifest, lines, arrays)
+    packed: dict[str, bytes] = {}
+    for line in lines:
+        record = store.get(line["key"])
+        if record is not None and record.arrays is not None:
+            data = packed[record.arrays] = _not_deflated(store.arrays(record))
+            line["arrays_sha256"] = hashlib.sha256(data).hexdigest()
+    return _write(out, store.manifest, lines, packed)
 
 
 def _write(
@@ -64,9 +69,11 @@ def _write(
             file.write(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
         with atomic_write(part / RECORDS_FILE, "w") as file:
             file.writelines(json.dumps(line, sort_keys=True, allow_nan=False) + "\n" for line in lines)
-        with atomic_write(part / BUNDLE) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as bundle:
+        with atomic_write(part / BUNDLE) as file, tarfile.open(fileobj=file, mode="w:xz", preset=8) as bundle:
             for path in sorted(arrays):
-                bundle.writestr(_member(path), arrays[path])
+                member = tarfile.TarInfo(path)  # of no time and no user
+                member.size = len(arrays[path])
+                bundle.addfile(member, io.BytesIO(arrays[path]))
         size = [file.stat().st_size for file in part.iterdir()]
         part.rename(out)
     finally:
@@ -82,9 +89,8 @@ def _refuse_existing(out: Path) -> None:
         )
 
 
-def _member(path: str) -> zipfile.ZipInfo:
-    """Stored as it is: the arrays are deflated already, and what deflating gives hangs on the version of zlib."""
-    member = zipfile.ZipInfo(path, _NO_TIME)
-    member.create_system = 3  # Unix, wherever it is made
-    member.external_attr = 0o644 << 16
-    return member
+def _not_deflated(arrays: Mapping[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    contents: dict[str, Any] = dict(arrays)
+    np.savez(buffer, allow_pickle=False, **contents)
+    return buffer.getvalue()

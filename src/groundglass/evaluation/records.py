@@ -1,7 +1,7 @@
 """The results of a study on disk: a line a result, arrays beside it, never a half-written one.
 
 A run folder holds study.json (what the study is), records.jsonl (one result a line) and arrays/<key>.npz
-(what a result has for each image); a compact copy has arrays.zip in place of arrays/. A result that is there is
+(what a result has for each image); a compact copy has arrays.tar.xz in place of arrays/. A result that is there is
 whole: arrays are written first, then the line, each to the disk before the next. So an interrupted run continues
 with the first result that is missing.
 """
@@ -187,9 +187,10 @@ class RecordStore:
         Raises:
             DamagedFileError: the file is missing or altered.
         """
-        data = self.stored_arrays(record)
-        if data is None:
+        if record.arrays is None:
             return {}
+        what = f"{self.folder / record.arrays}, which the record {record.key} ({record.name}) needs,"
+        data = checked(self._arrays.read(record.arrays), record.arrays_sha256, what, self._advice(record))
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as packed:
                 return {name: packed[name] for name in packed.files}
@@ -197,17 +198,6 @@ class RecordStore:
             raise DamagedFileError(
                 f"{self.folder / str(record.arrays)} is no archive of plain arrays ({error}): {self._advice(record)}"
             ) from error
-
-    def stored_arrays(self, record: Record) -> bytes | None:
-        """The file of a record's arrays, checked against its checksum; None of a record without arrays.
-
-        Raises:
-            DamagedFileError: the file is missing or altered.
-        """
-        if record.arrays is None:
-            return None
-        what = f"{self.folder / record.arrays}, which the record {record.key} ({record.name}) needs,"
-        return checked(self._arrays.read(record.arrays), record.arrays_sha256, what, self._advice(record))
 
     def _advice(self, record: Record) -> str:
         if is_compact(self.folder):
