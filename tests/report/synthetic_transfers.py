@@ -23,7 +23,8 @@ CLEAN = {
     "VGG-OPU higher": 0.848,
     "VGG-OPU lower": 0.801,
 }
-KEYS = {name: f"{i:012x}" for i, name in enumerate(CLEAN, start=0xABC0)}
+CONTROL_CLEAN = {"VGG-16 lower": 0.795}
+KEYS = {name: f"{i:012x}" for i, name in enumerate(CLEAN | CONTROL_CLEAN, start=0xABC0)}
 SOURCES = {
     "PGD": (("VGG-16 source", "bp"),),
     "MI-FGSM": (("VGG-16 source", "bp"),),
@@ -48,6 +49,8 @@ HELPS: dict[str, dict[str, tuple[float, ...]]] = {
 FALLS = HELPS | {
     "Own VGG-OPU": {"VGG-16": (0.71, 0.11), "VGG-OPU higher": (0.73, 0.04), "VGG-OPU lower": (0.77, 0.06)},
 }
+# An undefended network that is as seldom right, added to either of them.
+CONTROL = {"PGD": (0.95, 0.84, 0.47, 0.2), "Own VGG-OPU": (0.74, 0.15)}
 # White-box: what is left of the common images at each of STRONGER_EPS.
 WHITE_BOX = {
     ("VGG-16", "bp"): (0.05, 0.0),
@@ -62,7 +65,11 @@ INDEX = np.sort(np.random.default_rng(7).permutation(N)[:COMMON])
 
 def network(name: str) -> Record:
     made = synthetic_study.training("VGG-OPU" if "OPU" in name else "VGG-16")
-    result = {**made.result, "clean_accuracy": CLEAN[name], "checkpoint": f"models/{name}.safetensors"}
+    result = {
+        **made.result,
+        "clean_accuracy": (CLEAN | CONTROL_CLEAN)[name],
+        "checkpoint": f"models/{name}.safetensors",
+    }
     return record("train", name, made.config, result, key=KEYS[name], seconds=560.0)
 
 
@@ -74,7 +81,7 @@ def common(count: int = COMMON, **more: Any) -> Made:
         "images that all get right",
         {"models": list(CLEAN), "n_images": N},
         {"n_images": N, "common": count, "right": right, **more},
-        inputs=tuple(KEYS.values()),
+        inputs=tuple(KEYS[name] for name in CLEAN),
     )
     return made, {"index": index, "label": index % 10}
 
@@ -137,6 +144,15 @@ def transfer(crafted: Made, target: str, right: float, **changes: Any) -> Made:
         "correct": correct,
         "fooled_source": fooled,
     }
+
+
+def with_control(
+    shares: Mapping[str, Mapping[str, tuple[float, ...]]] = HELPS, control: Mapping[str, tuple[float, ...]] = CONTROL
+) -> dict[str, dict[str, tuple[float, ...]]]:
+    found = {label: dict(targets) for label, targets in shares.items()}
+    for label, rights in control.items():
+        found[label]["VGG-16 lower"] = rights
+    return found
 
 
 def white_box(target: str, rule: str, paper: float, left: float, *, n: int = 500) -> Made:
@@ -215,7 +231,8 @@ def write(
 ) -> Path:
     """A transfer study in `folder`; what `keep` refuses is planned and not done."""
     part = everything() if made is None else made
-    all_: list[Made] = [(network(name), None) for name in CLEAN]
+    tried = {one.config.get("target") for one, _ in part}
+    all_: list[Made] = [(network(name), None) for name in (*CLEAN, *(CONTROL_CLEAN.keys() & tried))]
     all_ += part
     if with_checks:
         all_ += [(check, None) for check in checks(part, failing)]

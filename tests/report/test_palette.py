@@ -14,7 +14,7 @@ SEEN_BY = {
     "deuteranopia": np.array([[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]]),
     "tritanopia": np.array([[1.2555, -0.0767, -0.1788], [-0.0784, 0.9308, 0.1476], [0.0047, 0.6914, 0.3039]]),
 }
-_TARGETS = {"vgg-16", "vgg-opu-higher", "vgg-opu-lower"}
+_TARGETS = {"vgg-16", "vgg-16-lower", "vgg-opu-higher", "vgg-opu-lower"}
 _WHITE_BOX = ("bp", "dfa", "bpda-fit-linear", "exact")  # what the transfer figures show beside transferred attacks
 TOGETHER = {
     "attackers": ATTACKER_INK,

@@ -96,6 +96,29 @@ def test_every_number_of_the_table_is_that_of_a_record(whole: Path) -> None:
     assert seen == 3 * (4 + 4 * 2) == sum(value != "–" for value in cells)
 
 
+def test_a_control_shows_what_a_lower_accuracy_buys_by_itself(tmp_path: Path) -> None:
+    made = everything(made_up.with_control(), {**WHITE_BOX, ("VGG-16 lower", "bp"): (0.04, 0.0)})
+    said = text(built(tmp_path / "part", made))
+    # By hand, of 640: the paper's PGD at 0.1 leaves 58 on VGG-16, 128 on the control, 301 on the lower.
+    assert (
+        "Part of that is had without a layer: at L∞ ε = 12.8/255 (the paper's 0.1), where VGG-OPU lower differs most from "
+        "VGG-16, by +38 points, VGG-16 lower, an ordinary network that was trained for less (79.5% right untouched, "
+        "VGG-OPU lower 80.1%), differs by +11, more than chance explains, and VGG-OPU lower from VGG-16 lower by +27, more "
+        "than chance explains."
+    ) in said
+    table = rows(tmp_path / "part", "Table of gains, L∞")
+    assert table["VGG-16 lower, the paper's PGD"][-1] == "+10.9"
+    found = study(tmp_path / "part")
+    trial = only(tmp_path / "part")
+    assert trial.defended == ("VGG-OPU higher", "VGG-OPU lower")
+    verdict = judge_transfers([trial], transfer_checks(found))
+    assert verdict.text == HARDER
+    assert not any("VGG-16 lower" in reason for reason in verdict.reasons)
+    nothing = everything(made_up.with_control(control={**made_up.CONTROL, "PGD": (0.93, 0.74, 0.31, 0.09)}))
+    assert "Being right less often does not buy that by itself" in text(built(tmp_path / "nothing", nothing))
+    assert "buy that by itself" not in text(built(tmp_path / "without"))
+
+
 def test_white_box_attacks_count_over_the_common_images_alone(whole: Path) -> None:
     table = rows(whole, "Table of transferred attacks, L∞")
     tried = int(np.isin(np.arange(500), INDEX).sum())

@@ -22,7 +22,7 @@ from .tiny import DEVICE_SEED, Stop, enter, network, records, results, run, targ
 # Channels of another spread each: radii of the paper's axis are a box, as on CIFAR-100.
 DATA = pictures("shapes", std=(0.5, 0.4, 0.5), n_train=300, n_test=60)
 EPS = (0.1, 0.5)
-TARGETS = ("VGG-16", "VGG-OPU higher", "VGG-OPU lower")
+TARGETS = ("VGG-16", "VGG-16 lower", "VGG-OPU higher", "VGG-OPU lower")
 LABELS = ("PGD", "MI-FGSM", "MI-DI", "MI-DI-TI", "Own VGG-OPU", "Own VGG-DFA", "Ensemble")
 
 
@@ -32,6 +32,7 @@ def tiny_transfer(data, seed, precision):
         **shared,
         lower=replace(shared["hybrid"], epochs=2),
         lower_classifier=replace(shared["hybrid"], epochs=2),
+        baseline_lower=replace(shared["baseline"], weight_decay=0.0),
         attacker=shared["hybrid"],
         n_images=40,
         eps_paper=EPS,
@@ -67,7 +68,9 @@ def test_every_attack_is_tried_on_every_target_and_the_papers_at_every_radius(fi
     assert tried == wanted
     assert {r.name for r in records(finished, "check")} == set(TRANSFER_CHECKS)
     yardsticks = {(r.config["model"], r.config["rule"]) for r in records(finished, "attack")}
-    assert yardsticks == {("VGG-16", "bp")} | {(t, r) for t in TARGETS[1:] for r in ("bpda-fit-linear", "exact")}
+    assert yardsticks == {(t, "bp") for t in TARGETS[:2]} | {
+        (t, r) for t in TARGETS[2:] for r in ("bpda-fit-linear", "exact")
+    }
 
 
 def test_curves_start_at_all_right(finished):
@@ -78,7 +81,7 @@ def test_curves_start_at_all_right(finished):
         with torch.no_grad():
             right &= network(finished, name)(DATA.test.head(40).floats()).argmax(1) == DATA.test.labels[:40]
     assert torch.equal(index, right.nonzero().squeeze(1))
-    assert len(index) > 20
+    assert len(index) > 10
 
 
 def test_what_is_recorded_is_what_the_networks_answer(finished):

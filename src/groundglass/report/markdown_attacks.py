@@ -92,7 +92,7 @@ def _transfer(study: Study, trial: Trial) -> Table:
         Row(target, (clean.get(target), *(read(target, eps) for eps in radii for _, read in kinds)))
         for target in trial.targets
     ]
-    for target in trial.defended:
+    for target in trial.compared:
         gains = [_gain(trial, target, eps, label) for eps in radii for label in (PAPER, None)]
         values = [value for i in range(0, len(gains), 2) for value in (gains[i], gains[i + 1], None)]
         rows.append(Row(f"points of {target} above {BASELINE}", (None, *values)))

@@ -44,6 +44,7 @@ QUERY_INK = {
 # Targets and attacks of the transfer study; `transfer_style` gives the key of a name.
 TRANSFER_INK = {
     "vgg-16": Ink("#6d7178", "#b3b8c1"),
+    "vgg-16-lower": Ink("#5a1846", "#c77fb0"),
     "vgg-opu-higher": Ink("#0b5fa5", "#5aaef2"),
     "vgg-opu-lower": Ink("#b8560f", "#f59a55"),
     "pgd": Ink("#0469f5", "#1981ff"),
@@ -79,6 +80,7 @@ _MARKERS = {
     "Square": "D",
     "RayS": "v",
     "vgg-16": "s",
+    "vgg-16-lower": "D",
     "vgg-opu-higher": "o",
     "vgg-opu-lower": "^",
     "pgd": "o",

@@ -10,7 +10,7 @@ from groundglass.report.style import transfer_style
 from groundglass.report.tables import channel_note
 from groundglass.report.transfer_figures import Line, accuracy
 from groundglass.report.transfer_trials import Trial, Yardstick, trials
-from groundglass.report.transfers import PAPER, TransferCurve
+from groundglass.report.transfers import CONTROL, PAPER, TransferCurve
 from groundglass.report.verdict import percent
 
 
@@ -49,7 +49,9 @@ def _words(study: Study, trial: Trial, clean: dict[str, Proportion]) -> list[str
     """Paragraphs: what was done, what the layer gains, what stronger attacks leave of it, and what it is worth."""
     paragraphs = [
         transfer_words.set_words(trial),
-        transfer_words.gain_words(trial, study.manifest["data"]) + transfer_words.trade_words(trial, clean),
+        transfer_words.gain_words(trial, study.manifest["data"])
+        + transfer_words.trade_words(trial, clean)
+        + transfer_words.control_words(trial, clean),
         transfer_words.strongest_words(trial),
         transfer_words.yardstick_words(trial, trial.targets),
         transfer_words.source_words(trial),
@@ -96,7 +98,7 @@ def _target_figure(study: Study, trial: Trial, target: str, suffix: str) -> Draw
 
 def _target_line(curve: TransferCurve, clean: dict[str, Proportion]) -> Line:
     known = f"\n{percent(clean[curve.target].share)} untouched" if curve.target in clean else ""
-    role = "baseline" if curve.target == BASELINE else "transfer"
+    role = "baseline" if curve.target in (BASELINE, CONTROL) else "transfer"
     return Line(curve.target + known, transfer_style(curve.target), curve.series, role)
 
 

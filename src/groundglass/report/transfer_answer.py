@@ -3,8 +3,9 @@
 from groundglass.report.bars import Bar, Chart
 from groundglass.report.study import Study
 from groundglass.report.style import transfer_style
+from groundglass.report.transfer_tables import untouched
 from groundglass.report.transfer_trials import Trial, trials
-from groundglass.report.transfer_words import gain_words, strongest_words, yardstick_words
+from groundglass.report.transfer_words import control_words, gain_words, strongest_words, yardstick_words
 from groundglass.report.verdict import Verdict, listed
 
 
@@ -19,6 +20,7 @@ def transfer_answer(study: Study, verdict: Verdict) -> tuple[list[str], Chart | 
     trial = found[0]
     said = [
         *gain_words(trial, study.manifest["data"]),
+        *control_words(trial, {network.name: network.clean for network in untouched(study, trial)}),
         *strongest_words(trial),
         *yardstick_words(trial, trial.defended),
     ]

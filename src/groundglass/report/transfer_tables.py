@@ -127,7 +127,7 @@ def _white_box(trial: Trial, target: str) -> tuple[TransferRow, ...]:
 
 def _gains(trial: Trial) -> list[GainRow]:
     rows = []
-    for target in trial.defended:
+    for target in trial.compared:
         for label, name in ((PAPER, "the paper's PGD"), (None, "the strongest on each")):
             # Where the paper's PGD alone was tried on either, the strongest attack is not known.
             values = tuple(

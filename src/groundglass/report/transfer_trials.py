@@ -12,6 +12,7 @@ from groundglass.report.queries import share_of
 from groundglass.report.study import Study
 from groundglass.report.threat_models import attacker, rank
 from groundglass.report.transfers import (
+    CONTROL,
     PAPER,
     Common,
     Crafted,
@@ -42,7 +43,7 @@ class Yardstick:
 
 @dataclass(frozen=True)
 class Gain:
-    """One target beside VGG-16 at one radius."""
+    """One target beside VGG-16, or another, at one radius."""
 
     eps: float
     before: Transferred
@@ -80,6 +81,11 @@ class Trial:
 
     @property
     def defended(self) -> tuple[str, ...]:
+        return tuple(target for target in self.compared if target != CONTROL)
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Who is held against VGG-16: the defended networks, and before them the control."""
         return tuple(target for target in self.targets if target != BASELINE)
 
     @property
@@ -124,10 +130,10 @@ class Trial:
     def craft(self, label: str, eps: float) -> Crafted | None:
         return next((one for one in self.crafted if (one.label, one.eps) == (label, eps)), None)
 
-    def gain(self, target: str, eps: float, label: str | None = PAPER) -> Gain | None:
-        """The target beside VGG-16 under one attack, or, with None, each under the strongest on it."""
+    def gain(self, target: str, eps: float, label: str | None = PAPER, *, beside: str = BASELINE) -> Gain | None:
+        """The target beside VGG-16, or another, under one attack, or, with None, each under the strongest on it."""
         before, after = (
-            self.strongest(who, eps) if label is None else self.at(who, label, eps) for who in (BASELINE, target)
+            self.strongest(who, eps) if label is None else self.at(who, label, eps) for who in (beside, target)
         )
         return Gain(eps, before, after) if before and after else None
 

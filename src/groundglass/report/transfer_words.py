@@ -6,7 +6,7 @@ from groundglass.evaluation.statistics import Proportion
 from groundglass.report.cells import BASELINE, data_name
 from groundglass.report.query_words import spoken
 from groundglass.report.transfer_trials import Gain, Trial, Yardstick
-from groundglass.report.transfers import HIGHER, LOWER, PAPER, Crafted, Transferred
+from groundglass.report.transfers import CONTROL, HIGHER, LOWER, PAPER, Crafted, Transferred
 from groundglass.report.verdict import listed, percent
 
 # Points of accuracy that the paper reports the layer to gain (its section 3.2.2).
@@ -104,6 +104,30 @@ def _price(clean: dict[str, Proportion]) -> str:
     if clean[LOWER].clearly_below(clean[HIGHER]):
         return "the paper's trade of clean accuracy for robustness."
     return "but its clean accuracy is not clearly the lower, so that this is no trade of one for the other."
+
+
+def control_words(trial: Trial, clean: dict[str, Proportion]) -> list[str]:
+    """What an undefended network of lower accuracy gains by that alone, where the defended one of lower accuracy gains most."""
+    found = [
+        (gain, control, beside)
+        for gain in trial.gains(LOWER)
+        if (control := trial.gain(CONTROL, gain.eps)) and (beside := trial.gain(LOWER, gain.eps, beside=CONTROL))
+    ]
+    if not found:
+        return []
+    gain, control, beside = max(found, key=lambda three: three[0].points)
+    both = CONTROL in clean and LOWER in clean
+    known = f" ({percent(clean[CONTROL].share)} right untouched, {LOWER} {percent(clean[LOWER].share)})" if both else ""
+    return [
+        f"Part of that is had without a layer: at {trial.ball(gain.eps)}, where {LOWER} differs most from {BASELINE}, by "
+        f"{signed(gain.points)} points, {CONTROL}, an ordinary network that was trained for less{known}, differs by "
+        f"{signed(control.points)}{_chance(trial, [control])}, and {LOWER} from {CONTROL} by {signed(beside.points)}"
+        f"{_chance(trial, [beside])}."
+        if control.is_clear and control.points > 0
+        else f"Being right less often does not buy that by itself: at {trial.ball(gain.eps)}, where {LOWER} differs most from "
+        f"{BASELINE}, by {signed(gain.points)} points, {CONTROL}, an ordinary network that was trained for less{known}, "
+        f"differs by {signed(control.points)}{_chance(trial, [control])}."
+    ]
 
 
 def _radii(pairs: Sequence[tuple[Transferred, Transferred]]) -> str:

@@ -95,8 +95,10 @@ def transfer(data: str, seed: int, precision: Precision) -> TransferConfig:
         **shared,
         lower=replace(shared["hybrid"], epochs=6 if long else 3),
         lower_classifier=replace(FINE_TUNING, epochs=4 if long else 2),
+        # As short as the network that it is the control of.
+        baseline_lower=replace(shared["baseline"], epochs=6 if long else 3),
         attacker=shared["hybrid"],
-        # At least 1,000 that all six networks get right.
+        # At least 1,000 that all seven networks get right.
         n_images=4000 if long else 1700,
     )
 

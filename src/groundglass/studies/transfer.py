@@ -26,6 +26,8 @@ class TransferConfig(TargetsConfig):
         n_images: of the first so many test images, those that every network gets right are attacked.
         lower: how the features of the VGG-OPU of lower accuracy are trained.
         lower_classifier: fits its classifier.
+        baseline_lower: how a VGG-16 of lower accuracy is trained, the control of that network: what being right less often
+            buys without any layer. None leaves it out.
         attacker: how the attacker trains the features of a VGG-OPU of their own, with another U; None leaves out
             the attacks that have it as a source.
         eps_paper: L-inf radii on the paper's axis, for the paper's attack.
@@ -38,6 +40,7 @@ class TransferConfig(TargetsConfig):
     n_images: int
     lower: TrainingConfig
     lower_classifier: TrainingConfig
+    baseline_lower: TrainingConfig | None = None
     attacker: TrainingConfig | None = None
     eps_paper: tuple[float, ...] = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1)
     stronger_eps_paper: tuple[float, ...] = (0.02, 0.04, 0.06, 0.1)
@@ -109,7 +112,13 @@ def _networks(config: TransferConfig, dataset: Dataset) -> _Networks:
             owner="attacker",
             seed=source.seed,
         )
-    return _Networks((baseline_network(config, dataset), higher, lower), source, own)
+    baseline = baseline_network(config, dataset)
+    control = (
+        ()
+        if config.baseline_lower is None
+        else (replace(baseline, name="VGG-16 lower", training=config.baseline_lower),)
+    )
+    return _Networks((baseline, *control, higher, lower), source, own)
 
 
 def _paper(config: TransferConfig, dataset: Dataset, common: CommonCell, networks: _Networks) -> Iterator[CraftCell]:
@@ -175,7 +184,7 @@ def _yardsticks(
     attack = PGD(steps=config.steps, step_size=_widest(config.step_paper, dataset))
     for eps_paper in config.stronger_eps_paper:
         for target in networks.targets:
-            for rule in ("bp",) if target.name == "VGG-16" else ("bpda-fit-linear", "exact"):
+            for rule in ("bpda-fit-linear", "exact") if isinstance(target, PlaceCell) else ("bp",):
                 yield AttackCell(
                     target=target,
                     rule=rule,
