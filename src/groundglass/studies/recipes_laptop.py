@@ -99,7 +99,7 @@ def transfer(data: str, seed: int, precision: Precision) -> TransferConfig:
         baseline_lower=replace(shared["baseline"], epochs=6 if long else 3),
         attacker=shared["hybrid"],
         # At least 1,000 that all seven networks get right.
-        n_images=4000 if long else 1700,
+        n_images=5000 if long else 1700,
     )
 
 
