@@ -32,7 +32,18 @@ from groundglass.report.transfer_verdict import (
 )
 from groundglass.report.verdict import MASKING, OPEN, Verdict
 from tests.report import synthetic_transfers as made_up
-from tests.report.synthetic_transfers import COMMON, FALLS, HELPS, INDEX, WHITE_BOX, Made, craft, everything, transfer
+from tests.report.synthetic_transfers import (
+    COMMON,
+    CONTROL,
+    FALLS,
+    HELPS,
+    INDEX,
+    WHITE_BOX,
+    Made,
+    craft,
+    everything,
+    transfer,
+)
 from tests.report.test_black_box import table_rows
 from tests.report.test_page import Reader, outputs
 
@@ -97,7 +108,9 @@ def test_every_number_of_the_table_is_that_of_a_record(whole: Path) -> None:
 
 
 def test_a_control_shows_what_a_lower_accuracy_buys_by_itself(tmp_path: Path) -> None:
-    made = everything(made_up.with_control(), {**WHITE_BOX, ("VGG-16 lower", "bp"): (0.04, 0.0)})
+    # At .1 the strongest attack leaves 179 of 640 on the lower, 96 on the control, 32 on VGG-16.
+    strongest = {label: CONTROL.get(label, (0.7, 0.15)) for label in HELPS}
+    made = everything(made_up.with_control(control=strongest), {**WHITE_BOX, ("VGG-16 lower", "bp"): (0.04, 0.0)})
     said = text(built(tmp_path / "part", made))
     # By hand, of 640: the paper's PGD at 0.1 leaves 58 on VGG-16, 128 on the control, 301 on the lower.
     assert (
@@ -113,7 +126,17 @@ def test_a_control_shows_what_a_lower_accuracy_buys_by_itself(tmp_path: Path) ->
     assert trial.defended == ("VGG-OPU higher", "VGG-OPU lower")
     verdict = judge_transfers([trial], transfer_checks(found))
     assert verdict.text == HARDER
-    assert not any("VGG-16 lower" in reason for reason in verdict.reasons)
+    higher, lower, *_ = verdict.reasons
+    assert higher.endswith("VGG-OPU higher is 12 points above VGG-16 (+24 under the paper's PGD).")
+    assert lower.endswith("VGG-OPU lower is 13 points above VGG-16 lower (+27 under the paper's PGD).")
+    uneven = judged(tmp_path / "uneven", everything(made_up.with_control()))
+    assert uneven.text == OPEN
+    assert "Ensemble, MI-DI-TI and MI-FGSM on VGG-16 lower" in uneven.reasons[0]
+    # Far above VGG-16, and no further than a network as inaccurate as it is.
+    own = {**FALLS["Own VGG-OPU"], "VGG-OPU lower": (0.77, 0.28)}
+    alike = made_up.with_control({**FALLS, "Own VGG-OPU": own}, {k: (*v[:-1], 0.28) for k, v in strongest.items()})
+    through = judged(tmp_path / "as much", everything(alike))
+    assert through.text == THROUGH
     nothing = everything(made_up.with_control(control={**made_up.CONTROL, "PGD": (0.93, 0.74, 0.31, 0.09)}))
     assert "Being right less often does not buy that by itself" in text(built(tmp_path / "nothing", nothing))
     assert "buy that by itself" not in text(built(tmp_path / "without"))

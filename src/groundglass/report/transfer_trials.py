@@ -13,6 +13,7 @@ from groundglass.report.study import Study
 from groundglass.report.threat_models import attacker, rank
 from groundglass.report.transfers import (
     CONTROL,
+    LOWER,
     PAPER,
     Common,
     Crafted,
@@ -137,8 +138,12 @@ class Trial:
         )
         return Gain(eps, before, after) if before and after else None
 
-    def gains(self, target: str, label: str | None = PAPER) -> list[Gain]:
-        return [gain for eps in self.radii if (gain := self.gain(target, eps, label)) is not None]
+    def gains(self, target: str, label: str | None = PAPER, *, beside: str = BASELINE) -> list[Gain]:
+        return [gain for eps in self.radii if (gain := self.gain(target, eps, label, beside=beside)) is not None]
+
+    def peer(self, target: str) -> str:
+        """The undefended network to judge a target by: VGG-16, or, where it was tried, the one that is as inaccurate."""
+        return CONTROL if target == LOWER and CONTROL in self.targets else BASELINE
 
     @property
     def headline(self) -> float | None:

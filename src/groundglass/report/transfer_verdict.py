@@ -33,8 +33,9 @@ def judge_transfers(found: Sequence[Trial], checks: Sequence[Record]) -> Verdict
 
     In this order: a failed check spoils all; a transferred attack that gets further than one with the weights means
     that the latter's gradient was masked; then each defended network under the strongest attack on it stands beside
-    VGG-16 under the strongest on that. "Harder" needs every one of: attacks beyond the paper's PGD, the same attacks
-    on both, one that fools its own source, a white-box yardstick, and checks. "Through" needs the same attacks alone.
+    VGG-16, or an undefended network that is as inaccurate, under the strongest on that. "Harder" needs every one of:
+    attacks beyond the paper's PGD, the same attacks on both, one that fools its own source, a white-box yardstick, and
+    checks. "Through" needs the same attacks alone.
     """
     trial = next(iter(found), None)
     eps = trial.headline if trial else None
@@ -53,7 +54,9 @@ def judge_transfers(found: Sequence[Trial], checks: Sequence[Record]) -> Verdict
     if masked:
         return Verdict(MASKING, masked, skipped)
     uneven = _uneven(trial, eps)
-    gains = [gain for target in trial.defended if (gain := trial.gain(target, eps, label=None)) is not None]
+    gains = [
+        gain for target in trial.defended if (gain := trial.gain(target, eps, label=None, beside=trial.peer(target)))
+    ]
     helps = any(gain.is_clear and gain.points > 0 for gain in gains)
     lacking_here = [*uneven, *(_lacking(trial, eps, checks) if helps else [])]
     if lacking_here:
@@ -86,7 +89,7 @@ def _smaller(trial: Trial, eps: float) -> list[str]:
     """The smaller radii at which something sure is left of the gain, although nothing is at the largest."""
     said = []
     for target in trial.defended:
-        gains = trial.gains(target, label=None)
+        gains = trial.gains(target, label=None, beside=trial.peer(target))
         clear = [gain for gain in gains if gain.eps < eps and gain.is_clear and gain.points > 0]
         # Where only the paper's PGD was tried its gain says nothing about stronger attacks.
         clear = [gain for gain in clear if len(trial.tried(target, gain.eps)) > 1]
@@ -98,7 +101,9 @@ def _smaller(trial: Trial, eps: float) -> list[str]:
 
 def _uneven(trial: Trial, eps: float) -> list[str]:
     """Attacks that met one of two networks alone, so that their strongest attacks do not compare."""
-    tried = {target: {cell.label for cell in trial.tried(target, eps)} for target in (BASELINE, *trial.defended)}
+    peers = map(trial.peer, trial.defended)
+    networks = dict.fromkeys((BASELINE, *peers, *trial.defended))
+    tried = {target: {cell.label for cell in trial.tried(target, eps)} for target in networks}
     every = sorted(set().union(*tried.values()))
     return [
         f"{listed([label for label in every if label not in labels])} on {target} at {trial.written(eps)}"

@@ -159,8 +159,9 @@ _ALONE, _STRONGEST = "Under the paper's PGD alone", "Strongest against strongest
 
 
 def remaining(trial: Trial, target: str, eps: float) -> str | None:
-    """What the strongest attack on each leaves of the gain over VGG-16; None where one of the two was not tried."""
-    gain, paper = trial.gain(target, eps, label=None), trial.gain(target, eps)
+    """What the strongest attack on each leaves of the gain over its peer; None where one of the two was not tried."""
+    peer = trial.peer(target)
+    gain, paper = trial.gain(target, eps, label=None, beside=peer), trial.gain(target, eps, beside=peer)
     if gain is None:
         return None
     alone = {gain.before.label, gain.after.label} == {PAPER}
@@ -168,10 +169,10 @@ def remaining(trial: Trial, target: str, eps: float) -> str | None:
     was = "" if alone or paper is None else f" ({signed(paper.points)} under the paper's PGD)"
     if gain.is_clear:
         side = "above" if gain.points > 0 else "below"
-        return f"{start}, {target} is {abs(gain.points):.0f} points {side} {BASELINE}{was}."
+        return f"{start}, {target} is {abs(gain.points):.0f} points {side} {peer}{was}."
     total = min(gain.before.correct.total, gain.after.correct.total)
     return (
-        f"{start}, {total:,} images cannot tell {target} ({percent(gain.after.correct.share)}) from {BASELINE} "
+        f"{start}, {total:,} images cannot tell {target} ({percent(gain.after.correct.share)}) from {peer} "
         f"({percent(gain.before.correct.share)}): nothing sure is left of a gain{was}."
     )
 
