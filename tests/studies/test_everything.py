@@ -240,7 +240,7 @@ def test_the_laptop_recipe_does_every_study_and_trains_each_network_once(data):
         assert key_of(networks[name].features) == key_of(shared), name
     long = [cell.name for cell in networks.values() if isinstance(cell, TrainCell) and not cell.training.adversarial]
     whole = ["VGG-OPU"] if data == "cifar10" else []
-    others = ["VGG-DFA", "VGG-DFA lower", "VGG-DFA source", "DFA N=64", "DFA N=512", "VGG-DFA N=2048"]
+    others = ["VGG-16 lower", "VGG-DFA", "VGG-DFA lower", "VGG-DFA source", "DFA N=64", "DFA N=512", "VGG-DFA N=2048"]
     assert sorted(long) == sorted(["VGG-16", "VGG-16 source", *whole, *others])
     hard = {cell.name: cell.training.epochs for cell in networks.values() if cell.training.adversarial}
     assert hard == {"VGG-16 AT": 6, "VGG-OPU AT" if whole else "VGG-DFA AT": 6}
