@@ -44,7 +44,11 @@ def verdict(folder: Path, records: list[Made], **more: object) -> Verdict:
 def answer(folder: Path, records: list[Made], **more: object) -> str:
     section = AnswerSection().render(study(folder, records, **more))
     assert section is not None
-    said = [*section.context["paragraphs"], *(r for j in section.context["verdicts"] for r in j.verdict.reasons)]
+    said = [
+        text
+        for part in section.context["parts"]
+        for text in (part.said, *(part.judged.verdict.reasons if part.judged else ()))
+    ]
     return " ".join(said)
 
 

@@ -85,7 +85,7 @@ def answer(folder: Path, everything: list[AttackCell], failing: str | None = Non
             store.add(record)
     section = AnswerSection().render(Study(RecordStore.read(folder), Folder(folder / "figures")))
     assert section is not None
-    return " ".join(section.context["paragraphs"])
+    return " ".join(part.said for part in section.context["parts"])
 
 
 def test_the_answer_names_the_numbers(tmp_path: Path) -> None:

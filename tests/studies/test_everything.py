@@ -209,7 +209,16 @@ def test_all_eight_studies_on_one_page_each_with_its_own_records(tmp_path, monke
     shown = section(page, "audit").partition("<details>")[0]
     assert re.findall(r"<tr><th>([^<]+)</th><td", shown) == 2 * ["VGG-16", "VGG-OPU", "VGG-16 AT", "VGG-OPU AT"]
     assert "The audits of 14 more" in section(page, "audit")
-    assert "<strong>The ablation.</strong> White-box" in section(page, "answer")
+    # Eight parts are a box each, of what to remember, that opens for the whole; three have a verdict.
+    answer = section(page, "answer")
+    boxes = answer.split('<div class="verdict ')[1:]
+    assert len(boxes) == 8
+    assert [box.startswith("plain") for box in boxes] == 3 * [False] + 5 * [True]
+    assert "<strong>The ablation.</strong> What clearly changes how many images stand: " in answer
+    folded = re.findall(r"<summary>(.+), in full</summary>\n<p>([^<]+)</p>", answer)
+    names = ["White-box", "Black-box", "Transfer", "A new matrix", "The price of the secret", "The ablation", "Size"]
+    assert [name for name, _ in folded] == names
+    assert dict(folded)["The ablation"].startswith("White-box: ")
     assert "still missing" not in page
     assert "incomplete" not in page
 

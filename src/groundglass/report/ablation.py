@@ -4,10 +4,10 @@ from typing import Any
 
 from groundglass.report import ablation_figures
 from groundglass.report.ablation_reading import Threat, part_names, read_networks, read_threats, records
-from groundglass.report.ablation_words import caution_words, flat_words, threat_words
+from groundglass.report.ablation_words import caution_words, change_words, flat_words, threat_words
 from groundglass.report.dot_rows import told
 from groundglass.report.drawing import Drawing
-from groundglass.report.sections import Rendered
+from groundglass.report.sections import Rendered, Told
 from groundglass.report.study import Study
 from groundglass.report.tables import channel_note
 
@@ -70,10 +70,10 @@ class AblationSection:
         return Rendered("ablation", "The ablation: what each part brings", "ablation.html.j2", context, progress)
 
 
-def ablation_answer(study: Study) -> list[str]:
-    """What the parts change, threat model by threat model, for the head of the page; nothing without an ablation."""
+def ablation_answer(study: Study) -> Told | None:
+    """What the parts change, threat model by threat model, for the head of the page; None without an ablation."""
     if not records(study, "attack", "query", "transfer"):
-        return []
+        return None
     threats = read_threats(study)
     networks = read_networks(study, threats)
     white = next((threat for threat in threats if threat.name == "white-box"), None)
@@ -82,7 +82,7 @@ def ablation_answer(study: Study) -> list[str]:
         caution = caution_words(threat, white, networks)
         words = [*threat_words(threat, networks)[-1:], *([caution] if caution else [])]
         said += [f"{_TITLES[threat.name].partition(':')[0]}: {words[0]}", *words[1:]] if words else []
-    return said
+    return Told(lead=change_words(threats, networks) or said[0], said=said) if said else None
 
 
 def _drawing(study: Study, threat: Threat) -> Drawing | None:

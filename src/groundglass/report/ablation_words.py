@@ -59,6 +59,27 @@ def parts(networks: Sequence[Network]) -> list[Part]:
 
 def threat_words(threat: Threat, networks: Sequence[Network]) -> list[str]:
     """A paragraph an attacker: which parts change the outcome, at the largest radius where something is left."""
+    said = [_attacker_words(threat, label, mets, parts(networks)) for label, mets in _attackers(threat)]
+    if threat.name == "black-box":
+        said.append(_blind_words(threat, parts(networks)))
+    return [words for words in said if words]
+
+
+def change_words(threats: Sequence[Threat], networks: Sequence[Network]) -> str:
+    """The parts that change the outcome at all, by the last attacker of each kind, in one sentence; "" without any."""
+    said = []
+    for threat in threats:
+        for label, mets in _attackers(threat)[-1:]:
+            ball = judged_ball(mets)
+            effects = _effects(mets, ball, parts(networks)) if ball else []
+            changing = [effect.part.name for effect in effects if effect.sign]
+            if effects:
+                said.append(f"under {label} ({threat.name}) {listed(changing) if changing else 'nothing'}")
+    return f"What clearly changes how many images stand: {'; '.join(said)}." if said else ""
+
+
+def _attackers(threat: Threat) -> list[tuple[str, list[Met]]]:
+    """(who attacks, in words; what they left of each network), the strongest last in the white box."""
     found = [(threat.label(series), threat.of(series)) for series in threat.series]
     if threat.name == "white-box":
         # A rule that fits one kind of head alone compares nothing; the best of each network does.
@@ -68,10 +89,7 @@ def threat_words(threat: Threat, networks: Sequence[Network]) -> list[str]:
             if s not in KNOWING
         ]
         found.append(("the best gradient of each network", best_gradients(threat)))
-    said = [_attacker_words(threat, label, mets, parts(networks)) for label, mets in found if mets]
-    if threat.name == "black-box":
-        said.append(_blind_words(threat, parts(networks)))
-    return [words for words in said if words]
+    return [(label, mets) for label, mets in found if mets]
 
 
 def caution_words(threat: Threat, white: Threat | None, networks: Sequence[Network]) -> str | None:

@@ -1,6 +1,7 @@
 """The answer in plain words, drawn from the records: what the layer buys, and what is left of it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from groundglass.report.ablation import ablation_answer
 from groundglass.report.bars import Bar, Chart
@@ -9,49 +10,66 @@ from groundglass.report.hardened_reading import read_hardened
 from groundglass.report.hardened_words import hardened_answer
 from groundglass.report.networks import read_network
 from groundglass.report.query_answer import query_answer
-from groundglass.report.query_verdict import has_black_box, has_white_box, verdicts
+from groundglass.report.query_verdict import Judged, has_black_box, has_white_box, verdicts
 from groundglass.report.redraw import redraw_answer
 from groundglass.report.retrieval import retrieval_answer
 from groundglass.report.scale import scale_answer
-from groundglass.report.sections import Rendered
+from groundglass.report.sections import Rendered, Told
 from groundglass.report.study import Study
 from groundglass.report.threat_models import attacker
 from groundglass.report.transfer_answer import transfer_answer
 from groundglass.report.verdict import CLEAR, MASKING, Verdict, percent
 
 
+@dataclass(frozen=True)
+class Part:
+    """One study's share of the answer, and what to remember of it: its verdict, a lead, or both."""
+
+    name: str
+    said: str
+    lead: str = ""
+    judged: Judged | None = None
+    chart: Chart | None = None
+
+
 class AnswerSection:
-    """The head of the page: a paragraph, the verdict, and bars, for each part of the study."""
+    """The head of the page: what each part of the study says, its verdict, and bars.
+
+    Up to three parts are paragraphs. More are a box each, with what to remember, that opens for the rest.
+    """
 
     def render(self, study: Study) -> Rendered | None:
         if not study.of_kind("train") and not study.attacks and not study.queries:
             return None
-        parts = {"white-box": _white_box, "black-box": query_answer, "transfer": transfer_answer}
-        judged = verdicts(study)
-        answers: list[tuple[str, list[str]]] = []
-        charts: list[Chart] = []
-        for one in judged:
-            said, chart = parts[one.part](study, one.verdict)
-            answers.append((one.part.capitalize(), said))
-            charts += [chart] if chart else []
-        hardened = read_hardened(study)
-        answers += [
-            ("A new matrix", redraw_answer(study)),
-            ("The price of the secret", retrieval_answer(study)),
-            ("The ablation", ablation_answer(study)),
-            ("Adversarial training", [hardened_answer(hardened)] if hardened else []),
-            ("Size", scale_answer(study)),
-        ]
-        told = [(part, said) for part, said in answers if said]
-        told = told or [("", [f"No {'query ' if study.references else ''}attack has been recorded yet."])]
-        told[0] = (told[0][0], [*_clean(study), *told[0][1]])
-        context = {
-            "paragraphs": [" ".join(said) for _, said in told],
-            "parts": [part for part, _ in told],
-            "verdicts": judged,
-            "charts": charts,
-        }
+        parts = _parts(study)
+        clean = " ".join(_clean(study))
+        if not any(part.said for part in parts):
+            nothing = f"No {'query ' if study.references else ''}attack has been recorded yet."
+            parts.insert(0, Part("", nothing))
+        boxes = len(parts) > 3
+        if not boxes:
+            parts[0] = replace(parts[0], said=f"{clean} {parts[0].said}".strip())
+        context = {"parts": parts, "clean": clean if boxes else "", "boxes": boxes}
         return Rendered("answer", "The answer", "answer.html.j2", context)
+
+
+def _parts(study: Study) -> list[Part]:
+    answers = {"white-box": _white_box, "black-box": query_answer, "transfer": transfer_answer}
+    parts = []
+    for judged in verdicts(study):
+        said, chart = answers[judged.part](study, judged.verdict)
+        # What the gradients say ends with what it means; the other two are told by their verdicts.
+        lead = said[-1] if said and judged.part == "white-box" else ""
+        parts.append(Part(judged.part.capitalize(), " ".join(said), lead, judged, chart))
+    hardened = read_hardened(study)
+    further = {
+        "A new matrix": redraw_answer(study),
+        "The price of the secret": retrieval_answer(study),
+        "The ablation": ablation_answer(study),
+        "Adversarial training": Told(hardened_answer(hardened), [hardened_answer(hardened)]) if hardened else None,
+        "Size": scale_answer(study),
+    }
+    return parts + [Part(name, " ".join(told.said), lead=told.lead) for name, told in further.items() if told]
 
 
 def _white_box(study: Study, verdict: Verdict) -> tuple[list[str], Chart | None]:

@@ -7,7 +7,7 @@ from groundglass.report.dot_rows import told
 from groundglass.report.drawing import Drawing
 from groundglass.report.redraw_reading import Redraw, Survival, read_redraws, read_survivals
 from groundglass.report.redraw_words import afresh_words, tuning_words, undone_words
-from groundglass.report.sections import Rendered
+from groundglass.report.sections import Rendered, Told
 from groundglass.report.study import Study
 
 
@@ -27,13 +27,14 @@ class RedrawSection:
         return Rendered("redraw", title, "redraw.html.j2", {"parts": parts}, study.progress("redraw"))
 
 
-def redraw_answer(study: Study) -> list[str]:
-    """The redraws in sentences, for the head of the page; nothing while there is none."""
+def redraw_answer(study: Study) -> Told | None:
+    """The redraws in sentences, for the head of the page; None while there is none."""
     redraws = read_redraws(study)
     if not redraws:
-        return []
+        return None
     first = [one for one in redraws if one.model == redraws[0].model]
-    return [*tuning_words(first), *undone_words(read_survivals(study, first))]
+    tuning, undone = tuning_words(first), undone_words(read_survivals(study, first))
+    return Told(lead=[*undone, *tuning][0], said=[*tuning, *undone])
 
 
 def _part(study: Study, redraws: list[Redraw], *, suffix: str) -> dict[str, Any]:

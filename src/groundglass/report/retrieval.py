@@ -12,7 +12,7 @@ from groundglass.report.retrieval_numbers import error_percent
 from groundglass.report.retrieval_reading import Retrieval, read_retrievals, retrieval_checks
 from groundglass.report.retrieval_tables import TOO_FEW, left_rows, period_rows
 from groundglass.report.retrieval_words import attack_words, device_words, need_words
-from groundglass.report.sections import Rendered
+from groundglass.report.sections import Rendered, Told
 from groundglass.report.study import Study
 
 
@@ -49,11 +49,14 @@ class RetrievalSection:
         return Rendered("retrieval", title, "retrieval.html.j2", context, study.progress("retrieve", "retrieval"))
 
 
-def retrieval_answer(study: Study) -> list[str]:
-    """The price of the secret in sentences, for the head of the page; nothing while there is no retrieval."""
+def retrieval_answer(study: Study) -> Told | None:
+    """The price of the secret in sentences, for the head of the page; None while there is no retrieval."""
     retrievals = read_retrievals(study)
-    told = _answer(retrievals, read_radii(study, retrievals)) if retrievals else []
-    return [sentence for words in told for sentence in words]
+    if not retrievals:
+        return None
+    radii = read_radii(study, retrievals)
+    price, worth = _answer(retrievals, radii)
+    return Told(lead=f"{price[0]} {need_words(headline(radii), radii)[0]}", said=[*price, *worth])
 
 
 def _answer(retrievals: Sequence[Retrieval], radii: Sequence[Radius]) -> list[list[str]]:

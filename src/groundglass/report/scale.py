@@ -16,7 +16,7 @@ from groundglass.report.scale_words import (
     law_words,
     retrieval_words,
 )
-from groundglass.report.sections import Rendered
+from groundglass.report.sections import Rendered, Told
 from groundglass.report.study import Study
 from groundglass.report.tables import channel_note
 from groundglass.report.threat_models import attacker
@@ -64,14 +64,15 @@ class ScaleSection:
         return Rendered("scale", title, "scale.html.j2", context, study.progress(*kinds))
 
 
-def scale_answer(study: Study) -> list[str]:
-    """What size buys and costs, for the head of the page; nothing without such a study."""
+def scale_answer(study: Study) -> Told | None:
+    """What size buys and costs, for the head of the page; None without such a study."""
     found = read_scale(study)
     if found is None:
-        return []
+        return None
     judged = judgement(found)
     said = [f"Verdict on size: {judged.text}.", judged.reasons[-1]] if judged else []
-    return [*said, *retrieval_words(found)[1:3], *cost_words(found)[1:2]]
+    said += [*retrieval_words(found)[1:3], *cost_words(found)[1:2]]
+    return Told(lead=said[0], said=said) if said else None
 
 
 def fit_table(found: Scale) -> list[tuple[str, str, list[str]]]:

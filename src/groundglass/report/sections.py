@@ -1,6 +1,6 @@
 """The page is a list of sections. A section is a part of a study: it shows itself when its records are there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,6 +29,19 @@ class Rendered:
     def short(self) -> str:
         """The heading as a list of contents has it: up to its colon."""
         return self.title.partition(":")[0]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the head of the page says of one study.
+
+    Attributes:
+        lead: what to remember, in a sentence or two.
+        said: the whole, a sentence each, the lead among them or put together from them.
+    """
+
+    lead: str
+    said: Sequence[str]
 
 
 class Section(Protocol):
