@@ -5,7 +5,7 @@
 The transfer study's own adversarial images, audited once more, shown to its targets and to the networks whose features the two
 VGG-OPUs have: VGG-DFA and VGG-DFA lower, as the features were trained, under a linear head and without a layer. Accuracy on
 those of the common images that all of them get right untouched, with 95% Wilson intervals. `--run` is a complete folder of
-`groundglass run all` or of `groundglass run transfer`, with its networks. Some minutes; nothing is written.
+`groundglass run all` or `groundglass run transfer` with `--recipe laptop`, networks and all. Some minutes; nothing is written.
 """
 
 import argparse
@@ -46,6 +46,8 @@ def main() -> None:
     checkpoints = {
         r.name: r.result["checkpoint"] for r in store.records if r.name in TARGETS and "checkpoint" in r.result
     }
+    if lacking := [name for name in TARGETS if name not in checkpoints]:
+        raise SystemExit(f"{asked.run} has no {', '.join(lacking)}: the laptop recipe's transfer study trains them")
     models = {name: load_model(asked.run / checkpoints[name], find_device=devices.find) for name in TARGETS}
 
     first = store.get(next(iter(crafts.values())).inputs[0])

@@ -9,6 +9,7 @@ from groundglass.attacks import (
     PGD,
     AttackCheckpoint,
     CarliniWagnerL2,
+    Ensemble,
     GradientAccess,
     InputDiversity,
     Linf,
@@ -163,6 +164,15 @@ def test_that_of_another_model_is_refused(attack, problem, always, tmp_path):
     run(attack, model, problem, checkpoint=AttackCheckpoint(path))
 
 
+def test_a_file_of_a_model_without_weights_to_tell_is_taken_over(problem, always, tmp_path):
+    model, path = problem[0], tmp_path / "attack.safetensors"
+    assert identity_of(model.forward) == dict.fromkeys(("weights", "devices", "rules"))
+    run(ATTACKS[0], model, problem, checkpoint=AttackCheckpoint(path))
+    assert same(
+        run(ATTACKS[0], model.forward, problem, checkpoint=AttackCheckpoint(path)), run(ATTACKS[0], model, problem)
+    )
+
+
 def test_models_are_told_apart_by_weights_device_and_rule():
     def network(device_seed=1, seed=0):
         torch.manual_seed(seed)
@@ -176,3 +186,4 @@ def test_models_are_told_apart_by_weights_device_and_rule():
     found = [identity_of(model) for model in (one, *others)]
     assert all(a != b for i, a in enumerate(found) for b in found[:i])
     assert GradientAccess(one).model_identity == found[0]
+    assert [identity_of(Ensemble([view])) for view in views] == found[-2:]

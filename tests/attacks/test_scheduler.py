@@ -345,6 +345,16 @@ def test_a_model_that_fails_all_the_time_still_gets_there(attack, tmp_path):
 
 
 @every_attack
+def test_a_file_of_another_model_is_refused(attack, tmp_path):
+    path = tmp_path / "state"
+    with pytest.raises(ConnectionError):
+        run(attack, access_for(attack, Failing(31)), checkpoint=path)
+    with pytest.raises(ValueError, match="another run: weights"):
+        run(attack, access_for(attack, RowModel(seed=4)), checkpoint=path)
+    assert_same(run(attack, checkpoint=path), uninterrupted(attack)[0])
+
+
+@every_attack
 def test_without_a_checkpoint_the_note_names_a_file_that_is_one(attack, tmp_path):
     with pytest.raises(ConnectionError) as error:
         run(attack, access_for(attack, Failing(40)))

@@ -14,6 +14,7 @@ import pytest
 from groundglass.core import DamagedFileError
 from groundglass.evaluation.bundle import BUNDLE, CompactCopyError, is_compact, refuse_without_networks
 from groundglass.evaluation.compact import compact
+from groundglass.evaluation.manifest import OtherStudyError
 from groundglass.evaluation.records import FolderLock, RecordStore
 from tests.evaluation.test_record_store import MANIFEST, filled, record
 
@@ -177,6 +178,8 @@ def test_a_copy_that_lacks_a_result_is_not_continued_and_not_touched(run: Path, 
     plan = [{"key": "0" * 12, "kind": "train", "name": "VGG-16"}]
     with pytest.raises(CompactCopyError, match=r"1 of the 1 results asked for are not in it \(first: VGG-16\)"):
         RecordStore.open(tmp_path / "copy", {**MANIFEST, "cells": plan})
+    with pytest.raises(OtherStudyError, match="seed: 0 -> 99"):
+        RecordStore.open(tmp_path / "copy", {**MANIFEST, "seed": 99})
     assert {p.name: p.read_bytes() for p in (tmp_path / "copy").iterdir()} == before
 
 

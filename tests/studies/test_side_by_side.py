@@ -242,3 +242,6 @@ def test_what_others_have_found_is_kept_before_an_error_is_raised(start, tmp_pat
     with pytest.raises(DamagedFileError):
         start([Toy("good"), Toy("bad", does="fail")])
     assert results(tmp_path) == {"good": 1}
+    monkeypatch.undo()
+    start([Toy("good"), Toy("bad")])
+    assert results(tmp_path) == {"good": 1, "bad": 1}

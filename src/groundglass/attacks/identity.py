@@ -18,14 +18,16 @@ def digest(tensors: Iterable[Tensor]) -> str:
 
 
 def identity_of(model: Callable[[Tensor], Tensor]) -> dict[str, Any]:
-    """Plain JSON, the same for a module that only wraps another. Of a function there is nothing to tell."""
-    if not isinstance(model, nn.Module):
-        return {"weights": None}
-    state = model.state_dict()
+    """Plain JSON, the same for a module that only wraps another. Of what has no weights, a function, there is nothing to tell."""
+    state = model.state_dict() if isinstance(model, nn.Module) else {}
+    if not isinstance(model, nn.Module) or not state:
+        return {"weights": None, "devices": None, "rules": None}
     # A device is in no state_dict. Its fingerprint says whose matrix it is, and is no secret.
     devices = [getattr(getattr(part, "device", None), "fingerprint", None) for part in model.modules()]
+    # By name: what a rule drew or fitted hangs on the seed of its maker, which is not the model's.
+    rules = [getattr(part, "rule", None) for part in model.modules()]
     return {
         "weights": digest(state[name] for name in sorted(state)),
         "devices": [fingerprint for fingerprint in devices if isinstance(fingerprint, str)],
-        "rule": getattr(getattr(model, "rule", None), "name", None),
+        "rules": [name for rule in rules if isinstance(name := getattr(rule, "name", None), str)],
     }

@@ -193,6 +193,7 @@ class Scheduler:
             "ball": repr(self._ball),
             "seed": self._seed,
             "images": contents.hexdigest(),
+            **self._access.model_identity,
         }
 
     def _save(self, path: Path) -> None:

@@ -185,7 +185,8 @@ class QueryAttack(ABC):
             progress: told the queries asked, and that many and what the budget still allows; images live, finished, fooled.
 
         Raises:
-            ValueError: images, labels, ball, budget or model that cannot be; says what to do.
+            ValueError: images, labels, ball, budget or model that cannot be, or a checkpoint of another attack, of other
+                images or of another network; says what to do.
             NonFiniteError: NaN or infinite logits.
             Exception: whatever the model raises; a note on it names the file that keeps what was done.
         """

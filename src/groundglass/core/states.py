@@ -45,7 +45,7 @@ def read_notes(path: Path) -> tuple[Any, dict[str, Any]] | None:
 
 
 def load_state(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], Any]:
-    """The tensors and the notes.
+    """The tensors and the notes. What `identity` has as None, then or now, is not known, and differs from nothing.
 
     Raises:
         DamagedFileError: truncated or altered.
@@ -62,9 +62,11 @@ def load_state(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tenso
         raise DamagedFileError(f"the checkpoint {path} is damaged ({error}): delete it to start afresh") from error
     asked = json.loads(json.dumps(identity))
     for field in sorted(stored.keys() | asked.keys()):
-        if stored.get(field) != asked.get(field):
+        then, now = stored.get(field), asked.get(field)
+        known = field not in stored or field not in asked or None not in (then, now)
+        if known and then != now:
             raise ValueError(
-                f"the checkpoint {path} is of another run: {field} was {stored.get(field)!r}, is {asked.get(field)!r}. "
+                f"the checkpoint {path} is of another run: {field} was {then!r}, is {now!r}. "
                 "Use the same settings, or delete it to start afresh"
             )
     return tensors, notes

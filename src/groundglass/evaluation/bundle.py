@@ -1,7 +1,7 @@
 """Reading a compact copy of a run folder: small enough to be committed, enough to rebuild every figure and table.
 
 It holds study.json, records.jsonl and arrays.tar.xz, whose members are the files of arrays/, not deflated: they are alike, and
-together they take a fifth. So the records there have the SHA-256 of those. It has no networks and no devices, and of images
+together they take a quarter. So the records there have the SHA-256 of those. It has no networks and no devices, and of images
 only the few that the page shows: nothing can be added to it.
 """
 
@@ -48,7 +48,7 @@ class Arrays:
 
     @cached_property
     def _bundle(self) -> dict[str, bytes]:
-        # All at once: what is one stream has no other way in, and the whole of all studies is some 30 MB.
+        # All at once: what is one stream has no other way in, and the whole of all studies is some 15 MB.
         with tarfile.open(self._folder / BUNDLE, "r:xz") as bundle:
             return {member.name: file.read() for member in bundle if (file := bundle.extractfile(member))}
 

@@ -27,15 +27,24 @@ def enter_study(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: `manifest` lacks a field.
         DamagedFileError: study.json is not what was written.
     """
-    asked = plain(dict(manifest), "manifest")
-    missing = [name for name in _REQUIRED if name not in asked]
-    if missing:
-        raise ValueError(f"the manifest lacks {', '.join(missing)}: it needs {', '.join(_REQUIRED)}")
     path = folder / STUDY_FILE
     if not path.exists():
+        asked = _asked(manifest)
         write_json(path, asked)
         return asked
-    stored = load_manifest(folder)
+    stored, current = compare_study(folder, manifest)
+    if current != stored:
+        write_json(path, current)
+    return current
+
+
+def compare_study(folder: Path, manifest: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The stored manifest of `folder`, and what it becomes when `manifest` goes on with it. Writes nothing.
+
+    Raises:
+        As `enter_study`, and FileNotFoundError: no study there.
+    """
+    asked, stored = _asked(manifest), load_manifest(folder)
     lines = difference(_identity(stored), _known_to(_identity(stored), _identity(asked)))
     if lines:
         raise OtherStudyError(
@@ -43,10 +52,15 @@ def enter_study(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
             + "\n".join(f"  {line}" for line in lines)
             + "\nGive another --out for the new settings, or ask for the stored ones: then it continues."
         )
-    current = _continued(stored, asked)
-    if current != stored:
-        write_json(path, current)
-    return current
+    return stored, _continued(stored, asked)
+
+
+def _asked(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    asked = plain(dict(manifest), "manifest")
+    missing = [name for name in _REQUIRED if name not in asked]
+    if missing:
+        raise ValueError(f"the manifest lacks {', '.join(missing)}: it needs {', '.join(_REQUIRED)}")
+    return asked
 
 
 def load_manifest(folder: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from groundglass.evaluation.bundle import (
 )
 from groundglass.evaluation.journal import Journal
 from groundglass.evaluation.lock import LOCK_FILE, FolderInUseError, FolderLock
-from groundglass.evaluation.manifest import OtherStudyError, check_vacant, enter_study, load_manifest
+from groundglass.evaluation.manifest import OtherStudyError, check_vacant, compare_study, enter_study, load_manifest
 from groundglass.evaluation.plain import cell_key, plain
 
 __all__ = ["FolderInUseError", "OtherStudyError", "Record", "RecordStore", "cell_key"]
@@ -100,6 +100,7 @@ class RecordStore:
             # All that is asked for is there, or it is refused: a copy stays as it was made.
             done = [record.key for record in _records(folder, heal=False)]
             refuse_to_go_on(folder, manifest.get("cells", ()), done)
+            compare_study(folder, manifest)
             return cls.read(folder)
         folder.mkdir(parents=True, exist_ok=True)
         held = FolderLock(folder)

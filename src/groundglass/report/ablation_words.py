@@ -66,15 +66,27 @@ def threat_words(threat: Threat, networks: Sequence[Network]) -> list[str]:
 
 
 def change_words(threats: Sequence[Threat], networks: Sequence[Network]) -> str:
-    """The parts that change the outcome at all, by the last attacker of each kind, in one sentence; "" without any."""
+    """The parts that change the outcome at all, by the last attacker of each kind, in one sentence; "" without any.
+
+    In the white box that is the best gradient of each network, and nothing where none that fits was tried.
+    """
     said = []
     for threat in threats:
-        for label, mets in _attackers(threat)[-1:]:
+        attackers = [(threat.label(s), threat.of(s)) for s in threat.series]
+        if threat.name == "white-box":
+            attackers = [("the best gradient of each network", best_gradients(threat))]
+        for label, mets in [one for one in attackers if one[1]][-1:]:
             ball = judged_ball(mets)
             effects = _effects(mets, ball, parts(networks)) if ball else []
-            changing = [effect.part.name for effect in effects if effect.sign]
-            if effects:
-                said.append(f"under {label} ({threat.name}) {listed(changing) if changing else 'nothing'}")
+            found = [
+                f"{listed(names)} ({word})"
+                for word, sign in (("more stand", 1), ("fewer stand", -1))
+                if (names := [effect.part.name for effect in effects if effect.sign == sign])
+            ]
+            if ball is None:
+                said.append(f"{label} ({threat.name}) leaves next to nothing of any network")
+            elif effects:
+                said.append(f"under {label} ({threat.name}) {' and '.join(found) or 'nothing'}")
     return f"What clearly changes how many images stand: {'; '.join(said)}." if said else ""
 
 

@@ -42,13 +42,14 @@ class AnswerSection:
         if not study.of_kind("train") and not study.attacks and not study.queries:
             return None
         parts = _parts(study)
+        boxes = len(parts) > 3
         clean = " ".join(_clean(study))
         if not any(part.said for part in parts):
             nothing = f"No {'query ' if study.references else ''}attack has been recorded yet."
-            parts.insert(0, Part("", nothing))
-        boxes = len(parts) > 3
+            clean = f"{clean} {nothing}".strip()
         if not boxes:
-            parts[0] = replace(parts[0], said=f"{clean} {parts[0].said}".strip())
+            first = parts[0] if parts else Part("", "")
+            parts = [replace(first, said=f"{clean} {first.said}".strip()), *parts[1:]]
         context = {"parts": parts, "clean": clean if boxes else "", "boxes": boxes}
         return Rendered("answer", "The answer", "answer.html.j2", context)
 
@@ -58,8 +59,10 @@ def _parts(study: Study) -> list[Part]:
     parts = []
     for judged in verdicts(study):
         said, chart = answers[judged.part](study, judged.verdict)
-        # What the gradients say ends with what it means; the other two are told by their verdicts.
-        lead = said[-1] if said and judged.part == "white-box" else ""
+        # The other two are told by their verdicts.
+        lines = curves(study.compared, norm="linf") if judged.part == "white-box" else []
+        eps = headline(lines)
+        lead = " ".join(_meaning(lines, eps, judged.verdict)) if eps is not None else ""
         parts.append(Part(judged.part.capitalize(), " ".join(said), lead, judged, chart))
     hardened = read_hardened(study)
     further = {
@@ -174,9 +177,18 @@ def _under_attack(study: Study, lines: Sequence[Curve], eps: float, verdict: Ver
         )
     elif exact:
         said.append(f"The true matrix, which only a simulator can give, leaves {_of(exact)}.")
-    if paper:
-        said.append(_judged(verdict, paper, baseline, adaptive))
-    return said
+    return [*said, *_meaning(lines, eps, verdict)]
+
+
+def _meaning(lines: Sequence[Curve], eps: float, verdict: Verdict) -> list[str]:
+    """The last word on the gradients, which stands alone; nothing while the paper's attacker was not tried."""
+    here = [cell for line in lines if (cell := line.at(eps)) is not None]
+    paper, baseline = (
+        next((cell for cell in here if (cell.model, cell.rule, cell.attack) == (*who, "PGD")), None)
+        for who in ((DEFENDED, "dfa"), (BASELINE, "bp"))
+    )
+    adaptive = [cell for cell in here if cell.model == DEFENDED and attacker(cell.rule).adaptive]
+    return [_judged(verdict, paper, baseline, adaptive)] if paper else []
 
 
 def _beside(lines: Sequence[Curve], study: Study) -> str:
@@ -201,7 +213,8 @@ def _judged(verdict: Verdict, paper: AttackCell, baseline: AttackCell | None, ad
         return "So far the robustness is not just a bad gradient: no adaptive attacker got clearly further than DFA."
     if verdict.text != MASKING:
         return (
-            "Whether that gain is robustness or only the attacker's bad gradient cannot be said from these records yet."
+            f"Whether what {DEFENDED} keeps under DFA is robustness or only the attacker's bad gradient cannot be said from "
+            "these records yet."
         )
     if baseline is not None and not baseline.robust.clearly_below(paper.robust):
         return (
@@ -210,11 +223,12 @@ def _judged(verdict: Verdict, paper: AttackCell, baseline: AttackCell | None, ad
         )
     worst = min(adaptive, key=_share, default=None)
     if worst is None or not worst.robust.clearly_below(paper.robust):
-        return "The verdict below says why this gain should not be believed as it stands."
+        return f"What {DEFENDED} gains under DFA should not be believed as it stands: the verdict says why."
     if baseline is not None and baseline.robust.clearly_below(worst.robust):
+        points = 100 * (worst.robust.share - baseline.robust.share)
         return (
-            "So a part of the gain was only DFA's bad gradient. What is left above the undefended network, under the "
-            f"strongest attacker tried, is {100 * (worst.robust.share - baseline.robust.share):.0f} points."
+            f"So a part of what {DEFENDED} gains under DFA was only the attacker's bad gradient. What is left above the "
+            f"undefended network, under the strongest attacker tried, is {points:.0f} points."
         )
     could_be = min((c for c in adaptive if attacker(c.rule).realistic == "yes"), key=_share, default=None)
     held_off = ""

@@ -6,7 +6,7 @@ from groundglass.report import redraw_figures
 from groundglass.report.dot_rows import told
 from groundglass.report.drawing import Drawing
 from groundglass.report.redraw_reading import Redraw, Survival, read_redraws, read_survivals
-from groundglass.report.redraw_words import afresh_words, tuning_words, undone_words
+from groundglass.report.redraw_words import afresh_words, group_words, tuning_words, undone_words
 from groundglass.report.sections import Rendered, Told
 from groundglass.report.study import Study
 
@@ -33,8 +33,9 @@ def redraw_answer(study: Study) -> Told | None:
     if not redraws:
         return None
     first = [one for one in redraws if one.model == redraws[0].model]
-    tuning, undone = tuning_words(first), undone_words(read_survivals(study, first))
-    return Told(lead=[*undone, *tuning][0], said=[*tuning, *undone])
+    survivals = read_survivals(study, first)
+    tuning, groups = tuning_words(first), group_words(survivals)
+    return Told(lead=" ".join(groups) or tuning[0], said=[*tuning, *undone_words(survivals)])
 
 
 def _part(study: Study, redraws: list[Redraw], *, suffix: str) -> dict[str, Any]:

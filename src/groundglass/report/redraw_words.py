@@ -43,10 +43,20 @@ def tuning_words(redraws: Sequence[Redraw]) -> list[str]:
 
 
 def undone_words(survivals: Sequence[Survival]) -> list[str]:
-    """Which attacks a redraw shakes off and which not, by intervals against one half; and why."""
+    """Which attacks a redraw shakes off and which not, and why."""
     judged = [(one, pooled) for one in survivals if (pooled := one.pooled) is not None]
     if not judged:
         return []
+    why = (
+        "A redraw leaves the convolutions as they are: what moves the features far enough can still fool whatever "
+        "classifier is fitted to them."
+    )
+    return [*group_words(survivals), why, *_border_words(judged)]
+
+
+def group_words(survivals: Sequence[Survival]) -> list[str]:
+    """Which attacks a redraw shakes off and which not, by intervals against one half."""
+    judged = [(one, pooled) for one in survivals if (pooled := one.pooled) is not None]
     groups: dict[str, list[str]] = {"survive": [], "undone": [], "open": []}
     for one, pooled in judged:
         low, high = pooled.interval
@@ -62,11 +72,7 @@ def undone_words(survivals: Sequence[Survival]) -> list[str]:
         said.append(f"Does not survive, since clearly fewer than half still fool: {listed(groups['undone'])}.")
     if groups["open"]:
         said.append(f"Too close to one half to be told at this sample size: {listed(groups['open'])}.")
-    said.append(
-        "A redraw leaves the convolutions as they are: what moves the features far enough can still fool whatever "
-        "classifier is fitted to them."
-    )
-    return said + _border_words(judged)
+    return said
 
 
 def afresh_words(survivals: Sequence[Survival]) -> list[str]:

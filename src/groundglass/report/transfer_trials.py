@@ -142,7 +142,7 @@ class Trial:
         return [gain for eps in self.radii if (gain := self.gain(target, eps, label, beside=beside)) is not None]
 
     def peer(self, target: str) -> str:
-        """The undefended network to judge a target by: VGG-16, or, where it was tried, the one that is as inaccurate."""
+        """The undefended network to judge a target by: VGG-16, or, where it was tried, one that was trained as short."""
         return CONTROL if target == LOWER and CONTROL in self.targets else BASELINE
 
     @property

@@ -107,7 +107,10 @@ def _price(clean: dict[str, Proportion]) -> str:
 
 
 def control_words(trial: Trial, clean: dict[str, Proportion]) -> list[str]:
-    """What an undefended network of lower accuracy gains by that alone, where the defended one of lower accuracy gains most."""
+    """What an undefended network that was trained as short gains, where the defended one of lower accuracy gains most.
+
+    Nothing where that one gains nothing sure.
+    """
     found = [
         (gain, control, beside)
         for gain in trial.gains(LOWER)
@@ -116,17 +119,22 @@ def control_words(trial: Trial, clean: dict[str, Proportion]) -> list[str]:
     if not found:
         return []
     gain, control, beside = max(found, key=lambda three: three[0].points)
+    if gain.points <= 0 or not gain.is_clear:
+        return []
     both = CONTROL in clean and LOWER in clean
     known = f" ({percent(clean[CONTROL].share)} right untouched, {LOWER} {percent(clean[LOWER].share)})" if both else ""
+    if not control.is_clear or control.points <= 0:
+        start = f"An ordinary network is not seen to gain like {LOWER} by a short training"
+    elif beside.is_clear and beside.points > 0:
+        start = f"A part of what {LOWER} gains an ordinary network gains by a short training alone"
+    else:
+        start = f"All that {LOWER} gains an ordinary network gains by a short training alone, as far as it was tried"
+    ahead = both and clean[LOWER].clearly_below(clean[CONTROL])
+    unequal = f" {CONTROL} is right clearly more often untouched, which this does not make up for." if ahead else ""
     return [
-        f"Part of that is had without a layer: at {trial.ball(gain.eps)}, where {LOWER} differs most from {BASELINE}, by "
-        f"{signed(gain.points)} points, {CONTROL}, an ordinary network that was trained for less{known}, differs by "
-        f"{signed(control.points)}{_chance(trial, [control])}, and {LOWER} from {CONTROL} by {signed(beside.points)}"
-        f"{_chance(trial, [beside])}."
-        if control.is_clear and control.points > 0
-        else f"Being right less often does not buy that by itself: at {trial.ball(gain.eps)}, where {LOWER} differs most from "
-        f"{BASELINE}, by {signed(gain.points)} points, {CONTROL}, an ordinary network that was trained for less{known}, "
-        f"differs by {signed(control.points)}{_chance(trial, [control])}."
+        f"{start}: at {trial.ball(gain.eps)}, where {LOWER} gains most over {BASELINE}, {signed(gain.points)} points, {CONTROL}"
+        f"{known} differs from {BASELINE} by {signed(control.points)}{_chance(trial, [control])}, and {LOWER} from {CONTROL} by "
+        f"{signed(beside.points)}{_chance(trial, [beside])}.{unequal}"
     ]
 
 

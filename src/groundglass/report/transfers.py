@@ -15,7 +15,7 @@ from groundglass.report.study import Study
 
 PAPER = "PGD"
 HIGHER, LOWER = "VGG-OPU higher", "VGG-OPU lower"
-# An undefended network that is right as seldom as LOWER: what that alone buys.
+# An undefended network, trained as short as LOWER: what that alone buys.
 CONTROL = "VGG-16 lower"
 _LABELS = (PAPER, "MI-FGSM", "MI-DI-TI", "Ensemble", "Own VGG-OPU")
 _TARGETS = (BASELINE, CONTROL, HIGHER, LOWER)
