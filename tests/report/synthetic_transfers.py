@@ -23,7 +23,7 @@ CLEAN = {
     "VGG-OPU higher": 0.848,
     "VGG-OPU lower": 0.801,
 }
-CONTROL_CLEAN = {"VGG-16 lower": 0.795}
+CONTROL_CLEAN = {"VGG-16 lower": 0.795, "VGG-DFA": 0.846, "VGG-DFA lower": 0.797}
 KEYS = {name: f"{i:012x}" for i, name in enumerate(CLEAN | CONTROL_CLEAN, start=0xABC0)}
 SOURCES = {
     "PGD": (("VGG-16 source", "bp"),),
@@ -155,6 +155,15 @@ def with_control(
     return found
 
 
+def with_features(shares: Mapping[str, Mapping[str, tuple[float, ...]]] = HELPS, less: float = 0.0) -> Any:
+    """The networks with the features of both VGG-OPUs and no layer, each attack leaving so much less of them."""
+    found = {label: dict(targets) for label, targets in shares.items()}
+    for targets in found.values():
+        for ours, features in (("VGG-OPU higher", "VGG-DFA"), ("VGG-OPU lower", "VGG-DFA lower")):
+            targets[features] = tuple(max(0.0, right - less) for right in targets[ours])
+    return found
+
+
 def white_box(target: str, rule: str, paper: float, left: float, *, n: int = 500) -> Made:
     """White-box PGD on the first `n` images, of which the common ones are right before and the share `left` after."""
     tried = np.arange(n)
@@ -232,7 +241,7 @@ def write(
     """A transfer study in `folder`; what `keep` refuses is planned and not done."""
     part = everything() if made is None else made
     tried = {one.config.get("target") for one, _ in part}
-    all_: list[Made] = [(network(name), None) for name in (*CLEAN, *(CONTROL_CLEAN.keys() & tried))]
+    all_: list[Made] = [(network(name), None) for name in (*CLEAN, *(n for n in CONTROL_CLEAN if n in tried))]
     all_ += part
     if with_checks:
         all_ += [(check, None) for check in checks(part, failing)]

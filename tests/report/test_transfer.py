@@ -147,6 +147,29 @@ def test_a_control_shows_what_a_lower_accuracy_buys_by_itself(tmp_path: Path) ->
         assert "short training" not in text(built(tmp_path / name, made) if made else built(tmp_path / name))
 
 
+def test_features_without_the_layer_are_what_a_network_is_judged_by(tmp_path: Path) -> None:
+    white = {**WHITE_BOX, ("VGG-DFA", "bp"): (0.04, 0.0), ("VGG-DFA lower", "bp"): (0.04, 0.0)}
+    made = everything(made_up.with_features(), white)
+    folder = built(tmp_path / "same", made)
+    trial = only(tmp_path / "same")
+    assert trial.defended == ("VGG-OPU higher", "VGG-OPU lower")
+    assert [trial.peer(target) for target in trial.defended] == ["VGG-DFA", "VGG-DFA lower"]
+    # By hand, of 640 at 0.1: 301 on the lower and on its features, 58 on VGG-16.
+    assert (
+        "VGG-DFA lower has the features of VGG-OPU lower and no layer: at L∞ ε = 12.8/255 (the paper's 0.1) VGG-OPU lower "
+        "differs from it by 0 points, which 640 images cannot tell from nothing. What it gains over VGG-16 is its features', "
+        "as far as these images can tell, and not the layer's."
+    ) in text(folder)
+    table = rows(tmp_path / "same", "Table of gains, L∞")
+    assert table["VGG-DFA lower, the paper's PGD"][-1] == table["VGG-OPU lower, the paper's PGD"][-1] == "+38.0"
+    through = judge_transfers([trial], transfer_checks(study(tmp_path / "same")))
+    assert through.text == THROUGH
+    assert "cannot tell VGG-OPU lower (28.0%) from VGG-DFA lower (28.0%)" in " ".join(through.reasons)
+    better = everything(made_up.with_features(less=0.1), white)
+    assert judged(tmp_path / "better", better).text == HARDER
+    assert "is its features'" not in text(built(tmp_path / "page", better))
+
+
 def test_white_box_attacks_count_over_the_common_images_alone(whole: Path) -> None:
     table = rows(whole, "Table of transferred attacks, L∞")
     tried = int(np.isin(np.arange(500), INDEX).sum())

@@ -2,7 +2,7 @@
 
 from groundglass.evaluation.statistics import Proportion
 from groundglass.report import transfer_tables, transfer_words
-from groundglass.report.cells import BASELINE, norm_name
+from groundglass.report.cells import norm_name
 from groundglass.report.drawing import Drawing
 from groundglass.report.sections import Rendered
 from groundglass.report.study import Study
@@ -10,7 +10,7 @@ from groundglass.report.style import transfer_style
 from groundglass.report.tables import channel_note
 from groundglass.report.transfer_figures import Line, accuracy
 from groundglass.report.transfer_trials import Trial, Yardstick, trials
-from groundglass.report.transfers import CONTROL, PAPER, TransferCurve
+from groundglass.report.transfers import PAPER, UNDEFENDED, TransferCurve, target_style
 from groundglass.report.verdict import percent
 
 
@@ -51,7 +51,8 @@ def _words(study: Study, trial: Trial, clean: dict[str, Proportion]) -> list[str
         transfer_words.set_words(trial),
         transfer_words.gain_words(trial, study.manifest["data"])
         + transfer_words.trade_words(trial, clean)
-        + transfer_words.control_words(trial, clean),
+        + transfer_words.control_words(trial, clean)
+        + transfer_words.feature_words(trial),
         transfer_words.strongest_words(trial),
         transfer_words.yardstick_words(trial, trial.targets),
         transfer_words.source_words(trial),
@@ -98,8 +99,8 @@ def _target_figure(study: Study, trial: Trial, target: str, suffix: str) -> Draw
 
 def _target_line(curve: TransferCurve, clean: dict[str, Proportion]) -> Line:
     known = f"\n{percent(clean[curve.target].share)} untouched" if curve.target in clean else ""
-    role = "baseline" if curve.target in (BASELINE, CONTROL) else "transfer"
-    return Line(curve.target + known, transfer_style(curve.target), curve.series, role)
+    role = "baseline" if curve.target in UNDEFENDED else "transfer"
+    return Line(curve.target + known, target_style(curve.target), curve.series, role)
 
 
 def _yardstick_lines(yardsticks: list[Yardstick]) -> list[Line]:

@@ -5,7 +5,7 @@ from groundglass.report.study import Study
 from groundglass.report.style import transfer_style
 from groundglass.report.transfer_tables import untouched
 from groundglass.report.transfer_trials import Trial, trials
-from groundglass.report.transfer_words import control_words, gain_words, strongest_words, yardstick_words
+from groundglass.report.transfer_words import control_words, feature_words, gain_words, strongest_words, yardstick_words
 from groundglass.report.verdict import Verdict, listed
 
 
@@ -21,6 +21,7 @@ def transfer_answer(study: Study, verdict: Verdict) -> tuple[list[str], Chart | 
     said = [
         *gain_words(trial, study.manifest["data"]),
         *control_words(trial, {network.name: network.clean for network in untouched(study, trial)}),
+        *feature_words(trial),
         *strongest_words(trial),
         *yardstick_words(trial, trial.defended),
     ]

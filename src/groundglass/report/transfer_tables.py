@@ -10,7 +10,7 @@ from groundglass.report.networks import read_network
 from groundglass.report.study import Study
 from groundglass.report.style import transfer_style
 from groundglass.report.transfer_trials import Gain, Trial
-from groundglass.report.transfers import PAPER, Crafted
+from groundglass.report.transfers import PAPER, Crafted, target_style
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Untouched:
 
     @property
     def ink(self) -> str:
-        return transfer_style(self.name)
+        return target_style(self.name)
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _gains(trial: Trial) -> list[GainRow]:
                 for gain in (trial.gain(target, eps, label),)
             )
             if any(values):
-                rows.append(GainRow(f"{target}, {name}", transfer_style(target), values))
+                rows.append(GainRow(f"{target}, {name}", target_style(target), values))
     return rows
 
 

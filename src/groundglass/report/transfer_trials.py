@@ -13,8 +13,10 @@ from groundglass.report.study import Study
 from groundglass.report.threat_models import attacker, rank
 from groundglass.report.transfers import (
     CONTROL,
+    FEATURES,
     LOWER,
     PAPER,
+    UNDEFENDED,
     Common,
     Crafted,
     TransferCurve,
@@ -82,11 +84,11 @@ class Trial:
 
     @property
     def defended(self) -> tuple[str, ...]:
-        return tuple(target for target in self.compared if target != CONTROL)
+        return tuple(target for target in self.compared if target not in UNDEFENDED)
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """Who is held against VGG-16: the defended networks, and before them the control."""
+        """Who is held against VGG-16: the defended networks, and the controls."""
         return tuple(target for target in self.targets if target != BASELINE)
 
     @property
@@ -142,8 +144,12 @@ class Trial:
         return [gain for eps in self.radii if (gain := self.gain(target, eps, label, beside=beside)) is not None]
 
     def peer(self, target: str) -> str:
-        """The undefended network to judge a target by: VGG-16, or, where it was tried, one that was trained as short."""
-        return CONTROL if target == LOWER and CONTROL in self.targets else BASELINE
+        """The undefended network to judge a target by: of those that were tried the one that is most like it.
+
+        That is the one with its features, then one that was trained as short, then VGG-16.
+        """
+        alike = (FEATURES.get(target), CONTROL if target == LOWER else None)
+        return next((name for name in alike if name in self.targets), BASELINE)
 
     @property
     def headline(self) -> float | None:

@@ -33,8 +33,8 @@ def judge_transfers(found: Sequence[Trial], checks: Sequence[Record]) -> Verdict
 
     In this order: a failed check spoils all; a transferred attack that gets further than one with the weights means
     that the latter's gradient was masked; then each defended network under the strongest attack on it stands beside
-    VGG-16, or an undefended network that was trained as short, under the strongest on that. "Harder" needs every one of:
-    attacks beyond the paper's PGD, the same attacks on both, one that fools its own source, a white-box yardstick, and
+    its peer, the undefended network that is most like it (`Trial.peer`), under the strongest on that. "Harder" needs every
+    one of: attacks beyond the paper's PGD, the same attacks on both, one that fools its own source, a white-box yardstick, and
     checks. "Through" needs the same attacks alone.
     """
     trial = next(iter(found), None)

@@ -6,7 +6,7 @@ from groundglass.evaluation.statistics import Proportion
 from groundglass.report.cells import BASELINE, data_name
 from groundglass.report.query_words import spoken
 from groundglass.report.transfer_trials import Gain, Trial, Yardstick
-from groundglass.report.transfers import CONTROL, HIGHER, LOWER, PAPER, Crafted, Transferred
+from groundglass.report.transfers import CONTROL, FEATURES, HIGHER, LOWER, PAPER, Crafted, Transferred
 from groundglass.report.verdict import listed, percent
 
 # Points of accuracy that the paper reports the layer to gain (its section 3.2.2).
@@ -136,6 +136,29 @@ def control_words(trial: Trial, clean: dict[str, Proportion]) -> list[str]:
         f"{known} differs from {BASELINE} by {signed(control.points)}{_chance(trial, [control])}, and {LOWER} from {CONTROL} by "
         f"{signed(beside.points)}{_chance(trial, [beside])}.{unequal}"
     ]
+
+
+def feature_words(trial: Trial) -> list[str]:
+    """What each defended network keeps beside the one that has its features and no layer, under the paper's PGD."""
+    said = []
+    for target in trial.defended:
+        features = FEATURES.get(target, "")
+        gains, layer = trial.gains(target), trial.gains(target, beside=features)
+        if not gains or not layer:
+            continue
+        most = max(gains, key=lambda gain: gain.points)
+        own = next((gain for gain in layer if gain.eps == most.eps), layer[-1])
+        if any(gain.is_clear for gain in layer):
+            means = ""
+        elif most.is_clear and most.points > 0:
+            means = f" What it gains over {BASELINE} is its features', as far as these images can tell, and not the layer's."
+        else:
+            means = " The layer does nothing here that these images can tell."
+        said.append(
+            f"{features} has the features of {target} and no layer: at {trial.ball(own.eps)} {target} differs from it by "
+            f"{signed(own.points)} points{_chance(trial, [own])}.{means}"
+        )
+    return said
 
 
 def _radii(pairs: Sequence[tuple[Transferred, Transferred]]) -> str:

@@ -12,13 +12,22 @@ from groundglass.evaluation.statistics import Proportion
 from groundglass.report.cells import BASELINE, radius
 from groundglass.report.queries import share_of
 from groundglass.report.study import Study
+from groundglass.report.style import transfer_style
 
 PAPER = "PGD"
 HIGHER, LOWER = "VGG-OPU higher", "VGG-OPU lower"
 # An undefended network, trained as short as LOWER: what that alone buys.
 CONTROL = "VGG-16 lower"
+# Target -> the network that its features were trained in: all of it but the layer.
+FEATURES = {HIGHER: "VGG-DFA", LOWER: "VGG-DFA lower"}
+UNDEFENDED = (BASELINE, CONTROL, *FEATURES.values())
 _LABELS = (PAPER, "MI-FGSM", "MI-DI-TI", "Ensemble", "Own VGG-OPU")
-_TARGETS = (BASELINE, CONTROL, HIGHER, LOWER)
+_TARGETS = (BASELINE, CONTROL, FEATURES[HIGHER], HIGHER, FEATURES[LOWER], LOWER)
+
+
+def target_style(name: str) -> str:
+    """The colour of a target. Features without the layer have that of the network with it, and dashed lines."""
+    return transfer_style(next((target for target, features in FEATURES.items() if features == name), name))
 
 
 @dataclass(frozen=True)

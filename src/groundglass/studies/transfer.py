@@ -26,8 +26,9 @@ class TransferConfig(TargetsConfig):
         n_images: of the first so many test images, those that every network gets right are attacked.
         lower: how the features of the VGG-OPU of lower accuracy are trained.
         lower_classifier: fits its classifier.
-        baseline_lower: how a VGG-16 of lower accuracy is trained, the control of that network: what being right less often
-            buys without any layer. None leaves it out.
+        baseline_lower: how a VGG-16 of lower accuracy is trained, a control of that network: what a short training buys
+            without any layer. With it the features of both VGG-OPUs are targets too, under the linear head that they were
+            trained under: what they withstand the layer did not bring. None leaves the three out.
         attacker: how the attacker trains the features of a VGG-OPU of their own, with another U; None leaves out
             the attacks that have it as a source.
         eps_paper: L-inf radii on the paper's axis, for the paper's attack.
@@ -113,12 +114,10 @@ def _networks(config: TransferConfig, dataset: Dataset) -> _Networks:
             seed=source.seed,
         )
     baseline = baseline_network(config, dataset)
-    control = (
-        ()
-        if config.baseline_lower is None
-        else (replace(baseline, name="VGG-16 lower", training=config.baseline_lower),)
-    )
-    return _Networks((baseline, *control, higher, lower), source, own)
+    if config.baseline_lower is None:
+        return _Networks((baseline, higher, lower), source, own)
+    control = replace(baseline, name="VGG-16 lower", training=config.baseline_lower)
+    return _Networks((baseline, control, higher.features, higher, lower.features, lower), source, own)
 
 
 def _paper(config: TransferConfig, dataset: Dataset, common: CommonCell, networks: _Networks) -> Iterator[CraftCell]:
