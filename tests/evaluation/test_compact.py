@@ -46,6 +46,18 @@ def test_a_copy_is_three_files_and_reads_like_the_folder(run: Path, tmp_path: Pa
     assert not any(b"secret" in p.read_bytes() for p in (tmp_path / "copy").iterdir())
 
 
+def test_a_copy_has_what_the_plan_asks_for(run: Path, tmp_path: Path) -> None:
+    first, *_ = RecordStore.read(run).records
+    plan = [{"key": first.key, "kind": first.kind, "name": first.name}]
+    RecordStore.open(run, {**MANIFEST, "cells": plan}).close()
+    done = compact(run, tmp_path / "copy")
+    assert (done.records, done.arrays) == (1, 1)
+    copy = RecordStore.read(tmp_path / "copy")
+    assert (len(copy), copy.unplanned) == (1, ())
+    with tarfile.open(tmp_path / "copy" / BUNDLE) as bundle:
+        assert bundle.getnames() == [first.arrays]
+
+
 def test_the_same_records_give_the_same_bytes(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compact(run, tmp_path / "a")
     for path in (run / "arrays").iterdir():

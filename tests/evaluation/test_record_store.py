@@ -358,6 +358,23 @@ def test_the_plan_follows_the_code_and_is_no_conflict(tmp_path: Path) -> None:
     assert RecordStore.read(tmp_path).manifest["cells"] == plan
 
 
+def test_results_of_an_earlier_plan_stay_and_are_no_part_of_this_one(tmp_path: Path) -> None:
+    names = ("c", "a", "b")
+    with RecordStore.open(tmp_path, MANIFEST) as store:
+        kept = {name: store.add(record(name, steps=i)) for i, name in enumerate(names)}
+        assert [one.name for one in store.records] == list(names), "no plan: all, oldest first"
+        assert store.unplanned == ()
+    later = record("d", steps=9)
+    plan = [{"key": one.key, "kind": one.kind, "name": one.name} for one in (kept["b"], later, kept["c"])]
+    with RecordStore.open(tmp_path, {**MANIFEST, "cells": plan}) as store:
+        assert [one.name for one in store.records] == ["b", "c"]
+        assert [one.name for one in store.unplanned] == ["a"]
+        store.add(later)
+        assert [one.name for one in store.records] == ["b", "d", "c"]
+        assert len(store) == 4
+        assert store.get(kept["a"].key) is not None, "a plan that asks for it again finds it done"
+
+
 def test_keys_depend_on_kind_config_and_inputs_alone() -> None:
     key = cell_key("attack", {"eps": 0.5, "steps": 50}, ["a", "b"])
     assert key == "fed6df733d76", "keys in folders that exist must stay valid: this value may not change"

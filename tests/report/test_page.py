@@ -1,5 +1,6 @@
 """The page: from records alone, by itself, the same every time, and honest about what it lacks."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -177,6 +178,19 @@ def test_an_incomplete_study_says_what_is_missing(tmp_path: Path) -> None:
     assert "not decided" in text
     assert "likely gradient masking" not in text
     assert "Can the numbers be believed?" not in text
+
+
+def test_results_of_an_earlier_plan_are_on_no_page(tmp_path: Path) -> None:
+    synthetic_study.write(tmp_path)
+    stored = json.loads((tmp_path / "study.json").read_text())
+    stored["cells"] = [cell for cell in stored["cells"] if "exact" not in cell["name"]]
+    (tmp_path / "study.json").write_text(json.dumps(stored))
+    dropped = 111 - len(stored["cells"])
+    text = Reader(build(tmp_path).read_text()).text
+    assert dropped > 1
+    assert f"{dropped} results of an earlier version's plan are in the folder too" in text
+    assert f"for {111 - dropped} cells" in text
+    assert "VGG-OPU ← exact" not in text
 
 
 @pytest.mark.parametrize("kinds", [(), ("train",)])

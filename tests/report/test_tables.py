@@ -39,7 +39,7 @@ def test_the_worst_case_is_image_by_image(tmp_path: Path) -> None:
         attacks.append((record, arrays))
     ((table, _),) = context(tmp_path, attacks)["norms"]
     worst = {row.name: row.values for row in table.worst}
-    assert worst["VGG-OPU: strongest that needs no secret"] == (Proportion(200, 300),)
+    assert worst["VGG-OPU: strongest without U"] == (Proportion(200, 300),)
     assert worst["VGG-OPU: all of those together"] == (Proportion(100, 300),)
     assert worst["VGG-OPU: all, with exact U"] == (Proportion(0, 300),)
 
@@ -53,7 +53,7 @@ def test_the_strongest_is_named_and_neither_the_control_nor_the_baseline_is_it(t
         synthetic_study.attack("VGG-OPU", "none", method="RandomNoise", eps=0.02, accuracy=0.02),
     ]
     ((table, _),) = context(tmp_path, attacks)["norms"]
-    strongest = rows(table)["VGG-OPU: strongest that needs no secret"]
+    strongest = rows(table)["VGG-OPU: strongest without U"]
     assert strongest.values == (Proportion(400, 1000),)
     assert strongest.notes == ("BPDA (drawn W)",)
 
@@ -118,4 +118,4 @@ def test_smallest_distances_make_a_curve_at_the_radii_of_the_others(tmp_path: Pa
     assert [column for column, _ in table.columns] == ["0.25", "0.5", "1"]
     line = rows(table)["VGG-OPU ← DFA, C&W (5 images)"]
     assert line.values == (Proportion(2, 5), Proportion(2, 5), Proportion(1, 5))
-    assert rows(table)["VGG-OPU: strongest that needs no secret"].values == (Proportion(400, 1000),) * 3
+    assert rows(table)["VGG-OPU: strongest without U"].values == (Proportion(400, 1000),) * 3

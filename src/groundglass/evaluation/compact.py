@@ -34,7 +34,8 @@ class Compacted:
 def compact(folder: Path, out: Path) -> Compacted:
     """Make a compact copy of a run folder, finished or not: all that its report and tables are made from.
 
-    Every array is checked on the way. The same records give the same bytes, of `arrays.tar.xz` with the same liblzma.
+    Every array is checked on the way. What the folder's plan does not ask for, as a remnant of another version's, is
+    left out. The same records give the same bytes, of `arrays.tar.xz` with the same liblzma.
 
     Args:
         folder: a run folder; is left as it is.
@@ -50,6 +51,8 @@ def compact(folder: Path, out: Path) -> Compacted:
     # Read once, the lines first: a run may be under way there, and add to them.
     lines = Journal(folder / RECORDS_FILE).read(heal=False)
     store = RecordStore.read(folder)
+    unplanned = {record.key for record in store.unplanned}
+    lines = [line for line in lines if line["key"] not in unplanned]
     packed: dict[str, bytes] = {}
     for line in lines:
         record = store.get(line["key"])

@@ -126,12 +126,22 @@ class RecordStore:
 
     @property
     def records(self) -> tuple[Record, ...]:
-        """All records, in the order of the plan; what no plan has comes last, oldest first.
+        """The results that the plan asks for, in its order; all, oldest first, where the manifest has no plan.
 
-        Cells that run side by side end in any order: what is made from records must not hang on it.
+        Cells that run side by side end in any order: what is made from records must not hang on it. A folder that an
+        earlier version began may hold results of another plan: they stay, and no table mixes them with those of this one.
         """
-        place = {cell["key"]: position for position, cell in enumerate(self.manifest.get("cells", ()))}
-        return tuple(sorted(self._records.values(), key=lambda record: place.get(record.key, len(place))))
+        plan = self.manifest.get("cells")
+        if not plan:
+            return tuple(self._records.values())
+        found = (self._records.get(cell["key"]) for cell in plan)
+        return tuple(record for record in found if record is not None)
+
+    @property
+    def unplanned(self) -> tuple[Record, ...]:
+        """What is in the folder though the plan does not ask for it, oldest first: another version's plan did."""
+        planned = {record.key for record in self.records}
+        return tuple(record for record in self._records.values() if record.key not in planned)
 
     def __len__(self) -> int:
         return len(self._records)

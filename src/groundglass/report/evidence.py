@@ -72,6 +72,7 @@ class ProvenanceSection:
             "continued": manifest.get("continued", []),
             "config": flat(manifest["config"]),
             "records": records,
+            "unplanned": len(study.store.unplanned),
             "work": WORK,
             "shares": shares(study),
             "total": total(study),

@@ -77,7 +77,7 @@ def accuracies(study: Study, lines: Sequence[Curve]) -> Table:
     defended = [line for line in lines if line.model == DEFENDED and not line.points[0].is_control]
     could_be = [line for line in defended if attacker(line.rule).realistic != "no"]
     worst = [
-        _strongest(f"{DEFENDED}: strongest that needs no secret", could_be, radii),
+        _strongest(f"{DEFENDED}: strongest without U", could_be, radii),
         _together(study, f"{DEFENDED}: all of those together", could_be, radii),
         _together(study, f"{DEFENDED}: all, with exact U", defended, radii) if len(defended) > len(could_be) else None,
     ]

@@ -74,7 +74,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
             "all",
             "laptop",
             _CIFAR,
-            "2.3 hours on two cores (AMD EPYC, Zen 4); CIFAR-100 not run whole yet",
+            "2.4 hours on two cores (AMD EPYC, Zen 4); CIFAR-100 not run whole yet",
             "all studies at a quarter of the width",
             laptop.everything,
         ),

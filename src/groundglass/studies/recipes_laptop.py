@@ -98,7 +98,7 @@ def transfer(data: str, seed: int, precision: Precision) -> TransferConfig:
         # As short as the network that it is the control of.
         baseline_lower=replace(shared["baseline"], epochs=6 if long else 3),
         attacker=shared["hybrid"],
-        # At least 1,000 that all seven networks get right.
+        # At least 1,000 that all nine networks get right.
         n_images=5000 if long else 1700,
     )
 
