@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from groundglass.evaluation.statistics import Proportion, survivors, wilson
+from groundglass.evaluation.statistics import Paired, Proportion, paired, survivors, wilson
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 10), (1, 10), (81, 263), (500, 1000), (10, 10), (1, 1)])
@@ -59,3 +59,18 @@ def test_only_images_that_all_have_tried_count() -> None:
     assert survivors([attack([0, 1, 2], {0}), attack([1, 2, 7], set())]) == Proportion(2, 2)
     assert survivors([attack([0], set()), attack([1], set())]) is None
     assert survivors([]) is None
+
+
+@given(first=st.integers(0, 60), second=st.integers(0, 60))
+def test_mcnemar_agrees_with_scipy(first: int, second: int) -> None:
+    expected = binomtest(first, first + second).pvalue if first + second else 1.0
+    assert Paired(first, second, 200).p == pytest.approx(expected, rel=1e-9)
+
+
+def test_pairs_are_over_the_images_that_both_have() -> None:
+    first = {0: True, 1: True, 2: False, 3: True, 8: True}
+    second = {0: False, 1: True, 2: True, 3: False, 9: False}
+    assert paired(first, second) == Paired(first=2, second=1, total=4)
+    assert paired(second, first) == Paired(first=1, second=2, total=4)
+    assert paired(first, {}) == Paired(0, 0, 0)
+    assert paired(first, {}).p == 1

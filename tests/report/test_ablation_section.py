@@ -119,7 +119,11 @@ def test_the_words_follow_the_intervals(whole: Path) -> None:
         "float output, a real U and M = 1,000."
     ) in words
     # At the largest radius the best gradient leaves nothing of any: one radius less is compared.
-    assert "The best gradient of each network, L∞ ε = 2.04/255: 200 images cannot tell" in words
+    # The same first images stand in each of these networks: 4 points are 8 images that only one of two loses.
+    assert (
+        "The best gradient of each network, L∞ ε = 2.04/255: clearly more images stay right with DFA in training (10.0% of "
+        "DFA, 5.0% of VGG-16); clearly fewer images stay right with the binarisation (6.0% of BIN, 10.0% of DFA)"
+    ) in words
     assert (
         "Obscurity, not robustness: the best gradient leaves next to nothing of what was gained by the binarisation "
         "(straight-through leaves BIN 0.0% at L∞ ε = 4.08/255) and both together (exact U leaves OPU 0.0% at"
@@ -139,6 +143,27 @@ def test_the_same_shares_of_fewer_images_claim_nothing(tmp_path: Path) -> None:
     assert "clearly more images stay right with the binarisation (50.0% of BIN, 30.0% of DFA)" in many
     assert "20 images cannot tell a difference for the binarisation" in few
     assert "clearly" not in few
+
+
+@pytest.mark.parametrize(
+    ("shift", "word"), [(0, "clearly more images stay right with"), (100, "cannot tell a difference")]
+)
+def test_the_same_images_decide_and_not_shares(tmp_path: Path, shift: int, word: str) -> None:
+    """60 of 200 stand in one and 72 in the other: twelve that were lost, or 60 lost and 72 won."""
+    (before, a), (after, b) = attack("DFA", "dfa", 0.016, 0.30), attack("BIN", "dfa", 0.016, 0.36)
+    assert a is not None
+    assert b is not None
+    b = {**b, "index": (b["index"] + shift) % 200}
+    words = parts(tmp_path, [(before, a), (after, b)])["white-box"]["words"][0]
+    assert f"{word} {'for ' if shift else ''}the binarisation" in words
+
+
+def test_arrays_that_tell_no_outcomes_are_named(tmp_path: Path) -> None:
+    (made, arrays) = attack("DFA", "dfa", 0.016, 0.30)
+    assert arrays is not None
+    synthetic_ablation.write(tmp_path, [(made, {"index": arrays["index"]})])
+    with pytest.raises(DamagedFileError, match=rf"{made.key}.*what happened to each image"):
+        build(tmp_path, sections=[AblationSection()])
 
 
 def test_a_part_that_hurts_is_said_to_hurt(tmp_path: Path) -> None:

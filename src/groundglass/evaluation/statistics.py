@@ -54,6 +54,34 @@ def wilson(count: int, total: int, *, confidence: float = 0.95) -> tuple[float, 
     return (0.0 if count == 0 else centre - half, 1.0 if count == total else centre + half)
 
 
+@dataclass(frozen=True)
+class Paired:
+    """Two outcomes of the same images: `first` are those that hold in the first alone, `second` in the second alone."""
+
+    first: int
+    second: int
+    total: int
+
+    @property
+    def p(self) -> float:
+        """Two-sided p of the exact McNemar test: how often chance parts `first + second` images as unevenly.
+
+        Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
+        percentages", Psychometrika 1947; exact, by the binomial distribution.
+        """
+        differ = self.first + self.second
+        tail = sum(math.comb(differ, i) for i in range(min(self.first, self.second) + 1))
+        return min(1.0, 2 * tail / 2**differ)
+
+
+def paired(first: Mapping[int, bool], second: Mapping[int, bool]) -> Paired:
+    """Compare two outcomes over the images that both have, image -> whether it holds."""
+    shared = first.keys() & second.keys()
+    return Paired(
+        sum(first[i] and not second[i] for i in shared), sum(second[i] and not first[i] for i in shared), len(shared)
+    )
+
+
 def right_within(arrays: Mapping[str, np.ndarray], eps: float) -> Proportion:
     """The images that no perturbation found within `eps` fools: what an attack that looks for small distances leaves.
 

@@ -1,4 +1,6 @@
-"""Which part of the defence brings which robustness, in sentences. None claims more than intervals that are apart."""
+"""Which part of the defence brings which robustness, in sentences. None claims more than a paired test does.
+
+Networks meet the same images, so a part is judged by the images that it changes, `Met.clearly_below`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,9 +30,9 @@ class Effect:
     @property
     def sign(self) -> int:
         """1: clearly more images stay right with the part; -1: clearly fewer; 0: not to be told."""
-        if self.before.kept.clearly_below(self.after.kept):
+        if self.before.clearly_below(self.after):
             return 1
-        return -1 if self.after.kept.clearly_below(self.before.kept) else 0
+        return -1 if self.after.clearly_below(self.before) else 0
 
     @property
     def words(self) -> str:
@@ -212,7 +214,7 @@ def _blind_words(threat: Threat, steps: Sequence[Part]) -> str | None:
                 for e in others
                 if e.sign <= 0 and there == ball and other != series
                 for f in effects
-                if f.part == e.part and e.after.budget == f.after.budget and e.after.kept.clearly_below(f.after.kept)
+                if f.part == e.part and e.after.budget == f.after.budget and e.after.clearly_below(f.after)
             }
             blind = [e.part.name for e in effects if e.sign > 0 and e.part in stronger]
             if blind:
@@ -250,7 +252,7 @@ def _obscurity_words(white: Threat, networks: Sequence[Network]) -> str | None:
         )
         if after.at_floor:
             obscure.append(left)
-        elif before is not None and before.kept.clearly_below(after.kept):
+        elif before is not None and before.clearly_below(after):
             real.append(left)
         else:
             open_.append(left)
