@@ -227,6 +227,19 @@ def test_the_lead_names_whom_to_believe(page: str) -> None:
     assert "Read every figure below beside the worst case" in words
 
 
+def test_on_a_phone_each_number_is_named_as_its_column_is(page: str) -> None:
+    (table,) = re.findall(r'aria-label="Table of audits">.*?</table>', page, flags=re.DOTALL)
+    heads = re.findall(r"<th[^>]*>([^<]*)</th>", table[: table.index("</thead>")])
+    rows = re.findall(r"<tr>(.*?)</tr>", table[table.index("<tbody>") :], flags=re.DOTALL)
+    assert rows
+    for row in rows:
+        named = [re.search(r'data-head="([^"]*)"', cell) for cell in re.findall(r"<t[hd][^>]*>", row)]
+        numbers = [found[1] if found else None for found in named]
+        assert [(a, b) for a, b in zip(heads, numbers, strict=True) if b is not None and a != b] == []
+        assert numbers.count(None) == 2, "the network and the verdict say what they are"
+    assert ".audits td[data-head]::before" in page
+
+
 def test_what_failed_and_what_was_skipped_is_seen_without_unfolding(page: str) -> None:
     words = visible(page)
     for one in MASKED["checks"]:
@@ -401,6 +414,12 @@ def test_an_honest_claim_is_robustness() -> None:
     assert lead_words([one, idle], alone=True) == "VGG-OPU and VGG-16: no sign of masking; no robustness of VGG-16."
     wide = read(result(150, [("PGD, own", "claim", 149)], [check("claim stands", "passed")]), eps=0.1)
     assert lead_words([one, wide], alone=True) == "VGG-OPU: no sign of masking."
+    many = [one, *(read(HONEST, name) for name in ("A", "B", "C", "VGG-16", "D"))]
+    assert lead_words(many, alone=True) == (
+        "VGG-OPU, VGG-16 and 4 more: no sign of masking; no robustness of any but VGG-OPU."
+    )
+    others = [read(HONEST, name) for name in "ABCDEF"]
+    assert lead_words(others, alone=True) == "A, B, C and 3 more: no sign of masking, and no robustness."
     unbeaten = result(150, [("PGD, own", "claim", 60), ("FGSM, own", "control", 0)], [check("claim stands", "passed")])
     assert "nothing else that was tried broke another image" in because(read(unbeaten))
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from groundglass.report.audit_reading import NOT_AUDITED, Audited, Found, Tried
+from groundglass.report.hardened_reading import NAMES
 from groundglass.report.query_words import spoken
 from groundglass.report.verdict import CLEAR, MASKING, listed, percent
 
@@ -17,6 +18,8 @@ ROLES = {
 }
 # Attacks in a sentence: at most so many, and none that broke less than this part of what the first did.
 _SAID, _WORTH_SAYING = 2, 0.25
+# Of more networks than these a sentence names the first, those that most of the page is about before others.
+_NAMED, _FIRST = 5, 3
 
 
 def role_words(role: str) -> str:
@@ -62,14 +65,23 @@ def lead_words(audits: Sequence[Audited], *, alone: bool) -> str:
     groups = {verdict: _names(audits, verdict) for verdict in (MASKING, CLEAR, NOT_AUDITED)}
     said = []
     if groups[MASKING]:
-        said.append(f"Not those claimed for {listed(groups[MASKING])}: {MASKING}.")
+        said.append(f"Not those claimed for {_short(groups[MASKING])}: {MASKING}.")
     if groups[CLEAR]:
         standing = {one.model for one in audits if not one.is_worthless}
         idle = [name for name in groups[CLEAR] if name not in standing]
-        none = ", and no robustness" if idle == groups[CLEAR] else f"; no robustness of {listed(idle)}" if idle else ""
-        said.append(f"{listed(groups[CLEAR])}: {CLEAR}{none}.")
+        robust = [name for name in groups[CLEAR] if name not in idle]
+        none = (
+            ", and no robustness"
+            if not robust
+            else f"; no robustness of any but {_short(robust)}"
+            if len(idle) > _NAMED - 1
+            else f"; no robustness of {listed(idle)}"
+            if idle
+            else ""
+        )
+        said.append(f"{_short(groups[CLEAR])}: {CLEAR}{none}.")
     if groups[NOT_AUDITED]:
-        said.append(f"Not audited, because nothing was there to audit: {listed(groups[NOT_AUDITED])}.")
+        said.append(f"Not audited, because nothing was there to audit: {_short(groups[NOT_AUDITED])}.")
     if audits and not alone:
         said.append("Read every figure below beside the worst case in this table.")
     return " ".join(said)
@@ -84,7 +96,7 @@ def skipped_words(audits: Sequence[Audited]) -> list[str]:
         for check in one.found.of_status("skipped"):
             where.setdefault((check.name, check.measured), []).append(_called(one, audits))
     return [
-        f"“{name}” {'everywhere' if len(names) == len(made) > 1 else f'for {listed(names)}'}: {why}"
+        f"“{name}” {'everywhere' if len(names) == len(made) > 1 else f'for {_short(names)}'}: {why}"
         for (name, why), names in where.items()
     ]
 
@@ -96,7 +108,15 @@ def claims_words(audits: Sequence[Audited]) -> str:
         if one.found is not None:
             names = by.setdefault(one.found.claimed_by, [])
             names += [one.model] if one.model not in names else []
-    return "; ".join(f"for {listed(names)} {how}" for how, names in by.items())
+    return "; ".join(f"for {_short(names)} {how}" for how, names in by.items())
+
+
+def _short(names: Sequence[str]) -> str:
+    """Names in a row; of many the first, and how many more."""
+    if len(names) <= _NAMED:
+        return listed(names)
+    first = [name for name in names if name in NAMES][:_FIRST] or list(names[:_FIRST])
+    return f"{', '.join(first)} and {len(names) - len(first)} more"
 
 
 def _telling(found: Found) -> list[Tried]:
