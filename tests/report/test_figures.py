@@ -161,6 +161,17 @@ def test_an_attacker_has_one_colour_and_one_marker_in_every_figure(cells: list[A
         assert len({getattr(ink, shade) for ink in ATTACKER_INK.values()}) == len(ATTACKERS)
 
 
+def test_the_features_without_the_layer_are_hollow_and_have_a_marker_of_their_own(cells: list[AttackCell]) -> None:
+    figured = [cell for cell in cells if not cell.is_control and cell.norm == "linf"]
+    made = [dataclasses.replace(cell, model="VGG-DFA") for cell in figured if cell.rule == "bp"]
+    chosen = curves([*figured, *made], norm="linf")
+    figure = drawn(chosen, chance=None)
+    found = {line.name: shown for line, shown in zip(chosen, figure.axes[0].lines, strict=False)}
+    ours, plain, defended = (found[name] for name in ("VGG-DFA ← BP", "VGG-16 ← BP", "VGG-OPU ← DFA"))
+    assert ours.get_markerfacecolor() == plain.get_markerfacecolor() == "white" != defended.get_markerfacecolor()
+    assert ours.get_marker() != plain.get_marker()
+
+
 def test_the_users_own_settings_change_nothing_and_come_back(cells: list[AttackCell], tmp_path: Path) -> None:
     chosen = lines(cells, "l2")[:2]
 

@@ -1,5 +1,6 @@
 """What is said about the claim follows from the records, and from nothing else."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,24 @@ def test_the_answer_says_what_is_left_when_something_is(tmp_path: Path) -> None:
     text = answer(tmp_path, cells(exact=0.25))
     assert "What is left above the undefended network, under the strongest attacker tried, is 20 points" in text
     assert "which gets no further" in text
+
+
+@pytest.mark.parametrize(
+    ("alone", "expected"),
+    [
+        (0.38, "what VGG-OPU gains is its features', as far as 1,000 images can tell, and not the layer's"),
+        (0.2, "20 points are the layer's"),
+    ],
+)
+def test_the_answer_tells_the_layer_from_its_features(tmp_path: Path, alone: float, expected: str) -> None:
+    """VGG-DFA is VGG-OPU without the layer: what it keeps, the layer has not bought."""
+    made, _ = synthetic_study.attack("VGG-16", "bp", eps=0.02, accuracy=alone, seed=1)
+    made = replace(made, config={**made.config, "model": "VGG-DFA"}, key="d" * 12)
+    text = answer(tmp_path, [*cells(dfa_fresh=0.6), AttackCell.from_record(made)])
+    assert "no adaptive attacker got clearly further than DFA" in text
+    assert "What weaker gradients report beyond it, DFA (own B) 60.0%, is their weakness." in text
+    assert f"no layer, and keeps {100 * alone:.1f}% under backpropagation" in text
+    assert "leaves VGG-OPU 40.0%: " + expected in text
 
 
 def test_the_answer_believes_no_gain_when_a_check_failed(tmp_path: Path) -> None:

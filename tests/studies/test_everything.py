@@ -257,6 +257,27 @@ def test_the_laptop_recipe_does_every_study_and_trains_each_network_once(data):
     assert len(set(audits)) == len(audits)
 
 
+def test_a_vgg_opu_in_two_stages_is_attacked_beside_its_features_alone():
+    """They are all of it but the layer: what they keep, the layer has not bought."""
+    for data, expected in (("cifar10", 0), ("cifar100", 8)):
+        planned = plan("white-box", data)
+        alone = [cell for cell in planned if cell.kind == "attack" and cell.target.name == "VGG-DFA"]
+        defended = [cell for cell in planned if cell.kind == "attack" and cell.target.name == "VGG-OPU"]
+        assert [cell.rule for cell in alone] == ["bp"] * expected
+        of_dfa = {
+            (cell.norm, cell.eps, cell.n_images) for cell in defended if cell.rule == "dfa" and not is_control(cell)
+        }
+        assert {(cell.norm, cell.eps, cell.n_images) for cell in alone} == (of_dfa if expected else set())
+        features = {key_of(cell.target) for cell in alone}
+        assert features == {key_of(cell.target.features) for cell in defended if expected}
+        audits = [cell.name for cell in planned if cell.kind == "audit"]
+        assert len(audits) == (3 if expected else 2)
+
+
+def is_control(cell):
+    return cell.config()["purpose"] == "control"
+
+
 def test_the_long_trainings_come_early_and_the_white_box_study_first():
     planned = plan("all", "cifar10")
     place = {key_of(cell): position for position, cell in enumerate(planned)}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from groundglass.report.ablation import ablation_answer
 from groundglass.report.bars import Bar, Chart
-from groundglass.report.cells import BASELINE, DEFENDED, AttackCell, Curve, curves, data_name, method
+from groundglass.report.cells import BASELINE, DEFENDED, UNLAYERED, AttackCell, Curve, curves, data_name, method
 from groundglass.report.hardened_reading import read_hardened
 from groundglass.report.hardened_words import hardened_answer
 from groundglass.report.networks import read_network
@@ -188,7 +188,32 @@ def _meaning(lines: Sequence[Curve], eps: float, verdict: Verdict) -> list[str]:
         for who in ((DEFENDED, "dfa"), (BASELINE, "bp"))
     )
     adaptive = [cell for cell in here if cell.model == DEFENDED and attacker(cell.rule).adaptive]
-    return [_judged(verdict, paper, baseline, adaptive)] if paper else []
+    if not paper:
+        return []
+    said = [_judged(verdict, paper, baseline, adaptive)]
+    if verdict.text == CLEAR:
+        weak = [cell for cell in here if cell.model == DEFENDED and paper.robust.clearly_below(cell.robust)]
+        if weak:
+            most = max(weak, key=_share)
+            said.append(
+                f"What weaker gradients report beyond it, {attacker(most.rule).label} {_of(most)}, is their weakness."
+            )
+    return said + _without_layer(here, [paper, *adaptive])
+
+
+def _without_layer(here: Sequence[AttackCell], defended: Sequence[AttackCell]) -> list[str]:
+    """What the features keep without the layer, beside what they keep with it; nothing where that was not tried."""
+    alone = next((cell for cell in here if (cell.model, cell.rule, cell.attack) == (UNLAYERED, "bp", "PGD")), None)
+    if alone is None:
+        return []
+    worst = min(defended, key=_share)
+    said = f"{UNLAYERED} has the features of {DEFENDED} and no layer, and keeps {_of(alone)} under backpropagation, "
+    said += f"where the strongest attacker tried leaves {DEFENDED} {_of(worst)}: "
+    if alone.robust.clearly_below(worst.robust):
+        return [f"{said}{100 * (worst.robust.share - alone.robust.share):.0f} points are the layer's."]
+    return [
+        f"{said}what {DEFENDED} gains is its features', as far as {worst.robust.total:,} images can tell, and not the layer's."
+    ]
 
 
 def _beside(lines: Sequence[Curve], study: Study) -> str:

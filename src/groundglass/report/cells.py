@@ -13,6 +13,8 @@ from groundglass.report.threat_models import attacker, rank
 
 BASELINE = "VGG-16"
 DEFENDED = "VGG-OPU"
+# What the features of a VGG-OPU in two stages were trained in: all of it but the layer.
+UNLAYERED = "VGG-DFA"
 
 
 @dataclass(frozen=True)

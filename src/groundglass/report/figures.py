@@ -6,7 +6,7 @@ from typing import Any
 from groundglass.evaluation.records import Record
 from groundglass.report import canvas
 from groundglass.report.canvas import name_ends, new_axes
-from groundglass.report.cells import BASELINE, Curve, norm_name
+from groundglass.report.cells import BASELINE, UNLAYERED, Curve, norm_name
 from groundglass.report.style import FAINT, INK, ink, line, marker
 
 
@@ -36,13 +36,13 @@ def accuracy(
     for curve in curves:
         x, share, low, high = _series(curve, scale)
         colour = ink(curve.rule).light
-        # Filled for the defended network, hollow for the other: a second sign beside the colour.
-        hollow = curve.model == BASELINE
+        # Filled for the defended network, hollow for the others: a second sign beside the colour.
+        hollow = curve.model in (BASELINE, UNLAYERED)
         axes.plot(
             x,
             share,
             color=colour,
-            marker=marker(curve.rule),
+            marker="d" if curve.model == UNLAYERED else marker(curve.rule),
             markerfacecolor="white" if hollow else colour,
             linestyle=line(curve.attack, defended=not hollow),
             clip_on=False,

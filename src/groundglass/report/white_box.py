@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from groundglass.report import figures, tables
-from groundglass.report.cells import BASELINE, DEFENDED, Curve, curves, norm_name, of_distances
+from groundglass.report.cells import BASELINE, DEFENDED, UNLAYERED, Curve, curves, norm_name, of_distances
 from groundglass.report.drawing import Drawing
 from groundglass.report.sections import Rendered
 from groundglass.report.study import Study
@@ -82,12 +82,14 @@ def _paper_figure(study: Study, lines: Sequence[Curve]) -> Drawing | None:
 def _rules_figure(study: Study, lines: Sequence[Curve], name: str) -> Drawing:
     names = [_short(line) for line in lines]
     norm = lines[0].norm
+    unlayered = any(line.model == UNLAYERED for line in lines)
+    undefended = f"{BASELINE}, and {UNLAYERED} which is {DEFENDED} without the layer," if unlayered else BASELINE
     return study.drawings.save(
         name,
         figures.accuracy(lines, names, bands=True, paper_axis=norm == "linf", chance=_chance(study)),
         alt=_told(lines),
         caption=(
-            f"Every attacker in an {norm_name(norm)} ball: against {DEFENDED} solid, against {BASELINE} dashed and "
+            f"Every attacker in an {norm_name(norm)} ball: against {DEFENDED} solid, against {undefended} dashed and "
             "hollow. The lowest solid curve is what can be claimed."
         ),
     )

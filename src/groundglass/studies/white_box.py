@@ -1,5 +1,6 @@
 """The paper's Figure 2, and past it: one defended and one ordinary network under every white-box attacker."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from groundglass.studies.audited import audits
 from groundglass.studies.cells import Cell, with_inputs
 from groundglass.studies.checks import WHITE_BOX_CHECKS, CheckCell
 from groundglass.studies.networks import NetworkCell
+from groundglass.studies.placed import PlaceCell
 from groundglass.studies.targets import TargetsConfig, targets
 
 # Those of the study of retrieval are its own.
@@ -51,9 +53,14 @@ class WhiteBoxConfig(TargetsConfig):
 
 
 def cells(config: WhiteBoxConfig, dataset: Dataset) -> list[Cell]:
-    """Every cell of the study, in an order in which inputs come first."""
+    """Every cell of the study, in an order in which inputs come first.
+
+    A VGG-OPU in two stages has a control: the network that its features were trained in, which is all of it but the layer.
+    """
     baseline, defended = targets(config, dataset)
-    figure = _figure_cells(config, dataset, baseline, defended)
+    features = (defended.features,) if isinstance(defended, PlaceCell) else ()
+    pairs = [(baseline, "bp"), *((one, "bp") for one in features), *((defended, rule) for rule in config.rules)]
+    figure = _figure_cells(config, dataset, pairs)
     control = _control_cells(config, dataset, baseline, defended)
     checks = [CheckCell(check=name, attacks=(*figure, *control)) for name in WHITE_BOX_CHECKS]
     return with_inputs(
@@ -61,7 +68,7 @@ def cells(config: WhiteBoxConfig, dataset: Dataset) -> list[Cell]:
             *defended.inputs,
             baseline,
             defended,
-            *audits(config, dataset, (baseline, defended)),
+            *audits(config, dataset, (baseline, *features, defended)),
             *figure,
             *control,
             *checks,
@@ -87,7 +94,7 @@ def _pairs(config: WhiteBoxConfig, baseline: NetworkCell, defended: NetworkCell)
 
 
 def _figure_cells(
-    config: WhiteBoxConfig, dataset: Dataset, baseline: NetworkCell, defended: NetworkCell
+    config: WhiteBoxConfig, dataset: Dataset, pairs: Sequence[tuple[NetworkCell, str]]
 ) -> list[AttackCell]:
     """Strength first by radius: a study that is stopped half-way has whole curves of small radii for every rule."""
     found = []
@@ -95,15 +102,12 @@ def _figure_cells(
     for eps_paper in config.eps_paper:
         eps = paper_eps_to_pixels(eps_paper, dataset.std)
         attack = PGD(steps=config.steps, step_size=config.step_size)
-        for target, rule in _pairs(config, baseline, defended):
+        for target, rule in pairs:
             gallery = config.gallery if eps_paper == shown else 0
             found.append(_attack(config, target, rule, attack, eps=eps, eps_paper=eps_paper, gallery=gallery))
     for eps in config.eps_l2:
         attack = PGD(steps=config.steps, step_size=None)
-        found += [
-            _attack(config, target, rule, attack, norm="l2", eps=eps)
-            for target, rule in _pairs(config, baseline, defended)
-        ]
+        found += [_attack(config, target, rule, attack, norm="l2", eps=eps) for target, rule in pairs]
     return found
 
 
