@@ -31,6 +31,22 @@ def rewrite(path: Path, *, checksum: bool, **changes: object) -> None:
     path.write_text(json.dumps(content))
 
 
+def test_a_secret_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "a.device"
+    first, second = create(seed=1), create(seed=2)
+    first.save(path)
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="overwritten is lost"):
+        second.save(path)
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(FileExistsError, match="another name"):
+        first.save(tmp_path / "notes")
+    assert path.read_bytes() == before
+    assert (tmp_path / "notes").read_text() == "mine"
+    first.save(path)  # its own
+    assert SimulatedOPU.load(path).fingerprint == first.fingerprint
+
+
 @pytest.mark.parametrize("camera", CAMERAS)
 @pytest.mark.parametrize("matrix", ["complex", "real"])
 def test_a_saved_device_loads_back_equal(tmp_path: Path, camera: Camera, matrix: str) -> None:

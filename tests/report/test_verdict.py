@@ -121,7 +121,7 @@ def test_the_answer_tells_the_layer_from_its_features(tmp_path: Path, alone: flo
     made = replace(made, config={**made.config, "model": "VGG-DFA"}, key="d" * 12)
     text = answer(tmp_path, [*cells(dfa_fresh=0.6), AttackCell.from_record(made)])
     assert "no adaptive attacker got clearly further than DFA" in text
-    assert "What weaker gradients report beyond it, DFA (own B) 60.0%, is their weakness." in text
+    assert "What weaker gradients report beyond it, DFA (fresh B) 60.0%, is their weakness." in text
     assert f"no layer, and keeps {100 * alone:.1f}% under backpropagation" in text
     assert "leaves VGG-OPU 40.0%: " + expected in text
 

@@ -231,6 +231,7 @@ class SimulatedOPU(Sealed):
 
         Raises:
             DiskFullError: no room; what was there is untouched.
+            FileExistsError: another device's file, or any other, is there: a secret is never overwritten.
             ValueError: this is a region of a device.
         """
         if self._region:

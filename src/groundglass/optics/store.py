@@ -26,6 +26,11 @@ _MOVING_SUFFIX = ".moving"
 
 def save_device(device: SimulatedOPU, path: Path) -> None:
     """See `SimulatedOPU.save`."""
+    if path.exists() and not _holds(path, device.fingerprint):
+        raise FileExistsError(
+            f"{path} is there already, and is not this device's file: a secret that is overwritten is lost, and so is every "
+            "network that was trained with it. Give another name, or remove the file first"
+        )
     content = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -47,10 +52,19 @@ def save_device(device: SimulatedOPU, path: Path) -> None:
         file.write("\n")
 
 
+def _holds(path: Path, fingerprint: str) -> bool:
+    """Whether the file says that it is that device's; anything else, damaged or not, is somebody's."""
+    try:
+        content = read_json(path)
+    except (DamagedFileError, OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("fingerprint") == fingerprint
+
+
 def load_device(path: Path) -> SimulatedOPU:
     """See `SimulatedOPU.load`."""
     if not path.is_file():
-        raise FileNotFoundError(f"no device file {path}: DeviceStore(folder).find(fingerprint) looks one up")
+        raise FileNotFoundError(f"no device file {path}: a run keeps its own under devices/ in its folder")
     _check_private(path)
     content, seed = _read(path)
     try:

@@ -75,7 +75,7 @@ ATTACKERS: tuple[Attacker, ...] = (
     ),
     Attacker(
         rule="dfa-fresh",
-        label="DFA (own B)",
+        label="DFA (fresh B)",
         sentence=(
             "Skips the device with a feedback matrix of the attacker's own: what the paper's published code did in "
             "effect, because it never saved B; whoever withstands only this has not been tested."
