@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from groundglass.evaluation.statistics import Paired, Proportion, paired, survivors, wilson
+from groundglass.evaluation.statistics import Paired, Proportion, Repeated, paired, survivors, wilson
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 10), (1, 10), (81, 263), (500, 1000), (10, 10), (1, 1)])
@@ -74,3 +74,13 @@ def test_pairs_are_over_the_images_that_both_have() -> None:
     assert paired(second, first) == Paired(first=1, second=2, total=4)
     assert paired(first, {}) == Paired(0, 0, 0)
     assert paired(first, {}).p == 1
+
+
+def test_trials_on_the_same_images_are_no_more_images() -> None:
+    """15 images, 12 and 11 of them: the mean is no whole number of images, and is not rounded to one."""
+    both = Repeated(23, 30, times=2)
+    assert both.share == pytest.approx(23 / 30)
+    low, high = both.interval
+    assert wilson(11, 15)[0] < low < wilson(12, 15)[0]
+    assert wilson(11, 15)[1] < high < wilson(12, 15)[1]
+    assert Repeated(12, 15, times=1).interval == wilson(12, 15)

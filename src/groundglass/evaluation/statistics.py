@@ -34,7 +34,19 @@ class Proportion:
         return self.interval[1] < other.interval[0]
 
 
-def wilson(count: int, total: int, *, confidence: float = 0.95) -> tuple[float, float]:
+@dataclass(frozen=True)
+class Repeated(Proportion):
+    """The same images, tried `times` times: `count` of `total` trials. The interval is that of so many images, not trials."""
+
+    times: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95% Wilson interval of the mean trial."""
+        return wilson(self.count / self.times, self.total / self.times)
+
+
+def wilson(count: float, total: float, *, confidence: float = 0.95) -> tuple[float, float]:
     """The score interval of a binomial proportion; sound at 0 and n of n, where the normal one has no width.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.

@@ -7,7 +7,7 @@ import numpy as np
 
 from groundglass.core import DamagedFileError
 from groundglass.evaluation.records import Record
-from groundglass.evaluation.statistics import Proportion
+from groundglass.evaluation.statistics import Proportion, Repeated
 from groundglass.report.cells import AttackCell, norm_name, radius
 from groundglass.report.queries import share_of
 from groundglass.report.study import Study
@@ -128,8 +128,7 @@ class Survival:
         found = [share for share in self.still if share is not None]
         if not found:
             return None
-        count, total = (sum(values) / len(found) for values in ([p.count for p in found], [p.total for p in found]))
-        return share_of(round(count), round(total))
+        return Repeated(sum(p.count for p in found), sum(p.total for p in found), len(found))
 
     @property
     def pooled_afresh(self) -> Afresh | None:
