@@ -34,6 +34,9 @@ class Terminal:
         self._status: Status | None = None
         self._tasks: dict[str, _Task] = {}
 
+    def note(self, text: str) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True)
+
     def announce(self, text: str) -> None:
         if self._console.is_terminal:
             self.close()

@@ -61,9 +61,19 @@ def test_what_is_not_there_and_may_not_be_downloaded(tmp_path):
 def test_what_is_not_there_is_downloaded_once(served, loopback, tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "CIFAR10", served(TINY["cifar10"]))
     monkeypatch.setenv("GROUNDGLASS_CIFAR_URL", loopback)
+    (tmp_path / "data").mkdir()
     assert len(load("cifar10", data_dir=tmp_path / "data").test) == 6
     monkeypatch.setenv("GROUNDGLASS_CIFAR_URL", "http://127.0.0.1:9")
     assert len(load("cifar10", data_dir=tmp_path / "data").test) == 6
+
+
+def test_a_misspelt_folder_is_not_downloaded_into(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*dta, which --data-dir names: .* make the folder"):
+        load("cifar10", data_dir=tmp_path / "dta")
+    monkeypatch.setenv("GROUNDGLASS_DATA", str(tmp_path / "dta"))
+    with pytest.raises(FileNotFoundError, match="dta, which GROUNDGLASS_DATA names"):
+        load("cifar10")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_folder_itself_may_be_named(tmp_path):

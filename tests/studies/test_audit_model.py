@@ -1,5 +1,6 @@
 """The `groundglass audit` command: models and pictures from anywhere, into one folder."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,21 @@ def test_a_model_of_ours_comes_with_its_device(tmp_path: Path) -> None:
         read_network(path, None, tmp_path)
     with pytest.raises(ValueError, match="has its own"):
         read_network(path, Path("more.pt"), None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"trained_on": "cifar10"}, "trained on cifar10, not on shapes"),
+        ({"classes": 4}, "4 classes apart, and shapes has 10"),
+    ],
+)
+def test_a_model_of_other_images_is_refused(tmp_path: Path, changes: dict, said: str) -> None:
+    spec = replace(ModelSpec(width=0.05, classes=10, mean=(0.5,) * 3, std=(0.5,) * 3, trained_on="shapes"), **changes)
+    save_model(tmp_path / "vgg.safetensors", build(spec, seed=0), spec)
+    with pytest.raises(ValueError, match=said):
+        audit_model(str(tmp_path / "vgg.safetensors"), tmp_path / "out", data="shapes", images=10)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,12 @@ def test_what_cannot_be_redrawn_is_refused_before_any_work(model, capsys, monkey
     odd = model.with_name("odd.safetensors")
     other = replace(SPEC, encoding="bits-batch")
     save_model(odd, build(other, device=SimulatedOPU.create(N, M, seed=1), seed=0), other)
+    elsewhere = model.with_name("elsewhere.safetensors")
+    save_model(
+        elsewhere,
+        load_model(model, find_device=DeviceStore(model.parent.parent / "devices").find),
+        replace(SPEC, trained_on="squares"),
+    )
     there = model.with_name("there.safetensors")
     there.write_text("mine")
     out = model.with_name("out.safetensors")
@@ -140,7 +146,8 @@ def test_what_cannot_be_redrawn_is_refused_before_any_work(model, capsys, monkey
         ([plain, "--data", "pictures", "--out", out], "nothing to redraw"),
         ([odd, "--data", "pictures", "--out", out], "variant for comparison"),
         ([model, "--data", "pictures", "--out", out, "--device-dir", empty], "--device-dir"),
-        ([model, "--data", "fewer", "--out", out], "fewer has 3: name the data set"),
+        ([model, "--data", "fewer", "--out", out], "10 classes apart, and fewer has 3: name the data set"),
+        ([elsewhere, "--data", "pictures", "--out", out], "trained on squares, not on pictures: give --data squares"),
         ([model.with_name("nowhere"), "--data", "pictures", "--out", out], "no model file"),
     ):
         assert cli.main(["redraw", *map(str, arguments)]) == 1

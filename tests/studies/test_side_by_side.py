@@ -31,6 +31,9 @@ class Heard:
         self.order = []
         """Of names: + for a cell that starts, - for one that is kept."""
 
+    def note(self, text):
+        pass
+
     def announce(self, text):
         self.announced.append(text)
         self.order.append("+" + text.split("] ")[1])

@@ -179,6 +179,9 @@ def test_networks_of_another_folder_are_taken_over(finished, tmp_path):
         def __init__(self):
             self.names = []
 
+        def note(self, text):
+            pass
+
         def announce(self, text):
             pass
 

@@ -129,6 +129,9 @@ def test_an_interrupted_study_continues_to_the_same_results(finished, tmp_path):
         def __init__(self, after):
             self.left = after
 
+        def note(self, text):
+            pass
+
         def announce(self, text):
             pass
 

@@ -66,6 +66,9 @@ class Stop:
     def __init__(self, at: str) -> None:
         self._at = at
 
+    def note(self, text: str) -> None:
+        pass
+
     def announce(self, text: str) -> None:
         if self._at in text:
             raise KeyboardInterrupt

@@ -55,8 +55,22 @@ def fetch(layout: Layout, data_dir: Path, *, base_url: str | None = None) -> Pat
             raise DiskFullError(
                 error.errno, f"the disk is full: {layout.name} was not put into {data_dir}. {_choices(layout)}"
             ) from error
-        raise DownloadError(f"{url} could not be downloaded to {data_dir}: {error}. {_choices(layout)}") from error
+        raise DownloadError(
+            f"{url} could not be downloaded to {data_dir}: {_reason(error)}. {_choices(layout)}"
+        ) from error
     return target
+
+
+def _reason(error: OSError) -> str:
+    """Without the retries and the pools of the library that asked."""
+    import requests  # late, with pooch
+
+    if isinstance(error, requests.Timeout):
+        return f"the server was silent for {_TIMEOUT_SECONDS:.0f} s"
+    unreachable = isinstance(error, requests.ConnectionError)
+    if unreachable and not isinstance(error, requests.exceptions.SSLError | requests.exceptions.ProxyError):
+        return "the server cannot be reached (no network, or the connection was refused)"
+    return str(error)
 
 
 def _download(url: str, layout: Layout, folder: Path) -> Path:

@@ -33,7 +33,8 @@ def load(name: str, *, data_dir: Path | str | None = None, download: bool = True
 
     Raises:
         ValueError: no such data set; the nearest name is offered.
-        FileNotFoundError: it is not there and `download` is False, or one of its files is missing.
+        FileNotFoundError: `data_dir`, or what the variable names, is no folder; the data is not in it and `download` is
+            False; one of its files is missing.
         DamagedFileError: a file is truncated or altered.
         DownloadError, DiskFullError: it could not be fetched.
     """
@@ -42,13 +43,13 @@ def load(name: str, *, data_dir: Path | str | None = None, download: bool = True
 
 
 def _cifar10(data_dir: Path | str | None, download: bool) -> Dataset:
-    train, test = read_cifar(CIFAR10, _find(CIFAR10, data_folder(data_dir), download))
+    train, test = read_cifar(CIFAR10, _find(CIFAR10, data_dir, download))
     half = (0.5, 0.5, 0.5)
     return Dataset("cifar10", train, test, mean=half, std=half)
 
 
 def _cifar100(data_dir: Path | str | None, download: bool) -> Dataset:
-    train, test = read_cifar(CIFAR100, _find(CIFAR100, data_folder(data_dir), download))
+    train, test = read_cifar(CIFAR100, _find(CIFAR100, data_dir, download))
     mean, std = (0.507, 0.486, 0.440), (0.267, 0.256, 0.276)
     return Dataset("cifar100", train, test, mean=mean, std=std, augment=Augment(crop=4, flip=True, rotation=15.0))
 
@@ -57,12 +58,19 @@ def _shapes(data_dir: Path | str | None, download: bool) -> Dataset:
     return load_shapes()
 
 
-def _find(layout: Layout, data_dir: Path, download: bool) -> Path:
+def _find(layout: Layout, named: Path | str | None, download: bool) -> Path:
+    data_dir = data_folder(named)
     if data_dir.name == layout.folder and data_dir.is_dir():
         return data_dir  # the folder itself was named, not the one that holds it
     folder = data_dir / layout.folder
     if folder.is_dir():
         return folder
+    who = "--data-dir" if named else DATA_VARIABLE if os.environ.get(DATA_VARIABLE) else None
+    if who and not data_dir.exists():  # a name that was misspelt is no place for a download
+        raise FileNotFoundError(
+            f"there is no folder {data_dir}, which {who} names: correct the name; or make the folder, and {layout.name} "
+            "is downloaded into it"
+        )
     if not download:
         raise FileNotFoundError(
             f"{layout.name} is not in {data_dir}: there is no folder {layout.folder}/ with {layout.files[0]} and the "

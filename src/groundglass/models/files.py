@@ -32,6 +32,7 @@ class ModelSpec:
         linear_hidden: N of a linear head trained by DFA, without a device; else None.
         encoding: what enters the device or the linear head; None: bits for a device, floats for a linear head.
         fingerprint: of the device that the network was trained with.
+        trained_on: the data set, by name; None where it is not known.
     """
 
     width: float
@@ -44,10 +45,27 @@ class ModelSpec:
     linear_hidden: int | None = None
     fingerprint: str | None = None
     encoding: Encoding | None = None
+    trained_on: str | None = None
 
     @property
     def defended(self) -> bool:
         return self.device_in is not None or self.linear_hidden is not None
+
+    def check_data(self, name: str, classes: int) -> None:
+        """Is a data set of that name, with so many classes, what the network was trained on, as far as it is known?
+
+        Raises:
+            ValueError: no.
+        """
+        if self.trained_on not in (None, name):
+            raise ValueError(
+                f"the network was trained on {self.trained_on}, not on {name}: give --data {self.trained_on}"
+            )
+        if self.classes != classes:
+            raise ValueError(
+                f"the network tells {self.classes} classes apart, and {name} has {classes}: "
+                "name the data set that it was trained on by --data"
+            )
 
 
 def build(spec: ModelSpec, *, device: OpticalDevice | None = None, seed: int) -> nn.Module:

@@ -24,7 +24,7 @@ from groundglass.core.platform import machine, versions
 from groundglass.data import Dataset, ImageSet, load
 from groundglass.evaluation import Record, RecordStore, cell_key
 from groundglass.evaluation.audit import Audit, AuditConfig, audit, check_claim
-from groundglass.models import load_model
+from groundglass.models import load_model, read_spec
 from groundglass.models.files import load_weights
 from groundglass.optics import DeviceStore
 from groundglass.studies.attack_cells import make_ball
@@ -99,6 +99,8 @@ def audit_model(
     network = read_network(model, weights, device_dir)
     retrieved = None if matrix is None else _matrix(matrix)
     pictures = read_pictures(data, images, data_dir)
+    if Path(model).is_file() and pictures.classes:
+        read_spec(Path(model)).check_data(pictures.name, len(pictures.classes))
     ball.check(pictures.images)
     settings: dict[str, Any] = {
         "model": Path(model).name if Path(model).is_file() else model,

@@ -19,7 +19,13 @@ from groundglass.optics import DeviceStore
 class Listener(Protocol):
     """Told what a study is doing."""
 
-    def announce(self, text: str) -> None: ...
+    def note(self, text: str) -> None:
+        """Of the run as a whole; stays to be read."""
+        ...
+
+    def announce(self, text: str) -> None:
+        """Of what begins."""
+        ...
 
     def finished(self, name: str, result: dict[str, Any], seconds: float) -> None: ...
 
@@ -90,6 +96,10 @@ class Context:
         if self._memo.get(slot, (None, None))[0] != key:
             self._memo[slot] = (key, make())
         return self._memo[slot][1]
+
+    def note(self, text: str) -> None:
+        if self._listener is not None:
+            self._listener.note(text)
 
     def announce(self, text: str) -> None:
         if self._listener is not None:

@@ -1,7 +1,7 @@
 """Cells that make a device and train networks."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol
 
 from torch import nn
@@ -160,8 +160,10 @@ def stem(name: str) -> str:
 
 
 def described_spec(spec: ModelSpec) -> dict[str, Any]:
-    """A spec as part of an identity. The encoding is left out where it is the usual one."""
-    return {k: v for k, v in plain(asdict(spec)).items() if k != "encoding" or v is not None}
+    """A spec as part of an identity: what to build, without an encoding where it is the usual one, and without the data
+    set, which the identity names itself."""
+    described = plain(asdict(replace(spec, trained_on=None)))
+    return {k: v for k, v in described.items() if k not in ("encoding", "trained_on") or v is not None}
 
 
 def described_training(training: TrainingConfig, credit: str) -> dict[str, Any]:
@@ -172,7 +174,7 @@ def described_training(training: TrainingConfig, credit: str) -> dict[str, Any]:
 def kept(context: Context, name: str, model: nn.Module, spec: ModelSpec) -> dict[str, Any]:
     """Save a network in the run folder and measure it on the whole test set: what every network's record has."""
     path = context.folder / "models" / f"{stem(name)}.safetensors"
-    save_model(path, model, spec)
+    save_model(path, model, replace(spec, trained_on=context.dataset.name))
     return {
         "clean_accuracy": accuracy(model, context.dataset.test),
         "n_test": len(context.dataset.test),

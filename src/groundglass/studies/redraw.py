@@ -119,7 +119,7 @@ def redraw_model(
     Raises:
         FileExistsError: `out` is there already. Said, like the next three, before any work.
         FileNotFoundError: no model, or its device is not in the folder.
-        ValueError: no optical device in the model, or one that does not get bits; another number of classes; a
+        ValueError: no optical device in the model, or one that does not get bits; another data set; a
             `device_seed` that gives the old device.
         DamagedFileError, PermissionError: of the files that are read.
     """
@@ -144,11 +144,7 @@ def redraw_model(
     old = network.device
     assert isinstance(old, SimulatedOPU)
     dataset = load(data, data_dir=data_dir)
-    if dataset.num_classes != spec.classes:
-        raise ValueError(
-            f"{path} tells {spec.classes} classes apart, {dataset.name} has {dataset.num_classes}: "
-            "name the data set that the model was trained with by --data"
-        )
+    spec.check_data(dataset.name, dataset.num_classes)
     secret = None if device_seed is None else derive_seed(device_seed, "redraw", old.in_features, old.out_features)
     started = time.perf_counter()
     new = old.redraw(secret)

@@ -16,7 +16,10 @@ from groundglass.studies.networks import stem
 from groundglass.studies.recipes import configure, described, find_recipe
 from groundglass.studies.reuse import reuse_networks
 from groundglass.studies.side_by_side import fitting_jobs, run_side_by_side
-from groundglass.training import Precision, fastest_precision
+from groundglass.training import Precision, fastest_precision, times_slower
+
+# A step that takes so many times as long as in the other precision is worth a word.
+_SLOW = 1.5
 
 
 def _stored_precision(folder: Path) -> Precision | None:
@@ -27,6 +30,14 @@ def _stored_precision(folder: Path) -> Precision | None:
     stored = read_json(path)
     precision: Precision | None = stored.get("config", {}).get("baseline", {}).get("precision")
     return precision
+
+
+def _told_precision(chosen: Precision, *, why: str) -> str:
+    """A precision that this processor is slow in makes hours of minutes: said before they are spent."""
+    slower = times_slower(chosen)
+    other = "float32" if chosen == "bfloat16" else "bfloat16"
+    warning = f"; {other} would be {slower:.1f} times as fast here, in a new folder" if slower > _SLOW else ""
+    return f"training in {chosen}, {why}{warning}"
 
 
 def _planned(cell: Cell) -> dict[str, str]:
@@ -83,8 +94,8 @@ def run_study(
     for other in reuse:
         RecordStore.read(other)
     dataset = load(config.data, data_dir=data_dir)
-    stored = (found for one in (folder, *reuse) if (found := _stored_precision(one)))
-    chosen = precision or next(stored, None) or fastest_precision()
+    stored = next((found for one in (folder, *reuse) if (found := _stored_precision(one))), None)
+    chosen = precision or stored or fastest_precision()
     config = configure(study, recipe, data=data, seed=seed, precision=chosen, device_kind=device_kind)
     todo = find_recipe(study, recipe).plan(config, dataset)
     _check_names(todo)
@@ -111,6 +122,9 @@ def run_study(
             progress=progress,
             listener=listener,
             arrays=store.arrays,
+        )
+        context.note(
+            _told_precision(chosen, why="as asked" if precision else "as before" if stored else "the faster here")
         )
         side_by_side = fitting_jobs() if jobs is None else jobs
         return (

@@ -4,7 +4,7 @@ from groundglass.training.adversarial import TRADES, AdversarialTraining, PGDTra
 from groundglass.training.classifier import encode_bits, fit_classifier, place_device
 from groundglass.training.credit import BackProp, CreditAssignment, HybridDFA
 from groundglass.training.loop import DivergedError, TrainingConfig, train
-from groundglass.training.precision import Precision, fastest_precision
+from groundglass.training.precision import Precision, fastest_precision, times_slower
 from groundglass.training.schedule import OneCycle, Plateau, Schedule, Steps
 from groundglass.training.standing import EpochResult
 
@@ -27,5 +27,6 @@ __all__ = [
     "fastest_precision",
     "fit_classifier",
     "place_device",
+    "times_slower",
     "train",
 ]
