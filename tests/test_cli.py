@@ -1,3 +1,5 @@
+import os
+import signal
 import subprocess
 import sys
 
@@ -64,7 +66,10 @@ def test_run_report_and_run_again(small_world, tmp_path, capsys):
         (["run", "white-bx", "--out", "x"], "did you mean 'white-box'"),
         (["run", "white-box", "--recipe", "labtop", "--out", "x"], "did you mean 'laptop'"),
         (["run", "white-box", "--recipe", "laptop", "--data", "cifar1", "--out", "x"], "did you mean 'cifar10'"),
+        (["run", "all", "--recipe", "full-width", "--out", "x"], "unknown recipe of all 'full-width'"),
         (["report", "nowhere"], "nowhere"),
+        (["tables", "retrieval"], "say --part retrieval"),
+        (["tables", "--update", "missing.md"], "groundglass: missing.md: No such file or directory\n"),
         (["redraw", "nowhere", "--data", "shapes", "--out", "x"], "no model file nowhere"),
     ],
 )
@@ -92,6 +97,27 @@ def test_ctrl_c_leaves_a_folder_that_the_same_command_continues(small_world, tmp
         assert cli.main(arguments) == 130
     assert "the same command continues" in capsys.readouterr().err
     assert cli.main(arguments) == 0
+
+
+@pytest.mark.parametrize("at", ["groundglass.studies.run_study", "groundglass.report.build"])
+def test_sigterm_ends_a_run_as_ctrl_c_does(at, tmp_path, capsys, monkeypatch):
+    def end(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("it went on")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("groundglass.studies.run_study", lambda *args, **kwargs: 0)
+    monkeypatch.setattr(at, end)
+    assert cli.main(["run", "white-box", "--out", str(tmp_path / "run")]) == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+    said = capsys.readouterr().err
+    assert "ended by SIGTERM: what is done is kept" in said
+    assert "the same command continues" in said
+
+
+def test_a_study_without_its_command_is_told_the_command(capsys):
+    assert cli.main(["white-box", "--out", "x"]) == 2
+    assert "`groundglass run white-box --out x`" in capsys.readouterr().err
 
 
 def test_retrieve_says_what_it_took_and_how_far_off_it_is_and_goes_on(tmp_path, capsys):

@@ -1,8 +1,12 @@
 """The command line. Torch is imported only when there is something to compute, so that `--help` is quick."""
 
 import os
+import signal
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -134,16 +138,15 @@ def _run(command: Run) -> int:
             progress=terminal.progress,
             listener=terminal,
         )
-    except KeyboardInterrupt:
         terminal.close()
-        print(
-            f"\ninterrupted: what is done is kept in {command.out}; the same command continues",
-            file=sys.stderr,
-        )
-        return 130
+        page = build(command.out)
+    except KeyboardInterrupt as stop:
+        terminal.close()
+        how = "ended by SIGTERM" if isinstance(stop, _Terminated) else "interrupted"
+        print(f"\n{how}: what is done is kept in {command.out}; the same command continues", file=sys.stderr)
+        return _code(stop)
     finally:
         terminal.close()
-    page = build(command.out)
     if ran == 0:
         print(f"{command.out} is complete: nothing was run again")
     else:
@@ -264,26 +267,66 @@ def _recipes(command: Recipes) -> int:
 
 
 Command = Run | Report | Tables | Compact | Seeds | Redraw | Retrieve | Audit | Device | Recipes
+_COMMANDS: dict[str, Callable[..., Command]] = {
+    "run": Run,
+    "report": Report,
+    "tables": Tables,
+    "compact": Compact,
+    "seeds": Seeds,
+    "redraw": Redraw,
+    "retrieve": Retrieve,
+    "audit": Audit,
+    "device": Device,
+    "recipes": Recipes,
+}
+
+
+class _Terminated(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM): like Ctrl-C, with another exit code."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM stops the work as Ctrl-C does, and not without a word."""
+
+    def stop(signum: int, frame: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # no other may set it
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _code(stop: KeyboardInterrupt) -> int:
+    """The exit code of a process that a signal has stopped, as shells count it."""
+    return 128 + (signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT)
+
+
+def _is_study(word: str) -> bool:
+    from groundglass.studies import RECIPES
+
+    return any(study == word for study, _ in RECIPES)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The `groundglass` command. Returns the exit code: 0, 1 for an error that the user can mend, 130 after Ctrl-C."""
+    """The `groundglass` command. Returns the exit code.
+
+    0; 1 for an error that the user can mend; 2 for words that are no command; 130 after Ctrl-C, 143 after SIGTERM.
+    """
     # Read when torch is loaded, which is later. Its threads then sleep between operations, where they would keep the
     # cores busy that the threads of the device and of the convolutions need, and those of any other process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    given = sys.argv[1:] if arguments is None else arguments
+    if given and given[0] not in _COMMANDS and not given[0].startswith("-") and _is_study(given[0]):
+        print(f"groundglass: {given[0]} is a study: `groundglass run {' '.join(given)}`", file=sys.stderr)
+        return 2
     command: Command = tyro.extras.subcommand_cli_from_dict(
-        {
-            "run": Run,
-            "report": Report,
-            "tables": Tables,
-            "compact": Compact,
-            "seeds": Seeds,
-            "redraw": Redraw,
-            "retrieve": Retrieve,
-            "audit": Audit,
-            "device": Device,
-            "recipes": Recipes,
-        },
+        _COMMANDS,
         prog="groundglass",
         description="What a secret analog layer buys a neural network against adversarial attack, and what it costs to break.",
         args=arguments,
@@ -302,16 +345,24 @@ def main(arguments: list[str] | None = None) -> int:
         Recipes: _recipes,
     }
     try:
-        code: int = handlers[type(command)](command)
+        with _terminable():
+            code: int = handlers[type(command)](command)
         return code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        print("ended by SIGTERM" if isinstance(stop, _Terminated) else "interrupted", file=sys.stderr)
+        return _code(stop)
     except (ValueError, OSError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not _is_ours(error):
             raise
-        print(f"groundglass: {error}", file=sys.stderr)
+        print(f"groundglass: {_said(error)}", file=sys.stderr)
         return 1
+
+
+def _said(error: Exception) -> str:
+    """An error without its number: `[Errno 11]` helps nobody."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
 
 
 def _is_ours(error: RuntimeError) -> bool:

@@ -51,12 +51,15 @@ def run_report(command: Report) -> int:
 def run_tables(command: Tables) -> int:
     """Carry the command out. Returns the exit code."""
     from groundglass.core import atomic_write
-    from groundglass.report.markdown_blocks import refresh, tables
+    from groundglass.report.markdown_blocks import SECTIONS, refresh, tables
 
     if bool(command.folders) == bool(command.update):
         raise ValueError("give run folders, to print their tables, or --update FILE.md: one of the two")
     if command.update and command.part:
         raise ValueError("--part is for printing: the blocks of a file name their own parts")
+    for folder in command.folders:
+        if not folder.exists() and str(folder) in SECTIONS:
+            raise ValueError(f"there is no folder {folder}: for the table of that name say --part {folder}")
     if command.folders:
         found = tables(command.folders, command.part)
         if not found:

@@ -71,6 +71,8 @@ def load_manifest(folder: Path) -> dict[str, Any]:
         DamagedFileError: study.json does not parse, or lacks a field.
     """
     path = folder / STUDY_FILE
+    if folder.is_file():
+        raise FileNotFoundError(f"{folder} is a file: give the folder of a study, say {folder.parent}")
     if not path.exists():
         what = f"{folder} holds no study (no {STUDY_FILE})" if folder.is_dir() else f"there is no folder {folder}"
         raise FileNotFoundError(f"{what}: `groundglass run STUDY --out {folder}` makes one")

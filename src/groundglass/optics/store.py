@@ -65,8 +65,8 @@ def load_device(path: Path) -> SimulatedOPU:
     """See `SimulatedOPU.load`."""
     if not path.is_file():
         raise FileNotFoundError(f"no device file {path}: a run keeps its own under devices/ in its folder")
-    _check_private(path)
     content, seed = _read(path)
+    _check_private(path)  # after: a file that is no device's needs no advice on who may read it
     try:
         kind, draw = ("dense", 1) if content["version"] == 1 else (str(content["kind"]), content["draw"])
         sizes = content["in_features"], content["out_features"]

@@ -62,8 +62,10 @@ def tables(folders: Sequence[Path], sections: Sequence[str] = (), choice: Choice
         if text:
             found[name] = text
         elif sections:
+            there = [each for each, made in SECTIONS.items() if any(made(study) for study in runs)]
             raise ValueError(
-                f"{', '.join(map(str, folders))} has no records for the section {name!r}, or none that was chosen"
+                f"{', '.join(map(str, folders))} has no records for the section {name!r}, or none that was chosen; "
+                f"it has: {', '.join(there) or 'no section yet'}"
             )
     return found
 

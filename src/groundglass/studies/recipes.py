@@ -183,7 +183,7 @@ _DATA = ("cifar10", "cifar100", "shapes")
 def find_recipe(study: str, name: str) -> Recipe:
     """The recipe, or a ValueError with the nearest name."""
     lookup("study", study, {s: s for s, _ in RECIPES})
-    return lookup("recipe", name, {r.name: r for r in RECIPES.values() if r.study == study})
+    return lookup(f"recipe of {study}", name, {r.name: r for r in RECIPES.values() if r.study == study})
 
 
 def configure(
