@@ -177,7 +177,7 @@ def test_an_incomplete_study_says_what_is_missing(tmp_path: Path) -> None:
     assert "VGG-OPU ← exact" in text
     assert "not decided" in text
     assert "likely gradient masking" not in text
-    assert "Can the numbers be believed?" not in text
+    assert "Were the attacks at work?" not in text
 
 
 def test_results_of_an_earlier_plan_are_on_no_page(tmp_path: Path) -> None:

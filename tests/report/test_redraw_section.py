@@ -104,9 +104,9 @@ def test_the_words_are_decided_by_intervals(whole: Path) -> None:
 
 
 def test_the_same_share_of_fewer_images_is_not_decided() -> None:
-    assert "Survives" in undone_words([survival(120, 200)])[0]
+    assert "does not undo" in undone_words([survival(120, 200)])[0]
     assert "Too close" in undone_words([survival(6, 10)])[0]
-    assert "Does not survive" in undone_words([survival(80, 200)])[0]
+    assert "A redraw undoes" in undone_words([survival(80, 200)])[0]
     assert undone_words([]) == []
 
 

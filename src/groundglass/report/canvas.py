@@ -10,7 +10,7 @@ from groundglass.report.labels import spread
 _WIDTH, _HEIGHT = 4.3, 3.6
 _LABEL_LEFT = 1.04  # where labels start, in widths of the axes
 _LETTER = 4.9  # points, of a name: on average
-_TICK_APART = 0.13  # of the width of the axes: room for a number such as 0.005
+_TICK_LETTER = 0.026  # of the width of the axes: room for a digit of a number such as 0.005
 
 
 def new_axes(*, left: float, right: float, bottom: float, top: float) -> tuple[Any, Any]:
@@ -58,13 +58,16 @@ def paper_axis(axes: Any, told: Mapping[float, float]) -> None:
         told: x -> the same radius in the paper's units.
     """
     pairs = {**told, 0.0: 0.0}  # the same in any unit
+    written = {x: f"{value:.3g}" for x, value in pairs.items()}
+    wide = axes.get_xlim()[1] - axes.get_xlim()[0]
     places: list[float] = []
     for x in sorted(pairs, reverse=True):  # from the largest radius down; one too close to the last is left out
-        if not places or places[-1] - x > _TICK_APART * (axes.get_xlim()[1] - axes.get_xlim()[0]):
+        room = _TICK_LETTER * wide * (len(written[x]) + len(written[places[-1]])) / 2 if places else 0.0
+        if not places or places[-1] - x > room:
             places.append(x)
     top = axes.twiny()
     top.spines["top"].set_visible(True)
     top.grid(visible=False)
     top.set_xlim(axes.get_xlim())
-    top.set_xticks(places, [f"{pairs[x]:.3g}" for x in places])
+    top.set_xticks(places, [written[x] for x in places])
     top.set_xlabel("ε in the paper's units (normalised)", labelpad=6)

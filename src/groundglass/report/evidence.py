@@ -23,7 +23,7 @@ class ChecksSection:
             return None
         failed = sum(not check.result["passed"] for check in checks)
         context = {"checks": checks, "failed": failed, "verdicts": verdicts(study)}
-        return Rendered("checks", "Can the numbers be believed?", "checks.html.j2", context, study.progress("check"))
+        return Rendered("checks", "Were the attacks at work?", "checks.html.j2", context, study.progress("check"))
 
 
 class ThreatModelsSection:

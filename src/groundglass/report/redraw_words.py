@@ -65,11 +65,11 @@ def group_words(survivals: Sequence[Survival]) -> list[str]:
     said = []
     if groups["survive"]:
         said.append(
-            f"Survives a redraw, since clearly more than half of the images that fooled the old network still fool the new "
-            f"one: {listed(groups['survive'])}."
+            "A redraw does not undo these, since clearly more than half of their images that fooled the old network still "
+            f"fool the new one: {listed(groups['survive'])}."
         )
     if groups["undone"]:
-        said.append(f"Does not survive, since clearly fewer than half still fool: {listed(groups['undone'])}.")
+        said.append(f"A redraw undoes these, since clearly fewer than half still fool: {listed(groups['undone'])}.")
     if groups["open"]:
         said.append(f"Too close to one half to be told at this sample size: {listed(groups['open'])}.")
     return said

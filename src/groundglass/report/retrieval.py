@@ -133,5 +133,5 @@ def _sweeps(study: Study, retrievals: Sequence[Retrieval]) -> Drawing | None:
         retrieval_figures.sweeps(lines),
         alt=f"Median error of a row against what the camera does. {'. '.join(said)}.",
         caption=f"One property of the camera changed at a time, N = {one.n:,}, {one.times_n} frames: the median error of "
-        "a row. Numbers above the dots: the share of rows that fail (above the dotted line), where some do.",
+        "a row. Numbers at the dots: the share of rows that fail (an error above the dotted line), where some do.",
     )

@@ -129,19 +129,20 @@ def sweeps(lines: Sequence[tuple[str, list[tuple[str, Retrieval]]]]) -> Any:
         axes.spines["top"].set_visible(False)
         axes.set_xlim(-0.5, len(line) - 0.5)
         axes.set_xticks(range(len(line)), [word for word, _ in line])
-        axes.tick_params(axis="x", labelsize=8)
+        axes.tick_params(axis="x", labelsize=7)
         axes.set_xlabel(title, fontsize=8.5, linespacing=1.1)
         axes.axhline(100 * FAILED, color=FAINT.light, linewidth=0.9, linestyle=(0, (2, 3)), zorder=1)
         y = [max(100 * (one.median or 0.0), first.get_ylim()[0]) for _, one in line]
         axes.plot(range(len(line)), y, color=INK.light, marker="o", markersize=4.5, linewidth=1.3, zorder=3)
         for k, (_, one) in enumerate(line):
             if one.failed and one.failed >= 0.005:
+                rises = k > 0 and y[k] > y[k - 1]
                 axes.annotate(
                     f"{100 * one.failed:.0f}%",
                     (k, y[k]),
-                    xytext=(4, -12),  # below: the next dot is higher
+                    xytext=(-3, 4) if rises else (3, 5),  # above, on the side that the line does not come from
                     textcoords="offset points",
-                    ha="center",
+                    ha="right" if rises else "center",
                     fontsize=8,
                     color=FAINT.light,
                 )

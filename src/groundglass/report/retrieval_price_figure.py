@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import log10
+from math import ceil, floor, log10
 from typing import Any
 
 from groundglass.report.canvas import name_ends, new_axes
@@ -15,6 +15,8 @@ from groundglass.report.style import INK, ink, marker
 _LETTER, _GAP = 4.7, 4.0
 # The height of a label, in points of accuracy.
 _TALL = 6.5
+# The width of the strip for one sign, in widths of the axes.
+_SIGN = 0.05
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def price_curve(radius: Radius) -> Any | None:
     """Accuracy under PGD against the error of the U that it uses; None while no attack has such a U.
 
     The blurred U is a line with its 95% band, a retrieved one a dot, hollow for a redraw period.
-    Attackers without an error of their own are lines across, each with its sign and interval at the left.
+    Attackers without an error of their own are lines across, each with its sign and interval in a strip at the left.
     """
     blurred = [one for one in radius.blurred if one.matrix_error]
     errors = [100 * one.matrix_error for one in (*blurred, *radius.retrieved) if one.matrix_error]
@@ -45,15 +47,16 @@ def price_curve(radius: Radius) -> Any | None:
     axes.set_xscale("log")
     first, last = min(errors) / 1.6, max(*errors, 30) * 1.25
     marks = [one for one in (radius.exact, *radius.without, radius.baseline) if one is not None]
-    # Room at the left for the marks' signs, a third of a decade more for each two.
-    axes.set_xlim(first / 10 ** (0.13 * len(marks)), last)
+    # A strip at the left, that is no part of the axis, for the signs of those without an error.
+    strip = _SIGN * len(marks)
+    axes.set_xlim(first / (last / first) ** (strip / (1 - strip)), last)
     axes.set_ylim(0, 100)
     colour = ink("exact").light
     ends: list[tuple[float, float]] = []
     for one in marks:
         ends.append((last, 100 * one.robust.share))
     for i, one in enumerate(marks):
-        _mark(axes, one, 0.025 + 0.05 * i)
+        _mark(axes, one, _SIGN * (i + 0.5))
     if blurred:
         x = [100 * (one.matrix_error or 0.0) for one in blurred]
         low, high = ([100 * one.robust.interval[k] for one in blurred] for k in (0, 1))
@@ -66,6 +69,12 @@ def price_curve(radius: Radius) -> Any | None:
     axes.set_xlabel("relative error of U (%, logarithmic)")
     axes.set_ylabel("accuracy under attack (%)")
     percent_ticks(axes.xaxis)
+    decades = range(floor(log10(first)), ceil(log10(last)) + 1)
+    axes.set_xticks([10.0**k for k in decades if first <= 10.0**k <= last])
+    axes.set_xticks([d * 10.0**k for k in decades for d in range(2, 10) if first <= d * 10.0**k <= last], minor=True)
+    if marks:
+        axes.axvline(first, color=INK.light, linewidth=0.8, zorder=1)
+        axes.text(strip / 2, 0.985, "exact U,\nor none", transform=axes.transAxes, ha="center", va="top", fontsize=8)
     names = [_mark_name(one) for one in marks]
     colours = [ink(one.cell.rule).light for one in marks]
     if blurred:

@@ -41,8 +41,9 @@ def _unbounded(records: Sequence[Record]) -> dict[str, Any]:
         not stuck,
         left,
         "at most 5% right when any image in [0, 1] is allowed",
-        f"{', '.join(stuck)} cannot fool every image even without a bound: this attacker's gradient is bad, and its "
-        "robust accuracies say little about the network"
+        f"{', '.join(stuck)} cannot fool every image even without a bound: "
+        f"{'this gradient is' if len(stuck) == 1 else 'these gradients are'} bad, and the robust accuracies under "
+        f"{'it' if len(stuck) == 1 else 'them'} say little about the network"
         if stuck
         else "without a bound every attacker fools nearly every image",
     )
@@ -135,7 +136,7 @@ def _confirmed(records: Sequence[Record]) -> dict[str, Any]:
 WHITE_BOX_CHECKS: dict[str, Check] = {
     "unbounded ball": _unbounded,
     "accuracy never rises with eps": _monotone,
-    "PGD at least as strong as FGSM": lambda r: _beats(r, "FGSM", "fifty steps do what one step does"),
+    "PGD at least as strong as FGSM": lambda r: _beats(r, "FGSM", "many steps do what one step does"),
     "stronger than random noise": lambda r: _beats(r, "RandomNoise", "a gradient beats guessing"),
     "no better attacker than the training feedback": _training_signal_is_best,
     "gradients are not zero": _gradients_are_there,
