@@ -53,3 +53,25 @@ def test_what_goes_on_from_a_checkpoint_has_the_speed_of_this_session(monkeypatc
         now[0] = seconds
         terminal.progress("training", done, 1000)
     assert [line.split(", ")[1] for line in heard.getvalue().splitlines()] == ["1/s", "1/s"]
+
+
+def test_on_a_terminal_progress_shows_without_an_announcement(monkeypatch):
+    """Of a command that is no study: an audit, a redraw."""
+    heard, now = io.StringIO(), [0.0]
+    monkeypatch.setattr(terminal_module.time, "monotonic", lambda: now[0])
+    with Terminal(Console(file=heard, force_terminal=True)) as terminal:
+        for step in range(3):
+            now[0] = step
+            terminal.progress("redrawing", step, 4)
+        shown = terminal._status
+        assert shown is not None
+        assert "redrawing: 50%" in str(shown.status)
+    assert terminal._status is None
+
+
+@pytest.mark.parametrize(("kept", "said"), [("in runs/one", "kept in runs/one; the same command continues"), ("", "")])
+def test_a_stop_says_where_the_work_is_kept(kept, said):
+    with pytest.raises(KeyboardInterrupt) as stop, Terminal(Console(file=io.StringIO()), kept=kept):
+        raise KeyboardInterrupt
+    assert str(stop.value).endswith(said)
+    assert bool(str(stop.value)) == bool(said)

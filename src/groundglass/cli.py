@@ -114,15 +114,12 @@ class Recipes:
 
 
 def _run(command: Run) -> int:
-    from rich.console import Console
-
     from groundglass.report import build
     from groundglass.studies import run_study
     from groundglass.terminal import Terminal
 
-    terminal = Terminal(Console(stderr=True))
     started = time.perf_counter()
-    try:
+    with Terminal(kept=f"in {command.out}") as terminal:
         ran = run_study(
             command.study,
             command.recipe,
@@ -140,13 +137,6 @@ def _run(command: Run) -> int:
         )
         terminal.close()
         page = build(command.out)
-    except KeyboardInterrupt as stop:
-        terminal.close()
-        how = "ended by SIGTERM" if isinstance(stop, _Terminated) else "interrupted"
-        print(f"\n{how}: what is done is kept in {command.out}; the same command continues", file=sys.stderr)
-        return _code(stop)
-    finally:
-        terminal.close()
     if ran == 0:
         print(f"{command.out} is complete: nothing was run again")
     else:
@@ -163,13 +153,10 @@ def _seeds(command: Seeds) -> int:
 
 
 def _redraw(command: Redraw) -> int:
-    from rich.console import Console
-
     from groundglass.studies.redraw import redraw_model
     from groundglass.terminal import Terminal
 
-    terminal = Terminal(Console(stderr=True))
-    try:
+    with Terminal() as terminal:
         done = redraw_model(
             command.model,
             command.out,
@@ -180,8 +167,6 @@ def _redraw(command: Redraw) -> int:
             device_seed=command.device_seed,
             progress=terminal.progress,
         )
-    finally:
-        terminal.close()
     print(f"accuracy on {done.test_images} test images:")
     print(f"  {done.before:7.2%}  before, device {done.old_fingerprint}")
     print(f"  {done.untuned:7.2%}  redrawn, classifier not tuned")
@@ -195,15 +180,12 @@ def _redraw(command: Redraw) -> int:
 
 
 def _audit(command: Audit) -> int:
-    from rich.console import Console
-
     from groundglass.evaluation.audit import AuditConfig
     from groundglass.report import build
     from groundglass.studies.audit_model import audit_model
     from groundglass.terminal import Terminal
 
-    terminal = Terminal(Console(stderr=True))
-    try:
+    with Terminal() as terminal:
         found = audit_model(
             command.model,
             command.out,
@@ -220,8 +202,6 @@ def _audit(command: Audit) -> int:
             seed=command.seed,
             progress=terminal.progress,
         )
-    finally:
-        terminal.close()
     page = build(command.out)
     if found is None:
         print(f"{command.out} holds this audit already: nothing was run again")
@@ -349,7 +329,8 @@ def main(arguments: list[str] | None = None) -> int:
             code: int = handlers[type(command)](command)
         return code
     except KeyboardInterrupt as stop:
-        print("ended by SIGTERM" if isinstance(stop, _Terminated) else "interrupted", file=sys.stderr)
+        how = "ended by SIGTERM" if isinstance(stop, _Terminated) else "interrupted"
+        print(f"\n{how}: {stop}" if str(stop) else f"\n{how}", file=sys.stderr)
         return _code(stop)
     except (ValueError, OSError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not _is_ours(error):

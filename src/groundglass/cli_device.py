@@ -1,6 +1,5 @@
 """`groundglass device`: make, look at, measure with and redraw simulated devices. Nothing here prints a secret."""
 
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,8 +143,6 @@ def _info(command: Info) -> int:
 
 
 def _measure(command: Measure) -> int:
-    from rich.console import Console
-
     from groundglass.optics import SimulatedOPU
     from groundglass.optics.measuring import measure_file
     from groundglass.optics.reading_file import refuse_existing
@@ -153,15 +150,8 @@ def _measure(command: Measure) -> int:
 
     refuse_existing(command.out)  # before the device is made, which takes longer
     device = SimulatedOPU.load(command.file)
-    terminal = Terminal(Console(stderr=True))
-    try:
+    with Terminal(kept=f"beside {command.out}") as terminal:
         done = measure_file(device, command.bits, command.out, packed=command.packed, progress=terminal.progress)
-    except KeyboardInterrupt:
-        terminal.close()
-        print(f"\ninterrupted: what is done is kept beside {command.out}; the same command continues", file=sys.stderr)
-        return 130
-    finally:
-        terminal.close()
     print(f"{done.rows:,} rows of {device.in_features:,} bits -> {device.out_features:,} readings each")
     before = f", {done.gone_on_from:.0%} of it in earlier sessions" if done.gone_on_from else ""
     print(f"seconds: {done.seconds:.1f} at the device{before}; {done.rate:,.0f} readings a second")

@@ -1,6 +1,5 @@
 """`groundglass retrieve`: what an attacker who holds a device gets of its matrix."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,8 +35,6 @@ class Retrieve:
 
 def run_retrieve(command: Retrieve) -> int:
     """Carry the command out. Returns the exit code."""
-    from rich.console import Console
-
     from groundglass.core import lookup
     from groundglass.optics import DeviceAccess, SimulatedOPU, true_matrix
     from groundglass.optics.retrieval import METHODS, frames_of, retrieve, row_errors
@@ -50,8 +47,7 @@ def run_retrieve(command: Retrieve) -> int:
         device = device.region(range(command.rows))
     frames = frames_of(command.queries, device.in_features)
     access = DeviceAccess(device, exposure_control=command.exposure_control, frame_rate=command.frame_rate)
-    terminal = Terminal(Console(stderr=True))
-    try:
+    with Terminal(kept=f"in {command.out}") as terminal:
         found = retrieve(
             access,
             method,
@@ -61,12 +57,6 @@ def run_retrieve(command: Retrieve) -> int:
             folder=command.out,
             progress=terminal.progress,
         )
-    except KeyboardInterrupt:
-        terminal.close()
-        print(f"\ninterrupted: what is done is kept in {command.out}; the same command continues", file=sys.stderr)
-        return 130
-    finally:
-        terminal.close()
     rows, n = found.matrix.shape
     wrong = float(found.told_wrong.float().mean())
     print(f"{rows} rows of {n} from {found.frames} frames ({found.frames / n:.1f} N), method {method.name}")

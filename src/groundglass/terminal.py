@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.status import Status
@@ -26,13 +26,28 @@ _SILENT = 90
 class Terminal:
     """Shows cells as lines, and the current ones' progress in place (on a log: a line every half a minute each).
 
-    It is the `Listener` of a study, and its `progress` the `Progress` of the work within a cell, or in several at a time.
+    It is the `Listener` of a study, and its `progress` the `Progress` of the work within a cell, or in several at a time:
+    `with Terminal() as terminal: train(..., progress=terminal.progress)`.
+
+    Args:
+        console: where to; default stderr.
+        kept: where what is done is kept when the work is stopped, "in runs/one", for a command that continues. Ctrl-C
+            then leaves the `with` block with these words in it.
     """
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console | None = None, *, kept: str = "") -> None:
+        self._console = console or Console(stderr=True)
+        self._kept = kept
         self._status: Status | None = None
         self._tasks: dict[str, _Task] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.close()
+        if isinstance(error, KeyboardInterrupt) and self._kept:
+            error.args = (f"what is done is kept {self._kept}; the same command continues",)
 
     def note(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True)
@@ -40,8 +55,7 @@ class Terminal:
     def announce(self, text: str) -> None:
         if self._console.is_terminal:
             self.close()
-            self._status = self._console.status(text)
-            self._status.start()
+            self._show(text)
         else:
             self._console.print(text, highlight=False, soft_wrap=True)
 
@@ -80,10 +94,18 @@ class Terminal:
         left = (total - done) / rate if rate > 0 else float("inf")
         parts = [f"{done / total:.0%}", *(f"{k} {_number(v)}" for k, v in figures.items())]
         task.text = f"{what}: {', '.join(parts)}, {rate:.0f}/s, {_duration(left)} left"
-        if self._status is not None:
-            self._status.update("\n".join(t.text for t in self._tasks.values() if t.text and now - t.heard <= _SILENT))
-        elif not self._console.is_terminal:
+        if self._console.is_terminal:
+            self._show("\n".join(t.text for t in self._tasks.values() if t.text and now - t.heard <= _SILENT))
+        else:
             self._console.print(f"  {task.text}", highlight=False, soft_wrap=True)
+
+    def _show(self, text: str) -> None:
+        """In place of what stood there."""
+        if self._status is None:
+            self._status = self._console.status(text)
+            self._status.start()
+        else:
+            self._status.update(text)
 
     def close(self) -> None:
         if self._status is not None:
