@@ -1,16 +1,18 @@
 """Kill a study at random moments, go on, and compare with one that nobody disturbed.
 
-    python benchmarks/kill.py --out runs/kill                       # `all`, quick recipe, 20 kills: a quarter of an hour
+    python benchmarks/kill.py --out runs/kill                       # `all`, quick recipe, 20 kills and 4: a quarter of an hour
     python benchmarks/kill.py --out runs/kill --study transfer --kills 40 --seed 3
 
 The study runs once undisturbed in OUT/whole. Then in OUT/killed it is started again and again, and killed with SIGKILL, which
 no program can catch: after a random time, until so many kills have struck, and then to its end. Every second kill strikes the
-program alone, whose workers must end by themselves; the others all its processes at once. What is asserted:
+program alone, whose workers must end by themselves; the others all its processes at once. Then the page: the same command makes
+it anew from a complete folder, and is killed while it does, so many times more. What is asserted:
 
 - every record of one is in the other, with the same result, to the last bit of every array: all but times, dates and whether
   features were still in a cache;
-- no file that has a name is half-written: all JSON, records, arrays, models and images open, and so does the page;
-- no unfinished file is left beside them;
+- no file that has a name is half-written: all JSON, records, arrays, models and images open, and so does the page, after each
+  kill of the page too;
+- no unfinished file is left beside them in the end;
 - no cell that had a record before a kill is run again after it;
 - no worker outlives the program by more than ten seconds.
 
@@ -84,6 +86,56 @@ def differences(whole: Path, killed: Path) -> list[str]:
     return found
 
 
+def start(study: str, recipe: str, out: Path) -> subprocess.Popen[str]:
+    """The program, in a group of its own."""
+    return subprocess.Popen(
+        command(study, recipe, out), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def strike(process: subprocess.Popen[str], number: int, wrong: list[str]) -> str:
+    """Kill the program, every second time it alone; returns what it had told, when its last process has ended."""
+    if number % 2:
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.send_signal(signal.SIGKILL)
+    # Ends when the last process that holds the pipes has ended: workers have them too.
+    try:
+        _, told = process.communicate(timeout=_OUTLIVES)
+    except subprocess.TimeoutExpired:
+        wrong.append(f"kill {number}: a worker outlived the program by {_OUTLIVES} s")
+        os.killpg(process.pid, signal.SIGKILL)
+        _, told = process.communicate()
+    return told
+
+
+def strike_page(options: argparse.Namespace, folder: Path, moments: random.Random) -> list[str]:
+    """Kill the making of the page of a complete folder, then have it made; what was wrong."""
+    started = time.perf_counter()
+    subprocess.run(command(options.study, options.recipe, folder), check=True, capture_output=True)
+    undisturbed = time.perf_counter() - started
+    kept, struck = records(folder), 0
+    wrong: list[str] = []
+    for number in range(1, options.page_kills + 1):
+        process = start(options.study, options.recipe, folder)
+        wait = moments.uniform(0.2, 1) * undisturbed
+        try:
+            process.communicate(timeout=wait)
+        except subprocess.TimeoutExpired:
+            strike(process, number, wrong)
+            struck += 1
+        left = [path.name for path in folder.rglob("*.part")]
+        print(
+            f"page, kill {number} after {wait:.1f} of {undisturbed:.1f} s, unfinished: {', '.join(left) or 'nothing'}"
+        )
+        wrong += [f"page, kill {number}: {what}" for what in damaged(folder) if not what.endswith("left unfinished")]
+    subprocess.run(command(options.study, options.recipe, folder), check=True, capture_output=True)
+    if records(folder) != kept:
+        wrong.append("the page: records were changed")
+    print(f"{struck} kills struck the making of the page")
+    return wrong
+
+
 def damaged(folder: Path) -> list[str]:
     """Files that do not open, and files that were left unfinished."""
     found = []
@@ -134,6 +186,7 @@ def main() -> int:
     parser.add_argument("--study", default="all")
     parser.add_argument("--recipe", default="quick")
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--page-kills", type=int, default=4, help="while the page is made, from a complete folder")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args()
     if options.out.exists():
@@ -151,30 +204,14 @@ def main() -> int:
     started = time.perf_counter()
     while True:
         before = records(killed)
-        process = subprocess.Popen(
-            command(options.study, options.recipe, killed),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        process = start(options.study, options.recipe, killed)
         # From the first import to well into the work; spread so that the study is about done when all have struck.
         wait = moments.uniform(0.5, 8 + 4 * undisturbed / options.kills) if strokes < options.kills else None
         try:
             _, told = process.communicate(timeout=wait)
         except subprocess.TimeoutExpired:
             strokes += 1
-            if strokes % 2:
-                os.killpg(process.pid, signal.SIGKILL)
-            else:
-                process.send_signal(signal.SIGKILL)
-            # Ends when the last process that holds the pipes has ended: workers have them too.
-            try:
-                _, told = process.communicate(timeout=_OUTLIVES)
-            except subprocess.TimeoutExpired:
-                wrong.append(f"kill {strokes}: a worker outlived the program by {_OUTLIVES} s")
-                os.killpg(process.pid, signal.SIGKILL)
-                _, told = process.communicate()
+            told = strike(process, strokes, wrong)
             at = doing(told)
             struck[at] += 1
             print(f"kill {strokes} after {wait:.1f} s, {len(records(killed))} records, {at}")
@@ -197,13 +234,15 @@ def main() -> int:
             elif after[key] != record:
                 wrong.append(f"{record['name']}: had a record, and was run again")
     spent = time.perf_counter() - started
-    wrong += differences(whole, killed) + damaged(killed)
     each = (spent - runs * undisturbed) / max(strokes, 1)
     print(
         f"{strokes} kills in {spent:.0f} s: each cost {each:.1f} s, starting again included; they struck {dict(struck)}"
     )
     if each > 60:
         wrong.append(f"a kill cost {each:.0f} s")
+    if options.page_kills and not wrong:
+        wrong += strike_page(options, killed, moments)
+    wrong += differences(whole, killed) + damaged(killed)
     for line in wrong:
         print(f"WRONG: {line}")
     print("the same, whole" if not wrong else f"{len(wrong)} things are wrong")
