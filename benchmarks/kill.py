@@ -117,16 +117,19 @@ def strike_page(options: argparse.Namespace, folder: Path, moments: random.Rando
     kept, struck = records(folder), 0
     wrong: list[str] = []
     for number in range(1, options.page_kills + 1):
+        began = time.time()
         process = start(options.study, options.recipe, folder)
-        wait = moments.uniform(0.2, 1) * undisturbed
+        wait = moments.uniform(0.4, 1) * undisturbed
         try:
             process.communicate(timeout=wait)
         except subprocess.TimeoutExpired:
             strike(process, number, wrong)
             struck += 1
         left = [path.name for path in folder.rglob("*.part")]
+        anew = sum(path.stat().st_mtime > began for path in (folder / "figures").iterdir() if path.name not in left)
         print(
-            f"page, kill {number} after {wait:.1f} of {undisturbed:.1f} s, unfinished: {', '.join(left) or 'nothing'}"
+            f"page, kill {number} after {wait:.1f} of {undisturbed:.1f} s: {anew} figures anew, "
+            f"{', '.join(left) or 'nothing'} unfinished"
         )
         wrong += [f"page, kill {number}: {what}" for what in damaged(folder) if not what.endswith("left unfinished")]
     subprocess.run(command(options.study, options.recipe, folder), check=True, capture_output=True)
