@@ -12,7 +12,7 @@ from groundglass.report.cells import AttackCell, curves
 from groundglass.report.drawing import Folder
 from groundglass.report.study import Study
 from groundglass.report.threat_models import ATTACKERS
-from groundglass.report.verdict import CLEAR, MASKING, OPEN, judge
+from groundglass.report.verdict import CLEAR, IDLE, MASKING, OPEN, judge
 from tests.report import synthetic_study
 
 WEAK = {"fa": 0.45, "bpda-drawn": 0.42, "bpda-fit-linear": 0.41, "bpda-fit-network": 0.4, "exact": 0.4}
@@ -45,6 +45,23 @@ def test_any_adaptive_attacker_that_breaks_what_dfa_does_not_means_masking(rule:
 
 def test_a_difference_within_chance_is_no_break() -> None:
     assert judge(cells(exact=0.37), synthetic_study.checks()).text == CLEAR
+
+
+@pytest.mark.parametrize(
+    ("alone", "text"),
+    [({0.02: 0.38}, IDLE), ({0.02: 0.2}, CLEAR), ({0.02: 0.38, 0.04: 0.01}, CLEAR), ({0.03: 0.4}, CLEAR)],
+)
+def test_a_layer_whose_features_keep_as_much_has_gained_nothing(alone: dict[float, float], text: str) -> None:
+    further = AttackCell.from_record(synthetic_study.attack("VGG-OPU", "dfa", eps=0.04, accuracy=0.1)[0])
+    features = []
+    for eps, accuracy in alone.items():
+        made, _ = synthetic_study.attack("VGG-16", "bp", eps=eps, accuracy=accuracy)
+        features.append(AttackCell.from_record(replace(made, config={**made.config, "model": "VGG-DFA"})))
+    verdict = judge([*cells(), further, *features], synthetic_study.checks())
+    assert verdict.text == text
+    assert ("VGG-DFA has the features" in " ".join(verdict.reasons)) == (text == IDLE)
+    # What is masked stays masked.
+    assert judge([*cells(exact=0.3), further, *features], synthetic_study.checks()).text == MASKING
 
 
 @pytest.mark.parametrize("rule", ["none", "dfa-fresh", "bp"])

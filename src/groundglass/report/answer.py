@@ -18,7 +18,7 @@ from groundglass.report.sections import Rendered, Told
 from groundglass.report.study import Study
 from groundglass.report.threat_models import attacker
 from groundglass.report.transfer_answer import transfer_answer
-from groundglass.report.verdict import CLEAR, MASKING, Verdict, percent
+from groundglass.report.verdict import CLEAR, IDLE, MASKING, Verdict, percent
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def _meaning(lines: Sequence[Curve], eps: float, verdict: Verdict) -> list[str]:
     if not paper:
         return []
     said = [_judged(verdict, paper, baseline, adaptive)]
-    if verdict.text == CLEAR:
+    if verdict.text in (CLEAR, IDLE):
         weak = [cell for cell in here if cell.model == DEFENDED and paper.robust.clearly_below(cell.robust)]
         if weak:
             most = max(weak, key=_share)
@@ -234,7 +234,7 @@ def _chance(one: AttackCell, other: AttackCell) -> str:
 
 def _judged(verdict: Verdict, paper: AttackCell, baseline: AttackCell | None, adaptive: Sequence[AttackCell]) -> str:
     """Whether the defence stands, and on what."""
-    if verdict.text == CLEAR:
+    if verdict.text in (CLEAR, IDLE):
         return "So far the robustness is not just a bad gradient: no adaptive attacker got clearly further than DFA."
     if verdict.text != MASKING:
         return (

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from groundglass.evaluation.records import Record
-from groundglass.report.cells import DEFENDED, AttackCell, norm_name
+from groundglass.report.cells import DEFENDED, UNLAYERED, AttackCell, norm_name
 from groundglass.report.threat_models import ATTACKERS, attacker
 
 MASKING = "likely gradient masking"
 CLEAR = "no sign of masking"
+IDLE = "no sign of masking, and no gain by the layer"
 OPEN = "not decided"
 
 # Without these nobody has tried to break the defence on its own terms.
@@ -18,7 +19,7 @@ _NEEDED = ("bpda-fit-linear", "bpda-fit-network", "exact")
 @dataclass(frozen=True)
 class Verdict:
     """Attributes:
-    text: MASKING, CLEAR or OPEN.
+    text: MASKING, CLEAR, IDLE or OPEN.
     reasons: a sentence each.
     skipped: attackers and checks that a complete judgement needs and that the records lack.
     """
@@ -33,6 +34,7 @@ def judge(cells: Sequence[AttackCell], checks: Sequence[Record], *, retrieved: b
 
     Masking is likely when a check failed, or when an adaptive attacker's 95% interval lies below that of DFA, the
     paper's attacker, at any radius: then DFA's number was the weakness of its gradient, not the network's strength.
+    A layer whose features keep as much without it has gained nothing, masking or none.
     `retrieved`: another part of the study attacked with a matrix retrieved from the device.
     """
     reasons = [
@@ -53,11 +55,27 @@ def judge(cells: Sequence[AttackCell], checks: Sequence[Record], *, retrieved: b
     if absent or not checks:
         lacking = [attacker(rule).label for rule in absent] + ([] if checks else ["the sanity checks"])
         return Verdict(OPEN, (f"The records do not have {listed(lacking)} yet.",), tuple(skipped))
-    return Verdict(
-        CLEAR,
-        ("Every check passed, and no adaptive attacker got further than DFA by more than chance allows.",),
-        tuple(skipped),
-    )
+    passed = "Every check passed, and no adaptive attacker got further than DFA by more than chance allows."
+    if _is_idle(cells):
+        alone = (
+            f"{UNLAYERED} has the features of {DEFENDED} and no layer: backpropagation leaves it as much as the strongest "
+            f"attacker leaves {DEFENDED}, or more, as far as these images can tell, at every radius where both were attacked."
+        )
+        return Verdict(IDLE, (passed, alone), tuple(skipped))
+    return Verdict(CLEAR, (passed,), tuple(skipped))
+
+
+def _is_idle(cells: Sequence[AttackCell]) -> bool:
+    """Whether the features without the layer keep as much wherever both were attacked; False where they were not."""
+    shown = [cell for cell in cells if not cell.is_control]
+    alone = {(cell.norm, cell.eps): cell for cell in shown if (cell.model, cell.rule) == (UNLAYERED, "bp")}
+    judging = [c for c in shown if c.model == DEFENDED and (c.rule == "dfa" or attacker(c.rule).adaptive)]
+    worst = {
+        place: min((c for c in judging if (c.norm, c.eps) == place), key=lambda c: c.robust.share, default=None)
+        for place in alone
+    }
+    both = [(alone[place], found) for place, found in worst.items() if found is not None]
+    return bool(both) and not any(one.robust.clearly_below(found.robust) for one, found in both)
 
 
 def _broken(cells: Sequence[AttackCell]) -> list[str]:
