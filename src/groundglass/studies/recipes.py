@@ -83,7 +83,7 @@ RECIPES: dict[tuple[str, str], Recipe] = {
             "white-box",
             "laptop",
             _CIFAR,
-            "15 minutes on two cores (AMD EPYC, Zen 4), bfloat16; CIFAR-100 some 30",
+            "15 minutes on two cores (AMD EPYC, Zen 4), bfloat16, an hour on Zen 1, float32; CIFAR-100 some 30 (Zen 4)",
             "Figure 2 at a quarter of the width",
             laptop.white_box,
         ),
