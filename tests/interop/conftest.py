@@ -14,7 +14,8 @@ from groundglass.optics import SimulatedOPU, true_matrix
 from groundglass.training import BackProp, HybridDFA, TrainingConfig, train
 
 N, M = 64, 256
-HOW = TrainingConfig(epochs=3, batch_size=20, learning_rate=0.05)
+#: Gentle enough that every one of 4 seeds, for the plain and the defended network, ends with all images right.
+HOW = TrainingConfig(epochs=6, batch_size=20, learning_rate=0.03)
 
 
 def pictures(split: str, count: int) -> ImageSet:

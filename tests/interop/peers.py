@@ -17,7 +17,7 @@ from groundglass.attacks import L2, Linf
 
 EPS, STEPS, SIZE = 8 / 255, 6, 2 / 255
 FAB_STEPS = 5  # each takes a backward pass a class
-QUERIES = 40
+QUERIES = 300
 
 Attack = Callable[[nn.Module, Tensor, Tensor], Tensor]
 PGD = Callable[[nn.Module, Tensor, Tensor, Linf | L2, int, float], Tensor]

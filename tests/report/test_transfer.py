@@ -439,7 +439,7 @@ def test_no_text_of_a_figure_lies_on_another() -> None:
         boxes = [t.get_window_extent(renderer) for t in axes.texts]
         ticks = [t.get_window_extent(renderer) for t in top.get_xticklabels() if t.get_text()]
     assert [t.get_text() for t in axes.texts] == labels
-    assert sorted(t.get_text() for t in top.get_xticklabels()) == ["0.012", "0.1"], "others are too close to be read"
+    assert sorted(t.get_text() for t in top.get_xticklabels()) == ["0", "0.012", "0.1"], "0.01 is too close"
     for box in boxes:
         assert figure.bbox.x0 <= box.x0
         assert box.x1 <= figure.bbox.x1

@@ -3,7 +3,6 @@ import pytest
 
 from groundglass.attacks import NES, Bandits, Parsimonious, RayS, Square
 from groundglass.core import derive_seed
-from groundglass.data import load_shapes
 from groundglass.evaluation import RecordStore
 from groundglass.report import build
 from groundglass.studies import (
@@ -17,20 +16,19 @@ from groundglass.studies import (
     white_box,
 )
 from groundglass.studies import run as run_module
-from tests.studies.tiny import targets
 
-BUDGET = 60
+from .pictures import pictures
+from .tiny import targets
 
-
-def shared(data, seed, precision):
-    return targets(data, seed, precision, epochs=1)
+DATA = pictures("shapes", n_train=300, n_test=60)
+BUDGET, EPS = 60, 0.2
 
 
 def tiny(data, seed, precision):
     return BlackBoxConfig(
-        **shared(data, seed, precision),
+        **targets(data, seed, precision),
         n_images=12,
-        eps=0.1,
+        eps=EPS,
         budget=BUDGET,
         sigmas=(0.5, 2.0),
         nes=NES(samples=10),
@@ -41,7 +39,7 @@ def tiny(data, seed, precision):
 
 def tiny_white(data, seed, precision):
     return WhiteBoxConfig(
-        **shared(data, seed, precision),
+        **targets(data, seed, precision),
         n_images=8,
         eps_paper=(0.1,),
         eps_l2=(),
@@ -65,7 +63,7 @@ def small_world():
     with pytest.MonkeyPatch.context() as patch:
         for study, (make, plan) in STUDIES.items():
             patch.setitem(RECIPES, (study, "tiny"), Recipe(study, "tiny", ("shapes",), "", "", make, plan))
-        patch.setattr(run_module, "load", lambda name, data_dir=None: load_shapes(n_train=150, n_test=40, seed=0))
+        patch.setattr(run_module, "load", lambda name, data_dir=None: DATA)
         yield
 
 
@@ -73,10 +71,32 @@ def run(folder, study="black-box", **changes):
     return run_study(study, "tiny", folder, **{"device_seed": 7, "precision": "float32", **changes})
 
 
+def counting(patch, calls, errors=()):
+    """Have `calls` count how often a network is asked; with that many calls made, each of `errors` is raised once."""
+    ask = query_cells.Stopwatch.__call__
+
+    def call(self, images):
+        calls["n"] += 1
+        for at, error in errors:
+            if calls["n"] == at:
+                raise error
+        return ask(self, images)
+
+    patch.setattr(query_cells.Stopwatch, "__call__", call)
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, small_world):
+def calls():
+    """How often the networks were asked in the `finished` study."""
+    return {"n": 0}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, small_world, calls):
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    run(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        counting(patch, calls)
+        run(folder)
     return folder
 
 
@@ -114,7 +134,7 @@ def test_every_attack_meets_both_networks_and_counts_add_up(finished):
             found["check_queries"],
         )
         assert found["success_at"] == [[BUDGET, found["fooled"]]]
-        assert (arrays["norm"] <= 0.1 + 1e-6).all()
+        assert (arrays["norm"] <= EPS + 1e-6).all()
         assert (arrays["prediction"][arrays["success"]] != arrays["label"][arrays["success"]]).all()
         if found["fooled"]:
             assert found["median_queries"] == np.median(spent[arrays["success"]])
@@ -154,25 +174,17 @@ def test_among_equals_fewer_queries_are_better():
     assert chosen(("a", 0.1, 0.0, None), ("b", 0.2, 0.0, None), ("c", 0.3, 0.0, None)) == "a"
 
 
-def test_an_interrupted_study_goes_on_to_the_same_results(finished, tmp_path, monkeypatch):
-    """The third attack's model fails after some rows, then Ctrl-C comes in a later one: nothing changes, or is left over."""
-    folder, calls = tmp_path / "again", {"n": 0}
-    ask = query_cells.Stopwatch.__call__
-
-    def failing(at, error):
-        def call(self, images):
-            calls["n"] += 1
-            if calls["n"] == at:
-                raise error
-            return ask(self, images)
-
-        return call
-
-    for at, error in ((40, TimeoutError("the service did not answer")), (100, KeyboardInterrupt())):
-        monkeypatch.setattr(query_cells.Stopwatch, "__call__", failing(at, error))
+def test_an_interrupted_study_goes_on_to_the_same_results(finished, calls, tmp_path, monkeypatch):
+    """A third of the way a model fails, and at two thirds comes Ctrl-C: nothing changes, or is left over."""
+    folder = tmp_path / "again"
+    errors = (
+        (calls["n"] // 3, TimeoutError("the service did not answer")),
+        (2 * calls["n"] // 3, KeyboardInterrupt()),
+    )
+    counting(monkeypatch, {"n": 0}, errors)
+    for _, error in errors:
         with pytest.raises(type(error)):
             run(folder)
-    monkeypatch.setattr(query_cells.Stopwatch, "__call__", ask)
     run(folder)
     assert comparable(folder) == comparable(finished)
     query_keys = {r.key for r in RecordStore.read(folder).records if r.kind == "query"}
@@ -230,7 +242,7 @@ def test_reuse_of_a_folder_without_a_study_is_refused(tmp_path):
 
 
 def test_settings_that_cannot_be_are_refused():
-    common = shared("shapes", 0, "float32")
+    common = targets("shapes", 0, "float32")
     with pytest.raises(ValueError, match="n_images"):
         BlackBoxConfig(**common, n_images=0)
     with pytest.raises(ValueError, match="sigmas"):

@@ -32,8 +32,8 @@ def tiny_transfer(data, seed, precision):
     shared = targets(data, seed, precision)
     return TransferConfig(
         **shared,
-        lower=replace(shared["hybrid"], epochs=2),
-        lower_classifier=replace(shared["hybrid"], epochs=2),
+        lower=replace(shared["hybrid"], epochs=4),
+        lower_classifier=replace(shared["hybrid"], epochs=4),
         baseline_lower=replace(shared["baseline"], weight_decay=0.0),
         attacker=shared["hybrid"],
         n_images=40,
