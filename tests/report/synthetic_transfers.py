@@ -119,11 +119,12 @@ def craft(label: str, paper: float, *, fooled: float = 1.0, count: int = COMMON,
 
 
 def transfer(crafted: Made, target: str, right: float, **changes: Any) -> Made:
-    """An attack on a target that leaves the share `right`; it fools in the order of one fixed difficulty."""
+    """An attack on a target that leaves the share `right`: in part the images that are hard for all, in part its own."""
     made, arrays = crafted
     assert arrays is not None
     count = len(arrays["index"])
-    correct = np.random.default_rng(5).permutation(count) < round(right * count)
+    difficulty = np.random.default_rng(5).random(count) + np.random.default_rng(list(target.encode())).random(count)
+    correct = difficulty.argsort().argsort() < round(right * count)
     fooled = arrays["success"]
     kept = ("label", "sources", "rules", "attack", "norm", "eps", "eps_per_channel", "eps_paper", "purpose")
     config = {**{name: made.config[name] for name in kept}, "target": target}

@@ -26,7 +26,7 @@ from tests.report.test_page import Reader, outputs
 
 EPS, EPS_PAPER = 0.025, 0.05
 BALL = "L∞ ε = 6.38/255 (the paper's 0.05)"
-PAPER = "the paper's attacks (PGD-50 through a fresh B and through a drawn matrix)"
+PAPER = "the paper's attacks (PGD-50 through a fresh B and through an unrelated matrix)"
 OWN = "PGD-50 with the model's own gradient"
 N = 200
 

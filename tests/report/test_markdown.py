@@ -102,7 +102,11 @@ def test_transfer(tmp_path: Path) -> None:
     paper = next(column for column in found["VGG-16"] if column.endswith("the paper's PGD"))
     low, high = (float(found[name][paper].split()[0]) for name in ("VGG-16", "VGG-OPU higher"))
     gain = found["points of VGG-OPU higher above VGG-16"][paper]
-    assert float(gain.replace("−", "-")) == pytest.approx(high - low, abs=0.11)
+    points, chance = gain.split(" ", 1)
+    assert float(points.replace("−", "-")) == pytest.approx(high - low, abs=0.11)
+    assert chance == "(p < 0.001)"
+    peers = {name for name in found if name.startswith("points of") and name.split(" above ")[1] != "VGG-16"}
+    assert not peers, "nothing stands nearer to them than VGG-16 here"
     made = [r for r in RecordStore.read(folder).records if r.kind == "transfer" and r.config["target"] == "VGG-16"]
     largest = max(column for column in found["VGG-16"] if column.endswith("strongest transfer"))
     left = [r.result["correct"] / r.result["n_images"] for r in made if radius("linf", r.config["eps"]) in largest]

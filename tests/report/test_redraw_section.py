@@ -178,7 +178,9 @@ def test_images_that_cannot_be_matched_are_refused(tmp_path: Path) -> None:
     made, arrays = transfer("VGG-16 transfer", one.name, one.key, first(98))
     assert arrays is not None
     del arrays["index"]
-    with pytest.raises(DamagedFileError, match=r"VGG-16 transfer on VGG-OPU redraw 1.* lacks which images"):
+    with pytest.raises(
+        DamagedFileError, match=r"VGG-16 transfer on VGG-OPU redraw 1.* do not say what happened to each image"
+    ):
         part(tmp_path / "b", [(one, None), old, (made, arrays)])
 
 

@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from groundglass.core import DamagedFileError
 from groundglass.evaluation.records import Record
-from groundglass.evaluation.statistics import Proportion, paired
+from groundglass.evaluation.statistics import Proportion
 from groundglass.report.cells import BASELINE, AttackCell, norm_name
+from groundglass.report.pairing import clearly_differ, stands
 from groundglass.report.queries import QueryCell, ball_name
 from groundglass.report.query_attackers import query_rank
 from groundglass.report.study import Study
@@ -20,8 +19,6 @@ PAPER = ("DFA", "BIN", "RP", "OPU")
 REFERENCE = "OPU"
 # OPU trained whole, and its classifier fitted again: what variants on its features are to be held against.
 REFITTED = "OPU refitted"
-#: Of the tests that say whether a part changes anything. They are many, so it is stricter than one in twenty.
-LEVEL = 0.01
 _TOP = (BASELINE, *PAPER, REFITTED)
 # From what needs the least to what needs the secret; each of the last three is the right gradient of some head.
 _RULES = ("dfa", "bpda-fit-linear", "bp", "ste", "exact")
@@ -89,8 +86,7 @@ class Met:
 
     def clearly_below(self, other: "Met") -> bool:
         """Whether fewer images stand here than in `other`, by the same images: an exact McNemar test at `LEVEL`."""
-        found = paired(self.stands, other.stands)
-        return found.first < found.second and found.p < LEVEL
+        return sum(self.stands.values()) < sum(other.stands.values()) and clearly_differ(self.stands, other.stands)
 
 
 @dataclass(frozen=True)
@@ -161,7 +157,7 @@ def read_threats(study: Study) -> list[Threat]:
     part = part_names(study)
     attacks = [AttackCell.from_record(record) for record in records(study, "attack")]
     white = [
-        Met(part.get(c.model, c.model), c.rule, c.norm, c.eps, c.robust, c.robust, stands=_stands(study, c.record))
+        Met(part.get(c.model, c.model), c.rule, c.norm, c.eps, c.robust, c.robust, stands=stands(study, c.record))
         for c in attacks
     ]
     queries = [QueryCell.from_record(record) for record in records(study, "query")]
@@ -176,13 +172,13 @@ def read_threats(study: Study) -> list[Threat]:
             c.median,
             c.flat,
             c.budget,
-            _stands(study, c.record),
+            stands(study, c.record),
         )
         for c in queries
         if c.success is not None
     ]
     moved = [
-        Met(part.get(c.target, c.target), c.label, c.norm, c.eps, c.correct, c.correct, stands=_stands(study, c.record))
+        Met(part.get(c.target, c.target), c.label, c.norm, c.eps, c.correct, c.correct, stands=stands(study, c.record))
         for c in read_transferred(study, "ablation")
     ]
     made = [
@@ -191,27 +187,6 @@ def read_threats(study: Study) -> list[Threat]:
         _threat("transfer", moved, label_rank),
     ]
     return [threat for threat in made if threat.mets]
-
-
-def _stands(study: Study, record: Record) -> dict[int, bool]:
-    """Which of the attacked images stay right; query attacks leave out those that were wrong at first.
-
-    Raises:
-        DamagedFileError: the record's arrays are missing, altered, or others than it needs.
-    """
-    arrays = study.store.arrays(record)
-    try:
-        index = arrays["index"].tolist()
-        if record.kind == "transfer":
-            return dict(zip(index, arrays["correct"].tolist(), strict=True))
-        right, fooled = arrays["clean_correct"].astype(bool), arrays["success"].astype(bool)
-        asked = right if record.kind == "query" else np.ones(len(index), bool)
-        return {i: bool(ok) for i, ok, a in zip(index, right & ~fooled, asked, strict=True) if a}
-    except (KeyError, ValueError) as error:
-        raise DamagedFileError(
-            f"the arrays of {record.key} ({record.name}) do not say what happened to each image "
-            f"({type(error).__name__} {error}): put the folder back from a copy, or run the study anew"
-        ) from error
 
 
 def records(study: Study, *kinds: str) -> list[Record]:

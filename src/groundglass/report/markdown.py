@@ -9,10 +9,15 @@ from groundglass.evaluation.statistics import Proportion
 
 @dataclass(frozen=True)
 class Amount:
-    """A number that is no share of images. `write` puts it, or a mean of such numbers, into words."""
+    """A number that is no share of images. `write` puts it, or a mean of such numbers, into words.
+
+    Attributes:
+        of_one: said after a number of one run, which a mean has no like of.
+    """
 
     value: float
     write: Callable[[float], str]
+    of_one: str = ""
 
 
 Value = Proportion | Amount | str | None
@@ -115,7 +120,7 @@ def _cell(values: Sequence[Value]) -> str:
     if isinstance(first, Amount) and len(amounts) == len(values):
         numbers = [one.value for one in amounts]
         if len(numbers) == 1:
-            return first.write(first.value)
+            return first.write(first.value) + first.of_one
         return f"{first.write(mean(numbers))} ({first.write(min(numbers))} to {first.write(max(numbers))})"
     return "; ".join(dict.fromkeys(map(str, values)))
 

@@ -12,7 +12,7 @@ from groundglass.report.query_tables import success_table
 from groundglass.report.study import Study
 from groundglass.report.tables import accuracies
 from groundglass.report.transfer_tables import untouched
-from groundglass.report.transfer_trials import Trial, trials
+from groundglass.report.transfer_trials import Gain, Trial, trials
 from groundglass.report.transfers import PAPER
 
 # Of the two numbers of queries that are told; the other is the budget.
@@ -73,7 +73,10 @@ def _median(cell: QueryCell | None) -> Amount | None:
 
 
 def transfer(study: Study) -> list[Table]:
-    """A table a norm: each target at two radii, under the paper's attack, the strongest and a white-box one; then the gains."""
+    """A table a norm: each target at two radii, under the paper's attack, the strongest and a white-box one; then the gains.
+
+    A gain has the p of an exact McNemar test with it, over the images that one of the two loses and the other keeps.
+    """
     return [_transfer(study, trial) for trial in trials(study) if trial.curves]
 
 
@@ -92,10 +95,12 @@ def _transfer(study: Study, trial: Trial) -> Table:
         Row(target, (clean.get(target), *(read(target, eps) for eps in radii for _, read in kinds)))
         for target in trial.targets
     ]
-    for target in trial.compared:
-        gains = [_gain(trial, target, eps, label) for eps in radii for label in (PAPER, None)]
+    peers = [(target, BASELINE) for target in trial.compared]
+    peers += [(target, peer) for target in trial.defended if (peer := trial.peer(target)) != BASELINE]
+    for target, beside in peers:
+        gains = [_gain(trial.gain(target, eps, label, beside=beside)) for eps in radii for label in (PAPER, None)]
         values = [value for i in range(0, len(gains), 2) for value in (gains[i], gains[i + 1], None)]
-        rows.append(Row(f"points of {target} above {BASELINE}", (None, *values)))
+        rows.append(Row(f"points of {target} above {beside}", (None, *values)))
     title = f"Right on the common images, {norm_name(trial.norm)}, %; untouched: of the test set"
     return Table(title, "network", ("untouched", *columns), tuple(rows))
 
@@ -111,6 +116,8 @@ def _two(trial: Trial) -> list[float]:
     return [*half[-1:], chosen[-1]]
 
 
-def _gain(trial: Trial, target: str, eps: float, label: str | None) -> Amount | None:
-    gain = trial.gain(target, eps, label)
-    return None if gain is None else Amount(gain.points, lambda points: f"{points:+.1f}".replace("-", "−"))
+def _gain(gain: Gain | None) -> Amount | None:
+    if gain is None:
+        return None
+    chance = "" if gain.p is None else " (p < 0.001)" if gain.p < 0.001 else f" (p = {gain.p:.2g})"
+    return Amount(gain.points, lambda points: f"{points:+.1f}".replace("-", "−"), chance)

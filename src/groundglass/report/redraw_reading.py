@@ -1,9 +1,7 @@
 """Records of redraws as the report reads them, and what became of the attacks made before."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from groundglass.core import DamagedFileError
 from groundglass.evaluation.records import Record
@@ -188,7 +186,7 @@ def _survival(
         elif made_on_old:
             still.append(cell.also_fooled)
         else:
-            still.append(_both(study, on_old, cell))
+            still.append(_both(on_old, cell))
         # By queries there is no rule to go by: "none" is random noise among the attacks.
         afresh.append(_afresh(one, redraw, attacks) if made_on_old and not by_queries else None)
     if on_old is not None and not made_on_old:
@@ -198,32 +196,20 @@ def _survival(
     return Survival(one.label, one.norm, one.eps, fooled_old, tuple(still), tuple(afresh), by_queries, made_on_old)
 
 
-def _both(study: Study, on_old: Transferred | None, cell: Transferred) -> Proportion | None:
+def _both(on_old: Transferred | None, cell: Transferred) -> Proportion | None:
     """Of the images that fool the old network, those that fool the new one too; None without both records' arrays.
 
     Images made on a third network fool that one by their record; what they do to the old network is in its arrays.
     """
-    arrays = [study.store.arrays(c.record) for c in (on_old, cell) if c is not None]
-    if len(arrays) < 2 or not all(arrays):
+    if on_old is None or not on_old.stands or not cell.stands:
         return None
-    before, after = (_fools(one, found) for one, found in zip((on_old, cell), arrays, strict=True) if one is not None)
-    if before.keys() != after.keys():
+    if on_old.stands.keys() != cell.stands.keys():
         raise DamagedFileError(
             f"{cell.record.arrays} ({cell.record.name}) is about other images than those tried on the old network: "
             "rebuild the page with the version that ran the study"
         )
-    fooled = [index for index, wrong in before.items() if wrong]
-    return share_of(sum(after[index] for index in fooled), len(fooled))
-
-
-def _fools(cell: Transferred, arrays: Mapping[str, np.ndarray]) -> dict[int, bool]:
-    """Image -> whether it fools the target."""
-    if "index" not in arrays or len(arrays["index"]) != cell.correct.total:
-        raise DamagedFileError(
-            f"{cell.record.arrays} ({cell.record.name}) lacks which images it is about: "
-            "rebuild the page with the version that ran the study"
-        )
-    return dict(zip(arrays["index"].tolist(), (~arrays["correct"].astype(bool)).tolist(), strict=True))
+    fooled = [index for index, right in on_old.stands.items() if not right]
+    return share_of(sum(not cell.stands[index] for index in fooled), len(fooled))
 
 
 def _afresh(one: Transferred, redraw: Redraw, attacks: Sequence[AttackCell]) -> Afresh | None:

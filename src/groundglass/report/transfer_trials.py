@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.statistics import Proportion
+from groundglass.evaluation.statistics import Proportion, paired
 from groundglass.report.cells import BASELINE, AttackCell, norm_name, radius
 from groundglass.report.queries import share_of
 from groundglass.report.study import Study
@@ -59,8 +59,14 @@ class Gain:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the 95% intervals are apart, whichever is the higher."""
-        return apart(self.before.correct, self.after.correct)
+        """Whether the images that one loses and the other keeps tell them apart, whichever is the higher."""
+        return self.before.clearly_below(self.after) or self.after.clearly_below(self.before)
+
+    @property
+    def p(self) -> float | None:
+        """Of an exact McNemar test; None where a record has no arrays."""
+        before, after = self.before.stands, self.after.stands
+        return paired(after, before).p if before and after else None
 
 
 @dataclass(frozen=True)
@@ -160,11 +166,6 @@ class Trial:
         met = [eps for eps in self.radii if any(self.gain(target, eps) for target in self.defended)]
         harder = [eps for eps in met if any(len(self.tried(target, eps)) > 1 for target in self.defended)]
         return max(harder or met, default=None)
-
-
-def apart(one: Proportion, other: Proportion) -> bool:
-    """Whether two 95% intervals have nothing in common."""
-    return one.clearly_below(other) or other.clearly_below(one)
 
 
 def trials(study: Study) -> list[Trial]:

@@ -1,4 +1,7 @@
-"""The transferred attacks in sentences. Each claims no more than intervals that are apart allow."""
+"""The transferred attacks in sentences.
+
+None claims more than a paired test of the same images does, or, beside a white-box attack, intervals that are apart.
+"""
 
 from collections.abc import Sequence
 
@@ -75,8 +78,8 @@ def trade_words(trial: Trial, clean: dict[str, Proportion]) -> list[str]:
     ]
     if not pairs:
         return []
-    bought = [(a, b) for a, b in pairs if a.correct.clearly_below(b.correct)]
-    lost = [(a, b) for a, b in pairs if b.correct.clearly_below(a.correct)]
+    bought = [(a, b) for a, b in pairs if a.clearly_below(b)]
+    lost = [(a, b) for a, b in pairs if b.clearly_below(a)]
     both = HIGHER in clean and LOWER in clean
     known = f" ({percent(clean[LOWER].share)} and {percent(clean[HIGHER].share)} right untouched)" if both else ""
     if not bought and not lost:
@@ -181,7 +184,7 @@ def _strongest(trial: Trial, best: Transferred) -> str:
     paper = trial.at(best.target, PAPER, best.eps)
     if best.label == PAPER:
         return f"{best.target} {spoken(best.correct)}, by the paper's PGD itself"
-    chance = "" if paper is None or best.correct.clearly_below(paper.correct) else ", which chance may explain"
+    chance = "" if paper is None or best.clearly_below(paper) else ", which chance may explain"
     beside = f", where the paper's PGD leaves {percent(paper.correct.share)}{chance}" if paper else ""
     return f"{best.target} {spoken(best.correct)}, by {best.label} made on {listed(best.sources)}{beside}"
 
@@ -200,7 +203,9 @@ def remaining(trial: Trial, target: str, eps: float) -> str | None:
     was = "" if alone or paper is None else f" ({signed(paper.points)} under the paper's PGD)"
     if gain.is_clear:
         side = "above" if gain.points > 0 else "below"
-        return f"{start}, {target} is {abs(gain.points):.0f} points {side} {peer}{was}."
+        whole = trial.gain(target, eps, label=None) if peer != BASELINE and gain.points > 0 else None
+        beside = f"; above {BASELINE} it is {whole.points:.0f}" if whole and whole.points > 0 else ""
+        return f"{start}, {target} is {abs(gain.points):.0f} points {side} {peer}{was}{beside}."
     total = min(gain.before.correct.total, gain.after.correct.total)
     return (
         f"{start}, {total:,} images cannot tell {target} ({percent(gain.after.correct.share)}) from {peer} "

@@ -1,7 +1,7 @@
 """Records of transferred attacks as the report reads them: images made on some networks, tried on others."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from groundglass.core import DamagedFileError
 from groundglass.evaluation.records import Record
 from groundglass.evaluation.statistics import Proportion
 from groundglass.report.cells import BASELINE, radius
+from groundglass.report.pairing import clearly_differ, stands
 from groundglass.report.queries import share_of
 from groundglass.report.study import Study
 from groundglass.report.style import transfer_style
@@ -128,6 +129,7 @@ class Transferred:
         correct: adversarial images that the target gets right.
         fooled_source: images that fool their own sources.
         also_fooled: of those, the ones that fool the target too; None when no image fools its own source.
+        stands: index of each image -> whether the target gets it right; empty where the record has no arrays.
     """
 
     record: Record
@@ -143,6 +145,7 @@ class Transferred:
     fooled_source: Proportion
     also_fooled: Proportion | None
     purpose: str
+    stands: Mapping[int, bool] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_record(cls, record: Record) -> "Transferred":
@@ -176,6 +179,10 @@ class Transferred:
     @property
     def radius(self) -> str:
         return radius(self.norm, self.eps)
+
+    def clearly_below(self, other: "Transferred") -> bool:
+        """Whether fewer images are right here, by those that one loses and the other keeps; never without arrays."""
+        return self.correct.share < other.correct.share and clearly_differ(self.stands, other.stands)
 
 
 @dataclass(frozen=True)
@@ -244,7 +251,7 @@ def read_transferred(study: Study, purpose: str) -> list[Transferred]:
             "also_fooled": cell.also_fooled.count if cell.also_fooled else 0,
         }
         _compare(study, cell.record, cell.correct.total, counts, _told)
-    return found
+    return [replace(cell, stands=stands(study, cell.record)) if cell.record.arrays else cell for cell in found]
 
 
 def label_rank(label: str) -> int:

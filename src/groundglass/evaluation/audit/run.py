@@ -162,5 +162,5 @@ def described(ball: Ball) -> str:
 
 def _claimed_by(who: Subject, steps: int) -> str:
     if tuple(mode.name for mode in who.claims) == PAPER_RULES:
-        return f"the paper's attacks (PGD-{steps} through a fresh B and through a drawn matrix)"
+        return f"the paper's attacks (PGD-{steps} through a fresh B and through an unrelated matrix)"
     return f"PGD-{steps} with the model's own gradient"
