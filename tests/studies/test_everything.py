@@ -38,7 +38,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.* steps of .* cannot reach:Runt
 
 
 def tiny_everything(data, seed, precision):
-    shared = targets(data, seed, precision)
+    shared = targets(data, seed, precision, epochs=3)
     return EverythingConfig(
         **shared,
         white_box=WhiteBoxConfig(
@@ -97,7 +97,7 @@ def tiny_everything(data, seed, precision):
 def tiny_whole(data, seed, precision):
     """All eight, in two stages where the laptop recipe has them."""
     whole = tiny_everything(data, seed, precision)
-    shared = targets(data, seed, precision)
+    shared = targets(data, seed, precision, epochs=3)
     return replace(
         whole,
         ablation=AblationConfig(
