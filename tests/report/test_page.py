@@ -255,3 +255,12 @@ def test_no_mark_of_code_or_arrow_of_ascii_is_left_on_the_page(page: str) -> Non
     assert "`" not in text
     assert "&lt;-" not in text
     assert not re.search(r'="[^"]*<code>', page)
+
+
+def test_the_page_of_another_run_is_not_replaced(complete: Path, tmp_path: Path) -> None:
+    other = synthetic_study.write(tmp_path / "other")
+    before = sorted(other.rglob("*"))
+    with pytest.raises(FileExistsError, match="other is the run folder of another study"):
+        build(complete, out=other)
+    assert sorted(other.rglob("*")) == before
+    assert build(other, out=other) == other / "report.html"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from groundglass.core import atomic_write
+from groundglass.evaluation.manifest import STUDY_FILE
 from groundglass.evaluation.records import RecordStore
 from groundglass.report.ablation import AblationSection
 from groundglass.report.answer import AnswerSection
@@ -65,11 +66,14 @@ def build(folder: Path, sections: Sequence[Section] = SECTIONS, *, out: Path | N
 
     Raises:
         FileNotFoundError: no study in the folder.
+        FileExistsError: `out` is the run folder of another study, whose page it would replace.
         DamagedFileError: a record or its arrays were altered; names the file.
         DiskFullError: no room; an older page stays as it was.
     """
     folder = Path(folder)
     place = folder if out is None else Path(out)
+    if place.resolve() != folder.resolve() and (place / STUDY_FILE).exists():
+        raise FileExistsError(f"{place} is the run folder of another study, with a page of its own: name another")
     study = Study(RecordStore.read(folder), Folder(place / FIGURES))
     with drawing_style():
         rendered = [part for section in sections if (part := section.render(study)) is not None]
