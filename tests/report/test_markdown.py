@@ -114,6 +114,19 @@ def test_transfer(tmp_path: Path) -> None:
     assert found["VGG-16"][largest].split()[0] == f"{100 * min(left):.1f}"
 
 
+def test_a_gain_is_told_beside_the_features_too_with_its_chance(tmp_path: Path) -> None:
+    made = synthetic_transfers.everything(synthetic_transfers.with_features(less=0.1))
+    found = cells(tables([synthetic_transfers.write(tmp_path / "run", made)])["transfer"])
+    for name in ("higher", "lower"):
+        features = {"higher": "VGG-DFA", "lower": "VGG-DFA lower"}[name]
+        gains = [gain for gain in found[f"points of VGG-OPU {name} above {features}"].values() if gain]
+        assert all(gain.startswith("+") and gain.endswith("(p < 0.001)") for gain in gains)
+        assert "+10.0 (p < 0.001)" in gains
+    same = synthetic_transfers.everything(synthetic_transfers.with_features())
+    found = cells(tables([synthetic_transfers.write(tmp_path / "same", same)])["transfer"])
+    assert set(found["points of VGG-OPU lower above VGG-DFA lower"].values()) == {"", "+0.0 (p = 1)"}
+
+
 @pytest.mark.parametrize(
     ("write", "section", "words"),
     [

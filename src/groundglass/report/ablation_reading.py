@@ -8,7 +8,7 @@ from groundglass.core import DamagedFileError
 from groundglass.evaluation.records import Record
 from groundglass.evaluation.statistics import Proportion
 from groundglass.report.cells import BASELINE, AttackCell, norm_name
-from groundglass.report.pairing import clearly_differ, stands
+from groundglass.report.pairing import clearly_fewer, stands
 from groundglass.report.queries import QueryCell, ball_name
 from groundglass.report.query_attackers import query_rank
 from groundglass.report.study import Study
@@ -86,7 +86,7 @@ class Met:
 
     def clearly_below(self, other: "Met") -> bool:
         """Whether fewer images stand here than in `other`, by the same images: an exact McNemar test at `LEVEL`."""
-        return sum(self.stands.values()) < sum(other.stands.values()) and clearly_differ(self.stands, other.stands)
+        return clearly_fewer(self.stands, other.stands)
 
 
 @dataclass(frozen=True)

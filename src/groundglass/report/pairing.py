@@ -13,9 +13,10 @@ from groundglass.report.study import Study
 LEVEL = 0.01
 
 
-def clearly_differ(one: Mapping[int, bool], other: Mapping[int, bool]) -> bool:
-    """Whether two outcomes of the same images, index -> still right, differ by an exact McNemar test at `LEVEL`."""
-    return paired(one, other).p < LEVEL
+def clearly_fewer(one: Mapping[int, bool], other: Mapping[int, bool]) -> bool:
+    """Whether fewer of the images that both have, index -> still right, are right in `one`: an exact McNemar test at `LEVEL`."""
+    found = paired(one, other)
+    return found.first < found.second and found.p < LEVEL
 
 
 def stands(study: Study, record: Record) -> dict[int, bool]:

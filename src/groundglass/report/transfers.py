@@ -10,7 +10,7 @@ from groundglass.core import DamagedFileError
 from groundglass.evaluation.records import Record
 from groundglass.evaluation.statistics import Proportion
 from groundglass.report.cells import BASELINE, radius
-from groundglass.report.pairing import clearly_differ, stands
+from groundglass.report.pairing import clearly_fewer, stands
 from groundglass.report.queries import share_of
 from groundglass.report.study import Study
 from groundglass.report.style import transfer_style
@@ -182,7 +182,7 @@ class Transferred:
 
     def clearly_below(self, other: "Transferred") -> bool:
         """Whether fewer images are right here, by those that one loses and the other keeps; never without arrays."""
-        return self.correct.share < other.correct.share and clearly_differ(self.stands, other.stands)
+        return clearly_fewer(self.stands, other.stands)
 
 
 @dataclass(frozen=True)
