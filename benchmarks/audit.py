@@ -12,9 +12,9 @@ import torch
 import tyro
 
 from groundglass.attacks import Linf
+from groundglass.audit import audit
 from groundglass.core.platform import machine
 from groundglass.data import load
-from groundglass.evaluation.audit import audit
 from groundglass.studies.audit_model import parse_eps, read_network
 
 

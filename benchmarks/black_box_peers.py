@@ -41,8 +41,8 @@ from torch import Tensor, nn
 from groundglass.attacks import NES, Bandits, Linf, Parsimonious, ScoreAccess, Square, frozen_for_attack
 from groundglass.attacks.search import QueryAttack
 from groundglass.core.platform import machine, versions
+from groundglass.core.statistics import wilson
 from groundglass.data import load
-from groundglass.evaluation.statistics import wilson
 from groundglass.models import load_model
 from groundglass.optics import DeviceStore
 from published_codes import (

@@ -25,9 +25,9 @@ from groundglass.adaptive import collapse, make_rule
 from groundglass.attacks import PGD, GradientAccess, Linf, frozen_for_attack
 from groundglass.core.platform import machine, usable_cores
 from groundglass.data import Dataset, load
-from groundglass.evaluation import cell_key
 from groundglass.models import DefendedNetwork, build
 from groundglass.optics import SimulatedOPU
+from groundglass.results import cell_key
 from groundglass.studies import cells as cells_module
 from groundglass.studies.recipes import configure, find_recipe
 from groundglass.training import BackProp, HybridDFA, train

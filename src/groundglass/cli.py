@@ -180,7 +180,7 @@ def _redraw(command: Redraw) -> int:
 
 
 def _audit(command: Audit) -> int:
-    from groundglass.evaluation.audit import AuditConfig
+    from groundglass.audit import AuditConfig
     from groundglass.report import build
     from groundglass.studies.audit_model import audit_model
     from groundglass.terminal import Terminal

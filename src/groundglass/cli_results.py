@@ -78,7 +78,7 @@ def run_tables(command: Tables) -> int:
 
 def run_compact(command: Compact) -> int:
     """Carry the command out. Returns the exit code."""
-    from groundglass.evaluation.compact import compact
+    from groundglass.results.compact import compact
 
     done = compact(command.folder, command.out)
     print(f"{done.folder}: {done.records} records, {done.arrays} of them with arrays, every checksum right")

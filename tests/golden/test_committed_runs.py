@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from groundglass.evaluation import RecordStore
 from groundglass.report.markdown_blocks import tables
+from groundglass.results import RecordStore
 from groundglass.studies.cells import key_of
 from groundglass.studies.recipes import configure, find_recipe
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from groundglass.evaluation.records import Record, RecordStore
+from groundglass.results.records import Record, RecordStore
 from tests.report import synthetic_study
 from tests.report.synthetic_study import TRAINED, record
 

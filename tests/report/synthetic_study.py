@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from groundglass.evaluation.records import Record, RecordStore, cell_key
+from groundglass.results.records import Record, RecordStore, cell_key
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 PAPER_EPS = [0.0, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05]

@@ -9,8 +9,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import Record, RecordStore
-from groundglass.evaluation.statistics import Proportion, wilson
+from groundglass.core.statistics import Proportion, wilson
 from groundglass.report import ablation_figures
 from groundglass.report.ablation import AblationSection
 from groundglass.report.ablation_reading import Met, Threat, read_networks, read_threats
@@ -18,6 +17,7 @@ from groundglass.report.ablation_words import best_gradients, judged_ball
 from groundglass.report.drawing import Folder, drawing_style
 from groundglass.report.page import build
 from groundglass.report.study import Study
+from groundglass.results.records import Record, RecordStore
 from tests.report import synthetic_ablation, synthetic_study
 from tests.report.synthetic_ablation import ATTACKED, EPS, Made, attack, query, transfer
 from tests.report.test_black_box import table_rows

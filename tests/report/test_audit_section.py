@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import Record, RecordStore
-from groundglass.evaluation.statistics import Proportion, wilson
+from groundglass.core.statistics import Proportion, wilson
 from groundglass.report.audit import AuditSection
 from groundglass.report.audit_figures import audit_rows
 from groundglass.report.audit_reading import Audited, read_audits
@@ -19,6 +18,7 @@ from groundglass.report.drawing import Folder
 from groundglass.report.page import build
 from groundglass.report.study import Study
 from groundglass.report.verdict import CLEAR, MASKING
+from groundglass.results.records import Record, RecordStore
 from tests.report import synthetic_study
 from tests.report.synthetic_study import TRAINED, record
 from tests.report.test_black_box import table_rows

@@ -9,8 +9,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import RecordStore
-from groundglass.evaluation.statistics import Proportion, wilson
+from groundglass.core.statistics import Proportion, wilson
 from groundglass.report import build, success_figures
 from groundglass.report.black_box import BlackBoxSection, read_curve
 from groundglass.report.drawing import Folder, drawing_style
@@ -18,6 +17,7 @@ from groundglass.report.queries import QueryCell, success_curve
 from groundglass.report.query_attackers import QUERY_ATTACKERS
 from groundglass.report.study import Study
 from groundglass.report.style import ATTACKER_INK, KIND_INK, QUERY_INK, TRANSFER_INK, css_names, marker
+from groundglass.results.records import RecordStore
 from tests.report import synthetic_queries, synthetic_study
 from tests.report.synthetic_queries import BUDGET, Made, query
 from tests.report.test_page import Reader, outputs

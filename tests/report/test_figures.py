@@ -12,7 +12,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report import figures
 from groundglass.report.cells import AttackCell, Curve, curves
 from groundglass.report.dot_rows import DotRow, Series, dot_rows

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from groundglass.evaluation.records import RecordStore
 from groundglass.report.drawing import Folder
 from groundglass.report.gallery import GallerySection, Wall, amplification, png_uri
 from groundglass.report.study import Study
+from groundglass.results.records import RecordStore
 from tests.report import synthetic_study
 
 

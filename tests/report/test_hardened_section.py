@@ -9,8 +9,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import Record, RecordStore
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report.drawing import Folder, drawing_style
 from groundglass.report.hardened import HardenedSection
 from groundglass.report.hardened_figures import hardened_figure, hardened_rows
@@ -18,6 +17,7 @@ from groundglass.report.hardened_reading import Hardened, read_hardened
 from groundglass.report.hardened_words import hardened_answer, hardened_words
 from groundglass.report.page import build
 from groundglass.report.study import Study
+from groundglass.results.records import Record, RecordStore
 from tests.report import synthetic_study
 from tests.report.synthetic_study import TRAINED
 from tests.report.test_audit_section import EPS, NOTHING, N, audit, check, result, written

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from groundglass.evaluation.records import RecordStore
-from groundglass.evaluation.statistics import Proportion, wilson
+from groundglass.core.statistics import Proportion, wilson
 from groundglass.report.cells import radius
 from groundglass.report.markdown import Amount, Row, Table, written
 from groundglass.report.markdown_blocks import tables
+from groundglass.results.records import RecordStore
 from tests.report import (
     synthetic_ablation,
     synthetic_queries,

@@ -13,9 +13,9 @@ from markupsafe import Markup
 
 from groundglass import report
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import RecordStore
 from groundglass.report import build
 from groundglass.report.page import duration, typeset
+from groundglass.results.records import RecordStore
 from tests.report import synthetic_study
 
 TEMPLATES = Path(report.__file__).parent / "templates"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report.queries import QueryCell, ball_name, ordered, success_curve
 from tests.report import synthetic_queries
 

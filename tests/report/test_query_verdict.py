@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from groundglass.evaluation.records import RecordStore
 from groundglass.report.answer import AnswerSection
 from groundglass.report.contests import contests
 from groundglass.report.drawing import Folder
@@ -12,6 +11,7 @@ from groundglass.report.query_verdict import BROKEN, BUDGET, EASIER, HARDER, UNS
 from groundglass.report.query_words import difference_words
 from groundglass.report.study import Study
 from groundglass.report.verdict import MASKING, OPEN, Verdict
+from groundglass.results.records import RecordStore
 from tests.report import synthetic_queries
 from tests.report.synthetic_queries import Made, query, reference
 

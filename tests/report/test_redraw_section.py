@@ -10,8 +10,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import Record, RecordStore
-from groundglass.evaluation.statistics import Proportion, Repeated, wilson
+from groundglass.core.statistics import Proportion, Repeated, wilson
 from groundglass.report import redraw_figures
 from groundglass.report.drawing import Folder, drawing_style
 from groundglass.report.page import build
@@ -19,6 +18,7 @@ from groundglass.report.redraw import RedrawSection
 from groundglass.report.redraw_reading import Redraw, Survival, read_redraws, read_survivals
 from groundglass.report.redraw_words import afresh_words, tuning_words, undone_words
 from groundglass.report.study import Study
+from groundglass.results.records import Record, RecordStore
 from tests.report import synthetic_redraw
 from tests.report.synthetic_redraw import LABELS, OLD, Made, first, redraw, transfer
 from tests.report.test_black_box import table_rows

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import Record, RecordStore
-from groundglass.evaluation.statistics import wilson
+from groundglass.core.statistics import wilson
 from groundglass.report import retrieval_figures
 from groundglass.report.drawing import Folder, drawing_style
 from groundglass.report.page import build
@@ -17,6 +16,7 @@ from groundglass.report.query_verdict import verdicts
 from groundglass.report.retrieval import RetrievalSection, retrieval_answer
 from groundglass.report.retrieval_reading import Retrieval, read_retrievals
 from groundglass.report.study import Study
+from groundglass.results.records import Record, RecordStore
 from tests.report import synthetic_retrieval as synthetic
 from tests.report import synthetic_study
 from tests.report.synthetic_retrieval import NEEDED, UNNEEDED, Made, attack, attacks, price, retrieve, with_u

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import Record, RecordStore
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report import scale_figures
 from groundglass.report.drawing import Folder, drawing_style
 from groundglass.report.page import build
@@ -17,6 +16,7 @@ from groundglass.report.scale_reading import Scale, read_scale
 from groundglass.report.scale_words import BUYS, BUYS_NOTHING, arithmetic_words, judgement, law_words, retrieval_words
 from groundglass.report.study import Study
 from groundglass.report.style import KIND_INK
+from groundglass.results.records import Record, RecordStore
 from tests.report import synthetic_scale, synthetic_study
 from tests.report.synthetic_scale import NETWORKS, SQUARE, N, write
 from tests.report.test_black_box import table_rows

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from groundglass.evaluation.records import RecordStore
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report.drawing import Folder, drawing_style
 from groundglass.report.study import Study
 from groundglass.report.tables import Row
 from groundglass.report.white_box import WhiteBoxSection
+from groundglass.results.records import RecordStore
 from tests.report import synthetic_study
 
 

@@ -12,8 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.stats import binomtest
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import Record, RecordStore
-from groundglass.evaluation.statistics import Proportion, wilson
+from groundglass.core.statistics import Proportion, wilson
 from groundglass.report import build, transfer_figures
 from groundglass.report.drawing import Folder, drawing_style
 from groundglass.report.study import Study
@@ -32,6 +31,7 @@ from groundglass.report.transfer_verdict import (
     transfer_checks,
 )
 from groundglass.report.verdict import MASKING, OPEN, Verdict
+from groundglass.results.records import Record, RecordStore
 from tests.report import synthetic_transfers as made_up
 from tests.report.synthetic_transfers import (
     COMMON,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report.transfers import Common, Crafted, Transferred, transfer_curves
 from tests.report import synthetic_transfers as made_up
 from tests.report.synthetic_transfers import COMMON, craft, transfer

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from groundglass.evaluation.records import RecordStore
 from groundglass.report.answer import AnswerSection, headline
 from groundglass.report.cells import AttackCell, curves
 from groundglass.report.drawing import Folder
 from groundglass.report.study import Study
 from groundglass.report.threat_models import ATTACKERS
 from groundglass.report.verdict import CLEAR, IDLE, MASKING, OPEN, judge
+from groundglass.results.records import RecordStore
 from tests.report import synthetic_study
 
 WEAK = {"fa": 0.45, "bpda-drawn": 0.42, "bpda-fit-linear": 0.41, "bpda-fit-network": 0.4, "exact": 0.4}

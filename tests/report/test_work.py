@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from groundglass.evaluation.records import Record, RecordStore
 from groundglass.report.drawing import Folder
 from groundglass.report.evidence import ProvenanceSection
 from groundglass.report.page import _environment
 from groundglass.report.study import Study
 from groundglass.report.work import SHARED, Share, parts, shares, total
+from groundglass.results.records import Record, RecordStore
 from tests.report import synthetic_study
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from groundglass.evaluation import RecordStore
+from groundglass.results import RecordStore
 from groundglass.studies import adversarial_training
 from groundglass.studies.adversarial_training import HARDENED, AdversarialTrainingConfig, cells, hardened
 from groundglass.studies.cells import key_of

@@ -8,18 +8,18 @@ import pytest
 import torch
 from torch import nn
 
+from groundglass.audit import CLEAR, MASKING, AuditConfig
 from groundglass.cli import main
 from groundglass.core import DamagedFileError
-from groundglass.evaluation import OtherStudyError, RecordStore
-from groundglass.evaluation.audit import CLEAR, MASKING, AuditConfig
 from groundglass.models import ModelSpec, build, save_model
 from groundglass.optics import DeviceStore, SimulatedOPU
+from groundglass.results import OtherStudyError, RecordStore
 from groundglass.studies.audit_model import audit_model, parse_eps, read_network, read_pictures
-from tests.evaluation.audit.known import EPS, Shattered, network, pictures, trained
+from tests.audit.known import EPS, Shattered, network, pictures, trained
 
 CONFIG = AuditConfig(steps=10, queries=100, query_images=20, probes=20)
 FACTORY = """
-from tests.evaluation.audit.known import Shattered, network
+from tests.audit.known import Shattered, network
 
 def plain():
     return network()

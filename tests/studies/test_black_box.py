@@ -3,8 +3,8 @@ import pytest
 
 from groundglass.attacks import NES, Bandits, Parsimonious, RayS, Square
 from groundglass.core import derive_seed
-from groundglass.evaluation import RecordStore
 from groundglass.report import build
+from groundglass.results import RecordStore
 from groundglass.studies import (
     RECIPES,
     BlackBoxConfig,

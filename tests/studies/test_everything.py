@@ -6,8 +6,8 @@ from functools import cache
 import pytest
 
 from groundglass.attacks import NES, Square
-from groundglass.evaluation import RecordStore
 from groundglass.report import build
+from groundglass.results import RecordStore
 from groundglass.studies import (
     RECIPES,
     AblationConfig,

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from groundglass.evaluation import RecordStore
 from groundglass.models import accuracy
 from groundglass.optics import DeviceStore
+from groundglass.results import RecordStore
 from groundglass.studies import RedrawConfig
 from groundglass.studies.networks import DeviceCell
 from groundglass.studies.placed import PlaceCell

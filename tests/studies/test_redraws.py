@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from groundglass.evaluation import RecordStore
 from groundglass.models import DefendedNetwork, accuracy
 from groundglass.optics import DeviceStore, MovingDevice, SimulatedOPU
+from groundglass.results import RecordStore
 from groundglass.studies import RedrawConfig
 from groundglass.studies.redraws import cells
 

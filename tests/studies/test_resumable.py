@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from groundglass.attacks import PGD, CarliniWagnerL2, GradientAccess, InputDiversity, TransferPGD
 from groundglass.attacks import checkpoint as module
-from groundglass.evaluation import RecordStore
+from groundglass.results import RecordStore
 from groundglass.studies import WhiteBoxConfig
 from groundglass.studies.attack_cells import AttackCell
 from groundglass.studies.cells import with_inputs

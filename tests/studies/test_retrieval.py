@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from groundglass.evaluation import RecordStore
 from groundglass.optics import DeviceStore, true_matrix
 from groundglass.optics.retrieval import row_errors
+from groundglass.results import RecordStore
 from groundglass.studies import RetrievalConfig
 from groundglass.studies.retrieval import cells
 from groundglass.studies.rules import blurred

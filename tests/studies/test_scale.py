@@ -5,9 +5,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from groundglass.evaluation import Record, RecordStore
 from groundglass.evaluation.fidelity_standins import STANDINS
 from groundglass.optics import Camera, DeviceStore
+from groundglass.results import Record, RecordStore
 from groundglass.studies import ScaleConfig, scale
 from groundglass.studies.cells import key_of
 from groundglass.studies.context import Context

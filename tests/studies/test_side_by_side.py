@@ -8,7 +8,7 @@ import pytest
 
 from groundglass.core import DamagedFileError
 from groundglass.data import load_shapes
-from groundglass.evaluation import RecordStore
+from groundglass.results import RecordStore
 from groundglass.studies import side_by_side
 from groundglass.studies.cells import key_of, run_cells
 from groundglass.studies.context import Context
@@ -156,7 +156,7 @@ def test_the_secret_is_in_nothing_that_is_pickled(start, monkeypatch):
 ORPHANS = """
 from pathlib import Path
 from groundglass.data import load_shapes
-from groundglass.evaluation import RecordStore
+from groundglass.results import RecordStore
 from groundglass.studies.context import Context
 from groundglass.studies.side_by_side import run_side_by_side
 from tests.studies.test_side_by_side import MANIFEST

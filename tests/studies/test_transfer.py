@@ -8,9 +8,9 @@ import torch
 
 from groundglass.attacks import GradientAccess, Linf, load_adversarial
 from groundglass.core import DamagedFileError
-from groundglass.evaluation import RecordStore
 from groundglass.models import DefendedNetwork
 from groundglass.optics import DeviceStore
+from groundglass.results import RecordStore
 from groundglass.studies import TransferConfig
 from groundglass.studies.cells import key_of
 from groundglass.studies.transfer import cells

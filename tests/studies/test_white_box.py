@@ -4,10 +4,10 @@ import stat
 import numpy as np
 import pytest
 
+from groundglass.audit import AuditConfig
 from groundglass.core import DamagedFileError
 from groundglass.data import load_shapes
-from groundglass.evaluation import OtherStudyError, RecordStore
-from groundglass.evaluation.audit import AuditConfig
+from groundglass.results import OtherStudyError, RecordStore
 from groundglass.studies import RECIPES, Recipe, WhiteBoxConfig, run_study
 from groundglass.studies import run as run_module
 from groundglass.studies.white_box import cells

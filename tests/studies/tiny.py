@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from torch import nn
 
+from groundglass.audit import AuditConfig
 from groundglass.data import Dataset
-from groundglass.evaluation import Record, RecordStore
-from groundglass.evaluation.audit import AuditConfig
 from groundglass.models import load_model
 from groundglass.optics import DeviceStore
+from groundglass.results import Record, RecordStore
 from groundglass.studies import RECIPES, Recipe, run_study
 from groundglass.studies import run as run_module
 from groundglass.training import TrainingConfig

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation import Record
+from groundglass.results import Record
 from groundglass.studies.cells import Outcome
 from groundglass.studies.context import Context
 

@@ -1,12 +1,17 @@
-"""Small things that everything else stands on: seeds, files, names, checks."""
+"""Small things that everything else stands on: seeds, files, names, checks. Only what needs torch imports it."""
+
+from typing import TYPE_CHECKING
 
 from groundglass.core.budget import BudgetExceededError
-from groundglass.core.checks import check_eps, check_images, check_labels
 from groundglass.core.files import DamagedFileError, DiskFullError, atomic_write, read_json, remove_parts, write_json
+from groundglass.core.lazy import lazily
 from groundglass.core.names import lookup
 from groundglass.core.progress import Progress, silent
-from groundglass.core.seeds import derive_seed, generator
-from groundglass.core.states import load_state, read_notes, save_state
+
+if TYPE_CHECKING:
+    from groundglass.core.checks import check_eps, check_images, check_labels
+    from groundglass.core.seeds import derive_seed, generator
+    from groundglass.core.states import load_state, read_notes, save_state
 
 __all__ = [
     "BudgetExceededError",
@@ -28,3 +33,10 @@ __all__ = [
     "silent",
     "write_json",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    dict.fromkeys(("check_eps", "check_images", "check_labels"), "groundglass.core.checks")
+    | dict.fromkeys(("derive_seed", "generator"), "groundglass.core.seeds")
+    | dict.fromkeys(("load_state", "read_notes", "save_state"), "groundglass.core.states"),
+)

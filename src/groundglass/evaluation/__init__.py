@@ -1,5 +1,1 @@
-"""Results: records on disk, and what can be said of them."""
-
-from groundglass.evaluation.records import FolderInUseError, OtherStudyError, Record, RecordStore, cell_key
-
-__all__ = ["FolderInUseError", "OtherStudyError", "Record", "RecordStore", "cell_key"]
+"""Laws of an i.i.d. matrix, and media held against them."""

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import Record
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report.cells import BASELINE, AttackCell, norm_name
 from groundglass.report.pairing import clearly_fewer, stands
 from groundglass.report.queries import QueryCell, ball_name
@@ -14,6 +13,7 @@ from groundglass.report.query_attackers import query_rank
 from groundglass.report.study import Study
 from groundglass.report.threat_models import attacker
 from groundglass.report.transfers import label_rank, read_transferred
+from groundglass.results.records import Record
 
 PAPER = ("DFA", "BIN", "RP", "OPU")
 REFERENCE = "OPU"

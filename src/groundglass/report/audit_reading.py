@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import Record
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report.cells import norm_name, radius
 from groundglass.report.study import Study
 from groundglass.report.verdict import CLEAR, MASKING
+from groundglass.results.records import Record
 
 NOT_AUDITED = "not audited"
 # Of what is left: an undefended network's share, by the audit's own sentence.

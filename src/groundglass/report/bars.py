@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import Record
-from groundglass.evaluation.statistics import Proportion, right_within
+from groundglass.core.statistics import Proportion, right_within
 from groundglass.report.threat_models import attacker, rank
+from groundglass.results.records import Record
 
 BASELINE = "VGG-16"
 DEFENDED = "VGG-OPU"

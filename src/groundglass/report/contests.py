@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report.cells import BASELINE, DEFENDED, AttackCell
 from groundglass.report.queries import QueryCell, ball_name, share_of
 from groundglass.report.study import Study

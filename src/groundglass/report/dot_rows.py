@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report.canvas import new_axes
 from groundglass.report.style import FAINT, GRID, INK, Ink
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from groundglass.evaluation.records import Record
 from groundglass.report import canvas
 from groundglass.report.canvas import name_ends, new_axes
 from groundglass.report.cells import BASELINE, UNLAYERED, Curve, norm_name
 from groundglass.report.style import FAINT, INK, ink, line, marker
+from groundglass.results.records import Record
 
 
 def accuracy(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report.audit_reading import Found
 from groundglass.report.dot_rows import DotRow, Series, dot_rows
 from groundglass.report.hardened_reading import BASELINE_AT, Hardened, Network

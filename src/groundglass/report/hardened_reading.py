@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import Record
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report.audit_reading import Audited, Found, read_audits
 from groundglass.report.cells import BASELINE, DEFENDED, radius
 from groundglass.report.networks import read_network
 from groundglass.report.study import Study
 from groundglass.report.threat_models import attacker
+from groundglass.results.records import Record
 
 #: Trained on adversarial images: without the layer, and with it.
 BASELINE_AT, DEFENDED_AT = "VGG-16 AT", "VGG-OPU AT"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report.cells import BASELINE, Curve, curves, method, norm_name
 from groundglass.report.contests import Contest, contests
 from groundglass.report.markdown import Amount, Row, Table, Value

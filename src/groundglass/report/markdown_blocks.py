@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from groundglass.core import lookup
-from groundglass.evaluation.records import RecordStore
 from groundglass.report import markdown_attacks as attacks
 from groundglass.report import markdown_studies as studies
 from groundglass.report.drawing import Folder
 from groundglass.report.markdown import ALL, Choice, Table, written
 from groundglass.report.seeds import over_seeds
 from groundglass.report.study import Study
+from groundglass.results.records import RecordStore
 
 #: In the order of the page.
 SECTIONS: Mapping[str, Callable[[Study], list[Table]]] = {

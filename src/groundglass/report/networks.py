@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import Record
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report import figures
 from groundglass.report.sections import Rendered
 from groundglass.report.study import Study
+from groundglass.results.records import Record
 
 _CREDIT = {
     "bp": "backpropagation",

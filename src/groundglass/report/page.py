@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from groundglass.core import atomic_write
-from groundglass.evaluation.manifest import STUDY_FILE
-from groundglass.evaluation.records import RecordStore
 from groundglass.report.ablation import AblationSection
 from groundglass.report.answer import AnswerSection
 from groundglass.report.audit import AuditSection
@@ -26,6 +24,8 @@ from groundglass.report.study import Study
 from groundglass.report.style import css_names
 from groundglass.report.transfer import TransferSection
 from groundglass.report.white_box import WhiteBoxSection
+from groundglass.results.manifest import STUDY_FILE
+from groundglass.results.records import RecordStore
 
 PAGE = "report.html"
 FIGURES = "figures"

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import Record
-from groundglass.evaluation.statistics import paired
+from groundglass.core.statistics import paired
 from groundglass.report.study import Study
+from groundglass.results.records import Record
 
 #: Two networks differ clearly where chance parts their images as unevenly less often than this: there are many pairs.
 LEVEL = 0.01

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import Record
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report.cells import BASELINE, norm_name, radius
 from groundglass.report.query_attackers import query_rank
+from groundglass.results.records import Record
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from groundglass.evaluation.records import Record
 from groundglass.report.cells import BASELINE, DEFENDED
 from groundglass.report.contests import Contest, beats, contests, rate
 from groundglass.report.query_attackers import QUERY_ATTACKERS
@@ -13,6 +12,7 @@ from groundglass.report.study import Study
 from groundglass.report.transfer_trials import trials
 from groundglass.report.transfer_verdict import TRANSFER_TONES, judge_transfers, transfer_checks
 from groundglass.report.verdict import CLEAR, MASKING, OPEN, Verdict, judge, listed
+from groundglass.results.records import Record
 
 BROKEN = "broken by asking alone"
 UNSOUND = "not to be relied on yet"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report.cells import BASELINE, DEFENDED
 from groundglass.report.contests import Contest, Reference, beats, rate
 from groundglass.report.queries import QueryCell

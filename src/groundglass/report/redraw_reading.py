@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import Record
-from groundglass.evaluation.statistics import Proportion, Repeated
+from groundglass.core.statistics import Proportion, Repeated
 from groundglass.report.cells import AttackCell, norm_name, radius
 from groundglass.report.queries import share_of
 from groundglass.report.study import Study
 from groundglass.report.transfers import Transferred, label_rank, read_transferred
+from groundglass.results.records import Record
 
 
 @dataclass(frozen=True)

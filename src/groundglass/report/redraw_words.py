@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report.query_words import spoken
 from groundglass.report.redraw_reading import Redraw, Survival
 from groundglass.report.verdict import listed, percent

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import Record
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report.cells import BASELINE, DEFENDED, AttackCell
 from groundglass.report.retrieval_reading import PURPOSE, RETRIEVED, Retrieval
 from groundglass.report.study import Study
 from groundglass.report.threat_models import attacker, rank
+from groundglass.results.records import Record
 
 # The rules that hold U, whole or in part; every other one does without.
 EXACT, BLURRED = "exact", "exact-blurred"

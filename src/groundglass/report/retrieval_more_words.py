@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from groundglass.evaluation.records import Record
 from groundglass.report.retrieval_attacks import Attacked, Radius
 from groundglass.report.retrieval_judging import (
     NOTHING,
@@ -18,6 +17,7 @@ from groundglass.report.retrieval_judging import (
 from groundglass.report.retrieval_numbers import CHANCE, error_percent, spoken_time
 from groundglass.report.retrieval_reading import Retrieval
 from groundglass.report.verdict import listed, percent
+from groundglass.results.records import Record
 
 # What the paper says of retrieving U, at N about 1e4 and M about 1e5: error, and the time it takes.
 _PAPER = ((0.32, "72 minutes"), (0.08, "19 hours"))

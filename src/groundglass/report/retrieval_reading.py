@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import Record
 from groundglass.report.study import Study
+from groundglass.results.records import Record
 
 PURPOSE, RETRIEVED = "retrieval", "bpda-retrieved"
 _CHECKS = ("held-out readings tell the truth", "a retrieved U beats a drawn one")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report.cells import DEFENDED
 from groundglass.report.retrieval_attacks import EXACT, Attacked, Radius
 from groundglass.report.retrieval_numbers import error_percent

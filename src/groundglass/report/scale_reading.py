@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import Record
-from groundglass.evaluation.statistics import Proportion, survivors
+from groundglass.core.statistics import Proportion, survivors
 from groundglass.report.cells import BASELINE, AttackCell, norm_name
 from groundglass.report.networks import read_network
 from groundglass.report.study import Study
 from groundglass.report.threat_models import rank
+from groundglass.results.records import Record
 
 #: In this order everywhere.
 KINDS = ("dense", "procedural", "structured")

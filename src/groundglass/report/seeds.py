@@ -6,8 +6,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from groundglass.evaluation.plain import difference
-from groundglass.evaluation.records import Record, RecordStore
+from groundglass.results.plain import difference
+from groundglass.results.records import Record, RecordStore
 
 # kind -> (what it is called, from a record's result).
 _FIGURES: dict[str, tuple[str, Any]] = {

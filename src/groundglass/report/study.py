@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from groundglass.evaluation.records import Record, RecordStore
 from groundglass.report.cells import AttackCell
 from groundglass.report.drawing import Folder
 from groundglass.report.queries import Choice, QueryCell, ordered
+from groundglass.results.records import Record, RecordStore
 
 
 @dataclass(frozen=True)

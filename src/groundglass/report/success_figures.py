@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from groundglass.evaluation.statistics import wilson
+from groundglass.core.statistics import wilson
 from groundglass.report.canvas import name_ends, new_axes
 from groundglass.report.cells import BASELINE
 from groundglass.report.queries import QueryCell, SuccessCurve

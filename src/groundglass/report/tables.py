@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import Record
-from groundglass.evaluation.statistics import Proportion, survivors
+from groundglass.core.statistics import Proportion, survivors
 from groundglass.report.cells import DEFENDED, AttackCell, Curve, curves, method, norm_name, radius
 from groundglass.report.study import Study
 from groundglass.report.threat_models import attacker
+from groundglass.results.records import Record
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Figure 4 and what it leaves out: accuracy under attacks that were made on other networks."""
 
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report import transfer_tables, transfer_words
 from groundglass.report.cells import norm_name
 from groundglass.report.drawing import Drawing

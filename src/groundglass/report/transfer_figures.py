@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report.canvas import name_ends, new_axes, paper_axis
 from groundglass.report.cells import norm_name
 from groundglass.report.style import ink, marker

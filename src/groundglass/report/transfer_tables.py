@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report.cells import BASELINE
 from groundglass.report.networks import read_network
 from groundglass.report.study import Study

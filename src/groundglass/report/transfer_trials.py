@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.statistics import Proportion, paired
+from groundglass.core.statistics import Proportion, paired
 from groundglass.report.cells import BASELINE, AttackCell, norm_name, radius
 from groundglass.report.queries import share_of
 from groundglass.report.study import Study

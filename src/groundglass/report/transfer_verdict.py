@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from groundglass.evaluation.records import Record
 from groundglass.report.cells import BASELINE
 from groundglass.report.study import Study
 from groundglass.report.transfer_trials import PURPOSE, Trial
 from groundglass.report.transfer_words import is_weak, masking_words, remaining, yardstick_words
 from groundglass.report.transfers import PAPER
 from groundglass.report.verdict import MASKING, OPEN, Verdict, listed, percent
+from groundglass.results.records import Record
 
 THROUGH = "attacks transfer through: the layer buys nothing sure"
 HARDER = "harder to transfer to, as far as it was tried"

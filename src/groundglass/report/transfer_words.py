@@ -5,7 +5,7 @@ None claims more than a paired test of the same images does, or, beside a white-
 
 from collections.abc import Sequence
 
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report.cells import BASELINE, data_name
 from groundglass.report.query_words import spoken
 from groundglass.report.transfer_trials import Gain, Trial, Yardstick

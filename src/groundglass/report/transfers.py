@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.records import Record
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 from groundglass.report.cells import BASELINE, radius
 from groundglass.report.pairing import clearly_fewer, stands
 from groundglass.report.queries import share_of
 from groundglass.report.study import Study
 from groundglass.report.style import transfer_style
+from groundglass.results.records import Record
 
 PAPER = "PGD"
 HIGHER, LOWER = "VGG-OPU higher", "VGG-OPU lower"

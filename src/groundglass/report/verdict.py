@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from groundglass.evaluation.records import Record
 from groundglass.report.cells import DEFENDED, UNLAYERED, AttackCell, norm_name
 from groundglass.report.threat_models import ATTACKERS, attacker
+from groundglass.results.records import Record
 
 MASKING = "likely gradient masking"
 CLEAR = "no sign of masking"

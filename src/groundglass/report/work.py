@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from groundglass.evaluation.records import Record
 from groundglass.report.hardened_reading import BASELINE_AT, DEFENDED_AT
 from groundglass.report.study import Study
+from groundglass.results.records import Record
 
 TRAINING, ATTACKS, AUDITS, REST = "training", "attacks", "audits", "rest"
 WORK = (TRAINING, ATTACKS, AUDITS, REST)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from groundglass.attacks import L2, PGD, AttackResult, Ball, CarliniWagnerL2, GradientAccess, Linf
 from groundglass.core import derive_seed
-from groundglass.evaluation import Record
 from groundglass.models import predict_logits
+from groundglass.results import Record
 from groundglass.studies.cells import Cell, Outcome, plain
 from groundglass.studies.context import Context
 from groundglass.studies.networks import NetworkCell

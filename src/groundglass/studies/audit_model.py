@@ -19,14 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from groundglass.attacks import Ball
+from groundglass.audit import Audit, AuditConfig, audit, check_claim
 from groundglass.core import DamagedFileError, Progress, check_images, check_labels, lookup, silent
 from groundglass.core.platform import machine, versions
 from groundglass.data import Dataset, ImageSet, load
-from groundglass.evaluation import Record, RecordStore, cell_key
-from groundglass.evaluation.audit import Audit, AuditConfig, audit, check_claim
 from groundglass.models import load_model, read_spec
 from groundglass.models.files import load_weights
 from groundglass.optics import DeviceStore
+from groundglass.results import Record, RecordStore, cell_key
 from groundglass.studies.attack_cells import make_ball
 from groundglass.studies.audited import is_steady
 from groundglass.studies.cells import plain

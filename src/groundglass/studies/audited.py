@@ -7,12 +7,12 @@ from typing import Any, Literal
 from torch import nn
 
 from groundglass.attacks import paper_eps_to_pixels
+from groundglass.audit import AuditConfig, NothingToAuditError, audit
 from groundglass.core import derive_seed
 from groundglass.data import Dataset
-from groundglass.evaluation import Record
-from groundglass.evaluation.audit import AuditConfig, NothingToAuditError, audit
 from groundglass.models import DefendedNetwork, load_model
 from groundglass.optics import MovingDevice, SimulatedOPU
+from groundglass.results import Record
 from groundglass.studies.attack_cells import make_ball
 from groundglass.studies.cells import Outcome, plain, scratch_of
 from groundglass.studies.context import Context
@@ -24,7 +24,7 @@ NOT_AUDITED = "not audited"
 
 @dataclass(frozen=True, kw_only=True)
 class AuditCell:
-    """Audit one network on the first `n_images` of the test set; see `groundglass.evaluation.audit`.
+    """Audit one network on the first `n_images` of the test set; see `groundglass.audit`.
 
     Attributes:
         target: the network.

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from groundglass.core.platform import most_memory, watch_memory
-from groundglass.evaluation import Record, RecordStore, cell_key
+from groundglass.results import Record, RecordStore, cell_key
 from groundglass.studies.context import Context
 
 

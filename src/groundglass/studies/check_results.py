@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from groundglass.evaluation import Record
+from groundglass.results import Record
 
 Check = Callable[[Sequence[Record]], dict[str, Any]]
 

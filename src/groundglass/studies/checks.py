@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from groundglass.evaluation import Record
+from groundglass.results import Record
 from groundglass.studies.cells import Cell, Outcome
 from groundglass.studies.context import Context
 from groundglass.studies.query_checks import QUERY_CHECKS

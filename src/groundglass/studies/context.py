@@ -11,9 +11,9 @@ from torch import nn
 from groundglass.attacks import frozen_for_attack
 from groundglass.core import Progress, silent
 from groundglass.data import Dataset
-from groundglass.evaluation import Record
 from groundglass.models import load_model
 from groundglass.optics import DeviceStore
+from groundglass.results import Record
 
 
 class Listener(Protocol):

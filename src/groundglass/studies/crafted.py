@@ -14,8 +14,8 @@ from groundglass.attacks.scheduler import earlier_seconds
 from groundglass.attacks.transfer import Ensemble, TransferPGD
 from groundglass.attacks.transfer_files import AdversarialSet, Origin, load_adversarial, save_adversarial
 from groundglass.core import derive_seed
-from groundglass.evaluation import Record
 from groundglass.models import predict_logits
+from groundglass.results import Record
 from groundglass.studies.cells import Cell, Outcome, key_of, plain
 from groundglass.studies.context import Context
 from groundglass.studies.networks import NetworkCell

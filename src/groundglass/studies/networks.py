@@ -7,10 +7,10 @@ from typing import Any, Literal, Protocol
 from torch import nn
 
 from groundglass.core import derive_seed
-from groundglass.evaluation import Record
 from groundglass.models import DefendedNetwork, ModelSpec, accuracy, build, save_model
 from groundglass.optics import Camera, OpticalDevice, SimulatedOPU
 from groundglass.optics.medium import DeviceKind, MatrixKind
+from groundglass.results import Record
 from groundglass.studies.cells import Cell, Outcome, plain
 from groundglass.studies.context import Context
 from groundglass.training import BackProp, CreditAssignment, HybridDFA, TrainingConfig, train

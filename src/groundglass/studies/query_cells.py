@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from groundglass.attacks import AttackResult, LabelAccess, LabelAttack, QueryAttack, ScoreAccess
 from groundglass.attacks.scheduler import earlier_seconds
 from groundglass.core import derive_seed
-from groundglass.evaluation import Record
 from groundglass.models import predict_logits
+from groundglass.results import Record
 from groundglass.studies.attack_cells import make_ball
 from groundglass.studies.cells import Cell, Outcome, plain, scratch_of
 from groundglass.studies.context import Context

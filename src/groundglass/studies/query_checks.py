@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from groundglass.evaluation import Record
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
+from groundglass.results import Record
 from groundglass.studies.check_results import Check, outcome
 
 

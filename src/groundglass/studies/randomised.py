@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from groundglass.core import derive_seed
-from groundglass.evaluation import Record
 from groundglass.models import read_spec, save_model
 from groundglass.optics import MovingDevice, SimulatedOPU
+from groundglass.results import Record
 from groundglass.studies.cells import Cell, Outcome, scratch_of
 from groundglass.studies.context import Context
 from groundglass.studies.features import cached_bits

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from groundglass.evaluation.audit import AuditConfig
+from groundglass.audit import AuditConfig
 from groundglass.studies.ablation import AblationConfig
 from groundglass.studies.adversarial_training import AdversarialTrainingConfig
 from groundglass.studies.black_box import BlackBoxConfig

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from groundglass.core import derive_seed
-from groundglass.evaluation import Record
 from groundglass.models import DefendedNetwork, load_model, read_spec, save_model
 from groundglass.optics import MovingDevice, SimulatedOPU
+from groundglass.results import Record
 from groundglass.studies.cells import Cell, Outcome, scratch_of
 from groundglass.studies.context import Context
 from groundglass.studies.networks import NetworkCell, described_training, stem

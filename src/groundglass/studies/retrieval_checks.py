@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from groundglass.evaluation import Record
+from groundglass.results import Record
 from groundglass.studies.check_results import Check, outcome
 
 # Between what the attacker can tell from held-out readings and the truth: a row at the border counts here or there.

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from groundglass.core import derive_seed
-from groundglass.evaluation import Record
 from groundglass.optics import DeviceAccess, true_matrix
 from groundglass.optics.retrieval import FixedExposure, RetrievalMethod, retrieve, row_errors
+from groundglass.results import Record
 from groundglass.studies.cells import Cell, Outcome, key_of, plain
 from groundglass.studies.context import Context
 from groundglass.studies.networks import DeviceCell

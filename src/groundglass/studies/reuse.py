@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from groundglass.core import atomic_write
-from groundglass.evaluation import Record, RecordStore
-from groundglass.evaluation.bundle import refuse_without_networks
 from groundglass.optics import DeviceStore
+from groundglass.results import Record, RecordStore
+from groundglass.results.bundle import refuse_without_networks
 from groundglass.studies.cells import Cell, key_of
 
 

@@ -7,9 +7,9 @@ from torch import nn
 
 from groundglass.adaptive import FITTED, collapse, fit_facts, make_rule, observe
 from groundglass.core import derive_seed, generator
-from groundglass.evaluation import Record
 from groundglass.models import DefendedNetwork
 from groundglass.optics import BackwardRule, true_matrix
+from groundglass.results import Record
 from groundglass.studies.context import Context
 from groundglass.studies.retrieved import retrieved_matrix
 

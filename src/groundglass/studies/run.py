@@ -8,8 +8,8 @@ from typing import Any
 from groundglass.core import Progress, read_json, silent
 from groundglass.core.platform import machine, versions
 from groundglass.data import load
-from groundglass.evaluation import RecordStore
 from groundglass.optics.medium import DeviceKind
+from groundglass.results import RecordStore
 from groundglass.studies.cells import Cell, key_of, run_cells
 from groundglass.studies.context import Context, Listener
 from groundglass.studies.networks import stem

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import torch
 
-from groundglass.evaluation import Record
 from groundglass.optics.medium import DeviceKind
+from groundglass.results import Record
 from groundglass.studies.cells import Cell, Outcome
 from groundglass.studies.context import Context
 

@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any
 
 from groundglass.core import derive_seed
-from groundglass.evaluation import Record
 from groundglass.evaluation.fidelity import Light, device_light, fidelity
 from groundglass.evaluation.fidelity_standins import STANDINS
 from groundglass.optics import Camera, SimulatedOPU, true_matrix
+from groundglass.results import Record
 from groundglass.studies.cells import Cell, Outcome
 from groundglass.studies.context import Context
 

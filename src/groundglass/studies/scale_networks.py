@@ -9,10 +9,10 @@ import torch
 
 from groundglass.core import derive_seed
 from groundglass.data import Dataset
-from groundglass.evaluation import Record
 from groundglass.optics import DeviceAccess, SimulatedOPU, true_matrix
 from groundglass.optics.medium import DeviceKind
 from groundglass.optics.retrieval import FixedExposure, retrieve, row_errors
+from groundglass.results import Record
 from groundglass.studies.cells import Cell, Outcome, plain
 from groundglass.studies.context import Context
 from groundglass.studies.networks import DeviceCell, TrainCell

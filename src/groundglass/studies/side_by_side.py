@@ -21,7 +21,7 @@ import torch
 
 from groundglass.core.platform import available_memory, usable_cores
 from groundglass.data import Dataset
-from groundglass.evaluation import Record, RecordStore
+from groundglass.results import Record, RecordStore
 from groundglass.studies.cells import Cell, inputs_of, keep, key_of, perform
 from groundglass.studies.context import Context
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field, replace
 
+from groundglass.audit import AuditConfig
 from groundglass.data import Dataset
-from groundglass.evaluation.audit import AuditConfig
 from groundglass.models import ModelSpec
 from groundglass.optics import Camera
 from groundglass.optics.medium import DeviceKind

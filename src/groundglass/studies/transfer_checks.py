@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from groundglass.evaluation import Record
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
+from groundglass.results import Record
 from groundglass.studies.check_results import Check, outcome
 
 # Of the images, at the largest radius: fewer, and the attack is too weak on its own network to say anything of others.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from groundglass.evaluation import Record
+from groundglass.results import Record
 from groundglass.studies.check_results import Check, outcome
 
 # Two images of slack, or one point: differences of this size are chance.

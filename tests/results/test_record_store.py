@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from groundglass.core import DamagedFileError, DiskFullError
-from groundglass.evaluation.records import FolderInUseError, OtherStudyError, Record, RecordStore, cell_key
+from groundglass.results.records import FolderInUseError, OtherStudyError, Record, RecordStore, cell_key
 
 MANIFEST: dict[str, Any] = {
     "study": "white-box",
@@ -269,7 +269,7 @@ def test_a_full_disk_cuts_back_to_the_last_whole_line(tmp_path: Path, monkeypatc
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with RecordStore.open(tmp_path, MANIFEST) as store:
-        monkeypatch.setattr("groundglass.evaluation.journal.os.write", full)
+        monkeypatch.setattr("groundglass.results.journal.os.write", full)
         with pytest.raises(DiskFullError, match="disk is full"):
             store.add(record(steps=7), {"norm": np.zeros(1)})
         assert calls[1] == calls[0] - 50
@@ -290,7 +290,7 @@ def test_an_interrupt_in_the_middle_of_an_append_leaves_whole_lines(
         raise KeyboardInterrupt
 
     with RecordStore.open(tmp_path, MANIFEST) as store:
-        monkeypatch.setattr("groundglass.evaluation.journal.os.fsync", interrupted)
+        monkeypatch.setattr("groundglass.results.journal.os.fsync", interrupted)
         with pytest.raises(KeyboardInterrupt):
             store.add(record(steps=7))
         assert record(steps=7).key not in store
@@ -304,7 +304,7 @@ def test_arrays_are_on_disk_before_their_line(tmp_path: Path, monkeypatch: pytes
             assert (tmp_path / line["arrays"]).exists()
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("groundglass.evaluation.journal.Journal.append", look)
+        monkeypatch.setattr("groundglass.results.journal.Journal.append", look)
         with pytest.raises(KeyboardInterrupt):
             store.add(record(), {"norm": np.zeros(1)})
 
@@ -322,7 +322,7 @@ def test_one_process_at_a_time_and_a_crash_unlocks(tmp_path: Path) -> None:
     code = (
         "import json, sys\n"
         "from pathlib import Path\n"
-        "from groundglass.evaluation.records import RecordStore\n"
+        "from groundglass.results.records import RecordStore\n"
         "store = RecordStore.open(Path(sys.argv[1]), json.loads(sys.argv[2]))\n"
         "print('open', flush=True)\n"
         "sys.stdin.read()\n"

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from groundglass.attacks import Linf, NonFiniteError
+from groundglass.audit import AuditConfig, audit
+from groundglass.audit import ledger as ledger_module
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.audit import AuditConfig, audit
-from groundglass.evaluation.audit import ledger as ledger_module
-from tests.evaluation.audit.known import network, pictures, trained
+from tests.audit.known import network, pictures, trained
 
 CONFIG = AuditConfig(steps=6, queries=20, query_images=8, probes=12)
 IMAGES, LABELS = pictures(40, seed=3)

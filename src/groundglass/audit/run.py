@@ -14,16 +14,16 @@ from groundglass.attacks import Ball
 from groundglass.attacks.access import Model
 from groundglass.attacks.balls import Linf
 from groundglass.attacks.identity import digest, identity_of
+from groundglass.audit.checks import checks
+from groundglass.audit.config import AuditConfig
+from groundglass.audit.kept import Kept
+from groundglass.audit.ledger import GivenAttack, Ledger
+from groundglass.audit.results import Audit
+from groundglass.audit.steps import AuditSteps
+from groundglass.audit.subject import PAPER_RULES, Subject, subject
 from groundglass.core import Progress, check_images, check_labels, derive_seed, silent
+from groundglass.core.statistics import Proportion
 from groundglass.data import ImageSet
-from groundglass.evaluation.audit.checks import checks
-from groundglass.evaluation.audit.config import AuditConfig
-from groundglass.evaluation.audit.kept import Kept
-from groundglass.evaluation.audit.ledger import GivenAttack, Ledger
-from groundglass.evaluation.audit.results import Audit
-from groundglass.evaluation.audit.steps import AuditSteps
-from groundglass.evaluation.audit.subject import PAPER_RULES, Subject, subject
-from groundglass.evaluation.statistics import Proportion
 
 
 def audit(

@@ -23,12 +23,12 @@ from groundglass.attacks import (
 from groundglass.attacks.access import Model
 from groundglass.attacks.balls import L2, Linf
 from groundglass.attacks.losses import margin
+from groundglass.audit.checks import SLACK, Findings
+from groundglass.audit.config import AuditConfig, NothingToAuditError
+from groundglass.audit.ledger import GivenAttack, Ledger
+from groundglass.audit.probes import Climb, agreement, answers, bad_gradients, climb, slopes
+from groundglass.audit.subject import Mode, Subject, averaged
 from groundglass.core import Progress, derive_seed
-from groundglass.evaluation.audit.checks import SLACK, Findings
-from groundglass.evaluation.audit.config import AuditConfig, NothingToAuditError
-from groundglass.evaluation.audit.ledger import GivenAttack, Ledger
-from groundglass.evaluation.audit.probes import Climb, agreement, answers, bad_gradients, climb, slopes
-from groundglass.evaluation.audit.subject import Mode, Subject, averaged
 
 # A move of random pixels over which the loss of a trained network is nearly straight.
 _REACH = 1 / 255

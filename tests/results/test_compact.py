@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from groundglass.core import DamagedFileError
-from groundglass.evaluation.bundle import BUNDLE, CompactCopyError, is_compact, refuse_without_networks
-from groundglass.evaluation.compact import compact
-from groundglass.evaluation.manifest import OtherStudyError
-from groundglass.evaluation.records import FolderLock, RecordStore
-from tests.evaluation.test_record_store import MANIFEST, filled, record
+from groundglass.results.bundle import BUNDLE, CompactCopyError, is_compact, refuse_without_networks
+from groundglass.results.compact import compact
+from groundglass.results.manifest import OtherStudyError
+from groundglass.results.records import FolderLock, RecordStore
+from tests.results.test_record_store import MANIFEST, filled, record
 
 
 @pytest.fixture

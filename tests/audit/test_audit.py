@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from groundglass.attacks import L2, PGD, GradientAccess, Linf
+from groundglass.audit import CLEAR, MASKING, Audit, AuditConfig, NothingToAuditError, audit
+from groundglass.audit.ledger import Counting
 from groundglass.data import ImageSet
-from groundglass.evaluation.audit import CLEAR, MASKING, Audit, AuditConfig, NothingToAuditError, audit
-from groundglass.evaluation.audit.ledger import Counting
 from groundglass.models import ModelSpec, build
 from groundglass.optics import SimulatedOPU
 

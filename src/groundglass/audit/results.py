@@ -7,7 +7,7 @@ from typing import Any, Literal
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from groundglass.evaluation.statistics import Proportion
+from groundglass.core.statistics import Proportion
 
 MASKING = "likely gradient masking"
 CLEAR = "no sign of masking"

@@ -19,17 +19,17 @@ from typing import Any
 import numpy as np
 
 from groundglass.core import DamagedFileError, atomic_write, remove_parts
-from groundglass.evaluation.bundle import (
+from groundglass.results.bundle import (
     Arrays,
     CompactCopyError,
     checked,
     is_compact,
     refuse_to_go_on,
 )
-from groundglass.evaluation.journal import Journal
-from groundglass.evaluation.lock import LOCK_FILE, FolderInUseError, FolderLock
-from groundglass.evaluation.manifest import OtherStudyError, check_vacant, compare_study, enter_study, load_manifest
-from groundglass.evaluation.plain import cell_key, plain
+from groundglass.results.journal import Journal
+from groundglass.results.lock import LOCK_FILE, FolderInUseError, FolderLock
+from groundglass.results.manifest import OtherStudyError, check_vacant, compare_study, enter_study, load_manifest
+from groundglass.results.plain import cell_key, plain
 
 __all__ = ["FolderInUseError", "OtherStudyError", "Record", "RecordStore", "cell_key"]
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from groundglass.core import atomic_write
-from groundglass.evaluation.bundle import BUNDLE
-from groundglass.evaluation.journal import Journal
-from groundglass.evaluation.manifest import STUDY_FILE
-from groundglass.evaluation.records import RECORDS_FILE, RecordStore
+from groundglass.results.bundle import BUNDLE
+from groundglass.results.journal import Journal
+from groundglass.results.manifest import STUDY_FILE
+from groundglass.results.records import RECORDS_FILE, RecordStore
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """An audit of a robustness claim: is the figure the network's, or the weakness of the attack that measured it?"""
 
-from groundglass.evaluation.audit.config import AuditConfig, NothingToAuditError
-from groundglass.evaluation.audit.results import CLEAR, MASKING, Attempt, Audit, Check
-from groundglass.evaluation.audit.run import audit, check_claim, described
+from groundglass.audit.config import AuditConfig, NothingToAuditError
+from groundglass.audit.results import CLEAR, MASKING, Attempt, Audit, Check
+from groundglass.audit.run import audit, check_claim, described
 
 __all__ = [
     "CLEAR",

@@ -20,10 +20,10 @@ from groundglass.attacks import (
     ScoreAccess,
 )
 from groundglass.attacks.access import Model
+from groundglass.audit.kept import Kept, Made
+from groundglass.audit.results import Attempt
+from groundglass.audit.subject import Mode
 from groundglass.core import Progress, check_labels, derive_seed
-from groundglass.evaluation.audit.kept import Kept, Made
-from groundglass.evaluation.audit.results import Attempt
-from groundglass.evaluation.audit.subject import Mode
 
 WRONG, STANDING = -2, -1
 # Fresh passes of which the majority decides, for a model that answers now this, now that.

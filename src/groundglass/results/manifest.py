@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from groundglass.core import DamagedFileError, read_json, write_json
-from groundglass.evaluation.plain import canonical_json, difference, plain
+from groundglass.results.plain import canonical_json, difference, plain
 
 STUDY_FILE = "study.json"
 _REQUIRED = ("study", "recipe", "data", "config", "seed", "versions", "machine", "started")

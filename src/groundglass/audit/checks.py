@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from groundglass.evaluation.audit.ledger import Ledger
-from groundglass.evaluation.audit.probes import Answers, Climb
-from groundglass.evaluation.audit.results import Attempt, Check, listed
+from groundglass.audit.ledger import Ledger
+from groundglass.audit.probes import Answers, Climb
+from groundglass.audit.results import Attempt, Check, listed
 
 _ATHALYE = "Athalye, Carlini, Wagner 2018, section 3.1"
 _CARLINI = "Carlini et al. 2019, section 5"

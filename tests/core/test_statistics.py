@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from groundglass.evaluation.statistics import Paired, Proportion, Repeated, paired, survivors, wilson
+from groundglass.core.statistics import Paired, Proportion, Repeated, paired, survivors, wilson
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 10), (1, 10), (81, 263), (500, 1000), (10, 10), (1, 1)])
