@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from groundglass.studies.recipes import configure, find_recipe
 
 from groundglass.adaptive import collapse, make_rule
 from groundglass.attacks import PGD, GradientAccess, Linf, frozen_for_attack
@@ -29,7 +30,6 @@ from groundglass.models import DefendedNetwork, build
 from groundglass.optics import SimulatedOPU
 from groundglass.results import cell_key
 from groundglass.studies import cells as cells_module
-from groundglass.studies.recipes import configure, find_recipe
 from groundglass.training import BackProp, HybridDFA, train
 
 SEED = 0

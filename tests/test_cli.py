@@ -13,7 +13,7 @@ from groundglass.optics import SimulatedOPU, true_matrix
 from groundglass.optics.retrieval import row_errors
 from groundglass.studies import RECIPES, Recipe
 from groundglass.studies import run as run_module
-from groundglass.studies.white_box import cells
+from groundglass.studies.white_box.study import cells
 from tests.studies.test_white_box import pytestmark, tiny
 
 __all__ = ["pytestmark"]
@@ -99,7 +99,7 @@ def test_ctrl_c_leaves_a_folder_that_the_same_command_continues(small_world, tmp
     assert cli.main(arguments) == 0
 
 
-@pytest.mark.parametrize("at", ["groundglass.studies.run_study", "groundglass.report.build"])
+@pytest.mark.parametrize("at", ["groundglass.studies.run_study", "groundglass.old_report.build"])
 def test_sigterm_ends_a_run_as_ctrl_c_does(at, tmp_path, capsys, monkeypatch):
     def end(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGTERM)

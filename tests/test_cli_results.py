@@ -9,7 +9,7 @@ from groundglass import cli
 from groundglass.data import load_shapes
 from groundglass.studies import RECIPES, Recipe
 from groundglass.studies import run as run_module
-from groundglass.studies.white_box import cells
+from groundglass.studies.white_box.study import cells
 from tests.studies.test_white_box import pytestmark, tiny
 
 __all__ = ["pytestmark"]

@@ -114,7 +114,7 @@ class Recipes:
 
 
 def _run(command: Run) -> int:
-    from groundglass.report import build
+    from groundglass.old_report import build
     from groundglass.studies import run_study
     from groundglass.terminal import Terminal
 
@@ -146,14 +146,14 @@ def _run(command: Run) -> int:
 
 
 def _seeds(command: Seeds) -> int:
-    from groundglass.report.seeds import over_seeds, table
+    from groundglass.old_report.seeds import over_seeds, table
 
     print(table(over_seeds(command.folders), len(command.folders)))
     return 0
 
 
 def _redraw(command: Redraw) -> int:
-    from groundglass.studies.redraw import redraw_model
+    from groundglass.studies.redraw_model import redraw_model
     from groundglass.terminal import Terminal
 
     with Terminal() as terminal:
@@ -181,7 +181,7 @@ def _redraw(command: Redraw) -> int:
 
 def _audit(command: Audit) -> int:
     from groundglass.audit import AuditConfig
-    from groundglass.report import build
+    from groundglass.old_report import build
     from groundglass.studies.audit_model import audit_model
     from groundglass.terminal import Terminal
 
@@ -237,11 +237,12 @@ def _recipes(command: Recipes) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from groundglass.studies import RECIPES
+    from groundglass.studies import ALL, STUDIES
 
     table = Table("study", "recipe", "data", "cost", "expect", title="groundglass run STUDY --recipe RECIPE --out DIR")
-    for recipe in RECIPES.values():
-        table.add_row(recipe.study, recipe.name, ", ".join(recipe.data), recipe.cost, recipe.expect)
+    for study in (ALL, *STUDIES):
+        for recipe in study.recipes:
+            table.add_row(study.name, recipe.name, ", ".join(recipe.data), recipe.cost, recipe.expect)
     Console().print(table)
     return 0
 
@@ -288,9 +289,9 @@ def _code(stop: KeyboardInterrupt) -> int:
 
 
 def _is_study(word: str) -> bool:
-    from groundglass.studies import RECIPES
+    from groundglass.studies import ALL, STUDIES
 
-    return any(study == word for study, _ in RECIPES)
+    return any(study.name == word for study in (ALL, *STUDIES))
 
 
 def main(arguments: list[str] | None = None) -> int:

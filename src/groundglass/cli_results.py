@@ -42,7 +42,7 @@ class Compact:
 
 def run_report(command: Report) -> int:
     """Carry the command out. Returns the exit code."""
-    from groundglass.report import build
+    from groundglass.old_report import build
 
     print(f"report: {build(command.folder, out=command.out)}")
     return 0
@@ -51,7 +51,7 @@ def run_report(command: Report) -> int:
 def run_tables(command: Tables) -> int:
     """Carry the command out. Returns the exit code."""
     from groundglass.core import atomic_write
-    from groundglass.report.markdown_blocks import SECTIONS, refresh, tables
+    from groundglass.old_report.markdown_blocks import SECTIONS, refresh, tables
 
     if bool(command.folders) == bool(command.update):
         raise ValueError("give run folders, to print their tables, or --update FILE.md: one of the two")

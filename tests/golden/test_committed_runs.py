@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from groundglass.report.markdown_blocks import tables
+from groundglass.old_report.markdown_blocks import tables
 from groundglass.results import RecordStore
-from groundglass.studies.cells import key_of
-from groundglass.studies.recipes import configure, find_recipe
+from groundglass.studies.engine.cell import key_of
+from groundglass.studies.recipe import configure
+from groundglass.studies.registry import find_study
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 TABLES = Path(__file__).parent / "tables"
@@ -40,16 +41,17 @@ def written(names: tuple[str, ...]) -> str:
 def test_the_recipe_plans_the_cells_that_are_recorded(name: str) -> None:
     store = RecordStore.read(RESULTS / name)
     told = store.manifest
+    study = find_study(told["study"])
     config = configure(
-        told["study"],
+        study,
         told["recipe"],
         data=told["data"],
         seed=told["seed"],
         precision=told["config"]["baseline"]["precision"],
     )
-    planned = [key_of(cell) for cell in find_recipe(told["study"], told["recipe"]).plan(config, DATA[told["data"]])]
-    assert planned == [cell["key"] for cell in told["cells"]]
-    assert planned == [record.key for record in store.records]
+    planned = {key_of(cell) for cell in study.cells(config, DATA[told["data"]])}
+    assert planned == {cell["key"] for cell in told["cells"]}
+    assert planned == {record.key for record in store.records}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -6,7 +6,7 @@ import torch
 from groundglass.models import DefendedNetwork
 from groundglass.optics import FloatInputLayer
 from groundglass.studies import AblationConfig
-from groundglass.studies.ablation import cells
+from groundglass.studies.ablation.study import cells
 from groundglass.training.classifier import FINE_TUNING
 
 from .pictures import pictures

@@ -2,8 +2,8 @@ import pytest
 
 from groundglass.results import RecordStore
 from groundglass.studies import adversarial_training
-from groundglass.studies.adversarial_training import HARDENED, AdversarialTrainingConfig, cells, hardened
-from groundglass.studies.cells import key_of
+from groundglass.studies.adversarial_training.study import HARDENED, AdversarialTrainingConfig, cells, hardened
+from groundglass.studies.engine.cell import key_of
 from groundglass.training import TRADES, PGDTraining
 from groundglass.training.classifier import FINE_TUNING
 

@@ -3,7 +3,7 @@ import pytest
 
 from groundglass.attacks import NES, Bandits, Parsimonious, RayS, Square
 from groundglass.core import derive_seed
-from groundglass.report import build
+from groundglass.old_report import build
 from groundglass.results import RecordStore
 from groundglass.studies import (
     RECIPES,

@@ -4,9 +4,10 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
+from groundglass.studies.recipes import configure, find_recipe
 
 from groundglass.attacks import NES, Square
-from groundglass.report import build
+from groundglass.old_report import build
 from groundglass.results import RecordStore
 from groundglass.studies import (
     RECIPES,
@@ -19,13 +20,12 @@ from groundglass.studies import (
     TransferConfig,
     WhiteBoxConfig,
 )
-from groundglass.studies.adversarial_training import AdversarialTrainingConfig
-from groundglass.studies.cells import key_of
+from groundglass.studies.adversarial_training.study import AdversarialTrainingConfig
+from groundglass.studies.cells.cost import CostGrid
+from groundglass.studies.cells.network import TrainCell
+from groundglass.studies.engine.cell import key_of
+from groundglass.studies.engine.run import _check_names as check_names
 from groundglass.studies.everything import cells
-from groundglass.studies.networks import TrainCell
-from groundglass.studies.recipes import configure, find_recipe
-from groundglass.studies.run import _check_names as check_names
-from groundglass.studies.scale_cost import CostGrid
 from groundglass.training import PGDTraining
 from groundglass.training.classifier import FINE_TUNING
 

@@ -8,9 +8,9 @@ from groundglass.models import accuracy
 from groundglass.optics import DeviceStore
 from groundglass.results import RecordStore
 from groundglass.studies import RedrawConfig
-from groundglass.studies.networks import DeviceCell
-from groundglass.studies.placed import PlaceCell
-from groundglass.studies.redraws import cells
+from groundglass.studies.cells.network import DeviceCell
+from groundglass.studies.cells.place import PlaceCell
+from groundglass.studies.redraw.study import cells
 from groundglass.training import checkpoint as checkpoints
 
 from .pictures import pictures

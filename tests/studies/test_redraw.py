@@ -10,7 +10,7 @@ from groundglass.models import ModelSpec, accuracy, build, load_model, save_mode
 from groundglass.optics import DeviceStore, SimulatedOPU
 from groundglass.studies import features as features_module
 from groundglass.studies import redraw as redraw_module
-from groundglass.studies.redraw import redraw_model
+from groundglass.studies.redraw_model import redraw_model
 from groundglass.training.classifier import encode_bits, fit_classifier
 
 from .pictures import pictures

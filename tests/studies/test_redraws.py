@@ -5,7 +5,7 @@ from groundglass.models import DefendedNetwork, accuracy
 from groundglass.optics import DeviceStore, MovingDevice, SimulatedOPU
 from groundglass.results import RecordStore
 from groundglass.studies import RedrawConfig
-from groundglass.studies.redraws import cells
+from groundglass.studies.redraw.study import cells
 
 from .pictures import pictures
 from .tiny import DEVICE_SEED, Stop, enter, network, records, results, run, targets

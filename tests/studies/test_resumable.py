@@ -12,9 +12,9 @@ from groundglass.attacks import PGD, CarliniWagnerL2, GradientAccess, InputDiver
 from groundglass.attacks import checkpoint as module
 from groundglass.results import RecordStore
 from groundglass.studies import WhiteBoxConfig
-from groundglass.studies.attack_cells import AttackCell
-from groundglass.studies.cells import with_inputs
-from groundglass.studies.crafted import CommonCell, CraftCell
+from groundglass.studies.cells.attack import AttackCell
+from groundglass.studies.cells.craft import CommonCell, CraftCell
+from groundglass.studies.engine.cell import with_inputs
 from groundglass.studies.targets import targets
 from groundglass.training import TrainingConfig
 

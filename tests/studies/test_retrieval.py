@@ -9,8 +9,8 @@ from groundglass.optics import DeviceStore, true_matrix
 from groundglass.optics.retrieval import row_errors
 from groundglass.results import RecordStore
 from groundglass.studies import RetrievalConfig
-from groundglass.studies.retrieval import cells
-from groundglass.studies.rules import blurred
+from groundglass.studies.cells.gradient import blurred
+from groundglass.studies.retrieval.study import cells
 
 from .pictures import pictures
 from .tiny import DEVICE_SEED, Stop, enter, records, results, run, targets

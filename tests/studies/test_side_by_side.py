@@ -10,9 +10,9 @@ from groundglass.core import DamagedFileError
 from groundglass.data import load_shapes
 from groundglass.results import RecordStore
 from groundglass.studies import side_by_side
-from groundglass.studies.cells import key_of, run_cells
-from groundglass.studies.context import Context
-from groundglass.studies.side_by_side import CellFailedError, WorkerEndedError, fitting_jobs, run_side_by_side
+from groundglass.studies.engine.cell import key_of, run_cells
+from groundglass.studies.engine.context import Context
+from groundglass.studies.engine.local import CellFailedError, WorkerEndedError, fitting_jobs, run_side_by_side
 from tests.studies.toys import Toy
 
 SEED = 31415926535897
@@ -157,8 +157,8 @@ ORPHANS = """
 from pathlib import Path
 from groundglass.data import load_shapes
 from groundglass.results import RecordStore
-from groundglass.studies.context import Context
-from groundglass.studies.side_by_side import run_side_by_side
+from groundglass.studies.engine.context import Context
+from groundglass.studies.engine.local import run_side_by_side
 from tests.studies.test_side_by_side import MANIFEST
 from tests.studies.toys import Toy
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from groundglass.studies.transfer.checks import TRANSFER_CHECKS
 
 from groundglass.attacks import GradientAccess, Linf, load_adversarial
 from groundglass.core import DamagedFileError
@@ -12,9 +13,8 @@ from groundglass.models import DefendedNetwork
 from groundglass.optics import DeviceStore
 from groundglass.results import RecordStore
 from groundglass.studies import TransferConfig
-from groundglass.studies.cells import key_of
-from groundglass.studies.transfer import cells
-from groundglass.studies.transfer_checks import TRANSFER_CHECKS
+from groundglass.studies.engine.cell import key_of
+from groundglass.studies.transfer.study import cells
 
 from .pictures import pictures
 from .tiny import DEVICE_SEED, Stop, enter, network, records, results, run, targets

@@ -10,7 +10,7 @@ from groundglass.data import load_shapes
 from groundglass.results import OtherStudyError, RecordStore
 from groundglass.studies import RECIPES, Recipe, WhiteBoxConfig, run_study
 from groundglass.studies import run as run_module
-from groundglass.studies.white_box import cells
+from groundglass.studies.white_box.study import cells
 from groundglass.training import TrainingConfig
 
 DEVICE_SEED = 31415926535897

@@ -11,8 +11,8 @@ import torch
 
 from groundglass.core import DamagedFileError
 from groundglass.results import Record
-from groundglass.studies.cells import Outcome
-from groundglass.studies.context import Context
+from groundglass.studies.engine.cell import Outcome
+from groundglass.studies.engine.context import Context
 
 
 class UnsendableError(ValueError):

@@ -13,7 +13,7 @@ from groundglass.core import generator
 from groundglass.data import ImageSet
 from groundglass.models import defend
 from groundglass.optics import SimulatedOPU
-from groundglass.studies.networks import described_training
+from groundglass.studies.cells.network import described_training
 from groundglass.training import TRADES, BackProp, HybridDFA, PGDTraining, TrainingConfig, train
 
 EPS = 12 / 255

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from groundglass.audit.findings import Attempt, Check
 from groundglass.audit.ledger import Ledger
 from groundglass.audit.probes import Answers, Climb
-from groundglass.audit.results import Attempt, Check, listed
+from groundglass.core.text import listed
 
 _ATHALYE = "Athalye, Carlini, Wagner 2018, section 3.1"
 _CARLINI = "Carlini et al. 2019, section 5"

@@ -20,8 +20,8 @@ from groundglass.attacks import (
     ScoreAccess,
 )
 from groundglass.attacks.access import Model
+from groundglass.audit.findings import Attempt
 from groundglass.audit.kept import Kept, Made
-from groundglass.audit.results import Attempt
 from groundglass.audit.subject import Mode
 from groundglass.core import Progress, check_labels, derive_seed
 

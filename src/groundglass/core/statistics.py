@@ -1,11 +1,15 @@
 """Shares of images with how sure they are, and what is left when several attackers each have a go."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import NormalDist
+from typing import Generic, TypeVar
 
 import numpy as np
+
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -120,3 +124,146 @@ def survivors(attacks: Sequence[Mapping[str, np.ndarray]]) -> Proportion | None:
         here = dict(zip(arrays["index"].tolist(), survived.tolist(), strict=True))
         robust = here if robust is None else {i: robust[i] and here[i] for i in robust.keys() & here.keys()}
     return Proportion(sum(robust.values()), len(robust)) if robust else None
+
+
+#: Image -> whether it is right (or fooled): the outcome of one attack, to be compared with another on the same images.
+Outcomes = Mapping[int, bool]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two shares compared.
+
+    Attributes:
+        first, second: what is compared; of a paired comparison over the images that both have.
+        p: two-sided; how often chance alone parts them as far.
+        paired: by the same images.
+    """
+
+    first: Proportion
+    second: Proportion
+    p: float
+    paired: bool
+
+    @property
+    def points(self) -> float:
+        """By how much the first is larger, in points of a hundred."""
+        return 100 * (self.first.share - self.second.share)
+
+
+def differs(first: Outcomes | Proportion, second: Outcomes | Proportion) -> Difference | None:
+    """The one test of a difference: every "more", "less" or "the same" goes through it.
+
+    On the same images (two `Outcomes`) the exact McNemar test of the images on which they differ; else Fisher's exact
+    test of two proportions. Where many are compared, the p are corrected: see `Family`.
+
+    Returns:
+        None where no image is shared: nothing can be said.
+
+    Source: Q. McNemar, Psychometrika 1947; R. A. Fisher, "Statistical methods for research workers", 1934.
+    """
+    if isinstance(first, Proportion) or isinstance(second, Proportion):
+        one, other = (x if isinstance(x, Proportion) else _proportion(x, x.keys()) for x in (first, second))
+        if one is None or other is None:
+            return None
+        return Difference(one, other, _fisher(one, other), paired=False)
+    shared = first.keys() & second.keys()
+    one, other = _proportion(first, shared), _proportion(second, shared)
+    if one is None or other is None:
+        return None
+    return Difference(one, other, paired(first, second).p, paired=True)
+
+
+def as_good(first: Outcomes, second: Outcomes, *, margin: float) -> bool:
+    """Whether the first is at most `margin` (a share) below the second, with 95% confidence, on the images that both have.
+
+    "As good" is a claim of its own: no significant difference on few images is none.
+
+    Source: the score-type interval of R. G. Newcombe, "Improved confidence intervals for the difference between binomial
+    proportions based on paired data", Statistics in Medicine 1998 (method 10, without continuity correction).
+    """
+    shared = first.keys() & second.keys()
+    one, other = _proportion(first, shared), _proportion(second, shared)
+    if one is None or other is None:
+        return False
+    both = sum(bool(first[i]) and bool(second[i]) for i in shared)
+    n, a, b = len(shared), one.count, other.count
+    spread = a * (n - a) * b * (n - b)
+    phi = (both * (n - a - b + both) - (a - both) * (b - both)) / math.sqrt(spread) if spread else 0.0
+    below, above = one.share - one.interval[0], other.interval[1] - other.share
+    low = one.share - other.share - math.sqrt(max(0.0, below**2 - 2 * phi * below * above + above**2))
+    return low > -margin
+
+
+def _proportion(outcomes: Outcomes, images: Collection[int]) -> Proportion | None:
+    return Proportion(sum(bool(outcomes[i]) for i in images), len(images)) if images else None
+
+
+def _fisher(one: Proportion, other: Proportion) -> float:
+    """Two-sided p of Fisher's exact test: all tables that are no more likely than the one that was seen."""
+    hits, total = one.count + other.count, one.total + other.total
+
+    def chance(k: int) -> float:
+        return math.exp(_choose(one.total, k) + _choose(other.total, hits - k) - _choose(total, hits))
+
+    seen = chance(one.count)
+    possible = range(max(0, hits - other.total), min(one.total, hits) + 1)
+    return min(1.0, sum(p for k in possible if (p := chance(k)) <= seen * (1 + 1e-9)))
+
+
+def _choose(n: int, k: int) -> float:
+    """Logarithm of n over k."""
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """The p of several comparisons, corrected: below a level where the family errs less often than that.
+
+    Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 1979.
+    """
+    corrected, worst = [0.0] * len(ps), 0.0
+    for rank, i in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
+        worst = max(worst, min(1.0, (len(ps) - rank) * ps[i]))
+        corrected[i] = worst
+    return corrected
+
+
+@dataclass(frozen=True)
+class Family(Generic[K]):
+    """Comparisons that are read together, so that their p are corrected together (Holm).
+
+    Attributes:
+        name: what is compared, for the note under a table.
+        found: by what they compare; None: no image is shared.
+    """
+
+    name: str
+    found: Mapping[K, Difference | None]
+    level: float = 0.05
+
+    @cached_property
+    def corrected(self) -> dict[K, float]:
+        """The corrected p of each."""
+        known = {key: one.p for key, one in self.found.items() if one is not None}
+        return dict(zip(known, holm(list(known.values())), strict=True))
+
+    def stands(self, key: K) -> bool:
+        """Whether this difference is more than chance, among all of the family."""
+        return self.corrected.get(key, 1.0) < self.level
+
+    def above(self, key: K) -> bool:
+        """Whether the first is larger, by more than chance."""
+        one = self.found.get(key)
+        return self.stands(key) and one is not None and one.points > 0
+
+    def below(self, key: K) -> bool:
+        """Whether the first is smaller, by more than chance."""
+        one = self.found.get(key)
+        return self.stands(key) and one is not None and one.points < 0
+
+    @property
+    def note(self) -> str:
+        """How the comparisons were made, for the note under a table."""
+        tests = sorted({"exact McNemar" if one.paired else "Fisher's exact" for one in self.found.values() if one})
+        of = f"{len(self.corrected)} comparisons" if len(self.corrected) != 1 else "one comparison"
+        return f"{self.name}: {of}, {' and '.join(tests) or 'no'} test, Holm-corrected at {self.level:.0%}"

@@ -1,27 +1,13 @@
-"""Studies: graphs of cells, recipes, and the runner."""
+"""Studies: each a graph of cells with its recipes and its page; `registry.STUDIES` has them all."""
 
-from groundglass.studies.ablation import AblationConfig
-from groundglass.studies.black_box import BlackBoxConfig
-from groundglass.studies.everything import EverythingConfig
-from groundglass.studies.recipes import RECIPES, Recipe, configure
-from groundglass.studies.redraws import RedrawConfig
-from groundglass.studies.retrieval import RetrievalConfig
-from groundglass.studies.run import run_study
-from groundglass.studies.scale import ScaleConfig
-from groundglass.studies.transfer import TransferConfig
-from groundglass.studies.white_box import WhiteBoxConfig
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "RECIPES",
-    "AblationConfig",
-    "BlackBoxConfig",
-    "EverythingConfig",
-    "Recipe",
-    "RedrawConfig",
-    "RetrievalConfig",
-    "ScaleConfig",
-    "TransferConfig",
-    "WhiteBoxConfig",
-    "configure",
-    "run_study",
-]
+from groundglass.core.lazy import lazily
+from groundglass.studies.registry import ALL, STUDIES, Study, find_study
+
+if TYPE_CHECKING:
+    from groundglass.studies.engine.run import run_study
+
+__all__ = ["ALL", "STUDIES", "Study", "find_study", "run_study"]
+
+__getattr__ = lazily(__name__, {"run_study": "groundglass.studies.engine.run"})

@@ -27,9 +27,10 @@ from groundglass.models import load_model, read_spec
 from groundglass.models.files import load_weights
 from groundglass.optics import DeviceStore
 from groundglass.results import Record, RecordStore, cell_key
-from groundglass.studies.attack_cells import make_ball
-from groundglass.studies.audited import is_steady
-from groundglass.studies.cells import plain
+from groundglass.results.kinds.audit import FileAuditConfig
+from groundglass.studies.cells.attack import make_ball
+from groundglass.studies.cells.audit import audit_result, is_steady
+from groundglass.studies.engine.cell import as_json
 
 # What its attacks have made, while it is under way.
 _CHECKPOINT = "checkpoint.safetensors"
@@ -102,22 +103,23 @@ def audit_model(
     if Path(model).is_file() and pictures.classes:
         read_spec(Path(model)).check_data(pictures.name, len(pictures.classes))
     ball.check(pictures.images)
-    settings: dict[str, Any] = {
-        "model": Path(model).name if Path(model).is_file() else model,
-        # Files by what is in them: another one of the same name is another audit.
-        "network": _state_digest(network),
-        "files": [
-            _digest(path) for path in (Path(model), weights, Path(data), matrix) if path is not None and path.is_file()
-        ],
-        "norm": norm,
-        "eps": radius,
-        "eps_per_channel": None,
-        "eps_paper": None,
-        "n_images": len(pictures.images),
-        "settings": plain(asdict(chosen)),
-        "seed": seed,
-        "claimed": claimed,
-    }
+    given = [path for path in (Path(model), weights, Path(data), matrix) if path is not None and path.is_file()]
+    settings = as_json(
+        FileAuditConfig(
+            model=Path(model).name if Path(model).is_file() else model,
+            # Files by what is in them: another one of the same name is another audit.
+            network=_state_digest(network),
+            files=tuple(map(_digest, given)),
+            norm=norm,
+            eps=radius,
+            eps_per_channel=None,
+            eps_paper=None,
+            n_images=len(pictures.images),
+            settings=asdict(chosen),
+            seed=seed,
+            claimed=claimed,
+        )
+    )
     key = cell_key("audit", settings, [])
     name = f"audit of {settings['model']}"
     manifest: dict[str, Any] = {
@@ -180,7 +182,7 @@ def _audited(
             kind="audit",
             name=name,
             config=settings,
-            result=found.to_plain(),
+            result=as_json(audit_result(found)),
             seconds=round(found.seconds, 3),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
         )

@@ -1,15 +1,18 @@
 """The two networks that studies attack: a VGG-16, and a VGG-OPU of the same width. Studies in one folder share them."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from groundglass.audit import AuditConfig
 from groundglass.data import Dataset
 from groundglass.models import ModelSpec
 from groundglass.optics import Camera
 from groundglass.optics.medium import DeviceKind
-from groundglass.studies.networks import DeviceCell, TrainCell
-from groundglass.studies.placed import PlaceCell
-from groundglass.training import TrainingConfig
+from groundglass.studies.cells.network import DeviceCell, TrainCell
+from groundglass.studies.cells.place import PlaceCell
+from groundglass.training import Plateau, Precision, TrainingConfig
+from groundglass.training.classifier import FINE_TUNING
+from groundglass.training.schedule import Steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,3 +141,91 @@ def targets(config: TargetsConfig, dataset: Dataset) -> tuple[TrainCell, TrainCe
         seed=config.seed,
     )
     return baseline, defended
+
+
+# A normalised unit of CIFAR-100 is about half of CIFAR-10's in pixels, and so is the paper's step of .01 of them.
+PAPER_STEP = {"cifar10": 0.005, "cifar100": 0.00276}
+#: Where most of the curve of `shapes` lies: 0.5, 1, 2 and 4 / 255, on the paper's axis.
+QUICK_RADII = tuple(2 * level / 255 for level in (0.5, 1, 2, 4))
+
+
+def paper_hybrid(epochs: int, weight_decay: float, precision: Precision) -> TrainingConfig:
+    """Hybrid training as the paper's scripts have it."""
+    return TrainingConfig(
+        epochs=epochs, learning_rate=1e-3, weight_decay=weight_decay, schedule=Plateau(), precision=precision
+    )
+
+
+def paper_networks(data: str, seed: int, precision: Precision, *, epochs: int = 38) -> dict[str, Any]:
+    """The settings of `TargetsConfig` at the paper's widths and sizes, as its training scripts have them.
+
+    Args:
+        epochs: of CIFAR-10's VGG-16, which differ by the figure.
+    """
+    shared = {
+        "data": data,
+        "width": 1.0,
+        "device_in": 512,
+        "device_out": 8000,
+        "baseline_dropout": 0.5,
+        "hybrid_dropout": 0.5,
+        "seed": seed,
+        "audit_images": 1000,
+    }
+    if data == "cifar100":
+        schedule = Steps(at=(45, 60))
+        baseline = TrainingConfig(
+            epochs=110, learning_rate=1e-2, weight_decay=7e-4, schedule=schedule, precision=precision
+        )
+        stages = {"hybrid": paper_hybrid(125, 0.015, precision), "classifier": paper_hybrid(5, 0.01, precision)}
+        return {**shared, "baseline": baseline, **stages, "device_in": 1024}
+    baseline = TrainingConfig(
+        epochs=epochs,
+        optimiser="adam",
+        learning_rate=1e-3,
+        weight_decay=1e-4,
+        schedule=Plateau(),
+        precision=precision,
+    )
+    return {**shared, "baseline": baseline, "hybrid": paper_hybrid(30, 0.01, precision), "classifier": None}
+
+
+def laptop_networks(data: str, seed: int, precision: Precision) -> dict[str, Any]:
+    """The same at a quarter of the width, for two cores.
+
+    CIFAR-10 is trained whole, as the paper's white-box networks are; CIFAR-100 in two stages, and half as long again.
+    """
+    shared = {
+        "data": data,
+        "width": 0.25,
+        "device_out": 8000,
+        "baseline_dropout": 0.0,
+        "hybrid_dropout": 0.0,
+        "seed": seed,
+        "audit_images": 500,
+    }
+    if data == "cifar100":
+        long = TrainingConfig(epochs=12, learning_rate=0.1, weight_decay=5e-4, precision=precision)
+        stages = {"hybrid": replace(long, learning_rate=0.05), "classifier": FINE_TUNING}
+        return {**shared, "device_in": 1024, "baseline": long, **stages}
+    training = TrainingConfig(epochs=8, learning_rate=0.05, weight_decay=5e-4, precision=precision)
+    return {**shared, "device_in": 512, "baseline": training, "hybrid": training, "classifier": None}
+
+
+def quick_networks(data: str, seed: int, precision: Precision) -> dict[str, Any]:
+    """The same on images that the package makes itself: every part at work, too small to judge a defence by."""
+    training = TrainingConfig(epochs=4, learning_rate=0.1, precision=precision)
+    return {
+        "data": data,
+        "width": 0.125,
+        "device_in": 256,
+        "device_out": 1000,
+        "baseline": training,
+        "hybrid": training,
+        "classifier": None,
+        "baseline_dropout": 0.0,
+        "hybrid_dropout": 0.0,
+        "seed": seed,
+        "audit_images": 48,
+        "audit": AuditConfig(steps=20, queries=60, query_images=8, probes=12, fit_images=2000, samples=4),
+    }

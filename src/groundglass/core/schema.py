@@ -1,0 +1,115 @@
+"""One schema: the dataclass that a cell returns is what its record stores, the page reads and a test builds.
+
+A `Config` or `Result` is a frozen dataclass. `written` makes the plain JSON of a record from it and `read` makes it
+from that JSON, checking every field against its annotation.
+"""
+
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, field, fields, is_dataclass
+from functools import cache
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from groundglass.core.files import DamagedFileError
+
+T = TypeVar("T")
+
+
+def left_out(default: Any = None) -> Any:
+    """A field that is not written while it has this value, so that records made before there was such a field keep
+    their identity."""
+    return field(default=default, metadata={"left_out": True})
+
+
+def named(name: str) -> Any:
+    """A field whose name in the record is no name in Python, as "from"."""
+    return field(metadata={"name": name})
+
+
+def written(one: Any) -> dict[str, Any]:
+    """A Config or Result as the plain JSON of a record; tuples become lists."""
+    return {
+        _name(f): _plain(value)
+        for f in fields(one)
+        if not (f.metadata.get("left_out") and getattr(one, f.name) == f.default)
+        for value in (getattr(one, f.name),)
+    }
+
+
+def read(cls: type[T], value: Any, where: str) -> T:
+    """A Config or Result from the plain JSON of a record. What this version does not know is passed over.
+
+    Args:
+        where: what to call the value in an error.
+
+    Raises:
+        DamagedFileError: a field is missing or of another type; names it.
+    """
+    if not isinstance(value, Mapping):
+        raise DamagedFileError(f"{where} must be an object, not {value!r:.60}")
+    found = {}
+    for f, hint in _shape(cls):  # type: ignore[arg-type]
+        name = _name(f)
+        if name in value:
+            found[f.name] = _read(hint, value[name], f"{where}.{name}")
+        elif f.default is MISSING and f.default_factory is MISSING:
+            raise DamagedFileError(
+                f"{where} lacks `{name}`: it was altered, or written by another version. Put the file back from a copy, "
+                "or use the version that ran the study"
+            )
+    try:
+        return cls(**found)
+    except ValueError as error:
+        raise DamagedFileError(f"{where} cannot be: {error}") from error
+
+
+@cache
+def _shape(cls: Any) -> tuple[tuple[Field[Any], Any], ...]:
+    hints = get_type_hints(cls)
+    return tuple((f, hints[f.name]) for f in fields(cls))
+
+
+def _name(f: Field[Any]) -> str:
+    return str(f.metadata.get("name", f.name))
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return written(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return value
+
+
+def _read(hint: Any, value: Any, where: str) -> Any:
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in inner:
+            return None
+        return _read(next(kind for kind in inner if kind is not type(None)), value, where)
+    if origin is tuple and isinstance(value, list):
+        if inner[1:] == (...,):
+            return tuple(_read(inner[0], entry, f"{where}[{i}]") for i, entry in enumerate(value))
+        if len(value) == len(inner):
+            return tuple(_read(kind, entry, f"{where}[{i}]") for i, (kind, entry) in enumerate(zip(inner, value)))  # noqa: B905
+    if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
+        if isinstance(value, Mapping):
+            return {str(key): _read(inner[1], entry, f"{where}.{key}") for key, entry in value.items()}
+    elif origin is Literal:
+        if value in inner:
+            return value
+    elif is_dataclass(hint) and isinstance(hint, type):
+        return read(hint, value, where)
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif hint in (int, str, bool) and type(value) is hint:
+        return value
+    raise DamagedFileError(f"{where} must be {_said(hint)}, not {value!r:.60}: the file was altered")
+
+
+def _said(hint: Any) -> str:
+    return getattr(hint, "__name__", str(hint))

@@ -1,0 +1,47 @@
+"""How numbers and lists are written, everywhere alike."""
+
+from collections.abc import Sequence
+
+_TIMES = (
+    (1e-6, "µs"),
+    (1e-3, "ms"),
+    (1.0, "s"),
+    (60.0, "min"),
+    (3600.0, "h"),
+    (86_400.0, "days"),
+    (31_557_600.0, "years"),
+)
+
+
+def duration(seconds: float) -> str:
+    """Three digits and a unit: "15.2 ms", "3.1 h", "24,100 years"."""
+    size, unit = next(((s, u) for s, u in reversed(_TIMES) if seconds >= s * (2 if s >= 60 else 1)), _TIMES[0])
+    return f"{digits(seconds / size)} {unit}"
+
+
+def size(count: float) -> str:
+    """Bytes in powers of ten, as the paper counts: "8 TB", "33.6 MB"."""
+    for power, unit in ((15, "PB"), (12, "TB"), (9, "GB"), (6, "MB"), (3, "kB")):
+        if count >= 10**power:
+            return f"{digits(count / 10**power)} {unit}"
+    return f"{count:.0f} bytes"
+
+
+def digits(value: float) -> str:
+    """Three of them, or all of a number of a thousand and more: "0.31", "24,100"."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def percent(share: float) -> str:
+    """A share in percent, without the sign: "58.6"."""
+    return f"{100 * share:.1f}"
+
+
+def listed(names: Sequence[str], last: str = "and") -> str:
+    """a, b and c."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}" if names else ""
+
+
+def minus(text: str) -> str:
+    """A number with a true minus sign."""
+    return text.replace("-", "−")

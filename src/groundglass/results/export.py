@@ -1,0 +1,40 @@
+"""The frames of a run as files for other programs."""
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from groundglass.core import atomic_write, lookup
+from groundglass.results.run import Run
+
+Format = Literal["csv", "parquet", "json"]
+
+
+def export(folder: Path, out: Path, format: Format = "csv") -> list[Path]:
+    """Write every frame of a run folder to `out`/NAME.FORMAT.
+
+    Returns:
+        The files, in the order of the frames.
+
+    Raises:
+        ValueError: an unknown format; or parquet without pyarrow.
+        FileNotFoundError: no study in the folder.
+        DamagedFileError: a record was altered.
+    """
+    lookup("format", format, {name: name for name in get_args(Format)})
+    run, files = Run.open(folder), []
+    for name, frame in run.frames.items():
+        path = out / f"{name}.{format}"
+        with atomic_write(path) as file:
+            if format == "csv":
+                frame.to_csv(file)
+            elif format == "json":
+                frame.reset_index().to_json(file, orient="records", indent=2)
+            else:
+                try:
+                    frame.to_parquet(file)
+                except ImportError as error:
+                    raise ValueError(
+                        "parquet needs pyarrow: pip install 'groundglass[parquet]', or give --format csv"
+                    ) from error
+        files.append(path)
+    return files

@@ -1,0 +1,62 @@
+"""The kinds of results, one file a subject: each has one frozen Config and one frozen Result, and the columns of its frame.
+
+The cell that makes a result, its record, the frames, the page and the tests all use these classes. They import no torch.
+"""
+
+from typing import Any
+
+from groundglass.results.kinds.attack import ATTACK
+from groundglass.results.kinds.audit import AUDIT, CHECK
+from groundglass.results.kinds.base import Column, Entry, Kind
+from groundglass.results.kinds.cost import COST, FIDELITY, FIT
+from groundglass.results.kinds.craft import COMMON, CRAFT, TRANSFER
+from groundglass.results.kinds.network import DEVICE, RANDOMISE, REDRAW, TRAIN
+from groundglass.results.kinds.query import CHOICE, QUERY
+from groundglass.results.kinds.retrieve import RETRIEVE, ROWS
+
+KINDS: dict[str, Kind[Any, Any]] = {
+    kind.name: kind
+    for kind in (
+        TRAIN,
+        ATTACK,
+        QUERY,
+        TRANSFER,
+        REDRAW,
+        RETRIEVE,
+        AUDIT,
+        COST,
+        DEVICE,
+        RANDOMISE,
+        CHOICE,
+        COMMON,
+        CRAFT,
+        ROWS,
+        FIT,
+        FIDELITY,
+        CHECK,
+    )
+}
+
+__all__ = [
+    "ATTACK",
+    "AUDIT",
+    "CHECK",
+    "CHOICE",
+    "COMMON",
+    "COST",
+    "CRAFT",
+    "DEVICE",
+    "FIDELITY",
+    "FIT",
+    "KINDS",
+    "QUERY",
+    "RANDOMISE",
+    "REDRAW",
+    "RETRIEVE",
+    "ROWS",
+    "TRAIN",
+    "TRANSFER",
+    "Column",
+    "Entry",
+    "Kind",
+]

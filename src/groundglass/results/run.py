@@ -1,0 +1,239 @@
+"""A run folder as tidy tables: a pandas frame a kind of result, a row a result, units in the names of columns."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from groundglass.core import DamagedFileError, lookup
+from groundglass.core.statistics import Proportion
+from groundglass.results.kinds import ATTACK, AUDIT, COST, KINDS, QUERY, REDRAW, RETRIEVE, TRAIN, TRANSFER, Entry, Kind
+from groundglass.results.owners import owners
+from groundglass.results.records import Record, RecordStore
+
+C = TypeVar("C")
+R = TypeVar("R")
+
+#: Columns that every frame has, after its own.
+COMMON_COLUMNS = {
+    "studies": "studies of the run that the result belongs to",
+    "seconds": "wall time of the result, all sessions",
+    "memory_bytes": "the most that its process held; none where not known",
+    "finished": "when, ISO 8601",
+}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How much of a plan is done."""
+
+    done: int
+    planned: int
+    missing: tuple[str, ...]
+
+
+class Run:
+    """What a run folder holds, or the part of it that belongs to some studies. Reading it needs no torch.
+
+    Frames have the key of the record as index: `run.arrays(key)` has what there is for each image. `run.columns("attacks")`
+    says what each column holds.
+    """
+
+    def __init__(self, store: RecordStore, records: Sequence[Record], owned: dict[str, frozenset[str]]) -> None:
+        self._store, self.records, self._owned = store, tuple(records), owned
+        self._frames: dict[str, pd.DataFrame] = {}
+
+    @classmethod
+    def open(cls, folder: Path | str) -> "Run":
+        """Read a run folder or a compact copy, finished or not. Nothing in it is changed.
+
+        Raises:
+            FileNotFoundError: no study there.
+            DamagedFileError: a file in it was altered.
+        """
+        store = RecordStore.read(Path(folder))
+        return cls(store, store.records, owners(store.manifest, store.records))
+
+    def of(self, study: str) -> "Run":
+        """The results that belong to one study."""
+        return Run(self._store, [r for r in self.records if study in self._owned[r.key]], self._owned)
+
+    @property
+    def folder(self) -> Path:
+        return self._store.folder
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return self._store.manifest
+
+    @property
+    def data(self) -> str:
+        """The data set in words."""
+        name = str(self.manifest["data"])
+        return {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}.get(name, name)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; empty where the manifest does not say."""
+        config = self.manifest["config"]
+        return tuple(config.get("classes", ())) if isinstance(config, dict) else ()
+
+    def studies(self, key: str) -> frozenset[str]:
+        """The studies that a record belongs to."""
+        return self._owned[key]
+
+    @property
+    def progress(self) -> Progress | None:
+        """How much of the whole plan is done; None where the manifest has no plan."""
+        plan = self.manifest.get("cells")
+        if not plan:
+            return None
+        missing = tuple(str(cell["name"]) for cell in plan if cell["key"] not in self._store)
+        return Progress(len(plan) - len(missing), len(plan), missing)
+
+    def entries(self, kind: Kind[C, R]) -> list[Entry[C, R]]:
+        """The results of a kind, typed, in the order of the plan."""
+        return [Entry(record, kind, self._store.arrays) for record in self.records if record.kind == kind.name]
+
+    def record(self, key: str) -> Record:
+        """A record by its key, whatever study it is of."""
+        found = self._store.get(key)
+        if found is None:
+            raise KeyError(f"{self.folder} has no record {key}")
+        return found
+
+    def arrays(self, key: str) -> dict[str, np.ndarray]:
+        """What a result has for each image; an empty dict where it has nothing."""
+        return self._store.arrays(self.record(key))
+
+    @property
+    def networks(self) -> pd.DataFrame:
+        """Trained networks and their clean accuracy."""
+        return self.frame(TRAIN.frame)
+
+    @property
+    def attacks(self) -> pd.DataFrame:
+        """Attacks by gradients, and noise."""
+        return self.frame(ATTACK.frame)
+
+    @property
+    def queries(self) -> pd.DataFrame:
+        """Attacks by queries."""
+        return self.frame(QUERY.frame)
+
+    @property
+    def transfers(self) -> pd.DataFrame:
+        """Adversarial images tried on networks that they were not made on."""
+        return self.frame(TRANSFER.frame)
+
+    @property
+    def redraws(self) -> pd.DataFrame:
+        """Redraws of U."""
+        return self.frame(REDRAW.frame)
+
+    @property
+    def retrievals(self) -> pd.DataFrame:
+        """Retrievals of U."""
+        return self.frame(RETRIEVE.frame)
+
+    @property
+    def audits(self) -> pd.DataFrame:
+        """Audits: what was claimed, and the worst case."""
+        return self.frame(AUDIT.frame)
+
+    @property
+    def costs(self) -> pd.DataFrame:
+        """What devices cost in seconds and bytes."""
+        return self.frame(COST.frame)
+
+    @property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """Every frame that has a row, by name. A kind of a study of your own has a frame of its name."""
+        names = [kind.frame for kind in KINDS.values() if any(r.kind == kind.name for r in self.records)]
+        others = dict.fromkeys(r.kind for r in self.records if r.kind not in KINDS)
+        return {name: self.frame(name) for name in (*names, *others)}
+
+    def frame(self, name: str) -> pd.DataFrame:
+        """A frame by its name."""
+        if name not in self._frames:
+            kinds = {kind.frame: kind for kind in KINDS.values()}
+            if name not in kinds and any(record.kind == name for record in self.records):
+                self._frames[name] = self._plain_frame(name)
+            else:
+                self._frames[name] = self._typed_frame(lookup("frame", name, kinds))
+        return self._frames[name]
+
+    @staticmethod
+    def columns(name: str) -> dict[str, str]:
+        """What each column of a frame holds."""
+        kind = lookup("frame", name, {kind.frame: kind for kind in KINDS.values()})
+        return {**{column: found.says for column, found in kind.columns.items()}, **COMMON_COLUMNS}
+
+    def _typed_frame(self, kind: Kind[Any, Any]) -> pd.DataFrame:
+        entries = self.entries(kind)
+        values: dict[str, Any] = {name: [c.read(entry) for entry in entries] for name, c in kind.columns.items()}
+        return self._with_common(values, [entry.record for entry in entries])
+
+    def _plain_frame(self, kind: str) -> pd.DataFrame:
+        """Of a kind that is not this package's: its config and result, as they are."""
+        records = [record for record in self.records if record.kind == kind]
+        flat = pd.json_normalize([{**record.config, **record.result} for record in records])
+        return self._with_common({str(name): flat[name].tolist() for name in flat}, records)
+
+    def _with_common(self, values: dict[str, Any], records: Sequence[Record]) -> pd.DataFrame:
+        common = {
+            "studies": ["+".join(sorted(self._owned[record.key])) for record in records],
+            "seconds": [record.seconds for record in records],
+            "memory_bytes": [record.memory for record in records],
+            "finished": [record.finished for record in records],
+        }
+        index = pd.Index([record.key for record in records], name="key", dtype=object)
+        return pd.DataFrame({**values, **common}, index=index)
+
+    def right(self, key: str) -> dict[int, bool]:
+        """Which of the attacked images stay right under an attack: number of the image -> right.
+
+        Attacks by queries leave out the images that were wrong at first.
+
+        Raises:
+            DamagedFileError: the record's arrays are missing, altered, or others than it needs.
+        """
+        record = self.record(key)
+
+        def read(arrays: dict[str, np.ndarray]) -> dict[int, bool]:
+            index = arrays["index"].tolist()
+            if record.kind == "transfer":
+                return dict(zip(index, arrays["correct"].tolist(), strict=True))
+            right, fooled = arrays["clean_correct"].astype(bool), arrays["success"].astype(bool)
+            asked = right if record.kind == "query" else np.ones(len(index), bool)
+            return {i: bool(ok) for i, ok, a in zip(index, right & ~fooled, asked, strict=True) if a}
+
+        return self.per_image(key, read)
+
+    def per_image(self, key: str, read: Callable[[dict[str, np.ndarray]], Any]) -> Any:
+        """What `read` makes of a result's arrays.
+
+        Raises:
+            DamagedFileError: they are not what it needs; names the record.
+        """
+        record = self.record(key)
+        try:
+            return read(self._store.arrays(record))
+        except (KeyError, ValueError) as error:
+            if isinstance(error, DamagedFileError):
+                raise
+            raise DamagedFileError(
+                f"the arrays of {record.key} ({record.name}) do not say what happened to each image "
+                f"({type(error).__name__} {error}): put the folder back from a copy, or run the study anew"
+            ) from error
+
+    def together(self, keys: Sequence[str]) -> Proportion | None:
+        """The images that stay right under every one of some attacks, image by image, of those that all have tried."""
+        each = [self.right(key) for key in keys if self.record(key).arrays is not None]
+        if not each or len(each) < len(keys):
+            return None
+        shared = set.intersection(*(set(one) for one in each))
+        return Proportion(sum(all(one[i] for one in each) for i in shared), len(shared)) if shared else None

@@ -1,0 +1,205 @@
+"""Cells that measure what a device costs, and how that grows."""
+
+import json
+import math
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from groundglass.optics.medium import DeviceKind
+from groundglass.results import Record
+from groundglass.results.kinds.cost import COST, CostConfig, CostResult, FitConfig, FitResult, PowerLaw
+from groundglass.results.kinds.retrieve import ROWS
+from groundglass.studies.engine.cell import Cell, Outcome
+from groundglass.studies.engine.context import Context
+
+#: What is varied: N = M, M at one N, or N at one M.
+Sweep = Literal["square", "outputs", "inputs"]
+
+# The largest sizes that an exponent is fitted to: below them overhead hides how a cost grows.
+_FITTED = 3
+
+
+@dataclass(frozen=True)
+class CostGrid:
+    """Sizes at which a kind of device is measured.
+
+    Attributes:
+        kind: of the device.
+        square: N = M.
+        outputs: M, at the study's fixed N.
+        inputs: N, at the study's fixed M.
+        whole: the most entries N M of a device that is measured whole; of a larger one a block of outputs is, and the rest
+            is projected.
+    """
+
+    kind: DeviceKind
+    square: tuple[int, ...]
+    outputs: tuple[int, ...] = ()
+    inputs: tuple[int, ...] = ()
+    whole: int = 2**60
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostCell:
+    """Seconds and memory of one device, in a process of its own, with a secret of its own that is not kept.
+
+    Attributes:
+        device_kind, in_features, out_features: of the device.
+        sweep: that it is a point of.
+        block: outputs that are measured; fewer than M: the rest is projected.
+        batch: inputs of the second measurement.
+        repeats: turns.
+    """
+
+    device_kind: DeviceKind
+    in_features: int
+    out_features: int
+    sweep: Sweep
+    block: int
+    batch: int
+    repeats: int
+
+    kind = "cost"
+    # A time is measured: not beside another cell.
+    alone = True
+
+    @property
+    def name(self) -> str:
+        part = "" if self.block == self.out_features else f", {self.block} outputs of them"
+        return f"cost of {self.device_kind} {self.in_features} -> {self.out_features}{part}"
+
+    @property
+    def inputs(self) -> Sequence[Cell]:
+        return ()
+
+    def config(self) -> CostConfig:
+        return CostConfig(**vars(self))
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
+        sizes = (self.in_features, self.out_features, self.block, self.batch, self.repeats, torch.get_num_threads())
+        command = [sys.executable, "-m", "groundglass.studies.cells.cost_probe", self.device_kind, *map(str, sizes)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            killed = f"its process was ended by signal {-done.returncode}: too little memory? Take a smaller size"
+            last = done.stderr.strip().splitlines() or [killed if done.returncode < 0 else "no word"]
+            raise RuntimeError(f"{self.name}: {last[-1]}")
+        found: dict[str, Any] = json.loads(done.stdout)
+        share = self.out_features / self.block
+        peak = found.pop("peak_bytes")
+        if peak is not None:
+            # What is not measured would add its readings, a byte each.
+            peak += self.batch * (self.out_features - self.block)
+        return Outcome(
+            CostResult(
+                **found,
+                projected=self.block < self.out_features,
+                one_seconds=statistics.median(found["one"]) * share,
+                each_seconds=statistics.median(found["batch"]) * share / self.batch,
+                peak_bytes=peak,
+            )
+        )
+
+
+def cost_cells(
+    grids: Iterable[CostGrid], *, fixed_in: int, fixed_out: int, block: int, batch: int, repeats: int
+) -> list[CostCell]:
+    """A cell for each size of each grid; a size that two sweeps share has one for each."""
+
+    def points(grid: CostGrid) -> Iterator[tuple[Sweep, int, int]]:
+        yield from (("square", size, size) for size in grid.square)
+        yield from (("outputs", fixed_in, size) for size in grid.outputs)
+        yield from (("inputs", size, fixed_out) for size in grid.inputs)
+
+    return [
+        CostCell(
+            device_kind=grid.kind,
+            in_features=n,
+            out_features=m,
+            sweep=sweep,
+            block=m if n * m <= grid.whole else min(m, block),
+            batch=batch,
+            repeats=repeats,
+        )
+        for grid in grids
+        for sweep, n, m in points(grid)
+    ]
+
+
+@dataclass(frozen=True)
+class FitCell:
+    """How the measured costs grow: exponents, fitted by least squares to the logarithms.
+
+    Projected points are not fitted: they grow as they were assumed to.
+    """
+
+    costs: tuple[Cell, ...]
+
+    kind = "fit"
+    name = "exponents of the costs"
+
+    @property
+    def inputs(self) -> Sequence[Cell]:
+        return self.costs
+
+    def config(self) -> FitConfig:
+        return FitConfig(points=_FITTED)
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
+        return Outcome(FitResult(fits=(*_device_fits(inputs), *_row_fits(inputs))))
+
+
+def _device_fits(records: Sequence[Record]) -> Iterator[PowerLaw]:
+    found = [(COST.config_of(r), COST.result_of(r)) for r in records if r.kind == COST.name]
+    measured = [(config, result) for config, result in found if not result.projected]
+    for kind, sweep in dict.fromkeys((config.device_kind, config.sweep) for config, _ in measured):
+        own = [(config, result) for config, result in measured if (config.device_kind, config.sweep) == (kind, sweep)]
+        for quantity in ("one_seconds", "each_seconds", "peak_bytes", "held_bytes"):
+            points = [
+                (config.out_features if sweep == "outputs" else config.in_features, float(getattr(result, quantity)))
+                for config, result in own
+                if getattr(result, quantity)
+            ]
+            yield from _fit(kind, sweep, quantity, points)
+
+
+def _row_fits(records: Sequence[Record]) -> Iterator[PowerLaw]:
+    found = [(ROWS.config_of(r), ROWS.result_of(r)) for r in records if r.kind == ROWS.name]
+    for kind in dict.fromkeys(config.device_kind for config, _ in found):
+        points = [
+            (config.in_features, result.row_seconds)
+            for config, result in found
+            if config.device_kind == kind and result.row_seconds > 0
+        ]
+        yield from _fit(kind, "inputs", "row_seconds", points)
+
+
+def _fit(kind: str, sweep: str, quantity: str, points: Iterable[tuple[int, float]]) -> Iterator[PowerLaw]:
+    largest = sorted(points)[-_FITTED:]
+    if len(largest) == _FITTED:
+        exponent, factor = power_law(largest)
+        yield PowerLaw(
+            device_kind=kind,
+            sweep=sweep,
+            quantity=quantity,
+            exponent=exponent,
+            factor=factor,
+            smallest=largest[0][0],
+            largest=largest[-1][0],
+        )
+
+
+def power_law(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Exponent b and factor a of y = a x^b, by least squares on the logarithms.
+
+    Args:
+        points: (x, y), all above 0; at least two x.
+    """
+    xs, ys = ([math.log(point[axis]) for point in points] for axis in (0, 1))
+    slope, intercept = statistics.linear_regression(xs, ys)
+    return slope, math.exp(intercept)

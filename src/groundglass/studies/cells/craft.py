@@ -1,0 +1,275 @@
+"""Cells of adversarial images that are made on some networks and tried on others."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from groundglass.attacks import AttackResult, GradientAccess, Linf, QueryAttack, ScoreAccess
+from groundglass.attacks.scheduler import earlier_seconds
+from groundglass.attacks.transfer import Ensemble, TransferPGD
+from groundglass.attacks.transfer_files import AdversarialSet, Origin, load_adversarial, save_adversarial
+from groundglass.core import derive_seed
+from groundglass.models import predict_logits
+from groundglass.results import Record
+from groundglass.results.kinds.craft import (
+    CRAFT,
+    CommonConfig,
+    CommonResult,
+    CraftConfig,
+    CraftResult,
+    TransferConfig,
+    TransferResult,
+)
+from groundglass.studies.cells.gradient import seen_by
+from groundglass.studies.cells.network import NetworkCell
+from groundglass.studies.engine.cell import Cell, Outcome, attack_checkpoint, key_of
+from groundglass.studies.engine.context import Context
+
+Purpose = Literal["transfer", "redraw", "ablation"]
+
+
+@dataclass(frozen=True)
+class CommonCell:
+    """Those of the first `n_images` test images that every one of some networks gets right (paper, section 3.2.2)."""
+
+    networks: tuple[NetworkCell, ...]
+    n_images: int
+
+    kind = "common"
+
+    @property
+    def name(self) -> str:
+        return f"images that all {len(self.networks)} networks get right"
+
+    @property
+    def inputs(self) -> Sequence[Cell]:
+        return self.networks
+
+    def config(self) -> CommonConfig:
+        return CommonConfig(models=tuple(n.name for n in self.networks), n_images=self.n_images)
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
+        subset = context.dataset.test.head(self.n_images)
+        images = subset.floats().to(context.where)
+        right = {r.name: predict_logits(context.network(r), images).argmax(1).cpu() == subset.labels for r in inputs}
+        index = torch.stack(list(right.values())).all(0).nonzero().squeeze(1)
+        if not len(index):
+            raise ValueError(
+                f"none of the first {self.n_images} test images is classified right by all of {', '.join(right)}: "
+                "there is nothing to transfer. Train longer, or take more images"
+            )
+        return Outcome(
+            CommonResult(
+                n_images=len(subset),
+                common=len(index),
+                right=tuple((name, int(flags.sum())) for name, flags in right.items()),
+            ),
+            {"index": index.numpy(), "label": subset.labels[index].numpy()},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CraftCell:
+    """Adversarial images of the common ones, made on one network or several, audited and saved.
+
+    Attributes:
+        label: of the attacker, for people.
+        common: the images.
+        sources: networks with the rule by which each is differentiated; see `studies.rules`. Several are an ensemble.
+        attack: by gradients, or by queries on a single source.
+        eps: L-inf radius, pixel units; one a channel for the paper's.
+        eps_paper: the same on the paper's axis, where it has one.
+        budget: queries an image, for a query attack.
+        fit_images: natural training images that a fitted surrogate has seen.
+        purpose: of which study.
+    """
+
+    label: str
+    common: CommonCell
+    sources: tuple[tuple[NetworkCell, str], ...]
+    attack: TransferPGD | QueryAttack
+    eps: float | tuple[float, ...]
+    eps_paper: float | None = None
+    budget: int | None = None
+    fit_images: int = 0
+    seed: int
+    purpose: Purpose
+
+    kind = "craft"
+
+    @property
+    def radius(self) -> float:
+        """One number for the ball: where channels differ, the largest."""
+        return max(self.eps) if isinstance(self.eps, tuple) else self.eps
+
+    @property
+    def name(self) -> str:
+        on = " + ".join(network.name for network, _ in self.sources)
+        return f"{self.label} on {on} (L-inf {self.radius * 255:.4g}/255)"
+
+    @property
+    def inputs(self) -> Sequence[Cell]:
+        return (self.common, *(network for network, _ in self.sources))
+
+    def config(self) -> CraftConfig:
+        rules = tuple(rule for _, rule in self.sources)
+        return CraftConfig(
+            label=self.label,
+            sources=tuple(network.name for network, _ in self.sources),
+            rules=rules,
+            attack=type(self.attack).__name__,
+            settings=asdict(self.attack),
+            norm="linf",
+            eps=self.radius,
+            eps_per_channel=self.eps if isinstance(self.eps, tuple) else None,
+            eps_paper=self.eps_paper,
+            budget=self.budget,
+            fit_images=self.fit_images if any(rule.startswith("bpda-fit") for rule in rules) else None,
+            seed=self.seed,
+            purpose=self.purpose,
+        )
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
+        common, *trained = inputs
+        index, images, labels = _images(common, context)
+        seed = derive_seed(self.seed, "craft", self.label)
+        ball, checkpoint = Linf(self.eps), attack_checkpoint(self, context)
+        if isinstance(self.attack, TransferPGD):
+            views = [
+                seen_by(rule, record, context, fit_images=self.fit_images, seed=self.seed)[0]
+                for record, (_, rule) in zip(trained, self.sources, strict=True)
+            ]
+            access = GradientAccess(_together(views))
+            claimed = self.attack(access, images, labels, ball, seed=seed, indices=index, checkpoint=checkpoint)
+            earlier = checkpoint.earlier_seconds
+        else:
+            earlier = earlier_seconds(checkpoint.path)
+            claimed = self.attack(
+                ScoreAccess(context.target(trained[0]), per_image=self.budget),
+                images,
+                labels,
+                ball,
+                seed=seed,
+                indices=index,
+                checkpoint=checkpoint.path,
+                progress=context.progress,
+            )
+        itself = GradientAccess(_together([context.network(record) for record in trained]))
+        result = _settled(claimed, itself, labels)
+        path = Path("adversarial") / f"{key_of(self)}.safetensors"
+        made = AdversarialSet(self.origin(trained), result.adversarial, labels, result.success, index)
+        save_adversarial(context.folder / path, made, images, itself)
+        norms = result.norm[result.success]
+        return Outcome(
+            CraftResult(
+                n_images=len(result),
+                fooled=int(result.success.sum()),
+                unconfirmed=int(claimed.success.sum() - result.success.sum()),
+                gradients=int(result.gradients.sum()),
+                queries=int(result.queries.sum()),
+                median_norm=float(norms.median()) if len(norms) else None,
+                file=str(path),
+            ),
+            {
+                "index": index.numpy(),
+                "success": result.success.cpu().numpy(),
+                "norm": result.norm.float().cpu().numpy(),
+            },
+            earlier_seconds=earlier,
+            scratch=checkpoint.path,
+        )
+
+    def origin(self, trained: Sequence[Record]) -> Origin:
+        """What the file must say of itself, before its images are used."""
+        return Origin(
+            source=" + ".join(record.key for record in trained),
+            attack=repr(self.attack),
+            ball=Linf(self.eps),
+            seed=derive_seed(self.seed, "craft", self.label),
+        )
+
+
+@dataclass(frozen=True)
+class TransferCell:
+    """Adversarial images tried on a network that they were not made on; audited before they are used."""
+
+    crafted: CraftCell
+    target: NetworkCell
+
+    kind = "transfer"
+
+    @property
+    def name(self) -> str:
+        return f"{self.target.name} <- {self.crafted.name}"
+
+    @property
+    def inputs(self) -> Sequence[Cell]:
+        return (self.crafted, self.target, *self.crafted.inputs)
+
+    def config(self) -> TransferConfig:
+        made = vars(self.crafted.config())
+        shared = {f.name: made[f.name] for f in fields(TransferConfig) if f.name in made}
+        return TransferConfig(target=self.target.name, **shared)
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
+        crafted, target, common, *sources = inputs
+        index, images, labels = _images(common, context)
+
+        def load() -> AdversarialSet:
+            itself = GradientAccess(_together([context.network(record) for record in sources]))
+            origin = self.crafted.origin(sources)
+            path = context.folder / CRAFT.result_of(crafted).file
+            try:
+                return load_adversarial(path, images, labels, itself, origin=origin, indices=index)
+            except FileNotFoundError as error:
+                raise FileNotFoundError(
+                    f"{error}, of the record {crafted.key} ({crafted.name}): put it back, or delete that record's line "
+                    "from records.jsonl, and it is made again when the study continues"
+                ) from error
+
+        found: AdversarialSet = context.latest("adversarial", crafted.key, load)
+        prediction = predict_logits(context.network(target), found.adversarial).argmax(1).cpu()
+        correct, fooled = prediction == labels.cpu(), found.claimed.cpu()
+        return Outcome(
+            TransferResult(
+                n_images=len(index),
+                correct=int(correct.sum()),
+                fooled_source=int(fooled.sum()),
+                also_fooled=int((fooled & ~correct).sum()),
+            ),
+            {
+                "index": index.numpy(),
+                "label": labels.cpu().numpy(),
+                "prediction": prediction.numpy(),
+                "correct": correct.numpy(),
+                "fooled_source": fooled.numpy(),
+            },
+        )
+
+
+def _images(common: Record, context: Context) -> tuple[Tensor, Tensor, Tensor]:
+    """Numbers, images and labels of the common set."""
+    index = torch.from_numpy(context.arrays(common)["index"].astype(np.int64))
+    test = context.dataset.test
+    return index, test.floats(index).to(context.where), test.labels[index].to(context.where)
+
+
+def _together(models: Sequence[nn.Module]) -> Callable[[Tensor], Tensor]:
+    return models[0] if len(models) == 1 else Ensemble(models)
+
+
+def _settled(claimed: AttackResult, access: GradientAccess, labels: Tensor) -> AttackResult:
+    """Successes confirmed by the sources themselves, in the batches in which the audit will ask again.
+
+    A success that is withdrawn shifts the others into other batches, where the last bit of a logit may differ.
+    """
+    while True:
+        result = claimed.confirmed(access, labels)
+        if torch.equal(result.success, claimed.success):
+            return result
+        claimed = result

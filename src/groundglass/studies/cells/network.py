@@ -1,0 +1,207 @@
+"""Cells that make a device and train networks."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Protocol
+
+from torch import nn
+
+from groundglass.core import derive_seed
+from groundglass.models import DefendedNetwork, ModelSpec, accuracy, build, save_model
+from groundglass.optics import Camera, OpticalDevice, SimulatedOPU
+from groundglass.optics.medium import DeviceKind, MatrixKind
+from groundglass.results import Record
+from groundglass.results.kinds.network import (
+    CameraSettings,
+    DeviceConfig,
+    DeviceNote,
+    DeviceResult,
+    Epoch,
+    FeaturesNote,
+    TrainConfig,
+    TrainResult,
+)
+from groundglass.studies.engine.cell import Cell, Outcome
+from groundglass.studies.engine.context import Context
+from groundglass.training import BackProp, CreditAssignment, HybridDFA, TrainingConfig, train
+from groundglass.training.checkpoint import begun
+from groundglass.training.standing import EpochResult
+
+CREDITS: dict[str, type[BackProp] | type[HybridDFA]] = {"bp": BackProp, "hybrid-dfa": HybridDFA}
+
+
+class NetworkCell(Protocol):
+    """A cell whose result names a network's file, its `checkpoint`: what can be attacked."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def inputs(self) -> Sequence[Cell]: ...
+
+    def config(self) -> Any: ...
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceCell:
+    """A simulated device, its secret in a device file. The record names the device; it cannot make it again.
+
+    Attributes:
+        in_features, out_features: N and M.
+        camera: with its exposure's target.
+        matrix: "complex", or "real" for the published simulation's.
+        owner: whose; devices of equal sizes and cameras are one device, unless their owners or kinds differ.
+        device_kind: how it is simulated.
+    """
+
+    in_features: int
+    out_features: int
+    camera: Camera
+    matrix: MatrixKind = "complex"
+    owner: str = ""
+    device_kind: DeviceKind = "dense"
+
+    kind = "device"
+
+    @property
+    def name(self) -> str:
+        whose = f" of the {self.owner}" if self.owner else ""
+        matrix = "" if self.matrix == "complex" else f", {self.matrix}"
+        kind = "" if self.device_kind == "dense" else f", {self.device_kind}"
+        return f"device {self.in_features} -> {self.out_features}{matrix}{kind}{whose}"
+
+    @property
+    def inputs(self) -> Sequence[Cell]:
+        return ()
+
+    def config(self) -> DeviceConfig:
+        return DeviceConfig(
+            in_features=self.in_features,
+            out_features=self.out_features,
+            camera=CameraSettings(**asdict(self.camera)),
+            matrix=self.matrix,
+            owner=self.owner,
+            device_kind=self.device_kind,
+        )
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
+        seed, sizes = context.device_seed, (self.in_features, self.out_features)
+        # Not the kind: with the same seed a procedural device is the dense one again.
+        told = [value for value, usual in ((self.matrix, "complex"), (self.owner, "")) if value != usual]
+        secret = None if seed is None else derive_seed(seed, "device", *sizes, *told)
+        device = SimulatedOPU.create(*sizes, seed=secret, camera=self.camera, matrix=self.matrix, kind=self.device_kind)
+        context.devices.put(device)
+        return Outcome(DeviceResult(fingerprint=device.fingerprint, mean_reading=device.mean_reading))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainCell:
+    """Train one network and measure its clean accuracy on the whole test set."""
+
+    name: str
+    spec: ModelSpec
+    training: TrainingConfig
+    credit: Literal["bp", "hybrid-dfa"]
+    device: DeviceCell | None
+    data: str
+    seed: int
+
+    kind = "train"
+
+    @property
+    def inputs(self) -> Sequence[Cell]:
+        return () if self.device is None else (self.device,)
+
+    def config(self) -> TrainConfig:
+        return TrainConfig(
+            # The weights depend on the name. The first three networks have none here: so their identities stay the same.
+            name="" if self.name in ("VGG-16", "VGG-OPU", "VGG-DFA") else self.name,
+            model=described_spec(self.spec),
+            training=described_training(self.training, self.credit),
+            data=self.data,
+            seed=self.seed,
+        )
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
+        device = context.device(inputs[0]) if inputs else None
+        model = build(self.spec, device=device, seed=derive_seed(self.seed, "weights", self.name)).to(context.where)
+        credit: CreditAssignment = CREDITS[self.credit]()
+        data = context.dataset
+        checkpoint = context.folder / "checkpoints" / f"{stem(self.name)}.safetensors"
+        earlier = begun(checkpoint).seconds
+        history = train(
+            model,
+            data.train,
+            self.training,
+            credit=credit,
+            seed=derive_seed(self.seed, "training", self.name),
+            augment=data.augment,
+            checkpoint=checkpoint,
+            progress=context.progress,
+            name=self.name,
+        )
+        result = trained(context, self.name, model, self.spec, self.training, history)
+        return Outcome(result, earlier_seconds=earlier)
+
+
+def stem(name: str) -> str:
+    """A network's name as that of a file."""
+    return name.lower().replace(" ", "-").replace("=", "-")
+
+
+def described_spec(spec: ModelSpec) -> dict[str, Any]:
+    """A spec as part of an identity: what to build, without an encoding where it is the usual one, and without the data
+    set, which the identity names itself."""
+    described = asdict(replace(spec, trained_on=None))
+    return {k: v for k, v in described.items() if k not in ("encoding", "trained_on") or v is not None}
+
+
+def described_training(training: TrainingConfig, credit: str) -> dict[str, Any]:
+    """A training as part of an identity."""
+    return {**training.described(), "credit": credit}
+
+
+def trained(
+    context: Context,
+    name: str,
+    model: nn.Module,
+    spec: ModelSpec,
+    training: TrainingConfig,
+    history: Sequence[EpochResult],
+    features: FeaturesNote | None = None,
+) -> TrainResult:
+    """Save a network in the run folder and measure it on the whole test set."""
+    path = context.folder / "models" / f"{stem(name)}.safetensors"
+    save_model(path, model, replace(spec, trained_on=context.dataset.name))
+    seconds = sum(h.seconds for h in history)
+    return TrainResult(
+        checkpoint=str(path.relative_to(context.folder)),
+        clean_accuracy=accuracy(model, context.dataset.test),
+        n_test=len(context.dataset.test),
+        parameters=sum(p.numel() for p in model.parameters()),
+        device=_noted(model.device) if isinstance(model, DefendedNetwork) else None,
+        train_seconds=round(seconds, 2),
+        images_per_second=round(len(context.dataset.train) * len(history) / seconds, 1),
+        epochs=tuple(Epoch(**asdict(h)) for h in history),
+        precision=training.precision,
+        features=features,
+    )
+
+
+def _noted(device: OpticalDevice | None) -> DeviceNote | None:
+    if device is None:
+        return None
+    assert isinstance(device, SimulatedOPU)
+    return DeviceNote(
+        in_features=device.in_features,
+        out_features=device.out_features,
+        fingerprint=device.fingerprint,
+        bits=device.camera.bits,
+        matrix=device.matrix,
+        kind=device.kind,
+    )

@@ -1,0 +1,193 @@
+"""Cells that attack a trained network by queries alone, and that choose among settings of such an attack."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from groundglass.attacks import AttackResult, LabelAccess, LabelAttack, QueryAttack, ScoreAccess
+from groundglass.attacks.scheduler import earlier_seconds
+from groundglass.core import derive_seed
+from groundglass.models import predict_logits
+from groundglass.results import Record
+from groundglass.results.kinds.query import QUERY, ChoiceConfig, ChoiceResult, QueryConfig, QueryResult
+from groundglass.studies.cells.attack import make_ball
+from groundglass.studies.cells.network import NetworkCell
+from groundglass.studies.engine.cell import Cell, Outcome, scratch_of
+from groundglass.studies.engine.context import Context
+
+# The budgets at which success is told, beside the whole one.
+_MARKS = (1_000, 5_000, 15_000)
+
+
+class Stopwatch:
+    """A model that knows how long it was asked, and about how many images."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self.seconds = 0.0
+        self.rows = 0
+
+    def __call__(self, images: Tensor) -> Tensor:
+        started = time.perf_counter()
+        logits: Tensor = self._model(images)
+        if images.is_cuda:
+            torch.cuda.synchronize(images.device)
+        self.seconds += time.perf_counter() - started
+        self.rows += len(images)
+        return logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryCell:
+    """Attack by queries those of the first `n_images` test images that the network gets right.
+
+    Attributes:
+        target: the network. Who attacks it sees what it answers, and nothing else.
+        attack: the attack, its configuration.
+        norm, eps: the ball, in pixel units.
+        budget: images that may go through the model for each image.
+        purpose: "figure", "sweep" for one of several settings, the best of which is shown, or "ablation".
+    """
+
+    target: NetworkCell
+    attack: QueryAttack
+    norm: Literal["linf", "l2"]
+    eps: float
+    budget: int
+    n_images: int
+    seed: int
+    purpose: Literal["figure", "sweep", "ablation"] = "figure"
+
+    kind = "query"
+
+    @property
+    def name(self) -> str:
+        setting = f", sigma {self.attack.sigma:g}" if self.purpose == "sweep" and hasattr(self.attack, "sigma") else ""
+        return f"{self.target.name} <- {type(self.attack).__name__}{setting}"
+
+    @property
+    def inputs(self) -> Sequence[Cell]:
+        return (self.target,)
+
+    def config(self) -> QueryConfig:
+        return QueryConfig(
+            model=self.target.name,
+            attack=type(self.attack).__name__,
+            settings=asdict(self.attack),
+            access="labels" if isinstance(self.attack, LabelAttack) else "scores",
+            norm=self.norm,
+            eps=self.eps,
+            budget=self.budget,
+            n_images=self.n_images,
+            seed=self.seed,
+            purpose=self.purpose,
+        )
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
+        (trained,) = inputs
+        subset = context.dataset.test.head(self.n_images)
+        images, labels = subset.floats().to(context.where), subset.labels.to(context.where)
+        model = Stopwatch(context.target(trained))
+        access_type = LabelAccess if isinstance(self.attack, LabelAttack) else ScoreAccess
+        checkpoint = scratch_of(self, context)
+        earlier = earlier_seconds(checkpoint)
+        started = time.perf_counter()
+        claimed = self.attack(
+            access_type(model, per_image=self.budget),
+            images,
+            labels,
+            make_ball(self.norm, self.eps),
+            seed=derive_seed(self.seed, "query", type(self.attack).__name__),
+            checkpoint=checkpoint,
+            progress=context.progress,
+        )
+        seconds = time.perf_counter() - started
+        # The attack ran on a copy arranged for speed: what counts is what fools the network itself.
+        itself = context.network(trained)
+        result = claimed.confirmed(ScoreAccess(itself), labels)
+        return Outcome(
+            self._result(claimed, result, model, seconds),
+            {
+                "index": np.arange(len(labels)),
+                "label": labels.cpu().numpy(),
+                "clean_correct": result.clean_correct.cpu().numpy(),
+                "success": result.success.cpu().numpy(),
+                "loss_queries": claimed.loss_queries.to(torch.int32).cpu().numpy(),
+                "check_queries": claimed.check_queries.to(torch.int32).cpu().numpy(),
+                "norm": result.norm.float().cpu().numpy(),
+                "prediction": predict_logits(itself, result.adversarial).argmax(1).numpy(),
+            },
+            earlier_seconds=earlier,
+            scratch=checkpoint,
+        )
+
+    def _result(self, claimed: AttackResult, result: AttackResult, model: Stopwatch, seconds: float) -> QueryResult:
+        queries, fooled = claimed.queries, result.success
+        marks = sorted({mark for mark in _MARKS if mark < self.budget} | {self.budget})
+
+        def over_successes(values: Tensor, what: Callable[[Tensor], Tensor]) -> float | None:
+            return float(what(values[fooled].double())) if bool(fooled.any()) else None
+
+        return QueryResult(
+            n_images=len(result),
+            clean_correct=int(result.clean_correct.sum()),
+            fooled=int(fooled.sum()),
+            success_rate=result.success_rate,
+            success_at=tuple((mark, int((fooled & (queries <= mark)).sum())) for mark in marks),
+            mean_queries=over_successes(queries, torch.mean),
+            median_queries=over_successes(queries, lambda v: v.quantile(0.5)),
+            mean_loss_queries=over_successes(claimed.loss_queries, torch.mean),
+            median_loss_queries=over_successes(claimed.loss_queries, lambda v: v.quantile(0.5)),
+            loss_queries=int(claimed.loss_queries.sum()),
+            check_queries=int(claimed.check_queries.sum()),
+            most_queries=int(queries.max()),
+            flat_share=claimed.zero_gradient_share if int(claimed.gradients.sum()) else None,
+            unconfirmed=int(claimed.success.sum() - fooled.sum()),
+            forwards_per_second=round(model.rows / model.seconds, 1) if model.seconds else None,
+            model_share=round(model.seconds / seconds, 4) if model.rows else None,
+        )
+
+
+@dataclass(frozen=True)
+class ChoiceCell:
+    """The best of several settings of one attack on one network, as the paper chooses NES's sigma.
+
+    That is the highest success rate at the whole budget; among equals, the fewest queries on average.
+    """
+
+    parameter: str
+    candidates: tuple[QueryCell, ...]
+
+    kind = "choice"
+
+    @property
+    def name(self) -> str:
+        first = self.candidates[0]
+        return f"{first.target.name} <- {type(first.attack).__name__}: best {self.parameter}"
+
+    @property
+    def inputs(self) -> Sequence[Cell]:
+        return self.candidates
+
+    def config(self) -> ChoiceConfig:
+        first = self.candidates[0]
+        return ChoiceConfig(
+            model=first.target.name,
+            attack=type(first.attack).__name__,
+            parameter=self.parameter,
+            values=tuple(getattr(c.attack, self.parameter) for c in self.candidates),
+        )
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
+        tried = [(QUERY.config_of(r).settings[self.parameter], QUERY.result_of(r)) for r in inputs]
+        table = tuple((value, result.success_rate, result.mean_queries) for value, result in tried)
+        best = min(
+            range(len(inputs)),
+            key=lambda i: (-table[i][1], float("inf") if (mean := table[i][2]) is None else mean),
+        )
+        return Outcome(ChoiceResult(chosen=table[best][0], key=inputs[best].key, table=table))

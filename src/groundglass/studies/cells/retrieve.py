@@ -1,0 +1,144 @@
+"""Cells that retrieve the matrix of a device from its readings, as an attacker who holds it would."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from groundglass.core import derive_seed
+from groundglass.optics import DeviceAccess, true_matrix
+from groundglass.optics.retrieval import FixedExposure, RetrievalMethod, retrieve, row_errors
+from groundglass.results import Record
+from groundglass.results.kinds.network import CameraSettings
+from groundglass.results.kinds.retrieve import RETRIEVE, HeldOut, RetrieveConfig, RetrieveResult, RowErrors
+from groundglass.studies.cells.network import DeviceCell
+from groundglass.studies.engine.cell import Cell, Outcome, key_of
+from groundglass.studies.engine.context import Context
+
+# A row that is further off counts as failed.
+_FAILED = 0.1
+_DEFAULT = FixedExposure()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrieveCell:
+    """Retrieve the matrix of a device, and see how far it is from the true one.
+
+    Attributes:
+        device: whose matrix.
+        frames: that are taken, checks included.
+        method: the way.
+        rows: the first so many; None for all.
+        kept: the matrix is kept in the run folder, readable by its owner alone, for attacks to use.
+        frame_rate: of the device, frames a second.
+        seed: of inputs and starts.
+        purpose: what it is compared with, see `RetrievalConfig`.
+        period: seconds between two redraws that allow so many frames.
+    """
+
+    device: DeviceCell
+    frames: int
+    method: RetrievalMethod = _DEFAULT
+    rows: int | None = None
+    kept: bool = False
+    frame_rate: float = 2000.0
+    seed: int
+    purpose: Literal["price", "period", "queries", "noise", "bits", "exposure", "method"]
+    period: float | None = None
+
+    kind = "retrieve"
+
+    @property
+    def per_input(self) -> float:
+        """Frames an input of the device."""
+        return self.frames / self.device.in_features
+
+    @property
+    def name(self) -> str:
+        count = self.device.out_features if self.rows is None else self.rows
+        camera, varied = self.device.camera, ""
+        if self.purpose == "noise":
+            varied = f", read noise {camera.read_noise:g}"
+        elif self.purpose == "bits":
+            varied = f", {camera.bits} bits"
+        elif self.purpose == "exposure":
+            varied = f", {camera.saturation:.2%} saturated"
+        elif self.purpose == "method":
+            varied = f", {self.method.name}"
+        elif self.period is not None:
+            varied = f", redrawn every {self.period:g} s"
+        return f"U {self.device.in_features} -> {count} from {self.per_input:.3g} N frames{varied}"
+
+    @property
+    def inputs(self) -> Sequence[Cell]:
+        return (self.device,)
+
+    def config(self) -> RetrieveConfig:
+        return RetrieveConfig(
+            method=self.method.name,
+            settings=asdict(self.method),  # type: ignore[call-overload]
+            frames=self.frames,
+            per_input=round(self.per_input, 4),
+            in_features=self.device.in_features,
+            out_features=self.device.out_features,
+            rows=self.rows,
+            camera=CameraSettings(**asdict(self.device.camera)),
+            exposure_control=self.method.exposure_control,
+            frame_rate=self.frame_rate,
+            seed=self.seed,
+            purpose=self.purpose,
+            period=self.period,
+        )
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
+        device = context.device(inputs[0])
+        access = DeviceAccess(
+            device, budget=self.frames, exposure_control=self.method.exposure_control, frame_rate=self.frame_rate
+        )
+        folder = _folder(key_of(self)) if self.kept else None
+        found = retrieve(
+            access,
+            self.method,
+            frames=self.frames,
+            # One plan for all numbers of frames would make their errors hang together.
+            seed=derive_seed(self.seed, "retrieve", self.frames),
+            rows=self.rows,
+            folder=None if folder is None else context.folder / folder,
+            progress=context.progress,
+        )
+        errors = row_errors(found.matrix, true_matrix(device)[: len(found.matrix)]).numpy()
+        low, middle, high = (float(np.quantile(errors, share)) for share in (0.1, 0.5, 0.9))
+        result = RetrieveResult(
+            frames=found.frames,
+            complete=found.complete,
+            note=found.note,
+            rows=len(errors),
+            error=RowErrors(median=middle, q10=low, q90=high, max=float(errors.max()), mean=float(errors.mean())),
+            failed_share=float((errors > _FAILED).mean()),
+            held_out=HeldOut(median=float(found.held_out.median()), chance=found.chance, noise=found.noise),
+            told_share=float(found.told_wrong.float().mean()),
+            measure_seconds=round(found.measure_seconds, 2),
+            compute_seconds=round(found.compute_seconds, 2),
+            device_seconds=found.device_seconds,
+            threads=torch.get_num_threads(),
+            matrix=None if folder is None else str(folder / "matrix.npy"),
+        )
+        if folder is not None:
+            # The readings have served: they are the largest of the files.
+            (context.folder / folder / "readings.npy").unlink(missing_ok=True)
+        return Outcome(result, {"error": errors.astype(np.float32), "held_out": found.held_out.numpy()})
+
+
+def retrieved_matrix(record: Record, context: Context) -> Tensor:
+    """The matrix that a `RetrieveCell` has kept: complex64 [m, n]."""
+    matrix = RETRIEVE.result_of(record).matrix
+    assert matrix is not None
+    return torch.from_numpy(np.load(context.folder / matrix, allow_pickle=False))
+
+
+def _folder(key: str) -> Path:
+    return Path("retrieved") / key

@@ -1,0 +1,156 @@
+"""A study is a graph of independent cells; a runner executes those that have no record yet."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, is_dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from groundglass.attacks import AttackCheckpoint
+from groundglass.core.platform import most_memory, watch_memory
+from groundglass.core.schema import written
+from groundglass.results import Record, RecordStore, cell_key
+from groundglass.studies.engine.context import Context
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a cell found.
+
+    Attributes:
+        result: the Result of the cell's kind; of a kind of your own plain JSON will do.
+        arrays: one entry an image.
+        earlier_seconds: that earlier, interrupted sessions put into it.
+        scratch: a file of unfinished work, deleted once the record stands.
+    """
+
+    result: Any
+    arrays: dict[str, np.ndarray] | None = None
+    earlier_seconds: float = 0.0
+    scratch: Path | None = None
+
+
+class Cell(Protocol):
+    """One unit of a study: train this, attack that.
+
+    Attributes:
+        kind: a name of `groundglass.results.kinds.KINDS`, or one of your own.
+        name: for people.
+        inputs: cells whose records it needs.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def inputs(self) -> Sequence["Cell"]: ...
+
+    def config(self) -> Any:
+        """The Config of the cell's kind, or plain JSON; with the inputs' keys, it is the cell's identity."""
+        ...
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome: ...
+
+
+def key_of(cell: Cell) -> str:
+    """The cell's key: the same config on the same inputs has the same key, in any study.
+
+    It is worked out once and stays with the cell, which never changes: a check may have hundreds of cells below it.
+    """
+    known: str | None = getattr(cell, "_key", None)
+    if known is None:
+        known = cell_key(cell.kind, as_json(cell.config()), [key_of(c) for c in cell.inputs])
+        object.__setattr__(cell, "_key", known)
+    return known
+
+
+def scratch_of(cell: Cell, context: Context) -> Path:
+    """Where the cell keeps unfinished work: a file whose name is the cell's identity."""
+    return context.folder / "checkpoints" / f"{key_of(cell)}.safetensors"
+
+
+def attack_checkpoint(cell: Cell, context: Context) -> AttackCheckpoint:
+    """The cell's own file, from which a long attack that was killed goes on."""
+    return AttackCheckpoint(scratch_of(cell, context))
+
+
+def resumable(result: Any, arrays: dict[str, np.ndarray], checkpoint: AttackCheckpoint) -> Outcome:
+    """With the seconds that earlier runs of the attack took; the file goes when the record is stored."""
+    return Outcome(result, arrays, earlier_seconds=checkpoint.earlier_seconds, scratch=checkpoint.path)
+
+
+def with_inputs(cells: Iterable[Cell]) -> list[Cell]:
+    """The cells and all that they need, each once, inputs first; else in the order given."""
+    found: dict[str, Cell] = {}
+
+    def visit(cell: Cell) -> None:
+        key = key_of(cell)
+        if key not in found:
+            for needed in cell.inputs:
+                visit(needed)
+            found[key] = cell
+
+    for cell in cells:
+        visit(cell)
+    return list(found.values())
+
+
+def perform(cell: Cell, inputs: Sequence[Record], context: Context) -> tuple[Record, Outcome]:
+    """Run one cell: its record, not yet stored, and what it found."""
+    watch_memory()
+    started = time.perf_counter()
+    outcome = cell.run(inputs, context)
+    seconds = time.perf_counter() - started + outcome.earlier_seconds
+    record = Record(
+        key=key_of(cell),
+        kind=cell.kind,
+        name=cell.name,
+        config=as_json(cell.config()),
+        inputs=tuple(r.key for r in inputs),
+        result=as_json(outcome.result),
+        seconds=round(seconds, 3),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        memory=most_memory(),
+    )
+    return record, outcome
+
+
+def keep(record: Record, outcome: Outcome, store: RecordStore, context: Context) -> None:
+    """Store what a cell found, and tell of it. The scratch file goes when the record stands."""
+    store.add(record, outcome.arrays)
+    if outcome.scratch is not None:
+        outcome.scratch.unlink(missing_ok=True)
+    context.report_cell(record.name, record.result, record.seconds)
+
+
+def inputs_of(cell: Cell, store: RecordStore) -> list[Record] | None:
+    """The records that a cell needs; None while one of them is missing."""
+    found = [store.get(key_of(needed)) for needed in cell.inputs]
+    return None if any(record is None for record in found) else [record for record in found if record is not None]
+
+
+def run_cells(cells: Iterable[Cell], store: RecordStore, context: Context) -> int:
+    """Run every cell that has no record yet, in order; returns how many were run.
+
+    Each record is on disk before the next cell starts: an interruption loses the current cell at most, and a cell
+    that takes long goes on from its own checkpoint.
+    """
+    todo = [(cell, key_of(cell)) for cell in cells]
+    fresh = [cell for cell, key in todo if key not in store]
+    for position, cell in enumerate(fresh):
+        context.announce(f"[{len(todo) - len(fresh) + position + 1}/{len(todo)}] {cell.name}")
+        inputs = inputs_of(cell, store)
+        assert inputs is not None, f"{cell.name} comes before one of its inputs"
+        keep(*perform(cell, inputs, context), store, context)
+    return len(fresh)
+
+
+def as_json(value: Any) -> dict[str, Any]:
+    """A Config or Result as plain JSON; what is plain JSON already stays as it is."""
+    return written(value) if is_dataclass(value) else value

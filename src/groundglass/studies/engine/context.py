@@ -1,0 +1,120 @@
+"""What cells share while a study runs: the folder, the data, the loaded networks. Nothing here is a result."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from groundglass.attacks import frozen_for_attack
+from groundglass.core import Progress, silent
+from groundglass.data import Dataset
+from groundglass.models import load_model
+from groundglass.optics import DeviceStore, OpticalDevice
+from groundglass.results import Record
+from groundglass.results.kinds import DEVICE, KINDS
+
+
+class Listener(Protocol):
+    """Told what a study is doing."""
+
+    def note(self, text: str) -> None:
+        """Of the run as a whole; stays to be read."""
+        ...
+
+    def announce(self, text: str) -> None:
+        """Of what begins."""
+        ...
+
+    def finished(self, name: str, result: dict[str, Any], seconds: float) -> None: ...
+
+
+class Context:
+    """Shared state of one run.
+
+    Args:
+        folder: the run folder.
+        dataset: the images.
+        device_seed: secret of the simulated device, for a study that must be repeatable; None draws one from the
+            operating system. It goes into the device file, and into no record.
+        progress: shown while a cell runs.
+        listener: told of cells that start and end.
+        arrays: of a record of this run, see `RecordStore.arrays`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        dataset: Dataset,
+        device_seed: int | None = None,
+        progress: Progress = silent,
+        listener: Listener | None = None,
+        arrays: Callable[[Record], dict[str, np.ndarray]] = lambda record: {},
+    ) -> None:
+        self.folder = folder
+        self.arrays = arrays
+        self.dataset = dataset
+        self.progress = progress
+        self.devices = DeviceStore(folder / "devices")
+        self._device_seed = device_seed
+        self._listener = listener
+        self._memo: dict[str, Any] = {}
+
+    @property
+    def where(self) -> torch.device:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @property
+    def device_seed(self) -> int | None:
+        return self._device_seed
+
+    def device(self, record: Record) -> OpticalDevice:
+        """The device of a "device" record."""
+        return self.devices.find(DEVICE.result_of(record).fingerprint)
+
+    def network_file(self, record: Record) -> Path:
+        """The file of a record's network: trained, redrawn or randomised."""
+        checkpoint: str = KINDS[record.kind].result_of(record).checkpoint
+        return self.folder / checkpoint
+
+    def network(self, record: Record) -> nn.Module:
+        """The network of a record, in eval mode."""
+
+        def make() -> nn.Module:
+            model = load_model(self.network_file(record), find_device=self.devices.find)
+            return model.to(self.where)
+
+        network: nn.Module = self.memo(f"network/{record.key}", make)
+        return network
+
+    def target(self, record: Record) -> nn.Module:
+        """A copy of the network that is set up to be attacked fast."""
+        target: nn.Module = self.memo(f"target/{record.key}", lambda: frozen_for_attack(self.network(record)))
+        return target
+
+    def memo(self, key: str, make: Any) -> Any:
+        """What was made under `key`, or `make()`, kept for this run: surrogates are fitted once."""
+        if key not in self._memo:
+            self._memo[key] = make()
+        return self._memo[key]
+
+    def latest(self, slot: str, key: str, make: Any) -> Any:
+        """As `memo`, but only the last of a slot is kept: for what is large, and used for a few cells in a row."""
+        if self._memo.get(slot, (None, None))[0] != key:
+            self._memo[slot] = (key, make())
+        return self._memo[slot][1]
+
+    def note(self, text: str) -> None:
+        if self._listener is not None:
+            self._listener.note(text)
+
+    def announce(self, text: str) -> None:
+        if self._listener is not None:
+            self._listener.announce(text)
+
+    def report_cell(self, name: str, result: dict[str, Any], seconds: float) -> None:
+        if self._listener is not None:
+            self._listener.finished(name, result, seconds)

@@ -1,0 +1,96 @@
+"""Recipes: named, complete configurations of a study, each with what it costs and what to expect."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from typing import Any, get_args
+
+from groundglass.attacks.search import QueryAttack
+from groundglass.core import lookup
+from groundglass.optics.medium import DeviceKind
+from groundglass.studies.registry import Study
+from groundglass.studies.targets import TargetsConfig
+from groundglass.training import AdversarialTraining, Precision, TrainingConfig
+from groundglass.training.schedule import Schedule
+
+CIFAR = ("cifar10", "cifar100")
+QUICK_COST = "under 5 minutes on two cores"
+QUICK_EXPECT = "every part at work; too small to judge"
+FOR_A_GPU = "days on two cores; meant for a GPU (not run yet)"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named configuration of a study.
+
+    Attributes:
+        name: `groundglass run STUDY --recipe NAME`.
+        make: (data, seed, precision) -> config.
+        data: the data sets it is for; the first is the default.
+        cost: what it takes, on what.
+        expect: what comes out.
+        in_all: part of `groundglass run all` by the recipe of this name.
+    """
+
+    name: str
+    make: Callable[[str, int, Precision], TargetsConfig]
+    data: tuple[str, ...]
+    cost: str
+    expect: str
+    in_all: bool = True
+
+
+def find_recipe(study: Study, name: str) -> Recipe:
+    """A recipe of a study by its name, or a ValueError with the nearest one."""
+    return lookup(f"recipe of {study.name}", name, {recipe.name: recipe for recipe in study.recipes})
+
+
+def configure(
+    study: Study,
+    recipe: str,
+    *,
+    data: str | None,
+    seed: int,
+    precision: Precision,
+    device_kind: DeviceKind | None = None,
+) -> TargetsConfig:
+    """The recipe's config for `data` (its own default when None), with devices of `device_kind` (as it says when None).
+
+    Raises:
+        ValueError: unknown recipe, data set or kind, or a data set that the recipe is not for.
+    """
+    found = find_recipe(study, recipe)
+    name = found.data[0] if data is None else lookup("data set", data, {n: n for n in (*CIFAR, "shapes")})
+    if name not in found.data:
+        others = [one.name for one in study.recipes if name in one.data]
+        hint = (
+            f"for {name} there are: {', '.join(others)}" if others else f"no recipe of {study.name} is for {name} yet"
+        )
+        raise ValueError(f"the recipe {recipe!r} is for {', '.join(found.data)}, not for {name}; {hint}")
+    config = found.make(name, seed, precision)
+    if device_kind is None:
+        return config
+    return _with_devices(config, lookup("device kind", device_kind, {kind: kind for kind in get_args(DeviceKind)}))
+
+
+def _with_devices(config: TargetsConfig, kind: DeviceKind) -> TargetsConfig:
+    """The same study, and the studies that it is made of, with devices of this kind."""
+    parts = getattr(config, "studies", None)
+    changes: Any = {} if parts is None else {"studies": {name: _with_devices(one, kind) for name, one in parts.items()}}
+    return replace(config, device_kind=kind, **changes)
+
+
+def described(config: Any) -> Any:
+    """A config as plain JSON, for the run folder. The studies of `all` stand beside its own settings."""
+    if isinstance(config, Schedule):
+        return repr(config)
+    if isinstance(config, QueryAttack):
+        return {"attack": type(config).__name__, **described(asdict(config))}
+    if isinstance(config, TrainingConfig | AdversarialTraining):
+        return described(config.described())
+    if is_dataclass(config):
+        found = {field.name: described(getattr(config, field.name)) for field in fields(config)}
+        parts = found.pop("studies", {})
+        return {**found, **{name.replace("-", "_"): part for name, part in parts.items()}}
+    if isinstance(config, Mapping):
+        return {str(name): described(value) for name, value in config.items()}
+    return [described(value) for value in config] if isinstance(config, list | tuple) else config

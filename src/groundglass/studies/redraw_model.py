@@ -1,0 +1,169 @@
+"""Redraw the matrix of a trained network: a new U, and the classifier fitted to it on frozen features."""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from groundglass.core import Progress, derive_seed, silent
+from groundglass.data import Dataset, load
+from groundglass.models import DefendedNetwork, load_model, read_spec, save_model
+from groundglass.optics import DeviceStore, SimulatedOPU
+from groundglass.studies.cells.cached_bits import cached_bits
+from groundglass.training import TrainingConfig
+from groundglass.training.classifier import FINE_TUNING, accuracy_of_bits, fit_classifier, place_device
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a redraw did to a network, in shares of the test images classified right. Nothing in it is secret.
+
+    Attributes:
+        before, untuned, tuned: with the old device, with the new one under the old classifier, with the new one and a
+            classifier of its own.
+        feature_seconds: bits of all images; next to nothing when `features_cached`.
+        tune_seconds: measuring the training images, and fitting.
+    """
+
+    before: float
+    untuned: float
+    tuned: float
+    feature_seconds: float
+    features_cached: bool
+    tune_seconds: float
+
+
+@dataclass(frozen=True)
+class Redrawn(Tuned):
+    """A redraw into files. Nothing in it is secret.
+
+    Attributes:
+        old_fingerprint, fingerprint: of the device before and after.
+        model, device: the new files; the second holds the new secret.
+        train_images, test_images: how many.
+        draw_seconds: the new matrix and its exposure.
+    """
+
+    old_fingerprint: str
+    fingerprint: str
+    model: Path
+    device: Path
+    train_images: int
+    test_images: int
+    draw_seconds: float
+
+
+def tune(
+    network: DefendedNetwork,
+    device: SimulatedOPU,
+    dataset: Dataset,
+    folder: Path,
+    *,
+    config: TrainingConfig = FINE_TUNING,
+    seed: int,
+    checkpoint: Path | None = None,
+    progress: Progress = silent,
+) -> Tuned:
+    """Put a redrawn `device` into `network`, and fit its classifier, in place. The bits of all images are kept in `folder`.
+
+    With a `checkpoint` the fit goes on from there, see `fit_classifier`.
+    """
+    started = time.perf_counter()
+    train_bits, train_cached = cached_bits(network, dataset.train, folder, progress)
+    test_bits, test_cached = cached_bits(network, dataset.test, folder, progress)
+    feature_seconds = time.perf_counter() - started
+    before = accuracy_of_bits(network, test_bits, dataset.test.labels)
+    place_device(network, device)
+    untuned = accuracy_of_bits(network, test_bits, dataset.test.labels)
+    history = fit_classifier(
+        network, train_bits, dataset.train.labels, config, seed=seed, checkpoint=checkpoint, progress=progress
+    )
+    return Tuned(
+        before=before,
+        untuned=untuned,
+        tuned=accuracy_of_bits(network, test_bits, dataset.test.labels),
+        feature_seconds=feature_seconds,
+        features_cached=train_cached and test_cached,
+        tune_seconds=sum(h.seconds for h in history),  # of earlier, interrupted sessions too
+    )
+
+
+def redraw_model(
+    path: Path,
+    out: Path,
+    *,
+    data: str,
+    device_dir: Path | None = None,
+    data_dir: Path | None = None,
+    seed: int = 0,
+    device_seed: int | None = None,
+    progress: Progress = silent,
+) -> Redrawn:
+    """Draw another U for the network of a model file, fit its classifier to it, write both as new files.
+
+    The model at `path` and its device stay as they are. The bits of all images are kept beside the model, in
+    `bits-<key>.safetensors`: the next redraw of this model, or of one that was redrawn from it, skips the convolutions.
+
+    Args:
+        path: a model with an optical layer, and a simulated device.
+        out: the new model file.
+        data: the data set it was trained with; its training images fit the classifier, its test images judge it.
+        device_dir: where the device file lies, and the new one goes. Default: `devices` beside the model's folder, as
+            the studies lay it out.
+        data_dir: the data folder.
+        seed: of the order of images.
+        device_seed: the new device's secret, to repeat a redraw exactly. None draws one from the operating system.
+        progress: told of features, measuring and fitting.
+
+    Raises:
+        FileExistsError: `out` is there already. Said, like the next three, before any work.
+        FileNotFoundError: no model, or its device is not in the folder.
+        ValueError: no optical device in the model, or one that does not get bits; another data set; a
+            `device_seed` that gives the old device.
+        DamagedFileError, PermissionError: of the files that are read.
+    """
+    if out.exists():
+        raise FileExistsError(f"{out} is there already: give another --out, or move it away first")
+    spec = read_spec(path)
+    if spec.device_in is None:
+        raise ValueError(
+            f"{path} has no optical device, so there is nothing to redraw: give a defended network, such as vgg-opu"
+        )
+    if spec.encoding not in (None, "bits"):
+        raise ValueError(
+            f"{path} is a variant for comparison (encoding {spec.encoding!r}), no defended network: what enters its device "
+            "is not what a classifier is fitted to here. Redraw a network whose features become bits one by one"
+        )
+    store = DeviceStore(path.resolve().parent.parent / "devices" if device_dir is None else device_dir)
+    try:
+        network = load_model(path, find_device=store.find)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; or name the folder that holds it by --device-dir") from error
+    assert isinstance(network, DefendedNetwork)
+    old = network.device
+    assert isinstance(old, SimulatedOPU)
+    dataset = load(data, data_dir=data_dir)
+    spec.check_data(dataset.name, dataset.num_classes)
+    secret = None if device_seed is None else derive_seed(device_seed, "redraw", old.in_features, old.out_features)
+    started = time.perf_counter()
+    new = old.redraw(secret)
+    draw_seconds = time.perf_counter() - started
+    if new.fingerprint == old.fingerprint:
+        raise ValueError("this --device-seed gives the device that the model already has: give another, or none")
+    out.parent.mkdir(parents=True, exist_ok=True)  # if it cannot be, better now than after the work
+    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    tuned = tune(network, new, dataset, path.parent, seed=derive_seed(seed, "redraw"), progress=progress)
+    # The device first: without it the model would be of no use, and a device without a model harms nobody.
+    device_path = store.put(new)
+    save_model(out, network, replace(spec, fingerprint=new.fingerprint))
+    return Redrawn(
+        **vars(tuned),
+        old_fingerprint=old.fingerprint,
+        fingerprint=new.fingerprint,
+        model=out,
+        device=device_path,
+        train_images=len(dataset.train),
+        test_images=len(dataset.test),
+        draw_seconds=draw_seconds,
+    )

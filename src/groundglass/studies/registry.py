@@ -1,0 +1,68 @@
+"""The studies: the one list that the command line, `all`, the page, the tables and the docs go through.
+
+A study is a package with three files: `study.py` (`RECIPES`, and `cells(config, dataset)`), `report.py` (`TITLE`,
+`tables(run)` and `section(run, drawings)`) and `page.html.j2`. To add one, add the package and a line here.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from groundglass.core import lookup
+
+if TYPE_CHECKING:
+    from groundglass.studies.engine.cell import Cell
+    from groundglass.studies.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study by its name. Its code is imported when it is asked for: a page needs no `study.py`, and no torch.
+
+    Attributes:
+        name: `groundglass run NAME`.
+        package: dotted name of its package, in this project or in yours.
+    """
+
+    name: str
+    package: str
+
+    @property
+    def plan(self) -> Any:
+        """Its `study.py`."""
+        return import_module(f"{self.package}.study")
+
+    @property
+    def report(self) -> Any:
+        """Its `report.py`."""
+        return import_module(f"{self.package}.report")
+
+    @property
+    def recipes(self) -> "tuple[Recipe, ...]":
+        found: tuple[Recipe, ...] = self.plan.RECIPES
+        return found
+
+    def cells(self, config: Any, dataset: Any) -> "list[Cell]":
+        """Every cell of the study, in an order in which inputs come first."""
+        found: list[Cell] = self.plan.cells(config, dataset)
+        return found
+
+
+#: In the order of the page.
+STUDIES: tuple[Study, ...] = (
+    Study("white-box", "groundglass.studies.white_box"),
+    Study("black-box", "groundglass.studies.black_box"),
+    Study("transfer", "groundglass.studies.transfer"),
+    Study("redraw", "groundglass.studies.redraw"),
+    Study("retrieval", "groundglass.studies.retrieval"),
+    Study("ablation", "groundglass.studies.ablation"),
+    Study("adversarial-training", "groundglass.studies.adversarial_training"),
+    Study("scale", "groundglass.studies.scale"),
+)
+#: All of them in one folder.
+ALL = Study("all", "groundglass.studies.everything")
+
+
+def find_study(name: str) -> Study:
+    """A study by its name, or a ValueError with the nearest one."""
+    return lookup("study", name, {study.name: study for study in (ALL, *STUDIES)})

@@ -1,0 +1,277 @@
+"""The price of the secret: what retrieving U takes, and what the retrieved U is worth to an attacker."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from groundglass.attacks import PGD, paper_eps_to_pixels
+from groundglass.data import Dataset
+from groundglass.optics.retrieval import FixedExposure, Multilateration, SparseInputs, frames_needed
+from groundglass.results import Record
+from groundglass.results.kinds import ATTACK, RETRIEVE
+from groundglass.studies.cells.attack import AttackCell
+from groundglass.studies.cells.audit import audits
+from groundglass.studies.cells.check import Check, check_cells
+from groundglass.studies.cells.network import DeviceCell, NetworkCell
+from groundglass.studies.cells.retrieve import RetrieveCell
+from groundglass.studies.engine.cell import Cell, with_inputs
+from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, Recipe
+from groundglass.studies.targets import (
+    PAPER_STEP,
+    QUICK_RADII,
+    TargetsConfig,
+    laptop_networks,
+    paper_networks,
+    quick_networks,
+    targets,
+)
+from groundglass.training import Precision
+
+# Attackers who have not retrieved anything, from the weakest; the last has been told the secret.
+_WITHOUT = ("bpda-drawn", "bpda-fit-linear", "dfa", "exact")
+# Frames an input in the sweeps of one thing, and of the three methods: multilateration's own number is about 15.
+_SWEEP, _METHODS = 12, 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalConfig(TargetsConfig):
+    """A study of the retrieval of U, complete.
+
+    Attributes:
+        n_images: the first so many test images are attacked.
+        eps_paper: L-inf radii on the paper's axis.
+        steps, step_size: of PGD; in pixel units.
+        fit_images: natural training images that a fitted surrogate has seen.
+        queries: frames that retrieve the network's own U, as multiples of N; also the sweep over frames.
+        blurs: relative errors, up to sqrt(2), of a U between the true one and one drawn at random: how good must a retrieval be?
+        periods: seconds between redraws.
+        frame_rate: frames a second of the device.
+        sizes: N of devices on which errors are swept over frames.
+        noises, bits, saturations: of cameras, one varied at a time on a device of `sweep_in` inputs.
+        sweep_in, sweep_rows: N and M of the devices of all other sweeps; M of all.
+    """
+
+    n_images: int
+    eps_paper: tuple[float, ...]
+    steps: int = 50
+    step_size: float = 0.005
+    fit_images: int = 10_000
+    queries: tuple[float, ...] = (4.5, 5, 6, 8, 12, 24)
+    blurs: tuple[float, ...] = (0.1, 0.3, 0.6, 0.9, 1.1, 1.25, 1.35)
+    periods: tuple[float, ...]
+    frame_rate: float = 2000.0
+    sizes: tuple[int, ...] = (256, 512, 1024)
+    noises: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
+    bits: tuple[int, ...] = (6, 5, 4, 3)
+    saturations: tuple[float, ...] = (0.0001, 0.001, 0.1, 0.3)
+    sweep_in: int = 256
+    sweep_rows: int = 256
+
+    def __post_init__(self) -> None:
+        least = frames_needed(FixedExposure(), self.device_in) / self.device_in
+        if not self.queries or min(self.queries) < least:
+            raise ValueError(f"queries {self.queries} must be at least {least:.2f} N each: fewer retrieve nothing")
+        if any(not 0 < error <= 2**0.5 for error in self.blurs):
+            raise ValueError(f"blurs {self.blurs} must be in (0, 1.414]: relative errors, of which sqrt(2) is chance")
+        if any(not 0 < e <= 2 for e in self.eps_paper):
+            raise ValueError(f"eps_paper {self.eps_paper} must be in (0, 2]: units of the normalised images, as .05")
+
+
+def cells(config: RetrievalConfig, dataset: Dataset) -> list[Cell]:
+    """Every cell of the study, in an order in which inputs come first: the network's own U before any sweep."""
+    baseline, defended = targets(config, dataset)
+    own = next(cell for cell in defended.inputs if isinstance(cell, DeviceCell))
+    priced = [*_priced(config, own), *_between_redraws(config, own)]
+    attacks = list(_attacks(config, dataset, baseline, defended, priced))
+    sweeps = [*_over_frames(config), *_over_cameras(config), *_over_methods(config)]
+    checks = check_cells(CHECKS, (*priced, *sweeps, *attacks))
+    audited = audits(config, dataset, (baseline, defended))
+    return with_inputs([*defended.inputs, baseline, defended, *audited, *priced, *attacks, *sweeps, *checks])
+
+
+def _retrieve(config: RetrievalConfig, device: DeviceCell, per_input: float, **changes: Any) -> RetrieveCell:
+    settings: dict[str, Any] = {"frame_rate": config.frame_rate, "seed": config.seed, **changes}
+    return RetrieveCell(device=device, frames=round(per_input * device.in_features), **settings)
+
+
+def _priced(config: RetrievalConfig, own: DeviceCell) -> Iterator[RetrieveCell]:
+    for per_input in config.queries:
+        yield _retrieve(config, own, per_input, kept=True, purpose="price")
+
+
+def _between_redraws(config: RetrievalConfig, own: DeviceCell) -> Iterator[RetrieveCell]:
+    """What an attacker gets before the matrix changes. A period with too few frames has no cell: nothing can be retrieved."""
+    for period in config.periods:
+        frames = round(period * config.frame_rate)
+        if frames >= frames_needed(FixedExposure(), own.in_features):
+            per_input = frames / own.in_features
+            yield _retrieve(config, own, per_input, kept=True, purpose="period", period=period)
+
+
+def _attacks(
+    config: RetrievalConfig,
+    dataset: Dataset,
+    baseline: NetworkCell,
+    defended: NetworkCell,
+    retrieved: list[RetrieveCell],
+) -> Iterator[AttackCell]:
+    for eps_paper in config.eps_paper:
+        shared: dict[str, Any] = {
+            "attack": PGD(steps=config.steps, step_size=config.step_size),
+            "norm": "linf",
+            "eps": paper_eps_to_pixels(eps_paper, dataset.std),
+            "eps_paper": eps_paper,
+            "n_images": config.n_images,
+            "fit_images": config.fit_images,
+            "gallery": 0,
+            "seed": config.seed,
+            "purpose": "retrieval",
+        }
+        yield AttackCell(target=baseline, rule="bp", **shared)
+        for rule in _WITHOUT:
+            yield AttackCell(target=defended, rule=rule, **shared)
+        for cell in retrieved:
+            yield AttackCell(target=defended, rule="bpda-retrieved", retrieved=cell, **shared)
+        for error in config.blurs:
+            yield AttackCell(target=defended, rule="exact-blurred", matrix_error=error, **shared)
+
+
+def _device(config: RetrievalConfig, in_features: int, **camera: Any) -> DeviceCell:
+    """A device to be measured, not defended with: only its rows' number differs from a real one."""
+    return DeviceCell(
+        in_features=in_features,
+        out_features=config.sweep_rows,
+        camera=replace(config.camera, **camera),
+        owner="retrieval",
+        device_kind=config.device_kind,
+    )
+
+
+def _over_frames(config: RetrievalConfig) -> Iterator[RetrieveCell]:
+    for size in config.sizes:
+        for per_input in config.queries:
+            if round(per_input * size) >= frames_needed(FixedExposure(), size):
+                yield _retrieve(config, _device(config, size), per_input, purpose="queries")
+
+
+def _over_cameras(config: RetrievalConfig) -> Iterator[RetrieveCell]:
+    """One thing varied at a time; each sweep has the camera as it is, too."""
+    n, camera = config.sweep_in, config.camera
+    for noise in dict.fromkeys((camera.read_noise, *config.noises)):
+        yield _retrieve(config, _device(config, n, read_noise=noise), _SWEEP, purpose="noise")
+    for bits in dict.fromkeys((camera.bits, *config.bits)):
+        yield _retrieve(config, _device(config, n, bits=bits), _SWEEP, purpose="bits")
+    for saturation in dict.fromkeys((camera.saturation, *config.saturations)):
+        yield _retrieve(config, _device(config, n, saturation=saturation), _SWEEP, purpose="exposure")
+
+
+def _over_methods(config: RetrievalConfig) -> Iterator[RetrieveCell]:
+    device = _device(config, config.sweep_in)
+    for method in (FixedExposure(), Multilateration(), SparseInputs()):
+        yield _retrieve(config, device, _METHODS, method=method, purpose="method")
+    fewest = frames_needed(SparseInputs(), config.sweep_in) / config.sweep_in
+    yield _retrieve(config, device, fewest, method=SparseInputs(), purpose="method")
+
+
+# Between what the attacker can tell from held-out readings and the truth: a row at the border counts here or there.
+_TOLD = 0.05
+
+
+def _misjudged(records: Sequence[Record]) -> dict[str, float]:
+    # Those that attacks use. Noise hides small errors from every reading, and the other methods err most along the field that
+    # all inputs share, which spoils predictions beyond what it adds to the error.
+    own = [r for r in records if r.kind == RETRIEVE.name and RETRIEVE.config_of(r).purpose in ("price", "period")]
+    found = [(r.name, RETRIEVE.result_of(r)) for r in own]
+    gaps = {name: round(result.told_share - result.failed_share, 4) for name, result in found}
+    return {name: gap for name, gap in gaps.items() if abs(gap) > _TOLD}
+
+
+def _weaker_than_drawn(records: Sequence[Record]) -> dict[str, float]:
+    """A good retrieval must be worth no less than a matrix of one's own, or the attack does not use it."""
+    attacks = [(r, ATTACK.config_of(r), ATTACK.result_of(r)) for r in records if r.kind == ATTACK.name]
+    good = {r.key for r in records if r.kind == RETRIEVE.name and RETRIEVE.result_of(r).failed_share < 0.01}
+    weaker: dict[str, float] = {}
+    for _, drawn, least in (one for one in attacks if one[1].rule == "bpda-drawn"):
+        for record, config, result in attacks:
+            if config.rule == "bpda-retrieved" and config.eps == drawn.eps and good & set(record.inputs):
+                gap = result.robust_accuracy - least.robust_accuracy
+                if gap > max(0.01, 2 / result.n_images):
+                    weaker[record.name] = round(gap, 4)
+    return weaker
+
+
+#: Signs that a study of the retrieval of U fools itself.
+CHECKS = (
+    Check(
+        "held-out readings tell the truth",
+        f"held-out readings tell the share of failed rows to {_TOLD:.0%}",
+        _misjudged,
+    ),
+    Check(
+        "a retrieved U beats a drawn one",
+        "a retrieved U leaves no more right than one drawn at random",
+        _weaker_than_drawn,
+    ),
+)
+
+
+def paper(data: str, seed: int, precision: Precision) -> RetrievalConfig:
+    """What U costs, and what it is worth, at the paper's sizes."""
+    return RetrievalConfig(
+        **paper_networks(data, seed, precision),
+        n_images=1000,
+        eps_paper=(0.01, 0.02, 0.03),
+        fit_images=20_000,
+        periods=(1, 2, 4, 6, 12, 24, 60),
+        sizes=(256, 1024, 2048, 4096),
+        sweep_in=1024,
+    )
+
+
+def laptop(data: str, seed: int, precision: Precision) -> RetrievalConfig:
+    """The same at a quarter of the width."""
+    return replace(
+        paper(data, seed, precision),
+        **laptop_networks(data, seed, precision),
+        n_images=256,
+        eps_paper=(0.01, 0.02),
+        step_size=PAPER_STEP[data],
+        periods=(1, 1.5, 2, 3, 5, 10, 20),
+        sizes=(256, 512, 1024),
+        sweep_in=256,
+    )
+
+
+def quick(data: str, seed: int, precision: Precision) -> RetrievalConfig:
+    """The white-box study's device read out, and what that is worth."""
+    return replace(
+        # Few frames would be too few for the paper's N.
+        replace(paper(data, seed, precision), **quick_networks(data, seed, precision)),
+        n_images=64,
+        eps_paper=QUICK_RADII[1:2],
+        steps=20,
+        step_size=0.002,
+        fit_images=2000,
+        queries=(6, 12),
+        blurs=(0.6, 1.25),
+        periods=(0.5, 1.5),
+        sizes=(128,),
+        noises=(2.0,),
+        bits=(4,),
+        saturations=(0.1,),
+        sweep_in=128,
+        sweep_rows=64,
+    )
+
+
+RECIPES = (
+    Recipe("quick", quick, ("shapes",), QUICK_COST, QUICK_EXPECT),
+    Recipe(
+        "laptop",
+        laptop,
+        CIFAR,
+        "about 15 minutes on two cores, most of them training; CIFAR-100 some 40",
+        "what U costs an attacker, and what it is worth",
+    ),
+    Recipe("paper", paper, CIFAR, FOR_A_GPU, "the same at the paper's sizes"),
+)

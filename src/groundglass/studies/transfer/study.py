@@ -1,0 +1,345 @@
+"""The paper's Figure 4, and past it: images made on an attacker's own networks, tried on defended and ordinary ones."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from groundglass.attacks import PGD, GaussianKernel, InputDiversity, TransferPGD, paper_eps_to_pixels
+from groundglass.core import derive_seed
+from groundglass.core.statistics import Proportion
+from groundglass.data import Dataset
+from groundglass.results import Record
+from groundglass.results.kinds import ATTACK, CRAFT, TRANSFER
+from groundglass.results.kinds import craft as kinds
+from groundglass.studies.cells.attack import AttackCell
+from groundglass.studies.cells.audit import audits
+from groundglass.studies.cells.check import Check, Found, check_cells
+from groundglass.studies.cells.craft import CommonCell, CraftCell, TransferCell
+from groundglass.studies.cells.network import NetworkCell, TrainCell
+from groundglass.studies.cells.place import PlaceCell
+from groundglass.studies.engine.cell import Cell, with_inputs
+from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, Recipe
+from groundglass.studies.targets import (
+    QUICK_RADII,
+    TargetsConfig,
+    baseline_network,
+    laptop_networks,
+    paper_hybrid,
+    paper_networks,
+    quick_networks,
+    two_stages,
+)
+from groundglass.training import Precision, TrainingConfig
+from groundglass.training.classifier import FINE_TUNING
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferConfig(TargetsConfig):
+    """A transfer study, complete. `hybrid` trains the features of the VGG-OPU of higher accuracy.
+
+    Attributes:
+        n_images: of the first so many test images, those that every network gets right are attacked.
+        lower: how the features of the VGG-OPU of lower accuracy are trained.
+        lower_classifier: fits its classifier.
+        baseline_lower: how a VGG-16 of lower accuracy is trained, a control of that network: what a short training buys
+            without any layer. With it the features of both VGG-OPUs are targets too, under the linear head that they were
+            trained under: what they withstand the layer did not bring. None leaves the three out.
+        attacker: how the attacker trains the features of a VGG-OPU of their own, with another U; None leaves out
+            the attacks that have it as a source.
+        eps_paper: L-inf radii on the paper's axis, for the paper's attack.
+        stronger_eps_paper: for the stronger ones and for the white-box yardsticks; some of `eps_paper`.
+        steps, step_paper: of the paper's PGD; the step on the paper's axis.
+        stronger_steps: of the stronger attacks, each of 2.5 times radius / steps.
+        fit_images: natural training images that a yardstick's fitted surrogate has seen.
+    """
+
+    n_images: int
+    lower: TrainingConfig
+    lower_classifier: TrainingConfig
+    baseline_lower: TrainingConfig | None = None
+    attacker: TrainingConfig | None = None
+    eps_paper: tuple[float, ...] = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1)
+    stronger_eps_paper: tuple[float, ...] = (0.02, 0.04, 0.06, 0.1)
+    steps: int = 50
+    step_paper: float = 0.01
+    stronger_steps: int = 20
+    fit_images: int = 10_000
+
+    def __post_init__(self) -> None:
+        if self.n_images < 1:
+            raise ValueError(f"n_images (={self.n_images}) must be at least 1")
+        if any(not 0 < e <= 2 for e in self.eps_paper):
+            raise ValueError(f"eps_paper {self.eps_paper} must be in (0, 2]: units of the normalised images, as .05")
+        if extra := sorted(set(self.stronger_eps_paper) - set(self.eps_paper)):
+            raise ValueError(f"stronger_eps_paper has {extra}, which eps_paper has not: nothing to compare with")
+
+
+@dataclass(frozen=True)
+class _Networks:
+    """Who attacks whom."""
+
+    targets: tuple[NetworkCell, ...]
+    source: TrainCell
+    own: PlaceCell | None
+
+    @property
+    def all(self) -> tuple[NetworkCell, ...]:
+        return (*self.targets, self.source, *((self.own, self.own.features) if self.own else ()))
+
+
+def cells(config: TransferConfig, dataset: Dataset) -> list[Cell]:
+    """Every cell of the study, in an order in which inputs come first: the paper's figure before the rest."""
+    networks = _networks(config, dataset)
+    common = CommonCell(networks.all, config.n_images)
+    crafted = [*_paper(config, dataset, common, networks), *_stronger(config, dataset, common, networks)]
+    tried = [TransferCell(made, target) for made in crafted for target in networks.targets]
+    yardsticks = list(_yardsticks(config, dataset, common, networks))
+    checks = check_cells(CHECKS, (*crafted, *tried, *yardsticks))
+    return with_inputs([*networks.all, *audits(config, dataset, networks.targets), *tried, *yardsticks, *checks])
+
+
+def attackers_vgg(config: TargetsConfig, dataset: Dataset) -> TrainCell:
+    """A VGG-16 that the attacker trains: the defender's recipe, other weights, another order of images."""
+    return replace(baseline_network(config, dataset), name="VGG-16 source", seed=derive_seed(config.seed, "attacker"))
+
+
+def _networks(config: TransferConfig, dataset: Dataset) -> _Networks:
+    classifier = config.classifier or FINE_TUNING
+    higher = two_stages(
+        config, dataset, "VGG-OPU higher", features="VGG-DFA", hybrid=config.hybrid, classifier=classifier
+    )
+    lower = two_stages(
+        config,
+        dataset,
+        "VGG-OPU lower",
+        features="VGG-DFA lower",
+        hybrid=config.lower,
+        classifier=config.lower_classifier,
+    )
+    source, own = attackers_vgg(config, dataset), None
+    if config.attacker is not None:
+        own = two_stages(
+            config,
+            dataset,
+            "VGG-OPU source",
+            features="VGG-DFA source",
+            hybrid=config.attacker,
+            classifier=classifier,
+            owner="attacker",
+            seed=source.seed,
+        )
+    baseline = baseline_network(config, dataset)
+    if config.baseline_lower is None:
+        return _Networks((baseline, higher, lower), source, own)
+    control = replace(baseline, name="VGG-16 lower", training=config.baseline_lower)
+    return _Networks((baseline, control, higher.features, higher, lower.features, lower), source, own)
+
+
+def _paper(config: TransferConfig, dataset: Dataset, common: CommonCell, networks: _Networks) -> Iterator[CraftCell]:
+    """Figure 4's attack: PGD on a VGG-16."""
+    attack = TransferPGD(
+        steps=config.steps, step_size=_widest(config.step_paper, dataset), random_start=False, keep="last"
+    )
+    for eps_paper in config.eps_paper:
+        yield _craft(config, dataset, "PGD", common, ((networks.source, "bp"),), attack, eps_paper)
+
+
+def _stronger(config: TransferConfig, dataset: Dataset, common: CommonCell, networks: _Networks) -> Iterator[CraftCell]:
+    """Attacks that are known to transfer better, and better sources: a weak attack proves little."""
+    views, smooth = InputDiversity(), GaussianKernel()
+    vgg: tuple[NetworkCell, str] = (networks.source, "bp")
+    lines: list[tuple[str, tuple[tuple[NetworkCell, str], ...], TransferPGD]] = [
+        ("MI-FGSM", (vgg,), TransferPGD(momentum=1.0)),
+        ("MI-DI", (vgg,), TransferPGD(momentum=1.0, diversity=views)),
+        ("MI-DI-TI", (vgg,), TransferPGD(momentum=1.0, diversity=views, smoothing=smooth)),
+    ]
+    if networks.own is not None:
+        # Of the attacker's own network everything is known, its U too; under its linear head nothing is binarised.
+        opu, features = (networks.own, "exact"), (networks.own.features, "bp")
+        attack = TransferPGD(momentum=1.0, diversity=views)
+        lines += [
+            ("Own VGG-OPU", (opu,), attack),
+            ("Own VGG-DFA", (features,), attack),
+            ("Ensemble", (vgg, opu, features), attack),
+        ]
+    for eps_paper in config.stronger_eps_paper:
+        size = 2.5 * _widest(eps_paper, dataset) / config.stronger_steps
+        for label, sources, attack in lines:
+            attack = replace(attack, steps=config.stronger_steps, step_size=size)
+            yield _craft(config, dataset, label, common, sources, attack, eps_paper)
+
+
+def _craft(
+    config: TargetsConfig,
+    dataset: Dataset,
+    label: str,
+    common: CommonCell,
+    sources: tuple[tuple[NetworkCell, str], ...],
+    attack: TransferPGD,
+    eps_paper: float,
+) -> CraftCell:
+    """Adversarial images at a radius of the paper's axis."""
+    return CraftCell(
+        label=label,
+        common=common,
+        sources=sources,
+        attack=attack,
+        eps=paper_eps_to_pixels(eps_paper, dataset.std),
+        eps_paper=eps_paper,
+        seed=config.seed,
+        purpose="transfer",
+    )
+
+
+def _yardsticks(
+    config: TransferConfig, dataset: Dataset, common: CommonCell, networks: _Networks
+) -> Iterator[AttackCell]:
+    """What an attacker leaves who holds the target's weights, at the same radii, on the same images."""
+    attack = PGD(steps=config.steps, step_size=_widest(config.step_paper, dataset))
+    for eps_paper in config.stronger_eps_paper:
+        for target in networks.targets:
+            for rule in ("bpda-fit-linear", "exact") if isinstance(target, PlaceCell) else ("bp",):
+                yield AttackCell(
+                    target=target,
+                    rule=rule,
+                    attack=attack,
+                    norm="linf",
+                    eps=paper_eps_to_pixels(eps_paper, dataset.std),
+                    eps_paper=eps_paper,
+                    n_images=config.n_images,
+                    fit_images=config.fit_images,
+                    gallery=0,
+                    seed=config.seed,
+                    common=common,
+                    purpose="transfer",
+                )
+
+
+def _widest(eps_paper: float, dataset: Dataset) -> float:
+    """A length on the paper's axis in pixel units, in the channel where it is longest."""
+    eps = paper_eps_to_pixels(eps_paper, dataset.std)
+    return max(eps) if isinstance(eps, tuple) else eps
+
+
+# Of the images, at the largest radius: fewer, and the attack is too weak on its own network to say anything of others.
+_FOOLED = 0.9
+
+
+def _sources_fooled(records: Sequence[Record]) -> Found:
+    crafted = [(CRAFT.config_of(r), CRAFT.result_of(r)) for r in records if r.kind == CRAFT.name]
+    largest: dict[str, float] = {}
+    for config, _ in crafted:
+        largest[config.label] = max(largest.get(config.label, 0.0), config.eps)
+    found = {c.label: Proportion(r.fooled, r.n_images) for c, r in crafted if c.eps == largest[c.label]}
+    enough = all(fooled.interval[1] >= _FOOLED for fooled in found.values())
+    return Found(enough, {label: round(fooled.share, 4) for label, fooled in found.items()})
+
+
+def _transferred(records: Sequence[Record]) -> list[tuple[kinds.TransferConfig, Proportion]]:
+    return [(TRANSFER.config_of(r), TRANSFER.result_of(r).robust) for r in records if r.kind == TRANSFER.name]
+
+
+def _rising(records: Sequence[Record]) -> dict[str, float]:
+    tried, rises = _transferred(records), {}
+    for who in sorted({(config.label, config.target) for config, _ in tried}):
+        curve = sorted(((c.eps, left) for c, left in tried if (c.label, c.target) == who), key=lambda point: point[0])
+        for (_, smaller), (_, larger) in pairwise(curve):
+            if smaller.clearly_below(larger):
+                rises[" -> ".join(who)] = round(larger.share - smaller.share, 4)
+    return rises
+
+
+def _weaker_than_transfer(records: Sequence[Record]) -> dict[str, list[float]]:
+    """An attacker who holds the target's weights should fool more than one who guesses at them."""
+    attacks = [(ATTACK.config_of(r), ATTACK.result_of(r).robust) for r in records if r.kind == ATTACK.name]
+    masked: dict[str, list[float]] = {}
+    for model, eps in sorted({(config.model, config.eps) for config, _ in attacks}):
+        here = [left for config, left in attacks if (config.model, config.eps) == (model, eps)]
+        tried = [left for config, left in _transferred(records) if (config.target, config.eps) == (model, eps)]
+        if tried:
+            left, best = (min(some, key=lambda p: p.share) for some in (here, tried))
+            if best.clearly_below(left):
+                masked[f"{model}, {eps * 255:.3g}/255"] = [round(left.share, 4), round(best.share, 4)]
+    return masked
+
+
+#: Signs that a figure of transferred attacks is not what it seems.
+CHECKS = (
+    Check(
+        "transferred images fool their source",
+        f"at the largest radius at least {_FOOLED:.0%} of the images fool the network that they were made on",
+        _sources_fooled,
+    ),
+    Check("transfer does not weaken with the radius", "a larger ball leaves no more images right", _rising),
+    Check(
+        "white-box at least as strong as transfer",
+        "an attacker with the target's weights leaves no more images right than one without",
+        _weaker_than_transfer,
+    ),
+)
+
+
+def paper(data: str, seed: int, precision: Precision) -> TransferConfig:
+    """Figure 4 at the paper's sizes."""
+    long = data == "cifar100"
+    higher = paper_hybrid(125, 0.015, precision) if long else paper_hybrid(20, 0.035, precision)
+    classifier = paper_hybrid(5, 0.01, precision)
+    shared = {**paper_networks(data, seed, precision, epochs=55), "device_in": 1024}
+    return TransferConfig(
+        **{**shared, "hybrid": higher, "classifier": classifier},
+        lower=replace(higher, epochs=79 if long else 17),
+        lower_classifier=replace(classifier, epochs=4 if long else 2),
+        attacker=higher,
+        n_images=10_000,
+        fit_images=50_000,
+    )
+
+
+def laptop(data: str, seed: int, precision: Precision) -> TransferConfig:
+    """Figure 4 at a quarter of the width, with stronger attacks, and with controls."""
+    shared = {**laptop_networks(data, seed, precision), "device_in": 1024, "classifier": FINE_TUNING}
+    long = data == "cifar100"
+    return replace(
+        paper(data, seed, precision),
+        **shared,
+        lower=replace(shared["hybrid"], epochs=6 if long else 3),
+        lower_classifier=replace(FINE_TUNING, epochs=4 if long else 2),
+        # As short as the network that it is the control of.
+        baseline_lower=replace(shared["baseline"], epochs=6 if long else 3),
+        attacker=shared["hybrid"],
+        # At least 1,000 that all nine networks get right.
+        n_images=5000 if long else 1700,
+        fit_images=10_000,
+    )
+
+
+def quick(data: str, seed: int, precision: Precision) -> TransferConfig:
+    """Three networks attacked from a fourth."""
+    shared = quick_networks(data, seed, precision)
+    return replace(
+        paper(data, seed, precision),
+        **shared,
+        lower=replace(shared["hybrid"], epochs=3),
+        lower_classifier=replace(FINE_TUNING, epochs=2),
+        attacker=None,
+        n_images=200,
+        eps_paper=QUICK_RADII,
+        stronger_eps_paper=QUICK_RADII[-1:],
+        steps=20,
+        step_paper=0.004,
+        stronger_steps=20,
+        fit_images=2000,
+    )
+
+
+RECIPES = (
+    Recipe("quick", quick, ("shapes",), QUICK_COST, QUICK_EXPECT),
+    Recipe(
+        "laptop",
+        laptop,
+        CIFAR,
+        "about 30 minutes on two cores, most of them training; CIFAR-100 some 40",
+        "Figure 4 at a quarter of the width, and stronger transfer",
+    ),
+    Recipe("paper", paper, CIFAR, FOR_A_GPU, "Figure 4 at the paper's sizes"),
+)
