@@ -146,7 +146,7 @@ def _run(command: Run) -> int:
 
 
 def _seeds(command: Seeds) -> int:
-    from groundglass.old_report.seeds import over_seeds, table
+    from groundglass.results.seeds import over_seeds, table
 
     print(table(over_seeds(command.folders), len(command.folders)))
     return 0

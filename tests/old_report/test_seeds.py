@@ -3,8 +3,8 @@ from statistics import mean, stdev
 import pytest
 
 from groundglass import cli
-from groundglass.old_report.seeds import over_seeds
 from groundglass.results import Record, RecordStore
+from groundglass.results.seeds import over_seeds
 
 CLEAN = (0.81, 0.83, 0.86)
 ROBUST = (0.4, 0.1, 0.7)

@@ -16,9 +16,9 @@ from groundglass.old_report import markdown_attacks as attacks
 from groundglass.old_report import markdown_studies as studies
 from groundglass.old_report.drawing import Folder
 from groundglass.old_report.markdown import ALL, Choice, Table, written
-from groundglass.old_report.seeds import over_seeds
 from groundglass.old_report.study import Study
 from groundglass.results.records import RecordStore
+from groundglass.results.seeds import over_seeds
 
 #: In the order of the page.
 SECTIONS: Mapping[str, Callable[[Study], list[Table]]] = {

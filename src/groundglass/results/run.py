@@ -231,9 +231,14 @@ class Run:
             ) from error
 
     def together(self, keys: Sequence[str]) -> Proportion | None:
-        """The images that stay right under every one of some attacks, image by image, of those that all have tried."""
-        each = [self.right(key) for key in keys if self.record(key).arrays is not None]
-        if not each or len(each) < len(keys):
-            return None
+        """The images that stay right under every one of some attacks, as a share of those that all have tried."""
+        right = self.right_under(keys)
+        return Proportion(sum(right.values()), len(right)) if right else None
+
+    def right_under(self, keys: Sequence[str]) -> dict[int, bool]:
+        """Which images stay right under every one of some attacks, of those that all have tried; none where one has no arrays."""
+        if not keys or any(self.record(key).arrays is None for key in keys):
+            return {}
+        each = [self.right(key) for key in keys]
         shared = set.intersection(*(set(one) for one in each))
-        return Proportion(sum(all(one[i] for one in each) for i in shared), len(shared)) if shared else None
+        return {i: all(one[i] for one in each) for i in sorted(shared)}

@@ -1,0 +1,320 @@
+"""Everyone who attacks, in one registry: gradient rules, attacks by queries, transferred attacks. Imports no torch.
+
+Sources: the paper, sections 2.2 and 3.1, and its published code, which differ (docs/theory.md); Athalye et al. 2018;
+Tramèr et al. 2020; for the rest see each.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Needs = Literal["nothing", "labels", "scores", "own network", "weights", "B", "bits and logits", "device", "U"]
+
+
+@dataclass(frozen=True)
+class Attacker:
+    """An attacker.
+
+    Attributes:
+        name: in records.
+        label: a few characters, for a figure or a table.
+        says: what it does, in a sentence.
+        needs: the most that it must have: "weights" of the digital part, the training feedback "B", "bits and logits" of
+            natural images run through the deployed network, the "device" to measure inputs of its choice, "U"; or only
+            "scores" or "labels" for images of its choice; or a network of its "own".
+        source: where it is from.
+        light, dark: its colour, on a light and on a dark ground.
+        marker: of matplotlib. No two attackers in a figure differ by colour alone.
+        adaptive: made to break this defence; the paper's own attack by DFA and the controls are not.
+    """
+
+    name: str
+    label: str
+    says: str
+    needs: Needs
+    source: str
+    light: str
+    dark: str
+    marker: str
+    adaptive: bool = False
+
+    @property
+    def is_control(self) -> bool:
+        return self.needs == "nothing"
+
+    @property
+    def possible(self) -> bool:
+        """Whether somebody who was not given the secret can be this attacker."""
+        return self.needs != "U"
+
+
+# Colours: near Okabe and Ito's, moved by a search: all that meet in a figure stay apart for the colour-blind too, and
+# each has a contrast of 3 to its ground, as thin lines are drawn in it (tests/report/test_style.py).
+RULES: tuple[Attacker, ...] = (
+    Attacker(
+        "bp",
+        "BP",
+        "Backpropagation through an ordinary network: the standard white-box attack.",
+        "weights",
+        "Madry et al. 2018",
+        "#474e58",
+        "#cdd3dc",
+        "s",
+    ),
+    Attacker(
+        "ste",
+        "straight-through",
+        "Takes a binarisation for the identity and goes through the known linear layer behind it.",
+        "weights",
+        "Bengio et al. 2013",
+        "#2b4d00",
+        "#a3d800",
+        "p",
+    ),
+    Attacker(
+        "dfa",
+        "DFA",
+        "Goes around the device with the feedback matrix B of the training, as the paper's text says.",
+        "B",
+        "the paper, section 2.3",
+        "#186381",
+        "#7facca",
+        "o",
+    ),
+    Attacker(
+        "dfa-fresh",
+        "DFA (fresh B)",
+        "Goes around the device with a B of its own: what the paper's published code did, as it never saved B.",
+        "weights",
+        "the paper's code",
+        "#0a9de7",
+        "#93dfff",
+        "v",
+    ),
+    Attacker(
+        "fa",
+        "FA",
+        "Takes the device for an unrelated linear matrix: what the paper's code called BPDA, without the factor 2Ux.",
+        "weights",
+        "the paper's code",
+        "#c78500",
+        "#ffd88f",
+        "^",
+        adaptive=True,
+    ),
+    Attacker(
+        "bpda-drawn",
+        "BPDA (drawn W)",
+        "Uses the law of the device, |Wx|², with a W of its own: the gradient of another device.",
+        "weights",
+        "Athalye et al. 2018",
+        "#0c936f",
+        "#12b67d",
+        "D",
+        adaptive=True,
+    ),
+    Attacker(
+        "bpda-fit-linear",
+        "BPDA (linear fit)",
+        "Fits a ridge regression to the bits and logits that the deployed network shows on natural images.",
+        "bits and logits",
+        "Athalye et al. 2018",
+        "#a94db0",
+        "#ff5bae",
+        "P",
+        adaptive=True,
+    ),
+    Attacker(
+        "bpda-fit-network",
+        "BPDA (network fit)",
+        "Fits a small neural network to the same bits and logits.",
+        "bits and logits",
+        "Athalye et al. 2018",
+        "#73003a",
+        "#bc68e6",
+        "X",
+        adaptive=True,
+    ),
+    Attacker(
+        "bpda-retrieved",
+        "retrieved U",
+        "Has a U retrieved from readings of the device, and uses its derivative.",
+        "device",
+        "Gupta et al. 2019, 2020",
+        "#00707a",
+        "#4fd3c4",
+        "h",
+        adaptive=True,
+    ),
+    Attacker(
+        "exact-blurred",
+        "blurred U",
+        "Has a U between the true one and one drawn at random: how good must a retrieval be?",
+        "U",
+        "this project",
+        "#7a5c3a",
+        "#c7a580",
+        "d",
+        adaptive=True,
+    ),
+    Attacker(
+        "exact",
+        "exact U",
+        "Has the true U: an upper bound that only a simulator can give.",
+        "U",
+        "Athalye et al. 2018",
+        "#b4581d",
+        "#ea772b",
+        "*",
+        adaptive=True,
+    ),
+    Attacker(
+        "none",
+        "random noise",
+        "Adds noise of the allowed size without looking: a control that every attack must beat.",
+        "nothing",
+        "Carlini et al. 2019",
+        "#8d949e",
+        "#7f8894",
+        ".",
+    ),
+)
+QUERIES: tuple[Attacker, ...] = (
+    Attacker(
+        "NES",
+        "NES",
+        "Estimates the gradient from the loss at pairs of random points around the image, and steps along its sign.",
+        "scores",
+        "Ilyas et al. 2018",
+        "#093fb0",
+        "#798aff",
+        "o",
+    ),
+    Attacker(
+        "Bandits",
+        "Bandits",
+        "Estimates the gradient as NES does, but keeps a running guess of it on a coarse grid.",
+        "scores",
+        "Ilyas et al. 2019",
+        "#008a7c",
+        "#13ccb6",
+        "^",
+    ),
+    Attacker(
+        "Parsimonious",
+        "Parsimonious",
+        "Puts every block of pixels at one end of its range, and turns over those that raise the loss.",
+        "scores",
+        "Moon et al. 2019",
+        "#c33657",
+        "#fc788f",
+        "s",
+    ),
+    Attacker(
+        "Square",
+        "Square",
+        "Puts random squares at the ends of their range and keeps those that raise the loss.",
+        "scores",
+        "Andriushchenko et al. 2020",
+        "#8f7c00",
+        "#d0bd44",
+        "D",
+    ),
+    Attacker(
+        "RayS",
+        "RayS",
+        "Sees the predicted class alone and searches for the direction in which it changes soonest.",
+        "labels",
+        "Chen and Gu 2020",
+        "#9f5cbc",
+        "#e5acf2",
+        "v",
+    ),
+)
+#: The paper's three, of Figure 3.
+PAPER_QUERIES = ("NES", "Bandits", "Parsimonious")
+_OWN: Needs = "own network"
+TRANSFERS: tuple[Attacker, ...] = (
+    Attacker(
+        "PGD",
+        "PGD",
+        "PGD on a VGG-16 of the attacker's own: the paper's transfer attack.",
+        _OWN,
+        "the paper, section 3.2.2",
+        "#0469f5",
+        "#1981ff",
+        "o",
+    ),
+    Attacker("MI-FGSM", "MI-FGSM", "The same with momentum.", _OWN, "Dong et al. 2018", "#ba8e06", "#f0c622", "^"),
+    Attacker(
+        "MI-DI",
+        "MI-DI",
+        "With momentum and random views of the image.",
+        _OWN,
+        "Xie et al. 2019",
+        "#df5377",
+        "#ff2662",
+        "P",
+    ),
+    Attacker(
+        "MI-DI-TI",
+        "MI-DI-TI",
+        "With momentum, random views and smoothed gradients.",
+        _OWN,
+        "Dong et al. 2019",
+        "#940b28",
+        "#b97574",
+        "X",
+    ),
+    Attacker(
+        "Own VGG-OPU",
+        "own VGG-OPU",
+        "MI-DI on a VGG-OPU of the attacker's own, with another U that it knows.",
+        _OWN,
+        "this project",
+        "#088466",
+        "#52dba6",
+        "v",
+    ),
+    Attacker(
+        "Own VGG-DFA",
+        "own VGG-DFA",
+        "MI-DI on the features of that network, without the layer.",
+        _OWN,
+        "this project",
+        "#459fac",
+        "#2d999e",
+        "h",
+    ),
+    Attacker(
+        "Ensemble",
+        "ensemble",
+        "MI-DI on all three of these networks together.",
+        _OWN,
+        "Liu et al. 2017",
+        "#401ea5",
+        "#ad99ff",
+        "D",
+    ),
+)
+ATTACKERS: tuple[Attacker, ...] = (*RULES, *QUERIES, *TRANSFERS)
+_UNKNOWN = next(one for one in RULES if one.name == "exact-blurred")
+_BY_NAME = {attacker.name: attacker for attacker in ATTACKERS}
+
+
+def attacker(name: str) -> Attacker:
+    """The attacker of that name; one of your own is shown by its name, in grey brown."""
+    return _BY_NAME.get(name) or replace(
+        _UNKNOWN, name=name, label=name, says="An attacker that this version does not know.", source=""
+    )
+
+
+def rank(name: str) -> int:
+    """Place in the order used everywhere: from the paper's attackers to the adaptive ones, the control last."""
+    names = list(_BY_NAME)
+    return names.index(name) if name in _BY_NAME else len(names)
+
+
+def needing(names: Iterable[str], *needs: Needs) -> list[str]:
+    """Of some attackers, those that need one of these things."""
+    return [name for name in names if attacker(name).needs in needs]

@@ -1,0 +1,135 @@
+"""What every figure has in common: its size, names beside its curves instead of a legend, and no label on another."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from groundglass.report.style import INK
+
+# Inches. Two stand side by side on a desk; one fills a phone, where its smallest letters, of 8.5 points, are 10 pixels.
+WIDTH, HEIGHT = 4.3, 3.6
+_LETTER = 4.9  # points, of a name: on average
+_LABELS = 1.115  # where names start, in widths of the axes
+
+
+def new_axes(*, left: float, right: float, bottom: float, top: float) -> tuple[Any, Any]:
+    """A matplotlib Figure and its Axes, with these edges in [0, 1]."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, HEIGHT))
+    return figure, figure.add_axes((left, bottom, right - left, top - bottom))
+
+
+def name_ends(axes: Any, ends: Sequence[tuple[float, float]], names: Sequence[str], colours: Sequence[str]) -> None:
+    """Write each curve's name beside the right edge, near the height of its end, with a line in its colour to it.
+
+    A name too long for the room at the right goes on in a second line. Limits and scales of the axes are set before.
+    """
+    box, points = axes.get_position(), 72 * HEIGHT
+    room = 72 * WIDTH * (1 - box.x0 - box.width * _LABELS) / _LETTER
+    wrapped = [
+        "\n".join(p for part in name.split("\n") for p in textwrap.wrap(part, max(6, int(room)))) for name in names
+    ]
+    to_axes = (axes.transData + axes.transAxes.inverted()).transform
+    at = [tuple(map(float, to_axes(end))) for end in ends]
+    heights = [(11 * (name.count("\n") + 1) + 2) / (points * box.height) for name in wrapped]
+    places = spread([y for _, y in at], heights, low=-0.08, high=1 + min(0.08, (1 - box.y1) / box.height))
+    for (x, y), name, colour, place in zip(at, wrapped, colours, places, strict=True):
+        path = ([x, 1.015, 1.07, 1.1], [y, y, place, place])
+        axes.plot(*path, color=colour, linewidth=0.9, clip_on=False, zorder=1, transform=axes.transAxes)
+        axes.text(
+            _LABELS, place, name, transform=axes.transAxes, va="center", fontsize=8.5, linespacing=1.1, color=INK.light
+        )
+
+
+def spread(centres: Sequence[float], heights: Sequence[float], *, low: float, high: float) -> list[float]:
+    """Move labels apart, each as little as may be, and keep them within [low, high].
+
+    Labels that would overlap become a block around the mean of where they wanted to be; blocks that then overlap
+    are merged in turn. Order is kept. Too many for the room: they overflow at the top.
+
+    Args:
+        centres: where each label's middle would best be.
+        heights: of each label, with the space around it.
+
+    Returns:
+        The middle of each label, in the order given.
+    """
+    blocks: list[tuple[list[int], float, float]] = []  # members from the bottom up, bottom, height
+    for i in sorted(range(len(centres)), key=lambda i: (centres[i], i)):
+        members, height = [i], heights[i]
+        bottom = max(low, min(centres[i] - height / 2, high - height))
+        while blocks and blocks[-1][1] + blocks[-1][2] > bottom:
+            members = blocks.pop()[0] + members
+            height = sum(heights[k] for k in members)
+            bottom = max(low, min(_best_bottom(members, centres, heights), high - height))
+        blocks.append((members, bottom, height))
+    placed = [0.0] * len(centres)
+    for members, bottom, _ in blocks:
+        for k in members:
+            placed[k] = bottom + heights[k] / 2
+            bottom += heights[k]
+    return placed
+
+
+def _best_bottom(members: list[int], centres: Sequence[float], heights: Sequence[float]) -> float:
+    """Where a block starts so that its labels are, on average, where they wanted to be."""
+    total, below = 0.0, 0.0
+    for k in members:
+        total += centres[k] - below - heights[k] / 2
+        below += heights[k]
+    return total / len(members)
+
+
+def top_axis(axes: Any, ticks: Mapping[float, str], label: str) -> None:
+    """A second axis above, with a tick at these x."""
+    top = axes.twiny()
+    top.spines["top"].set_visible(True)
+    top.grid(visible=False)
+    top.set_xscale(axes.get_xscale())
+    top.set_xlim(axes.get_xlim())
+    places = sorted(ticks)
+    top.set_xticks(places, [ticks[x] for x in places])
+    top.minorticks_off()
+    top.set_xlabel(label, labelpad=6)
+
+
+def declutter(figure: Any) -> Any:
+    """Hide tick labels that would lie on another of their axis: the last one of an axis stays, and those with room before it."""
+    renderer = _renderer(figure)
+    for axes in figure.axes:
+        for axis, sides in ((axes.xaxis, ("x0", "x1")), (axes.yaxis, ("y0", "y1"))):
+            shown = [t.label1 if t.label1.get_visible() else t.label2 for t in axis.get_major_ticks()]
+            last = None
+            for label in sorted(shown, key=lambda t: getattr(t.get_window_extent(renderer), sides[0]), reverse=True):
+                if not label.get_text():
+                    continue
+                box = label.get_window_extent(renderer)
+                if last is not None and getattr(box, sides[1]) + 4 > last:
+                    label.set_visible(False)
+                else:
+                    last = getattr(box, sides[0])
+    return figure
+
+
+def collisions(figure: Any) -> list[tuple[str, str]]:
+    """Pairs of texts of a figure that lie on each other: none, in a figure that can be read."""
+    from matplotlib.text import Text
+
+    renderer = _renderer(figure)
+    texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+    boxes = [t.get_window_extent(renderer).padded(-1) for t in texts]
+    return [
+        (texts[i].get_text(), texts[j].get_text())
+        for i in range(len(texts))
+        for j in range(i)
+        if boxes[i].width > 0 and boxes[j].width > 0 and boxes[i].overlaps(boxes[j])
+    ]
+
+
+def _renderer(figure: Any) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return canvas.get_renderer()

@@ -1,0 +1,112 @@
+"""What every page has beside its studies: the networks, the checks, and where the run was made."""
+
+from typing import Any
+
+from groundglass.core.text import duration, listed
+from groundglass.report.drawing import Drawing, Folder
+from groundglass.report.figure import Curve, curves, spoken
+from groundglass.report.style import BASELINE, DEFENDED, UNLAYERED, of_name
+from groundglass.report.table import Amount, Row, Table
+from groundglass.results import Run
+from groundglass.results.kinds import CHECK, TRAIN
+
+_CREDIT = {
+    "bp": "backpropagation",
+    "hybrid-dfa": "hybrid: backpropagation and DFA",
+    "classifier": "classifier alone, on frozen features",
+}
+
+
+def networks(run: Run) -> list[Table]:
+    """Each network: clean accuracy, and what training it took."""
+    rows = []
+    for one in run.entries(TRAIN):
+        result, credit = one.result, str(one.config.training["credit"])
+        features = f" of {result.features.name}" if result.features else ""
+        rows.append(
+            Row(
+                one.name,
+                (
+                    result.clean,
+                    _CREDIT.get(credit, credit) + features,
+                    result.device.said if result.device else None,
+                    Amount(result.parameters, "{:,.0f}".format),
+                    Amount(float(one.config.training["epochs"]), "{:.0f}".format),
+                    Amount(result.train_seconds, duration),
+                ),
+            )
+        )
+    columns = ("untouched", "training", "device", "parameters", "epochs", "time")
+    return [Table("Networks, %", "network", columns, tuple(rows))] if rows else []
+
+
+def training(run: Run, drawings: Folder) -> Drawing | None:
+    """Accuracy in each epoch of the networks that the page is about; not the fits of a classifier, which take seconds."""
+    lines = []
+    for one in run.entries(TRAIN):
+        if one.name not in (BASELINE, DEFENDED, UNLAYERED) or one.config.training["credit"] == "classifier":
+            continue
+        points = [(e.epoch, 100 * e.train_accuracy) for e in one.result.epochs]
+        if len(points) > 1:
+            x, y = zip(*points, strict=True)
+            lines.append(Curve(one.name, x, y, of_name(one.name, hollow=one.name == BASELINE)))
+    if not lines:
+        return None
+    return drawings.save(
+        "training",
+        curves(lines, x="epoch", y="accuracy on training images (%)"),
+        alt=spoken([(line.name, [("at the end", line.y[-1])]) for line in lines]),
+        caption="Accuracy in each epoch, on training images as they were learned.",
+    )
+
+
+def checks(run: Run) -> list[Table]:
+    """Signs of a claim that is not true, looked for in the records of each study."""
+    rows = [
+        Row(
+            one.config.check,
+            (
+                "✓ passed" if one.result.passed else "✗ failed",
+                _said(one.result.value) or None,
+                one.result.expected,
+                listed(sorted(run.studies(one.key))),
+            ),
+        )
+        for one in sorted(run.entries(CHECK), key=lambda one: one.result.passed)
+    ]
+    return [Table("Checks", "check", ("", "found", "expected", "study"), tuple(rows))] if rows else []
+
+
+def _said(value: Any) -> str:
+    """What a check found: shares in per cent, as everywhere on the page."""
+    if isinstance(value, bool) or value is None:
+        return str(value)
+    if isinstance(value, float):
+        return f"{100 * value:.1f}%"
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {_said(entry)}" for name, entry in value.items())
+    if isinstance(value, list | tuple):
+        return " and ".join(_said(entry) for entry in value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def provenance(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Where the run was made: headings, each with names and values."""
+    told = run.manifest
+    facts = [(name, str(told[name])) for name in ("study", "recipe", "data", "seed", "started")]
+    facts.append(("results", f"{len(run.records)}, {duration(sum(record.seconds for record in run.records))} of work"))
+    parts = [("", facts), ("Versions", _pairs(told["versions"])), ("Machine", _pairs(told["machine"]))]
+    for note in told.get("continued", ()):
+        parts.append((f"Continued {note['started']}", _pairs(note["versions"]) + _pairs(note["machine"])))
+    return [*parts, ("Configuration", _pairs(told["config"]))]
+
+
+def _pairs(value: Any, path: str = "") -> list[tuple[str, str]]:
+    """Plain JSON as names and values."""
+    if isinstance(value, dict):
+        return [pair for key, entry in value.items() for pair in _pairs(entry, f"{path}.{key}" if path else str(key))]
+    if isinstance(value, list) and not any(isinstance(entry, dict | list) for entry in value):
+        return [(path, ", ".join(map(str, value)))]
+    if isinstance(value, list):
+        return [pair for i, entry in enumerate(value) for pair in _pairs(entry, f"{path}[{i}]")]
+    return [(path, str(value))]

@@ -1,0 +1,214 @@
+"""A table: columns with units, rows, notes. It is made once, and shown as HTML, Markdown or CSV.
+
+Of one run folder a share is shown with its 95% interval, of several the mean with the smallest and the largest.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+from markupsafe import Markup, escape
+
+from groundglass.core.statistics import Proportion
+from groundglass.core.text import percent
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A number that is no share of images. `write` puts it, or a mean of such numbers, into words.
+
+    Attributes:
+        of_one: said after a number of one run, which a mean has no like of.
+    """
+
+    value: float
+    write: Callable[[float], str]
+    of_one: str = ""
+
+
+Value = Proportion | Amount | str | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line: what it is about, and a value a column; None where there is no record.
+
+    Attributes:
+        notes: under the values, on the page; one a column, or none.
+        strong: set apart on the page, as the worst case is.
+    """
+
+    name: str
+    values: tuple[Value, ...]
+    notes: tuple[str, ...] = ()
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Attributes:
+    title: what it shows, in a line, with its unit; an empty string where its part has one table alone.
+    head: of the first column.
+    columns: of the others.
+    note: how to read it, under the table on the page.
+    """
+
+    title: str
+    head: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    note: str = ""
+
+    @property
+    def slug(self) -> str:
+        """The title as part of a file name."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")[:60].strip("-") or "table"
+
+    @property
+    def csv(self) -> str:
+        """Every number as it is: a share with its interval in two columns more."""
+        parted = [
+            any(isinstance(row.values[i], Proportion) for row in self.rows if i < len(row.values))
+            for i in range(len(self.columns))
+        ]
+        head = [self.head]
+        for name, shares in zip(self.columns, parted, strict=True):
+            head += [name, f"{name}: low", f"{name}: high"] if shares else [name]
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(head)
+        for row in self.rows:
+            line: list[object] = [row.name]
+            for value, shares in zip(row.values, parted, strict=True):
+                if isinstance(value, Proportion):
+                    line += [value.share, *value.interval]
+                else:
+                    line.append(value.value if isinstance(value, Amount) else "" if value is None else value)
+                    line += ["", ""] if shares else []
+            writer.writerow(line)
+        return out.getvalue()
+
+    def html(self, text: Callable[[str], Markup]) -> Markup:
+        """The table as an element of a page.
+
+        Args:
+            text: how plain text is set: `code`, and words with their definitions.
+        """
+        head = "".join(f"<th>{text(name)}</th>" for name in (self.head, *self.columns))
+        body = "".join(
+            f"<tr{' class=strong' if row.strong else ''}><th>{text(row.name)}</th>"
+            + "".join(
+                f"<td{'' if isinstance(value, Proportion | Amount) else ' class=words'}>{_shown(value, text)}{_note(row, i)}</td>"
+                for i, value in enumerate(row.values)
+            )
+            + "</tr>"
+            for row in self.rows
+        )
+        label = escape(self.title or self.head)
+        return Markup(
+            f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table><thead><tr>{head}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div>"
+        )
+
+
+def _note(row: Row, i: int) -> str:
+    return f"<small>{escape(row.notes[i])}</small>" if i < len(row.notes) and row.notes[i] else ""
+
+
+def _shown(value: Value, text: Callable[[str], Markup]) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, Proportion):
+        low, high = value.interval
+        return f"{percent(value.share)}<small>{percent(low)}–{percent(high)}</small>"
+    if isinstance(value, Amount):
+        return str(escape(value.write(value.value) + value.of_one))
+    return str(text(value))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Some of a part's tables and columns. What is empty chooses all.
+
+    Attributes:
+        titles: words, one of which a table's title must have.
+        columns: how the heads of columns begin.
+    """
+
+    titles: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+
+    def has_table(self, title: str) -> bool:
+        return not self.titles or any(word in title for word in self.titles)
+
+    def has_column(self, head: str) -> bool:
+        return not self.columns or any(head.startswith(beginning) for beginning in self.columns)
+
+
+ALL = Choice()
+
+
+def markdown(runs: Sequence[Sequence[Table]], choice: Choice = ALL) -> str:
+    """The tables of one part as Markdown.
+
+    Args:
+        runs: for each folder its tables. Of several folders those tables, rows and columns are shown that all have.
+        choice: of these.
+    """
+    by_title = [dict(zip(_numbered([table.title for table in run]), run, strict=True)) for run in runs]
+    common = [title for title in by_title[0] if choice.has_table(title[0]) and all(title in run for run in by_title)]
+    return "\n\n".join(_written([run[title] for run in by_title], choice) for title in common)
+
+
+def _written(tables: Sequence[Table], choice: Choice) -> str:
+    first = tables[0]
+    columns = [_numbered(table.columns) for table in tables]
+    rows = [dict(zip(_numbered([row.name for row in table.rows]), table.rows, strict=True)) for table in tables]
+    found = [
+        {name: dict(zip(own, row.values, strict=True)) for name, row in there.items()}
+        for own, there in zip(columns, rows, strict=True)
+    ]
+    shown = [column for column in columns[0] if choice.has_column(column[0]) and all(column in own for own in columns)]
+    lines = [_line([first.head, *(name for name, _ in shown)]), "|" + "---|" * (1 + len(shown))]
+    for row in found[0]:
+        if all(row in there for there in found):
+            lines.append(_line([row[0], *(_cell([there[row][column] for there in found]) for column in shown)]))
+    title = [f"{first.title}:", ""] if first.title else []
+    return "\n".join([*title, *lines])
+
+
+def _numbered(names: Sequence[str]) -> list[tuple[str, int]]:
+    """Each with how often it came before: two networks of one name are two rows."""
+    return [(name, names[:i].count(name)) for i, name in enumerate(names)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _cell(values: Sequence[Value]) -> str:
+    """One value, or the same of several runs; where one of them lacks it, nothing: a mean of fewer is another figure."""
+    first = values[0]
+    if any(value is None for value in values):
+        return ""
+    shares = [value for value in values if isinstance(value, Proportion)]
+    if len(shares) == len(values):
+        if len(shares) == 1:
+            return _spread(percent(shares[0].share), *shares[0].interval)
+        each = [one.share for one in shares]
+        return _spread(percent(mean(each)), min(each), max(each))
+    amounts = [value for value in values if isinstance(value, Amount)]
+    if isinstance(first, Amount) and len(amounts) == len(values):
+        numbers = [one.value for one in amounts]
+        if len(numbers) == 1:
+            return first.write(first.value) + first.of_one
+        return f"{first.write(mean(numbers))} ({first.write(min(numbers))} to {first.write(max(numbers))})"
+    return "; ".join(dict.fromkeys(map(str, values)))
+
+
+def _spread(middle: str, low: float, high: float) -> str:
+    """ "58.6 (53.9–64.8)"; a bound of exactly nothing is "0"."""
+    return f"{middle} ({percent(low) if low else '0'}–{percent(high) if high else '0'})"

@@ -1,0 +1,283 @@
+"""Run folders for tests of what is made from records: built from the studies' own Configs and Results, in milliseconds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from groundglass.core.schema import written
+from groundglass.core.statistics import Proportion
+from groundglass.results import Record, RecordStore, Run, cell_key
+from groundglass.results.kinds import ATTACK, AUDIT, QUERY, TRAIN, TRANSFER, Kind
+from groundglass.results.kinds.attack import AttackConfig, AttackResult
+from groundglass.results.kinds.audit import Attempt, AuditedConfig, AuditResult, Check, Timing
+from groundglass.results.kinds.craft import TransferConfig, TransferResult
+from groundglass.results.kinds.network import DeviceNote, Epoch, TrainConfig, TrainResult
+from groundglass.results.kinds.query import QueryConfig, QueryResult
+
+CLASSES = ("cat", "dog", "ship")
+
+
+class RunFolder:
+    """A run folder that is filled by hand: each method adds a result and returns its key."""
+
+    def __init__(self, folder: Path, study: str = "white-box", *, data: str = "cifar10", **manifest: Any) -> None:
+        told = {
+            "study": study,
+            "recipe": "laptop",
+            "data": data,
+            "config": {"classes": list(CLASSES)},
+            "seed": 0,
+            "versions": {"python": "3.11"},
+            "machine": {"processor": "a processor"},
+            "started": "2026-01-01T00:00:00+00:00",
+            **manifest,
+        }
+        self.folder = folder
+        self.store = RecordStore.open(folder, told)
+
+    def run(self) -> Run:
+        """The run as a page reads it."""
+        self.store.close()
+        return Run.open(self.folder)
+
+    def add(
+        self,
+        kind: Kind[Any, Any],
+        name: str,
+        config: Any,
+        result: Any,
+        *,
+        inputs: Sequence[str] = (),
+        arrays: Mapping[str, Any] | None = None,
+        seconds: float = 1.0,
+    ) -> str:
+        """Any result, by its kind."""
+        key = cell_key(kind.name, {**written(config), "#": len(self.store)}, list(inputs))
+        record = Record(
+            key=key,
+            kind=kind.name,
+            name=name,
+            config=written(config),
+            result=written(result),
+            inputs=tuple(inputs),
+            seconds=seconds,
+            finished="2026-01-01T00:00:01+00:00",
+            memory=10**9,
+        )
+        self.store.add(record, {k: np.asarray(v) for k, v in (arrays or {}).items()})
+        return key
+
+    def network(self, name: str = "VGG-OPU", *, clean: float = 0.8, credit: str = "hybrid-dfa", **config: Any) -> str:
+        """A trained network. VGG-OPUs have a device."""
+        device = DeviceNote(
+            in_features=512, out_features=8000, fingerprint="f" * 64, bits=8, matrix="complex", kind="dense"
+        )
+        epochs = tuple(
+            Epoch(epoch=k, loss=1.0 / k, train_accuracy=0.3 * k, seconds=1.0, images_per_second=10.0) for k in (1, 2)
+        )
+        settings = {
+            "model": {},
+            "training": {"credit": credit, "epochs": 2},
+            "data": "cifar10",
+            "seed": 0,
+            "name": name,
+        }
+        result = TrainResult(
+            checkpoint=f"models/{name}.safetensors",
+            clean_accuracy=clean,
+            n_test=1000,
+            parameters=10**6,
+            device=device if "OPU" in name else None,
+            train_seconds=2.0,
+            images_per_second=100.0,
+            epochs=epochs,
+            precision="float32",
+        )
+        return self.add(TRAIN, name, TrainConfig(**{**settings, **config}), result)
+
+    def attack(
+        self,
+        network: str,
+        right: Sequence[bool],
+        *,
+        inputs: Sequence[str] = (),
+        clean: Sequence[bool] | None = None,
+        arrays: Mapping[str, Any] | None = None,
+        **config: Any,
+    ) -> str:
+        """An attack by gradients: which images are right after it, and before it (all, if not said)."""
+        after, before = np.asarray(right, bool), np.ones(len(right), bool) if clean is None else np.asarray(clean, bool)
+        settings: dict[str, Any] = {
+            "rule": "bp",
+            "attack": "PGD",
+            "settings": {},
+            "norm": "linf",
+            "eps": 0.005,
+            "eps_per_channel": None,
+            "eps_paper": 0.01,
+            "steps": 50,
+            "step_size": 0.005,
+            "restarts": 1,
+            "n_images": len(after),
+            "fit_images": None,
+            "gallery": 0,
+            "seed": 0,
+        }
+        made = AttackConfig(model=network, **{**settings, **config})
+        hit = before & ~after
+        result = AttackResult(
+            robust_accuracy=float((before & after).mean()),
+            n_images=len(after),
+            correct=int((before & after).sum()),
+            clean_correct=int(before.sum()),
+            gradients=10 * len(after),
+            zero_gradient_share=0.0,
+            success_rate=float(hit.sum() / max(1, before.sum())),
+            median_norm=made.eps,
+            unconfirmed=0,
+            fit=None,
+        )
+        each = {
+            "index": np.arange(len(after)),
+            "success": hit,
+            "clean_correct": before,
+            "norm": np.full(len(after), made.eps, np.float32),
+            "label": np.zeros(len(after), int),
+            "prediction": np.where(hit, 1, 0),
+            **(arrays or {}),
+        }
+        return self.add(ATTACK, f"{network} <- {made.rule}", made, result, inputs=inputs, arrays=each)
+
+    def query(
+        self,
+        network: str,
+        attack: str,
+        queries: Sequence[int | None],
+        *,
+        inputs: Sequence[str] = (),
+        clean: Sequence[bool] | None = None,
+        flat_share: float | None = None,
+        **config: Any,
+    ) -> str:
+        """An attack by queries: for each image the queries after which it was fooled; None: it was not."""
+        before = np.ones(len(queries), bool) if clean is None else np.asarray(clean, bool)
+        budget = config.pop("budget", 100)
+        hit = before & np.array([q is not None for q in queries])
+        cost = np.array([budget if q is None else q for q in queries])
+        settings: dict[str, Any] = {
+            "settings": {},
+            "access": "labels" if attack == "RayS" else "scores",
+            "norm": "linf",
+            "eps": 8 / 256,
+            "n_images": len(queries),
+            "seed": 0,
+        }
+        middle = float(np.median(cost[hit])) if hit.any() else None
+        result = QueryResult(
+            n_images=len(queries),
+            clean_correct=int(before.sum()),
+            fooled=int(hit.sum()),
+            success_rate=float(hit.sum() / max(1, before.sum())),
+            success_at=((budget, int(hit.sum())),),
+            mean_queries=float(cost[hit].mean()) if hit.any() else None,
+            median_queries=middle,
+            mean_loss_queries=middle,
+            median_loss_queries=middle,
+            loss_queries=int(cost[before].sum()),
+            check_queries=0,
+            most_queries=int(cost.max()),
+            flat_share=flat_share,
+            unconfirmed=0,
+            forwards_per_second=100.0,
+            model_share=0.9,
+        )
+        arrays = {
+            "index": np.arange(len(queries)),
+            "success": hit,
+            "clean_correct": before,
+            "loss_queries": cost,
+            "check_queries": np.zeros(len(queries), int),
+        }
+        made = QueryConfig(model=network, attack=attack, budget=budget, **{**settings, **config})
+        return self.add(QUERY, f"{network} <- {attack}", made, result, inputs=inputs, arrays=arrays)
+
+    def transfer(self, target: str, right: Sequence[bool], *, inputs: Sequence[str] = (), **config: Any) -> str:
+        """Adversarial images tried on a target: which are still right there."""
+        after = np.asarray(right, bool)
+        settings: dict[str, Any] = {
+            "label": "PGD",
+            "sources": ("VGG-16 source",),
+            "rules": ("bp",),
+            "attack": "TransferPGD",
+            "norm": "linf",
+            "eps": 0.02,
+            "eps_per_channel": None,
+            "eps_paper": 0.04,
+            "purpose": "transfer",
+        }
+        made = TransferConfig(target=target, **{**settings, **config})
+        result = TransferResult(
+            n_images=len(after), correct=int(after.sum()), fooled_source=len(after), also_fooled=int((~after).sum())
+        )
+        arrays = {"index": np.arange(len(after)), "correct": after, "fooled_source": np.ones(len(after), bool)}
+        return self.add(TRANSFER, f"{target} <- {made.label}", made, result, inputs=inputs, arrays=arrays)
+
+    def audit(
+        self,
+        network: str,
+        *,
+        clean: int = 80,
+        claimed: int = 30,
+        worst: int = 0,
+        of: int = 100,
+        failed: Sequence[str] = (),
+        skipped: Sequence[str] = (),
+        inputs: Sequence[str] = (),
+        **config: Any,
+    ) -> str:
+        """An audit: images right before, under the claim's attacks and in the worst case; checks by how they ended."""
+        settings: dict[str, Any] = {
+            "norm": "linf",
+            "eps": 0.025,
+            "eps_per_channel": None,
+            "eps_paper": 0.05,
+            "n_images": of,
+            "settings": {},
+            "seed": 0,
+        }
+        named = [("claim stands", "passed"), *((n, "failed") for n in failed), *((n, "skipped") for n in skipped)]
+        result = AuditResult(
+            verdict="likely gradient masking" if failed else "no sign of masking",
+            sentence="As it was.",
+            ball="L-inf 6.375/255",
+            claimed_by="the paper's attacks",
+            clean=Proportion(clean, of),
+            claimed=Proportion(claimed, of),
+            worst=Proportion(worst, of),
+            attempts=(
+                Attempt(
+                    name="PGD, dfa",
+                    attack="PGD",
+                    mode="dfa",
+                    role="claim",
+                    tried=clean,
+                    broke=clean - claimed,
+                    gradients=1,
+                    forwards=1,
+                ),
+            ),
+            checks=tuple(
+                Check(name=n, status=s, measured="so much", threshold="less", source="a paper")  # type: ignore[arg-type]
+                for n, s in named
+            ),
+            timing=Timing(seconds=1.0, attempts=(1.0,)),
+        )
+        made = AuditedConfig(model=network, **{**settings, **config})
+        return self.add(AUDIT, f"audit of {network}", made, result, inputs=inputs)
+
+
+def right(count: int, of: int = 100, *, first: int = 0) -> list[bool]:
+    """`count` of so many images right, from image `first` on: two of these share what they overlap."""
+    return [first <= i < first + count for i in range(of)]
