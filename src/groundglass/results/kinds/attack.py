@@ -121,4 +121,5 @@ ATTACK: Kind[AttackConfig, AttackResult] = Kind(
         "fit_r2": Column("R² of a fitted rule on held-out images", lambda e: e.result.fit and e.result.fit.held_out_r2),
         "unconfirmed": Column("successes withdrawn", lambda e: e.result.unconfirmed),
     },
+    line=lambda r: f"accuracy under attack {r.robust_accuracy:.1%}",
 )

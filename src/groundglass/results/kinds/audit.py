@@ -118,6 +118,7 @@ AUDIT: Kind[AuditedConfig, AuditResult] = Kind(
         "skipped_checks": Column("how many", lambda e: len(e.result.skipped)),
         "attempts": Column("attacks that were tried", lambda e: len(e.result.attempts)),
     },
+    line=lambda r: r.judged,
 )
 CHECK: Kind[CheckConfig, CheckResult] = Kind(
     "check",
@@ -129,4 +130,5 @@ CHECK: Kind[CheckConfig, CheckResult] = Kind(
         "passed": Column("no sign of a claim that is not true", lambda e: e.result.passed),
         "expected": Column("what a study that can be believed shows", lambda e: e.result.expected),
     },
+    line=lambda r: "passed" if r.passed else f"FAILED: not {r.expected}",
 )

@@ -65,6 +65,7 @@ class Kind(Generic[C, R]):
         config, result: its schema.
         frame: the frame that has a row for each record of the kind: "attacks".
         columns: of that frame, by name. Units are in the names; radii are of images in [0, 1] unless the name says otherwise.
+        line: a result in a few words, for a terminal.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Kind(Generic[C, R]):
     result: type[R]
     frame: str
     columns: Mapping[str, Column[C, R]]
+    line: Callable[[R], str] = lambda result: ""
 
     def config_of(self, record: Record) -> C:
         """The Config of a record of this kind."""

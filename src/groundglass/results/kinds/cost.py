@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from groundglass.core.schema import named
+from groundglass.core.text import duration
 from groundglass.results.kinds.base import Column, Kind
 
 
@@ -121,6 +122,7 @@ COST: Kind[CostConfig, CostResult] = Kind(
         "peak_bytes": Column("at most", lambda e: e.result.peak_bytes),
         "threads": Column("of the measurement", lambda e: e.result.threads),
     },
+    line=lambda r: f"{duration(r.one_seconds)} a measurement",
 )
 FIT: Kind[FitConfig, FitResult] = Kind(
     "fit", FitConfig, FitResult, "fits", {"power_laws": Column("how many", lambda e: len(e.result.fits))}
@@ -138,4 +140,5 @@ FIDELITY: Kind[FidelityConfig, FidelityResult] = Kind(
         "holding": Column("laws that hold", lambda e: e.result.holding),
         "of": Column("laws that were tested", lambda e: e.result.of),
     },
+    line=lambda r: f"{r.holding} of {r.of} laws hold",
 )

@@ -98,6 +98,7 @@ COMMON: Kind[CommonConfig, CommonResult] = Kind(
         "n_images": Column("test images looked at", lambda e: e.result.n_images),
         "common": Column("of them, right on all networks", lambda e: e.result.common),
     },
+    line=lambda r: f"{r.common} of {r.n_images} images",
 )
 CRAFT: Kind[CraftConfig, CraftResult] = Kind(
     "craft",
@@ -122,6 +123,7 @@ CRAFT: Kind[CraftConfig, CraftResult] = Kind(
         "gradients_per_image": Column("forward and backward passes", lambda e: e.result.gradients / e.result.n_images),
         "queries_per_image": Column("images through the source", lambda e: e.result.queries / e.result.n_images),
     },
+    line=lambda r: f"{r.fooled} of {r.n_images} fooled",
 )
 TRANSFER: Kind[TransferConfig, TransferResult] = Kind(
     "transfer",
@@ -144,4 +146,5 @@ TRANSFER: Kind[TransferConfig, TransferResult] = Kind(
         "fooled_source": Column("images that fool their source", lambda e: e.result.fooled_source),
         "also_fooled": Column("of them, those that fool the target too", lambda e: e.result.also_fooled),
     },
+    line=lambda r: f"accuracy under attack {r.correct / r.n_images:.1%}",
 )

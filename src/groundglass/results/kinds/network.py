@@ -216,6 +216,7 @@ TRAIN: Kind[TrainConfig, TrainResult] = Kind(
         "train_seconds": Column("of training, all sessions", lambda e: e.result.train_seconds),
         "images_per_second": Column("while training", lambda e: e.result.images_per_second),
     },
+    line=lambda r: f"clean accuracy {r.clean_accuracy:.1%}",
 )
 REDRAW: Kind[RedrawConfig, RedrawResult] = Kind(
     "redraw",
@@ -241,6 +242,7 @@ REDRAW: Kind[RedrawConfig, RedrawResult] = Kind(
         "draw_seconds": Column("drawing U and setting the exposure", lambda e: e.result.draw_seconds),
         "tune_seconds": Column("measuring the training images and fitting", lambda e: e.result.tune_seconds),
     },
+    line=lambda r: f"clean accuracy {r.before:.1%}, new U {r.untuned:.1%}, tuned {r.tuned:.1%}",
 )
 RANDOMISE: Kind[RandomiseConfig, RandomiseResult] = Kind(
     "randomise",
@@ -260,4 +262,5 @@ RANDOMISE: Kind[RandomiseConfig, RandomiseResult] = Kind(
         "before": Column("clean accuracy of the network as it was", lambda e: e.result.before),
         "n_test": Column("test images", lambda e: e.result.n_test),
     },
+    line=lambda r: f"clean accuracy {r.clean_accuracy:.1%}, before {r.before:.1%}",
 )

@@ -132,6 +132,7 @@ QUERY: Kind[QueryConfig, QueryResult] = Kind(
         "forwards_per_second": Column("images through the network", lambda e: e.result.forwards_per_second),
         "model_share": Column("of the wall time, the network's forward pass", lambda e: e.result.model_share),
     },
+    line=lambda r: f"fooled {r.success_rate:.1%}",
 )
 CHOICE: Kind[ChoiceConfig, ChoiceResult] = Kind(
     "choice",
@@ -145,4 +146,5 @@ CHOICE: Kind[ChoiceConfig, ChoiceResult] = Kind(
         "chosen": Column("its best value", lambda e: e.result.chosen),
         "query": Column("key of the attack with it", lambda e: e.result.key),
     },
+    line=lambda r: f"{r.chosen:g}",
 )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from groundglass.core.text import duration
 from groundglass.results.kinds.base import Column, Kind
 from groundglass.results.kinds.network import CameraSettings
 
@@ -137,6 +138,7 @@ RETRIEVE: Kind[RetrieveConfig, RetrieveResult] = Kind(
         "compute_seconds": Column("of this machine", lambda e: e.result.compute_seconds),
         "threads": Column("of computing", lambda e: e.result.threads),
     },
+    line=lambda r: f"median error {r.error.median:.2%}, {r.failed_share:.1%} of the rows failed",
 )
 ROWS: Kind[RowsConfig, RowsResult] = Kind(
     "rows",
@@ -154,4 +156,5 @@ ROWS: Kind[RowsConfig, RowsResult] = Kind(
         "row_seconds": Column("of computing, a row", lambda e: e.result.row_seconds),
         "threads": Column("of computing", lambda e: e.result.threads),
     },
+    line=lambda r: f"median error {r.median_error:.2%}, {duration(r.row_seconds)} a row",
 )

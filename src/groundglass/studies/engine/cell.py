@@ -126,7 +126,7 @@ def keep(record: Record, outcome: Outcome, store: RecordStore, context: Context)
     store.add(record, outcome.arrays)
     if outcome.scratch is not None:
         outcome.scratch.unlink(missing_ok=True)
-    context.report_cell(record.name, record.result, record.seconds)
+    context.report_cell(record)
 
 
 def inputs_of(cell: Cell, store: RecordStore) -> list[Record] | None:

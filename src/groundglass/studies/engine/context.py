@@ -28,7 +28,9 @@ class Listener(Protocol):
         """Of what begins."""
         ...
 
-    def finished(self, name: str, result: dict[str, Any], seconds: float) -> None: ...
+    def finished(self, name: str, said: str, seconds: float) -> None:
+        """Of what has ended, its result in a few words."""
+        ...
 
 
 class Context:
@@ -115,6 +117,8 @@ class Context:
         if self._listener is not None:
             self._listener.announce(text)
 
-    def report_cell(self, name: str, result: dict[str, Any], seconds: float) -> None:
+    def report_cell(self, record: Record) -> None:
         if self._listener is not None:
-            self._listener.finished(name, result, seconds)
+            kind = KINDS.get(record.kind)
+            said = "" if kind is None else kind.line(kind.result_of(record))
+            self._listener.finished(record.name, said, record.seconds)

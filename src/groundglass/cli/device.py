@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -41,12 +41,60 @@ class New:
     seed: int | None = None
     """The secret, to make a device again exactly; whoever guesses it has the matrix. Default: a fresh secret from the system."""
 
+    def run(self) -> int:
+        """Carry the command out. Returns the exit code."""
+        from typing import get_args
+
+        from groundglass.core import lookup
+        from groundglass.optics import Camera, SimulatedOPU
+        from groundglass.optics.medium import DeviceKind, MatrixKind
+        from groundglass.optics.reading_file import refuse_existing
+
+        refuse_existing(self.out)
+        kinds: dict[str, DeviceKind] = {name: name for name in get_args(DeviceKind)}
+        matrices: dict[str, MatrixKind] = {name: name for name in get_args(MatrixKind)}
+        camera = Camera(
+            bits=_camera_bits(self.bits),
+            saturation=self.saturation,
+            density=self.density,
+            read_noise=self.read_noise,
+            shot_noise=self.shot_noise,
+        )
+        began = time.perf_counter()
+        device = SimulatedOPU.create(
+            count_of("--inputs", self.inputs),
+            count_of("--outputs", self.outputs),
+            seed=self.seed,
+            camera=camera,
+            matrix=lookup("matrix", self.matrix, matrices),
+            kind=lookup("kind", self.kind, kinds),
+            noise_seed=self.noise_seed,
+        )
+        device.save(self.out)
+        _describe(device)
+        print(f"made in {time.perf_counter() - began:.1f} s")
+        print(f"device: {self.out} (holds the secret)")
+        return 0
+
 
 @dataclass(frozen=True)
 class Info:
     """What may be known of a device. It is made, and checked to be the one that was saved; the secret is not shown."""
 
     file: tyro.conf.Positional[Path]
+
+    def run(self) -> int:
+        """Carry the command out. Returns the exit code."""
+        from groundglass.core import read_json
+        from groundglass.optics import SimulatedOPU
+
+        began = time.perf_counter()
+        device = SimulatedOPU.load(self.file)
+        _describe(device)
+        # Nothing else of the content is kept, for it has the secret.
+        print(f"file: {self.file}, format version {read_json(self.file)['version']}, its owner's alone; ", end="")
+        print(f"made and checked in {time.perf_counter() - began:.1f} s")
+        return 0
 
 
 @dataclass(frozen=True)
@@ -62,6 +110,25 @@ class Measure:
     packed: bool | None = None
     """Whether eight bits are in a byte. Default: told by the width."""
 
+    def run(self) -> int:
+        """Carry the command out. Returns the exit code."""
+        from groundglass.cli.terminal import Terminal
+        from groundglass.optics import SimulatedOPU
+        from groundglass.optics.measuring import measure_file
+        from groundglass.optics.reading_file import refuse_existing
+
+        refuse_existing(self.out)  # before the device is made, which takes longer
+        device = SimulatedOPU.load(self.file)
+        with Terminal(kept=f"beside {self.out}") as terminal:
+            done = measure_file(device, self.bits, self.out, packed=self.packed, progress=terminal.progress)
+        print(f"{done.rows:,} rows of {device.in_features:,} bits -> {device.out_features:,} readings each")
+        before = f", {done.gone_on_from:.0%} of it in earlier sessions" if done.gone_on_from else ""
+        print(f"seconds: {done.seconds:.1f} at the device{before}; {done.rate:,.0f} readings a second")
+        if done.saturated is not None:
+            print(f"saturated: {done.saturated:.2%} of the readings are {device.camera.top}")
+        print(f"readings: {self.out}")
+        return 0
+
 
 @dataclass(frozen=True)
 class Redraw:
@@ -73,6 +140,23 @@ class Redraw:
     """The new device file; not an existing one."""
     seed: int | None = None
     """The new secret, to repeat it exactly. Default: a fresh secret from the system."""
+
+    def run(self) -> int:
+        """Carry the command out. Returns the exit code."""
+        from groundglass.optics import SimulatedOPU
+        from groundglass.optics.reading_file import refuse_existing
+
+        refuse_existing(self.out)
+        began = time.perf_counter()
+        old = SimulatedOPU.load(self.file)
+        device = old.redraw(self.seed)
+        if device.fingerprint == old.fingerprint:
+            raise ValueError(f"this seed makes the device of {self.file} again: give another, or none")
+        device.save(self.out)
+        _describe(device)
+        print(f"redrawn from {old.fingerprint} in {time.perf_counter() - began:.1f} s")
+        print(f"device: {self.out} (holds the secret)")
+        return 0
 
 
 @dataclass(frozen=True)
@@ -86,100 +170,14 @@ class Device:
         | Annotated[Redraw, tyro.conf.subcommand("redraw")]
     )
 
-
-def run_device(device: Device) -> int:
-    """Carry the command out. Returns the exit code."""
-    handlers: dict[type, Any] = {New: _new, Info: _info, Measure: _measure, Redraw: _redraw}
-    code: int = handlers[type(device.command)](device.command)
-    return code
-
-
-def _new(command: New) -> int:
-    from typing import get_args
-
-    from groundglass.core import lookup
-    from groundglass.optics import Camera, SimulatedOPU
-    from groundglass.optics.medium import DeviceKind, MatrixKind
-    from groundglass.optics.reading_file import refuse_existing
-
-    refuse_existing(command.out)
-    kinds: dict[str, DeviceKind] = {name: name for name in get_args(DeviceKind)}
-    matrices: dict[str, MatrixKind] = {name: name for name in get_args(MatrixKind)}
-    camera = Camera(
-        bits=_camera_bits(command.bits),
-        saturation=command.saturation,
-        density=command.density,
-        read_noise=command.read_noise,
-        shot_noise=command.shot_noise,
-    )
-    began = time.perf_counter()
-    device = SimulatedOPU.create(
-        count_of("--inputs", command.inputs),
-        count_of("--outputs", command.outputs),
-        seed=command.seed,
-        camera=camera,
-        matrix=lookup("matrix", command.matrix, matrices),
-        kind=lookup("kind", command.kind, kinds),
-        noise_seed=command.noise_seed,
-    )
-    device.save(command.out)
-    _describe(device)
-    print(f"made in {time.perf_counter() - began:.1f} s")
-    print(f"device: {command.out} (holds the secret)")
-    return 0
-
-
-def _info(command: Info) -> int:
-    from groundglass.core import read_json
-    from groundglass.optics import SimulatedOPU
-
-    began = time.perf_counter()
-    device = SimulatedOPU.load(command.file)
-    _describe(device)
-    # Nothing else of the content is kept, for it has the secret.
-    print(f"file: {command.file}, format version {read_json(command.file)['version']}, its owner's alone; ", end="")
-    print(f"made and checked in {time.perf_counter() - began:.1f} s")
-    return 0
-
-
-def _measure(command: Measure) -> int:
-    from groundglass.optics import SimulatedOPU
-    from groundglass.optics.measuring import measure_file
-    from groundglass.optics.reading_file import refuse_existing
-    from groundglass.terminal import Terminal
-
-    refuse_existing(command.out)  # before the device is made, which takes longer
-    device = SimulatedOPU.load(command.file)
-    with Terminal(kept=f"beside {command.out}") as terminal:
-        done = measure_file(device, command.bits, command.out, packed=command.packed, progress=terminal.progress)
-    print(f"{done.rows:,} rows of {device.in_features:,} bits -> {device.out_features:,} readings each")
-    before = f", {done.gone_on_from:.0%} of it in earlier sessions" if done.gone_on_from else ""
-    print(f"seconds: {done.seconds:.1f} at the device{before}; {done.rate:,.0f} readings a second")
-    if done.saturated is not None:
-        print(f"saturated: {done.saturated:.2%} of the readings are {device.camera.top}")
-    print(f"readings: {command.out}")
-    return 0
-
-
-def _redraw(command: Redraw) -> int:
-    from groundglass.optics import SimulatedOPU
-    from groundglass.optics.reading_file import refuse_existing
-
-    refuse_existing(command.out)
-    began = time.perf_counter()
-    old = SimulatedOPU.load(command.file)
-    device = old.redraw(command.seed)
-    if device.fingerprint == old.fingerprint:
-        raise ValueError(f"this seed makes the device of {command.file} again: give another, or none")
-    device.save(command.out)
-    _describe(device)
-    print(f"redrawn from {old.fingerprint} in {time.perf_counter() - began:.1f} s")
-    print(f"device: {command.out} (holds the secret)")
-    return 0
+    def run(self) -> int:
+        """Carry the command out. Returns the exit code."""
+        return self.command.run()
 
 
 def _describe(device: "SimulatedOPU") -> None:
     """What is public of a device."""
+    from groundglass.core.text import size
     from groundglass.optics.packed import batch_bytes
 
     camera = device.camera
@@ -194,7 +192,7 @@ def _describe(device: "SimulatedOPU") -> None:
     )
     print(f"exposure: {device.exposure.gain:.6g} steps a unit of intensity, mean reading {device.mean_reading:.2f}")
     batch = batch_bytes(device.in_features, device.out_features)
-    print(f"memory: {size_of(device.nbytes)} held; measuring takes up to {size_of(batch)} of bits and light besides")
+    print(f"memory: {size(device.nbytes)} held; measuring takes up to {size(batch)} of bits and light besides")
 
 
 def _camera_bits(text: str) -> int | None:
@@ -223,15 +221,3 @@ def count_of(name: str, text: str) -> int:
     except ValueError:
         pass
     raise ValueError(f"`{name}` (={text!r}) must be a whole number: 1000000, 1_000_000 or 1e6")
-
-
-def size_of(count: int) -> str:
-    """Bytes, for people.
-
-    >>> size_of(3 * 2**29)
-    '1.5 GiB'
-    """
-    for unit, name in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return f"{count} bytes"

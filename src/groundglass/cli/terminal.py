@@ -2,10 +2,12 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
 from rich.status import Status
+
+from groundglass.core.text import duration
 
 
 @dataclass
@@ -59,26 +61,11 @@ class Terminal:
         else:
             self._console.print(text, highlight=False, soft_wrap=True)
 
-    def finished(self, name: str, result: dict[str, Any], seconds: float) -> None:
+    def finished(self, name: str, said: str, seconds: float) -> None:
         for what in [what for what in self._tasks if what.startswith(name)]:
             del self._tasks[what]
-        shown = [
-            f"{key.replace('_', ' ')} {result[key]:.1%}"
-            for key in ("clean_accuracy", "robust_accuracy", "success_rate", "before", "untuned", "tuned")
-            if key in result
-        ]
-        shown += [
-            f"{result[key]} of {result['n_images']} {what}"
-            for key, what in (("common", "images"), ("fooled", "fooled"), ("correct", "right"))
-            if key in result and "robust_accuracy" not in result and "success_rate" not in result
-        ]
-        if "failed_share" in result:
-            shown.append(
-                f"median error {result['error']['median']:.2%}, {result['failed_share']:.1%} of the rows failed"
-            )
-        if "passed" in result:
-            shown.append("passed" if result["passed"] else f"FAILED: {result['note']}")
-        self._console.print(f"  {name}: {', '.join([*shown, f'{seconds:.1f} s'])}", highlight=False, soft_wrap=True)
+        told = ", ".join(part for part in (said, duration(seconds)) if part)
+        self._console.print(f"  {name}: {told}", highlight=False, soft_wrap=True)
 
     def progress(self, what: str, done: int, total: int, **figures: float) -> None:
         now = time.monotonic()
@@ -91,9 +78,9 @@ class Terminal:
             return
         task.said = now
         rate = (done - task.first) / max(now - task.began, 1e-9)
-        left = (total - done) / rate if rate > 0 else float("inf")
+        left = duration((total - done) / rate) if rate > 0 else "?"
         parts = [f"{done / total:.0%}", *(f"{k} {_number(v)}" for k, v in figures.items())]
-        task.text = f"{what}: {', '.join(parts)}, {rate:.0f}/s, {_duration(left)} left"
+        task.text = f"{what}: {', '.join(parts)}, {rate:.0f}/s, {left} left"
         if self._console.is_terminal:
             self._show("\n".join(t.text for t in self._tasks.values() if t.text and now - t.heard <= _SILENT))
         else:
@@ -115,10 +102,3 @@ class Terminal:
 
 def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.3f}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds == float("inf"):
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,0 +1,5 @@
+import sys
+
+from groundglass.cli.main import main
+
+sys.exit(main())

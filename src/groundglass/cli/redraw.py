@@ -1,0 +1,56 @@
+"""`groundglass redraw`: a new secret matrix for a trained network."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from groundglass.cli.options import DataDir
+
+
+@dataclass(frozen=True)
+class Redraw:
+    """Give a trained network a new secret matrix, and fit its classifier to it; the old model and device stay."""
+
+    model: tyro.conf.Positional[Path]
+    """A model file with an optical layer, as a study leaves it in models/."""
+    out: Path
+    """The new model file; not an existing one."""
+    data: str
+    """The data set that the model was trained with: cifar10, cifar100 or shapes."""
+    device_dir: Path | None = None
+    """Folder of the model's device file; the new device's goes there too. Default: devices/ beside the model's folder."""
+    data_dir: DataDir = None
+    seed: int = 0
+    """Of the order of images."""
+    device_seed: int | None = None
+    """The new device's secret, to repeat a redraw exactly; never recorded. Default: a fresh secret from the system."""
+
+    def run(self) -> int:
+        """Carry the command out. Returns the exit code."""
+        from groundglass.cli.terminal import Terminal
+        from groundglass.studies.redraw_model import redraw_model
+
+        with Terminal() as terminal:
+            done = redraw_model(
+                self.model,
+                self.out,
+                data=self.data,
+                device_dir=self.device_dir,
+                data_dir=self.data_dir,
+                seed=self.seed,
+                device_seed=self.device_seed,
+                progress=terminal.progress,
+            )
+        print(f"accuracy on {done.test_images} test images:")
+        print(f"  {done.before:7.2%}  before, device {done.old_fingerprint}")
+        print(f"  {done.untuned:7.2%}  redrawn, classifier not tuned")
+        print(
+            f"  {done.tuned:7.2%}  redrawn and tuned on {done.train_images} training images, device {done.fingerprint}"
+        )
+        features = "read from the cache" if done.features_cached else "kept beside the model for the next redraw"
+        print(f"seconds: {done.draw_seconds:.1f} drawing, {done.tune_seconds:.1f} tuning, ", end="")
+        print(f"{done.feature_seconds:.1f} features ({features})")
+        print(f"device: {done.device} (holds the secret; without it the model guesses)")
+        print(f"model: {done.model}")
+        return 0

@@ -1,0 +1,120 @@
+"""`groundglass report`, `tables`, `seeds`, `export` and `compact`: what is made from the records of a run folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Report:
+    """Rebuild figures and report.html of a run folder from its records alone."""
+
+    folder: tyro.conf.Positional[Path]
+    """A run folder, or a compact copy of one."""
+    out: Path | None = None
+    """Where report.html and figures/ go; made when missing. Default: the run folder."""
+
+    def run(self) -> int:
+        """Carry the command out. Returns the exit code."""
+        from groundglass.report import build
+
+        print(f"report: {build(self.folder, out=self.out)}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Print the figures of a run folder as Markdown tables, or make the tables of Markdown files anew."""
+
+    folders: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """One run folder (95% intervals), or several that differ in their seed alone (mean, smallest and largest). In %."""
+    part: tuple[str, ...] = ()
+    """These alone, as white-box or cost. Default: all that have records."""
+    update: tuple[Path, ...] = ()
+    """Markdown files, rewritten in place: what stands between `<!-- groundglass tables FOLDER PART -->` and `<!-- end -->`."""
+    root: Path = Path()
+    """What the folders in those files are relative to. Default: the current folder."""
+
+    def run(self) -> int:
+        """Carry the command out. Returns the exit code."""
+        from groundglass.core import atomic_write
+        from groundglass.report.markdown import parts, refresh, tables
+
+        if bool(self.folders) == bool(self.update):
+            raise ValueError("give run folders, to print their tables, or --update FILE.md: one of the two")
+        if self.update and self.part:
+            raise ValueError("--part is for printing: the blocks of a file name their own parts")
+        for folder in self.folders:
+            if not folder.exists() and str(folder) in parts():
+                raise ValueError(f"there is no folder {folder}: for the table of that name say --part {folder}")
+        if self.folders:
+            found = tables(self.folders, self.part)
+            if not found:
+                raise ValueError(f"{self.folders[0]} has no records yet: there is nothing to tell")
+            print("\n\n".join(f"## {name}\n\n{text}" for name, text in found.items()))
+        # All are made before any is written: an error in one leaves all as they were.
+        before = [path.read_bytes().decode() for path in self.update]
+        after = [refresh(text, self.root) for text in before]
+        for path, old, new in zip(self.update, before, after, strict=True):
+            if new != old:
+                with atomic_write(path) as file:
+                    file.write(new.encode())
+            print(f"{path}: {'as it was' if new == old else 'tables made anew'}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Mean and spread of every figure over run folders that differ in their seed alone, as a Markdown table."""
+
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """At least two run folders of one study, recipe and data set."""
+
+    def run(self) -> int:
+        """Carry the command out. Returns the exit code."""
+        from groundglass.results.seeds import over_seeds, table
+
+        print(table(over_seeds(self.folders), len(self.folders)))
+        return 0
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write what a run folder holds as tables for other programs: a file a kind of result, a row a result."""
+
+    folder: tyro.conf.Positional[Path]
+    """A run folder, or a compact copy of one."""
+    out: Path | None = None
+    """Where the files go. Default: tables/ in the run folder."""
+    format: Literal["csv", "parquet", "json"] = "csv"
+
+    def run(self) -> int:
+        """Carry the command out. Returns the exit code."""
+        from groundglass.results import export
+
+        for path in export(self.folder, self.folder / "tables" if self.out is None else self.out, self.format):
+            print(path)
+        return 0
+
+
+@dataclass(frozen=True)
+class Compact:
+    """Copy a run folder without networks, devices and sets of images: small enough to commit, enough for report and tables."""
+
+    folder: tyro.conf.Positional[Path]
+    """A run folder, finished or not; left as it is."""
+    out: tyro.conf.Positional[Path]
+    """The copy; not an existing folder."""
+
+    def run(self) -> int:
+        """Carry the command out. Returns the exit code."""
+        from groundglass.results.compact import compact
+
+        done = compact(self.folder, self.out)
+        print(f"{done.folder}: {done.records} records, {done.arrays} of them with arrays, every checksum right")
+        print(
+            f"{done.files} files, {done.bytes / 2**20:.2f} MiB; `groundglass report {done.folder} --out PLACE` makes its page"
+        )
+        return 0

@@ -1,0 +1,81 @@
+"""`groundglass retrieve`: what an attacker who holds a device gets of its matrix."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+if TYPE_CHECKING:
+    from groundglass.optics import SimulatedOPU
+
+
+@dataclass(frozen=True)
+class Retrieve:
+    """Retrieve a device's matrix from its readings alone, as an attacker who holds it would. The same command continues it."""
+
+    device: tyro.conf.Positional[Path]
+    """The file of a simulated device, as a study leaves it in devices/. Its secret is used to simulate, and to say in the end
+    how far the retrieved matrix is from it; the retrieval sees readings."""
+    out: Path
+    """Folder for readings.npy, matrix.npy (as good as the secret) and retrieval.json; a new one, or one to go on in."""
+    queries: str = "12N"
+    """Frames to take, checks included: a number, or a multiple of the inputs as in 12N."""
+    method: str = "fixed-exposure"
+    """fixed-exposure, multilateration or closed-form."""
+    exposure_control: bool = False
+    """The attacker may set the exposure; closed-form needs it."""
+    rows: int | None = None
+    """Retrieve the first so many outputs only."""
+    seed: int = 0
+    """Of inputs and starts."""
+    frame_rate: float = 2000.0
+    """Frames a second of the device, to say how long they take."""
+
+    def run(self) -> int:
+        """Carry the command out. Returns the exit code."""
+        from groundglass.cli.terminal import Terminal
+        from groundglass.core import lookup
+        from groundglass.optics import DeviceAccess, SimulatedOPU, true_matrix
+        from groundglass.optics.retrieval import METHODS, frames_of, retrieve, row_errors
+
+        method = lookup("method", self.method, METHODS)()
+        device = SimulatedOPU.load(self.device)
+        if self.rows is not None and 1 <= self.rows < device.out_features and not _of(device, self.out):
+            # A camera that reads no more than is wanted: of a device of a million outputs the rest would cost too much.
+            device = device.region(range(self.rows))
+        frames = frames_of(self.queries, device.in_features)
+        access = DeviceAccess(device, exposure_control=self.exposure_control, frame_rate=self.frame_rate)
+        with Terminal(kept=f"in {self.out}") as terminal:
+            found = retrieve(
+                access,
+                method,
+                frames=frames,
+                seed=self.seed,
+                rows=self.rows,
+                folder=self.out,
+                progress=terminal.progress,
+            )
+        rows, n = found.matrix.shape
+        wrong = float(found.told_wrong.float().mean())
+        print(f"{rows} rows of {n} from {found.frames} frames ({found.frames / n:.1f} N), method {method.name}")
+        print(f"seconds: {found.device_seconds:.1f} at the device ({self.frame_rate:g} frames a second), ", end="")
+        print(f"{found.compute_seconds:.1f} of computing, {found.measure_seconds:.1f} of simulating the frames")
+        print("what the attacker can tell, from held-out readings in grey levels: ", end="")
+        print(
+            f"median {float(found.held_out.median()):.2f} (chance {found.chance:.1f}, read noise {found.noise:.2f}), ",
+            end="",
+        )
+        print(f"{wrong:.1%} of the rows wrong")
+        errors = row_errors(found.matrix, true_matrix(device)[:rows])
+        print("true relative error, up to phase and conjugation: ", end="")
+        print(f"median {float(errors.median()):.2%}, worst {float(errors.max()):.2%}, ", end="")
+        print(f"above 10% in {float((errors > 0.1).float().mean()):.1%} of the rows")
+        print(f"matrix: {self.out / 'matrix.npy'} (as good as the secret)")
+        return 0
+
+
+def _of(device: "SimulatedOPU", folder: Path) -> bool:
+    """Whether a retrieval was begun there with a camera that reads all of the device's outputs: it goes on with that."""
+    begun = folder / "retrieval.json"
+    return begun.exists() and f'"{device.fingerprint}"' in begun.read_text()

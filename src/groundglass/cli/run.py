@@ -1,0 +1,69 @@
+"""`groundglass run`: run a study, or go on with it."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from groundglass.cli.options import DataDir
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run a study: train what it needs, attack it, write records, figures and report.html. The same command continues it."""
+
+    study: tyro.conf.Positional[str]
+    """Which study; see `groundglass recipes`."""
+    out: Path
+    """The run folder. One folder holds one study."""
+    recipe: str = "quick"
+    """How large; see `groundglass recipes`."""
+    data: str | None = None
+    """cifar10, cifar100 or shapes. Default: the recipe's."""
+    data_dir: DataDir = None
+    seed: int = 0
+    """Of weights, batches and attacks."""
+    reuse: tuple[Path, ...] = ()
+    """Other run folders: networks that they have trained with the same settings are copied, not trained again."""
+    device_seed: int | None = None
+    """The simulated device's secret, to repeat a study exactly; never recorded. Default: a fresh secret from the system."""
+    device_kind: Literal["dense", "procedural", "structured"] | None = None
+    """How devices are simulated. Default: the recipe's, dense; procedural is the same device; structured another."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of training. auto: the faster one here, by a short measurement; recorded, and kept when the run is continued."""
+    jobs: int | None = None
+    """How many cells run side by side, each with its share of the cores. Default: one a core as memory allows; with a GPU 1."""
+
+    def run(self) -> int:
+        """Carry the command out. Returns the exit code."""
+        from groundglass.cli.terminal import Terminal
+        from groundglass.report import build
+        from groundglass.studies import run_study
+
+        started = time.perf_counter()
+        with Terminal(kept=f"in {self.out}") as terminal:
+            ran = run_study(
+                self.study,
+                self.recipe,
+                self.out,
+                data=self.data,
+                seed=self.seed,
+                device_seed=self.device_seed,
+                device_kind=self.device_kind,
+                data_dir=self.data_dir,
+                precision=None if self.precision == "auto" else self.precision,
+                reuse=self.reuse,
+                jobs=self.jobs,
+                progress=terminal.progress,
+                listener=terminal,
+            )
+            terminal.close()
+            page = build(self.out)
+        if ran == 0:
+            print(f"{self.out} is complete: nothing was run again")
+        else:
+            print(f"done: {ran} cells in {(time.perf_counter() - started) / 60:.1f} minutes")
+        print(f"report: {page}")
+        return 0
