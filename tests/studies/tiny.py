@@ -77,5 +77,5 @@ class Stop:
         if self._at in text:
             raise KeyboardInterrupt
 
-    def finished(self, name: str, result: dict[str, Any], seconds: float) -> None:
+    def finished(self, name: str, said: str, seconds: float) -> None:
         pass

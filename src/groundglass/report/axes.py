@@ -117,7 +117,15 @@ def collisions(figure: Any) -> list[tuple[str, str]]:
     from matplotlib.text import Text
 
     renderer = _renderer(figure)
-    texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+    outside = {
+        label
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+        for label in (tick.label1, tick.label2)
+    }
+    texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip() and t not in outside]
     boxes = [t.get_window_extent(renderer).padded(-1) for t in texts]
     return [
         (texts[i].get_text(), texts[j].get_text())
