@@ -75,25 +75,16 @@ def cells(config: WhiteBoxConfig, dataset: Dataset) -> list[Cell]:
     """
     baseline, defended = targets(config, dataset)
     features = (defended.features,) if isinstance(defended, PlaceCell) else ()
-    pairs = [(baseline, "bp"), *((one, "bp") for one in features), *((defended, rule) for rule in config.rules)]
-    figure = _figure_cells(config, dataset, pairs)
-    control = _control_cells(config, dataset, baseline, defended)
+    pairs: list[tuple[NetworkCell, str]] = [(baseline, "bp"), *((defended, rule) for rule in config.rules)]
+    figure = _figure_cells(config, dataset, [pairs[0], *((one, "bp") for one in features), *pairs[1:]])
+    control = _control_cells(config, dataset, pairs)
+    audited = audits(config, dataset, (baseline, *features, defended))
     checks = check_cells(CHECKS, (*figure, *control))
-    return with_inputs(
-        [
-            *defended.inputs,
-            baseline,
-            defended,
-            *audits(config, dataset, (baseline, *features, defended)),
-            *figure,
-            *control,
-            *checks,
-        ]
-    )
+    return with_inputs([*defended.inputs, baseline, defended, *audited, *figure, *control, *checks])
 
 
-def _attack(config: WhiteBoxConfig, target: NetworkCell, rule: str, attack: Any, **changes: Any) -> AttackCell:
-    settings: dict[str, Any] = {
+def _attack(config: WhiteBoxConfig, who: tuple[NetworkCell, str], attack: Any, **changes: Any) -> AttackCell:
+    settings = {
         "norm": "linf",
         "eps_paper": None,
         "n_images": config.n_images,
@@ -102,63 +93,40 @@ def _attack(config: WhiteBoxConfig, target: NetworkCell, rule: str, attack: Any,
         "seed": config.seed,
         **changes,
     }
-    return AttackCell(target=target, rule=rule, attack=attack, **settings)
-
-
-def _pairs(config: WhiteBoxConfig, baseline: NetworkCell, defended: NetworkCell) -> list[tuple[NetworkCell, str]]:
-    return [(baseline, "bp"), *((defended, rule) for rule in config.rules)]
+    return AttackCell(target=who[0], rule=who[1], attack=attack, **settings)
 
 
 def _figure_cells(
     config: WhiteBoxConfig, dataset: Dataset, pairs: Sequence[tuple[NetworkCell, str]]
 ) -> list[AttackCell]:
-    """Strength first by radius: a study that is stopped half-way has whole curves of small radii for every rule."""
+    """Radius by radius: a study that is stopped half-way has whole curves of small radii for every rule."""
     found = []
     shown = config.eps_paper[len(config.eps_paper) // 2]
     for eps_paper in config.eps_paper:
-        eps = paper_eps_to_pixels(eps_paper, dataset.std)
+        eps, gallery = paper_eps_to_pixels(eps_paper, dataset.std), config.gallery if eps_paper == shown else 0
         attack = PGD(steps=config.steps, step_size=config.step_size)
-        for target, rule in pairs:
-            gallery = config.gallery if eps_paper == shown else 0
-            found.append(_attack(config, target, rule, attack, eps=eps, eps_paper=eps_paper, gallery=gallery))
+        found += [_attack(config, who, attack, eps=eps, eps_paper=eps_paper, gallery=gallery) for who in pairs]
     for eps in config.eps_l2:
         attack = PGD(steps=config.steps, step_size=None)
-        found += [_attack(config, target, rule, attack, norm="l2", eps=eps) for target, rule in pairs]
+        found += [_attack(config, who, attack, norm="l2", eps=eps) for who in pairs]
     return found
 
 
 def _control_cells(
-    config: WhiteBoxConfig, dataset: Dataset, baseline: NetworkCell, defended: NetworkCell
+    config: WhiteBoxConfig, dataset: Dataset, pairs: Sequence[tuple[NetworkCell, str]]
 ) -> list[AttackCell]:
     """Attacks that show whether the figure can be believed: noise, one step, no bound, and C&W's smallest distances."""
-    largest = config.eps_paper[-1]
-    at: dict[str, Any] = {
-        "eps": paper_eps_to_pixels(largest, dataset.std),
-        "eps_paper": largest,
-        "purpose": "control",
-    }
-    few = min(config.n_images, 100)
-    found = [_attack(config, target, "none", RandomNoise(), **at) for target in (baseline, defended)]
+    largest, few = config.eps_paper[-1], min(config.n_images, 100)
+    at: dict[str, Any] = {"eps": paper_eps_to_pixels(largest, dataset.std), "eps_paper": largest, "purpose": "control"}
+    networks = dict.fromkeys(network for network, _ in pairs)
+    found = [_attack(config, (network, "none"), RandomNoise(), **at) for network in networks]
     unbounded = PGD(steps=config.steps, step_size=0.05)
-    for target, rule in _pairs(config, baseline, defended):
-        found.append(_attack(config, target, rule, FGSM(), **at))
-        found.append(_attack(config, target, rule, unbounded, eps=1.0, n_images=few, purpose="control"))
-    if config.cw_images:
-        found += [
-            _attack(
-                config,
-                t,
-                r,
-                CarliniWagnerL2(),
-                norm="l2",
-                eps=10.0,
-                n_images=config.cw_images,
-                purpose="control",
-            )
-            for t, r in _pairs(config, baseline, defended)
-            if r in ("bp", "dfa", "exact")
-        ]
-    return found
+    for who in pairs:
+        found.append(_attack(config, who, FGSM(), **at))
+        found.append(_attack(config, who, unbounded, eps=1.0, n_images=few, purpose="control"))
+    distances: dict[str, Any] = {"norm": "l2", "eps": 10.0, "n_images": config.cw_images, "purpose": "control"}
+    told = [who for who in pairs if who[1] in ("bp", "dfa", "exact") and config.cw_images]
+    return found + [_attack(config, who, CarliniWagnerL2(), **distances) for who in told]
 
 
 # Two images of slack, or one point: differences of this size are chance.
