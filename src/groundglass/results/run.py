@@ -170,12 +170,12 @@ class Run:
     def columns(name: str) -> dict[str, str]:
         """What each column of a frame holds."""
         kind = lookup("frame", name, {kind.frame: kind for kind in KINDS.values()})
-        return {**{column: found.says for column, found in kind.columns.items()}, **COMMON_COLUMNS}
+        return {**kind.columns, **COMMON_COLUMNS}
 
     def _typed_frame(self, kind: Kind[Any, Any]) -> pd.DataFrame:
-        entries = self.entries(kind)
-        values: dict[str, Any] = {name: [c.read(entry) for entry in entries] for name, c in kind.columns.items()}
-        return self._with_common(values, [entry.record for entry in entries])
+        rows = [kind.row(entry) for entry in self.entries(kind)]
+        values = {name: [row[name] for row in rows] for name in kind.columns}
+        return self._with_common(values, [record for record in self.records if record.kind == kind.name])
 
     def _plain_frame(self, kind: str) -> pd.DataFrame:
         """Of a kind that is not this package's: its config and result, as they are."""

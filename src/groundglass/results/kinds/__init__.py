@@ -7,7 +7,7 @@ from typing import Any
 
 from groundglass.results.kinds.attack import ATTACK
 from groundglass.results.kinds.audit import AUDIT, CHECK
-from groundglass.results.kinds.base import Column, Entry, Kind
+from groundglass.results.kinds.base import Entry, Kind, column, derives
 from groundglass.results.kinds.cost import COST, FIDELITY, FIT
 from groundglass.results.kinds.craft import COMMON, CRAFT, TRANSFER
 from groundglass.results.kinds.network import DEVICE, RANDOMISE, REDRAW, TRAIN
@@ -56,7 +56,8 @@ __all__ = [
     "ROWS",
     "TRAIN",
     "TRANSFER",
-    "Column",
     "Entry",
     "Kind",
+    "column",
+    "derives",
 ]

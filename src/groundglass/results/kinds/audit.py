@@ -6,21 +6,18 @@ from typing import Any
 
 from groundglass.audit.findings import Attempt, Check, judged
 from groundglass.core.statistics import Proportion
-from groundglass.results.kinds.base import Column, Kind, share_columns
+from groundglass.results.kinds.attack import BallConfig
+from groundglass.results.kinds.base import Kind, column, derives, through
 
 #: The verdict on a network that gets no image right.
 NOT_AUDITED = "not audited"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditedConfig:
+class AuditedConfig(BallConfig):
     """An audit of one network; `settings` are those of `groundglass.audit.AuditConfig`."""
 
-    model: str
-    norm: str
-    eps: float
-    eps_per_channel: tuple[float, ...] | None
-    eps_paper: float | None
+    model: str = column("name of the audited network", "network")
     n_images: int
     settings: Mapping[str, Any]
     seed: int
@@ -60,9 +57,8 @@ class AuditResult:
     checks: tuple[Check, ...] = ()
     timing: Timing | None = None
 
-    @property
+    @derives("verdict by today's rule, whatever version made the record", "verdict")
     def judged(self) -> str:
-        """The verdict by today's rule, whatever version made the record."""
         if self.claimed is None:
             return NOT_AUDITED
         return judged(self.claimed, self.checks)
@@ -75,60 +71,37 @@ class AuditResult:
     def skipped(self) -> tuple[Check, ...]:
         return tuple(check for check in self.checks if check.status == "skipped")
 
+    n_images = through("clean.total", "images audited")
+    share_clean = through("clean", "share right without an attack", "clean_accuracy", share=True)
+    share_claimed = through("claimed", "accuracy under the attacks of the claim", "claimed", share=True)
+    share_worst = through("worst", "share right whatever was tried, image by image", "worst_case", share=True)
+
+    @derives("how many")
+    def failed_checks(self) -> int:
+        return len(self.failed)
+
+    @derives("how many")
+    def skipped_checks(self) -> int:
+        return len(self.skipped)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckConfig:
     """A check by its name."""
 
-    check: str
+    check: str = column("its name")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """What a check found in the records of a study.
+    """What a check found in the records of a study. `value`: by name; of a check that failed, what is wrong."""
 
-    Attributes:
-        passed: no sign of a claim that is not true.
-        value: what was found, by name; of a check that failed, what is wrong.
-        expected: what a study that can be believed shows.
-    """
-
-    passed: bool
+    passed: bool = column("no sign of a claim that is not true")
     value: Mapping[str, Any]
-    expected: str
+    expected: str = column("what a study that can be believed shows")
 
 
-AUDIT: Kind[AuditedConfig, AuditResult] = Kind(
-    "audit",
-    AuditedConfig,
-    AuditResult,
-    "audits",
-    {
-        "network": Column("name of the audited network", lambda e: e.config.model),
-        "norm": Column("linf or l2", lambda e: e.config.norm),
-        "radius": Column("of the ball, of images in [0, 1]", lambda e: round(e.config.eps, 9)),
-        "radius_paper": Column("the same on the paper's axis", lambda e: e.config.eps_paper),
-        "per_channel": Column("the box differs by channel", lambda e: e.config.eps_per_channel is not None),
-        "n_images": Column("audited", lambda e: e.result.clean and e.result.clean.total),
-        **share_columns("clean_accuracy", "right without an attack", lambda e: e.result.clean),
-        **share_columns("claimed", "accuracy under the attacks of the claim", lambda e: e.result.claimed),
-        **share_columns("worst_case", "right whatever was tried, image by image", lambda e: e.result.worst),
-        "verdict": Column("in words", lambda e: e.result.judged),
-        "failed_checks": Column("how many", lambda e: len(e.result.failed)),
-        "skipped_checks": Column("how many", lambda e: len(e.result.skipped)),
-        "attempts": Column("attacks that were tried", lambda e: len(e.result.attempts)),
-    },
-    line=lambda r: r.judged,
-)
+AUDIT: Kind[AuditedConfig, AuditResult] = Kind("audit", AuditedConfig, AuditResult, "audits", lambda r: r.judged)
 CHECK: Kind[CheckConfig, CheckResult] = Kind(
-    "check",
-    CheckConfig,
-    CheckResult,
-    "checks",
-    {
-        "check": Column("its name", lambda e: e.config.check),
-        "passed": Column("no sign of a claim that is not true", lambda e: e.result.passed),
-        "expected": Column("what a study that can be believed shows", lambda e: e.result.expected),
-    },
-    line=lambda r: "passed" if r.passed else f"FAILED: not {r.expected}",
+    "check", CheckConfig, CheckResult, "checks", lambda r: "passed" if r.passed else f"FAILED: not {r.expected}"
 )

@@ -1,22 +1,23 @@
 """What devices cost as they grow, how that grows, and whether a medium is what it stands for."""
 
 from dataclasses import dataclass
+from statistics import median
 
 from groundglass.core.schema import named
 from groundglass.core.text import duration
-from groundglass.results.kinds.base import Column, Kind
+from groundglass.results.kinds.base import Kind, column, derives
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostConfig:
     """One device that is timed: `block` outputs are measured, the rest is projected."""
 
-    device_kind: str
-    in_features: int
-    out_features: int
-    sweep: str
+    device_kind: str = column("dense, procedural or structured", "simulation")
+    in_features: int = column("N, input bits", "inputs")
+    out_features: int = column("M, readings", "outputs")
+    sweep: str = column("square: N = M; outputs: M grows; inputs: N grows")
     block: int
-    batch: int
+    batch: int = column("inputs of a batch")
     repeats: int
 
 
@@ -24,15 +25,23 @@ class CostConfig:
 class CostResult:
     """Seconds of each turn (`one`, `batch`), their medians (`one_seconds`, `each_seconds`), and bytes above the bare process."""
 
-    make_seconds: float
+    make_seconds: float = column("drawing U and setting the exposure")
     one: tuple[float, ...]
     batch: tuple[float, ...]
-    held_bytes: int
-    peak_bytes: int | None
-    threads: int
-    projected: bool
-    one_seconds: float
-    each_seconds: float
+    held_bytes: int = column("between measurements")
+    peak_bytes: int | None = column("at most")
+    threads: int = column("of the measurement")
+    projected: bool = column("only a block of outputs was measured")
+    one_seconds: float = column("one measurement, median")
+    each_seconds: float = column("each of a batch, median")
+
+    @derives("the fastest turn, projected as the median is")
+    def one_seconds_low(self) -> float:
+        return min(self.one) * self.one_seconds / median(self.one)
+
+    @derives("the slowest turn")
+    def one_seconds_high(self) -> float:
+        return max(self.one) * self.one_seconds / median(self.one)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +70,19 @@ class FitResult:
 
     fits: tuple[PowerLaw, ...]
 
+    @derives("how many")
+    def power_laws(self) -> int:
+        return len(self.fits)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FidelityConfig:
     """A medium held against the laws of an i.i.d. complex Gaussian matrix."""
 
-    medium: str
-    standin: bool
-    in_features: int
-    out_features: int
+    medium: str = column("a kind of device, or a stand-in")
+    standin: bool = column("known to be no such matrix")
+    in_features: int = column("N, input bits", "inputs")
+    out_features: int = column("M, readings", "outputs")
     redraws: int
     seed: int
 
@@ -93,52 +106,14 @@ class FidelityResult:
     """All laws of one medium, and how many hold."""
 
     laws: tuple[LawResult, ...]
-    holding: int
-    of: int
+    holding: int = column("laws that hold")
+    of: int = column("laws that were tested")
 
 
 COST: Kind[CostConfig, CostResult] = Kind(
-    "cost",
-    CostConfig,
-    CostResult,
-    "costs",
-    {
-        "simulation": Column("dense, procedural or structured", lambda e: e.config.device_kind),
-        "inputs": Column("N, input bits", lambda e: e.config.in_features),
-        "outputs": Column("M, readings", lambda e: e.config.out_features),
-        "sweep": Column("square: N = M; outputs: M grows; inputs: N grows", lambda e: e.config.sweep),
-        "batch": Column("inputs of a batch", lambda e: e.config.batch),
-        "projected": Column("only a block of outputs was measured", lambda e: e.result.projected),
-        "make_seconds": Column("drawing U and setting the exposure", lambda e: e.result.make_seconds),
-        "one_seconds": Column("one measurement, median", lambda e: e.result.one_seconds),
-        "one_seconds_low": Column(
-            "the fastest turn", lambda e: min(e.result.one) * e.config.out_features / e.config.block
-        ),
-        "one_seconds_high": Column(
-            "the slowest turn", lambda e: max(e.result.one) * e.config.out_features / e.config.block
-        ),
-        "each_seconds": Column("each of a batch, median", lambda e: e.result.each_seconds),
-        "held_bytes": Column("between measurements", lambda e: e.result.held_bytes),
-        "peak_bytes": Column("at most", lambda e: e.result.peak_bytes),
-        "threads": Column("of the measurement", lambda e: e.result.threads),
-    },
-    line=lambda r: f"{duration(r.one_seconds)} a measurement",
+    "cost", CostConfig, CostResult, "costs", lambda r: f"{duration(r.one_seconds)} a measurement"
 )
-FIT: Kind[FitConfig, FitResult] = Kind(
-    "fit", FitConfig, FitResult, "fits", {"power_laws": Column("how many", lambda e: len(e.result.fits))}
-)
+FIT: Kind[FitConfig, FitResult] = Kind("fit", FitConfig, FitResult, "fits")
 FIDELITY: Kind[FidelityConfig, FidelityResult] = Kind(
-    "fidelity",
-    FidelityConfig,
-    FidelityResult,
-    "laws",
-    {
-        "medium": Column("a kind of device, or a stand-in", lambda e: e.config.medium),
-        "standin": Column("known to be no such matrix", lambda e: e.config.standin),
-        "inputs": Column("N, input bits", lambda e: e.config.in_features),
-        "outputs": Column("M, readings", lambda e: e.config.out_features),
-        "holding": Column("laws that hold", lambda e: e.result.holding),
-        "of": Column("laws that were tested", lambda e: e.result.of),
-    },
-    line=lambda r: f"{r.holding} of {r.of} laws hold",
+    "fidelity", FidelityConfig, FidelityResult, "laws", lambda r: f"{r.holding} of {r.of} laws hold"
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 from groundglass.core.schema import left_out
 from groundglass.core.statistics import Proportion
-from groundglass.results.kinds.base import Column, Kind, share_columns
+from groundglass.results.kinds.base import Kind, column, derives, through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,19 +24,22 @@ class CameraSettings:
 class DeviceConfig:
     """A simulated device: N and M, the camera, how U is drawn ("complex" or "real"), whose it is, how it is simulated."""
 
-    in_features: int
-    out_features: int
+    in_features: int = column("N, input bits", "inputs")
+    out_features: int = column("M, readings", "outputs")
     camera: CameraSettings
     matrix: str = left_out("complex")
     owner: str = left_out("")
-    device_kind: str = left_out("dense")
+    device_kind: str = column("dense, procedural or structured", "simulation", default="dense", left_out=True)
+
+    camera_bits = through("camera.bits", "depth of a reading; none: float")
+    read_noise_levels = through("camera.read_noise", "std of the camera's noise, grey levels")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceResult:
     """The device by its fingerprint. The secret is in the device file, and cannot be made from this."""
 
-    fingerprint: str
+    fingerprint: str = column("names the device; says nothing of U")
     mean_reading: float
 
 
@@ -49,6 +52,14 @@ class TrainConfig:
     data: str
     seed: int
     name: str = left_out("")
+
+    @derives("bp, hybrid-dfa, or classifier (alone)")
+    def credit(self) -> str:
+        return str(self.training["credit"])
+
+    @derives("passes over the training images")
+    def epochs(self) -> int:
+        return int(self.training["epochs"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,76 +104,75 @@ class FeaturesNote:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """A trained network.
-
-    Attributes:
-        checkpoint: path of its file within the run folder.
-        clean_accuracy: on all `n_test` test images.
-        train_seconds, images_per_second: of the training, in all its sessions.
-        features: where only the classifier was fitted, on features of another network.
-    """
+    """A trained network. `checkpoint`: path of its file within the run folder. `features`: where it has another's."""
 
     checkpoint: str
     clean_accuracy: float
-    n_test: int
-    parameters: int
+    n_test: int = column("test images")
+    parameters: int = column("trained numbers")
     device: DeviceNote | None
-    train_seconds: float
-    images_per_second: float
+    train_seconds: float = column("of training, all sessions")
+    images_per_second: float = column("while training")
     epochs: tuple[Epoch, ...]
     precision: str
     features: FeaturesNote | None = None
 
-    @property
+    @derives("share of all test images right without an attack", "clean_accuracy")
     def clean(self) -> Proportion:
-        """Clean accuracy."""
         return counted(self.clean_accuracy, self.n_test)
+
+    features_of = through("features.name", "network whose features it has", "features")
+    device_inputs = through("device.in_features", "N of its device")
+    device_outputs = through("device.out_features", "M of its device")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RedrawConfig:
-    """A redraw of a network's U; `redraw` counts them."""
+    """A redraw of a network's U."""
 
-    model: str
-    redraw: int
+    model: str = column("the network that got another U", "of_network")
+    redraw: int = column("1, 2, ...")
     training: Mapping[str, Any]
     seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class RedrawResult:
-    """What a redraw did to the clean accuracy.
-
-    Attributes:
-        before, untuned, tuned: with the old U; with the new U under the old classifier; with a classifier fitted to the new U.
-        draw_seconds, feature_seconds, tune_seconds: drawing U; the bits of all images; fitting.
-    """
+    """What a redraw did to the clean accuracy. `feature_seconds`: the bits of all images."""
 
     before: float
     untuned: float
     tuned: float
     feature_seconds: float
     features_cached: bool
-    tune_seconds: float
-    draw_seconds: float
+    tune_seconds: float = column("measuring the training images and fitting")
+    draw_seconds: float = column("drawing U and setting the exposure")
     n_train: int
-    n_test: int
+    n_test: int = column("test images")
     old_fingerprint: str
     fingerprint: str
     checkpoint: str
 
-    @property
-    def clean_accuracy(self) -> float:
-        return self.tuned
+    @derives("clean accuracy with the old U", "before")
+    def clean_before(self) -> Proportion:
+        return counted(self.before, self.n_test)
+
+    @derives("clean accuracy with the new U and the old classifier", "untuned")
+    def clean_untuned(self) -> Proportion:
+        return counted(self.untuned, self.n_test)
+
+    @derives("clean accuracy with the new U and a classifier fitted to it", "tuned")
+    def clean(self) -> Proportion:
+        return counted(self.tuned, self.n_test)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomiseConfig:
-    """A network whose device switches among `matrices`, or whose camera has read noise (grey levels)."""
+    """A network whose device switches among matrices, or whose camera has read noise."""
 
-    model: str
-    matrices: int
-    read_noise: float
+    model: str = column("the network whose device was exchanged", "of_network")
+    matrices: int = column("that the device switches among")
+    read_noise: float = column("std of the camera's noise, grey levels", "read_noise_levels")
     training: Mapping[str, Any]
     seed: int
 
@@ -171,12 +181,16 @@ class RandomiseConfig:
 class RandomiseResult:
     """Clean accuracy before and after."""
 
-    before: float
+    before: float = column("clean accuracy of the network as it was")
     clean_accuracy: float
-    n_test: int
+    n_test: int = column("test images")
     fingerprint: str
     checkpoint: str
     tune_seconds: float
+
+    @derives("share of all test images right without an attack", "clean_accuracy")
+    def clean(self) -> Proportion:
+        return counted(self.clean_accuracy, self.n_test)
 
 
 def counted(share: float, total: int) -> Proportion:
@@ -184,83 +198,23 @@ def counted(share: float, total: int) -> Proportion:
     return Proportion(round(share * total), total)
 
 
-DEVICE: Kind[DeviceConfig, DeviceResult] = Kind(
-    "device",
-    DeviceConfig,
-    DeviceResult,
-    "devices",
-    {
-        "inputs": Column("N, input bits", lambda e: e.config.in_features),
-        "outputs": Column("M, readings", lambda e: e.config.out_features),
-        "camera_bits": Column("depth of a reading; none: float", lambda e: e.config.camera.bits),
-        "read_noise_levels": Column("std of the camera's noise, grey levels", lambda e: e.config.camera.read_noise),
-        "simulation": Column("dense, procedural or structured", lambda e: e.config.device_kind),
-        "fingerprint": Column("names the device; says nothing of U", lambda e: e.result.fingerprint),
-    },
-)
+DEVICE: Kind[DeviceConfig, DeviceResult] = Kind("device", DeviceConfig, DeviceResult, "devices")
 TRAIN: Kind[TrainConfig, TrainResult] = Kind(
-    "train",
-    TrainConfig,
-    TrainResult,
-    "networks",
-    {
-        "network": Column("its name", lambda e: e.name),
-        **share_columns("clean_accuracy", "share of all test images right without an attack", lambda e: e.result.clean),
-        "n_test": Column("test images", lambda e: e.result.n_test),
-        "credit": Column("bp, hybrid-dfa, or classifier (alone)", lambda e: e.config.training["credit"]),
-        "features": Column("network whose features it has", lambda e: e.result.features and e.result.features.name),
-        "device_inputs": Column("N of its device", lambda e: e.result.device and e.result.device.in_features),
-        "device_outputs": Column("M of its device", lambda e: e.result.device and e.result.device.out_features),
-        "parameters": Column("trained numbers", lambda e: e.result.parameters),
-        "epochs": Column("passes over the training images", lambda e: e.config.training["epochs"]),
-        "train_seconds": Column("of training, all sessions", lambda e: e.result.train_seconds),
-        "images_per_second": Column("while training", lambda e: e.result.images_per_second),
-    },
-    line=lambda r: f"clean accuracy {r.clean_accuracy:.1%}",
+    "train", TrainConfig, TrainResult, "networks", lambda r: f"clean accuracy {r.clean.share:.1%}", named="network"
 )
 REDRAW: Kind[RedrawConfig, RedrawResult] = Kind(
     "redraw",
     RedrawConfig,
     RedrawResult,
     "redraws",
-    {
-        "network": Column("the network as redrawn", lambda e: e.name),
-        "of_network": Column("the network that got another U", lambda e: e.config.model),
-        "redraw": Column("1, 2, ...", lambda e: e.config.redraw),
-        **share_columns("before", "clean accuracy with the old U", lambda e: counted(e.result.before, e.result.n_test)),
-        **share_columns(
-            "untuned",
-            "clean accuracy with the new U and the old classifier",
-            lambda e: counted(e.result.untuned, e.result.n_test),
-        ),
-        **share_columns(
-            "tuned",
-            "clean accuracy with the new U and a classifier fitted to it",
-            lambda e: counted(e.result.tuned, e.result.n_test),
-        ),
-        "n_test": Column("test images", lambda e: e.result.n_test),
-        "draw_seconds": Column("drawing U and setting the exposure", lambda e: e.result.draw_seconds),
-        "tune_seconds": Column("measuring the training images and fitting", lambda e: e.result.tune_seconds),
-    },
-    line=lambda r: f"clean accuracy {r.before:.1%}, new U {r.untuned:.1%}, tuned {r.tuned:.1%}",
+    lambda r: f"clean accuracy {r.before:.1%}, new U {r.untuned:.1%}, tuned {r.tuned:.1%}",
+    named="network",
 )
 RANDOMISE: Kind[RandomiseConfig, RandomiseResult] = Kind(
     "randomise",
     RandomiseConfig,
     RandomiseResult,
     "randomised",
-    {
-        "network": Column("its name", lambda e: e.name),
-        "of_network": Column("the network whose device was exchanged", lambda e: e.config.model),
-        "matrices": Column("that the device switches among", lambda e: e.config.matrices),
-        "read_noise_levels": Column("std of the camera's noise, grey levels", lambda e: e.config.read_noise),
-        **share_columns(
-            "clean_accuracy",
-            "share of all test images right without an attack",
-            lambda e: counted(e.result.clean_accuracy, e.result.n_test),
-        ),
-        "before": Column("clean accuracy of the network as it was", lambda e: e.result.before),
-        "n_test": Column("test images", lambda e: e.result.n_test),
-    },
-    line=lambda r: f"clean accuracy {r.clean_accuracy:.1%}, before {r.before:.1%}",
+    lambda r: f"clean accuracy {r.clean_accuracy:.1%}, before {r.before:.1%}",
+    named="network",
 )

@@ -5,36 +5,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from groundglass.core.text import duration
-from groundglass.results.kinds.base import Column, Kind
+from groundglass.results.kinds.base import Kind, column, through
 from groundglass.results.kinds.network import CameraSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetrieveConfig:
-    """A retrieval of U.
+    """A retrieval of U. `rows`: the first so many; None for all M."""
 
-    Attributes:
-        frames, per_input: taken in all; the same in units of N.
-        rows: the first so many; None for all M.
-        frame_rate: frames a second.
-        purpose: "price" or "period" for the network's own U, else what is varied: "queries" (frames), "noise", "bits",
-            "exposure" or "method".
-        period: seconds between two redraws that allow so many frames.
-    """
-
-    method: str
+    method: str = column("fixed-exposure, multilateration or closed-form")
     settings: Mapping[str, Any]
     frames: int
-    per_input: float
-    in_features: int
-    out_features: int
+    per_input: float = column("frames in units of N", "frames_per_input")
+    in_features: int = column("N, input bits of the device", "inputs")
+    out_features: int = column("M, readings of the device", "outputs")
     rows: int | None
     camera: CameraSettings
     exposure_control: bool
     frame_rate: float
     seed: int
-    purpose: str
-    period: float | None
+    purpose: str = column("price or period for the network's own U; else what is varied: queries (frames), noise, ...")
+    period: float | None = column("between two redraws, which allow so many frames", "period_seconds")
+
+    camera_bits = through("camera.bits", "depth of a reading")
+    read_noise_levels = through("camera.read_noise", "std of the camera's noise, grey levels")
+    saturated_share = through("camera.saturation", "of calibration readings at the top value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,28 +54,25 @@ class HeldOut:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrieveResult:
-    """What a retrieval reached, and what it took.
+    """What a retrieval reached, and what it took. `matrix`: its path within the run folder, where it is kept."""
 
-    Attributes:
-        failed_share: rows that are further off than .1.
-        told_share: rows that the attacker would call wrong, by held-out readings.
-        device_seconds: frames at the frame rate. measure_seconds, compute_seconds: of this machine, on `threads`.
-        matrix: path of the matrix within the run folder, where it is kept.
-    """
-
-    frames: int
-    complete: bool
+    frames: int = column("taken, checks included")
+    complete: bool = column("the method went to its end")
     note: str
-    rows: int
+    rows: int = column("of U that were retrieved")
     error: RowErrors
-    failed_share: float
+    failed_share: float = column("rows further off than .1")
     held_out: HeldOut
-    told_share: float
+    told_share: float = column("rows that the attacker would call wrong, by held-out readings")
     measure_seconds: float
-    compute_seconds: float
-    device_seconds: float
-    threads: int
+    compute_seconds: float = column("of this machine, on `threads`")
+    device_seconds: float = column("frames at the device's rate")
+    threads: int = column("of computing")
     matrix: str | None = None
+
+    error_median = through("error.median", "relative error of a row")
+    error_q10 = through("error.q10", "a tenth of the rows are better")
+    error_q90 = through("error.q90", "a tenth of the rows are worse")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +81,8 @@ class RowsConfig:
 
     method: str
     settings: Mapping[str, Any]
-    device_kind: str
-    in_features: int
+    device_kind: str = column("dense, procedural or structured", "simulation")
+    in_features: int = column("N, input bits of the device", "inputs")
     rows: int
     frames: int
     frame_rate: float
@@ -99,16 +91,16 @@ class RowsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RowsResult:
-    """What a row takes: `row_seconds` of computing; all rows share the frames, `device_seconds`."""
+    """What a row takes; all rows share the frames."""
 
-    frames: int
-    rows: int
-    median_error: float
-    failed: int
-    device_seconds: float
+    frames: int = column("taken")
+    rows: int = column("of U that were retrieved")
+    median_error: float = column("relative error of a row", "error_median")
+    failed: int = column("rows further off than .1", "failed_rows")
+    device_seconds: float = column("frames at the device's rate")
     compute_seconds: float
-    row_seconds: float
-    threads: int
+    row_seconds: float = column("of computing, a row")
+    threads: int = column("of computing")
 
 
 RETRIEVE: Kind[RetrieveConfig, RetrieveResult] = Kind(
@@ -116,45 +108,12 @@ RETRIEVE: Kind[RetrieveConfig, RetrieveResult] = Kind(
     RetrieveConfig,
     RetrieveResult,
     "retrievals",
-    {
-        "method": Column("fixed exposure, multilateration or sparse inputs", lambda e: e.config.method),
-        "inputs": Column("N, input bits of the device", lambda e: e.config.in_features),
-        "outputs": Column("M, readings of the device", lambda e: e.config.out_features),
-        "rows": Column("of U that were retrieved", lambda e: e.result.rows),
-        "frames": Column("taken, checks included", lambda e: e.result.frames),
-        "frames_per_input": Column("`frames` in units of N", lambda e: e.config.per_input),
-        "camera_bits": Column("depth of a reading", lambda e: e.config.camera.bits),
-        "read_noise_levels": Column("std of the camera's noise, grey levels", lambda e: e.config.camera.read_noise),
-        "saturated_share": Column("of calibration readings at the top value", lambda e: e.config.camera.saturation),
-        "period_seconds": Column("between two redraws", lambda e: e.config.period),
-        "purpose": Column("price, period, or what is varied", lambda e: e.config.purpose),
-        "complete": Column("the method went to its end", lambda e: e.result.complete),
-        "error_median": Column("relative error of a row", lambda e: e.result.error.median),
-        "error_q10": Column("a tenth of the rows are better", lambda e: e.result.error.q10),
-        "error_q90": Column("a tenth of the rows are worse", lambda e: e.result.error.q90),
-        "failed_share": Column("rows further off than .1", lambda e: e.result.failed_share),
-        "told_share": Column("rows that the attacker would call wrong", lambda e: e.result.told_share),
-        "device_seconds": Column("frames at the device's rate", lambda e: e.result.device_seconds),
-        "compute_seconds": Column("of this machine", lambda e: e.result.compute_seconds),
-        "threads": Column("of computing", lambda e: e.result.threads),
-    },
-    line=lambda r: f"median error {r.error.median:.2%}, {r.failed_share:.1%} of the rows failed",
+    lambda r: f"median error {r.error.median:.2%}, {r.failed_share:.1%} of the rows failed",
 )
 ROWS: Kind[RowsConfig, RowsResult] = Kind(
     "rows",
     RowsConfig,
     RowsResult,
     "rows",
-    {
-        "simulation": Column("dense, procedural or structured", lambda e: e.config.device_kind),
-        "inputs": Column("N, input bits of the device", lambda e: e.config.in_features),
-        "rows": Column("of U that were retrieved", lambda e: e.result.rows),
-        "frames": Column("taken", lambda e: e.result.frames),
-        "error_median": Column("relative error of a row", lambda e: e.result.median_error),
-        "failed_rows": Column("further off than .1", lambda e: e.result.failed),
-        "device_seconds": Column("frames at the device's rate", lambda e: e.result.device_seconds),
-        "row_seconds": Column("of computing, a row", lambda e: e.result.row_seconds),
-        "threads": Column("of computing", lambda e: e.result.threads),
-    },
-    line=lambda r: f"median error {r.median_error:.2%}, {duration(r.row_seconds)} a row",
+    lambda r: f"median error {r.median_error:.2%}, {duration(r.row_seconds)} a row",
 )
