@@ -32,10 +32,10 @@ from llvmlite import ir
 from numba import njit, types, uintp
 from numba.extending import intrinsic
 
+from groundglass.kernels.kernel_choice import fastest_kernel
+from groundglass.kernels.memory import aligned
+from groundglass.kernels.products import FloatGemm, Int8Gemm, Kernel, LookupTables, group_of
 from groundglass.optics import SimulatedOPU, true_matrix
-from groundglass.optics.choice import fastest_kernel
-from groundglass.optics.kernels import FloatGemm, Int8Gemm, Kernel
-from groundglass.optics.lookup import LookupTables, aligned, group_of
 
 
 @dataclass(frozen=True)

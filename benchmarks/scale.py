@@ -27,11 +27,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from groundglass.kernels.products import TILE_LANES
+from groundglass.kernels.threads import for_each
 from groundglass.optics import SimulatedOPU
-from groundglass.optics._threads import for_each
-from groundglass.optics.entries import TILE_LANES, Entries, gaussian_table
-from groundglass.optics.matrix import SecretMatrix
+from groundglass.optics.entries import Entries, gaussian_table
 from groundglass.optics.sealed import Seed
+from groundglass.optics.secret_matrix import SecretMatrix
 
 MILLION = 10**6
 

@@ -100,7 +100,7 @@ def _new(command: New) -> int:
     from groundglass.core import lookup
     from groundglass.optics import Camera, SimulatedOPU
     from groundglass.optics.medium import DeviceKind, MatrixKind
-    from groundglass.optics.reading_file import refuse_existing
+    from groundglass.optics.streams.reading_file import refuse_existing
 
     refuse_existing(command.out)
     kinds: dict[str, DeviceKind] = {name: name for name in get_args(DeviceKind)}
@@ -144,8 +144,8 @@ def _info(command: Info) -> int:
 
 def _measure(command: Measure) -> int:
     from groundglass.optics import SimulatedOPU
-    from groundglass.optics.measuring import measure_file
-    from groundglass.optics.reading_file import refuse_existing
+    from groundglass.optics.streams.measurement import measure_file
+    from groundglass.optics.streams.reading_file import refuse_existing
     from groundglass.terminal import Terminal
 
     refuse_existing(command.out)  # before the device is made, which takes longer
@@ -163,7 +163,7 @@ def _measure(command: Measure) -> int:
 
 def _redraw(command: Redraw) -> int:
     from groundglass.optics import SimulatedOPU
-    from groundglass.optics.reading_file import refuse_existing
+    from groundglass.optics.streams.reading_file import refuse_existing
 
     refuse_existing(command.out)
     began = time.perf_counter()
@@ -180,7 +180,7 @@ def _redraw(command: Redraw) -> int:
 
 def _describe(device: "SimulatedOPU") -> None:
     """What is public of a device."""
-    from groundglass.optics.packed import batch_bytes
+    from groundglass.optics.streams.packed import batch_bytes
 
     camera = device.camera
     reading = "float32 intensities" if camera.bits is None else f"{camera.bits} bits"

@@ -1,9 +1,9 @@
 """Matrices for tests."""
 
 from groundglass.optics.entries import Entries
-from groundglass.optics.matrix import SecretMatrix
 from groundglass.optics.medium import MatrixKind
 from groundglass.optics.sealed import Seed
+from groundglass.optics.secret_matrix import SecretMatrix
 
 
 def drawn(

@@ -11,7 +11,7 @@ import torch
 
 from groundglass.core import DamagedFileError
 from groundglass.optics import Camera, DeviceStore, DoesNotFitError, Exposure, SimulatedOPU
-from groundglass.optics.media import make_medium
+from groundglass.optics.kinds import make_medium
 from groundglass.optics.sealed import Seed
 from groundglass.optics.simulated import _fingerprint
 
@@ -119,7 +119,7 @@ def test_a_dense_device_may_be_opened_as_a_procedural_one(tmp_path: Path) -> Non
 def test_a_device_that_does_not_fit_here_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.device"
     create().save(path)
-    monkeypatch.setattr("groundglass.optics.media.available_memory", lambda: 1000)
+    monkeypatch.setattr("groundglass.optics.kinds.available_memory", lambda: 1000)
     with pytest.raises(DoesNotFitError, match="procedural"):
         SimulatedOPU.load(path)
 

@@ -5,8 +5,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from groundglass.optics import _entries_jit as jit
-from groundglass.optics.entries import TILE_LANES, Entries, gaussian_table
+from groundglass.kernels.jit import philox as jit
+from groundglass.kernels.products import TILE_LANES
+from groundglass.optics.entries import Entries, gaussian_table
 from groundglass.optics.sealed import Seed
 
 

@@ -119,7 +119,7 @@ def test_no_traceback_of_a_bad_file_shows_it(
     device.save(path)
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     if right:
-        monkeypatch.setattr("groundglass.optics.store._checksum", lambda content: content.get("checksum"))
+        monkeypatch.setattr("groundglass.optics.secret_file._checksum", lambda content: content.get("checksum"))
     if changes == {"checksum": "0"} and right:
         return
     shown = traceback_of(lambda: SimulatedOPU.load(path))

@@ -6,8 +6,9 @@ import statistics
 import numpy as np
 import pytest
 
-from groundglass.optics.entries import ENTRY_STD, TILE_LANES, gaussian_table
-from groundglass.optics.matrix import _narrow
+from groundglass.kernels.products import TILE_LANES
+from groundglass.optics.entries import ENTRY_STD, gaussian_table
+from groundglass.optics.secret_matrix import _narrow
 from tests.optics.matrices import drawn
 
 

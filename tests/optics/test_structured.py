@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from groundglass.optics._structured_jit import transform
+from groundglass.kernels.jit.structured import transform
 from groundglass.optics.entries import ENTRY_STD
 from groundglass.optics.medium import Medium
 from groundglass.optics.sealed import Seed

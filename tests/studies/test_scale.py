@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from groundglass.evaluation import Record, RecordStore
-from groundglass.evaluation.fidelity_standins import STANDINS
 from groundglass.optics import Camera, DeviceStore
+from groundglass.optics.fidelity import STANDINS
 from groundglass.studies import ScaleConfig, scale
 from groundglass.studies.cells import key_of
 from groundglass.studies.context import Context

@@ -4,12 +4,12 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from groundglass.optics.choice import fastest_kernel
+from groundglass.kernels.kernel_choice import fastest_kernel
 from groundglass.optics.entries import Entries
-from groundglass.optics.matrix import SecretMatrix
 from groundglass.optics.medium import MatrixKind, Medium
 from groundglass.optics.region import Picked
 from groundglass.optics.sealed import Seed
+from groundglass.optics.secret_matrix import SecretMatrix
 
 
 class DenseMedium(Medium):

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from groundglass.optics.device import OpticalDevice
 from groundglass.optics.layer import OpticalLayer
-from groundglass.optics.oracle import true_matrix
 from groundglass.optics.sealed import Sealed
 from groundglass.optics.simulated import SimulatedOPU
+from groundglass.optics.true_matrix import true_matrix
 
 
 class _Planes(Sealed):

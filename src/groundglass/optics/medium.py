@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from groundglass.kernels.memory import Output
 from groundglass.optics.sealed import Sealed, Seed
 
 #: Entries of U: complex Gaussian as in equation (1) of the paper, or real as in its published simulation.
@@ -64,9 +65,29 @@ class Medium(Sealed, ABC):
 
     @abstractmethod
     def dense(self) -> npt.NDArray[np.complex64]:
-        """U [M, N] in units of the integer. For the oracle alone."""
+        """U [M, N] in units of the integer. For `true_matrix` alone."""
 
     @property
     @abstractmethod
     def nbytes(self) -> int:
         """Memory held between measurements, in bytes."""
+
+
+class CompiledMedium(Medium):
+    """A medium with a compiled kernel that writes light and readings alike."""
+
+    __slots__ = ()
+
+    def intensities(self, bits: Tensor) -> Tensor:
+        return self._filled(bits, Output.of_light(len(bits), self.out_features))
+
+    def readings(self, bits: Tensor, *, gain: float, top: int) -> Tensor:
+        return self._filled(bits, Output.of_readings(len(bits), self.out_features, gain, top))
+
+    def _filled(self, bits: Tensor, out: Output) -> Tensor:
+        self._fill(bits.numpy(), out)
+        return out.tensor
+
+    @abstractmethod
+    def _fill(self, bits: npt.NDArray[np.uint8], out: Output) -> None:
+        """Measure the bits [batch, N] into `out`."""

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from groundglass.optics._threads import for_each
+from groundglass.kernels.threads import for_each
 from groundglass.optics.camera import Camera
 from groundglass.optics.sealed import Sealed, Seed
 

@@ -3,38 +3,27 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from groundglass.optics.camera import Camera
+from groundglass.core import DamagedFileError
+from groundglass.optics.camera import Camera, Exposure
 from groundglass.optics.device import check_bits
-from groundglass.optics.media import make_medium
+from groundglass.optics.kinds import make_medium
 from groundglass.optics.medium import DeviceKind, MatrixKind, Medium
 from groundglass.optics.noise import FrameNoise
 from groundglass.optics.sealed import Sealed, Seed
+from groundglass.optics.secret_file import Saved, read_secret, write_secret
 
 # float64 intensities at a time, when they are needed before rounding: bounds memory, changes nothing.
 _LIGHT = 2**24
 # Entries of U that calibration and fingerprint may ask for: a device of more shows some of its outputs to them.
 _CALIBRATED = 2**29
 _CHALLENGED = 2**28
-
-
-@dataclass(frozen=True)
-class Exposure:
-    """The exposure of a calibrated device; public.
-
-    Args:
-        gain: reading steps a unit of intensity.
-        mean_reading: the mean of the noise-free readings at calibration.
-    """
-
-    gain: float
-    mean_reading: float
 
 
 class SimulatedOPU(Sealed):
@@ -238,9 +227,8 @@ class SimulatedOPU(Sealed):
             raise ValueError(
                 "a region of a device has no file of its own: save the device, and take the region of it again"
             )
-        from groundglass.optics.store import save_device  # the store knows devices, so it comes after them
-
-        save_device(self, Path(path))
+        saved = Saved(self._medium, self._camera, self._exposure, self._noise_seed, self._fingerprint)
+        write_secret(Path(path), saved)
 
     @classmethod
     def load(cls, path: Path | str) -> "SimulatedOPU":
@@ -251,9 +239,14 @@ class SimulatedOPU(Sealed):
             PermissionError: others may read it.
             DamagedFileError: truncated, altered, or its device is not the one that was saved.
         """
-        from groundglass.optics.store import load_device  # as in save
-
-        return load_device(Path(path))
+        saved = read_secret(Path(path))
+        device = cls(saved.medium, saved.camera, saved.exposure, saved.noise_seed)
+        if device.fingerprint != saved.fingerprint:
+            raise DamagedFileError(
+                f"the device made from {path} answers as {device.fingerprint}, the file was saved for {saved.fingerprint}: "
+                "it was altered, or this groundglass makes devices in another way; restore the file or the version"
+            )
+        return device
 
 
 def _rows_at_a_time(medium: Medium) -> int:

@@ -7,16 +7,15 @@ from typing import Any
 
 from groundglass.core import derive_seed
 from groundglass.evaluation import Record
-from groundglass.evaluation.fidelity import Light, device_light, fidelity
-from groundglass.evaluation.fidelity_standins import STANDINS
 from groundglass.optics import Camera, SimulatedOPU, true_matrix
+from groundglass.optics.fidelity import STANDINS, Light, device_light, fidelity
 from groundglass.studies.cells import Cell, Outcome
 from groundglass.studies.context import Context
 
 
 @dataclass(frozen=True, kw_only=True)
 class FidelityCell:
-    """The laws of one medium; see `groundglass.evaluation.fidelity`.
+    """The laws of one medium; see `groundglass.optics.fidelity`.
 
     Its media are nobody's defence, and come from the study's seed: the same study has the same table.
 

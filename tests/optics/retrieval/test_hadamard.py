@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import hadamard
 
-from groundglass.optics.retrieval._hadamard_jit import LANES, sweep, weighted
+from groundglass.kernels.cells import from_lanes, per_row, to_lanes
+from groundglass.kernels.jit.hadamard import LANES, sweep, weighted
 from groundglass.optics.retrieval.hadamard import HadamardInputs, _even
-from groundglass.optics.retrieval.lanes import from_lanes, per_row, to_lanes
 
 Array = npt.NDArray[np.float64]
 

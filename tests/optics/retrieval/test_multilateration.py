@@ -10,12 +10,12 @@ from torch import Tensor
 
 from groundglass.optics import Camera, SimulatedOPU
 from groundglass.optics.access import DeviceAccess
-from groundglass.optics.oracle import true_matrix
 from groundglass.optics.retrieval import multilateration
 from groundglass.optics.retrieval.closed_form import SparseInputs
 from groundglass.optics.retrieval.errors import row_errors
 from groundglass.optics.retrieval.method import Scale
 from groundglass.optics.retrieval.multilateration import AnchorDesign, Multilateration, planar_points
+from groundglass.optics.true_matrix import true_matrix
 
 N, M = 64, 120
 SCALE = Scale(255, 55.0)

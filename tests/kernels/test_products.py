@@ -1,0 +1,157 @@
+"""Kernels: the integers that int64 arithmetic gives, from all of them."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from groundglass.kernels import kernel_choice as choice
+from groundglass.kernels.products import FloatGemm, Int8Gemm, Kernel, LookupTables
+from groundglass.optics import SimulatedOPU
+from groundglass.optics.secret_matrix import SecretMatrix
+from tests.optics.matrices import drawn
+
+KERNELS = [FloatGemm(), LookupTables(), Int8Gemm()]
+# Around the edges of tiles (32 or 64 outputs), of groups of bits, of passes, of int16 chunks.
+SIZES = [(1, 1), (6, 32), (25, 33), (97, 70), (1030, 64), (2050, 40), (4500, 33)]
+
+
+@pytest.fixture(params=KERNELS, ids=lambda kernel: kernel.name)
+def kernel(request: pytest.FixtureRequest) -> Kernel:
+    return request.param
+
+
+def draw(rows: int, inputs: int) -> Tensor:
+    return torch.randint(0, 2, (rows, inputs), generator=torch.Generator().manual_seed(rows), dtype=torch.uint8)
+
+
+def exact(bits: Tensor, matrix: SecretMatrix) -> Tensor:
+    """|Ux|^2 in int64."""
+    dense = torch.from_numpy(matrix.dense())
+    x = bits.to(torch.int64).t()
+    return ((dense.real.long() @ x) ** 2 + (dense.imag.long() @ x) ** 2).t()
+
+
+@pytest.mark.parametrize("kind", ["complex", "real"])
+@pytest.mark.parametrize(("inputs", "outputs"), SIZES)
+def test_intensities_are_the_exact_integers(kernel: Kernel, inputs: int, outputs: int, kind: str) -> None:
+    matrix = drawn(7, inputs, outputs, kind)
+    for rows in (0, 1, 17, 70):
+        light = kernel.intensities(draw(rows, inputs), matrix)
+        assert light.dtype == torch.float64
+        assert torch.equal(light.long(), exact(draw(rows, inputs), matrix))
+
+
+def test_large_batches(kernel: Kernel) -> None:
+    """Past the rows that a block holds, and in every size of group."""
+    matrix = drawn(7, 90, 33)
+    for rows in (400, 1025):
+        bits = draw(rows, 90)
+        assert torch.equal(kernel.intensities(bits, matrix).long(), exact(bits, matrix))
+
+
+def test_the_largest_sums_that_there_can_be(kernel: Kernel) -> None:
+    """All entries at the limit and all inputs on: 24 bits of float32 and 16 of int16 would overflow unwatched."""
+    matrix = drawn(0, 140_000, 3)
+    matrix.tiles[:] = 127
+    matrix.tiles[:, :, ::2] = -127
+    matrix.tiles[:, ::7, 1] = 126
+    matrix.narrow = 256
+    bits = torch.ones(2, 140_000, dtype=torch.uint8)
+    bits[1, ::3] = 0
+    assert torch.equal(kernel.intensities(bits, matrix).long(), exact(bits, matrix))
+
+
+def test_readings_round_half_up_and_clip(kernel: Kernel) -> None:
+    matrix = drawn(7, 300, 50)
+    bits = draw(100, 300)
+    light = exact(bits, matrix)
+    for gain, top in ((2.0**-11, 255), (1e-4, 255), (1e-5, 15), (1.0, 255), (1e-12, 255)):
+        expected = np.minimum(np.floor(light.numpy() * gain + 0.5), top).astype(np.uint8)
+        readings = kernel.readings(bits, matrix, gain=gain, top=top)
+        assert readings.dtype == torch.uint8
+        assert (readings.numpy() == expected).all()
+    # The powers of two above do meet the half exactly; if they never did, rounding would not be tested.
+    assert (light.numpy() * 2.0**-11 % 1 == 0.5).any()
+
+
+def test_threads_and_autocast_change_nothing(kernel: Kernel) -> None:
+    matrix = drawn(7, 200, 330)
+    bits = draw(70, 200)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = kernel.readings(bits, matrix, gain=1e-4, top=255)
+        torch.set_num_threads(3)
+        assert torch.equal(kernel.readings(bits, matrix, gain=1e-4, top=255), one)
+    finally:
+        torch.set_num_threads(before)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(kernel.readings(bits, matrix, gain=1e-4, top=255), one)
+
+
+def test_two_threads_may_measure_at_once() -> None:
+    matrix = drawn(7, 200, 330)
+    batches = [draw(rows, 200) for rows in (64, 65)]
+    expected = [exact(bits, matrix) for bits in batches]
+    wrong: list[int] = []
+
+    def work(which: int) -> None:
+        for _ in range(20):
+            if not torch.equal(LookupTables().intensities(batches[which], matrix).long(), expected[which]):
+                wrong.append(which)
+
+    threads = [threading.Thread(target=work, args=(which,)) for which in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_small_work_is_not_raced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "_race", lambda *size: pytest.fail("raced"))
+    assert isinstance(choice.fastest_kernel(8, drawn(0, 100, 100)), FloatGemm)
+
+
+def test_a_race_is_run_once_for_a_class_of_sizes_and_leaves_the_random_stream_alone() -> None:
+    choice._race.cache_clear()
+    before = torch.get_rng_state()
+    first = choice._race(5, 9, 1)
+    assert choice._race(5, 9, 1) is first
+    assert choice._race.cache_info().misses == 1
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_choice_of_a_kernel_changes_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exposure, fingerprint and readings, whichever kernel is chosen."""
+    devices = []
+    for kernel in KERNELS:
+        monkeypatch.setattr("groundglass.optics.dense.fastest_kernel", lambda rows, matrix, k=kernel: k)
+        device = SimulatedOPU.create(80, 100, seed=1)
+        devices.append((device.exposure, device.fingerprint, device.measure(draw(5, 80)).tolist()))
+    assert devices[0] == devices[1] == devices[2]
+
+
+def test_a_device_that_is_large_enough_to_race_measures_the_same() -> None:
+    device = SimulatedOPU.create(512, 1024, seed=1)
+    bits = draw(160, 512)
+    expected = FloatGemm().readings(bits, device._medium._matrix, gain=device.exposure.gain, top=255)
+    misses = choice._race.cache_info().misses
+    assert torch.equal(device.measure(bits), expected)
+    assert choice._race.cache_info().misses > misses or choice._race.cache_info().hits > 0
+
+
+def test_a_kernel_that_is_wrong_or_missing_is_not_raced(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*args: object) -> Tensor:
+        raise RuntimeError("not on this machine")
+
+    choice._int8_is_worth_a_look.cache_clear()
+    monkeypatch.setattr(torch, "_int_mm", absent)
+    assert not choice._int8_is_worth_a_look()
+    choice._int8_is_worth_a_look.cache_clear()
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: (a.float() @ b.float() + 1).int())
+    assert not choice._int8_is_worth_a_look()
+    choice._int8_is_worth_a_look.cache_clear()
