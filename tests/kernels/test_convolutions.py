@@ -3,11 +3,11 @@ import threading
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from groundglass.kernels.convolutions import ConvChain, ConvLayer
+from groundglass.kernels.references import convolve
 from groundglass.kernels.schemes import map_of_two, scheme_for, tile_of_four, toom_cook
-from groundglass.kernels.threads import rest_idle_threads
+from tests.threads import torch_threads
 
 
 def chain_of(filters, pools, channels=3, seed=0):
@@ -21,10 +21,17 @@ def chain_of(filters, pools, channels=3, seed=0):
 
 
 def in_torch(layers, x):
-    for layer in layers:
-        x = F.relu(F.conv2d(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype), padding=1))
-        x = F.max_pool2d(x, 2) if layer.pool else x
-    return x
+    return convolve([(layer.weight, layer.bias, layer.pool) for layer in layers], x)
+
+
+def both_ways(chain, x):
+    """The output, and the gradient of its sum."""
+    out, trace = chain.forward(x)
+    return out, chain.backward(np.ones_like(out), trace)
+
+
+def same(found, expected):
+    return all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
 def images(count, channels, height, width, seed=1):
@@ -41,21 +48,14 @@ def test_toom_cook_is_a_correlation(outputs, taps, points):
     assert np.allclose(a @ ((g @ kernel) * (b @ signal)), np.correlate(signal, kernel, "valid"))
 
 
-def test_schemes_are_convolutions_with_padding():
+@pytest.mark.parametrize("scheme", [map_of_two(), tile_of_four()])
+def test_schemes_are_convolutions_with_padding(scheme):
     rng = np.random.default_rng(0)
-    kernel = rng.normal(size=3)
-    two, four = map_of_two(), tile_of_four()
-    x = rng.normal(size=2)
-    assert np.allclose(
-        two.outputs @ ((two.kernel @ kernel) * (two.inputs @ x)), np.correlate(np.pad(x, 1), kernel, "valid")
-    )
-    x = rng.normal(size=4)
-    assert np.allclose(
-        four.outputs @ ((four.kernel @ kernel) * (four.inputs @ np.pad(x, 1))),
-        np.correlate(np.pad(x, 1), kernel, "valid"),
-    )
-    for scheme in (two, four):
-        assert np.array_equal(scheme.outputs[:, 1], np.ones(scheme.tile)), "where the bias goes in"
+    kernel, x = rng.normal(size=3), rng.normal(size=scheme.tile)
+    inputs = np.pad(x, scheme.offset)
+    found = scheme.outputs @ ((scheme.kernel @ kernel) * (scheme.inputs @ inputs))
+    assert np.allclose(found, np.correlate(np.pad(x, 1), kernel, "valid"))
+    assert np.array_equal(scheme.outputs[:, 1], np.ones(scheme.tile)), "where the bias goes in"
 
 
 def test_which_maps_have_a_scheme():
@@ -117,7 +117,7 @@ def test_what_becomes_of_an_image_does_not_depend_on_the_batch():
 
 @pytest.mark.parametrize("pools", [[False, False], [True, True]])
 def test_nan_is_not_lost(pools):
-    """A model that gives NaN has to be seen, not to be mended by a ReLU."""
+    """A model that gives NaN has to be seen, not to be fixed by a ReLU."""
     layers = chain_of([4, 4], pools)
     layers[0].bias[2] = torch.nan
     out, _ = ConvChain(layers).forward(images(3, 3, 8, 8).numpy())
@@ -131,56 +131,28 @@ def test_nan_is_not_lost(pools):
 def test_the_number_of_threads_changes_nothing():
     chain = ConvChain(chain_of(*CASES["a vgg"][:2]))
     x = images(70, 3, 16, 16).numpy()
-    threads = torch.get_num_threads()
-    try:
-        results = []
-        for number in (1, 3):
-            torch.set_num_threads(number)
-            out, trace = chain.forward(x)
-            results.append((out, chain.backward(np.ones_like(out), trace)))
-    finally:
-        torch.set_num_threads(threads)
-    assert np.array_equal(results[0][0], results[1][0])
-    assert np.array_equal(results[0][1], results[1][1])
-
-
-def test_torch_goes_on_after_its_idle_threads_were_sent_to_rest():
-    x = torch.randn(300, 300, generator=torch.Generator().manual_seed(0))
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        before = x @ x
-        for _ in range(3):
-            rest_idle_threads()
-            assert torch.equal(x @ x, before)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(threads)
+    one = both_ways(chain, x)
+    with torch_threads(3):
+        assert same(both_ways(chain, x), one)
 
 
 def test_calls_may_overlap():
     """Scratch is not shared between calls under way; what a forward pass left is there when its turn comes."""
     chain = ConvChain(chain_of(*CASES["a vgg"][:2]))
     inputs = [images(20, 3, 16, 16, seed=i).numpy() for i in range(6)]
-    expected = []
-    for x in inputs:
-        out, trace = chain.forward(x)
-        expected.append((out, chain.backward(np.ones_like(out), trace)))
+    expected = [both_ways(chain, x) for x in inputs]
     found = [None] * len(inputs)
 
     def work(i):
         for _ in range(5):
-            out, trace = chain.forward(inputs[i])
-            found[i] = (out, chain.backward(np.ones_like(out), trace))
+            found[i] = both_ways(chain, inputs[i])
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(len(inputs))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    for (out, back), (right_out, right_back) in zip(found, expected, strict=True):
-        assert np.array_equal(out, right_out)
-        assert np.array_equal(back, right_back)
+    assert all(map(same, found, expected))
 
 
 def test_maps_of_several_sizes_through_one_chain():

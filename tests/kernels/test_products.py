@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from groundglass.kernels import kernel_choice as choice
 from groundglass.kernels.products import FloatGemm, Int8Gemm, Kernel, LookupTables
-from groundglass.optics import SimulatedOPU
 from groundglass.optics.secret_matrix import SecretMatrix
-from tests.optics.matrices import drawn
+from tests.optics.draws import draw, drawn
+from tests.threads import torch_threads
 
 KERNELS = [FloatGemm(), LookupTables(), Int8Gemm()]
 # Around the edges of tiles (32 or 64 outputs), of groups of bits, of passes, of int16 chunks.
@@ -21,10 +20,6 @@ SIZES = [(1, 1), (6, 32), (25, 33), (97, 70), (1030, 64), (2050, 40), (4500, 33)
 @pytest.fixture(params=KERNELS, ids=lambda kernel: kernel.name)
 def kernel(request: pytest.FixtureRequest) -> Kernel:
     return request.param
-
-
-def draw(rows: int, inputs: int) -> Tensor:
-    return torch.randint(0, 2, (rows, inputs), generator=torch.Generator().manual_seed(rows), dtype=torch.uint8)
 
 
 def exact(bits: Tensor, matrix: SecretMatrix) -> Tensor:
@@ -66,7 +61,7 @@ def test_the_largest_sums_that_there_can_be(kernel: Kernel) -> None:
 
 def test_readings_round_half_up_and_clip(kernel: Kernel) -> None:
     matrix = drawn(7, 300, 50)
-    bits = draw(100, 300)
+    bits = draw(400, 300)
     light = exact(bits, matrix)
     for gain, top in ((2.0**-11, 255), (1e-4, 255), (1e-5, 15), (1.0, 255), (1e-12, 255)):
         expected = np.minimum(np.floor(light.numpy() * gain + 0.5), top).astype(np.uint8)
@@ -80,14 +75,9 @@ def test_readings_round_half_up_and_clip(kernel: Kernel) -> None:
 def test_threads_and_autocast_change_nothing(kernel: Kernel) -> None:
     matrix = drawn(7, 200, 330)
     bits = draw(70, 200)
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        one = kernel.readings(bits, matrix, gain=1e-4, top=255)
-        torch.set_num_threads(3)
+    one = kernel.readings(bits, matrix, gain=1e-4, top=255)
+    with torch_threads(3):
         assert torch.equal(kernel.readings(bits, matrix, gain=1e-4, top=255), one)
-    finally:
-        torch.set_num_threads(before)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(kernel.readings(bits, matrix, gain=1e-4, top=255), one)
 
@@ -109,49 +99,3 @@ def test_two_threads_may_measure_at_once() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
-
-
-def test_small_work_is_not_raced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "_race", lambda *size: pytest.fail("raced"))
-    assert isinstance(choice.fastest_kernel(8, drawn(0, 100, 100)), FloatGemm)
-
-
-def test_a_race_is_run_once_for_a_class_of_sizes_and_leaves_the_random_stream_alone() -> None:
-    choice._race.cache_clear()
-    before = torch.get_rng_state()
-    first = choice._race(5, 9, 1)
-    assert choice._race(5, 9, 1) is first
-    assert choice._race.cache_info().misses == 1
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_the_choice_of_a_kernel_changes_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exposure, fingerprint and readings, whichever kernel is chosen."""
-    devices = []
-    for kernel in KERNELS:
-        monkeypatch.setattr("groundglass.optics.dense.fastest_kernel", lambda rows, matrix, k=kernel: k)
-        device = SimulatedOPU.create(80, 100, seed=1)
-        devices.append((device.exposure, device.fingerprint, device.measure(draw(5, 80)).tolist()))
-    assert devices[0] == devices[1] == devices[2]
-
-
-def test_a_device_that_is_large_enough_to_race_measures_the_same() -> None:
-    device = SimulatedOPU.create(512, 1024, seed=1)
-    bits = draw(160, 512)
-    expected = FloatGemm().readings(bits, device._medium._matrix, gain=device.exposure.gain, top=255)
-    misses = choice._race.cache_info().misses
-    assert torch.equal(device.measure(bits), expected)
-    assert choice._race.cache_info().misses > misses or choice._race.cache_info().hits > 0
-
-
-def test_a_kernel_that_is_wrong_or_missing_is_not_raced(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(*args: object) -> Tensor:
-        raise RuntimeError("not on this machine")
-
-    choice._int8_is_worth_a_look.cache_clear()
-    monkeypatch.setattr(torch, "_int_mm", absent)
-    assert not choice._int8_is_worth_a_look()
-    choice._int8_is_worth_a_look.cache_clear()
-    monkeypatch.setattr(torch, "_int_mm", lambda a, b: (a.float() @ b.float() + 1).int())
-    assert not choice._int8_is_worth_a_look()
-    choice._int8_is_worth_a_look.cache_clear()

@@ -4,15 +4,14 @@ import time
 import pytest
 import torch
 
-from groundglass.kernels.threads import for_each
+from groundglass.kernels.threads import for_each, rest_idle_threads
+from tests.threads import torch_threads
 
 
 @pytest.fixture
 def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(2):
+        yield
 
 
 def test_each_item_once(two_threads):
@@ -21,7 +20,7 @@ def test_each_item_once(two_threads):
     assert sorted(seen) == list(range(50))
 
 
-def test_whoever_leaves_tells_the_others_before_waiting_for_them(two_threads):
+def test_an_interruption_tells_the_others_before_waiting_for_them(two_threads):
     told = threading.Event()
 
     def work(item: int) -> None:
@@ -34,3 +33,12 @@ def test_whoever_leaves_tells_the_others_before_waiting_for_them(two_threads):
         for_each(range(2), work, leaving=told.set)
     assert told.is_set()
     assert time.monotonic() - started < 30
+
+
+def test_torch_goes_on_after_its_idle_threads_were_sent_to_rest(two_threads):
+    x = torch.randn(300, 300, generator=torch.Generator().manual_seed(0))
+    before = x @ x
+    for _ in range(3):
+        rest_idle_threads()
+        assert torch.equal(x @ x, before)
+    assert torch.get_num_threads() == 2
