@@ -9,7 +9,7 @@ import pytest
 from groundglass.kernels.products import TILE_LANES
 from groundglass.optics.entries import ENTRY_STD, gaussian_table
 from groundglass.optics.secret_matrix import _narrow
-from tests.optics.matrices import drawn
+from tests.optics.draws import drawn
 
 
 def test_golden_values() -> None:

@@ -7,20 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from groundglass.core import generator
 from groundglass.optics import Camera, SimulatedOPU
 from groundglass.optics.streams import packed as packed_module
 from groundglass.optics.streams.packed import batch_bytes, measure_packed, pack_bits, rows_at_a_time, unpack_bits
-
-
-def draw(rows: int, n: int, seed: int = 0) -> Tensor:
-    return torch.randint(0, 2, (rows, n), dtype=torch.uint8, generator=generator(seed, "bits"))
+from tests.optics.draws import draw
 
 
 @settings(deadline=None, max_examples=50)
 @given(rows=st.integers(0, 5), n=st.integers(1, 70), seed=st.integers(0, 99))
 def test_the_bytes_are_numpys_and_unpack_to_the_bits(rows: int, n: int, seed: int) -> None:
-    bits = draw(rows, n, seed)
+    bits = draw(rows, n, seed=seed)
     packed = pack_bits(bits)
     assert packed.shape == (rows, (n + 7) // 8)
     assert packed.numpy().tobytes() == np.packbits(bits.numpy(), axis=1).tobytes()
