@@ -12,12 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from groundglass.core import DamagedFileError, DiskFullError, generator
+from groundglass.core import DamagedFileError, DiskFullError
 from groundglass.optics import Camera, SimulatedOPU
 from groundglass.optics.streams import measurement as measuring
 from groundglass.optics.streams import reading_file
 from groundglass.optics.streams.measurement import measure_file
 from groundglass.optics.streams.reading_file import ReadingFile
+from tests.optics.draws import draw as bits_of
 
 N, M, ROWS = 45, 300, 60
 SEED = 271828182845904523
@@ -37,7 +38,18 @@ def create(name: str = "dense", seed: int = SEED) -> SimulatedOPU:
 
 
 def draw(rows: int = ROWS, n: int = N) -> Tensor:
-    return torch.randint(0, 2, (rows, n), dtype=torch.uint8, generator=generator(0, "bits"))
+    return bits_of(rows, n)
+
+
+def readings_of(name: str = "dense") -> np.ndarray:
+    """What the device itself reads."""
+    return create(name).measure(draw()).numpy()
+
+
+def stopped(device: SimulatedOPU, bits: Path, out: Path, at: int) -> None:
+    """Measure until Ctrl-C comes at some piece."""
+    with pytest.raises(KeyboardInterrupt):
+        measure_file(device, bits, out, progress=Stop(at))
 
 
 @pytest.fixture
@@ -73,7 +85,7 @@ class Stop:
 def test_the_file_has_the_readings_of_the_device(name: str, bits: Path, tmp_path: Path) -> None:
     progress = Stop(at=0)
     done = measure_file(create(name), bits, tmp_path / "out.npy", progress=progress)
-    expected = create(name).measure(draw()).numpy()
+    expected = readings_of(name)
     found = np.load(tmp_path / "out.npy", mmap_mode="r")
     assert found.dtype == expected.dtype
     assert (found == expected).all()
@@ -98,16 +110,14 @@ def test_bool_and_packed_bits_read_as_bits(n: int, tmp_path: Path) -> None:
     np.save(tmp_path / "plain.npy", x.numpy())
     np.save(tmp_path / "bool.npy", x.numpy().astype(bool))
     np.save(tmp_path / "packed.npy", np.packbits(x.numpy(), axis=1))
+    if n == 1:
+        # One byte for one input may be either.
+        with pytest.raises(ValueError, match="packed=True or packed=False"):
+            measure_file(device, tmp_path / "plain.npy", tmp_path / "out.npy")
     for name in ("plain", "bool", "packed"):
         said = {"plain": False, "bool": None, "packed": True}[name] if n == 1 else None
         measure_file(device, tmp_path / f"{name}.npy", tmp_path / f"{name}-out.npy", packed=said)
         assert (np.load(tmp_path / f"{name}-out.npy") == expected).all()
-
-
-def test_one_byte_for_one_input_may_be_either_and_is_asked_for(tmp_path: Path) -> None:
-    np.save(tmp_path / "bits.npy", np.ones((3, 1), dtype=np.uint8))
-    with pytest.raises(ValueError, match="packed=True or packed=False"):
-        measure_file(SimulatedOPU.create(1, 3, seed=1), tmp_path / "bits.npy", tmp_path / "out.npy")
 
 
 KILLED = """
@@ -163,7 +173,7 @@ def test_a_killed_measurement_goes_on_and_nothing_tells(
     done = measure_file(SimulatedOPU.load(device), bits, out, progress=progress)
     assert progress.seen[0][0] == kept
     assert done.gone_on_from == kept / (ROWS * M)
-    assert (np.load(out) == create(name).measure(draw()).numpy()).all()
+    assert (np.load(out) == readings_of(name)).all()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".out.npy.part")]
 
 
@@ -173,11 +183,10 @@ def test_a_killed_measurement_goes_on_and_nothing_tells(
 def test_ctrl_c_at_any_piece_changes_nothing(name: str, at: int, bits: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.npy"
     for again in (at, min(at, 2)):
-        with pytest.raises(KeyboardInterrupt):
-            measure_file(create(name), bits, out, progress=Stop(again))
+        stopped(create(name), bits, out, again)
         assert not out.exists()
     done = measure_file(create(name), bits, out)
-    expected = create(name).measure(draw()).numpy()
+    expected = readings_of(name)
     assert (np.load(out) == expected).all()
     assert (done.gone_on_from > 0) == (at > 1)
     if expected.dtype == np.uint8:
@@ -187,21 +196,19 @@ def test_ctrl_c_at_any_piece_changes_nothing(name: str, at: int, bits: Path, tmp
 @pytest.mark.usefixtures("small_pieces")
 def test_a_dense_device_goes_on_where_its_procedural_twin_stopped(bits: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.npy"
-    with pytest.raises(KeyboardInterrupt):
-        measure_file(create("procedural"), bits, out, progress=Stop(at=4))
+    stopped(create("procedural"), bits, out, 4)
     progress = Stop(at=0)
     done = measure_file(create("dense"), bits, out, progress=progress)
     # whole frames: the batch of which it had some outputs comes again, and counts once
     assert progress.seen[0][0] == 25 * M
     assert done.saturated == np.mean(np.load(out) == 255) > 0
-    assert (np.load(out) == create().measure(draw()).numpy()).all()
+    assert (np.load(out) == readings_of()).all()
 
 
 @pytest.mark.usefixtures("small_pieces")
 def test_noise_of_another_stream_is_another_measurement(bits: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.npy"
-    with pytest.raises(KeyboardInterrupt):
-        measure_file(create("noisy dense"), bits, out, progress=Stop(at=2))
+    stopped(create("noisy dense"), bits, out, 2)
     other = SimulatedOPU.create(N, M, seed=SEED, camera=NOISY, noise_seed=1)
     with pytest.raises(ValueError, match="noise seed is 0, not 1"):
         measure_file(other, bits, out)
@@ -211,19 +218,17 @@ def test_noise_of_another_stream_is_another_measurement(bits: Path, tmp_path: Pa
 def test_a_noisy_device_that_has_counted_frames_is_not_taken_for_a_fresh_one(bits: Path, tmp_path: Path) -> None:
     """The same object again, as in a notebook: its noise has moved on."""
     out, device = tmp_path / "out.npy", create("noisy dense")
-    with pytest.raises(KeyboardInterrupt):
-        measure_file(device, bits, out, progress=Stop(at=2))
+    stopped(device, bits, out, 2)
     with pytest.raises(ValueError, match=r"frames that the device had counted.*is 0, not \d+"):
         measure_file(device, bits, out)
     measure_file(create("noisy dense"), bits, out)
-    assert (np.load(out) == create("noisy dense").measure(draw()).numpy()).all()
+    assert (np.load(out) == readings_of("noisy dense")).all()
 
 
 @pytest.mark.usefixtures("small_pieces")
 def test_a_part_file_of_another_device_or_input_is_refused_and_kept(bits: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.npy"
-    with pytest.raises(KeyboardInterrupt):
-        measure_file(create(), bits, out, progress=Stop(at=3))
+    stopped(create(), bits, out, 3)
     kept = {path.name: path.read_bytes() for path in tmp_path.glob(".*")}
     assert len(kept) == 2
     with pytest.raises(ValueError, match=f"device is {create().fingerprint}, not"):
@@ -241,8 +246,7 @@ def test_a_part_file_of_another_device_or_input_is_refused_and_kept(bits: Path, 
 @pytest.mark.parametrize("damage", ["truncated", "header", "ledger", "json", "no ledger"])
 def test_a_damaged_part_file_is_refused_with_what_to_delete(damage: str, bits: Path, tmp_path: Path) -> None:
     out, part, ledger = (tmp_path / name for name in ("out.npy", ".out.npy.part", ".out.npy.part.json"))
-    with pytest.raises(KeyboardInterrupt):
-        measure_file(create(), bits, out, progress=Stop(at=3))
+    stopped(create(), bits, out, 3)
     if damage == "truncated":
         os.truncate(part, part.stat().st_size - 1)
     elif damage == "header":
@@ -303,18 +307,18 @@ def test_a_wrong_value_far_into_a_file_is_found_with_its_row(tmp_path: Path, mon
 
 
 def test_no_file_another_file_and_an_existing_one(bits: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no file of bits .*nowhere.npy"):
-        measure_file(create(), tmp_path / "nowhere.npy", tmp_path / "out.npy")
     (tmp_path / "text.npy").write_text("0 1 1 0\n")
-    with pytest.raises(DamagedFileError, match=r"not a \.npy file"):
-        measure_file(create(), tmp_path / "text.npy", tmp_path / "out.npy")
     (tmp_path / "empty.npy").touch()
-    with pytest.raises(DamagedFileError, match=r"not a \.npy file"):
-        measure_file(create(), tmp_path / "empty.npy", tmp_path / "out.npy")
-    (tmp_path / "out.npy").write_bytes(b"mine")
-    with pytest.raises(FileExistsError, match="is there already"):
-        measure_file(create(), bits, tmp_path / "out.npy")
-    assert (tmp_path / "out.npy").read_bytes() == b"mine"
+    (tmp_path / "mine.npy").write_bytes(b"mine")
+    for source, out, error, says in [
+        ("nowhere.npy", "out.npy", FileNotFoundError, r"no file of bits .*nowhere.npy"),
+        ("text.npy", "out.npy", DamagedFileError, r"not a \.npy file"),
+        ("empty.npy", "out.npy", DamagedFileError, r"not a \.npy file"),
+        ("bits.npy", "mine.npy", FileExistsError, "is there already"),
+    ]:
+        with pytest.raises(error, match=says):
+            measure_file(create(), tmp_path / source, tmp_path / out)
+    assert (tmp_path / "mine.npy").read_bytes() == b"mine"
 
 
 @pytest.mark.usefixtures("small_pieces")
@@ -395,7 +399,7 @@ def test_a_disk_that_fills_up_after_all_loses_nothing(
     monkeypatch.setattr(os, "pwrite", real)
     done = measure_file(create(), bits, tmp_path / "out.npy")
     assert done.gone_on_from == 16 / ROWS
-    assert (np.load(tmp_path / "out.npy") == create().measure(draw()).numpy()).all()
+    assert (np.load(tmp_path / "out.npy") == readings_of()).all()
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
