@@ -90,8 +90,8 @@ class Answer:
     """What the model said about some rows.
 
     Attributes:
-        loss: what the attack climbs, in float64: a confident network's cross-entropy is nearer to 0 than float32 tells, and
-            its differences would be lost. NaN from an access that gives labels alone.
+        loss: what the attack climbs, in float64: a confident network's cross-entropy is nearer to 0 than float32 resolves,
+            and its differences would be lost. NaN from an access that gives labels alone.
         fooled: the predicted class is not the label.
     """
 

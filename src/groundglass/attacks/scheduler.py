@@ -23,7 +23,7 @@ from groundglass.core import Progress, load_state, read_notes, save_state
 _SECONDS_BETWEEN_SAVES = 30.0
 # Batches of rows that the images under attack fill in a step. With several, the last is nearly full too.
 _BATCHES_IN_A_STEP = 2
-# Of losses. A confident network's cross-entropy is below what float32 tells from 0, although its logits still move.
+# Of losses. A confident network's cross-entropy is below what float32 can tell from 0, although its logits still move.
 _PRECISION = torch.float64
 _BOARD = (
     "loss",
@@ -242,7 +242,7 @@ class Scheduler:
         self._access.charge(board.indices, [m - c for m, c in zip(missing, checks, strict=True)], "loss")
 
     def _keep(self, error: BaseException) -> None:
-        """Save what was done, also when nobody named a file for it."""
+        """Save what was done, also when no file was given for it."""
         if not int(self._board.check_queries.sum()):
             return
         path = self._checkpoint
@@ -266,7 +266,7 @@ def earlier_seconds(checkpoint: Path) -> float:
 
 
 def seconds_in(notes: Any) -> float:
-    """Files of an earlier version do not tell."""
+    """0 for files of an earlier version, which do not hold it."""
     return float(notes.get("seconds", 0.0)) if isinstance(notes, dict) else 0.0
 
 

@@ -27,7 +27,7 @@ class QueryAttack(Search):
 
     @abstractmethod
     def _check_access(self, access: QueryAccess) -> None:
-        """Refuse an access that tells too little, or more than the attack needs."""
+        """Refuse an access that gives too little, or more than the attack needs."""
 
     def __call__(
         self,

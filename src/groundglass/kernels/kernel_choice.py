@@ -52,8 +52,8 @@ def _race(rows_log2: int, inputs_log2: int, threads: int) -> Kernel:
 
 @cache
 def _int8_is_worth_a_look() -> bool:
-    """`torch._int_mm` is the fastest of all on some processors, some 30 times slower than float32 on others, and not
-    there on a few: a glance, before it is let into a race that it could make very long."""
+    """Whether `torch._int_mm` is there, right, and not hopeless. It is the fastest of all on some processors, and some 30
+    times slower than float32 on others, where it would make a race very long."""
     matrix = _public_matrix(512, 4)
     bits = _any_bits(32, 512)
     try:

@@ -14,11 +14,11 @@ _SOFT = 1
 
 
 def for_each(items: Iterable[T], work: Callable[[T], None], *, leaving: Callable[[], None] | None = None) -> None:
-    """`work(item)` for all items, in any order, on as many threads as torch is told to use.
+    """`work(item)` for all items, in any order, on as many threads as torch uses.
 
     Args:
         leaving: called when all is done, or when this thread is interrupted: before it waits for the others, so that it can
-            tell them to end.
+            make them end.
     """
     threads = torch.get_num_threads()
     if threads == 1:

@@ -26,6 +26,10 @@ class DeviceAccess:
         exposure_control: whether the attacker may set the exposure. The device must be able to: a `SimulatedOPU` is.
         frame_rate: frames a second, to say how long the frames take; the paper's device makes about 2,000.
 
+    Attributes:
+        in_features, out_features, fingerprint, mean_reading: the device's.
+        frames: taken so far.
+
     Raises:
         TypeError: exposure control over a device whose exposure cannot be set.
         ValueError: a budget or a frame rate that is not above 0.
@@ -49,8 +53,9 @@ class DeviceAccess:
             raise TypeError(
                 f"the exposure of a {type(device).__name__} cannot be set from here: it has no `measure_at`"
             )
-        self._device = device
-        self._budget = budget
+        self._device, self._budget = device, budget
+        self.in_features, self.out_features = device.in_features, device.out_features
+        self.fingerprint, self.mean_reading = device.fingerprint, device.mean_reading
         self.exposure_control = exposure_control
         self.frame_rate = frame_rate
         self.frames = 0
@@ -59,25 +64,8 @@ class DeviceAccess:
         return f"DeviceAccess({self._device!r}, frames={self.frames}, budget={self._budget})"
 
     @property
-    def in_features(self) -> int:
-        return self._device.in_features
-
-    @property
-    def out_features(self) -> int:
-        return self._device.out_features
-
-    @property
-    def fingerprint(self) -> str:
-        return self._device.fingerprint
-
-    @property
-    def mean_reading(self) -> float:
-        """Of random inputs at the device's own exposure; public."""
-        return self._device.mean_reading
-
-    @property
     def top(self) -> int | None:
-        """The largest reading: what is brighter reads the same. 255 unless the device tells of another camera; None: no end."""
+        """The largest reading: what is brighter reads the same. 255 unless the device has another camera; None: no end."""
         camera = getattr(self._device, "camera", None)
         if camera is None:
             return 255

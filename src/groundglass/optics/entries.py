@@ -26,8 +26,8 @@ class Entries(Sealed):
     inverse of the Gaussian's cumulative distribution, tabulated at 2^16 points. So any inputs of any tile can be made again
     in any order, on any machine, with any version of numpy or torch.
 
-    Rows of U can be retrieved from readings one at a time, and Philox is no cipher: whoever has rows of a tile might work out
-    the key of that tile. SHAKE keeps it from being worth more than the tile's other outputs.
+    Rows of U can be retrieved from readings one at a time, and Philox is no cipher: an attacker who has rows of a tile
+    might work out the key of that tile. SHAKE keeps that key from giving more than the tile's other outputs.
 
     Args:
         seed: 128 bits of entropy make it a secret; a small number can be found by trying.
@@ -52,7 +52,7 @@ class Entries(Sealed):
 
     @property
     def tiles(self) -> int:
-        """How many tiles M outputs are. The last may have lanes for outputs past M, which nobody reads."""
+        """How many tiles M outputs are. The last may have lanes for outputs past M, which are not read."""
         return -(-self.out_features // self.tile_outputs)
 
     def keys(self, tiles: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:

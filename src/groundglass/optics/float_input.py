@@ -35,7 +35,7 @@ class FloatInputLayer(OpticalLayer):
     Shapes: features [batch, in_features], float32, -> [batch, out_features], float32.
 
     Raises:
-        TypeError: the device is not a simulated one: nobody has its matrix.
+        TypeError: the device is not a simulated one, so its matrix is not known.
     """
 
     def __init__(self, device: OpticalDevice) -> None:

@@ -86,15 +86,8 @@ class LightOnOPU:
         density: float = 0.5,
     ) -> "LightOnOPU":
         """The adapter, with the mean reading measured on `frames` random inputs of which `density` is on."""
-        device = cls(
-            opu,
-            in_features,
-            out_features,
-            mean_reading=1.0,
-            fingerprint=fingerprint,
-            arrays=arrays,
-            rows_per_call=rows_per_call,
-        )
+        options = {"fingerprint": fingerprint, "arrays": arrays, "rows_per_call": rows_per_call}
+        device = cls(opu, in_features, out_features, mean_reading=1.0, **options)  # type: ignore[arg-type]
         draw = torch.rand(frames, in_features, generator=generator(0, "lighton calibration"))
         device.mean_reading = device.measure((draw < density).to(torch.uint8)).double().mean().item()
         if not device.mean_reading:
@@ -121,8 +114,7 @@ class LightOnOPU:
         """Readings of `bits`: uint8 [batch, N] of 0 and 1 -> uint8 [batch, M], where `bits` lie.
 
         Raises:
-            TypeError: not a uint8 tensor.
-            ValueError: wrong width, or a value above 1.
+            TypeError, ValueError: as `OpticalDevice.measure`.
             RuntimeError: the device answered with something else than readings.
         """
         check_bits(bits, self.in_features)

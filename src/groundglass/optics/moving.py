@@ -131,12 +131,7 @@ class MovingDevice(Sealed):
         )
 
     def measure(self, bits: Tensor) -> Tensor:
-        """Camera frames of `bits`, as `SimulatedOPU.measure` gives them, each by a matrix of its own draw.
-
-        Raises:
-            TypeError: not a uint8 tensor.
-            ValueError: wrong width, or a value above 1.
-        """
+        """Camera frames of `bits`, as `SimulatedOPU.measure` gives them, each by a matrix of its own draw."""
         check_bits(bits, self.in_features)
         dtype = torch.float32 if self.camera.bits is None else torch.uint8
         readings = torch.empty(len(bits), self.out_features, dtype=dtype, device=bits.device)

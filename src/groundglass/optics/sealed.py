@@ -37,7 +37,7 @@ class Seed(Sealed):
     """A seed that is passed around without being seen; all streams of a device come from it.
 
     Args:
-        value: not negative. None draws 128 bits from the operating system: nobody finds them by trying.
+        value: not negative. None draws 128 bits from the operating system, too many to be found by trying.
 
     Raises:
         TypeError: not an integer.

@@ -58,7 +58,7 @@ class SecretMatrix(Sealed):
         return int(self.tiles.nbytes)
 
     def dense(self) -> npt.NDArray[np.complex64]:
-        """U [M, N] in units of the integer. For the oracle alone."""
+        """U [M, N] in units of the integer. For `true_matrix` alone."""
         lanes = self.tiles.reshape(-1, self.in_features, self.parts, self.tile_outputs)
         rows = lanes.transpose(2, 0, 3, 1).reshape(self.parts, -1, self.in_features)[:, : self.out_features]
         dense = rows[0].astype(np.complex64)

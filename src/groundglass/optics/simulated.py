@@ -30,9 +30,9 @@ class SimulatedOPU(Sealed):
     """|Ux|^2 of binary x, seen by a camera. Make one with `create` or `load`; see `OpticalDevice` for its use.
 
     Reading = clamp(floor(gain * |Ux|^2 + 0.5), 0, 255), with |Ux|^2 an exact integer (structured: float32 sums in a fixed
-    order): the same for the same input in
-    any batch, with any kernel, on any machine. With a noisy camera, frame k of a device gets noise of its own: a
-    batch that is split in order gives the same readings, and counting starts again when the device is loaded.
+    order). It is the same for the same input in any batch, with any kernel, on any machine. With a noisy camera, frame k
+    of a device gets noise of its own: a batch that is split in order gives the same readings, and counting starts again
+    when the device is loaded.
     """
 
     __slots__ = ("_camera", "_exposure", "_fingerprint", "_medium", "_noise", "_noise_seed", "_region")
@@ -66,7 +66,7 @@ class SimulatedOPU(Sealed):
             in_features: N.
             out_features: M.
             seed: the secret. None draws 128 bits from the operating system. A small number is for tests and for
-                studies that must be repeatable: whoever guesses it has U.
+                studies that must be repeatable: who guesses it has U.
             camera: default `Camera()`, 8 bits without noise.
             matrix: "complex", or "real" for (Wx)^2: what the paper's published simulation computes.
             kind: "dense" keeps U in memory. "procedural" is the same device bit for bit, for sizes that memory cannot hold:
@@ -120,8 +120,8 @@ class SimulatedOPU(Sealed):
     def fingerprint(self) -> str:
         """32 hex digits of the SHA-256 of the noise-free readings of fixed, public inputs, the sizes and the camera.
 
-        Up to 16 inputs, and all outputs, or as many as 2^28 entries of U are for. It tells nothing that using the
-        device does not tell, and is the same for a dense and a procedural device of one secret.
+        Up to 16 inputs, and all outputs, or as many as 2^28 entries of U are for. It shows nothing that using the
+        device does not show, and is the same for a dense and a procedural device of one secret.
         """
         return self._fingerprint
 
@@ -138,16 +138,12 @@ class SimulatedOPU(Sealed):
     def measure(self, bits: Tensor) -> Tensor:
         """Camera frames of `bits`: uint8 [batch, N] of 0 and 1 -> uint8 [batch, M] (float32 when camera.bits is None).
 
-        Computed on the CPU; the result lies where `bits` lie.
-
-        Raises:
-            TypeError: not a uint8 tensor.
-            ValueError: wrong width, or a value above 1.
+        Computed on the CPU; the result lies where `bits` lie. Raises as `OpticalDevice.measure`.
         """
         return self.measure_at(bits, 1.0)
 
     def measure_at(self, bits: Tensor, exposure: float) -> Tensor:
-        """As `measure`, with `exposure` times as much light: what whoever can set the camera gets.
+        """As `measure`, with `exposure` times as much light: for those who can set the camera.
 
         Raises:
             TypeError, ValueError: as `measure`; an exposure that is not above 0.
@@ -204,7 +200,7 @@ class SimulatedOPU(Sealed):
         return torch.float32 if self._camera.bits is None else torch.uint8
 
     def redraw(self, seed: int | None = None) -> "SimulatedOPU":
-        """A device with another U and the same sizes and camera, calibrated anew: `create` with another seed."""
+        """A device with another U and the same sizes and camera, calibrated again: `create` with another seed."""
         return SimulatedOPU.create(
             self.in_features,
             self.out_features,

@@ -84,7 +84,7 @@ class DeviceStore:
         return device
 
     def _put_moving(self, device: MovingDevice) -> Path:
-        """Its devices first: a list of devices that are not there would be of no use."""
+        """Its devices first: the list needs them."""
         for each in device.devices:
             self.put(each)
         path = self.folder / f"{device.fingerprint}{_MOVING_SUFFIX}"

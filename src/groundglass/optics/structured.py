@@ -37,7 +37,7 @@ class StructuredMedium(CompiledMedium):
     Why so much. Without G the total light would not vary; with Gaussian numbers there, drawn one by one, it would vary
     sqrt(2) too much over redraws, and the third moment of the spectrum of U^H U would be 1 + 3g + 2g^2, g = N / M.
     With one transform on the right, the total of a one-hot input would not vary; with one on the left, the correlation of
-    the outputs m and m' would hang on m xor m' alone; with one on both, two inputs make pairs of outputs equal. With two
+    the outputs m and m' would depend on m xor m' alone; with one on both, two inputs make pairs of outputs equal. With two
     on both, the light of entry (m, i) and that of (m xor a, i xor a) have a correlation of 1 / n: little, but over
     n^2 pairs it is seen. With three, nothing was found.
 

@@ -22,7 +22,7 @@ def true_matrix(device: OpticalDevice) -> Complex64[Tensor, "m n"]:
     """
     if not isinstance(device, SimulatedOPU):
         if isinstance(device, MovingDevice):
-            raise TypeError(f"a MovingDevice has {len(device)} matrices: ask for that of each of its `devices`")
+            raise TypeError(f"a MovingDevice has {len(device)} matrices: call true_matrix for each of its `devices`")
         raise TypeError(
             f"the matrix of a {type(device).__name__} is not known to anybody: only a SimulatedOPU has one to show"
         )

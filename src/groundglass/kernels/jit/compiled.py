@@ -8,7 +8,7 @@ from typing import Any
 from numba import njit
 
 # Numba's cache looks at a function's own file and at its name. But kernels call each other and are made of shared pieces,
-# so the name tells the sources of all.
+# so a digest of all sources is part of the name.
 _SOURCES = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parents[1].rglob("*.py"))))
 
 

@@ -25,7 +25,7 @@ _TILE = 32
 
 @dataclass(frozen=True)
 class Law:
-    """A law of i.i.d. complex Gaussian matrices, and what a medium makes of it.
+    """A law of i.i.d. complex Gaussian matrices, and what a medium gives.
 
     Attributes:
         name: short.
@@ -125,7 +125,7 @@ def laws_of_entries(light: Array) -> Iterator[Law]:
             f"scatter of the correlation over xors of {many}",
             *(math.sqrt(ratio), 1.0, deviation, score),
             f"std over s of the correlation of {many} s apart (xor), times the root of the number of pairs; above 1 when it "
-            "hangs on s alone, as it does for outputs of H G H D H D",
+            "depends on s alone, as it does for outputs of H G H D H D",
             expected_to_differ=True,
         )
 

@@ -1,4 +1,4 @@
-"""Naive stand-ins for a scattering medium: the controls that a table of its laws must tell from the real thing."""
+"""Naive stand-ins for a scattering medium: the controls that the table of laws must find out."""
 
 import math
 from collections.abc import Callable
@@ -98,6 +98,6 @@ STANDINS: dict[str, Maker] = {
     "H D": transforms("P"),  # one input alone gives a constant
     "H D H D": transforms("PP"),  # unitary: the light's sum does not vary
     "H G H D": transforms("SG"),  # two inputs alone give pairs of equal outputs
-    "H G H D H D": transforms("SSG"),  # totals that vary too much; outputs' correlation hangs on m xor m'
+    "H G H D H D": transforms("SSG"),  # totals that vary too much; outputs' correlation depends on m xor m'
     "H D H G H D H D": transforms("PPQP"),  # the pairs (m, i) and (m xor s, i xor s) are correlated
 }

@@ -76,7 +76,7 @@ def fidelity(
     """
     if in_features < LEAST_INPUTS or out_features < LEAST_OUTPUTS or redraws < _LEAST_REDRAWS:
         raise ValueError(
-            f"{in_features} inputs, {out_features} outputs and {redraws} redraws are too few to tell: "
+            f"{in_features} inputs, {out_features} outputs and {redraws} redraws are too few: "
             f"at least {LEAST_INPUTS}, {LEAST_OUTPUTS} and {_LEAST_REDRAWS}"
         )
     if matrix is not None and matrix.shape != (out_features, in_features):

@@ -4,12 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Complex64, Float, UInt8
-from torch import Tensor
 
 from groundglass.core import derive_seed
 from groundglass.optics.retrieval.hadamard import HadamardInputs
-from groundglass.optics.retrieval.method import Design, Scale
+from groundglass.optics.retrieval.method import Design, Readings, Rows, Scale, own_design
 from groundglass.optics.retrieval.search import Search
 from groundglass.optics.retrieval.search_settings import SearchSettings
 
@@ -42,22 +40,9 @@ class FixedExposure(SearchSettings):
             )
         return HadamardInputs.draw(in_features, frames, seed=seed)
 
-    def solve(
-        self,
-        design: Design,
-        readings: Float[Tensor, "rows frames"] | UInt8[Tensor, "rows frames"],
-        scale: Scale,
-        *,
-        seed: int,
-    ) -> Complex64[Tensor, "rows n"]:
-        """Each row by itself, eight at a time in the lanes of a vector, on as many threads as torch has.
-
-        Raises:
-            TypeError: a design of another method.
-        """
-        if not isinstance(design, HadamardInputs):
-            raise TypeError(f"the design is a {type(design).__name__}: FixedExposure solves its own alone")
-        search = Search(self, design, readings.numpy(), scale)
+    def solve(self, design: Design, readings: Readings, scale: Scale, *, seed: int) -> Rows:
+        """See `RetrievalMethod`. Each row by itself, eight at a time in the lanes of a vector, on all of torch's threads."""
+        search = Search(self, own_design(self, design, HadamardInputs), readings.numpy(), scale)
         todo = np.arange(len(readings))
         for start in range(self.starts):
             if not len(todo):

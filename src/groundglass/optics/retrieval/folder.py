@@ -72,7 +72,7 @@ class RetrievalFolder:
                 _make(folder / MATRIX, np.dtype(np.complex64), matrix)
                 self._save()
             except OSError:
-                # The same command is to begin afresh, not to meet files that nobody knows.
+                # The same command then starts again, and does not find files of nothing.
                 (folder / READINGS).unlink(missing_ok=True)
                 raise
         self.readings = _open(folder / READINGS, readings[2], readings[:2])

@@ -86,7 +86,7 @@ def retrieve(
         seed: of inputs and starts.
         rows: only the first so many of M; None for all.
         folder: readings and solved rows are kept there as they come, and the same call goes on from them. None: in memory.
-        progress: told of frames and rows.
+        progress: called with the frames and rows that are done.
 
     Raises:
         ValueError: too few frames, said before one is taken; a folder with another retrieval.

@@ -63,7 +63,7 @@ class Search:
                 if misfit < self._misfit[todo[place]]:
                     self.found[todo[place]], self._misfit[todo[place]] = row, misfit
 
-        # Ctrl-C is not to wait for the rows that nobody has begun.
+        # Ctrl-C does not wait for rows that were not begun.
         for_each(range(min(torch.get_num_threads(), len(groups))), work, leaving=queue.clear)
         return todo[again]
 
@@ -108,5 +108,5 @@ def _explained(values: npt.NDArray[np.float64], mean: float, scale: Scale, in_fe
     seen = 1 / (4 * np.maximum(values, 0.5)) * (1 if top is None else values < top)
     weighted_error = (noise**2 + rounding) * (seen * np.minimum(1, values / mean) ** 2).mean()
     free = max(1 - 2 * in_features / max(1, int(np.count_nonzero(seen))), 0.1)
-    # Below a thousandth of the field nothing is told apart in float32.
+    # float32 does not resolve less than a thousandth of the field.
     return math.sqrt(weighted_error * free + 1e-6 * mean), noise * math.sqrt(seen.mean())

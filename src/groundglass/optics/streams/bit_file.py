@@ -18,14 +18,14 @@ _PIECE = 2**24
 
 
 class BitFile:
-    """Rows of N bits: uint8 or bool [rows, N], or packed uint8 [rows, ceil(N / 8)]; told apart by the width.
+    """Rows of N bits: uint8 or bool [rows, N], or packed uint8 [rows, ceil(N / 8)]; the width says which.
 
     The file is read, not mapped: what was read is not held, and one that is cut short meanwhile is an error.
 
     Args:
         path: a .npy file.
         in_features: N.
-        packed: None to tell by the width.
+        packed: whether eight bits are in a byte; None: the width says so.
 
     Attributes:
         rows: how many.

@@ -69,8 +69,8 @@ def measure_file(
             entries are drawn once for a batch; of others whole frames.
         source: uint8 or bool [rows, N] of 0 and 1, or packed uint8 [rows, ceil(N / 8)] as `numpy.packbits` makes them.
         out: the readings, uint8 [rows, M], or float32 for a camera without bits; not there yet.
-        packed: whether eight bits are in a byte of `source`; None to tell by its width.
-        progress: told of rows that are checked, then of readings.
+        packed: whether eight bits are in a byte of `source`; None: its width says so.
+        progress: called with the rows that are checked, then with the readings.
 
     Raises:
         FileNotFoundError: no `source`.

@@ -68,7 +68,7 @@ def measure_packed(device: OpticalDevice, packed: UInt8[Tensor, "batch bytes"]) 
     n, m = device.in_features, device.out_features
     check_packed(packed, n)
     step = rows_at_a_time(n, m)
-    # The first piece tells the dtype of the readings; for no rows at all it is an empty one.
+    # The first piece gives the dtype of the readings; it is empty if there are no rows.
     first = device.measure(unpack_bits(packed[:step], n))
     if len(packed) <= step:
         return first

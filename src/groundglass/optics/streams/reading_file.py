@@ -52,7 +52,7 @@ class ReadingFile:
         ValueError: the part file is of another measurement; names the first difference.
         DamagedFileError: the part file or its ledger was truncated or altered.
         DiskFullError: no room, said before anything is measured; nothing is left behind.
-        OSError: another process is at it.
+        OSError: another process is writing it.
     """
 
     def __init__(self, out: Path, identity: Mapping[str, Any], shape: tuple[int, int], dtype: npt.DTypeLike) -> None:
@@ -155,7 +155,9 @@ class ReadingFile:
             row, output, batch, saturated, in_batch = (int(state[name]) for name in _COUNTS)
             seconds = float(state["seconds"])
         except (KeyError, TypeError, ValueError) as error:
-            raise DamagedFileError(f"{self._ledger} is not from here, or damaged ({error}): {afresh}") from error
+            raise DamagedFileError(
+                f"{self._ledger} was not written by groundglass, or is damaged ({error}): {afresh}"
+            ) from error
         if not size or not (row or output):
             return
         for field in sorted(stored.keys() | self._identity.keys()):
@@ -199,7 +201,7 @@ class ReadingFile:
             self._write(memoryview(self._header), 0)
             os.fsync(self._fd)
         except OSError as error:
-            # The same command is to begin afresh.
+            # The same command then starts again.
             self._part.unlink(missing_ok=True)
             self._ledger.unlink(missing_ok=True)
             raise self._full(error) from error
