@@ -39,7 +39,7 @@ def test_the_choice_of_a_kernel_changes_no_device(monkeypatch: pytest.MonkeyPatc
 def test_a_device_that_is_large_enough_to_race_measures_the_same() -> None:
     device = SimulatedOPU.create(512, 1024, seed=1)
     bits = draw(160, 512)
-    expected = FloatGemm().readings(bits, device._medium._matrix, gain=device.exposure.gain, top=255)
+    expected = FloatGemm().readings(bits, device._medium, gain=device.exposure.gain, top=255)
     misses = kernel_choice._race.cache_info().misses
     assert torch.equal(device.measure(bits), expected)
     assert kernel_choice._race.cache_info().misses > misses or kernel_choice._race.cache_info().hits > 0

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from groundglass.kernels.products import FloatGemm, Int8Gemm, Kernel, LookupTables
-from groundglass.optics.secret_matrix import SecretMatrix
+from groundglass.optics.dense import DenseMedium
 from tests.optics.draws import draw, drawn
 from tests.threads import torch_threads
 
@@ -22,7 +22,7 @@ def kernel(request: pytest.FixtureRequest) -> Kernel:
     return request.param
 
 
-def exact(bits: Tensor, matrix: SecretMatrix) -> Tensor:
+def exact(bits: Tensor, matrix: DenseMedium) -> Tensor:
     """|Ux|^2 in int64."""
     dense = torch.from_numpy(matrix.dense())
     x = bits.to(torch.int64).t()

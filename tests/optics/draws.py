@@ -3,10 +3,9 @@
 import torch
 from torch import Tensor
 
-from groundglass.optics.entries import Entries
+from groundglass.optics.dense import DenseMedium
 from groundglass.optics.medium import MatrixKind
 from groundglass.optics.sealed import Seed
-from groundglass.optics.secret_matrix import SecretMatrix
 
 
 def draw(rows: int, inputs: int, density: float = 0.5, seed: int = 0) -> Tensor:
@@ -17,6 +16,6 @@ def draw(rows: int, inputs: int, density: float = 0.5, seed: int = 0) -> Tensor:
 
 def drawn(
     seed: int, in_features: int, out_features: int, matrix: MatrixKind = "complex", *, by_shake: bool = False
-) -> SecretMatrix:
+) -> DenseMedium:
     """The dense matrix of a secret."""
-    return SecretMatrix.draw(Entries(Seed(seed), in_features, out_features, matrix), by_shake=by_shake)
+    return DenseMedium.make(Seed(seed), in_features, out_features, matrix, 1 if by_shake else 2)

@@ -44,7 +44,7 @@ def holders(device: SimulatedOPU | MovingDevice) -> list[Sealed]:
     """The device and all that it is made of."""
     if isinstance(device, MovingDevice):
         return [device, device._choices, *(part for each in device.devices for part in holders(each))]
-    return [device, device._medium, device._medium._matrix, device._medium.seed, device._noise]
+    return [device, device._medium, device._medium.seed, device._noise]
 
 
 def secrets_of(device: SimulatedOPU | MovingDevice) -> set[str]:

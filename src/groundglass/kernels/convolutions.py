@@ -59,15 +59,47 @@ class _Step:
         layer: which.
         back: the way of the gradient: the adjoint convolution, then back through ReLU and pooling of the layer below.
         height, width: of the maps that are convolved.
-        takes, gives: vectors in a block's maps before and after, borders included.
+        channels, filters: before and after.
+        coded: the layer whose ReLU and pooling end the step, -1 for none; it has a byte a pixel for the way back.
+        pool: whether that one pools.
     """
 
     layer: int
     back: bool
     height: int
     width: int
-    takes: int
-    gives: int
+    channels: int
+    filters: int
+    coded: int
+    pool: bool
+
+    @property
+    def after(self) -> tuple[int, int]:
+        """Height and width of the maps after the step."""
+        if not self.pool:
+            return self.height, self.width
+        return (self.height * 2, self.width * 2) if self.back else (self.height // 2, self.width // 2)
+
+    @property
+    def takes(self) -> int:
+        """Vectors in a block's maps before the step, borders included."""
+        return self.channels * (self.height + 2) * (self.width + 2)
+
+    @property
+    def gives(self) -> int:
+        """The same after it."""
+        height, width = self.after
+        return self.filters * (height + 2) * (width + 2)
+
+    @property
+    def finish(self) -> int:
+        """What becomes of the convolved maps."""
+        kinds = jit.winograd
+        if self.coded < 0:
+            return int(kinds.PLAIN)
+        return int(
+            (kinds.UNPOOL if self.pool else kinds.MASK) if self.back else (kinds.POOL if self.pool else kinds.RELU)
+        )
 
 
 class _Plan:
@@ -82,19 +114,14 @@ class _Plan:
         self.backward: list[_Step] = []
         self.code_sizes: list[int] = []
         self.shallow = 0
-        pooled_below = False
         for number, layer in enumerate(layers):
-            before, convolved = (count * (height + 2) * (width + 2) for count in (layer.channels, layer.filters))
-            # Through a pooling below, the way back ends on larger maps than the way forward starts on.
-            below = layer.channels * (2 * height + 2) * (2 * width + 2) if pooled_below else before
-            self.backward.insert(0, _Step(number, True, height, width, convolved, below))
-            if self.shallow == number and 36 * layer.channels * layer.filters <= LANES * convolved:
+            channels, filters, below = layer.channels, layer.filters, number > 0 and layers[number - 1].pool
+            self.forward.append(_Step(number, False, height, width, channels, filters, number, layer.pool))
+            self.backward.insert(0, _Step(number, True, height, width, filters, channels, number - 1, below))
+            if self.shallow == number and 36 * channels * filters <= LANES * self.backward[0].takes:
                 self.shallow += 1
-            size = (height // 2, width // 2) if layer.pool else (height, width)
-            after = layer.filters * (size[0] + 2) * (size[1] + 2)
-            self.forward.append(_Step(number, False, height, width, before, after))
-            self.code_sizes.append(layer.filters * size[0] * size[1] * LANES)
-            (height, width), pooled_below = size, layer.pool
+            height, width = self.forward[-1].after
+            self.code_sizes.append(filters * height * width * LANES)
         self.out_size = (height, width)
         # Filters are rounded up to whole groups.
         self._channels = [max(layer.channels, layer.filters) + 3 for layer in layers]
@@ -242,25 +269,15 @@ class ConvChain:
         Returns:
             The set that holds the result, and the floats of a block in it; 0 if there was no step.
         """
-        winograd, (here, there), size = jit.winograd, maps, 0
+        (here, there), size = maps, 0
         for step in steps:
-            layer = self._layers[step.layer]
-            channels, filters = (layer.filters, layer.channels) if step.back else (layer.channels, layer.filters)
-            coded = step.layer - 1 if step.back else step.layer
-            pool = coded >= 0 and self._layers[coded].pool
-            if step.back and coded < 0:
-                finish = winograd.PLAIN
-            elif step.back:
-                finish = winograd.UNPOOL if pool else winograd.MASK
-            else:
-                finish = winograd.POOL if pool else winograd.RELU
-            codes = piece.codes[max(coded, 0)]
+            bias, codes = self._layers[step.layer].flat_bias, piece.codes[max(step.coded, 0)]
             codes = codes[first * (len(codes) // piece.blocks) :]
-            winograd.clear_border(here, blocks * channels, step.height, step.width)
-            winograd.convolve(
-                here, self._at_points(step), layer.flat_bias, there, codes, scratch.values, scratch.products,
-                blocks, channels, step.height, step.width, filters, finish,
-            )  # fmt: skip
+            jit.winograd.clear_border(here, blocks * step.channels, step.height, step.width)
+            jit.winograd.convolve(
+                *(here, self._at_points(step), bias, there, codes, scratch.values, scratch.products),
+                *(blocks, step.channels, step.height, step.width, step.filters, step.finish),
+            )
             here, there, size = there, here, step.gives * LANES
         return here, size
 

@@ -5,7 +5,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from groundglass.kernels.memory import Output
@@ -17,9 +16,6 @@ MatrixKind = Literal["complex", "real"]
 #: How U is simulated. "dense": held in memory, 2 bytes an entry. "procedural": the same matrix bit for bit, made again
 #: tile by tile for every measurement. "structured": fast transforms in its place, O(N + M) memory; not an i.i.d. matrix.
 DeviceKind = Literal["dense", "procedural", "structured"]
-
-# Rows of float64 intensities at a time, when they are needed before rounding: bounds memory, changes nothing.
-ROWS = 256
 
 
 class Medium(Sealed, ABC):
@@ -51,13 +47,9 @@ class Medium(Sealed, ABC):
     def intensities(self, bits: Tensor) -> Tensor:
         """uint8 bits [batch, N], checked, contiguous, on the CPU -> float64 [batch, M]."""
 
+    @abstractmethod
     def readings(self, bits: Tensor, *, gain: float, top: int) -> Tensor:
         """As `intensities`, digitised: uint8 [batch, M], floor(gain * intensity + 0.5), at most `top`."""
-        frames = torch.empty(len(bits), self.out_features, dtype=torch.uint8, device="cpu")
-        for start in range(0, len(bits), ROWS):
-            light = self.intensities(bits[start : start + ROWS])
-            frames[start : start + ROWS] = light.mul_(gain).add_(0.5).floor_().clamp_(0, top)
-        return frames
 
     @abstractmethod
     def region(self, outputs: npt.NDArray[np.int64]) -> "Medium":

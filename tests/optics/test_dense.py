@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from groundglass.kernels.products import TILE_LANES
+from groundglass.optics.dense import _narrow
 from groundglass.optics.entries import ENTRY_STD, gaussian_table
-from groundglass.optics.secret_matrix import _narrow
 from tests.optics.draws import drawn
 
 
