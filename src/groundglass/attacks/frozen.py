@@ -169,7 +169,7 @@ class SteadyLinear(nn.Linear):
     """A linear layer that takes always as many rows at a time, so that a row's result does not depend on the others.
 
     Nor on its place among them: where rows begin at different alignments in memory (513 inputs, say), MKL sums a row in an
-    order that hangs on its place. So rows are filled up with zeros.
+    order that depends on its place. So rows are filled up with zeros.
     """
 
     ROWS = 64

@@ -90,7 +90,7 @@ class DeviceAccess:
 
         Args:
             bits: the inputs.
-            exposure: times the device's own; another than 1 needs exposure control.
+            exposure: a multiple of the device's own; any other than 1 needs exposure control.
 
         Raises:
             BudgetExceededError: more frames than are left; none was taken.
@@ -99,8 +99,8 @@ class DeviceAccess:
         """
         if exposure != 1 and not self.exposure_control:
             raise PermissionError(
-                "this access has no control of the exposure: use a method that needs none, or say exposure_control=True "
-                "where the attacker's threat model has it"
+                "this access has no control of the exposure: use a method that needs none, or pass exposure_control=True "
+                "if the threat model gives the attacker that control"
             )
         if self._budget is not None and self.frames + len(bits) > self._budget:
             raise BudgetExceededError(

@@ -76,4 +76,6 @@ class Exposure:
 
     def __post_init__(self) -> None:
         if not (0 < self.gain < float("inf") and 0 <= self.mean_reading < float("inf")):
-            raise ValueError(f"an exposure of gain {self.gain} and mean reading {self.mean_reading} is none")
+            raise ValueError(
+                f"`gain` (={self.gain}) must be above 0, `mean_reading` (={self.mean_reading}) not negative"
+            )

@@ -10,8 +10,7 @@ from groundglass.kernels.kernel_choice import fastest_kernel
 from groundglass.kernels.products import TILE_LANES
 from groundglass.kernels.threads import for_each
 from groundglass.optics.entries import Entries
-from groundglass.optics.medium import MatrixKind, Medium
-from groundglass.optics.region import Picked
+from groundglass.optics.medium import MatrixKind, Medium, Picked
 from groundglass.optics.sealed import Seed
 
 

@@ -1,4 +1,4 @@
-"""|Ux|^2 of features that are no bits: a random projection that no binary device can make. For ablation alone."""
+"""|Ux|^2 of features that are not bits: a random projection that no binary device can make. For ablation alone."""
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +26,8 @@ class FloatInputLayer(OpticalLayer):
     """The projection of a simulated device without its binary input and without its camera: |Ux|^2 in float32.
 
     The published code calls a network with this in it RP, for random projection. Each input is scaled to the length that
-    inputs have at calibration, so that readings have the device's mean: features as they are have no fixed light, and
-    their squares let training run away.
+    inputs have at calibration, so that readings have the device's mean: unscaled features have no fixed total
+    light, and their squares make training diverge.
 
     Attributes:
         length: of every input, once it is scaled.

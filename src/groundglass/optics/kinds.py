@@ -1,4 +1,4 @@
-"""Make a medium of any kind, if it fits."""
+"""The kinds of media: making one, and the memory that each needs."""
 
 from groundglass.core import lookup
 from groundglass.core.platform import available_memory
@@ -14,7 +14,7 @@ MAX_INPUTS = 2**22
 
 _MATRICES: dict[str, MatrixKind] = {"complex": "complex", "real": "real"}
 _KINDS: dict[str, DeviceKind] = {"dense": "dense", "procedural": "procedural", "structured": "structured"}
-# Of what is free; the rest is for everything else.
+# The share of free memory that a device may take.
 _SHARE = 0.9
 
 
@@ -28,12 +28,7 @@ def make_medium(
     """A medium of this kind.
 
     Args:
-        kind: how U is simulated.
-        seed: the secret.
-        in_features: N, up to `MAX_INPUTS`.
-        out_features: M.
-        matrix: "complex" or "real".
-        draw: the recipe of a device file; 1 is of dense media alone.
+        draw: the recipe of a device file; 1 is of dense media alone. The others are those of `Medium`.
 
     Raises:
         DoesNotFitError: more than fits in memory.
@@ -51,7 +46,7 @@ def make_medium(
 
 
 def bytes_needed(kind: DeviceKind, in_features: int, out_features: int, matrix: MatrixKind = "complex") -> int:
-    """Memory for the medium and one frame of its light, in bytes, about."""
+    """About how many bytes the medium and one frame of its light take."""
     frame = 9 * out_features + 4 * in_features
     if kind == "dense":
         return (2 if matrix == "complex" else 1) * in_features * out_features + frame

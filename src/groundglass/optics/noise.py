@@ -20,7 +20,7 @@ class FrameNoise(Sealed):
     Args:
         seed: of the device.
         noise_seed: another one is another stream.
-        region: names the part of the device's outputs that is read; of all, nothing.
+        region: names the part of the device's outputs that is read; empty for all.
     """
 
     __slots__ = ("_frame", "_key", "_lock")

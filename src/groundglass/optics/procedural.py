@@ -11,8 +11,7 @@ from groundglass.kernels.memory import Output, aligned
 from groundglass.kernels.products import TILE_LANES, codes_of, group_of, scratch, whole_passes
 from groundglass.kernels.threads import for_each
 from groundglass.optics.entries import Entries, gaussian_table
-from groundglass.optics.medium import CompiledMedium, MatrixKind, Medium
-from groundglass.optics.region import Picked
+from groundglass.optics.medium import CompiledMedium, MatrixKind, Medium, Picked
 from groundglass.optics.sealed import Seed
 
 # Inputs that are drawn, summed in int16 and forgotten at a time. Of 1024 Gaussian integers the positive ones sum to
@@ -34,10 +33,7 @@ class ProceduralMedium(CompiledMedium):
     inputs and in int32 over all.
 
     Args:
-        seed: the secret.
-        in_features, out_features: N and M.
-        matrix: "complex" or "real".
-        tiles: int64; the tiles that are seen, in this order. None: all.
+        tiles: int64; the tiles that are seen, in this order. None: all. The other arguments are those of `Medium`.
     """
 
     __slots__ = ("_entries", "_tiles")

@@ -63,7 +63,7 @@ def read_secret(path: Path) -> Saved:
     if not path.is_file():
         raise FileNotFoundError(f"no device file {path}: a run keeps its own under devices/ in its folder")
     content, seed = _read(path)
-    _check_private(path)  # after: a file that is no device's needs no advice on who may read it
+    _check_private(path)  # afterwards: this advice is for device files alone
     try:
         kind, draw = ("dense", 1) if content["version"] == 1 else (str(content["kind"]), content["draw"])
         sizes = content["in_features"], content["out_features"]
@@ -81,7 +81,7 @@ def read_secret(path: Path) -> Saved:
 
 
 def _holds(path: Path, fingerprint: str) -> bool:
-    """Whether the file says that it is that device's; anything else, damaged or not, is somebody's."""
+    """Whether the file says that it is that device's; anything else, damaged or not, may be needed."""
     try:
         content = read_json(path)
     except (DamagedFileError, OSError, ValueError):

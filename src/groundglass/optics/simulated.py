@@ -169,7 +169,7 @@ class SimulatedOPU(Sealed):
         reads less, in tiles of 32 outputs. It counts frames of its own, and a noisy camera's noise is its own.
 
         Args:
-            outputs: a range, a list or an integer tensor; none twice.
+            outputs: a range, a list or an integer tensor; all different.
 
         Raises:
             ValueError: no outputs, one that there is not, or one twice.

@@ -52,12 +52,6 @@ class StructuredMedium(CompiledMedium):
 
     Sums are float32, in a fixed order: the same bit for bit in any batch, region and number of threads and on every
     machine, and of the mean intensity 3e-7 (root mean square) and a few 1e-6 at most from what exact sums would give.
-
-    Args:
-        seed: the secret.
-        in_features: N, at most 2^22.
-        out_features: M.
-        matrix: "complex" or "real".
     """
 
     __slots__ = ("_levels", "_phases", "_picks", "_places")

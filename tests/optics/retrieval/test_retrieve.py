@@ -185,8 +185,8 @@ def test_a_wrong_exposure_is_refused_with_a_factor_that_helps(light: float, word
     assert bench.taken == HELD_OUT
     factor = factor_in(str(refused.value))
     assert factor * light == pytest.approx(1.0, rel=0.35)
-    mended = Bench(device, light=light * factor)
-    bright = (mended.measure(torch.cat(bench.seen)) == 255).double().mean()
+    fixed = Bench(device, light=light * factor)
+    bright = (fixed.measure(torch.cat(bench.seen)) == 255).double().mean()
     assert 0.002 < bright < 0.04
     result = run(Bench(device, light=light * factor))
     truth = true_matrix(device) * math.sqrt(light * factor)

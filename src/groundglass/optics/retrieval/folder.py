@@ -21,7 +21,7 @@ MATRIX = "matrix.npy"
 class RetrievalFolder:
     """Readings and rows of one retrieval; in a folder, where the same retrieval goes on from them, or in memory.
 
-    The folder holds `readings.npy`, [rows, frames]; `matrix.npy`, complex64 [rows, N], readable by its owner alone, for it is as
+    The folder holds `readings.npy`, [rows, frames]; `matrix.npy`, complex64 [rows, N], readable by its owner alone, as it is as
     good as the secret; and `retrieval.json`, which is rewritten after each batch and block.
 
     Args:

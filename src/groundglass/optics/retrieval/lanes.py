@@ -48,7 +48,7 @@ class Lanes:
         blocks, n, size = len(task.design.signs), task.design.in_features, task.design.size
         self.rows = np.zeros((n, 2 * LANES), dtype=np.float32)
         self.previous = self.rows.copy()
-        # Where there is no frame every field will do.
+        # Where there is no frame, every field is right.
         self.low = np.zeros((blocks, size, LANES), dtype=np.float32)
         self.high = np.full((blocks, size, LANES), np.inf, dtype=np.float32)
         self.trust = np.full(LANES, _FULL)

@@ -1,4 +1,4 @@
-"""What a way of retrieving U is: inputs that are fixed beforehand, and a solver of a block of rows from their readings."""
+"""A way of retrieving U: inputs that are fixed beforehand, and a solver for a block of rows from their readings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

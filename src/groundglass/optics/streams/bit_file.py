@@ -13,14 +13,14 @@ from torch import Tensor
 from groundglass.core import DamagedFileError, Progress
 from groundglass.optics.streams.packed import check_packed, packed_width, unpack_bits
 
-# Bytes that are looked at at a time.
+# Bytes that are checked at a time.
 _PIECE = 2**24
 
 
 class BitFile:
     """Rows of N bits: uint8 or bool [rows, N], or packed uint8 [rows, ceil(N / 8)]; the width says which.
 
-    The file is read, not mapped: what was read is not held, and one that is cut short meanwhile is an error.
+    The file is read, not mapped: memory stays small, and a file that is cut short meanwhile is an error.
 
     Args:
         path: a .npy file.
@@ -54,7 +54,7 @@ class BitFile:
             )
 
     def check(self, progress: Progress) -> str:
-        """Look at every row. Returns the SHA-256 of them, in hex.
+        """Check every row. Returns the SHA-256 of all, in hex.
 
         Raises:
             ValueError: a value that is not a bit; says where.
@@ -139,10 +139,12 @@ def _is_packed(path: Path, shape: tuple[int, ...], dtype: np.dtype, in_features:
         raise ValueError(f"{path} has no rows: there is nothing to measure")
     whole, packed = in_features, packed_width(in_features)
     if asked and dtype == np.bool_:
-        raise ValueError(f"{path} holds bool, one bit a value: packed bits are uint8, of numpy.packbits(bits, axis=1)")
+        raise ValueError(
+            f"{path} holds bool, one bit a value: packed bits are uint8, as numpy.packbits(bits, axis=1) makes them"
+        )
     if asked is None and dtype == np.uint8 and whole == packed == width:
         raise ValueError(
-            f"a row of {path} is one byte, and the device takes one bit: it may be packed or not. Say which, packed=True "
+            f"a row of {path} is one byte, and the device takes one bit: it may be packed or not. Pass packed=True "
             "or packed=False"
         )
     if asked is not True and width == whole:

@@ -57,7 +57,7 @@ def measure_file(
 ) -> Measured:
     """Measure every row of a .npy file, and write the readings into another.
 
-    The input is looked at as a whole before a frame is taken. Readings go into a part file beside `out`, piece by piece of a
+    The whole input is checked before a frame is taken. Readings go into a part file beside `out`, piece by piece of a
     few seconds; after an interruption, of whatever kind, the same call goes on from there. Memory is bounded by some 256 MiB
     and what the device itself holds, whatever the sizes.
 
