@@ -6,8 +6,8 @@ import pytest
 
 from groundglass.kernels import jit, references
 from groundglass.kernels.cells import LANES, from_lanes, per_row, to_lanes
-from groundglass.optics.retrieval.hadamard import HadamardInputs
-from tests.optics.retrieval.test_hadamard import Array, fields_of
+from groundglass.optics.retrieval.hadamard_inputs import HadamardInputs
+from tests.optics.retrieval.test_hadamard_inputs import Array, fields_of
 
 
 def draw_problem(n: int, frames: int) -> tuple[HadamardInputs, npt.NDArray[np.complex64], Array, Array]:

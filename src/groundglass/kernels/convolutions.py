@@ -6,7 +6,6 @@ for the way back is a byte a pixel: whether the ReLU was open, or where the maxi
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -18,7 +17,7 @@ from groundglass.kernels import jit
 from groundglass.kernels.maps import LANES, Bytes, Floats, Scratch, pack, unpack
 from groundglass.kernels.memory import aligned
 from groundglass.kernels.schemes import Scheme, scheme_for
-from groundglass.kernels.threads import rest_idle_threads
+from groundglass.kernels.threads import for_each, rest_idle_threads
 
 # Blocks of images that one thread takes through the deep layers together: the more, the less often the weights are read
 # from memory; the fewer, the better the maps stay in cache.
@@ -215,28 +214,9 @@ class ConvChain:
             work(piece, scratch)
             self._spare.append(scratch)
 
-        todo = list(pieces)
-
-        def drain() -> None:
-            while todo:
-                try:
-                    piece = todo.pop()
-                except IndexError:
-                    return
-                run(piece)
-
-        helpers = min(torch.get_num_threads(), len(pieces)) - 1
-        if helpers < 1:
-            drain()
-            return
-        rest_idle_threads()
-        # A pool of its own for the call: it costs a tenth of a millisecond, and survives no fork. This thread works
-        # too: were it to wait, torch's next operation would find its core taken by a thread that is about to end.
-        with ThreadPoolExecutor(helpers) as pool:
-            others = [pool.submit(drain) for _ in range(helpers)]
-            drain()
-            for other in others:
-                other.result()
+        if len(pieces) > 1:
+            rest_idle_threads()
+        for_each(pieces, run)
 
     def _piece_forward(self, images: Floats, out: Floats, plan: _Plan, piece: _Piece, scratch: Scratch) -> None:
         piece.codes[:] = [aligned(piece.blocks * size, np.uint8) for size in plan.code_sizes]

@@ -1,6 +1,7 @@
 """Work that leaves Python's lock, spread over threads; and torch's own threads out of its way."""
 
 import ctypes
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -14,24 +15,38 @@ _SOFT = 1
 
 
 def for_each(items: Iterable[T], work: Callable[[T], None], *, leaving: Callable[[], None] | None = None) -> None:
-    """`work(item)` for all items, in any order, on as many threads as torch uses.
+    """`work(item)` for all items, in any order, on as many threads as torch uses; this thread is one of them.
 
     Args:
-        leaving: called when all is done, or when this thread is interrupted: before it waits for the others, so that it can
-            make them end.
+        leaving: called when a thread has an error or is interrupted, before the others are waited for: to make them end.
     """
-    threads = torch.get_num_threads()
-    if threads == 1:
-        for item in items:
-            work(item)
-        return
-    # A pool for the call alone: it costs a tenth of a millisecond, spins on no core, and survives a fork.
-    with ThreadPoolExecutor(threads) as pool:
+    todo = deque(items)
+
+    def drain() -> None:
         try:
-            list(pool.map(work, items))
-        finally:
+            while todo:
+                try:
+                    item = todo.popleft()
+                except IndexError:  # the other threads were quicker
+                    return
+                work(item)
+        except BaseException:
+            todo.clear()
             if leaving is not None:
                 leaving()
+            raise
+
+    helpers = min(torch.get_num_threads(), len(todo)) - 1
+    if helpers < 1:
+        drain()
+        return
+    # A pool for the call alone: it costs a tenth of a millisecond, spins on no core, and survives a fork. This thread works
+    # too: if it waited, torch's next operation would find its core taken by a thread that is about to end.
+    with ThreadPoolExecutor(helpers) as pool:
+        others = [pool.submit(drain) for _ in range(helpers)]
+        drain()
+        for other in others:
+            other.result()
 
 
 def rest_idle_threads() -> None:

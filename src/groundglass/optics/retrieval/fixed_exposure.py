@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from groundglass.core import derive_seed
-from groundglass.optics.retrieval.hadamard import HadamardInputs
+from groundglass.optics.retrieval.hadamard_inputs import HadamardInputs
 from groundglass.optics.retrieval.method import Design, Readings, Rows, Scale, own_design
 from groundglass.optics.retrieval.search import Search
-from groundglass.optics.retrieval.search_settings import SearchSettings
+from groundglass.optics.retrieval.settings import SearchSettings
 
 
 @dataclass(frozen=True)

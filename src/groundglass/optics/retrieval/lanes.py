@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from groundglass.kernels import jit
 from groundglass.kernels.cells import LANES, Floats, Rows, per_row
-from groundglass.optics.retrieval.hadamard import HadamardInputs
+from groundglass.optics.retrieval.hadamard_inputs import HadamardInputs
 from groundglass.optics.retrieval.method import Scale
-from groundglass.optics.retrieval.search_settings import SearchSettings
+from groundglass.optics.retrieval.settings import SearchSettings
 
 # Steps between two looks at a row.
 _LOOK = 5

@@ -12,10 +12,10 @@ import torch
 from groundglass.kernels import jit
 from groundglass.kernels.cells import LANES, Rows, from_lanes, per_row, to_lanes
 from groundglass.kernels.threads import for_each
-from groundglass.optics.retrieval.hadamard import HadamardInputs
+from groundglass.optics.retrieval.hadamard_inputs import HadamardInputs
 from groundglass.optics.retrieval.lanes import Lanes, Task
 from groundglass.optics.retrieval.method import Scale
-from groundglass.optics.retrieval.search_settings import SearchSettings
+from groundglass.optics.retrieval.settings import SearchSettings
 
 Index = npt.NDArray[np.int64]
 

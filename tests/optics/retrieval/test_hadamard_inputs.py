@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import hadamard
 
-from groundglass.optics.retrieval.hadamard import HadamardInputs, _even
+from groundglass.optics.retrieval.hadamard_inputs import HadamardInputs, _even
 
 Array = npt.NDArray[np.float64]
 
