@@ -25,6 +25,13 @@ def create(seed: int = 0xABCDEF0123456789, camera: Camera = CAMERAS[0], **option
     return SimulatedOPU.create(40, 30, seed=seed, camera=camera, **options)  # type: ignore[arg-type]
 
 
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A device file."""
+    create().save(tmp_path / "a.device")
+    return tmp_path / "a.device"
+
+
 def rewrite(path: Path, *, checksum: bool, **changes: object) -> None:
     """Change fields of a device file, with the checksum made right again or not."""
     content = json.loads(path.read_text()) | changes
@@ -101,20 +108,16 @@ def test_a_wide_device_of_the_older_format_is_known_by_all_of_its_outputs() -> N
     assert _fingerprint(old, Camera(), Exposure(0.002, 50.0)) == "8416e3820fa12e8b0167feba984cda78"
 
 
-def test_a_dense_device_may_be_opened_as_a_procedural_one(tmp_path: Path) -> None:
+def test_a_dense_device_may_be_opened_as_a_procedural_one(saved: Path) -> None:
     """The same device, where there is no memory for its matrix: an edit of the file, and its fingerprint vouches for it."""
-    path = tmp_path / "a.device"
-    create().save(path)
-    rewrite(path, checksum=True, kind="procedural")
-    assert SimulatedOPU.load(path).kind == "procedural"
+    rewrite(saved, checksum=True, kind="procedural")
+    assert SimulatedOPU.load(saved).kind == "procedural"
 
 
-def test_a_device_that_does_not_fit_here_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.device"
-    create().save(path)
+def test_a_device_that_does_not_fit_here_is_not_called_damaged(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("groundglass.optics.kinds.available_memory", lambda: 1000)
     with pytest.raises(DoesNotFitError, match="procedural"):
-        SimulatedOPU.load(path)
+        SimulatedOPU.load(saved)
 
 
 def test_a_region_has_no_file(tmp_path: Path) -> None:
@@ -141,14 +144,12 @@ def test_a_device_file_is_its_owners_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620])
-def test_a_device_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
-    path = tmp_path / "a.device"
-    create().save(path)
-    path.chmod(mode)
-    with pytest.raises(PermissionError, match=f"chmod 600 {path}"):
-        SimulatedOPU.load(path)
-    path.chmod(0o600)
-    SimulatedOPU.load(path)
+def test_a_device_file_that_others_may_read_is_refused(saved: Path, mode: int) -> None:
+    saved.chmod(mode)
+    with pytest.raises(PermissionError, match=f"chmod 600 {saved}"):
+        SimulatedOPU.load(saved)
+    saved.chmod(0o600)
+    SimulatedOPU.load(saved)
 
 
 @pytest.mark.parametrize(
@@ -176,13 +177,11 @@ def test_a_device_file_that_others_may_read_is_refused(tmp_path: Path, mode: int
 )
 @pytest.mark.parametrize("checksum", [False, True])
 def test_an_altered_file_is_refused_with_the_checksum_and_without(
-    tmp_path: Path, changes: dict[str, object], checksum: bool
+    saved: Path, changes: dict[str, object], checksum: bool
 ) -> None:
-    path = tmp_path / "a.device"
-    create().save(path)
-    rewrite(path, checksum=checksum, **changes)
+    rewrite(saved, checksum=checksum, **changes)
     with pytest.raises(DamagedFileError, match=r"a\.device"):
-        SimulatedOPU.load(path)
+        SimulatedOPU.load(saved)
 
 
 def test_an_altered_mean_reading_is_seen_by_the_checksum(tmp_path: Path) -> None:
@@ -203,15 +202,13 @@ def test_an_altered_mean_reading_is_seen_by_the_checksum(tmp_path: Path) -> None
         ),
     ],
 )
-def test_a_truncated_file_and_another_one_are_refused(tmp_path: Path, change: Callable[[str], str], says: str) -> None:
-    path = tmp_path / "a.device"
-    create().save(path)
-    path.write_text(change(path.read_text()))
+def test_a_truncated_file_and_another_one_are_refused(saved: Path, change: Callable[[str], str], says: str) -> None:
+    saved.write_text(change(saved.read_text()))
     with pytest.raises(DamagedFileError, match=says):
-        SimulatedOPU.load(path)
-    path.unlink()
+        SimulatedOPU.load(saved)
+    saved.unlink()
     with pytest.raises(FileNotFoundError, match="no device file"):
-        SimulatedOPU.load(path)
+        SimulatedOPU.load(saved)
 
 
 def test_the_store_finds_by_fingerprint(tmp_path: Path) -> None:
