@@ -1,4 +1,4 @@
-"""What the compiled kernels compute, in plain numpy and torch: slow, and short enough to be believed."""
+"""What the compiled kernels compute, in plain numpy and torch: slow, and short enough to check by eye."""
 
 from collections.abc import Sequence
 from typing import Any

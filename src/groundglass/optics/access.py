@@ -82,7 +82,7 @@ class DeviceAccess:
         return self.frames / self.frame_rate
 
     def charge(self, frames: int) -> None:
-        """Count frames that were taken before this access was made: an interrupted retrieval goes on."""
+        """Count frames that were taken before this access was made: an interrupted retrieval is resumed."""
         self.frames += frames
 
     def measure(self, bits: Tensor, *, exposure: float = 1.0) -> Tensor:

@@ -192,7 +192,7 @@ class SimulatedOPU(Sealed):
         return self._noise.frames
 
     def skip_frames(self, count: int) -> None:
-        """Count on, as if `count` frames had been measured: a long measurement goes on with the noise that it would have had."""
+        """Count on, as if `count` frames had been measured: a resumed measurement has the noise that it would have had."""
         self._noise.skip(count)
 
     @property

@@ -85,7 +85,7 @@ def retrieve(
         frames: how many may be taken, checks included; fewer if the budget of the access is smaller.
         seed: of inputs and starts.
         rows: only the first so many of M; None for all.
-        folder: readings and solved rows are kept there as they come, and the same call goes on from them. None: in memory.
+        folder: readings and solved rows are kept there as they come, and the same call resumes from them. None: in memory.
         progress: called with the frames and rows that are done.
 
     Raises:
@@ -139,7 +139,7 @@ def _plan(
             "give the attacker that control if the threat model has it"
         )
     n, needed = access.in_features, frames_needed(method, access.in_features)
-    # A retrieval that goes on keeps its plan: the budget was looked at when it began.
+    # A resumed retrieval keeps its plan: its budget was checked when it began.
     given = RetrievalFolder.planned_in(folder)
     if given is None:
         given = frames if access.remaining is None else min(frames, access.remaining)

@@ -1,4 +1,4 @@
-"""Measuring a file of bit vectors into a file of readings, of any size, in bounded memory; the same call goes on."""
+"""Measuring a file of bit vectors into a file of readings, of any size, in bounded memory; the same call resumes."""
 
 import time
 from dataclasses import dataclass
@@ -58,11 +58,11 @@ def measure_file(
     """Measure every row of a .npy file, and write the readings into another.
 
     The whole input is checked before a frame is taken. Readings go into a part file beside `out`, piece by piece of a
-    few seconds; after an interruption, of whatever kind, the same call goes on from there. Memory is bounded by some 256 MiB
+    few seconds; after an interruption, of whatever kind, the same call resumes from there. Memory is bounded by some 256 MiB
     and what the device itself holds, whatever the sizes.
 
     A noisy `SimulatedOPU` gives row k the noise of its k-th frame: give it as it was when the measurement began (loaded, or
-    new), here and when going on.
+    new), here and when it is resumed.
 
     Args:
         device: any `OpticalDevice`. Of a procedural one without noise a few outputs of many rows are measured at a time, as its

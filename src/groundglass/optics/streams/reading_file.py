@@ -36,7 +36,7 @@ class ReadingFile:
 
     Args:
         out: the file in the end; not there yet.
-        identity: plain JSON; what a measurement that goes on must agree with.
+        identity: plain JSON; what a resumed measurement must agree with.
         shape: (rows, M).
         dtype: of a reading.
 
