@@ -32,10 +32,10 @@ from llvmlite import ir
 from numba import njit, types, uintp
 from numba.extending import intrinsic
 
+from groundglass.kernels.kernel_choice import fastest_kernel
+from groundglass.kernels.memory import aligned
+from groundglass.kernels.products import FloatGemm, Int8Gemm, Kernel, LookupTables, group_of
 from groundglass.optics import SimulatedOPU, true_matrix
-from groundglass.optics.choice import fastest_kernel
-from groundglass.optics.kernels import FloatGemm, Int8Gemm, Kernel
-from groundglass.optics.lookup import LookupTables, aligned, group_of
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def in_turns(contenders: dict[str, Callable[[], Any]], repeats: int) -> list[Tim
 def benchmark(inputs: int, outputs: int, batch: int, repeats: int, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     device = SimulatedOPU.create(inputs, outputs, seed=0)
-    matrix, gain = device._medium._matrix, device.exposure.gain
+    matrix, gain = device._medium, device.exposure.gain
     bits = torch.randint(0, 2, (batch, inputs), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     x, u = bits.to(torch.complex64), true_matrix(device).T.contiguous()
     kernels: list[Kernel] = [FloatGemm(), LookupTables()]

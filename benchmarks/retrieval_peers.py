@@ -34,7 +34,6 @@ from groundglass.core.platform import machine, versions
 from groundglass.optics import SimulatedOPU
 from groundglass.optics.access import DeviceAccess
 from groundglass.optics.camera import Camera
-from groundglass.optics.oracle import true_matrix
 from groundglass.optics.retrieval import (
     FixedExposure,
     Multilateration,
@@ -43,6 +42,7 @@ from groundglass.optics.retrieval import (
     SparseInputs,
     row_errors,
 )
+from groundglass.optics.true_matrix import true_matrix
 from published_codes import mended, standing_in
 
 # Ours, each at the same number of frames.

@@ -27,10 +27,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from groundglass.kernels.products import TILE_LANES
+from groundglass.kernels.threads import for_each
 from groundglass.optics import SimulatedOPU
-from groundglass.optics._threads import for_each
-from groundglass.optics.entries import TILE_LANES, Entries, gaussian_table
-from groundglass.optics.matrix import SecretMatrix
+from groundglass.optics.dense import DenseMedium
+from groundglass.optics.entries import Entries, gaussian_table
 from groundglass.optics.sealed import Seed
 
 MILLION = 10**6
@@ -116,13 +117,12 @@ def defence(repeats: int, inputs: int = 512, outputs: int = 8000, batch: int = 1
     bits = random_bits(batch, inputs)
     dense, again = (SimulatedOPU.create(inputs, outputs, seed=0, kind=kind) for kind in ("dense", "procedural"))
     assert torch.equal(dense.measure(bits), again.measure(bits))
-    entries = Entries(Seed(0), inputs, outputs, "complex")
     found: dict[str, list[float]] = {"dense": [], "procedural": [], "draw": [], "draw_of_format_1": []}
     for _ in range(repeats):
         found["dense"] += timed(lambda: dense.measure(bits), 1)
         found["procedural"] += timed(lambda: again.measure(bits), 1)
-        found["draw"] += timed(lambda: SecretMatrix.draw(entries), 1)
-        found["draw_of_format_1"] += timed(lambda: SecretMatrix.draw(entries, by_shake=True), 1)
+        found["draw"] += timed(lambda: DenseMedium.make(Seed(0), inputs, outputs, "complex"), 1)
+        found["draw_of_format_1"] += timed(lambda: DenseMedium.make(Seed(0), inputs, outputs, "complex", 1), 1)
     return {"inputs": inputs, "outputs": outputs, "batch": batch, "seconds": found, "peak_gib": peak_gib()}
 
 

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from groundglass import cli, cli_device
-from groundglass.optics import Camera, SimulatedOPU, measuring
+from groundglass.optics import Camera, SimulatedOPU
+from groundglass.optics.streams import measurement as measuring
 from groundglass.terminal import Terminal
 
 SEED = 271828182845904523

@@ -4,9 +4,9 @@ from torch import nn
 
 from groundglass.attacks import L2, Linf, ScoreAccess
 from groundglass.attacks.access import LabelAccess
+from groundglass.attacks.questions import Live
 from groundglass.attacks.rays import RayS
 from groundglass.attacks.result import AttackResult
-from groundglass.attacks.search import Live
 from tests.attacks.toy import Counting, Linear, RowModel
 
 COUNT = 16

@@ -7,8 +7,8 @@ from torch import nn
 
 from groundglass.attacks import L2, Linf, ScoreAccess
 from groundglass.attacks.access import LabelAccess
+from groundglass.attacks.questions import Live
 from groundglass.attacks.result import AttackResult
-from groundglass.attacks.search import Live
 from groundglass.attacks.square import Square, _patterns
 from tests.attacks.toy import Counting, Linear, RowModel
 

@@ -34,8 +34,10 @@ def test_inputs_are_bits_and_no_more_than_allowed(method):
         bits = design.bits(0, len(design))
         assert (bits.shape, bits.dtype) == ((len(design), N), torch.uint8)
         assert bits.max() == 1
-        cut = len(design) // 3
-        assert torch.equal(torch.cat([design.bits(0, cut), design.bits(cut, len(design))]), bits)
+        assert torch.equal(
+            torch.cat([design.bits(at, min(at + 37, len(bits))) for at in range(0, len(bits), 37)]), bits
+        )
+        assert design.bits(5, 5).shape == (0, N)
         exposures = design.exposures()
         assert (exposures.shape, exposures.dtype) == ((len(design),), torch.float64)
         assert bool((exposures != 1).any()) == method.exposure_control
@@ -49,11 +51,31 @@ def test_fewer_frames_than_the_least_are_refused(method):
 
 @each
 def test_a_seed_gives_the_same_inputs_and_rows(method):
-    one, other = (method.design(N, 16 * N, SCALE, seed=3) for _ in range(2))
-    assert torch.equal(one.bits(0, len(one)), other.bits(0, len(other)))
+    one, same, other = (method.design(N, 16 * N, SCALE, seed=seed) for seed in (3, 3, 4))
+    bits = one.bits(0, len(one))
+    assert torch.equal(bits, same.bits(0, len(one)))
+    assert torch.equal(bits, other.bits(0, len(one))) == (method.name == "closed-form"), "its inputs are no draw"
     seen = readings(method, one)
-    found = method.solve(one, seen, SCALE, seed=3)
-    assert torch.equal(found, method.solve(other, seen, SCALE, seed=3))
+    assert torch.equal(method.solve(one, seen, SCALE, seed=3), method.solve(same, seen, SCALE, seed=3))
+
+
+@each
+def test_a_design_of_another_method_is_refused(method):
+    for other in ALL:
+        design = other.design(N, 16 * N, SCALE, seed=0)
+        if other is not method:
+            with pytest.raises(TypeError, match=type(design).__name__):
+                method.solve(design, torch.zeros(1, len(design), dtype=torch.uint8), SCALE, seed=0)
+
+
+@each
+def test_dark_and_bright_rows_are_numbers_and_spoil_no_other(method):
+    design = method.design(N, 12 * N, SCALE, seed=0)
+    ends = torch.stack([torch.full((len(design),), value, dtype=torch.uint8) for value in (0, 255)])
+    seen = readings(method, design)[:5]
+    found = method.solve(design, torch.cat([ends, seen]), SCALE, seed=0)
+    assert torch.view_as_real(found).isfinite().all()
+    assert torch.equal(found[2:], method.solve(design, seen, SCALE, seed=0))
 
 
 @each

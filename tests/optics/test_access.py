@@ -42,6 +42,10 @@ def inputs(rows: int) -> Tensor:
     return half_density(rows, N, torch.Generator().manual_seed(0))
 
 
+def counts(access: DeviceAccess) -> tuple[int, int | None]:
+    return access.frames, access.remaining
+
+
 def test_frames_are_counted_and_timed() -> None:
     device = Counting(opu())
     access = DeviceAccess(device, frame_rate=50.0)
@@ -54,31 +58,24 @@ def test_frames_are_counted_and_timed() -> None:
     assert DeviceAccess(opu()).frame_rate == 2000
 
 
-def test_a_budget_is_kept_to_the_frame_and_a_refusal_takes_nothing() -> None:
-    device = Counting(opu())
-    access = DeviceAccess(device, budget=10)
-    access.measure(inputs(7))
-    assert access.remaining == 3
-    with pytest.raises(BudgetExceededError, match=r"4 more frames .* budget of 10 \(7 are used\)"):
-        access.measure(inputs(4))
-    assert (access.frames, device.taken) == (7, 7)
-    access.measure(inputs(3))
-    assert (access.remaining, device.taken) == (0, 10)
+@pytest.mark.parametrize("exposure", [1.0, 3.0])
+def test_a_budget_is_kept_to_the_frame_and_a_refusal_takes_nothing(exposure: float) -> None:
+    """At any exposure; frames of an earlier session count as well."""
+    access = DeviceAccess(opu(), budget=12, exposure_control=True, frame_rate=4.0)
+    access.charge(2)
+    assert (*counts(access), access.seconds) == (2, 10, 0.5)
+    access.measure(inputs(7), exposure=exposure)
+    assert counts(access) == (9, 3)
+    with pytest.raises(BudgetExceededError, match=r"4 more frames .* budget of 12 \(9 are used\)"):
+        access.measure(inputs(4), exposure=exposure)
+    assert counts(access) == (9, 3)
+    access.measure(inputs(3), exposure=exposure)
+    assert counts(access) == (12, 0)
     with pytest.raises(BudgetExceededError):
-        access.measure(inputs(1))
-    assert (access.frames, device.taken) == (10, 10)
+        access.measure(inputs(1), exposure=exposure)
 
 
-def test_frames_of_another_exposure_count_as_well() -> None:
-    access = DeviceAccess(opu(), budget=10, exposure_control=True)
-    access.measure(inputs(6), exposure=3.0)
-    assert access.frames == 6
-    with pytest.raises(BudgetExceededError):
-        access.measure(inputs(5), exposure=3.0)
-    assert access.frames == 6
-
-
-def test_frames_of_a_device_that_failed_are_counted() -> None:
+def test_frames_of_a_device_that_failed_are_counted_and_those_of_a_refusal_are_not_taken() -> None:
     device = Counting(opu(), fails=True)
     access = DeviceAccess(device, budget=10)
     with pytest.raises(OSError, match="cable"):
@@ -86,16 +83,7 @@ def test_frames_of_a_device_that_failed_are_counted() -> None:
     assert access.frames == device.taken == 6
     with pytest.raises(BudgetExceededError):
         access.measure(inputs(5))
-
-
-def test_earlier_frames_are_charged() -> None:
-    access = DeviceAccess(opu(), budget=10, frame_rate=4.0)
-    access.charge(6)
-    assert (access.frames, access.remaining, access.seconds) == (6, 4, 1.5)
-    with pytest.raises(BudgetExceededError):
-        access.measure(inputs(5))
-    access.measure(inputs(4))
-    assert access.remaining == 0
+    assert access.frames == device.taken == 6
 
 
 def test_without_control_the_exposure_is_the_devices_own() -> None:
@@ -141,12 +129,10 @@ def test_an_access_shows_no_secret() -> None:
     device = SimulatedOPU.create(N, M, seed=SECRET)
     access = DeviceAccess(device, budget=10, exposure_control=True)
     access.measure(inputs(3))
-    shown = repr(access)
-    assert device.fingerprint in shown
-    assert "frames=3, budget=10" in shown
-    for secret in (str(SECRET), f"{SECRET:x}"):
-        assert secret not in shown
-        assert not any(secret in repr(value) for value in vars(access).values())
+    assert device.fingerprint in repr(access)
+    assert "frames=3, budget=10" in repr(access)
+    for shown in (repr(access), *map(repr, vars(access).values())):
+        assert not any(secret in shown for secret in (str(SECRET), f"{SECRET:x}"))
     assert not hasattr(access, "matrix")
     with pytest.raises(TypeError):
         true_matrix(access)  # type: ignore[arg-type]

@@ -4,14 +4,11 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from torch import Tensor
 
 from groundglass.optics import Camera, SimulatedOPU
-
-
-def draw(rows: int, inputs: int, density: float = 0.5, seed: int = 0) -> Tensor:
-    uniform = torch.rand(rows, inputs, generator=torch.Generator().manual_seed(seed))
-    return (uniform < density).to(torch.uint8)
+from groundglass.optics.entries import ENTRY_STD
+from tests.optics.draws import draw
+from tests.threads import torch_threads
 
 
 def frames_of_one_input(camera: Camera, count: int, **options: int) -> tuple[np.ndarray, np.ndarray]:
@@ -40,6 +37,21 @@ def test_the_exposure_is_set_for_the_density_that_is_given(density: float) -> No
     readings = device.measure(draw(1000, 256, density))
     assert (readings == 255).double().mean().item() == pytest.approx(0.01, rel=0.1)
     assert readings.double().mean().item() == pytest.approx(device.mean_reading, rel=0.02)
+
+
+def test_the_saturated_share_follows_from_the_exponential_law() -> None:
+    """P(reading = 255) = exp(-254.5 / mean), for any amount of light; the mean reading is that of a clipped exponential."""
+    device = SimulatedOPU.create(128, 4000, seed=1)
+    for ones in (32, 64, 128):
+        bits = np.argsort(np.random.default_rng(0).random((50, 128)), 1) < ones
+        readings = device.measure(torch.from_numpy(bits.astype(np.uint8)))
+        law = np.exp(-254.5 / (device.exposure.gain * 2 * ENTRY_STD**2 * ones))
+        # 200,000 readings, but with all bits on the 50 inputs are one.
+        assert (readings == 255).double().mean().item() == pytest.approx(law, rel=0.15, abs=1e-4)
+    # 55 steps at 1% saturation: 254.5 / ln 100, less what is cut off.
+    mean = 254.5 / np.log(100)
+    clipped = mean * (1 - np.exp(-255 / mean))
+    assert SimulatedOPU.create(512, 1000, seed=1).mean_reading == pytest.approx(clipped, rel=0.02)
 
 
 def test_the_exposure_is_frozen() -> None:
@@ -102,15 +114,11 @@ def test_noise_is_of_the_frame_not_of_the_batch() -> None:
 
 
 def test_noise_does_not_depend_on_threads() -> None:
-    bits, camera = draw(40, 64), Camera(read_noise=3, shot_noise=500)
-    before = torch.get_num_threads()
     readings = []
-    try:
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            readings.append(SimulatedOPU.create(64, 50, seed=1, camera=camera).measure(bits))
-    finally:
-        torch.set_num_threads(before)
+    for threads in (1, 3):
+        with torch_threads(threads):
+            device = SimulatedOPU.create(64, 50, seed=1, camera=Camera(read_noise=3, shot_noise=500))
+            readings.append(device.measure(draw(40, 64)))
     assert torch.equal(*readings)
 
 

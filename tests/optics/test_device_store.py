@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,24 @@ import torch
 
 from groundglass.core import DamagedFileError
 from groundglass.optics import Camera, DeviceStore, DoesNotFitError, Exposure, SimulatedOPU
-from groundglass.optics.media import make_medium
+from groundglass.optics.kinds import make_medium
 from groundglass.optics.sealed import Seed
 from groundglass.optics.simulated import _fingerprint
+from tests.optics.draws import draw
 
+KINDS = ["procedural", "structured"]
 CAMERAS = [Camera(), Camera(bits=None), Camera(bits=5, saturation=0.03, density=0.3, read_noise=1.5, shot_noise=900)]
 
 
 def create(seed: int = 0xABCDEF0123456789, camera: Camera = CAMERAS[0], **options: str) -> SimulatedOPU:
     return SimulatedOPU.create(40, 30, seed=seed, camera=camera, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A device file."""
+    create().save(tmp_path / "a.device")
+    return tmp_path / "a.device"
 
 
 def rewrite(path: Path, *, checksum: bool, **changes: object) -> None:
@@ -48,17 +58,17 @@ def test_a_secret_is_never_overwritten(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("camera", CAMERAS)
-@pytest.mark.parametrize("matrix", ["complex", "real"])
-def test_a_saved_device_loads_back_equal(tmp_path: Path, camera: Camera, matrix: str) -> None:
-    device = SimulatedOPU.create(40, 30, camera=camera, matrix=matrix, noise_seed=3)
-    device.save(tmp_path / "a.device")
-    loaded = SimulatedOPU.load(tmp_path / "a.device")
-    bits = torch.randint(0, 2, (20, 40), dtype=torch.uint8)
-    for name in ("in_features", "out_features", "fingerprint", "mean_reading", "exposure", "camera", "matrix"):
+@pytest.mark.parametrize(
+    ("matrix", "kind"), [("complex", "dense"), ("real", "dense"), *(("complex", k) for k in KINDS)]
+)
+def test_a_saved_device_loads_back_equal(tmp_path: Path, camera: Camera, matrix: str, kind: str) -> None:
+    device = SimulatedOPU.create(40, 30, camera=camera, matrix=matrix, kind=kind, noise_seed=3)
+    loaded = SimulatedOPU.load(DeviceStore(tmp_path).put(device))
+    for name in ("in_features", "out_features", "fingerprint", "mean_reading", "exposure", "camera", "matrix", "kind"):
         assert getattr(loaded, name) == getattr(device, name)
     assert loaded.noise_seed == 3
     # The noise of a loaded device starts again, so this holds for the noisy camera as well.
-    assert torch.equal(loaded.measure(bits), device.measure(bits))
+    assert torch.equal(loaded.measure(draw(20, 40)), device.measure(draw(20, 40)))
 
 
 #: Written by the first groundglass, before there were kinds of devices.
@@ -98,30 +108,16 @@ def test_a_wide_device_of_the_older_format_is_known_by_all_of_its_outputs() -> N
     assert _fingerprint(old, Camera(), Exposure(0.002, 50.0)) == "8416e3820fa12e8b0167feba984cda78"
 
 
-@pytest.mark.parametrize("kind", ["dense", "procedural", "structured"])
-def test_a_device_comes_back_in_its_kind(tmp_path: Path, kind: str) -> None:
-    device = create(kind=kind)
-    path = DeviceStore(tmp_path).put(device)
-    loaded = SimulatedOPU.load(path)
-    assert loaded.kind == kind
-    bits = torch.randint(0, 2, (20, 40), dtype=torch.uint8)
-    assert torch.equal(loaded.measure(bits), device.measure(bits))
-
-
-def test_a_dense_device_may_be_opened_as_a_procedural_one(tmp_path: Path) -> None:
+def test_a_dense_device_may_be_opened_as_a_procedural_one(saved: Path) -> None:
     """The same device, where there is no memory for its matrix: an edit of the file, and its fingerprint vouches for it."""
-    path = tmp_path / "a.device"
-    create().save(path)
-    rewrite(path, checksum=True, kind="procedural")
-    assert SimulatedOPU.load(path).kind == "procedural"
+    rewrite(saved, checksum=True, kind="procedural")
+    assert SimulatedOPU.load(saved).kind == "procedural"
 
 
-def test_a_device_that_does_not_fit_here_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.device"
-    create().save(path)
-    monkeypatch.setattr("groundglass.optics.media.available_memory", lambda: 1000)
+def test_a_device_that_does_not_fit_here_is_not_called_damaged(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("groundglass.optics.kinds.available_memory", lambda: 1000)
     with pytest.raises(DoesNotFitError, match="procedural"):
-        SimulatedOPU.load(path)
+        SimulatedOPU.load(saved)
 
 
 def test_a_region_has_no_file(tmp_path: Path) -> None:
@@ -148,14 +144,12 @@ def test_a_device_file_is_its_owners_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620])
-def test_a_device_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
-    path = tmp_path / "a.device"
-    create().save(path)
-    path.chmod(mode)
-    with pytest.raises(PermissionError, match=f"chmod 600 {path}"):
-        SimulatedOPU.load(path)
-    path.chmod(0o600)
-    SimulatedOPU.load(path)
+def test_a_device_file_that_others_may_read_is_refused(saved: Path, mode: int) -> None:
+    saved.chmod(mode)
+    with pytest.raises(PermissionError, match=f"chmod 600 {saved}"):
+        SimulatedOPU.load(saved)
+    saved.chmod(0o600)
+    SimulatedOPU.load(saved)
 
 
 @pytest.mark.parametrize(
@@ -183,13 +177,11 @@ def test_a_device_file_that_others_may_read_is_refused(tmp_path: Path, mode: int
 )
 @pytest.mark.parametrize("checksum", [False, True])
 def test_an_altered_file_is_refused_with_the_checksum_and_without(
-    tmp_path: Path, changes: dict[str, object], checksum: bool
+    saved: Path, changes: dict[str, object], checksum: bool
 ) -> None:
-    path = tmp_path / "a.device"
-    create().save(path)
-    rewrite(path, checksum=checksum, **changes)
+    rewrite(saved, checksum=checksum, **changes)
     with pytest.raises(DamagedFileError, match=r"a\.device"):
-        SimulatedOPU.load(path)
+        SimulatedOPU.load(saved)
 
 
 def test_an_altered_mean_reading_is_seen_by_the_checksum(tmp_path: Path) -> None:
@@ -200,27 +192,23 @@ def test_an_altered_mean_reading_is_seen_by_the_checksum(tmp_path: Path) -> None
         SimulatedOPU.load(tmp_path / "a.device")
 
 
-@pytest.mark.parametrize("keep", [0, 1, 100, -3])
-def test_a_truncated_file_is_refused(tmp_path: Path, keep: int) -> None:
-    path = tmp_path / "a.device"
-    create().save(path)
-    path.write_text(path.read_text()[:keep])
-    with pytest.raises(DamagedFileError):
-        SimulatedOPU.load(path)
-
-
-@pytest.mark.parametrize("content", ["[]", "{}", '{"format": "something else"}'])
-def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "a.device"
-    path.touch(mode=0o600)
-    path.write_text(content)
-    with pytest.raises(DamagedFileError, match="not a device file"):
-        SimulatedOPU.load(path)
-
-
-def test_a_missing_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        *((lambda text, keep=keep: text[:keep], r"a\.device") for keep in (0, 1, 100, -3)),
+        *(
+            (lambda text, other=other: other, "not a device file")
+            for other in ("[]", "{}", '{"format": "something else"}')
+        ),
+    ],
+)
+def test_a_truncated_file_and_another_one_are_refused(saved: Path, change: Callable[[str], str], says: str) -> None:
+    saved.write_text(change(saved.read_text()))
+    with pytest.raises(DamagedFileError, match=says):
+        SimulatedOPU.load(saved)
+    saved.unlink()
     with pytest.raises(FileNotFoundError, match="no device file"):
-        SimulatedOPU.load(tmp_path / "a.device")
+        SimulatedOPU.load(saved)
 
 
 def test_the_store_finds_by_fingerprint(tmp_path: Path) -> None:
@@ -246,13 +234,12 @@ def test_a_device_that_is_not_there_is_named_with_those_that_are(tmp_path: Path)
         assert part in str(caught.value)
 
 
-def test_a_device_of_other_sizes_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "has", "needs"), [("in_features", 40, 41), ("out_features", 30, 8000)])
+def test_a_device_of_other_sizes_is_refused(tmp_path: Path, name: str, has: int, needs: int) -> None:
     store, device = DeviceStore(tmp_path), create()
     store.put(device)
-    with pytest.raises(ValueError, match=r"in_features=40, the model needs 41"):
-        store.find(device.fingerprint, in_features=41)
-    with pytest.raises(ValueError, match=r"out_features=30, the model needs 8000"):
-        store.find(device.fingerprint, out_features=8000)
+    with pytest.raises(ValueError, match=f"{name}={has}, the model needs {needs}"):
+        store.find(device.fingerprint, **{name: needs})
 
 
 def test_a_file_under_another_devices_name_is_refused(tmp_path: Path) -> None:

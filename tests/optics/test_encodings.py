@@ -66,5 +66,6 @@ def test_only_a_simulated_device_can_do_it():
         def measure(self, bits):
             raise AssertionError
 
-    with pytest.raises(TypeError, match="not known to anybody"):
-        FloatInputLayer(Real())
+    for ask in (FloatInputLayer, true_matrix):
+        with pytest.raises(TypeError, match="matrix of a Real is not known to anybody"):
+            ask(Real())

@@ -41,17 +41,14 @@ def test_batches_are_handed_over_in_pieces_and_in_order(arrays: str) -> None:
 
 
 def test_calibration_measures_the_mean_reading() -> None:
-    device = LightOnOPU.calibrate(Lab(), 8, 5, fingerprint="bench 2", frames=2000)
+    lab = Lab()
+    assert LightOnOPU(lab, 8, 5, mean_reading=3.5).mean_reading == 3.5
+    assert not lab.calls, "a mean reading that was kept needs no measurement"
+    device = LightOnOPU.calibrate(lab, 8, 5, fingerprint="bench 2", frames=2000)
     assert device.mean_reading == pytest.approx(4, rel=0.03)
     assert device.fingerprint == "bench 2"
     assert LightOnOPU.calibrate(Lab(), 8, 5, density=1.0).mean_reading == 8
     assert LightOnOPU.calibrate(Lab(), 8, 5).mean_reading == LightOnOPU.calibrate(Lab(), 8, 5).mean_reading
-
-
-def test_a_kept_mean_reading_needs_no_measurement() -> None:
-    lab = Lab()
-    assert LightOnOPU(lab, 8, 5, mean_reading=3.5).mean_reading == 3.5
-    assert not lab.calls
 
 
 def test_a_dark_device_is_refused() -> None:

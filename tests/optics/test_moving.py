@@ -1,20 +1,19 @@
 """A device that switches among K matrices: the draws, the secrets, the files."""
 
-import copy
-import io
 import json
-import pickle
 import stat
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from groundglass.core import DamagedFileError
 from groundglass.models import ModelSpec, build, load_model, save_model
 from groundglass.optics import Camera, DeviceStore, MovingDevice, OpticalLayer, SimulatedOPU, true_matrix
 from groundglass.training.classifier import accuracy_of_bits, fit_classifier, place_device
+from tests.optics.draws import draw as bits_of
+from tests.optics.test_sealed import secrets_of
 
 N, M, K = 40, 30, 4
 SEED = 0x5EC2E75EC2E75EC2E75EC2E7
@@ -25,8 +24,8 @@ def devices() -> list[SimulatedOPU]:
     return [SimulatedOPU.create(N, M, seed=seed) for seed in range(K)]
 
 
-def draw(rows: int, seed: int = 0) -> Tensor:
-    return torch.randint(0, 2, (rows, N), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+def draw(rows: int) -> Tensor:
+    return bits_of(rows, N)
 
 
 def which(readings: Tensor, bits: Tensor, devices: list[SimulatedOPU]) -> Tensor:
@@ -121,46 +120,6 @@ def test_a_new_one_is_made_of_one_secret() -> None:
 @pytest.fixture
 def secret() -> MovingDevice:
     return MovingDevice.create(N, M, count=2, seed=SEED)
-
-
-def secrets_of(moving: MovingDevice) -> set[str]:
-    numbers = [SEED, *(int(device._medium.seed.reveal(), 16) for device in moving.devices)]
-    key = moving._choices._stream.bit_generator.state["state"]["key"]
-    numbers += [int(part) for part in key]
-    return {form for number in numbers for form in (str(number), f"{number:x}")}
-
-
-def test_no_text_form_shows_a_secret(secret: MovingDevice) -> None:
-    layer = OpticalLayer(secret)
-    texts = [repr(secret), f"{secret}", repr([layer, vars(layer), secret.devices, secret._choices])]
-    assert not any(form in text for text in texts for form in secrets_of(secret))
-    assert secret.fingerprint in texts[0]
-    assert "2 matrices" in texts[0]
-    assert any(f"{SEED}" in form for form in secrets_of(secret)), "the detector detects"
-    for holder in (secret, secret._choices):
-        assert not hasattr(holder, "__dict__")
-
-
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_it_is_not_pickled(secret: MovingDevice, protocol: int) -> None:
-    with pytest.raises(TypeError, match=r"DeviceStore.*fingerprint"):
-        pickle.dumps({"holder": [secret]}, protocol)
-    with pytest.raises(TypeError, match="secret"):
-        pickle.dumps(secret._choices, protocol)
-
-
-def test_a_state_dict_holds_nothing_of_it_and_a_copy_is_itself(secret: MovingDevice) -> None:
-    model = nn.Sequential(nn.Linear(8, N), OpticalLayer(secret), nn.Linear(M, 2))
-    assert set(model.state_dict()) == {"0.weight", "0.bias", "2.weight", "2.bias"}
-    with pytest.raises(TypeError):
-        torch.save(model, io.BytesIO())
-    assert copy.deepcopy(model)[1].device is secret
-
-
-def test_the_outside_cannot_be_changed(secret: MovingDevice) -> None:
-    for name in ("devices", "fingerprint", "mean_reading", "in_features"):
-        with pytest.raises(AttributeError):
-            setattr(secret, name, None)
 
 
 def test_it_has_no_one_matrix(secret: MovingDevice) -> None:

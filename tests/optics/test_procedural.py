@@ -11,10 +11,8 @@ from groundglass.optics.dense import DenseMedium
 from groundglass.optics.medium import MatrixKind
 from groundglass.optics.procedural import ProceduralMedium
 from groundglass.optics.sealed import Seed
-
-
-def draw(rows: int, inputs: int, density: float = 0.5) -> torch.Tensor:
-    return (torch.rand(rows, inputs, generator=torch.Generator().manual_seed(rows)) < density).to(torch.uint8)
+from tests.optics.draws import draw
+from tests.threads import torch_threads
 
 
 # 1020 inputs are drawn at a time in batches of 64, 1008 in batches of 384: one less, as many, one more, several.
@@ -58,15 +56,11 @@ def test_more_rows_than_one_drawing_serves(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_threads_and_pieces_do_not_matter(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = torch.get_num_threads()
     bits = draw(5, 100)
     expected = make_dense(4, 100, 2000).intensities(bits)
     monkeypatch.setattr("groundglass.optics.procedural._PIECE", 100 * 64 * 3)
-    try:
-        torch.set_num_threads(threads)
+    with torch_threads(threads):
         assert torch.equal(make_procedural(4, 100, 2000).intensities(bits), expected)
-    finally:
-        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("make", [make_dense, make_procedural])

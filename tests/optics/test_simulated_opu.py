@@ -3,13 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from groundglass.optics import Camera, LightOnOPU, SimulatedOPU, true_matrix
-
-
-def draw(rows: int, inputs: int) -> Tensor:
-    return torch.randint(0, 2, (rows, inputs), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+from groundglass.optics import Camera, SimulatedOPU, true_matrix
+from tests.optics.draws import draw
 
 
 @pytest.mark.parametrize("kind", ["complex", "real"])
@@ -27,15 +23,6 @@ def test_it_computes_equation_1_with_the_true_matrix(kind: str) -> None:
     other = true_matrix(device.redraw(seed=2))
     error = ((bits.to(torch.complex64) @ other.T).abs() ** 2 - device.measure(bits)).abs().mean()
     assert error > 0.5 * device.mean_reading
-
-
-def test_nobody_has_the_matrix_of_a_real_device() -> None:
-    class Lab:
-        def transform(self, bits: np.ndarray) -> np.ndarray:
-            return np.ones((len(bits), 3), dtype=np.uint8)
-
-    with pytest.raises(TypeError, match="LightOnOPU"):
-        true_matrix(LightOnOPU(Lab(), 4, 3, mean_reading=1.0))
 
 
 def test_golden_device() -> None:
@@ -70,13 +57,9 @@ def test_the_fingerprint_names_the_device() -> None:
         create(40, 30, seed=1, camera=Camera(shot_noise=1)),
     ]
     assert len({device.fingerprint for device in [first, *others]}) == len(others) + 1
-
-
-def test_a_noisy_device_keeps_its_fingerprint() -> None:
-    camera = Camera(read_noise=5, shot_noise=100)
-    device = SimulatedOPU.create(40, 30, seed=1, camera=camera)
-    device.measure(draw(9, 40))
-    assert SimulatedOPU.create(40, 30, seed=1, camera=camera).fingerprint == device.fingerprint
+    # Noise is no part of it, also after some frames.
+    others[-1].measure(draw(9, 40))
+    assert create(40, 30, seed=1, camera=others[-1].camera).fingerprint == others[-1].fingerprint
 
 
 def test_redraw_is_another_device_of_the_same_make() -> None:

@@ -1,4 +1,4 @@
-"""Fast transforms in the place of a matrix: exact to the bit. Their statistics are in test_structured_speckle.py."""
+"""Fast transforms in the place of a matrix: exact to the bit. Their statistics are in tests/optics/fidelity."""
 
 import hashlib
 
@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from groundglass.optics._structured_jit import transform
+from groundglass.kernels.references import chain_of_transforms
 from groundglass.optics.entries import ENTRY_STD
-from groundglass.optics.medium import Medium
 from groundglass.optics.sealed import Seed
 from groundglass.optics.structured import StructuredMedium, quarter_circle
+from tests.threads import torch_threads
 
 # The unit of light: E|U_ij|^2.
 UNIT = {"complex": 2 * ENTRY_STD**2, "real": ENTRY_STD**2}
@@ -24,43 +24,11 @@ def hot(ones: int, rows: int, inputs: int, seed: int = 0) -> np.ndarray:
     return (order < ones).astype(np.uint8)
 
 
-def walsh(values: np.ndarray) -> np.ndarray:
-    """The transform of the last axis, level by level, in the values' own type."""
-    values = values.copy()
-    step = 1
-    while step < values.shape[-1]:
-        pairs = values.reshape(*values.shape[:-1], -1, 2, step)
-        pairs[...] = np.stack((pairs[..., 0, :] + pairs[..., 1, :], pairs[..., 0, :] - pairs[..., 1, :]), -2)
-        step *= 2
-    return values
-
-
 def reference(medium: StructuredMedium, bits: np.ndarray, kind: type) -> np.ndarray:
-    """Fields n^2.5 U x from the definition, [inputs, outputs]; all arithmetic in parts of this type."""
-    blocks = []
-    for phases, levels in zip(medium._phases, medium._levels, strict=True):
-        parts = np.zeros((2, len(bits), len(phases)), dtype=kind)
-        parts[0, :, : bits.shape[1]] = bits
-        for stage in range(6):
-            turn = phases >> (2 * stage) & 3
-            cos, sin = np.array([1, 0, -1, 0], kind)[turn], np.array([0, 1, 0, -1], kind)[turn]
-            parts = np.stack((cos * parts[0] - sin * parts[1], sin * parts[0] + cos * parts[1]))
-            parts = walsh(parts * levels.astype(kind) if stage == 3 else parts)
-        blocks.append(parts)
-    return np.concatenate(blocks, 2)[:, :, : medium.out_features]
-
-
-@pytest.mark.parametrize("bits", [3, 4, 10, 12, 13, 15, 16, 17, 18])
-def test_the_transform_adds_in_the_order_of_its_levels(bits: int) -> None:
-    values = np.random.default_rng(bits).normal(size=2**bits).astype(np.float32)
-    found = values.copy()
-    transform(found)
-    assert np.array_equal(found, walsh(values))
-    if bits > 4:
-        # Control: the same sums in another order, from the far levels to the near ones, are not the same numbers.
-        turned = walsh(values.reshape(-1, 4).T.copy()).T.copy()
-        assert np.allclose(walsh(turned).ravel(), found, atol=1e-3)
-        assert not np.array_equal(walsh(turned).ravel(), found)
+    """Fields n^2.5 U x from the definition, [parts, inputs, outputs]."""
+    blocks = zip(medium._phases, medium._levels, strict=True)
+    fields = [chain_of_transforms(bits, phases, levels, kind) for phases, levels in blocks]
+    return np.concatenate(fields, 2)[:, :, : medium.out_features]
 
 
 @pytest.mark.parametrize("matrix", ["complex", "real"])
@@ -84,16 +52,6 @@ def test_float32_is_as_good_as_float64_to_a_millionth() -> None:
     assert np.sqrt(np.mean(error**2)) < 1e-6
 
 
-def test_integers_are_transformed_exactly() -> None:
-    """All sums below 2^24: what integers give, twice over n times the values themselves."""
-    values = np.random.default_rng(0).integers(-3, 4, 2048)
-    found = values.astype(np.float32)
-    transform(found)
-    assert np.array_equal(found, walsh(values))
-    transform(found)
-    assert np.array_equal(found, 2048 * values)
-
-
 @pytest.mark.parametrize("matrix", ["complex", "real"])
 @pytest.mark.parametrize(("inputs", "outputs"), SIZES)
 def test_the_matrix_is_what_measures(inputs: int, outputs: int, matrix: str) -> None:
@@ -109,7 +67,7 @@ def test_the_matrix_is_what_measures(inputs: int, outputs: int, matrix: str) -> 
     assert np.array_equal(medium.region(some).dense(), u[some])
 
 
-def test_a_result_hangs_on_its_input_and_its_output_alone() -> None:
+def test_a_result_depends_on_its_input_and_its_output_alone() -> None:
     """Not on the batch, the threads, or the other outputs that are asked for."""
     medium = StructuredMedium(Seed(7), 1000, 3000)
     bits = torch.from_numpy(hot(400, 21, 1000))
@@ -124,14 +82,10 @@ def test_a_result_hangs_on_its_input_and_its_output_alone() -> None:
         assert torch.equal(part.readings(bits, gain=1e-4, top=255), frames[:, chosen])
     again = np.array([4, 49, 0])
     assert torch.equal(medium.region(outputs).region(again).intensities(bits), whole[:, outputs[again]])
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
+    with torch_threads(2):
         for rows in (1, 21):
             assert torch.equal(medium.intensities(bits[:rows]), whole[:rows])
             assert torch.equal(medium.readings(bits[:rows], gain=1e-4, top=255), frames[:rows])
-    finally:
-        torch.set_num_threads(threads)
     assert medium.intensities(bits[:0]).shape == (0, 3000)
     # Control: another secret, another size, another block are other numbers.
     assert not torch.equal(StructuredMedium(Seed(8), 1000, 3000).intensities(bits), whole)
@@ -146,7 +100,7 @@ def test_readings_round_as_every_medium_does(gain: float) -> None:
     for top in (1, 255):
         found = medium.readings(bits, gain=gain, top=top)
         assert found.dtype == torch.uint8
-        assert torch.equal(found, Medium.readings(medium, bits, gain=gain, top=top))
+        assert torch.equal(found, (medium.intensities(bits) * gain + 0.5).floor().clamp(0, top).to(torch.uint8))
 
 
 def test_a_region_shares_what_is_held() -> None:

@@ -4,17 +4,17 @@ from itertools import pairwise
 
 import pytest
 import torch
-from groundglass.studies.recipes import configure, find_recipe
 
-from groundglass.evaluation.fidelity_standins import STANDINS
+from groundglass.evaluation import Record, RecordStore
 from groundglass.optics import Camera, DeviceStore
-from groundglass.results import Record, RecordStore
+from groundglass.optics.fidelity import STANDINS
 from groundglass.studies import ScaleConfig, scale
-from groundglass.studies.cells.cost import CostCell, CostGrid, FitCell, cost_cells, power_law
-from groundglass.studies.cells.cost_probe import probe
-from groundglass.studies.cells.network import DeviceCell
-from groundglass.studies.engine.cell import key_of
-from groundglass.studies.engine.context import Context
+from groundglass.studies.cells import key_of
+from groundglass.studies.context import Context
+from groundglass.studies.networks import DeviceCell
+from groundglass.studies.recipes import configure, find_recipe
+from groundglass.studies.scale_cost import CostCell, CostGrid, FitCell, cost_cells, power_law
+from groundglass.studies.scale_probe import probe
 
 from .pictures import pictures
 from .tiny import Stop, enter, network, records, run, targets

@@ -21,10 +21,11 @@ from groundglass.attacks.nes import NES
 from groundglass.attacks.noise import RandomNoise
 from groundglass.attacks.parsimonious import Parsimonious
 from groundglass.attacks.pgd import PGD
+from groundglass.attacks.questions import Answer, Ask, Live
 from groundglass.attacks.rays import RayS
 from groundglass.attacks.result import AttackResult, worst_case
 from groundglass.attacks.rules import DrawnMatrix, Exact, LinearMatrix, Mixture, Normalised, StraightThrough
-from groundglass.attacks.search import Answer, Ask, LabelAttack, Live, QueryAttack, ScoreAttack
+from groundglass.attacks.search import LabelAttack, QueryAttack, ScoreAttack
 from groundglass.attacks.square import Square
 from groundglass.attacks.surrogates import FittedLinear, FittedNetwork
 from groundglass.attacks.transfer import Ensemble, GaussianKernel, InputDiversity, TransferPGD

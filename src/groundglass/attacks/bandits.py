@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from groundglass.attacks.balls import L2
-from groundglass.attacks.search import Ask, Live, ScoreAttack, State
+from groundglass.attacks.questions import Ask, Live, State
+from groundglass.attacks.search import ScoreAttack
 
 # Steps that a slot's noise is drawn for at a time: a generator takes longer to make than some hundred numbers.
 _AHEAD = 8

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from groundglass.attacks.winograd import ConvChain, ConvLayer
+from groundglass.kernels.convolutions import ConvChain, ConvLayer
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -20,7 +20,7 @@ def frozen_for_attack(model: M) -> M:
     """A copy of `model` for attacks: eval mode, parameters frozen, arranged for speed. `model` is not changed.
 
     Inside every `nn.Sequential`, Conv2d + BatchNorm2d and Linear + BatchNorm1d become one layer; and runs of 3 x 3
-    convolutions with ReLU and 2 x 2 max-pooling, as in a VGG, are computed on CPUs by Winograd's method (`winograd.py`).
+    convolutions with ReLU and 2 x 2 max-pooling, as in a VGG, are computed on CPUs by Winograd's method (`ConvChain`).
     Names of submodules stay, names of parameters do not: it is a copy to attack, not to train or to save. An optical
     device in the model is shared, not copied.
 
@@ -169,7 +169,7 @@ class SteadyLinear(nn.Linear):
     """A linear layer that takes always as many rows at a time, so that a row's result does not depend on the others.
 
     Nor on its place among them: where rows begin at different alignments in memory (513 inputs, say), MKL sums a row in an
-    order that hangs on its place. So rows are filled up with zeros.
+    order that depends on its place. So rows are filled up with zeros.
     """
 
     ROWS = 64

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from groundglass.attacks.search import Ask, Live, ScoreAttack, State
+from groundglass.attacks.questions import Ask, Live, State
+from groundglass.attacks.search import ScoreAttack
 
 
 @dataclass(frozen=True, kw_only=True)

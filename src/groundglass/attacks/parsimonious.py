@@ -8,7 +8,8 @@ from jaxtyping import Bool, Int64
 from torch import Generator, Tensor
 
 from groundglass.attacks.balls import Ball, Linf
-from groundglass.attacks.search import Ask, Live, ScoreAttack, State
+from groundglass.attacks.questions import Ask, Live, State
+from groundglass.attacks.search import ScoreAttack
 
 # What a slot does next. Within a mini-batch of blocks, the members are those that stand at +eps.
 _LOOK, _SCAN_IN, _LAZY_IN, _SCAN_OUT, _LAZY_OUT = range(5)

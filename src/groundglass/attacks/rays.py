@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from groundglass.attacks.balls import Ball, Linf
-from groundglass.attacks.search import Ask, LabelAttack, Live, State
+from groundglass.attacks.questions import Ask, Live, State
+from groundglass.attacks.search import LabelAttack
 
 # The first corner is tried at the far end of the pixels' range.
 _FARTHEST = 1.0

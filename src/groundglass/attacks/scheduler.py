@@ -16,14 +16,14 @@ from groundglass.attacks.access import LabelAccess, QueryAccess, ScoreAccess
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.board import PIECE, Board
 from groundglass.attacks.losses import Loss, find_loss
+from groundglass.attacks.questions import Answer, Ask, Live, Search, State
 from groundglass.attacks.result import AttackResult
-from groundglass.attacks.search import Answer, Ask, Live, QueryAttack, ScoreAttack, State
 from groundglass.core import Progress, load_state, read_notes, save_state
 
 _SECONDS_BETWEEN_SAVES = 30.0
 # Batches of rows that the images under attack fill in a step. With several, the last is nearly full too.
 _BATCHES_IN_A_STEP = 2
-# Of losses. A confident network's cross-entropy is below what float32 tells from 0, although its logits still move.
+# Of losses. A confident network's cross-entropy is below what float32 can tell from 0, although its logits still move.
 _PRECISION = torch.float64
 _BOARD = (
     "loss",
@@ -46,7 +46,7 @@ class Scheduler:
 
     def __init__(
         self,
-        attack: QueryAttack,
+        attack: Search,
         access: QueryAccess,
         images: Tensor,
         labels: Tensor,
@@ -69,9 +69,11 @@ class Scheduler:
         self._budget: int = access.per_image
         self._board = Board.prepare(images, labels, ball, indices=indices, batch_size=batch_size)
         if any(i < 0 for i in self._board.indices) or len(set(self._board.indices)) < len(self._board.indices):
-            raise ValueError("`indices` must be different numbers, 0 or more: an image's budget and draws hang on them")
+            raise ValueError(
+                "`indices` must be different numbers, 0 or more: an image's budget and draws depend on them"
+            )
         self._batch_size, self._checkpoint = batch_size, checkpoint
-        self._loss = find_loss(attack.loss if isinstance(attack, ScoreAttack) else "ce")
+        self._loss = find_loss(attack.climbs)
         self._slots = max(1, _BATCHES_IN_A_STEP * batch_size // cost)
         where = self._board.images.device
         self._rows, self._step, self._left = (torch.zeros(0, dtype=torch.int64, device=where) for _ in range(3))
@@ -232,7 +234,7 @@ class Scheduler:
         if any(n > then for then, n in zip(tensors["asked"].tolist(), now, strict=True)):
             raise ValueError(
                 f"this access has asked more than {path} knows of: the attack was stopped after its last save, or others "
-                "asked since. Make a new access: it is told what was asked"
+                "asked since. Make a new access: it takes over the counts"
             )
         missing = [then - n for then, n in zip(tensors["asked"].tolist(), now, strict=True)]
         checks = [min(m, c) for m, c in zip(missing, board.check_queries.tolist(), strict=True)]
@@ -240,7 +242,7 @@ class Scheduler:
         self._access.charge(board.indices, [m - c for m, c in zip(missing, checks, strict=True)], "loss")
 
     def _keep(self, error: BaseException) -> None:
-        """Save what was done, also when nobody named a file for it."""
+        """Save what was done, also when no file was given for it."""
         if not int(self._board.check_queries.sum()):
             return
         path = self._checkpoint
@@ -264,7 +266,7 @@ def earlier_seconds(checkpoint: Path) -> float:
 
 
 def seconds_in(notes: Any) -> float:
-    """Files of an earlier version do not tell."""
+    """0 for files of an earlier version, which do not hold it."""
     return float(notes.get("seconds", 0.0)) if isinstance(notes, dict) else 0.0
 
 

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from groundglass.attacks.balls import L2, Ball, Linf
-from groundglass.attacks.search import Ask, Live, ScoreAttack, State
+from groundglass.attacks.questions import Ask, Live, State
+from groundglass.attacks.search import ScoreAttack
 
 # The share of pixels in a window is halved after so many ten-thousandths of the budget.
 _HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)

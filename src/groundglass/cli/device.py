@@ -48,7 +48,7 @@ class New:
         from groundglass.core import lookup
         from groundglass.optics import Camera, SimulatedOPU
         from groundglass.optics.medium import DeviceKind, MatrixKind
-        from groundglass.optics.reading_file import refuse_existing
+        from groundglass.optics.streams.reading_file import refuse_existing
 
         refuse_existing(self.out)
         kinds: dict[str, DeviceKind] = {name: name for name in get_args(DeviceKind)}
@@ -114,8 +114,8 @@ class Measure:
         """Carry the command out. Returns the exit code."""
         from groundglass.cli.terminal import Terminal
         from groundglass.optics import SimulatedOPU
-        from groundglass.optics.measuring import measure_file
-        from groundglass.optics.reading_file import refuse_existing
+        from groundglass.optics.streams.measurement import measure_file
+        from groundglass.optics.streams.reading_file import refuse_existing
 
         refuse_existing(self.out)  # before the device is made, which takes longer
         device = SimulatedOPU.load(self.file)
@@ -144,7 +144,7 @@ class Redraw:
     def run(self) -> int:
         """Carry the command out. Returns the exit code."""
         from groundglass.optics import SimulatedOPU
-        from groundglass.optics.reading_file import refuse_existing
+        from groundglass.optics.streams.reading_file import refuse_existing
 
         refuse_existing(self.out)
         began = time.perf_counter()
@@ -178,7 +178,7 @@ class Device:
 def _describe(device: "SimulatedOPU") -> None:
     """What is public of a device."""
     from groundglass.core.text import size
-    from groundglass.optics.packed import batch_bytes
+    from groundglass.optics.streams.packed import batch_bytes
 
     camera = device.camera
     reading = "float32 intensities" if camera.bits is None else f"{camera.bits} bits"

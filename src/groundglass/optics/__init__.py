@@ -2,19 +2,19 @@
 
 from groundglass.optics.access import DeviceAccess
 from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, draw_feedback
-from groundglass.optics.camera import Camera
+from groundglass.optics.camera import Camera, Exposure
 from groundglass.optics.device import OpticalDevice
 from groundglass.optics.float_input import FloatInputLayer
+from groundglass.optics.kinds import DoesNotFitError
 from groundglass.optics.layer import Encoding, OpticalLayer, binarise, encode
 from groundglass.optics.lighton import LightOnOPU
-from groundglass.optics.measuring import measure_file
-from groundglass.optics.media import DoesNotFitError
 from groundglass.optics.medium import DeviceKind, MatrixKind
 from groundglass.optics.moving import MovingDevice
-from groundglass.optics.oracle import true_matrix
-from groundglass.optics.packed import measure_packed, pack_bits, unpack_bits
-from groundglass.optics.simulated import Exposure, SimulatedOPU
+from groundglass.optics.simulated import SimulatedOPU
 from groundglass.optics.store import DeviceStore
+from groundglass.optics.streams.measurement import measure_file
+from groundglass.optics.streams.packed import measure_packed, pack_bits, unpack_bits
+from groundglass.optics.true_matrix import true_matrix
 
 __all__ = [
     "BackwardRule",

@@ -26,6 +26,10 @@ class DeviceAccess:
         exposure_control: whether the attacker may set the exposure. The device must be able to: a `SimulatedOPU` is.
         frame_rate: frames a second, to say how long the frames take; the paper's device makes about 2,000.
 
+    Attributes:
+        in_features, out_features, fingerprint, mean_reading: the device's.
+        frames: taken so far.
+
     Raises:
         TypeError: exposure control over a device whose exposure cannot be set.
         ValueError: a budget or a frame rate that is not above 0.
@@ -49,8 +53,9 @@ class DeviceAccess:
             raise TypeError(
                 f"the exposure of a {type(device).__name__} cannot be set from here: it has no `measure_at`"
             )
-        self._device = device
-        self._budget = budget
+        self._device, self._budget = device, budget
+        self.in_features, self.out_features = device.in_features, device.out_features
+        self.fingerprint, self.mean_reading = device.fingerprint, device.mean_reading
         self.exposure_control = exposure_control
         self.frame_rate = frame_rate
         self.frames = 0
@@ -59,25 +64,8 @@ class DeviceAccess:
         return f"DeviceAccess({self._device!r}, frames={self.frames}, budget={self._budget})"
 
     @property
-    def in_features(self) -> int:
-        return self._device.in_features
-
-    @property
-    def out_features(self) -> int:
-        return self._device.out_features
-
-    @property
-    def fingerprint(self) -> str:
-        return self._device.fingerprint
-
-    @property
-    def mean_reading(self) -> float:
-        """Of random inputs at the device's own exposure; public."""
-        return self._device.mean_reading
-
-    @property
     def top(self) -> int | None:
-        """The largest reading: what is brighter reads the same. 255 unless the device tells of another camera; None: no end."""
+        """The largest reading: what is brighter reads the same. 255 unless the device has another camera; None: no end."""
         camera = getattr(self._device, "camera", None)
         if camera is None:
             return 255
@@ -94,7 +82,7 @@ class DeviceAccess:
         return self.frames / self.frame_rate
 
     def charge(self, frames: int) -> None:
-        """Count frames that were taken before this access was made: an interrupted retrieval goes on."""
+        """Count frames that were taken before this access was made: an interrupted retrieval is resumed."""
         self.frames += frames
 
     def measure(self, bits: Tensor, *, exposure: float = 1.0) -> Tensor:
@@ -102,7 +90,7 @@ class DeviceAccess:
 
         Args:
             bits: the inputs.
-            exposure: times the device's own; another than 1 needs exposure control.
+            exposure: a multiple of the device's own; any other than 1 needs exposure control.
 
         Raises:
             BudgetExceededError: more frames than are left; none was taken.
@@ -111,8 +99,8 @@ class DeviceAccess:
         """
         if exposure != 1 and not self.exposure_control:
             raise PermissionError(
-                "this access has no control of the exposure: use a method that needs none, or say exposure_control=True "
-                "where the attacker's threat model has it"
+                "this access has no control of the exposure: use a method that needs none, or pass exposure_control=True "
+                "if the threat model gives the attacker that control"
             )
         if self._budget is not None and self.frames + len(bits) > self._budget:
             raise BudgetExceededError(

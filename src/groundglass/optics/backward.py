@@ -1,7 +1,7 @@
 """What stands in for the derivative of the optical layer, inside an ordinary autograd graph.
 
-The device cannot be differentiated: its matrix is unknown. Whoever wants a gradient through it, the defender who
-trains or the attacker who climbs, brings a `BackwardRule`. The forward pass is the same under every rule.
+The device cannot be differentiated: its matrix is unknown. A defender who trains, or an attacker who climbs, needs a
+`BackwardRule` for a gradient through it. The forward pass is the same under every rule.
 """
 
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -70,7 +70,7 @@ class _Stitch(torch.autograd.Function):
 def stitch(output: Tensor, source: Tensor, bits: Tensor, rule: BackwardRule) -> Tensor:
     """Reconnect `source` (the input of the binarisation) to `output`, across the device, by `rule`.
 
-    Returns `output` unchanged in value. Its gradient goes to `output` as ever, and through `rule.vjp` to `source`.
+    Returns `output` unchanged in value. Its gradient goes to `output` as usual, and through `rule.vjp` to `source`.
     """
     stitched: Tensor = _Stitch.apply(output, source, bits, rule)
     return stitched
@@ -95,7 +95,7 @@ class RandomFeedback:
 
     @classmethod
     def fresh(cls, classes: int, in_features: int, *, seed: int, name: str = "dfa-fresh") -> "RandomFeedback":
-        """A feedback matrix of one's own: the right distribution, not the defender's draw."""
+        """A new feedback matrix: from the same distribution, but not the defender's draw."""
         return cls(draw_feedback(classes, in_features, seed=seed), name)
 
     def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch n"]:

@@ -1,4 +1,4 @@
-"""The camera: how an exact intensity becomes a reading."""
+"""The camera and its exposure: how an exact intensity becomes a reading."""
 
 from dataclasses import dataclass
 
@@ -60,3 +60,22 @@ class Camera:
         if self.bits is None:
             return signal.to(torch.float32)
         return (signal + 0.5).floor_().clamp_(0, self.top).to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """The exposure of a calibrated device; public.
+
+    Args:
+        gain: reading steps a unit of intensity.
+        mean_reading: the mean of the noise-free readings at calibration.
+    """
+
+    gain: float
+    mean_reading: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.gain < float("inf") and 0 <= self.mean_reading < float("inf")):
+            raise ValueError(
+                f"`gain` (={self.gain}) must be above 0, `mean_reading` (={self.mean_reading}) not negative"
+            )

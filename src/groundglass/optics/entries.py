@@ -2,20 +2,18 @@
 
 import math
 from functools import cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from groundglass.kernels import jit
+from groundglass.kernels.products import TILE_LANES
 from groundglass.optics.medium import MatrixKind
 from groundglass.optics.sealed import Sealed, Seed
 
 # Standard deviation of an entry (of its real and of its imaginary part), in units of the integer. Rounding adds
 # an error of sqrt(1/12) = 0.29, 0.9% of it. A Gaussian leaves +-127 in 7 of 100,000 draws.
 ENTRY_STD = 32
-# Numbers of a tile, side by side in memory: 32 outputs' real parts, then their imaginary parts; or 64 real
-# outputs. Part of the recipe that makes U from a seed: another value is another matrix.
-TILE_LANES = 64
 # Inputs of a block of the first recipe, which could only be drawn whole.
 _BLOCK_INPUTS = 1024
 
@@ -28,8 +26,8 @@ class Entries(Sealed):
     inverse of the Gaussian's cumulative distribution, tabulated at 2^16 points. So any inputs of any tile can be made again
     in any order, on any machine, with any version of numpy or torch.
 
-    Rows of U can be retrieved from readings one at a time, and Philox is no cipher: whoever has rows of a tile might work out
-    the key of that tile. SHAKE keeps it from being worth more than the tile's other outputs.
+    Rows of U can be retrieved from readings one at a time, and Philox is no cipher: an attacker who has rows of a tile
+    might work out the key of that tile. SHAKE keeps that key from giving more than the tile's other outputs.
 
     Args:
         seed: 128 bits of entropy make it a secret; a small number can be found by trying.
@@ -54,7 +52,7 @@ class Entries(Sealed):
 
     @property
     def tiles(self) -> int:
-        """How many tiles M outputs are. The last may have lanes for outputs past M, which nobody reads."""
+        """How many tiles M outputs are. The last may have lanes for outputs past M, which are not read."""
         return -(-self.out_features // self.tile_outputs)
 
     def keys(self, tiles: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
@@ -65,7 +63,7 @@ class Entries(Sealed):
     def fill(self, tile: int, out: npt.NDArray[np.int8]) -> None:
         """All inputs of a tile: int8 `out` [N, TILE_LANES]; the lanes are [parts, outputs of a tile]."""
         inputs = np.arange(self.in_features, dtype=np.int32)
-        _jit().fill(gaussian_table(), self.keys(np.array([tile]))[0], inputs, out)
+        jit.philox.fill(gaussian_table(), self.keys(np.array([tile]))[0], inputs, out)
         self._darken(tile, out)
 
     def fill_by_shake(self, tile: int, out: npt.NDArray[np.int8]) -> None:
@@ -84,13 +82,6 @@ class Entries(Sealed):
         left = self.out_features - tile * self.tile_outputs
         if left < self.tile_outputs:
             out.reshape(len(out), self.parts, -1)[:, :, left:] = 0
-
-
-def _jit() -> Any:
-    # Here, not above: numba takes as long to import as torch, and many programs never make a device.
-    from groundglass.optics import _entries_jit
-
-    return _entries_jit
 
 
 @cache

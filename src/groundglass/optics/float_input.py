@@ -1,4 +1,4 @@
-"""|Ux|^2 of features that are no bits: a random projection that no binary device can make. For ablation alone."""
+"""|Ux|^2 of features that are not bits: a random projection that no binary device can make. For ablation alone."""
 
 import torch
 import torch.nn.functional as F
@@ -7,9 +7,9 @@ from torch import Tensor
 
 from groundglass.optics.device import OpticalDevice
 from groundglass.optics.layer import OpticalLayer
-from groundglass.optics.oracle import true_matrix
 from groundglass.optics.sealed import Sealed
 from groundglass.optics.simulated import SimulatedOPU
+from groundglass.optics.true_matrix import true_matrix
 
 
 class _Planes(Sealed):
@@ -26,8 +26,8 @@ class FloatInputLayer(OpticalLayer):
     """The projection of a simulated device without its binary input and without its camera: |Ux|^2 in float32.
 
     The published code calls a network with this in it RP, for random projection. Each input is scaled to the length that
-    inputs have at calibration, so that readings have the device's mean: features as they are have no fixed light, and
-    their squares let training run away.
+    inputs have at calibration, so that readings have the device's mean: unscaled features have no fixed total
+    light, and their squares make training diverge.
 
     Attributes:
         length: of every input, once it is scaled.
@@ -35,7 +35,7 @@ class FloatInputLayer(OpticalLayer):
     Shapes: features [batch, in_features], float32, -> [batch, out_features], float32.
 
     Raises:
-        TypeError: the device is not a simulated one: nobody has its matrix.
+        TypeError: the device is not a simulated one, so its matrix is not known.
     """
 
     def __init__(self, device: OpticalDevice) -> None:

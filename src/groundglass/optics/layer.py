@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from groundglass.optics.device import OpticalDevice
 
 #: What features become on their way to the device, or to a linear layer in its place. "bits": one bit a feature, above
-#: the mean of its own sample. "bits-batch": above the mean of the whole batch, as the paper's published code has it.
+#: the mean of its own sample. "bits-batch": above the mean of the whole batch, as the paper's published code does.
 #: "float": as they are, which no binary device can take.
 Encoding = Literal["bits", "bits-batch", "float"]
 

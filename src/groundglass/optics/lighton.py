@@ -9,12 +9,12 @@ from torch import Tensor
 from groundglass.core import generator
 from groundglass.optics.device import check_bits
 
-_DARK = "the camera sees nothing; look at the laser, the shutter and the exposure"
+_DARK = "the camera sees nothing; check the laser, the shutter and the exposure"
 
 
 @runtime_checkable
 class Transforms(Protocol):
-    """What is asked of the wrapped object: uint8 0/1 [batch, N] -> uint8 [batch, M], numpy or torch, see below.
+    """What the wrapped object must have: uint8 0/1 [batch, N] -> uint8 [batch, M], numpy or torch, see below.
 
     LightOn's `OPU(n_components=M).fit1d(n_features=N, online=True)` is one; nothing of its library is imported here.
     """
@@ -86,15 +86,8 @@ class LightOnOPU:
         density: float = 0.5,
     ) -> "LightOnOPU":
         """The adapter, with the mean reading measured on `frames` random inputs of which `density` is on."""
-        device = cls(
-            opu,
-            in_features,
-            out_features,
-            mean_reading=1.0,
-            fingerprint=fingerprint,
-            arrays=arrays,
-            rows_per_call=rows_per_call,
-        )
+        options = {"fingerprint": fingerprint, "arrays": arrays, "rows_per_call": rows_per_call}
+        device = cls(opu, in_features, out_features, mean_reading=1.0, **options)  # type: ignore[arg-type]
         draw = torch.rand(frames, in_features, generator=generator(0, "lighton calibration"))
         device.mean_reading = device.measure((draw < density).to(torch.uint8)).double().mean().item()
         if not device.mean_reading:
@@ -108,7 +101,7 @@ class LightOnOPU:
         return self
 
     def __deepcopy__(self, memo: Any) -> Self:
-        # There is one apparatus, however many copies of a model hold it.
+        # There is one device, however many copies of a model hold it.
         return self
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
@@ -121,8 +114,7 @@ class LightOnOPU:
         """Readings of `bits`: uint8 [batch, N] of 0 and 1 -> uint8 [batch, M], where `bits` lie.
 
         Raises:
-            TypeError: not a uint8 tensor.
-            ValueError: wrong width, or a value above 1.
+            TypeError, ValueError: as `OpticalDevice.measure`.
             RuntimeError: the device answered with something else than readings.
         """
         check_bits(bits, self.in_features)
@@ -131,7 +123,7 @@ class LightOnOPU:
 
     def _transform(self, rows: Tensor) -> Tensor:
         if not len(rows):
-            # A real device has no frame to show for no input.
+            # A real device takes no frame without an input.
             return torch.empty(0, self.out_features, dtype=torch.uint8)
         answer = self._opu.transform(rows.numpy() if self._arrays == "numpy" else rows)
         readings = answer if isinstance(answer, Tensor) else torch.from_numpy(np.array(answer))

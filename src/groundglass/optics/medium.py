@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from groundglass.kernels.memory import Output
 from groundglass.optics.sealed import Sealed, Seed
 
 #: Entries of U: complex Gaussian as in equation (1) of the paper, or real as in its published simulation.
@@ -16,9 +17,6 @@ MatrixKind = Literal["complex", "real"]
 #: How U is simulated. "dense": held in memory, 2 bytes an entry. "procedural": the same matrix bit for bit, made again
 #: tile by tile for every measurement. "structured": fast transforms in its place, O(N + M) memory; not an i.i.d. matrix.
 DeviceKind = Literal["dense", "procedural", "structured"]
-
-# Rows of float64 intensities at a time, when they are needed before rounding: bounds memory, changes nothing.
-ROWS = 256
 
 
 class Medium(Sealed, ABC):
@@ -50,13 +48,9 @@ class Medium(Sealed, ABC):
     def intensities(self, bits: Tensor) -> Tensor:
         """uint8 bits [batch, N], checked, contiguous, on the CPU -> float64 [batch, M]."""
 
+    @abstractmethod
     def readings(self, bits: Tensor, *, gain: float, top: int) -> Tensor:
         """As `intensities`, digitised: uint8 [batch, M], floor(gain * intensity + 0.5), at most `top`."""
-        frames = torch.empty(len(bits), self.out_features, dtype=torch.uint8, device="cpu")
-        for start in range(0, len(bits), ROWS):
-            light = self.intensities(bits[start : start + ROWS])
-            frames[start : start + ROWS] = light.mul_(gain).add_(0.5).floor_().clamp_(0, top)
-        return frames
 
     @abstractmethod
     def region(self, outputs: npt.NDArray[np.int64]) -> "Medium":
@@ -64,9 +58,62 @@ class Medium(Sealed, ABC):
 
     @abstractmethod
     def dense(self) -> npt.NDArray[np.complex64]:
-        """U [M, N] in units of the integer. For the oracle alone."""
+        """U [M, N] in units of the integer. For `true_matrix` alone."""
 
     @property
     @abstractmethod
     def nbytes(self) -> int:
         """Memory held between measurements, in bytes."""
+
+
+class CompiledMedium(Medium):
+    """A medium with a compiled kernel that writes light and readings alike."""
+
+    __slots__ = ()
+
+    def intensities(self, bits: Tensor) -> Tensor:
+        return self._filled(bits, Output.of_light(len(bits), self.out_features))
+
+    def readings(self, bits: Tensor, *, gain: float, top: int) -> Tensor:
+        return self._filled(bits, Output.of_readings(len(bits), self.out_features, gain, top))
+
+    def _filled(self, bits: Tensor, out: Output) -> Tensor:
+        self._fill(bits.numpy(), out)
+        return out.tensor
+
+    @abstractmethod
+    def _fill(self, bits: npt.NDArray[np.uint8], out: Output) -> None:
+        """Measure the bits [batch, N] into `out`."""
+
+
+class Picked(Medium):
+    """Some outputs of a medium, in an order of their own. The medium computes all that it has, so give one with few others.
+
+    Args:
+        medium: whose outputs.
+        columns: int64, which.
+    """
+
+    __slots__ = ("_columns", "_medium", "kind")
+
+    def __init__(self, medium: Medium, columns: npt.NDArray[np.int64]) -> None:
+        super().__init__(medium.seed, medium.in_features, len(columns), medium.matrix)
+        self.kind = medium.kind
+        self._medium = medium
+        self._columns = columns
+
+    def intensities(self, bits: Tensor) -> Tensor:
+        return self._medium.intensities(bits)[:, torch.from_numpy(self._columns)]
+
+    def readings(self, bits: Tensor, *, gain: float, top: int) -> Tensor:
+        return self._medium.readings(bits, gain=gain, top=top)[:, torch.from_numpy(self._columns)]
+
+    def region(self, outputs: npt.NDArray[np.int64]) -> Medium:
+        return self._medium.region(self._columns[outputs])
+
+    def dense(self) -> npt.NDArray[np.complex64]:
+        return self._medium.dense()[self._columns]
+
+    @property
+    def nbytes(self) -> int:
+        return self._medium.nbytes

@@ -19,7 +19,7 @@ from groundglass.optics.simulated import SimulatedOPU
 
 
 class MovingDevice(Sealed):
-    """K devices behind one door. Each row of a `measure` is measured by one of them, drawn at random, each as likely.
+    """K devices behind one interface. Each row is measured by one of them, drawn uniformly at random.
 
     It is an `OpticalDevice` that answers the same input differently on purpose. A classifier has to be fitted to all K
     matrices at once, on inputs that come K times, so that about every one meets every matrix:
@@ -30,7 +30,7 @@ class MovingDevice(Sealed):
     secret as the matrices are, and it is not in the device's files: a device out of a `DeviceStore` has a new stream.
 
     Args:
-        devices: K, in order, of equal sizes, camera and kind of matrix, none of them twice.
+        devices: K, in order, of equal sizes, camera and kind of matrix, all different.
         seed: of the draws. None takes 128 bits from the operating system; a number is for tests and for studies that
             must be repeatable.
 
@@ -60,19 +60,7 @@ class MovingDevice(Sealed):
         camera: Camera | None = None,
         kind: DeviceKind = "dense",
     ) -> "MovingDevice":
-        """A new device of `count` matrices and a stream of draws, all from one secret.
-
-        Args:
-            in_features: N.
-            out_features: M.
-            count: K.
-            seed: the secret. None draws 128 bits from the operating system; see `SimulatedOPU.create`.
-            camera: of all K.
-            kind: how all K are simulated.
-
-        Raises:
-            ValueError: a size, count or seed out of range.
-        """
+        """A new device of `count` matrices and a stream of draws, all from one secret. See `SimulatedOPU.create`."""
         if count < 1:
             raise ValueError(f"`count` (={count}) must be at least 1: the matrices that the device switches among")
         secret = Seed(seed)
@@ -131,12 +119,7 @@ class MovingDevice(Sealed):
         )
 
     def measure(self, bits: Tensor) -> Tensor:
-        """Camera frames of `bits`, as `SimulatedOPU.measure` gives them, each by a matrix of its own draw.
-
-        Raises:
-            TypeError: not a uint8 tensor.
-            ValueError: wrong width, or a value above 1.
-        """
+        """Camera frames of `bits`, as `SimulatedOPU.measure` gives them, each by a matrix of its own draw."""
         check_bits(bits, self.in_features)
         dtype = torch.float32 if self.camera.bits is None else torch.uint8
         readings = torch.empty(len(bits), self.out_features, dtype=dtype, device=bits.device)
@@ -175,7 +158,7 @@ def _checked(devices: Sequence[SimulatedOPU]) -> tuple[SimulatedOPU, ...]:
             found, wanted = getattr(device, name), getattr(devices[0], name)
             if found != wanted:
                 raise ValueError(
-                    f"device {k} has {name}={found}, device 0 has {wanted}: make the others of it with device.redraw()"
+                    f"device {k} has {name}={found}, device 0 has {wanted}: make the others from it with device.redraw()"
                 )
     for (j, one), (k, other) in combinations(enumerate(devices), 2):
         if one.fingerprint == other.fingerprint:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from groundglass.optics._threads import for_each
+from groundglass.kernels.threads import for_each
 from groundglass.optics.camera import Camera
 from groundglass.optics.sealed import Sealed, Seed
 
@@ -20,7 +20,7 @@ class FrameNoise(Sealed):
     Args:
         seed: of the device.
         noise_seed: another one is another stream.
-        region: names the part of the device's outputs that is read; of all, nothing.
+        region: names the part of the device's outputs that is read; empty for all.
     """
 
     __slots__ = ("_frame", "_key", "_lock")

@@ -1,18 +1,17 @@
 """A medium whose matrix is never in memory: its entries are made for each measurement, a block at a time."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from groundglass.optics._threads import for_each
-from groundglass.optics.entries import TILE_LANES, Entries, gaussian_table
-from groundglass.optics.lookup import NO_LIGHT, NO_READINGS, aligned, codes_of, group_of
-from groundglass.optics.medium import MatrixKind, Medium
-from groundglass.optics.region import Picked
+from groundglass.kernels import jit
+from groundglass.kernels.memory import Output, aligned
+from groundglass.kernels.products import TILE_LANES, codes_of, group_of, scratch, whole_passes
+from groundglass.kernels.threads import for_each
+from groundglass.optics.entries import Entries, gaussian_table
+from groundglass.optics.medium import CompiledMedium, MatrixKind, Medium, Picked
 from groundglass.optics.sealed import Seed
 
 # Inputs that are drawn, summed in int16 and forgotten at a time. Of 1024 Gaussian integers the positive ones sum to
@@ -26,7 +25,7 @@ _PIECE = 2**27
 _SPARSE = 0.9
 
 
-class ProceduralMedium(Medium):
+class ProceduralMedium(CompiledMedium):
     """The same U as `DenseMedium`'s, bit for bit, at any N and M: 64 KiB of it at a time are in memory.
 
     A measurement makes N M entries, whatever the batch (up to 4096 rows): a row of a large batch is cheap, a row alone is
@@ -34,10 +33,7 @@ class ProceduralMedium(Medium):
     inputs and in int32 over all.
 
     Args:
-        seed: the secret.
-        in_features, out_features: N and M.
-        matrix: "complex" or "real".
-        tiles: int64; the tiles that are seen, in this order. None: all.
+        tiles: int64; the tiles that are seen, in this order. None: all. The other arguments are those of `Medium`.
     """
 
     __slots__ = ("_entries", "_tiles")
@@ -56,16 +52,6 @@ class ProceduralMedium(Medium):
         self._tiles = np.arange(self._entries.tiles) if tiles is None else tiles
         seen = out_features if tiles is None else len(tiles) * self._entries.tile_outputs
         super().__init__(seed, in_features, seen, matrix)
-
-    def intensities(self, bits: Tensor) -> Tensor:
-        light = np.empty((len(bits), self.out_features), dtype=np.float64)
-        self._run(bits.numpy(), 1.0, 0, NO_READINGS, light)
-        return torch.from_numpy(light)
-
-    def readings(self, bits: Tensor, *, gain: float, top: int) -> Tensor:
-        readings = np.empty((len(bits), self.out_features), dtype=np.uint8)
-        self._run(bits.numpy(), gain, top, readings, NO_LIGHT)
-        return torch.from_numpy(readings)
 
     def region(self, outputs: npt.NDArray[np.int64]) -> Medium:
         entries, width = self._entries, self._entries.tile_outputs
@@ -89,14 +75,7 @@ class ProceduralMedium(Medium):
     def nbytes(self) -> int:
         return 0
 
-    def _run(
-        self,
-        bits: npt.NDArray[np.uint8],
-        gain: float,
-        top: int,
-        readings: npt.NDArray[np.uint8],
-        light: npt.NDArray[np.float64],
-    ) -> None:
+    def _fill(self, bits: npt.NDArray[np.uint8], out: Output) -> None:
         for start in range(0, len(bits), _ROWS):
             rows = slice(start, start + _ROWS)
             lit = np.flatnonzero(bits[rows].any(axis=0)).astype(np.int32)
@@ -105,47 +84,27 @@ class ProceduralMedium(Medium):
             else:
                 lit, some = np.arange(self.in_features, dtype=np.int32), bits[rows]
             group = group_of(len(some))
-            span = _span(group)
+            span = whole_passes(_SPAN, group)
             codes = codes_of(some, group, span)
             size = max(
                 1, min(_PIECE // (TILE_LANES * max(1, len(lit))), len(self._tiles) // (4 * torch.get_num_threads()))
             )
             pieces = [slice(first, first + size) for first in range(0, len(self._tiles), size)]
-            work = partial(self._piece, lit, codes, group, span, gain, top, readings[rows], light[rows])
-            for_each(pieces, work)
+            for_each(pieces, partial(self._fill_tiles, lit, codes, group, span, out[rows]))
 
-    def _piece(
+    def _fill_tiles(
         self,
         inputs: npt.NDArray[np.int32],
         codes: npt.NDArray[np.uint8],
         group: int,
         span: int,
-        gain: float,
-        top: int,
-        readings: npt.NDArray[np.uint8],
-        light: npt.NDArray[np.float64],
-        piece: slice,
+        out: Output,
+        tiles: slice,
     ) -> None:
-        jit, batch = _jit(), codes.shape[1]
-        jit.measure(
-            *(gaussian_table(), self._entries.keys(self._tiles[piece]), piece.start),
-            *(inputs, codes, group, span, self._entries.parts, gain, float(top)),
+        jit.lookup.measure_drawn(
+            *(gaussian_table(), self._entries.keys(self._tiles[tiles]), tiles.start),
+            *(inputs, codes, group, span, self._entries.parts),
             aligned(span * TILE_LANES, np.int8).reshape(1, span, TILE_LANES),
-            aligned(jit.TABLES * 2**group * TILE_LANES, np.int16),
-            aligned(batch * TILE_LANES, np.int16),
-            aligned(batch * TILE_LANES, np.int32),
-            *(readings, light),
+            *scratch(codes.shape[1], group),
+            *out.arguments,
         )
-
-
-def _span(group: int) -> int:
-    """Inputs that are drawn and summed at a time: whole passes over the tables."""
-    unit = _jit().TABLES * group
-    return _SPAN // unit * unit
-
-
-def _jit() -> Any:
-    # Here, not above: numba takes as long to import as torch.
-    from groundglass.optics import _procedural_jit
-
-    return _procedural_jit

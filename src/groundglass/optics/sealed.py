@@ -9,9 +9,9 @@ from typing import Any, NoReturn, Self, SupportsIndex
 class Sealed:
     """Base of what holds a seed or a matrix.
 
-    Immutable to the outside, so a copy is the thing itself. Python hides nothing from code in the same
-    process that wants to know; what is kept here is that no log, traceback (with local variables or
-    without), checkpoint or `state_dict` shows a secret by accident.
+    Immutable from outside, so a copy is the object itself. Python hides nothing from code in the same process. What
+    this class ensures is that no log, traceback (with local variables or without), checkpoint or `state_dict` shows a
+    secret by accident.
     """
 
     __slots__ = ("__weakref__",)
@@ -37,7 +37,7 @@ class Seed(Sealed):
     """A seed that is passed around without being seen; all streams of a device come from it.
 
     Args:
-        value: not negative. None draws 128 bits from the operating system: nobody finds them by trying.
+        value: not negative. None draws 128 bits from the operating system, too many to be found by trying.
 
     Raises:
         TypeError: not an integer.

@@ -3,19 +3,21 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from groundglass.optics.camera import Camera
+from groundglass.core import DamagedFileError
+from groundglass.optics.camera import Camera, Exposure
 from groundglass.optics.device import check_bits
-from groundglass.optics.media import make_medium
+from groundglass.optics.kinds import make_medium
 from groundglass.optics.medium import DeviceKind, MatrixKind, Medium
 from groundglass.optics.noise import FrameNoise
 from groundglass.optics.sealed import Sealed, Seed
+from groundglass.optics.secret_file import Saved, read_secret, write_secret
 
 # float64 intensities at a time, when they are needed before rounding: bounds memory, changes nothing.
 _LIGHT = 2**24
@@ -24,26 +26,13 @@ _CALIBRATED = 2**29
 _CHALLENGED = 2**28
 
 
-@dataclass(frozen=True)
-class Exposure:
-    """The exposure of a calibrated device; public.
-
-    Args:
-        gain: reading steps a unit of intensity.
-        mean_reading: the mean of the noise-free readings at calibration.
-    """
-
-    gain: float
-    mean_reading: float
-
-
 class SimulatedOPU(Sealed):
     """|Ux|^2 of binary x, seen by a camera. Make one with `create` or `load`; see `OpticalDevice` for its use.
 
     Reading = clamp(floor(gain * |Ux|^2 + 0.5), 0, 255), with |Ux|^2 an exact integer (structured: float32 sums in a fixed
-    order): the same for the same input in
-    any batch, with any kernel, on any machine. With a noisy camera, frame k of a device gets noise of its own: a
-    batch that is split in order gives the same readings, and counting starts again when the device is loaded.
+    order). It is the same for the same input in any batch, with any kernel, on any machine. With a noisy camera, frame k
+    of a device gets noise of its own: a batch that is split in order gives the same readings, and counting starts again
+    when the device is loaded.
     """
 
     __slots__ = ("_camera", "_exposure", "_fingerprint", "_medium", "_noise", "_noise_seed", "_region")
@@ -77,7 +66,7 @@ class SimulatedOPU(Sealed):
             in_features: N.
             out_features: M.
             seed: the secret. None draws 128 bits from the operating system. A small number is for tests and for
-                studies that must be repeatable: whoever guesses it has U.
+                studies that must be repeatable: who guesses it has U.
             camera: default `Camera()`, 8 bits without noise.
             matrix: "complex", or "real" for (Wx)^2: what the paper's published simulation computes.
             kind: "dense" keeps U in memory. "procedural" is the same device bit for bit, for sizes that memory cannot hold:
@@ -131,8 +120,8 @@ class SimulatedOPU(Sealed):
     def fingerprint(self) -> str:
         """32 hex digits of the SHA-256 of the noise-free readings of fixed, public inputs, the sizes and the camera.
 
-        Up to 16 inputs, and all outputs, or as many as 2^28 entries of U are for. It tells nothing that using the
-        device does not tell, and is the same for a dense and a procedural device of one secret.
+        Up to 16 inputs, and all outputs, or as many as 2^28 entries of U are for. It shows nothing that using the
+        device does not show, and is the same for a dense and a procedural device of one secret.
         """
         return self._fingerprint
 
@@ -149,16 +138,12 @@ class SimulatedOPU(Sealed):
     def measure(self, bits: Tensor) -> Tensor:
         """Camera frames of `bits`: uint8 [batch, N] of 0 and 1 -> uint8 [batch, M] (float32 when camera.bits is None).
 
-        Computed on the CPU; the result lies where `bits` lie.
-
-        Raises:
-            TypeError: not a uint8 tensor.
-            ValueError: wrong width, or a value above 1.
+        Computed on the CPU; the result lies where `bits` lie. Raises as `OpticalDevice.measure`.
         """
         return self.measure_at(bits, 1.0)
 
     def measure_at(self, bits: Tensor, exposure: float) -> Tensor:
-        """As `measure`, with `exposure` times as much light: what whoever can set the camera gets.
+        """As `measure`, with `exposure` times as much light: for those who can set the camera.
 
         Raises:
             TypeError, ValueError: as `measure`; an exposure that is not above 0.
@@ -184,7 +169,7 @@ class SimulatedOPU(Sealed):
         reads less, in tiles of 32 outputs. It counts frames of its own, and a noisy camera's noise is its own.
 
         Args:
-            outputs: a range, a list or an integer tensor; none twice.
+            outputs: a range, a list or an integer tensor; all different.
 
         Raises:
             ValueError: no outputs, one that there is not, or one twice.
@@ -207,7 +192,7 @@ class SimulatedOPU(Sealed):
         return self._noise.frames
 
     def skip_frames(self, count: int) -> None:
-        """Count on, as if `count` frames had been measured: a long measurement goes on with the noise that it would have had."""
+        """Count on, as if `count` frames had been measured: a resumed measurement has the noise that it would have had."""
         self._noise.skip(count)
 
     @property
@@ -215,7 +200,7 @@ class SimulatedOPU(Sealed):
         return torch.float32 if self._camera.bits is None else torch.uint8
 
     def redraw(self, seed: int | None = None) -> "SimulatedOPU":
-        """A device with another U and the same sizes and camera, calibrated anew: `create` with another seed."""
+        """A device with another U and the same sizes and camera, calibrated again: `create` with another seed."""
         return SimulatedOPU.create(
             self.in_features,
             self.out_features,
@@ -238,9 +223,8 @@ class SimulatedOPU(Sealed):
             raise ValueError(
                 "a region of a device has no file of its own: save the device, and take the region of it again"
             )
-        from groundglass.optics.store import save_device  # the store knows devices, so it comes after them
-
-        save_device(self, Path(path))
+        saved = Saved(self._medium, self._camera, self._exposure, self._noise_seed, self._fingerprint)
+        write_secret(Path(path), saved)
 
     @classmethod
     def load(cls, path: Path | str) -> "SimulatedOPU":
@@ -251,9 +235,14 @@ class SimulatedOPU(Sealed):
             PermissionError: others may read it.
             DamagedFileError: truncated, altered, or its device is not the one that was saved.
         """
-        from groundglass.optics.store import load_device  # as in save
-
-        return load_device(Path(path))
+        saved = read_secret(Path(path))
+        device = cls(saved.medium, saved.camera, saved.exposure, saved.noise_seed)
+        if device.fingerprint != saved.fingerprint:
+            raise DamagedFileError(
+                f"the device made from {path} answers as {device.fingerprint}, the file was saved for {saved.fingerprint}: "
+                "it was altered, or this groundglass makes devices in another way; restore the file or the version"
+            )
+        return device
 
 
 def _rows_at_a_time(medium: Medium) -> int:

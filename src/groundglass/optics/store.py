@@ -1,92 +1,16 @@
-"""Device files: where the secret of a simulated device lives, apart from every model."""
+"""A folder of device files: where the secrets of simulated devices live, apart from every model."""
 
-import hashlib
-import json
-import stat
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from groundglass.core import DamagedFileError, atomic_write, read_json, write_json
-from groundglass.optics.camera import Camera
-from groundglass.optics.media import DoesNotFitError, make_medium
-from groundglass.optics.medium import DeviceKind
+from groundglass.core import DamagedFileError, read_json, write_json
 from groundglass.optics.moving import MovingDevice
-from groundglass.optics.sealed import Seed
-from groundglass.optics.simulated import Exposure, SimulatedOPU
+from groundglass.optics.simulated import SimulatedOPU
 
-_FORMAT = "groundglass optical device"
-# 1: dense devices alone, drawn by the first recipe; still read.
-_VERSION = 2
 _SUFFIX = ".device"
 _MOVING_FORMAT = "groundglass moving device"
 _MOVING_VERSION = 1
 _MOVING_SUFFIX = ".moving"
-
-
-def save_device(device: SimulatedOPU, path: Path) -> None:
-    """See `SimulatedOPU.save`."""
-    if path.exists() and not _holds(path, device.fingerprint):
-        raise FileExistsError(
-            f"{path} is there already, and is not this device's file: a secret that is overwritten is lost, and so is every "
-            "network that was trained with it. Give another name, or remove the file first"
-        )
-    content = {
-        "format": _FORMAT,
-        "version": _VERSION,
-        "fingerprint": device.fingerprint,
-        "in_features": device.in_features,
-        "out_features": device.out_features,
-        "kind": device.kind,
-        "draw": device._medium.draw,
-        "matrix": device.matrix,
-        "camera": asdict(device.camera),
-        "exposure": asdict(device.exposure),
-        "noise_seed": device.noise_seed,
-        # Hex: a JSON number of 128 bits would be rounded by other readers.
-        "seed": device._medium.seed.reveal(),
-    }
-    content["checksum"] = _checksum(content)
-    with atomic_write(path, "w", private=True) as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-
-
-def _holds(path: Path, fingerprint: str) -> bool:
-    """Whether the file says that it is that device's; anything else, damaged or not, is somebody's."""
-    try:
-        content = read_json(path)
-    except (DamagedFileError, OSError, ValueError):
-        return False
-    return isinstance(content, dict) and content.get("fingerprint") == fingerprint
-
-
-def load_device(path: Path) -> SimulatedOPU:
-    """See `SimulatedOPU.load`."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no device file {path}: a run keeps its own under devices/ in its folder")
-    content, seed = _read(path)
-    _check_private(path)  # after: a file that is no device's needs no advice on who may read it
-    try:
-        kind, draw = ("dense", 1) if content["version"] == 1 else (str(content["kind"]), content["draw"])
-        sizes = content["in_features"], content["out_features"]
-        device = SimulatedOPU(
-            make_medium(cast(DeviceKind, kind), seed, *sizes, content["matrix"], draw=draw),
-            Camera(**content["camera"]),
-            Exposure(**content["exposure"]),
-            content["noise_seed"],
-        )
-        fingerprint = content["fingerprint"]
-    except DoesNotFitError as error:
-        raise DoesNotFitError(f"{path} is whole, and cannot be opened here. {error}") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedFileError(f"the device file {path} does not describe a device: {error}") from error
-    if device.fingerprint != fingerprint:
-        raise DamagedFileError(
-            f"the device made from {path} answers as {device.fingerprint}, the file was saved for {fingerprint}: "
-            "it was altered, or this groundglass makes devices in another way; restore the file or the version"
-        )
-    return device
 
 
 class DeviceStore:
@@ -160,7 +84,7 @@ class DeviceStore:
         return device
 
     def _put_moving(self, device: MovingDevice) -> Path:
-        """Its devices first: a list of devices that are not there would be of no use."""
+        """Its devices first: the list needs them."""
         for each in device.devices:
             self.put(each)
         path = self.folder / f"{device.fingerprint}{_MOVING_SUFFIX}"
@@ -184,42 +108,3 @@ class DeviceStore:
             return MovingDevice([cast(SimulatedOPU, self.find(str(fingerprint))) for fingerprint in listed])
         except ValueError as error:
             raise DamagedFileError(f"{path} does not list the devices of one moving device: {error}") from error
-
-
-def _checksum(content: dict[str, Any]) -> str:
-    covered = {key: value for key, value in content.items() if key != "checksum"}
-    return hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()
-
-
-def _read(path: Path) -> tuple[dict[str, Any], Seed]:
-    """The checked content of a device file, and apart from it the seed."""
-    content = read_json(path)
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        del content  # whatever it is, a traceback with local variables does not show it
-        raise DamagedFileError(f"{path} is not a device file")
-    whole = content.get("checksum") == _checksum(content)
-    seed = _seed(content.pop("seed", None))
-    if not whole or seed is None:
-        raise DamagedFileError(f"the device file {path} was truncated or altered: restore it from a copy")
-    if content.get("version") not in (1, _VERSION):
-        raise DamagedFileError(
-            f"the device file {path} has format version {content.get('version')}, this groundglass reads 1 to {_VERSION}: "
-            "use the groundglass that wrote it, or a newer one"
-        )
-    return content, seed
-
-
-def _seed(text: Any) -> Seed | None:
-    try:
-        return Seed(int(text, 16))
-    except (TypeError, ValueError):
-        return None
-
-
-def _check_private(path: Path) -> None:
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        raise PermissionError(
-            f"the device file {path} may be read or written by others (mode {mode:04o}): it holds the secret of the "
-            f"device. Run: chmod 600 {path}"
-        )

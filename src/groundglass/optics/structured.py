@@ -2,17 +2,16 @@
 
 import math
 from itertools import product
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from groundglass.optics._threads import for_each
+from groundglass.kernels import jit
+from groundglass.kernels.memory import Output, aligned
+from groundglass.kernels.threads import for_each
 from groundglass.optics.entries import ENTRY_STD
-from groundglass.optics.lookup import NO_LIGHT, NO_READINGS, aligned
-from groundglass.optics.medium import MatrixKind, Medium
+from groundglass.optics.medium import CompiledMedium, MatrixKind, Medium
 from groundglass.optics.sealed import Seed
 
 # The least size of a transform: in a small one the sums have too few terms to be Gaussian.
@@ -22,7 +21,7 @@ _PIECE = 2**23
 _ALL = np.empty(0, dtype=np.int64)
 
 
-class StructuredMedium(Medium):
+class StructuredMedium(CompiledMedium):
     """|Ux|^2 with U a product of diagonals and Walsh-Hadamard transforms: O(n log n) a row, 3 bytes an input or output.
 
     Inputs are padded to n, a power of two of at least 1024; outputs come in ceil(M / n) blocks of n, the last one cut.
@@ -38,7 +37,7 @@ class StructuredMedium(Medium):
     Why so much. Without G the total light would not vary; with Gaussian numbers there, drawn one by one, it would vary
     sqrt(2) too much over redraws, and the third moment of the spectrum of U^H U would be 1 + 3g + 2g^2, g = N / M.
     With one transform on the right, the total of a one-hot input would not vary; with one on the left, the correlation of
-    the outputs m and m' would hang on m xor m' alone; with one on both, two inputs make pairs of outputs equal. With two
+    the outputs m and m' would depend on m xor m' alone; with one on both, two inputs make pairs of outputs equal. With two
     on both, the light of entry (m, i) and that of (m xor a, i xor a) have a correlation of 1 / n: little, but over
     n^2 pairs it is seen. With three, nothing was found.
 
@@ -53,12 +52,6 @@ class StructuredMedium(Medium):
 
     Sums are float32, in a fixed order: the same bit for bit in any batch, region and number of threads and on every
     machine, and of the mean intensity 3e-7 (root mean square) and a few 1e-6 at most from what exact sums would give.
-
-    Args:
-        seed: the secret.
-        in_features: N, at most 2^22.
-        out_features: M.
-        matrix: "complex" or "real".
     """
 
     __slots__ = ("_levels", "_phases", "_picks", "_places")
@@ -87,16 +80,6 @@ class StructuredMedium(Medium):
         if matrix == "real":
             self._phases &= np.uint16(0xAAAA)
 
-    def intensities(self, bits: Tensor) -> Tensor:
-        out = np.empty((len(bits), self.out_features), dtype=np.float64)
-        self._run(bits.numpy(), 1.0, 0, NO_READINGS, out)
-        return torch.from_numpy(out)
-
-    def readings(self, bits: Tensor, *, gain: float, top: int) -> Tensor:
-        out = np.empty((len(bits), self.out_features), dtype=np.uint8)
-        self._run(bits.numpy(), gain, top, out, NO_LIGHT)
-        return torch.from_numpy(out)
-
     def region(self, outputs: npt.NDArray[np.int64]) -> "StructuredMedium":
         """Costs the blocks that hold the outputs; shares all that is held."""
         if len(self._picks):
@@ -112,7 +95,7 @@ class StructuredMedium(Medium):
 
     def dense(self) -> npt.NDArray[np.complex64]:
         """U [M, N], from one-hot inputs."""
-        jit, z = _jit(), self._scratch()
+        z = self._scratch()
         blocks, n = self._phases.shape
         u = np.empty((self.out_features, self.in_features), dtype=np.complex64)
         columns = np.empty(blocks * n, dtype=np.complex64)
@@ -120,7 +103,7 @@ class StructuredMedium(Medium):
         for i in range(self.in_features):
             one_hot[i] = 1
             for block in range(blocks):
-                jit.field(one_hot, self._phases[block], self._levels[block], z)
+                jit.structured.field(one_hot, self._phases[block], self._levels[block], z)
                 column = columns[block * n : (block + 1) * n]
                 column.real = z[0]
                 column.imag = z[1] if len(z) == 2 else 0
@@ -140,14 +123,7 @@ class StructuredMedium(Medium):
         parts, n = 2 if self.matrix == "complex" else 1, self._phases.shape[1]
         return aligned(parts * n, np.float32).reshape(parts, n)
 
-    def _run(
-        self,
-        bits: npt.NDArray[np.uint8],
-        gain: float,
-        top: int,
-        readings: npt.NDArray[np.uint8],
-        light: npt.NDArray[np.float64],
-    ) -> None:
+    def _fill(self, bits: npt.NDArray[np.uint8], out: Output) -> None:
         if not len(bits):
             return
         count, n = self._phases.shape
@@ -157,14 +133,14 @@ class StructuredMedium(Medium):
         rows = np.array_split(np.arange(len(bits)), min(pieces, len(bits)))
         some = np.array_split(blocks, min(len(blocks), -(-pieces // len(rows))))
 
-        def run(piece: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]) -> None:
+        def fill(piece: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]) -> None:
             of = slice(piece[0][0], piece[0][-1] + 1)
-            _jit().measure(
+            jit.structured.measure(
                 *(bits[of], self._phases, self._levels, piece[1], 1 / n**5, self._picks, self._places),
-                *(gain, float(top), self._scratch(), readings[of], light[of]),
+                *(self._scratch(), *out[of].arguments),
             )
 
-        for_each(product(rows, some), run)
+        for_each(product(rows, some), fill)
 
 
 def size_of(in_features: int) -> int:
@@ -180,10 +156,3 @@ def quarter_circle(count: int, scale: float) -> npt.NDArray[np.uint8]:
     edges = (min((k + 0.5) / scale, 2.0) for k in range(math.ceil(2 * scale)))
     below = [round(count * (s * math.sqrt(4 - s * s) / 2 + 2 * math.asin(s / 2)) / math.pi) for s in edges]
     return np.repeat(np.arange(len(below) + 1, dtype=np.uint8), np.diff([0, *below, count]))
-
-
-def _jit() -> Any:
-    # Here, not above: numba takes as long to import as torch.
-    from groundglass.optics import _structured_jit
-
-    return _structured_jit

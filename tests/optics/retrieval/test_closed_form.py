@@ -8,22 +8,18 @@ from torch import Tensor
 
 from groundglass.optics import Camera, SimulatedOPU
 from groundglass.optics.access import DeviceAccess
-from groundglass.optics.oracle import true_matrix
 from groundglass.optics.retrieval import closed_form
 from groundglass.optics.retrieval.closed_form import PairDesign, SparseInputs
 from groundglass.optics.retrieval.errors import row_errors
 from groundglass.optics.retrieval.method import Scale
-from groundglass.optics.retrieval.multilateration import Multilateration
+from groundglass.optics.true_matrix import true_matrix
+from tests.optics.retrieval.devices import scale_of
 
 N, M = 64, 120
 
 
-def opu(camera: Camera | None = None, seed: int = 3) -> SimulatedOPU:
-    return SimulatedOPU.create(N, M, seed=seed, camera=camera)
-
-
-def scale_of(device: SimulatedOPU) -> Scale:
-    return Scale(None if device.camera.bits is None else device.camera.top, device.mean_reading)
+def opu(camera: Camera | None = None) -> SimulatedOPU:
+    return SimulatedOPU.create(N, M, seed=3, camera=camera)
 
 
 def measured(device: SimulatedOPU, design: PairDesign) -> Tensor:
@@ -49,8 +45,6 @@ def test_the_inputs_are_one_bit_or_an_anchor_and_another() -> None:
     assert (bits[N:].sum(1) == 2).all()
     assert (bits[N:, :5].sum(1) >= 1).all()
     assert len(bits.unique(dim=0)) == len(bits)
-    parts = [design.bits(at, min(at + 50, len(design))) for at in range(0, len(design), 50)]
-    assert torch.equal(torch.cat(parts), bits)
 
 
 @pytest.mark.parametrize("anchors", [2, 3, 7])
@@ -110,21 +104,13 @@ def test_fails_at_the_exposure_of_the_device() -> None:
     assert row_errors(SparseInputs().solve(bright, readings, Scale(255, 55.0), seed=0), u).median() < 0.05
 
 
-def test_rows_do_not_hang_on_their_company(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     device, method = opu(), SparseInputs()
     design = method.design(N, 6 * N, scale_of(device), seed=0)
     readings = measured(device, design)
     whole = method.solve(design, readings, scale_of(device), seed=0)
-    some = torch.tensor([100, 3, 7])
-    assert torch.equal(method.solve(design, readings[some], scale_of(device), seed=1), whole[some])
     monkeypatch.setattr(closed_form, "_BLOCK", 7 * N * design.anchors)
     assert torch.equal(method.solve(design, readings, scale_of(device), seed=0), whole)
-
-
-def test_a_dark_row_and_a_bright_one_are_numbers() -> None:
-    design = SparseInputs().design(N, 6 * N, Scale(255, 55.0), seed=0)
-    readings = torch.stack([torch.full((len(design),), value, dtype=torch.uint8) for value in (0, 255)])
-    assert torch.view_as_real(SparseInputs().solve(design, readings, Scale(255, 55.0), seed=0)).isfinite().all()
 
 
 def test_refinement_is_worth_it() -> None:
@@ -146,6 +132,3 @@ def test_refuses_what_makes_no_sense() -> None:
     for wrong in ({"anchors": 1}, {"anchors": 5, "most_anchors": 4}, {"saturation": 1.0}, {"refinements": -1}):
         with pytest.raises(ValueError, match="must"):
             SparseInputs(**wrong)  # type: ignore[arg-type]
-    other = Multilateration().design(N, 16 * N, Scale(255, 55.0), seed=0)
-    with pytest.raises(TypeError, match="AnchorDesign"):
-        SparseInputs().solve(other, torch.zeros(1, len(other), dtype=torch.uint8), Scale(255, 55.0), seed=0)

@@ -1,7 +1,9 @@
 """A retrieval that is interrupted goes on from its folder: no frame twice, the same matrix, and nothing taken on trust."""
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,6 +42,19 @@ def run(
 ) -> Retrieved:
     access = DeviceAccess(device, budget=budget, exposure_control=True)
     return retrieve(access, method, frames=frames, seed=seed, rows=rows, folder=folder)
+
+
+def interrupted(device: SimulatedOPU, folder: Path, stops: int, **options: Any) -> Bench:
+    """A bench whose laser went out after so many frames, and is on again."""
+    bench = Bench(device, stops=stops)
+    with pytest.raises(OSError, match="laser"):
+        run(bench, folder, **options)
+    bench.stops = None
+    return bench
+
+
+def same(result: Retrieved, expected: Retrieved) -> bool:
+    return torch.equal(result.matrix, expected.matrix) and torch.equal(result.held_out, expected.held_out)
 
 
 @pytest.fixture(autouse=True)
@@ -87,8 +102,7 @@ class Counted:
 
 def test_a_folder_changes_nothing(device: SimulatedOPU, whole: Retrieved, tmp_path: Path) -> None:
     result = run(device, tmp_path / "deep" / "folder")
-    assert torch.equal(result.matrix, whole.matrix)
-    assert torch.equal(result.held_out, whole.held_out)
+    assert same(result, whole)
     assert (result.frames, result.chance, result.noise) == (whole.frames, whole.chance, whole.noise)
     files = {path.name for path in (tmp_path / "deep" / "folder").iterdir()}
     assert files == {"readings.npy", "matrix.npy", "retrieval.json"}
@@ -98,18 +112,13 @@ def test_a_folder_changes_nothing(device: SimulatedOPU, whole: Retrieved, tmp_pa
 def test_frames_go_on_where_they_stopped(
     device: SimulatedOPU, whole: Retrieved, inputs: torch.Tensor, tmp_path: Path, stops: int
 ) -> None:
-    bench = Bench(device, stops=stops)
-    with pytest.raises(OSError, match="laser"):
-        run(bench, tmp_path / "r")
-    first = bench.taken
-    assert first <= stops
-    bench.stops = None
+    bench = interrupted(device, tmp_path / "r", stops)
+    assert bench.taken <= stops
     result = run(bench, tmp_path / "r")
     assert bench.taken == result.frames == FRAMES
     # Not only as many frames: the same ones, in their order.
     assert torch.equal(torch.cat(bench.seen), inputs)
-    assert torch.equal(result.matrix, whole.matrix)
-    assert torch.equal(result.held_out, whole.held_out)
+    assert same(result, whole)
 
 
 def test_it_may_stop_at_every_batch(device: SimulatedOPU, whole: Retrieved, tmp_path: Path) -> None:
@@ -139,8 +148,7 @@ def test_rows_go_on_where_they_stopped(device: SimulatedOPU, whole: Retrieved, t
     result = run(bench, tmp_path, method=goes_on)
     assert stopped.blocks + goes_on.blocks == [64, 64, 4]
     assert bench.taken == FRAMES
-    assert torch.equal(result.matrix, whole.matrix)
-    assert torch.equal(result.held_out, whole.held_out)
+    assert same(result, whole)
 
 
 def test_a_finished_one_takes_nothing_and_solves_nothing(
@@ -151,8 +159,7 @@ def test_a_finished_one_takes_nothing_and_solves_nothing(
     again = run(bench, tmp_path, method=method)
     assert bench.taken == 0
     assert not method.blocks
-    assert torch.equal(again.matrix, whole.matrix)
-    assert torch.equal(again.held_out, whole.held_out)
+    assert same(again, whole)
     assert again.frames == FRAMES
     # Seconds are of all sessions.
     assert again.measure_seconds >= first.measure_seconds > 0
@@ -160,8 +167,7 @@ def test_a_finished_one_takes_nothing_and_solves_nothing(
 
 
 def test_earlier_frames_are_charged_to_the_new_session(device: SimulatedOPU, tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="laser"):
-        run(Bench(device, stops=FRAMES // 2), tmp_path)
+    interrupted(device, tmp_path, FRAMES // 2)
     access = DeviceAccess(device)
     retrieve(access, METHOD, frames=FRAMES, seed=1, folder=tmp_path)
     assert access.frames == FRAMES
@@ -170,10 +176,7 @@ def test_earlier_frames_are_charged_to_the_new_session(device: SimulatedOPU, tmp
 @pytest.mark.parametrize("asked", [FRAMES, 20 * N + OVERHEAD])
 def test_a_budget_holds_over_sessions(device: SimulatedOPU, tmp_path: Path, asked: int) -> None:
     """Of the same budget, in another process: what was taken counts, and no more than the budget is taken in all."""
-    bench = Bench(device, stops=FRAMES // 2)
-    with pytest.raises(OSError, match="laser"):
-        run(bench, tmp_path, frames=asked, budget=FRAMES)
-    bench.stops = None
+    bench = interrupted(device, tmp_path, FRAMES // 2, frames=asked, budget=FRAMES)
     result = run(bench, tmp_path, frames=asked, budget=FRAMES)
     assert bench.taken == result.frames == FRAMES
     assert result.complete == (asked == FRAMES)
@@ -201,23 +204,17 @@ OTHERS: list[tuple[str, dict[str, object]]] = [
 ]
 
 
-@pytest.mark.parametrize(("field", "options"), OTHERS)
+@pytest.mark.parametrize(("field", "options"), [*OTHERS, ("fingerprint", {})])
 def test_another_retrieval_is_refused(
-    device: SimulatedOPU, tmp_path: Path, field: str, options: dict[str, object]
+    device: SimulatedOPU, tmp_path: Path, field: str, options: dict[str, Any]
 ) -> None:
     run(device, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    bench = Bench(device)
+    bench = Bench(device if options else device.redraw(seed=5))
     with pytest.raises(ValueError, match=f"holds another retrieval: its {field} is"):
-        run(bench, tmp_path, **options)  # type: ignore[arg-type]
+        run(bench, tmp_path, **options)
     assert bench.taken == 0
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-def test_another_device_is_refused(device: SimulatedOPU, tmp_path: Path) -> None:
-    run(device, tmp_path)
-    with pytest.raises(ValueError, match="its fingerprint is"):
-        run(device.redraw(seed=5), tmp_path)
 
 
 def test_a_folder_of_something_else_is_left_alone(device: SimulatedOPU, tmp_path: Path) -> None:
@@ -234,7 +231,11 @@ def test_a_folder_of_something_else_is_left_alone(device: SimulatedOPU, tmp_path
 def test_the_matrix_is_for_its_owner_and_no_secret_is_written(
     device: SimulatedOPU, inputs: torch.Tensor, tmp_path: Path
 ) -> None:
-    run(device, tmp_path)
+    before = os.umask(0)
+    try:
+        run(device, tmp_path)
+    finally:
+        os.umask(before)
     assert (tmp_path / "matrix.npy").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "readings.npy").stat().st_mode & 0o777 == 0o600
     text = (tmp_path / "retrieval.json").read_text()
@@ -256,60 +257,40 @@ def test_the_matrix_is_for_its_owner_and_no_secret_is_written(
     assert np.array_equal(stored, device.measure(inputs).T.numpy())
 
 
-def test_it_stays_private_under_any_umask(device: SimulatedOPU, tmp_path: Path) -> None:
-    import os
-
-    before = os.umask(0)
-    try:
-        run(device, tmp_path / "r")
-    finally:
-        os.umask(before)
-    assert (tmp_path / "r" / "matrix.npy").stat().st_mode & 0o777 == 0o600
-
-
-def test_a_changed_matrix_is_told_again(device: SimulatedOPU, tmp_path: Path) -> None:
-    """Whenever it changed: the same call does not go on to solve readings of two matrices."""
-    for k, at in enumerate((HELD_OUT + 10, FRAMES // 2, FRAMES - 8)):
-        bench = Bench(device, swaps=at, after=device.redraw(seed=99))
-        for _ in range(2):
-            with pytest.raises(MatrixChangedError):
-                run(bench, tmp_path / str(k))
+@pytest.mark.parametrize(
+    ("trouble", "error"),
+    [
+        *(({"swaps": at}, MatrixChangedError) for at in (HELD_OUT + 10, FRAMES // 2, FRAMES - 8)),
+        *(({"light": light}, ExposureError) for light in (40.0, 0.004)),
+    ],
+)
+def test_a_changed_matrix_and_a_wrong_exposure_are_told_again(
+    trouble: dict[str, Any], error: type[Exception], device: SimulatedOPU, tmp_path: Path
+) -> None:
+    """The same call does not go on to solve readings that say nothing."""
+    bench = Bench(device, after=device.redraw(seed=99), **trouble)
+    for _ in range(2):
+        with pytest.raises(error):
+            run(bench, tmp_path)
 
 
-def test_a_wrong_exposure_is_told_again(device: SimulatedOPU, tmp_path: Path) -> None:
-    for k, light in enumerate((40.0, 0.004)):
-        for _ in range(2):
-            with pytest.raises(ExposureError):
-                run(Bench(device, light=light), tmp_path / str(k))
-
-
-def test_float_readings_are_kept_as_they_are(tmp_path: Path) -> None:
-    device = opu(N, 12, Camera(bits=None))
-    bench = Bench(device, stops=200)
-    with pytest.raises(OSError, match="laser"):
-        run(bench, tmp_path)
-    bench.stops = None
-    assert torch.equal(run(bench, tmp_path).matrix, run(device, None).matrix)
-    assert np.load(tmp_path / "readings.npy").dtype == np.float32
-
-
-def test_noise_of_the_same_device_goes_on(tmp_path: Path) -> None:
-    camera = Camera(read_noise=3.0)
-    bench = Bench(opu(N, 12, camera), stops=200)
-    with pytest.raises(OSError, match="laser"):
-        run(bench, tmp_path)
-    bench.stops = None
-    assert torch.equal(run(bench, tmp_path).matrix, run(opu(N, 12, camera), None).matrix)
-
-
-def test_sparse_inputs_go_on_too(device: SimulatedOPU, tmp_path: Path) -> None:
-    bench = Bench(device, stops=HELD_OUT + 150)
-    with pytest.raises(OSError, match="laser"):
-        run(bench, tmp_path, method=SparseInputs())
-    bench.stops = None
-    result = run(bench, tmp_path, method=SparseInputs())
+@pytest.mark.parametrize(
+    ("camera", "method", "stops"),
+    [
+        (Camera(bits=None), METHOD, 200),
+        (Camera(read_noise=3.0), METHOD, 200),
+        (Camera(), SparseInputs(), HELD_OUT + 150),
+    ],
+    ids=["float", "noisy", "sparse inputs"],
+)
+def test_other_readings_and_other_methods_go_on_too(
+    camera: Camera, method: RetrievalMethod, stops: int, tmp_path: Path
+) -> None:
+    bench = interrupted(opu(N, 12, camera), tmp_path, stops, method=method)
+    result = run(bench, tmp_path, method=method)
     assert bench.taken == result.frames
-    assert torch.equal(result.matrix, run(device, None, method=SparseInputs()).matrix)
+    assert same(result, run(opu(N, 12, camera), None, method=method))
+    assert np.load(tmp_path / "readings.npy").dtype == (np.float32 if camera.bits is None else np.uint8)
 
 
 def test_a_result_in_hand_does_not_change_the_folder(device: SimulatedOPU, whole: Retrieved, tmp_path: Path) -> None:

@@ -10,26 +10,26 @@ from torch import Tensor
 
 from groundglass.optics import Camera, SimulatedOPU
 from groundglass.optics.access import DeviceAccess
-from groundglass.optics.oracle import true_matrix
 from groundglass.optics.retrieval import multilateration
-from groundglass.optics.retrieval.closed_form import SparseInputs
 from groundglass.optics.retrieval.errors import row_errors
 from groundglass.optics.retrieval.method import Scale
 from groundglass.optics.retrieval.multilateration import AnchorDesign, Multilateration, planar_points
+from groundglass.optics.true_matrix import true_matrix
+from tests.optics.retrieval.devices import scale_of
 
 N, M = 64, 120
 SCALE = Scale(255, 55.0)
 
 
-def retrieved(device: SimulatedOPU, method: Multilateration, frames: int) -> Tensor:
-    scale = Scale(None if device.camera.bits is None else device.camera.top, device.mean_reading)
-    design = method.design(device.in_features, frames, scale, seed=0)
+def opu(**camera: object) -> SimulatedOPU:
+    return SimulatedOPU.create(N, M, seed=3, camera=Camera(**camera))  # type: ignore[arg-type]
+
+
+def errors_of(device: SimulatedOPU, method: Multilateration, frames: int) -> Tensor:
+    scale = scale_of(device)
+    design = method.design(N, frames, scale, seed=0)
     readings = DeviceAccess(device, budget=len(design)).measure(design.bits(0, len(design))).T.contiguous()
-    return method.solve(design, readings, scale, seed=0)
-
-
-def median(errors: Tensor) -> float:
-    return float(errors.median())
+    return row_errors(method.solve(design, readings, scale, seed=0), true_matrix(device))
 
 
 @given(
@@ -80,78 +80,42 @@ def test_parts_cover_all_inputs_and_neighbours_share_some() -> None:
         assert torch.isin(one, next_one).sum() >= 8
 
 
-def test_bits_of_a_stretch_are_a_stretch_of_the_bits() -> None:
-    design = Multilateration().design(N, 8 * N, SCALE, seed=1)
-    bits = design.bits(0, len(design))
-    assert torch.equal(torch.cat([design.bits(at, at + 37) for at in range(0, len(design), 37)]), bits)
-    assert design.bits(5, 5).shape == (0, N)
-
-
-def test_seeds_make_designs() -> None:
-    one, same, other = (Multilateration().design(N, 8 * N, SCALE, seed=seed) for seed in (1, 1, 2))
-    assert torch.equal(one.bits(0, 50), same.bits(0, 50))
-    assert not torch.equal(one.bits(0, 50), other.bits(0, 50))
-
-
 @pytest.mark.parametrize("parts", [2, 4])
 def test_least_is_enough_without_a_camera(parts: int) -> None:
     method = Multilateration(parts=parts, brightest=1)
-    device = SimulatedOPU.create(N, M, seed=3, camera=Camera(bits=None))
-    errors = row_errors(retrieved(device, method, method.least(N)), true_matrix(device))
+    errors = errors_of(opu(bits=None), method, method.least(N))
     assert errors.median() < 2e-6
     assert errors.max() < 0.02
-    with pytest.raises(ValueError, match="`frames`"):
-        method.design(N, method.least(N) - 1, SCALE, seed=0)
 
 
 def test_float_readings_give_u_back() -> None:
-    device = SimulatedOPU.create(N, M, seed=3, camera=Camera(bits=None))
-    assert row_errors(retrieved(device, Multilateration(), 16 * N), true_matrix(device)).max() < 1e-5
+    assert errors_of(opu(bits=None), Multilateration(), 16 * N).max() < 1e-5
 
 
 def test_eight_bits_at_the_exposure_of_the_device() -> None:
-    device = SimulatedOPU.create(N, M, seed=3)
-    truth = true_matrix(device)
-    few, many = (row_errors(retrieved(device, Multilateration(), k * N), truth) for k in (16, 60))
-    assert median(few) < 0.05
+    few, many = (errors_of(opu(), Multilateration(), k * N) for k in (16, 60))
+    assert few.median() < 0.05
     assert (few > 0.1).double().mean() < 0.12
-    assert median(many) < 0.7 * median(few)
+    assert many.median() < 0.7 * few.median()
     assert (many > 0.1).double().mean() <= 0.01, "bright rows lose a direction"
 
 
 def test_filling_in_the_readings_at_the_top_is_worth_it() -> None:
-    device = SimulatedOPU.create(N, M, seed=3, camera=Camera(saturation=0.03))
-    truth = true_matrix(device)
-    without, with_it = (retrieved(device, Multilateration(imputations=k), 16 * N) for k in (0, 4))
-    assert row_errors(with_it, truth).mean() < 0.9 * row_errors(without, truth).mean()
+    without, with_it = (errors_of(opu(saturation=0.03), Multilateration(imputations=k), 16 * N) for k in (0, 4))
+    assert with_it.mean() < 0.9 * without.mean()
 
 
 def test_noise_is_amplified() -> None:
     """Distances are differences of readings: two steps of noise are much worse here than rounding."""
-    errors = []
-    for noise in (0.0, 2.0):
-        device = SimulatedOPU.create(N, M, seed=3, camera=Camera(read_noise=noise))
-        errors.append(median(row_errors(retrieved(device, Multilateration(), 16 * N), true_matrix(device))))
-    assert errors[1] > 3 * errors[0]
+    quiet, noisy = (errors_of(opu(read_noise=noise), Multilateration(), 16 * N).median() for noise in (0.0, 2.0))
+    assert noisy > 3 * quiet
 
 
-def test_rows_do_not_hang_on_their_company(monkeypatch: pytest.MonkeyPatch) -> None:
-    device, method = SimulatedOPU.create(N, M, seed=3), Multilateration()
-    design = method.design(N, 16 * N, SCALE, seed=0)
-    readings = device.measure(design.bits(0, len(design))).T.contiguous()
-    whole = method.solve(design, readings, SCALE, seed=0)
-    some = torch.tensor([100, 3, 7])
-    assert torch.equal(method.solve(design, readings[some], SCALE, seed=1), whole[some])
-    monkeypatch.setattr(multilateration, "_BLOCK", 7 * design.part)
-    assert torch.equal(method.solve(design, readings, SCALE, seed=0), whole)
-
-
-def test_turned_and_mirrored_rows_read_the_same() -> None:
-    """What the readings do not tell is not an error; what they tell is."""
-    truth = true_matrix(SimulatedOPU.create(N, M, seed=3))
-    turned = (truth * torch.exp(1j * torch.linspace(0, 6, M))[:, None]).conj()
-    assert row_errors(turned, truth).max() < 1e-5
-    assert row_errors(truth.roll(1, 1), truth).min() > 0.5
+def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, method = opu(), Multilateration()
+    whole = errors_of(device, method, 16 * N)
+    monkeypatch.setattr(multilateration, "_BLOCK", 7 * method.design(N, 16 * N, SCALE, seed=0).part)
+    assert torch.equal(errors_of(device, method, 16 * N), whole)
 
 
 def test_points_from_inner_products() -> None:
@@ -163,21 +127,12 @@ def test_points_from_inner_products() -> None:
     )
 
 
-def test_dark_and_bright_rows_are_numbers() -> None:
-    design = Multilateration().design(N, 16 * N, SCALE, seed=0)
-    readings = torch.stack([torch.full((len(design),), value, dtype=torch.uint8) for value in (0, 255)])
-    assert torch.view_as_real(Multilateration().solve(design, readings, SCALE, seed=0)).isfinite().all()
-
-
 def test_refuses_what_makes_no_sense() -> None:
     for wrong in ({"parts": 1}, {"overlap": 0}, {"brightest": 1.5}, {"most_anchors": 2}, {"imputations": -1}):
         with pytest.raises(ValueError, match="must"):
             Multilateration(**wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="too few"):
         Multilateration().design(16, 10**6, SCALE, seed=0)
-    other = SparseInputs().design(N, 8 * N, SCALE, seed=0)
-    with pytest.raises(TypeError, match="PairDesign"):
-        Multilateration().solve(other, torch.zeros(1, len(other), dtype=torch.uint8), SCALE, seed=0)
 
 
 def test_the_columns_are_better_than_a_draw() -> None:

@@ -175,31 +175,29 @@ def factor_in(message: str) -> float:
     return float(found[1])
 
 
-@pytest.mark.parametrize(("light", "words"), [(12.0, "lower"), (40.0, "lower"), (0.01, "raise"), (0.004, "raise")])
-def test_a_wrong_exposure_is_refused_with_a_factor_that_helps(light: float, words: str) -> None:
-    device = opu(N, 80)
+@pytest.mark.parametrize(
+    ("light", "camera", "words"),
+    [
+        (12.0, Camera(), "lower"),
+        (40.0, Camera(), "lower"),
+        (0.01, Camera(), "raise"),
+        (0.004, Camera(), "raise"),
+        (1.0, Camera(saturation=0.75), "lower the exposure"),
+    ],
+)
+def test_a_wrong_exposure_is_refused_with_a_factor_that_helps(light: float, camera: Camera, words: str) -> None:
+    device = opu(N, 80, camera)
     bench = Bench(device, light=light)
     with pytest.raises(ExposureError, match=words) as refused:
         run(bench)
     # The held-out frames show it: no more are taken.
     assert bench.taken == HELD_OUT
     factor = factor_in(str(refused.value))
-    assert factor * light == pytest.approx(1.0, rel=0.35)
-    mended = Bench(device, light=light * factor)
-    bright = (mended.measure(torch.cat(bench.seen)) == 255).double().mean()
+    assert factor * light == pytest.approx(1.0, rel=0.35) or camera != Camera()
+    bright = (Bench(device, light=light * factor).measure(torch.cat(bench.seen)) == 255).double().mean()
     assert 0.002 < bright < 0.04
     result = run(Bench(device, light=light * factor))
-    truth = true_matrix(device) * math.sqrt(light * factor)
-    assert row_errors(result.matrix, truth).max() < 0.03
-
-
-def test_a_camera_that_is_calibrated_too_bright_is_refused() -> None:
-    device = opu(N, 80, Camera(saturation=0.75))
-    with pytest.raises(ExposureError, match="lower the exposure") as refused:
-        run(device)
-    factor = factor_in(str(refused.value))
-    result = run(Bench(device, light=factor))
-    assert row_errors(result.matrix, true_matrix(device) * math.sqrt(factor)).max() < 0.03
+    assert row_errors(result.matrix, true_matrix(device) * math.sqrt(light * factor)).max() < 0.03
 
 
 def test_nothing_but_white_and_nothing_at_all_give_bounds() -> None:
@@ -232,12 +230,11 @@ def test_a_matrix_that_changes_is_told(at: int, bits: int | None) -> None:
     assert bench.taken == int(found[2]) + 4
 
 
-def test_a_change_is_told_from_one_row_and_in_noise() -> None:
-    device = opu(N, M, Camera(read_noise=8.0))
+@pytest.mark.parametrize(("camera", "rows"), [(Camera(read_noise=8.0), None), (Camera(), 1)])
+def test_a_change_is_told_from_one_row_and_in_noise(camera: Camera, rows: int | None) -> None:
+    device = opu(N, M, camera)
     with pytest.raises(MatrixChangedError):
-        run(Bench(device, swaps=200, after=device.redraw(seed=99)))
-    with pytest.raises(MatrixChangedError):
-        run(Bench(opu(N, M), swaps=200, after=opu(N, M).redraw(seed=99)), rows=1)
+        run(Bench(device, swaps=200, after=device.redraw(seed=99)), rows=rows)
 
 
 @pytest.mark.parametrize("bits", [8, None])
@@ -259,11 +256,13 @@ def test_noise_is_no_change(noise: float) -> None:
         assert run(device, seed=seed, rows=2, frames=frames_needed(METHOD, N)).frames == frames_needed(METHOD, N)
 
 
-def test_a_camera_of_four_bits() -> None:
-    device = opu(N, M, Camera(bits=4))
+@pytest.mark.parametrize(("bits", "most"), [(4, 0.1), (2, 0.85)])
+def test_a_camera_of_few_bits_is_not_dark(bits: int, most: float) -> None:
+    """With two bits .4 to .8 over 20 seeds; a row that is not known at all has about 1.2."""
+    device = opu(N, M, Camera(bits=bits))
     result = run(device)
-    assert row_errors(result.matrix, true_matrix(device)).median() < 0.1
-    assert result.held_out.max() < 0.3
+    assert row_errors(result.matrix, true_matrix(device)).median() < most
+    assert bits == 2 or result.held_out.max() < 0.3
 
 
 def test_sparse_inputs_need_the_exposure_and_take_what_they_can_use() -> None:
@@ -286,10 +285,3 @@ def test_it_works_from_a_path_that_is_none_and_leaves_nothing(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     run(opu(N, M))
     assert not list(tmp_path.iterdir())
-
-
-def test_a_camera_of_two_bits_is_not_dark() -> None:
-    device = opu(N, M, Camera(bits=2))
-    result = run(device)
-    # Over 20 seeds .4 to .8; a row that is not known at all has about 1.2.
-    assert row_errors(result.matrix, true_matrix(device)).median() < 0.85

@@ -1,4 +1,4 @@
-"""Retrieving U from a device that an attacker holds: ways to do it, their errors, and what can be told without U."""
+"""Retrieving U from a device that an attacker holds: ways to do it, their errors, and what can be known without U."""
 
 from groundglass.optics.retrieval.closed_form import SparseInputs
 from groundglass.optics.retrieval.errors import row_errors

@@ -4,10 +4,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Complex64, Float, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from groundglass.optics.retrieval.method import Design, Scale
+from groundglass.optics.retrieval.method import Design, Readings, Rows, Scale, in_blocks, own_design
 from groundglass.optics.retrieval.multilateration import planar_points
 
 # Values of the largest temporary of a block of rows: it stays in the processor's caches. Changes nothing.
@@ -106,23 +106,11 @@ class SparseInputs:
         single = (top - 0.5) / (bit * math.log(1 / self.saturation))
         return PairDesign(in_features, anchors, single, single / 2)
 
-    def solve(
-        self,
-        design: Design,
-        readings: Float[Tensor, "rows frames"] | UInt8[Tensor, "rows frames"],
-        scale: Scale,
-        *,
-        seed: int,
-    ) -> Complex64[Tensor, "rows n"]:
-        """Nothing in it is random.
-
-        Raises:
-            TypeError: a design of another method.
-        """
-        if not isinstance(design, PairDesign):
-            raise TypeError(f"the design is a {type(design).__name__}: SparseInputs solves its own alone")
-        block = max(1, _BLOCK // (design.anchors * design.in_features))
-        return torch.cat([self._solve(design, rows, scale) for rows in readings.split(block)])
+    def solve(self, design: Design, readings: Readings, scale: Scale, *, seed: int) -> Rows:
+        """See `RetrievalMethod`. Nothing in it is random."""
+        pairs = own_design(self, design, PairDesign)
+        block = _BLOCK // (pairs.anchors * pairs.in_features)
+        return in_blocks(lambda rows: self._solve(pairs, rows, scale), readings, block)
 
     def _solve(self, design: PairDesign, readings: Tensor, scale: Scale) -> Tensor:
         y = readings.to(torch.float64)

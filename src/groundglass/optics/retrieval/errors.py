@@ -1,4 +1,4 @@
-"""How far a retrieved matrix is from the true one, up to what no camera can tell."""
+"""How far a retrieved matrix is from the true one, up to what no camera can see."""
 
 import torch
 from jaxtyping import Complex, Float

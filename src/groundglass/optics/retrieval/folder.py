@@ -19,14 +19,14 @@ MATRIX = "matrix.npy"
 
 
 class RetrievalFolder:
-    """Readings and rows of one retrieval; in a folder, where the same retrieval goes on from them, or in memory.
+    """Readings and rows of one retrieval; in a folder, where the same retrieval resumes from them, or in memory.
 
-    The folder holds `readings.npy`, [rows, frames]; `matrix.npy`, complex64 [rows, N], readable by its owner alone, for it is as
+    The folder holds `readings.npy`, [rows, frames]; `matrix.npy`, complex64 [rows, N], readable by its owner alone, as it is as
     good as the secret; and `retrieval.json`, which is rewritten after each batch and block.
 
     Args:
         folder: None for memory. Made when missing.
-        identity: plain JSON; what a retrieval that goes on must agree with.
+        identity: plain JSON; what a resumed retrieval must agree with.
         planned: frames that may be taken.
         readings: (rows, frames, dtype).
         matrix: (rows, N).
@@ -72,7 +72,7 @@ class RetrievalFolder:
                 _make(folder / MATRIX, np.dtype(np.complex64), matrix)
                 self._save()
             except OSError:
-                # The same command is to begin afresh, not to meet files that nobody knows.
+                # The same command then starts again, and does not find files of nothing.
                 (folder / READINGS).unlink(missing_ok=True)
                 raise
         self.readings = _open(folder / READINGS, readings[2], readings[:2])

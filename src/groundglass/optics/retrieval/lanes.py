@@ -1,18 +1,17 @@
 """Rows side by side in the lanes of a vector: each in its own stage of the search; one that is done makes room for the next."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from groundglass.optics.retrieval._hadamard_jit import LANES, sweep
-
-if TYPE_CHECKING:
-    from groundglass.optics.retrieval.search import Search
-
-Floats = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.complex64]
+from groundglass.kernels import jit
+from groundglass.kernels.cells import LANES, Floats, Rows, per_row
+from groundglass.optics.retrieval.hadamard_inputs import HadamardInputs
+from groundglass.optics.retrieval.method import Scale
+from groundglass.optics.retrieval.settings import SearchSettings
 
 # Steps between two looks at a row.
 _LOOK = 5
@@ -20,15 +19,36 @@ _LOOK = 5
 _FULL = np.float32(3e38)
 
 
+@dataclass(frozen=True, eq=False)
+class Task:
+    """The rows of a block: their readings, and what these say beforehand.
+
+    Attributes:
+        readings: [rows, frames].
+        mean, field: reading and rms field of each row, above 0; float64.
+        far: rms distance from the intervals at which a search that came to rest has gone wrong.
+        expected: rms distance from the readings at which a polish should end.
+    """
+
+    settings: SearchSettings
+    design: HadamardInputs
+    readings: npt.NDArray[Any]
+    scale: Scale
+    mean: npt.NDArray[np.float64]
+    field: npt.NDArray[np.float64]
+    far: npt.NDArray[np.float64]
+    expected: npt.NDArray[np.float64]
+
+
 class Lanes:
     """Eight rows on their way, each in its own stage; one that is done makes room for the next."""
 
-    def __init__(self, search: "Search") -> None:
-        self._of = search
-        blocks, n, size = len(search.design.signs), search.design.in_features, search.design.size
+    def __init__(self, task: Task) -> None:
+        self._of = task
+        blocks, n, size = len(task.design.signs), task.design.in_features, task.design.size
         self.rows = np.zeros((n, 2 * LANES), dtype=np.float32)
         self.previous = self.rows.copy()
-        # Where there is no frame every field will do.
+        # Where there is no frame, every field is right.
         self.low = np.zeros((blocks, size, LANES), dtype=np.float32)
         self.high = np.full((blocks, size, LANES), np.inf, dtype=np.float32)
         self.trust = np.full(LANES, _FULL)
@@ -43,7 +63,7 @@ class Lanes:
         The misfit is 1 for readings that differ from the row's as much as their noise and rounding explain; more than a
         hundred million for a search that came to rest far away.
         """
-        method, busy, polished = self._of.method, dict[int, tuple[int, int]](), set[int]()
+        settings, busy, polished = self._of.settings, dict[int, tuple[int, int]](), set[int]()
         free = list(range(LANES))
         while True:
             while free and (task := next(tasks, None)) is not None:
@@ -55,17 +75,17 @@ class Lanes:
                 return
             steps, distances = self._advance()
             for lane, (place, row) in list(busy.items()):
-                at_rest, distance = bool(steps[lane] < method.tolerance), float(distances[lane])
+                at_rest, distance = bool(steps[lane] < settings.tolerance), float(distances[lane])
                 if lane not in polished:
-                    resting = at_rest or self.steps[lane] >= method.search
-                    if distance < method.near * self._of.field[row] or (resting and distance < self._of.far[row]):
+                    resting = at_rest or self.steps[lane] >= settings.search
+                    if distance < settings.near * self._of.field[row] or (resting and distance < self._of.far[row]):
                         polished.add(lane)
                         self._polish(lane, row)
                         continue
                     if not resting:
                         continue
                     misfit = 1e8 + distance
-                elif at_rest or self.steps[lane] >= method.polish:
+                elif at_rest or self.steps[lane] >= settings.polish:
                     misfit = distance / self._of.expected[row]
                 else:
                     continue
@@ -76,14 +96,15 @@ class Lanes:
 
     def _advance(self) -> tuple[Floats, Floats]:
         """Some steps of all lanes; the last one's size, over the row's, and the fields' rms distance from what is allowed."""
-        design, momentum = self._of.design, np.float32(self._of.method.momentum)
+        design, momentum = self._of.design, np.float32(self._of.settings.momentum)
         for _ in range(_LOOK):
             # previous <- rows, rows <- rows + momentum (rows - previous) + the step from there
             ahead = self.rows - self.previous
             ahead *= momentum
             ahead += self.rows
-            sweep(
-                ahead, design.signs, self.low, self.high, self.trust, self.scratch, self.back, self.total, self.energy
+            jit.hadamard.sweep(
+                *(ahead, design.signs, self.low, self.high, self.trust),
+                *(self.scratch, self.back, self.total, self.energy),
             )
             ahead += design.least_squares(self.back, self.total)
             self.previous, self.rows = self.rows, ahead
@@ -114,28 +135,9 @@ class Lanes:
         self.high.reshape(-1, LANES)[:frames, lane] = high if top is None else np.where(readings >= top, np.inf, high)
 
     def _set(self, lane: int, row: Rows) -> None:
-        lanes = LANES
-        self.rows[:, lane], self.rows[:, lane + lanes] = row.real, row.imag
-        self.previous[:, lane], self.previous[:, lane + lanes] = row.real, row.imag
+        for rows in (self.rows, self.previous):
+            rows[:, lane], rows[:, lane + LANES] = row.real, row.imag
 
     def _take(self, lane: int) -> Rows:
-        lanes = LANES
-        taken: Rows = (self.rows[:, lane] + 1j * self.rows[:, lane + lanes]).astype(np.complex64)
+        taken: Rows = (self.rows[:, lane] + 1j * self.rows[:, lane + LANES]).astype(np.complex64)
         return taken
-
-
-def to_lanes(rows: Rows) -> Floats:
-    """[lanes, n] -> [n, 2 lanes]."""
-    return np.ascontiguousarray(np.concatenate([rows.real, rows.imag]).T.astype(np.float32))
-
-
-def from_lanes(cells: Floats) -> Rows:
-    lanes = cells.shape[1] // 2
-    rows: Rows = (cells[:, :lanes] + 1j * cells[:, lanes:]).T.astype(np.complex64)
-    return rows
-
-
-def per_row(cell: Floats) -> Floats:
-    """Sums of the real and of the imaginary lane."""
-    lanes = len(cell) // 2
-    return cell[:lanes] + cell[lanes:]

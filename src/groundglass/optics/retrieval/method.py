@@ -1,10 +1,17 @@
-"""What a way of retrieving U is: inputs that are fixed beforehand, and a solver of a block of rows from their readings."""
+"""A way of retrieving U: inputs that are fixed beforehand, and a solver for a block of rows from their readings."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+import torch
 from jaxtyping import Complex64, Float, UInt8
 from torch import Tensor
+
+#: Of some rows, as the camera gives them.
+Readings = Float[Tensor, "rows frames"] | UInt8[Tensor, "rows frames"]
+#: Rows of U.
+Rows = Complex64[Tensor, "rows n"]
 
 
 class Design(Protocol):
@@ -74,16 +81,31 @@ class RetrievalMethod(Protocol):
         """
         ...
 
-    def solve(
-        self,
-        design: Design,
-        readings: Float[Tensor, "rows frames"] | UInt8[Tensor, "rows frames"],
-        scale: Scale,
-        *,
-        seed: int,
-    ) -> Complex64[Tensor, "rows n"]:
+    def solve(self, design: Design, readings: Readings, scale: Scale, *, seed: int) -> Rows:
         """The rows, in units in which |Ux|^2 at exposure 1 is in reading steps; each up to phase and conjugation.
 
-        Rows are independent: a row's result does not hang on which others are solved with it, nor on how many threads.
+        Rows are independent: a row's result does not depend on which others are solved with it, nor on threads.
+
+        Raises:
+            TypeError: a design of another method.
         """
         ...
+
+
+D = TypeVar("D", bound=Design)
+
+
+def own_design(method: RetrievalMethod, design: Design, kind: type[D]) -> D:
+    """The design, if it is the method's own.
+
+    Raises:
+        TypeError: it is of another kind.
+    """
+    if not isinstance(design, kind):
+        raise TypeError(f"the design is a {type(design).__name__}: {type(method).__name__} solves its own alone")
+    return design
+
+
+def in_blocks(solve: Callable[[Tensor], Tensor], readings: Readings, rows: int) -> Rows:
+    """Solve a few rows at a time (at least one): it bounds memory and changes no row."""
+    return torch.cat([solve(block) for block in readings.split(max(1, rows))])

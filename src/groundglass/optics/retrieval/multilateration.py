@@ -4,14 +4,14 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Complex64, Complex128, Float, Float64, UInt8
+from jaxtyping import Complex128, Float, Float64, UInt8
 from torch import Tensor
 
-from groundglass.optics.retrieval.method import Design, Scale
+from groundglass.optics.retrieval.method import Design, Readings, Rows, Scale, in_blocks, own_design
 
 # Values of the largest temporary of a block of rows: bounds memory, changes nothing.
 _BLOCK = 2**20
-# Fewer inputs in common do not tell the phase between two parts well, however few inputs there are.
+# With fewer inputs in common the phase between two parts is not known well, however few inputs there are.
 _LEAST_SHARED = 8
 
 
@@ -171,23 +171,10 @@ class Multilateration:
                 anchors[part, k, outwards[: n + room * (k - 1) // (count - 2)]] = 1
         return AnchorDesign(in_features, torch.stack([order[at : at + n] for at in starts]), columns, anchors)
 
-    def solve(
-        self,
-        design: Design,
-        readings: Float[Tensor, "rows frames"] | UInt8[Tensor, "rows frames"],
-        scale: Scale,
-        *,
-        seed: int,
-    ) -> Complex64[Tensor, "rows n"]:
-        """Nothing in it is random.
-
-        Raises:
-            TypeError: a design of another method.
-        """
-        if not isinstance(design, AnchorDesign):
-            raise TypeError(f"the design is a {type(design).__name__}: Multilateration solves its own alone")
-        block = max(1, _BLOCK // design.part)
-        return torch.cat([self._solve(design, rows, scale) for rows in readings.split(block)])
+    def solve(self, design: Design, readings: Readings, scale: Scale, *, seed: int) -> Rows:
+        """See `RetrievalMethod`. Nothing in it is random."""
+        own = own_design(self, design, AnchorDesign)
+        return in_blocks(lambda rows: self._solve(own, rows, scale), readings, _BLOCK // own.part)
 
     def _solve(self, design: AnchorDesign, readings: Tensor, scale: Scale) -> Tensor:
         total = torch.zeros(len(readings), design.in_features, dtype=torch.complex128)
@@ -225,13 +212,13 @@ def _laterate(design: AnchorDesign, y: Tensor, top: float, imputations: int) -> 
     far = y[:, len(small) :].unflatten(1, (-1, k)).mT  # squared distances [rows, anchors, signals]
     between = y.new_zeros(len(y), k, k)
     between[:, small, large] = between[:, large, small] = y[:, : len(small)]
-    # Of a pair at the top the larger anchor is blamed: its own light is the likelier to be too much.
+    # Of a pair at the top the larger anchor is blamed: its own light is more likely to be too much.
     good = ~(torch.tril(between, -1) >= top).any(2, keepdim=True)
     # Without three of them there is no plane: then better all, clipped.
     good = (good | (good.sum(1, keepdim=True) < 3)).to(y.dtype)
     anchors = _scaling(between, far[:, :, 0], good[..., 0], top)
     system = torch.stack((-2 * anchors.real, -2 * anchors.imag, torch.ones_like(anchors.real)), 2) * good
-    # Bright anchors close to each other are 1:100 and still tell; below what rounding moves them by is no direction.
+    # Bright anchors close to each other are 1:100 and still of use; a direction below what rounding moves them by is none.
     inverse = torch.linalg.pinv(system, rtol=1e-9 if top == math.inf else 1e-3)
     target = (far - between[:, :, :1]) * good
     solution = inverse @ target

@@ -1,4 +1,4 @@
-"""Taking the frames of a retrieval, and what the held-out ones tell: light, noise, and whether the matrix is still the same."""
+"""Taking the frames of a retrieval, and what the held-out ones show: light, noise, and whether the matrix is still the same."""
 
 import math
 from collections.abc import Callable
@@ -115,7 +115,7 @@ def take(
     """Take the frames from `begin` on; readings of the first rows go into `into`, [rows, frames].
 
     Args:
-        taken: told of every batch, once its readings are in.
+        taken: called after every batch with the frames so far, once its readings are in.
 
     Raises:
         ExposureError, MatrixChangedError: from the held-out frames, as soon as they show it.

@@ -81,12 +81,12 @@ def retrieve(
 
     Args:
         access: the device, with what the attacker may do.
-        method: the way.
-        frames: that may be taken, checks included; fewer where the access has a smaller budget.
+        method: how to retrieve.
+        frames: how many may be taken, checks included; fewer if the budget of the access is smaller.
         seed: of inputs and starts.
         rows: only the first so many of M; None for all.
-        folder: readings and solved rows are kept there as they come, and the same call goes on from them. None: in memory.
-        progress: told of frames and rows.
+        folder: readings and solved rows are kept there as they come, and the same call resumes from them. None: in memory.
+        progress: called with the frames and rows that are done.
 
     Raises:
         ValueError: too few frames, said before one is taken; a folder with another retrieval.
@@ -136,10 +136,10 @@ def _plan(
     if method.exposure_control and not access.exposure_control:
         raise PermissionError(
             f"the method {method.name!r} sets the exposure, and this access may not: use a method for a fixed exposure, or "
-            "give the attacker that control where the threat model has it"
+            "give the attacker that control if the threat model has it"
         )
     n, needed = access.in_features, frames_needed(method, access.in_features)
-    # A retrieval that goes on keeps its plan: the budget was looked at when it began.
+    # A resumed retrieval keeps its plan: its budget was checked when it began.
     given = RetrievalFolder.planned_in(folder)
     if given is None:
         given = frames if access.remaining is None else min(frames, access.remaining)

@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any
 
 from groundglass.core import derive_seed
-from groundglass.evaluation.fidelity import Light, device_light, fidelity
-from groundglass.evaluation.fidelity_standins import STANDINS
 from groundglass.optics import Camera, SimulatedOPU, true_matrix
+from groundglass.optics.fidelity import Light, device_light, fidelity
+from groundglass.optics.fidelity.standins import STANDINS
 from groundglass.results import Record
 from groundglass.results.kinds.cost import FidelityConfig, FidelityResult, LawResult
 from groundglass.studies.engine.cell import Cell, Outcome
@@ -17,7 +17,7 @@ from groundglass.studies.engine.context import Context
 
 @dataclass(frozen=True, kw_only=True)
 class FidelityCell:
-    """The laws of one medium; see `groundglass.evaluation.fidelity`.
+    """The laws of one medium; see `groundglass.optics.fidelity`.
 
     Its media are nobody's defence, and come from the study's seed: the same study has the same table.
 

@@ -7,7 +7,7 @@ from typing import Any
 from groundglass.adaptive import check_rules
 from groundglass.attacks import PGD, paper_eps_to_pixels
 from groundglass.data import Dataset
-from groundglass.evaluation.fidelity_standins import STANDINS
+from groundglass.optics.fidelity import STANDINS
 from groundglass.optics.medium import DeviceKind
 from groundglass.optics.retrieval import FixedExposure, frames_needed
 from groundglass.studies.cells.attack import AttackCell

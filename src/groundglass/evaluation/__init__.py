@@ -1,1 +1,0 @@
-"""Laws of an i.i.d. matrix, and media held against them."""

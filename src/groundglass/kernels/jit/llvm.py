@@ -1,0 +1,91 @@
+"""Pieces of LLVM code that the kernels share: vectors, loads and stores by address, and steps that numba can call.
+
+Kernels write their inner steps as vectors, not as loops. Numba does not know that its arrays do not overlap, and the
+checks that LLVM puts around a short loop cost as much as the loop. LLVM splits a vector into the registers of the machine.
+"""
+
+from collections.abc import Callable, Sequence
+from inspect import signature
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+FLOAT, BYTE, SHORT, INT = ir.FloatType(), ir.IntType(8), ir.IntType(16), ir.IntType(32)
+vector = ir.VectorType
+
+
+def step(*others: Any) -> Callable[[Callable[..., None]], Any]:
+    """Make a function (builder, *values), which emits code, into a step that compiled functions call.
+
+    Args:
+        others: numba types of the last values; those before them are addresses.
+    """
+
+    def make(emit: Callable[..., None]) -> Any:
+        def called(typingctx: Any, *args: Any) -> Any:
+            def codegen(context: Any, b: Any, signature: Any, args: Any) -> Any:
+                emit(b, *args)
+                return context.get_dummy_value()
+
+            return types.void(*[types.uintp] * (len(args) - len(others)), *others), codegen
+
+        # Numba looks for the arguments one by one.
+        called.__signature__ = signature(emit)  # type: ignore[attr-defined]
+        return intrinsic(called)
+
+    return make
+
+
+def load(b: Any, address: Any, kind: Any, align: int = 4) -> Any:
+    """The value of this type at an address."""
+    return b.load(b.inttoptr(address, kind.as_pointer()), align=align)
+
+
+def store(b: Any, value: Any, address: Any, align: int = 4) -> None:
+    """Put a value at an address."""
+    b.store(value, b.inttoptr(address, value.type.as_pointer()), align=align)
+
+
+def at(b: Any, address: Any, offset: int) -> Any:
+    """The address `offset` bytes further on."""
+    return b.add(address, address.type(offset)) if offset else address
+
+
+def every(kind: Any, number: float) -> Any:
+    """A constant vector: `number` in all lanes."""
+    return ir.Constant(kind, [number] * kind.count)
+
+
+def picked(b: Any, first: Any, second: Any, lanes: Sequence[int]) -> Any:
+    """These lanes of two vectors; the second one's are counted on from the first one's."""
+    return b.shuffle_vector(first, second, ir.Constant(vector(INT, len(lanes)), list(lanes)))
+
+
+def spread(b: Any, scalar: Any, kind: Any) -> Any:
+    """A vector with `scalar` in all lanes."""
+    one = b.insert_element(ir.Constant(kind, ir.Undefined), scalar, INT(0))
+    return picked(b, one, one, [0] * kind.count)
+
+
+def butterflies(count: int, kind: Any) -> Any:
+    """A step (address, bytes apart): log2(count) levels of sums and differences, of `count` vectors that are so far apart."""
+
+    @step()
+    def levels(b: Any, address: Any, apart: Any) -> None:
+        places = [address]
+        for _ in range(count - 1):
+            places.append(b.add(places[-1], apart))
+        values = [load(b, place, kind) for place in places]
+        width = 1
+        while width < count:
+            for i in range(count):
+                if not i & width:
+                    x, y = values[i], values[i + width]
+                    values[i], values[i + width] = b.fadd(x, y), b.fsub(x, y)
+            width *= 2
+        for value, place in zip(values, places, strict=True):
+            store(b, value, place)
+
+    return levels

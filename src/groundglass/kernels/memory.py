@@ -1,0 +1,58 @@
+"""Arrays that compiled code works in and writes to."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+_NO_READINGS = np.empty((0, 0), dtype=np.uint8)
+_NO_LIGHT = np.empty((0, 0), dtype=np.float64)
+
+
+def aligned(count: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """An uninitialised array [count], aligned to 64 bytes, as the vectors of the compiled code are."""
+    size = count * np.dtype(dtype).itemsize
+    raw = np.empty(size + 64, dtype=np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """What a kernel fills: readings of some rows, or their light. The array that was not asked for is empty.
+
+    Attributes:
+        gain, top: reading = floor(min(light * gain + 0.5, top)).
+        readings: uint8 [batch, M].
+        light: float64 [batch, M], not digitised.
+    """
+
+    gain: float
+    top: float
+    readings: npt.NDArray[np.uint8]
+    light: npt.NDArray[np.float64]
+
+    @classmethod
+    def of_light(cls, rows: int, outputs: int) -> "Output":
+        return cls(1.0, 0.0, _NO_READINGS, np.empty((rows, outputs), dtype=np.float64))
+
+    @classmethod
+    def of_readings(cls, rows: int, outputs: int, gain: float, top: int) -> "Output":
+        return cls(gain, float(top), np.empty((rows, outputs), dtype=np.uint8), _NO_LIGHT)
+
+    def __getitem__(self, rows: slice) -> "Output":
+        """The same for some of the rows."""
+        return Output(self.gain, self.top, self.readings[rows], self.light[rows])
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """As the compiled code takes them, last of all."""
+        return self.gain, self.top, self.readings, self.light
+
+    @property
+    def tensor(self) -> Tensor:
+        """What was asked for."""
+        return torch.from_numpy(self.light if self.readings is _NO_READINGS else self.readings)

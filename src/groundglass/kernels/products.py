@@ -1,0 +1,191 @@
+"""Exact products of bits with a matrix of small integers: several ways, one result."""
+
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from groundglass.kernels import jit
+from groundglass.kernels.memory import Output, aligned
+from groundglass.kernels.threads import for_each
+
+#: Numbers of a tile, side by side in memory: 32 outputs' real parts, then their imaginary parts; or 64 real outputs. Part
+#: of the recipe that makes U from a seed: another value is another matrix.
+TILE_LANES = 64
+#: Tables that one pass over the rows adds up. Four of 2^6 sums of 64 lanes are 32 KiB, a level-1 cache.
+TABLES = 4
+# Rows whose sums stay in a level-2 cache while the tables go by.
+_ROWS = 1024
+
+
+class Tiles(Protocol):
+    """A matrix of integers, as the kernels read it.
+
+    Attributes:
+        tiles: int8 [tiles, N, TILE_LANES]; the lanes are [parts, outputs of a tile].
+        out_features: M; lanes past it are not read.
+        parts: 2, real and imaginary; 1 when real.
+        narrow: so many inputs in a row, or fewer, have sums that fit int16, whatever the bits.
+    """
+
+    @property
+    def tiles(self) -> npt.NDArray[np.int8]: ...
+
+    @property
+    def out_features(self) -> int: ...
+
+    @property
+    def parts(self) -> int: ...
+
+    @property
+    def narrow(self) -> int: ...
+
+
+class Kernel(ABC):
+    """A way to compute |Ux|^2 for the bits of a batch.
+
+    Every kernel gives the same integers, whatever the batch and the number of threads: which one is used can change
+    the time it takes and nothing else.
+    """
+
+    name: str
+
+    @abstractmethod
+    def intensities(self, bits: Tensor, matrix: Tiles) -> Tensor:
+        """uint8 bits [batch, N], contiguous, on the CPU -> float64 [batch, M], exact integers."""
+
+    def readings(self, bits: Tensor, matrix: Tiles, *, gain: float, top: int) -> Tensor:
+        """uint8 [batch, M]: clamp(floor(intensity * gain + 0.5), 0, top), in float64."""
+        return (self.intensities(bits, matrix) * gain + 0.5).floor_().clamp_(0, top).to(torch.uint8)
+
+
+class _Gemm(Kernel):
+    """A matrix product over some tiles at a time, so that the widened copy of the matrix stays small."""
+
+    tiles = 8
+    # Inputs whose sum the product can take.
+    inputs: int
+
+    @abstractmethod
+    def product(self, bits: Tensor, weights: Tensor) -> Tensor:
+        """bits [batch, n], int8 weights [n, lanes] -> exact sums [batch, lanes]."""
+
+    def intensities(self, bits: Tensor, matrix: Tiles) -> Tensor:
+        count, in_features, _ = matrix.tiles.shape
+        outputs = TILE_LANES // matrix.parts
+        out = torch.empty((len(bits), count, outputs), dtype=torch.float64, device="cpu")
+        for start in range(0, count, self.tiles):
+            span = torch.from_numpy(matrix.tiles[start : start + self.tiles]).transpose(0, 1)
+            total = torch.zeros(len(bits), span.shape[1] * TILE_LANES, dtype=torch.float64, device="cpu")
+            for low in range(0, in_features, self.inputs):
+                high = low + self.inputs
+                total += self.product(bits[:, low:high], span[low:high].flatten(1))
+            squares = total.square_().view(len(bits), span.shape[1], matrix.parts, outputs)
+            torch.sum(squares, 2, out=out[:, start : start + self.tiles])
+        return out.flatten(1)[:, : matrix.out_features]
+
+
+class FloatGemm(_Gemm):
+    """float32 products of integers: every partial sum, in whatever order, is an integer below 2^24, so exact.
+
+    Settings that let a float32 product use TF32 or bfloat16 inputs change nothing: 7 bits and a sign fit both.
+    """
+
+    name = "float32 gemm"
+    inputs = 2**24 // 127
+
+    def product(self, bits: Tensor, weights: Tensor) -> Tensor:
+        # Autocast would round the sums to bfloat16.
+        with torch.autocast("cpu", enabled=False):
+            return bits.float() @ weights.float()
+
+
+class Int8Gemm(_Gemm):
+    """`torch._int_mm`: int8 products summed in int32. Fast with integer matrix units (AMX, VNNI), slow without."""
+
+    name = "int8 gemm"
+    inputs = 2**31 // 127
+    tiles = 16
+
+    def product(self, bits: Tensor, weights: Tensor) -> Tensor:
+        return torch._int_mm(bits.view(torch.int8), weights)
+
+
+class LookupTables(Kernel):
+    """Adds table entries instead of multiplying (the "method of four Russians"): the fastest where there are no integer
+    matrix units.
+
+    Inputs are taken in groups of up to 6 bits. For 64 lanes of the matrix and a group, all 2^6 partial sums are
+    tabulated; then every row of the batch adds the one entry that its bits name. That is one int16 addition for
+    6 multiply-adds, in cache, and a table costs 2^6 additions for the whole batch.
+
+    int16 is exact because `narrow` inputs have sums below 2^15; more inputs are summed in such chunks, in int32. Squares,
+    gain, rounding and clipping happen on the tile that is in cache.
+    """
+
+    name = "lookup tables"
+
+    def intensities(self, bits: Tensor, matrix: Tiles) -> Tensor:
+        return _look_up(bits, matrix, Output.of_light(len(bits), matrix.out_features))
+
+    def readings(self, bits: Tensor, matrix: Tiles, *, gain: float, top: int) -> Tensor:
+        return _look_up(bits, matrix, Output.of_readings(len(bits), matrix.out_features, gain, top))
+
+
+def _look_up(bits: Tensor, matrix: Tiles, out: Output) -> Tensor:
+    count, in_features, _ = matrix.tiles.shape
+    # Several pieces a thread, so that one that is held up does not hold up all.
+    piece = max(1, count // (4 * torch.get_num_threads()))
+    pieces = [(first, min(first + piece, count)) for first in range(0, count, piece)]
+    for start in range(0, len(bits), _ROWS):
+        rows = slice(start, start + _ROWS)
+        group = group_of(len(bits[rows]))
+        # Inputs that are summed in int16 at a time: all, or whole passes over the tables.
+        span = in_features if in_features <= matrix.narrow else whole_passes(matrix.narrow, group)
+        for_each(pieces, partial(_measure, matrix, codes_of(bits.numpy()[rows], group, span), group, span, out[rows]))
+    return out.tensor
+
+
+def _measure(
+    matrix: Tiles, codes: npt.NDArray[np.uint8], group: int, span: int, out: Output, tiles: tuple[int, int]
+) -> None:
+    jit.lookup.measure(
+        *(matrix.tiles, *tiles, codes, group, span, matrix.parts),
+        *scratch(codes.shape[1], group),
+        *out.arguments,
+    )
+
+
+def scratch(batch: int, group: int) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16], npt.NDArray[np.int32]]:
+    """What a look-up works in: tables, and the sums of a tile in int16 and int32."""
+    sizes = (TABLES * 2**group, np.int16), (batch, np.int16), (batch, np.int32)
+    tables, total, wide = (aligned(rows * TILE_LANES, dtype) for rows, dtype in sizes)
+    return tables, total, wide
+
+
+def group_of(rows: int) -> int:
+    """Bits of a group: a table of 2^group sums has to pay for itself over the rows."""
+    for group, least in ((6, 384), (5, 64), (4, 16)):
+        if rows >= least:
+            return group
+    return 2
+
+
+def whole_passes(inputs: int, group: int) -> int:
+    """The most inputs, up to so many, that fill whole passes over the tables."""
+    unit = TABLES * group
+    return inputs // unit * unit
+
+
+def codes_of(bits: npt.NDArray[np.uint8], group: int, span: int) -> npt.NDArray[np.uint8]:
+    """The bits of every group as a number: uint8 [passes, batch, TABLES]; a chunk of `span` inputs fills passes."""
+    full, rest = divmod(bits.shape[1], span)
+    unit = TABLES * group
+    passes = full * -(-span // unit) + -(-rest // unit)
+    codes = np.zeros((passes, len(bits), TABLES), dtype=np.uint8)
+    jit.lookup.pack(bits, group, codes)
+    return codes

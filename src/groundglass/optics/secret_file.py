@@ -1,0 +1,128 @@
+"""The file of one simulated device: its secret, and all that makes the device again."""
+
+import hashlib
+import json
+import stat
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from groundglass.core import DamagedFileError, atomic_write, read_json
+from groundglass.optics.camera import Camera, Exposure
+from groundglass.optics.kinds import DoesNotFitError, make_medium
+from groundglass.optics.medium import DeviceKind, Medium
+from groundglass.optics.sealed import Seed
+
+_FORMAT = "groundglass optical device"
+# 1: dense devices alone, drawn by the first recipe; still read.
+_VERSION = 2
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a device file holds."""
+
+    medium: Medium
+    camera: Camera
+    exposure: Exposure
+    noise_seed: int
+    fingerprint: str
+
+
+def write_secret(path: Path, saved: Saved) -> None:
+    """See `SimulatedOPU.save`."""
+    if path.exists() and not _holds(path, saved.fingerprint):
+        raise FileExistsError(
+            f"{path} is there already, and is not this device's file: a secret that is overwritten is lost, and so is every "
+            "network that was trained with it. Give another name, or remove the file first"
+        )
+    medium = saved.medium
+    content = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "fingerprint": saved.fingerprint,
+        "in_features": medium.in_features,
+        "out_features": medium.out_features,
+        "kind": medium.kind,
+        "draw": medium.draw,
+        "matrix": medium.matrix,
+        "camera": asdict(saved.camera),
+        "exposure": asdict(saved.exposure),
+        "noise_seed": saved.noise_seed,
+        # Hex: a JSON number of 128 bits would be rounded by other readers.
+        "seed": medium.seed.reveal(),
+    }
+    content["checksum"] = _checksum(content)
+    with atomic_write(path, "w", private=True) as file:
+        json.dump(content, file, indent=2)
+        file.write("\n")
+
+
+def read_secret(path: Path) -> Saved:
+    """See `SimulatedOPU.load`. The file may still be of another device than it says: the fingerprint is not checked."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no device file {path}: a run keeps its own under devices/ in its folder")
+    content, seed = _read(path)
+    _check_private(path)  # afterwards: this advice is for device files alone
+    try:
+        kind, draw = ("dense", 1) if content["version"] == 1 else (str(content["kind"]), content["draw"])
+        sizes = content["in_features"], content["out_features"]
+        return Saved(
+            make_medium(cast(DeviceKind, kind), seed, *sizes, content["matrix"], draw=draw),
+            Camera(**content["camera"]),
+            Exposure(**content["exposure"]),
+            content["noise_seed"],
+            content["fingerprint"],
+        )
+    except DoesNotFitError as error:
+        raise DoesNotFitError(f"{path} is whole, and cannot be opened here. {error}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedFileError(f"the device file {path} does not describe a device: {error}") from error
+
+
+def _holds(path: Path, fingerprint: str) -> bool:
+    """Whether the file says that it is that device's; anything else, damaged or not, may be needed."""
+    try:
+        content = read_json(path)
+    except (DamagedFileError, OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("fingerprint") == fingerprint
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    covered = {key: value for key, value in content.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Seed]:
+    """The checked content of a device file, and apart from it the seed."""
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        del content  # whatever it is, a traceback with local variables does not show it
+        raise DamagedFileError(f"{path} is not a device file")
+    whole = content.get("checksum") == _checksum(content)
+    seed = _seed(content.pop("seed", None))
+    if not whole or seed is None:
+        raise DamagedFileError(f"the device file {path} was truncated or altered: restore it from a copy")
+    if content.get("version") not in (1, _VERSION):
+        raise DamagedFileError(
+            f"the device file {path} has format version {content.get('version')}, this groundglass reads 1 to {_VERSION}: "
+            "use the groundglass that wrote it, or a newer one"
+        )
+    return content, seed
+
+
+def _seed(text: Any) -> Seed | None:
+    try:
+        return Seed(int(text, 16))
+    except (TypeError, ValueError):
+        return None
+
+
+def _check_private(path: Path) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise PermissionError(
+            f"the device file {path} may be read or written by others (mode {mode:04o}): it holds the secret of the "
+            f"device. Run: chmod 600 {path}"
+        )

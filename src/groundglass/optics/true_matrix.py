@@ -1,0 +1,29 @@
+"""The one door to a device's matrix. For upper bounds: no attacker of the threat model comes through here."""
+
+import math
+
+import torch
+from jaxtyping import Complex64
+from torch import Tensor
+
+from groundglass.optics.device import OpticalDevice
+from groundglass.optics.moving import MovingDevice
+from groundglass.optics.simulated import SimulatedOPU
+
+
+def true_matrix(device: OpticalDevice) -> Complex64[Tensor, "m n"]:
+    """U of a simulated device, complex64 [out_features, in_features] as in equation (1), exposure included.
+
+    Scaled so that `(U @ x).abs() ** 2` is the reading of x before noise, rounding and saturation. The imaginary part
+    of a "real" device is zero.
+
+    Raises:
+        TypeError: not a simulated device. Nobody has the matrix of a real one.
+    """
+    if not isinstance(device, SimulatedOPU):
+        if isinstance(device, MovingDevice):
+            raise TypeError(f"a MovingDevice has {len(device)} matrices: call true_matrix for each of its `devices`")
+        raise TypeError(
+            f"the matrix of a {type(device).__name__} is not known to anybody: only a SimulatedOPU has one to show"
+        )
+    return torch.from_numpy(device._medium.dense()) * math.sqrt(device.exposure.gain)

@@ -1,0 +1,26 @@
+"""Numba is imported when a kernel is first used, and not before."""
+
+import subprocess
+import sys
+
+import pytest
+
+from groundglass.kernels import jit
+
+CODE = """
+import sys, groundglass.optics, groundglass.attacks, groundglass.optics.retrieval, groundglass.optics.fidelity
+from groundglass.kernels import jit, kernel_choice, convolutions
+assert not {"numba", "llvmlite"} & set(sys.modules), "a program that runs no kernel has to wait for numba"
+jit.philox
+assert "numba" in sys.modules, "the detector detects"
+"""
+
+
+def test_numba_is_imported_with_the_first_kernel() -> None:
+    found = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, timeout=200)
+    assert found.returncode == 0, found.stderr
+
+
+def test_there_is_no_kernel_of_another_name() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'filox'"):
+        _ = jit.filox
