@@ -35,3 +35,9 @@ def test_a_network_of_ones_own_is_defended_audited_and_kept(tmp_path: Path, monk
     images = data.test.head(50).floats()
     assert torch.equal(again.eval()(images), network.eval()(images))
     assert (tmp_path / "secret.device").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_page_on_results_runs() -> None:
+    space = run_blocks("results.md")
+    assert space["test"].paired
+    assert len(space["right"]) == 1000

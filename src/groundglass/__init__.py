@@ -1,3 +1,3 @@
 """groundglass: what does a secret analog layer buy a neural network, and what does it cost to break?"""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
