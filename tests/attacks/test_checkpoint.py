@@ -16,7 +16,7 @@ from groundglass.attacks import (
     TransferPGD,
 )
 from groundglass.attacks import checkpoint as module
-from groundglass.attacks.identity import identity_of
+from groundglass.attacks.model_identity import identity_of
 from groundglass.core import DamagedFileError
 from groundglass.models import defend
 from groundglass.optics import SimulatedOPU

@@ -7,10 +7,19 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from groundglass.attacks import L2, PGD, AttackResult, GradientAccess, Linf
+from groundglass.attacks import (
+    L2,
+    PGD,
+    AttackResult,
+    Ensemble,
+    GaussianKernel,
+    GradientAccess,
+    InputDiversity,
+    Linf,
+    TransferPGD,
+)  # fmt: skip
+from groundglass.attacks.adversarial_files import AdversarialSet, Origin, audit, load_adversarial, save_adversarial
 from groundglass.attacks.losses import cross_entropy
-from groundglass.attacks.transfer import Ensemble, GaussianKernel, InputDiversity, TransferPGD
-from groundglass.attacks.transfer_files import AdversarialSet, Origin, audit, load_adversarial, save_adversarial
 from groundglass.core import DamagedFileError, generator
 from tests.attacks.toy import Counting, Linear, RowModel
 from tests.contracts.test_attack_contract import BALLS, check_contract

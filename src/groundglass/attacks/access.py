@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from groundglass.attacks.identity import identity_of
 from groundglass.attacks.losses import Loss
+from groundglass.attacks.model_identity import identity_of
+from groundglass.attacks.tensors import Flags, Images, Labels, Logits, PerImage
 from groundglass.core import BudgetExceededError, check_labels
 
 Model = Callable[[Tensor], Tensor]
@@ -107,10 +107,10 @@ class Gradients:
         zero: whether all of it is zero: such an image is not climbing, whatever its loss.
     """
 
-    logits: Float[Tensor, "batch classes"]
-    loss: Float[Tensor, "batch"]
-    grad: Float[Tensor, "batch c h w"]
-    zero: Bool[Tensor, "batch"]
+    logits: Logits
+    loss: PerImage
+    grad: Images
+    zero: Flags
 
 
 class GradientAccess(_Access):
@@ -126,9 +126,7 @@ class GradientAccess(_Access):
         """Images that went forward only."""
         return self._counts["check"]
 
-    def loss_and_grad(
-        self, images: Float[Tensor, "batch c h w"], labels: Int64[Tensor, "batch"], loss: Loss
-    ) -> Gradients:
+    def loss_and_grad(self, images: Images, labels: Labels, loss: Loss) -> Gradients:
         """One forward and one backward pass. Only the images get a gradient.
 
         Raises:
@@ -156,7 +154,7 @@ class GradientAccess(_Access):
             )
         return Gradients(logits.detach(), values.detach(), grad, largest == 0)
 
-    def logits(self, images: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch classes"]:
+    def logits(self, images: Images) -> Logits:
         """Logits without a gradient: a check."""
         with torch.no_grad():
             return self._run(images.clone(), "check")
@@ -222,9 +220,7 @@ class ScoreAccess(QueryAccess):
         """Images asked about to see whether they fool the model."""
         return self._counts["check"]
 
-    def logits(
-        self, images: Float[Tensor, "batch c h w"], *, check: bool = False, owners: Sequence[int] | None = None
-    ) -> Float[Tensor, "batch classes"]:
+    def logits(self, images: Images, *, check: bool = False, owners: Sequence[int] | None = None) -> Logits:
         """Logits of each row.
 
         Args:
@@ -246,9 +242,7 @@ class LabelAccess(QueryAccess):
         """Images asked about."""
         return self.rows
 
-    def labels(
-        self, images: Float[Tensor, "batch c h w"], *, check: bool = False, owners: Sequence[int] | None = None
-    ) -> Int64[Tensor, "batch"]:
+    def labels(self, images: Images, *, check: bool = False, owners: Sequence[int] | None = None) -> Labels:
         """The predicted class of each row; `check` and `owners` as for `ScoreAccess.logits`."""
         return self._ask(images, "check" if check else "loss", owners).argmax(1)
 

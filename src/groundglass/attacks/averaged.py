@@ -1,8 +1,9 @@
 """Expectation over transformation: a randomised model seen through the mean of its own draws."""
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
+
+from groundglass.attacks.tensors import Images, Logits
 
 
 class Averaged(nn.Module):
@@ -41,7 +42,7 @@ class Averaged(nn.Module):
         self.rows = rows
         self.training = model.training
 
-    def forward(self, images: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch classes"]:
+    def forward(self, images: Images) -> Logits:
         joined = max(1, self.rows // max(1, len(images)))
         parts = []
         for start in range(0, self.samples, joined):

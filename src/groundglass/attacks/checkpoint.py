@@ -11,8 +11,8 @@ from torch import Tensor
 
 from groundglass.attacks.access import GradientAccess
 from groundglass.attacks.balls import Ball
-from groundglass.attacks.board import Board
-from groundglass.attacks.identity import digest
+from groundglass.attacks.bookkeeping import Board
+from groundglass.attacks.model_identity import digest
 from groundglass.core import load_state, save_state
 
 SECONDS_BETWEEN_SAVES = 30.0

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from groundglass.core import derive_seed
-from groundglass.data.streams import unit, words
+from groundglass.data.random_words import unit, words
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from groundglass.core import generator
 from groundglass.data.augment import Augment
-from groundglass.data.types import ImageSet
+from groundglass.data.dataset import ImageSet
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,9 +6,9 @@ from pathlib import Path
 from groundglass.core import lookup
 from groundglass.data.augment import Augment
 from groundglass.data.cifar import CIFAR10, CIFAR100, Layout, read_cifar
+from groundglass.data.dataset import Dataset
 from groundglass.data.download import fetch
 from groundglass.data.shapes import load_shapes
-from groundglass.data.types import Dataset
 
 DATA_VARIABLE = "GROUNDGLASS_DATA"
 

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from groundglass.core import derive_seed
-from groundglass.data.figures import FIGURES
-from groundglass.data.streams import unit, words
-from groundglass.data.types import CHANNELS, SIZE, Dataset, ImageSet
+from groundglass.data.dataset import CHANNELS, SIZE, Dataset, ImageSet
+from groundglass.data.random_words import unit, words
+from groundglass.data.shape_outlines import FIGURES
 
 Array = NDArray[np.float32]
 

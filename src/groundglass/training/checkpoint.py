@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from groundglass.core import DamagedFileError, load_state, read_notes, save_state
 from groundglass.models.files import load_weights
 from groundglass.optics import OpticalDevice, SimulatedOPU
-from groundglass.training.standing import EpochResult, Standing
+from groundglass.training.state import EpochResult, Standing
 
 #: The longest that training goes on without a checkpoint, but for one step.
 SECONDS = 30.0

@@ -21,7 +21,7 @@ from groundglass.optics.device import check_bits
 from groundglass.training.checkpoint import Checkpoint
 from groundglass.training.loop import DivergedError, TrainingConfig, make_optimiser
 from groundglass.training.schedule import OneCycle
-from groundglass.training.standing import EpochResult
+from groundglass.training.state import EpochResult
 
 FINE_TUNING = TrainingConfig(epochs=5, batch_size=64, learning_rate=0.05, schedule=OneCycle(warmup=0.1))
 

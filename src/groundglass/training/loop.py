@@ -15,10 +15,10 @@ from groundglass.data import Augment, ImageSet, batches
 from groundglass.models import DefendedNetwork
 from groundglass.training.adversarial import AdversarialTraining, Objective
 from groundglass.training.checkpoint import Checkpoint
-from groundglass.training.credit import CreditAssignment
+from groundglass.training.credit_assignment import CreditAssignment
 from groundglass.training.precision import Precision
 from groundglass.training.schedule import OneCycle, Schedule
-from groundglass.training.standing import EpochResult, Standing
+from groundglass.training.state import EpochResult, Standing
 
 
 class DivergedError(RuntimeError):

@@ -13,7 +13,7 @@ from torch import Tensor
 from groundglass.attacks import Ball
 from groundglass.attacks.access import Model
 from groundglass.attacks.balls import Linf
-from groundglass.attacks.identity import digest, identity_of
+from groundglass.attacks.model_identity import digest, identity_of
 from groundglass.core import Progress, check_images, check_labels, derive_seed, silent
 from groundglass.data import ImageSet
 from groundglass.evaluation.audit.checks import checks

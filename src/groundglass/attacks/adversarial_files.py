@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from groundglass.attacks.access import GradientAccess
 from groundglass.attacks.balls import L2, Ball, Linf
+from groundglass.attacks.tensors import Flags, Images, Labels
 from groundglass.core import DamagedFileError, atomic_write, check_labels
 
 TOLERANCE = 1e-6
@@ -49,10 +49,10 @@ class AdversarialSet:
     """
 
     origin: Origin
-    adversarial: Float[Tensor, "n c h w"]
-    labels: Int64[Tensor, "n"]
-    claimed: Bool[Tensor, "n"]
-    indices: Int64[Tensor, "n"]
+    adversarial: Images
+    labels: Labels
+    claimed: Flags
+    indices: Labels
 
     def __post_init__(self) -> None:
         lengths = {f.name: len(getattr(self, f.name)) for f in fields(self) if f.name != "origin"}
@@ -61,13 +61,13 @@ class AdversarialSet:
 
 
 def audit(
-    images: Float[Tensor, "n c h w"],
-    adversarial: Float[Tensor, "n c h w"],
-    labels: Int64[Tensor, "n"],
+    images: Images,
+    adversarial: Images,
+    labels: Labels,
     ball: Ball,
     source: GradientAccess,
     *,
-    claimed: Bool[Tensor, "n"] | None = None,
+    claimed: Flags | None = None,
     batch_size: int = 256,
 ) -> None:
     """Check adversarial images afresh: numbers, range, ball (in float64, to 1e-6 pixel units), and that they fool.
@@ -102,9 +102,7 @@ def audit(
     _refuse("source", stands, "is said to fool the source, and does not (was it made on another network?)")
 
 
-def save_adversarial(
-    path: Path, found: AdversarialSet, images: Float[Tensor, "n c h w"], source: GradientAccess
-) -> None:
+def save_adversarial(path: Path, found: AdversarialSet, images: Images, source: GradientAccess) -> None:
     """Audit, then write one safetensors file, atomically. An audit that fails writes nothing.
 
     Args:
@@ -127,12 +125,12 @@ def save_adversarial(
 
 def load_adversarial(
     path: Path,
-    images: Float[Tensor, "n c h w"],
-    labels: Int64[Tensor, "n"],
+    images: Images,
+    labels: Labels,
     source: GradientAccess,
     *,
     origin: Origin | None = None,
-    indices: Int64[Tensor, "n"] | None = None,
+    indices: Labels | None = None,
 ) -> AdversarialSet:
     """Read what `save_adversarial` wrote, on the device of `images`, and audit it.
 
@@ -222,7 +220,7 @@ def _digest(tensors: Mapping[str, Tensor], origin: str) -> str:
     return digest.hexdigest()
 
 
-def _refuse(check: str, bad: Bool[Tensor, "n"], what: str) -> None:
+def _refuse(check: str, bad: Flags, what: str) -> None:
     if bool(bad.any()):
         rows = bad.nonzero().squeeze(1)
         raise ValueError(f"audit, {check}: image {int(rows[0])} {what}; {len(rows)} of {len(bad)} fail")
