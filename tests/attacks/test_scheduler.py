@@ -521,7 +521,7 @@ def test_logits_that_are_no_numbers_end_the_attack_and_keep_what_was_done(attack
             return logits
 
     path = tmp_path / "state"
-    with pytest.raises(NonFiniteError, match="mend the model") as error:
+    with pytest.raises(NonFiniteError, match="fix the model") as error:
         run(attack, access_for(attack, Late()), checkpoint=path)
     assert str(path) in error.value.__notes__[0]
     assert_same(run(attack, checkpoint=path), uninterrupted(attack)[0])

@@ -115,7 +115,7 @@ def test_killed_after_the_last_step_of_an_epoch_before_its_end_was_written(colou
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("groundglass.training.state.Standing.end_epoch", kill)
+        patch.setattr("groundglass.training.state.TrainingState.end_epoch", kill)
         with pytest.raises(Killed):
             trained("hybrid", coloured, path)
     assert stored(path)["inside"]["step"] == STEPS

@@ -1,4 +1,4 @@
-"""Adaptive attackers: what an attacker who knows the defence puts in place of the derivative it hides."""
+"""Adaptive attackers: backward rules that replace the derivative which the defence hides."""
 
 from groundglass.adaptive.past_readout import collapse
 from groundglass.adaptive.registry import FITTED, RULES, Pairs, check_rules, fit_facts, make_rule, observe

@@ -44,7 +44,7 @@ class AdversarialSet:
         origin: how they were made.
         adversarial: float32, in [0, 1].
         labels: the true classes.
-        claimed: whether this one is said to fool the source: an attack's `success`.
+        claimed: whether this one should fool the source: an attack's `success`.
         indices: the number of each image in its set.
     """
 
@@ -74,9 +74,9 @@ def audit(
 
     Args:
         images: the originals, in the same order.
-        source: that they were made on; asked, once, about each image that is claimed.
-        claimed: which ones are said to fool the source; all if not given. An attack that ran on a copy of the model
-            set up for speed needs `AttackResult.confirmed` first: it asks in the same batches, so that no claim hangs
+        source: the network that they were made on; asked once about each claimed image.
+        claimed: which ones should fool the source; all if not given. An attack that ran on a copy of the model that is
+            set up for speed needs `AttackResult.confirmed` first: it asks in the same batches, so that no claim depends
             on the last bit of a logit.
 
     Raises:
@@ -95,11 +95,11 @@ def audit(
     parts = list(zip(adversarial.split(batch_size), images.split(batch_size), strict=True))
     near = [ball.contains(x.double(), centre.double(), tolerance=TOLERANCE) for x, centre in parts]
     _refuse("ball", ~torch.cat(near), f"is outside {ball!r} by more than {TOLERANCE:g}")
-    stands = torch.zeros_like(claimed)
+    resists = torch.zeros_like(claimed)
     for rows in claimed.nonzero().squeeze(1).split(batch_size):
         if len(rows):
-            stands[rows] = source.logits(adversarial[rows]).argmax(1) == labels[rows]
-    _refuse("source", stands, "is said to fool the source, and does not (was it made on another network?)")
+            resists[rows] = source.logits(adversarial[rows]).argmax(1) == labels[rows]
+    _refuse("source", resists, "should fool the source, and does not (was it made on another network?)")
 
 
 def save_adversarial(path: Path, found: AdversarialSet, images: Images, source: GradientAccess) -> None:
@@ -107,11 +107,11 @@ def save_adversarial(path: Path, found: AdversarialSet, images: Images, source: 
 
     Args:
         images: the originals of `found`, in its order.
-        source: that `found` was made on.
+        source: the network that `found` was made on.
 
     Raises:
         ValueError: the audit failed.
-        DiskFullError: what stood there before is untouched.
+        DiskFullError: the file that was there before is untouched.
     """
     from safetensors.torch import save
 
@@ -137,13 +137,13 @@ def load_adversarial(
     Args:
         images, labels: the originals, in the order in which they were attacked.
         source: the network that they were made on.
-        origin: what the file must be of; anything if not given.
+        origin: how its images must have been made; any way if not given.
         indices: which images of the set it must hold, in this order; any if not given.
 
     Raises:
         FileNotFoundError: there is no such file.
         DamagedFileError: truncated, altered, or not such a file.
-        ValueError: of another origin, of other images or labels (names the first difference), or the audit failed.
+        ValueError: another origin, other images or labels (names the first difference), or the audit failed.
     """
     found = _read(path)
     _compare(path, found, origin, labels, indices)
@@ -159,7 +159,7 @@ _TENSORS = ("adversarial", "labels", "claimed", "indices")
 
 
 def _compare(path: Path, found: AdversarialSet, origin: Origin | None, labels: Tensor, indices: Tensor | None) -> None:
-    """Refuse a file that is whole, but of something else."""
+    """Refuse a file that is whole, but holds other images."""
     if origin is not None:
         stored, asked = _plain(found.origin), _plain(origin)
         for field in stored:
@@ -170,9 +170,7 @@ def _compare(path: Path, found: AdversarialSet, origin: Origin | None, labels: T
                 )
     for what, own, wanted in (("labels", found.labels, labels), ("indices", found.indices, indices)):
         if wanted is not None and not torch.equal(own, wanted.cpu().to(own.dtype)):
-            raise ValueError(
-                f"{path} holds other images: its {what} are not those that were given, or in another order"
-            )
+            raise ValueError(f"{path} holds other images: its {what} are not the given ones, or are in another order")
 
 
 def _read(path: Path) -> AdversarialSet:
@@ -199,7 +197,7 @@ def _read(path: Path) -> AdversarialSet:
 
 
 def _plain(origin: Origin) -> dict[str, Any]:
-    """As it stands in the file: JSON's own types, so that what was read and what was given compare equal."""
+    """As it is in the file: JSON's own types, so that what was read and what was given compare equal."""
     ball = origin.ball
     eps = list(ball.eps) if isinstance(ball.eps, tuple) else ball.eps
     return {

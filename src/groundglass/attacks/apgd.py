@@ -23,11 +23,11 @@ class APGD(GradientAttack):
     than `rho` of its moves since the last checkpoint climbed, or if its best loss has stayed the same and the step was not
     halved there. There is nothing to tune. An image costs what it costs PGD: a gradient a step, and a check at either end.
 
-    `APGD(loss="ce")` and `APGD(loss="dlr", targets=9)` are the two white-box parts of AutoAttack. Where logits are so
+    `APGD(loss="ce")` and `APGD(loss="dlr", targets=9)` are the two white-box parts of AutoAttack. If logits are so
     large that cross-entropy's gradient is zero in float32, take "dlr".
 
     Differences from the original: a random start is uniform in the ball, not pushed to its border in L-inf; at a
-    checkpoint the way back comes before the move, and not after it, so that no iterate is asked about to be thrown away;
+    checkpoint it goes back before the move, not after it, so that no query is wasted;
     the first iterate that fools the model is kept, and of others the one of highest loss; an image that is fooled, or
     wrong from the start, leaves the batch, and another takes its place.
 
@@ -94,7 +94,7 @@ class _Runs(Runs):
     """What a run remembers besides its iterate, one entry a run.
 
     before: the iterate that "x" was reached from.
-    loss: of the iterate before "x" until "x" is asked about, then of "x".
+    loss: of the last iterate whose gradient was taken.
     best_x, best_grad, best_loss: of the run so far.
     size: of the next move, pixel units.
     climbs: moves since the last checkpoint that climbed.

@@ -36,7 +36,7 @@ class Ball(ABC):
 
     @abstractmethod
     def step(self, grad: Images, size: float) -> Images:
-        """The move of length `size` that climbs fastest along `grad`; zero where the gradient is all zero."""
+        """The move of length `size` that climbs fastest along `grad`; zero if the gradient is all zero."""
 
     @abstractmethod
     def contains(self, x: Images, centre: Images, *, tolerance: float = 1e-5) -> Flags:
@@ -52,7 +52,7 @@ class Ball(ABC):
 
     @abstractmethod
     def check(self, images: Tensor) -> None:
-        """Refuse images that this ball is not made for."""
+        """Refuse images that this ball is not for."""
 
     def random_start(self, centre: Images, generators: Sequence[Generator]) -> Images:
         """A random point of each image's ball, drawn from a generator of its own, then clamped to [0, 1]."""

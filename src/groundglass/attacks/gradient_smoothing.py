@@ -15,7 +15,7 @@ class GaussianKernel:
 
     Differences from the original, 15 x 15 on 299 pixels: 7 x 7 with sigma 1, the same bell that ends at three sigma.
     The same share of 32 pixels would be 1.6 pixels, a kernel that does nothing; 15 x 15 would be half the image, and
-    smooth away what the early layers of a small network look at. It is a setting to sweep, not one to believe.
+    smooth away what the early layers of a small network look at. Sweep this setting; do not trust the default.
 
     Attributes:
         size: pixels, odd.

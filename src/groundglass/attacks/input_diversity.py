@@ -15,7 +15,7 @@ class View:
     """A linear map of pixels, one an image: each pixel of the view is a pixel of the image, or the fill.
 
     Args:
-        source: for each pixel of the view, the flat index of the image's pixel; height * width stands for the fill.
+        source: for each pixel of the view, the flat index of the image's pixel; height * width means the fill.
         fill: what is where there is no image.
     """
 
@@ -23,7 +23,7 @@ class View:
         self._source, self._fill = source.flatten(1), fill
 
     def apply(self, x: Images) -> Images:
-        """The views. Autograd goes through, and gives what `pull` gives."""
+        """The views. Autograd passes through it, and gives what `pull` gives."""
         padded = F.pad(x.flatten(2), (0, 1), value=self._fill)
         return padded.gather(2, self._index(x)).view_as(x)
 

@@ -1,4 +1,4 @@
-"""Data sets that are fetched once: downloaded, checked against the published checksum, unpacked, put in place."""
+"""Data sets are downloaded once, checked against the published checksum, and unpacked."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ _CHUNK_BYTES = 1 << 18
 
 
 class DownloadError(OSError):
-    """A data set could not be downloaded, or what came is not what was published. Nothing is left behind."""
+    """A data set could not be downloaded, or its checksum is wrong. No files are left behind."""
 
 
 def fetch(layout: Layout, data_dir: Path, *, base_url: str | None = None) -> Path:
@@ -110,7 +110,7 @@ def _put(unpacked: Path, target: Path) -> None:
     try:
         unpacked.rename(target)
     except OSError:
-        # Another process, downloading too, was faster: its folder is as good as ours.
+        # Another process downloaded it too and was faster: its folder is as good as ours.
         if not target.is_dir():
             raise
 

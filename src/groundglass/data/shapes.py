@@ -1,7 +1,7 @@
 """`shapes`: ten geometric figures, 32x32 in colour, made from a seed in seconds; for machines without CIFAR.
 
 Each image shows one figure of random place, size, angle and colour on an uneven, noisy background with a few
-distractors. Strong figures are there for a small network to learn from in a few epochs, faint ones for it to miss, and
+distractors. Strong figures are there for a small network to learn in a few epochs, faint ones for it to miss, and
 the noise for an attack of 8/255 to hide in: `benchmarks/shapes_difficulty.py` measures how hard it is.
 
 An image is a function of (seed, split, its index) and of nothing else. Everything below is integer arithmetic and
