@@ -1,4 +1,3 @@
-import dataclasses
 import itertools
 import re
 from functools import cache
@@ -29,7 +28,7 @@ from groundglass.attacks import (
     scheduler,
 )
 from groundglass.core import DamagedFileError
-from tests.attacks.toy import Counting, RowModel
+from tests.attacks.toy import Counting, Failing, RowModel, assert_same
 
 ATTACKS = [
     NES(samples=4, step_size=0.03),
@@ -80,31 +79,10 @@ def uninterrupted(attack):
     return run(attack, access), access
 
 
-def assert_same(first, second):
-    for field in dataclasses.fields(AttackResult):
-        a, b = getattr(first, field.name), getattr(second, field.name)
-        assert torch.equal(a.nan_to_num(-99.0), b.nan_to_num(-99.0)), field.name
-
-
 def assert_same_counts(first, second):
     assert first.asked(range(COUNT)) == second.asked(range(COUNT))
     for name in COUNTS:
         assert getattr(first, name, None) == getattr(second, name, None), name
-
-
-class Failing(nn.Module):
-    """Answers so many rows; then a batch that would go beyond them is an error."""
-
-    def __init__(self, rows, error=ConnectionError):
-        super().__init__()
-        self.model, self.left, self.error = network(), rows, error
-
-    def forward(self, x):
-        if len(x) > self.left:
-            self.left = 0
-            raise self.error("gone")
-        self.left -= len(x)
-        return self.model(x)
 
 
 class Forbidden(nn.Module):
@@ -168,18 +146,6 @@ def test_an_empty_set_asks_nothing(attack, ball, tmp_path):
         assert len(result) == 0
         assert result.adversarial.shape == (0, 3, 4, 4)
         assert (result.success_rate, result.robust_accuracy, access.rows) == (0, 0, 0)
-
-
-@every_attack
-def test_where_all_are_wrong_each_costs_one_check(attack):
-    wrong = (network()(IMAGES).argmax(1) + 1) % 3
-    access = access_for(attack)
-    result = run(attack, access, labels=wrong)
-    assert result.queries.tolist() == [1] * COUNT
-    assert access.rows == COUNT
-    assert not bool(result.clean_correct.any())
-    assert not bool(result.success.any())
-    assert torch.equal(result.adversarial, IMAGES)
 
 
 @every_attack
@@ -284,7 +250,7 @@ def test_a_budget_for_all_ends_the_attack_and_a_new_access_goes_on(tmp_path):
 
 def interrupted(attack, rows, path, *, access=None, batch_size=6):
     """The access of an attack that came so far; `path` holds what it did."""
-    access = access or access_for(attack, Failing(rows))
+    access = access or access_for(attack, Failing(network(), rows))
     with pytest.raises(ConnectionError) as error:
         run(attack, access, checkpoint=path, batch_size=batch_size)
     return access, error.value
@@ -317,7 +283,7 @@ def test_the_same_access_goes_on_too(attack, tmp_path):
     """It knows what it was asked: nothing is charged twice. Only the rows that the model failed at are counted beside."""
     whole, _ = uninterrupted(attack)
     path = tmp_path / "state"
-    model = Failing(33)
+    model = Failing(network(), 33)
     access, _ = interrupted(attack, 33, path, access=access_for(attack, model))
     lost = access.rows - sum(access.asked(range(COUNT)))
     assert 0 < lost <= 6
@@ -333,7 +299,7 @@ def test_a_model_that_fails_all_the_time_still_gets_there(attack, tmp_path):
     whole, whole_access = uninterrupted(attack)
     path = tmp_path / "state"
     for attempt in itertools.count():
-        access = access_for(attack, Failing(10))
+        access = access_for(attack, Failing(network(), 10))
         try:
             found = run(attack, access, checkpoint=path, batch_size=(3, 7, 4)[attempt % 3])
             break
@@ -348,7 +314,7 @@ def test_a_model_that_fails_all_the_time_still_gets_there(attack, tmp_path):
 def test_a_file_of_another_model_is_refused(attack, tmp_path):
     path = tmp_path / "state"
     with pytest.raises(ConnectionError):
-        run(attack, access_for(attack, Failing(31)), checkpoint=path)
+        run(attack, access_for(attack, Failing(network(), 31)), checkpoint=path)
     with pytest.raises(ValueError, match="another run: weights"):
         run(attack, access_for(attack, RowModel(seed=4)), checkpoint=path)
     assert_same(run(attack, checkpoint=path), uninterrupted(attack)[0])
@@ -357,7 +323,7 @@ def test_a_file_of_another_model_is_refused(attack, tmp_path):
 @every_attack
 def test_without_a_checkpoint_the_note_names_a_file_that_is_one(attack, tmp_path):
     with pytest.raises(ConnectionError) as error:
-        run(attack, access_for(attack, Failing(40)))
+        run(attack, access_for(attack, Failing(network(), 40)))
     (note,) = error.value.__notes__
     path = Path(re.search(r"kept in (\S+): the same call with checkpoint=", note).group(1))
     assert tmp_path in path.parents
@@ -376,7 +342,7 @@ def test_a_ctrl_c_costs_no_more_than_what_came_after_the_last_save(attack, tmp_p
     monkeypatch.setattr(scheduler, "_SECONDS_BETWEEN_SAVES", -1)
     whole, whole_access = uninterrupted(attack)
     path = tmp_path / "state"
-    stopped = access_for(attack, Failing(52, KeyboardInterrupt))
+    stopped = access_for(attack, Failing(network(), 52, KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         run(attack, stopped, checkpoint=path)
     access = access_for(attack)
@@ -390,7 +356,7 @@ def test_after_a_ctrl_c_an_access_that_was_asked_more_is_refused(tmp_path, monke
     attack, refused, went_on = Bandits(tile_size=2, step_size=0.03), 0, 0
     for rows in range(50, 60):
         path = tmp_path / str(rows)
-        model = Failing(rows, KeyboardInterrupt)
+        model = Failing(network(), rows, KeyboardInterrupt)
         stopped = access_for(attack, model)
         with pytest.raises(KeyboardInterrupt):
             run(attack, stopped, checkpoint=path)
@@ -484,7 +450,7 @@ def test_estimates_are_counted_once_across_an_interruption(rows, tmp_path):
     class Flat(nn.Module):
         def __init__(self, rows):
             super().__init__()
-            self.model = Failing(rows)
+            self.model = Failing(network(), rows)
 
         def forward(self, x):
             dark = x.mean((1, 2, 3), keepdim=True) < 0.3

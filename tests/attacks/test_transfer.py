@@ -10,7 +10,6 @@ from torch import nn
 from groundglass.attacks import (
     L2,
     PGD,
-    AttackResult,
     Ensemble,
     GaussianKernel,
     GradientAccess,
@@ -21,79 +20,28 @@ from groundglass.attacks import (
 from groundglass.attacks.adversarial_files import AdversarialSet, Origin, audit, load_adversarial, save_adversarial
 from groundglass.attacks.losses import cross_entropy
 from groundglass.core import DamagedFileError, generator
-from tests.attacks.toy import Counting, Linear, RowModel
-from tests.contracts.test_attack_contract import BALLS, check_contract
+from tests.attacks.toy import Linear, Recorded, RowModel, attacked
+from tests.attacks.toy import problem as make_problem
+
+COUNT = 23
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*cannot reach the border:RuntimeWarning")
 
-COUNT = 23
 DIVERSITY, SMOOTHING = InputDiversity(probability=0.7), GaussianKernel(size=3, sigma=0.8)
 PLAIN = TransferPGD(steps=6)
 ALL = TransferPGD(steps=6, step_size=0.01, momentum=1.0, diversity=DIVERSITY, smoothing=SMOOTHING, random_start=True)
-ATTACKS = [
-    PLAIN,
-    TransferPGD(steps=6, momentum=1.0),
-    TransferPGD(steps=6, diversity=DIVERSITY),
-    TransferPGD(steps=6, smoothing=SMOOTHING),
-    ALL,
-    replace(ALL, keep="highest", loss="margin"),
-]
 
 
 @pytest.fixture(scope="module")
 def problem():
-    """Images of 8 x 8 pixels, and labels of which some are wrong."""
-    model = RowModel(seed=3, size=3 * 8 * 8)
-    images = torch.rand(COUNT, 3, 8, 8, generator=torch.Generator().manual_seed(2))
-    labels = model(images).argmax(1)
-    labels[::7] = (labels[::7] + 1) % 3
-    return model, images, labels
+    return make_problem(COUNT, side=8)
 
 
-def run(problem, attack, ball=None, model=None, **options):
-    own, images, labels = problem
-    access = GradientAccess(model or own)
-    return attack(access, images, labels, ball or Linf(0.03), seed=5, **options), access
+def run(problem, attack, ball=None):
+    return attacked(*problem, attack, ball or Linf(0.03))
 
 
 # --- the attack ---
-
-
-@pytest.mark.parametrize("attack", [replace(ALL, keep="highest"), TransferPGD(steps=5)], ids=repr)
-@pytest.mark.parametrize("ball", BALLS, ids=repr)
-def test_it_keeps_the_contract_of_all_attacks(attack, ball):
-    # On 8 x 8 pixels diversity and a wide kernel cost strength on the source itself: that is their bargain.
-    if attack.diversity is not None:
-        attack = replace(attack, steps=10, step_size=ball.radius / 5, smoothing=GaussianKernel(size=3, sigma=0.4))
-    check_contract(attack, ball)
-
-
-@pytest.mark.parametrize("attack", ATTACKS, ids=repr)
-@pytest.mark.parametrize("ball", [Linf(0.03), L2(0.2)], ids=repr)
-def test_no_result_hangs_on_the_batch(problem, attack, ball):
-    model, images, labels = problem
-    whole, access = run(problem, attack, ball)
-    order = torch.randperm(COUNT, generator=torch.Generator().manual_seed(0))
-    half = COUNT // 2
-    parts = [
-        attack(GradientAccess(model), images[at], labels[at], ball, seed=5, indices=at)
-        for at in torch.arange(COUNT).split(half)
-    ]
-    shuffled = attack(
-        GradientAccess(model), images[order], labels[order], ball, seed=5, indices=order, batch_size=4
-    ).subset(order.argsort())
-    variants = {
-        "small batches": run(problem, attack, ball, batch_size=5)[0],
-        "one by one": run(problem, attack, ball, batch_size=1)[0],
-        "shuffled": shuffled,
-        "split": AttackResult.concat(parts),
-    }
-    for name, other in variants.items():
-        for field in ("adversarial", "success", "iterations", "gradients", "check_queries", "norm", "loss"):
-            assert torch.equal(getattr(whole, field), getattr(other, field)), (name, field)
-    # And it stays inside, to a millionth in double precision.
-    assert bool(ball.contains(whole.adversarial.double(), images.double(), tolerance=1e-6).all())
-    assert int(whole.gradients.sum()) == access.gradients
 
 
 @pytest.mark.parametrize("eps", [0.1, 1.0, 2.0])
@@ -213,21 +161,9 @@ def test_the_move_is_the_formula_of_the_papers(problem, norm, smoothing, diversi
 
 def test_random_draws_are_named_by_seed_index_and_step(problem):
     model, images, labels = problem
-    attack = TransferPGD(steps=3, diversity=InputDiversity(probability=1.0))
-    access = GradientAccess(model)
-    a = attack(access, images, labels, Linf(0.03), seed=5).adversarial
-    assert not torch.equal(a, attack(access, images, labels, Linf(0.03), seed=6).adversarial)
-    assert not torch.equal(
-        a, attack(access, images, labels, Linf(0.03), seed=5, indices=range(50, 50 + COUNT)).adversarial
-    )
-    views = []
-
-    def spy(x):
-        views.append(x.detach().clone())
-        return model(x)
-
-    attack(GradientAccess(spy), images[1:2], labels[1:2], Linf(0.0), seed=5, indices=[1])
-    for step, seen in enumerate(views[1:4]):
+    attack, recorded = TransferPGD(steps=3, diversity=InputDiversity(probability=1.0)), Recorded(model)
+    attacked(recorded, images[1:2], labels[1:2], attack, Linf(0.0), indices=[1])
+    for step, seen in enumerate(recorded.asked[1:4]):
         expected = attack.diversity.draw(images[1:2], [generator(5, "transfer", 1, step)]).apply(images[1:2])
         assert torch.equal(seen, expected)
 
@@ -363,42 +299,6 @@ def test_members_are_in_eval_mode_and_may_write_over_their_input(problem):
     drop.eval()
     expected = (drop(images - 0.5) + drop(images)) / 3
     assert torch.allclose(access.logits(images), expected, atol=1e-6)
-
-
-# --- settings ---
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: TransferPGD(steps=0), "at least 1"),
-        (lambda: TransferPGD(step_size=2), "2/255, not 2"),
-        (lambda: TransferPGD(momentum=-0.1), "0 or more"),
-        (lambda: TransferPGD(keep="best"), "'last' or 'highest'"),
-        (lambda: TransferPGD(loss="cee"), "did you mean 'ce'"),
-        (lambda: InputDiversity(probability=1.5), r"in \[0, 1\]"),
-        (lambda: InputDiversity(smallest=1.0), "28/32"),
-        (lambda: InputDiversity(fill=128), "not 128"),
-        (lambda: GaussianKernel(size=4), "odd"),
-        (lambda: GaussianKernel(sigma=0), "above 0"),
-        (lambda: Ensemble([]), "at least one"),
-        (lambda: Ensemble([RowModel()], weights=[1, 1]), "one a model"),
-        (lambda: Ensemble([RowModel()], weights=[0]), "above 0"),
-        (lambda: Ensemble([RowModel(), RowModel(classes=4)])(torch.rand(2, 3, 4, 4)), "same classes"),
-    ],
-)
-def test_settings_that_cannot_be(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
-def test_the_attack_is_its_configuration_and_warns_of_steps_that_are_too_few(problem):
-    assert eval(repr(ALL)) == ALL
-    with pytest.warns(RuntimeWarning, match="cannot reach the border"):
-        run(problem, TransferPGD(steps=2, step_size=0.001))
-    model, images, labels = problem
-    none = ALL(GradientAccess(Counting(model)), images[:0], labels[:0], Linf(0.03), seed=0)
-    assert len(none) == 0
 
 
 # --- audit and files ---
