@@ -149,6 +149,18 @@ def test_an_empty_set_asks_nothing(attack, ball, tmp_path):
 
 
 @every_attack
+def test_where_all_are_wrong_each_costs_one_check(attack):
+    wrong = (network()(IMAGES).argmax(1) + 1) % 3
+    access = access_for(attack)
+    result = run(attack, access, labels=wrong)
+    assert result.queries.tolist() == [1] * COUNT
+    assert access.rows == COUNT
+    assert not bool(result.clean_correct.any())
+    assert not bool(result.success.any())
+    assert torch.equal(result.adversarial, IMAGES)
+
+
+@every_attack
 def test_the_smallest_budget_is_one_step_and_the_check(attack):
     access = access_for(attack, Forbidden(), attack.cost())
     message = f"budget of {attack.cost()} queries .* {type(attack).__name__}: {attack.cost()}, and one check"
@@ -163,21 +175,12 @@ def test_what_cannot_be_is_refused_before_a_question(attack):
     kind = type(access_for(attack))
     with pytest.raises(ValueError, match=rf"budget for each image: {kind.__name__}\(model, per_image="):
         run(attack, kind(Forbidden()))
-    for budget in (0, -3):
-        with pytest.raises(ValueError, match="above 0"):
-            kind(Forbidden(), per_image=budget)
-        with pytest.raises(ValueError, match="above 0"):
-            kind(Forbidden(), budget=budget)
     access = access_for(attack, Forbidden())
     for indices in ([0] * COUNT, [*range(COUNT - 1), 0], range(-1, COUNT - 1), torch.zeros(COUNT, dtype=torch.int64)):
         with pytest.raises(ValueError, match="different numbers, 0 or more"):
             run(attack, access, indices=indices)
     with pytest.raises(ValueError, match="9 indices for 10 images"):
         run(attack, access, indices=range(9))
-    with pytest.raises(ValueError, match="batch_size"):
-        run(attack, access, batch_size=0)
-    with pytest.raises(ValueError, match="divide by 255"):
-        run(attack, access, images=IMAGES * 255)
     assert access.rows == 0
     assert access.asked(range(COUNT)) == [0] * COUNT
 
@@ -493,20 +496,6 @@ def test_logits_that_are_no_numbers_end_the_attack_and_keep_what_was_done(attack
     assert_same(run(attack, checkpoint=path), uninterrupted(attack)[0])
 
 
-@every_attack
-def test_a_width_that_changes_is_an_error(attack):
-    class Wider(nn.Module):
-        calls = 0
-
-        def forward(self, x):
-            Wider.calls += 1
-            logits = network()(x)
-            return torch.cat([logits, logits[:, :1] - 9], dim=1) if Wider.calls > 4 else logits
-
-    with pytest.raises(ValueError, match="4 logits an image, and 3 before"):
-        run(attack, access_for(attack, Wider()))
-
-
 def probabilities(x):
     return network()(x).softmax(1)
 
@@ -544,12 +533,6 @@ def test_a_read_only_array_is_as_good_as_another():
         return logits
 
     assert_same(run(Square(), access_for(Square(), numpy_model(function))), run(Square()))
-
-
-@every_attack
-def test_an_array_without_numpy_model_says_what_to_do(attack):
-    with pytest.raises(ValueError, match=r"not ndarray .*wrap a numpy function in `numpy_model`"):
-        run(attack, access_for(attack, lambda x: network()(x).detach().numpy()))
 
 
 def test_seconds_of_earlier_sessions_are_in_the_file(tmp_path, monkeypatch):

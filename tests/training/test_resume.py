@@ -1,10 +1,9 @@
 """A training that is killed at any step goes on from the step before, to the same weights bit for bit."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
-import torch
 from safetensors import safe_open
 
 from groundglass.core import save_state
@@ -15,7 +14,9 @@ from groundglass.training import TRADES, BackProp, HybridDFA, PGDTraining, Train
 from groundglass.training import checkpoint as checkpoints
 from groundglass.training.checkpoint import begun
 
-from .conftest import SPEC
+from .conftest import SPEC, Killed, same, told
+
+pytestmark = pytest.mark.usefixtures("at_every_step")
 
 EPOCHS, STEPS = 2, 3  # 90 images, 40 a step: the last step has 10
 PLAIN = TrainingConfig(epochs=EPOCHS, batch_size=40, learning_rate=0.02)
@@ -32,10 +33,6 @@ KINDS = {
     "noisy, pgd, fitted each epoch": replace(PLAIN, adversarial=replace(PGD, rule="bpda-fit-linear", fit_images=60)),
     "trades": replace(PLAIN, adversarial=TRADES(eps=8 / 255, steps=2, rule="dfa")),
 }
-
-
-class Killed(Exception):
-    pass
 
 
 class Killing:
@@ -66,22 +63,9 @@ def trained(kind, images, path=None, after=None, **others):
     return model.state_dict(), told(history)
 
 
-def told(history):
-    return [{k: v for k, v in asdict(h).items() if k not in ("seconds", "images_per_second")} for h in history]
-
-
-def same(a, b):
-    return a[1] == b[1] and a[0].keys() == b[0].keys() and all(torch.equal(a[0][k], b[0][k]) for k in a[0])
-
-
 def stored(path):
     with safe_open(path, framework="pt") as file:
         return json.loads(file.metadata()["notes"])
-
-
-@pytest.fixture(autouse=True)
-def at_every_step(monkeypatch):
-    monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
