@@ -11,8 +11,8 @@ from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.checkpoint import State
 from groundglass.attacks.gradient_attack import GradientAttack, Job, check_counts
 from groundglass.attacks.losses import Loss, targeted_dlr
-from groundglass.attacks.runs import Runs, per_image
-from groundglass.attacks.tensors import Images, Logits, PerImage
+from groundglass.attacks.runs import Runs
+from groundglass.attacks.tensors import Images, Logits, PerImage, per_image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,19 +109,7 @@ class _Runs(Runs):
         last = 0
         for point in checkpoints(attack.steps):
             self._windows[point], last = point - last, point
-        targets = max(1, attack.targets)
-        super().__init__(
-            job,
-            ball,
-            stream="apgd",
-            steps=attack.steps,
-            count=attack.restarts * targets,
-            first_random=0 if attack.random_start else targets,
-            stop_when_fooled=attack.stop_when_fooled,
-            keep_best=True,
-            patience=1,
-            state=state,
-        )
+        super().__init__(attack, job, ball, state, targets=max(1, attack.targets))
 
     def state(self) -> State:
         return super().state() | {"aims": self._aims}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from groundglass.attacks.tensors import Flags, Images, PerImage
+from groundglass.attacks.tensors import Flags, Images, PerImage, per_image
 from groundglass.core import check_eps
 
 # A point on the surface, computed in float32, may lie outside by this much, relatively.
@@ -152,13 +152,13 @@ class L2(Ball):
         length = self.norm(delta)
         # Without the slack a point that was just put on the surface would be moved again by a rounding error.
         outside = length > self.eps * (1 + _ROUNDING)
-        shrunk = centre + delta * _per_image(self.eps / length.clamp_min(1e-30))
-        return torch.where(_per_image(outside), shrunk, x).clamp_(0, 1)
+        shrunk = centre + delta * per_image(self.eps / length.clamp_min(1e-30))
+        return torch.where(per_image(outside), shrunk, x).clamp_(0, 1)
 
     def step(self, grad: Images, size: float) -> Images:
         # Through the largest entry first: the square of a gradient of 1e-25 is zero in float32.
-        unit = grad / _per_image(grad.flatten(1).abs().amax(1).clamp_min(1e-38))
-        return unit * _per_image(size / self.norm(unit).clamp_min(1e-30))
+        unit = grad / per_image(grad.flatten(1).abs().amax(1).clamp_min(1e-38))
+        return unit * per_image(size / self.norm(unit).clamp_min(1e-30))
 
     def contains(self, x: Images, centre: Images, *, tolerance: float = 1e-5) -> Flags:
         in_range = ((x >= -tolerance) & (x <= 1 + tolerance)).flatten(1).all(1)
@@ -179,7 +179,3 @@ class L2(Ball):
     def _extreme(self, shape: torch.Size, generator: Generator) -> Tensor:
         direction = torch.randn(shape, generator=generator)
         return direction * (self.eps / torch.linalg.vector_norm(direction))
-
-
-def _per_image(values: Tensor) -> Tensor:
-    return values.view(-1, 1, 1, 1)

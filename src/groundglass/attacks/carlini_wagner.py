@@ -12,8 +12,7 @@ from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.checkpoint import AttackCheckpoint, State
 from groundglass.attacks.gradient_attack import GradientAttack, Job, check_counts
 from groundglass.attacks.result import AttackResult
-from groundglass.attacks.runs import per_image
-from groundglass.attacks.tensors import Images, Labels, Rows
+from groundglass.attacks.tensors import Images, Labels, Rows, per_image
 
 # Images are mapped into (-1, 1) scaled by this, so that black and white are not infinitely far away in tanh's space.
 _INTERIOR = 1 - 1e-6

@@ -65,18 +65,7 @@ class PGD(GradientAttack):
 class _Runs(Runs):
     def __init__(self, attack: PGD, job: Job, ball: Ball, size: float, state: State) -> None:
         self._size = size
-        super().__init__(
-            job,
-            ball,
-            stream="pgd",
-            steps=attack.steps,
-            count=attack.restarts,
-            first_random=0 if attack.random_start else 1,
-            stop_when_fooled=attack.stop_when_fooled,
-            keep_best=attack.keep == "best",
-            patience=job.batch_size,
-            state=state,
-        )
+        super().__init__(attack, job, ball, state, keep_best=attack.keep == "best", patience=job.batch_size)
 
     def _begin(self, x: Images) -> State:
         return {}

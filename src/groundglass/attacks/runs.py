@@ -1,9 +1,9 @@
 """Several runs for each image, and the batch kept full: an image that is fooled leaves, and the next in line enters."""
 
 from abc import ABC, abstractmethod
+from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from groundglass.attacks.access import Gradients
 from groundglass.attacks.balls import Ball
@@ -13,6 +13,19 @@ from groundglass.attacks.losses import Loss
 from groundglass.attacks.tensors import Images, Rows
 
 
+class RestartedAttack(Protocol):
+    """Settings of an attack with several runs. Those after the first start at a random point of the ball."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def restarts(self) -> int: ...
+    @property
+    def random_start(self) -> bool: ...
+    @property
+    def stop_when_fooled(self) -> bool: ...
+
+
 class Runs(ABC):
     """Runs under attack (the live batch), in line for it, and waiting for the check of their last iterate.
 
@@ -20,34 +33,29 @@ class Runs(ABC):
     influence on any of them. Subclasses say how a run moves.
 
     Args:
-        job, ball: of the attack.
-        stream: the name of the random streams of starts.
-        steps: moves of a run.
-        count: runs an image may have; one that is fooled needs no other.
-        first_random: this run and later ones start at a random point of the ball, earlier ones at the image.
-        stop_when_fooled: an image's work ends with the first iterate that fools the model.
+        attack: its settings; its name in small letters names the random streams of starts.
+        job, ball: what it is called with.
+        state: empty, or what `state` was when the attack was interrupted.
+        targets: runs before the first restart.
         keep_best: keep the first iterate that fools, else that of highest loss; or else the last.
         patience: last iterates are checked once so many wait.
-        state: empty, or what `state` was when the attack was interrupted.
     """
 
     def __init__(
         self,
+        attack: RestartedAttack,
         job: Job,
         ball: Ball,
-        *,
-        stream: str,
-        steps: int,
-        count: int,
-        first_random: int,
-        stop_when_fooled: bool,
-        keep_best: bool,
-        patience: int,
         state: State,
+        *,
+        targets: int = 1,
+        keep_best: bool = True,
+        patience: int = 1,
     ) -> None:
-        self._job, self._board, self._ball, self._stream = job, job.board, ball, stream
-        self._steps, self._count, self._first_random = steps, count, first_random
-        self._stop_when_fooled, self._keep_best, self._patience = stop_when_fooled, keep_best, patience
+        self._job, self._board, self._ball, self._stream = job, job.board, ball, type(attack).__name__.lower()
+        self._steps, self._stop_when_fooled = attack.steps, attack.stop_when_fooled
+        self._count, self._first_random = attack.restarts * targets, 0 if attack.random_start else targets
+        self._keep_best, self._patience = keep_best, patience
         right = job.board.right
         self._line = torch.stack([right, torch.zeros_like(right)])
         self._live = self._started(right[:0], right[:0])
@@ -132,8 +140,3 @@ class Runs(ABC):
             keep(rows[part], x[part], *self._job.check(rows[part], x[part]), self._steps)
         again = ~self._board.success[rows] & (run + 1 < self._count)
         self._line = torch.cat([self._line, torch.stack([rows[again], run[again] + 1])], dim=1)
-
-
-def per_image(values: Tensor) -> Tensor:
-    """One value an image, [b], with dimensions for channels, rows and columns."""
-    return values.view(-1, 1, 1, 1)

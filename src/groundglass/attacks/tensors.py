@@ -12,3 +12,8 @@ Labels = Int64[Tensor, "batch"]
 Rows = Int64[Tensor, "batch"]
 """Which images, or a count for each."""
 Flags = Bool[Tensor, "batch"]
+
+
+def per_image(values: Tensor) -> Tensor:
+    """One value an image, [b], with dimensions for channels, rows and columns."""
+    return values.view(-1, 1, 1, 1)

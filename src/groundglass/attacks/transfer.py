@@ -13,8 +13,7 @@ from groundglass.attacks.checkpoint import State
 from groundglass.attacks.gradient_attack import GradientAttack, Job, check_counts, check_step_size, reaching
 from groundglass.attacks.gradient_smoothing import GaussianKernel
 from groundglass.attacks.input_diversity import InputDiversity
-from groundglass.attacks.runs import per_image
-from groundglass.attacks.tensors import Flags, Images, PerImage, Rows
+from groundglass.attacks.tensors import Flags, Images, PerImage, Rows, per_image
 
 # An L2 projection leaves points that are outside by a millionth of the radius; what is saved must not be.
 _SLACK = 3e-6
