@@ -9,7 +9,7 @@ from tests.attacks.toy import RecordedScores, RowModel
 
 SHAPE = (3, 8, 8)
 SEED, STEPS = 11, 20
-# Numbers in the set: streams hang on them.
+# Numbers in the set: random streams depend on them.
 NUMBERS = [4, 9]
 
 

@@ -35,7 +35,7 @@ def same(a, b):
     return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
-def told(history):
+def facts(history):
     return [{k: v for k, v in asdict(h).items() if k not in ("seconds", "images_per_second")} for h in history]
 
 

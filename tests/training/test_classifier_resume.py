@@ -12,7 +12,7 @@ from groundglass.training import TrainingConfig
 from groundglass.training.checkpoint import begun
 from groundglass.training.classifier import encode_bits, fit_classifier, place_device
 
-from .conftest import SPEC, Killed, same, told
+from .conftest import SPEC, Killed, facts, same
 
 pytestmark = pytest.mark.usefixtures("at_every_step")
 
@@ -54,7 +54,7 @@ def fitted(kind, images: ImageSet, path=None, killed=None, config=CONFIG):
         except Killed:
             assert torch.equal(before, model.block.readout.weight)  # as it was
             raise
-    return model.block.readout.state_dict(), told(history)
+    return model.block.readout.state_dict(), facts(history)
 
 
 @pytest.mark.parametrize("kind", ["device", "linear", "noisy", "noisy, measured at each step", "moving"])

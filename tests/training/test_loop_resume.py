@@ -14,7 +14,7 @@ from groundglass.training import TRADES, BackProp, HybridDFA, PGDTraining, Train
 from groundglass.training import checkpoint as checkpoints
 from groundglass.training.checkpoint import begun
 
-from .conftest import SPEC, Killed, same, told
+from .conftest import SPEC, Killed, facts, same
 
 pytestmark = pytest.mark.usefixtures("at_every_step")
 
@@ -60,7 +60,7 @@ def trained(kind, images, path=None, after=None, **others):
     model, credit = fresh(kind)
     by = credit if after is None else Killing(credit, after)
     history = train(model, images, KINDS[kind], credit=by, seed=4, augment=Augment(), checkpoint=path, **others)
-    return model.state_dict(), told(history)
+    return model.state_dict(), facts(history)
 
 
 def stored(path):
