@@ -24,6 +24,7 @@ from groundglass.attacks import (
     Square,
     numpy_model,
 )
+from tests.attacks.query_problem import network
 from tests.attacks.toy import (
     Constant,
     Counting,
@@ -31,7 +32,6 @@ from tests.attacks.toy import (
     Linear,
     RecordedLabels,
     RecordedScores,
-    RowModel,
     assert_batches_do_not_matter,
     assert_same,
 )
@@ -49,34 +49,25 @@ EUCLIDEAN = [NES(samples=4, step_size=0.3), Bandits(tile_size=4, step_size=0.3),
 CASES = [(attack, Linf(0.09)) for attack in SCORES] + [(attack, L2(0.8)) for attack in EUCLIDEAN]
 BOXED = [Parsimonious(block_size=2, mini_batch=8), Square(), RayS()]
 CASES += [(attack, Linf((0.12, 0.06, 0.09))) for attack in BOXED]
+pytestmark = pytest.mark.usefixtures("no_litter")
 every_case = pytest.mark.parametrize(("attack", "ball"), CASES, ids=[f"{a!r} {b!r}" for a, b in CASES])
 
 BANDITS_ABOVE_0 = ("exploration", "fd_eta", "online_lr", "step_size")
 
-COUNT, SIDE = 12, 4
+COUNT = 12
 # After the check of the image itself: no multiple of any attack's step.
 BUDGET = 30
 WRONG = [0, 7]
-
-
-@pytest.fixture(autouse=True)
-def _no_litter(tmp_path, monkeypatch):
-    """An attack that fails keeps what it did in a temporary folder."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
 def access_for(attack, model, budget=BUDGET):
     return (RecordedLabels if isinstance(attack, LabelAttack) else RecordedScores)(model, per_image=budget)
 
 
-def network():
-    return RowModel(seed=3, size=3 * SIDE * SIDE)
-
-
 @pytest.fixture(scope="module")
 def problem():
     """Images, labels of which some are wrong, and radii at which some are fooled soon, some late, some never."""
-    images = torch.rand(COUNT, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
+    images = torch.rand(COUNT, 3, 4, 4, generator=torch.Generator().manual_seed(2))
     labels = network()(images).argmax(1)
     labels[WRONG] = (labels[WRONG] + 1) % 3
     return images, labels

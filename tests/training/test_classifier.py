@@ -167,20 +167,19 @@ def test_a_device_takes_the_place_of_a_linear_head(coloured, easy):
 def test_what_cannot_be_fitted_is_refused(easy):
     (bits, labels), _ = easy
     model = network()
-    with pytest.raises(ValueError, match="64 columns"):
-        fit_classifier(model, bits[:, :32], labels, seed=0)
-    with pytest.raises(ValueError, match=r"0\.\.9"):
-        fit_classifier(model, bits, labels + 1, seed=0)
-    with pytest.raises(ValueError, match="one an image"):
-        fit_classifier(model, bits, labels[1:], seed=0)
-    with pytest.raises(ValueError, match="no bits"):
-        fit_classifier(model, bits[:0], labels[:0], seed=0)
-    with pytest.raises(ValueError, match="in_features=64"):
-        place_device(model, SimulatedOPU.create(32, M, seed=1))
     half_way = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3))
     inner = defend(half_way, at="1", device=SimulatedOPU.create(N, M, seed=1), seed=0)
-    with pytest.raises(ValueError, match="not the end"):
-        fit_classifier(inner, bits, labels, seed=0)
+    for fitted, inputs, classes, message in [
+        (model, bits[:, :32], labels, "64 columns"),
+        (model, bits, labels + 1, r"0\.\.9"),
+        (model, bits, labels[1:], "one an image"),
+        (model, bits[:0], labels[:0], "no bits"),
+        (inner, bits, labels, "not the end"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            fit_classifier(fitted, inputs, classes, seed=0)
+    with pytest.raises(ValueError, match="in_features=64"):
+        place_device(model, SimulatedOPU.create(32, M, seed=1))
 
 
 def test_a_fit_that_diverges_leaves_the_network_as_it_was(easy):

@@ -1,18 +1,14 @@
 """The smallest L2 perturbation that fools the model (Carlini and Wagner 2017)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from groundglass.attacks.access import GradientAccess
 from groundglass.attacks.balls import L2, Ball
 from groundglass.attacks.bookkeeping import Board
-from groundglass.attacks.checkpoint import AttackCheckpoint, State
+from groundglass.attacks.checkpoint import State
 from groundglass.attacks.gradient_attack import GradientAttack, Job, check_counts
-from groundglass.attacks.result import AttackResult
-from groundglass.attacks.tensors import Images, Labels, Rows, per_image
+from groundglass.attacks.tensors import Rows, per_image
 
 # Images are mapped into (-1, 1) scaled by this, so that black and white are not infinitely far away in tanh's space.
 _INTERIOR = 1 - 1e-6
@@ -23,7 +19,10 @@ _BETA1, _BETA2, _ADAM_EPS = 0.9, 0.999, 1e-8
 class CarliniWagnerL2(GradientAttack):
     """Minimise |x - image|^2 + c f(x), f = max(label's logit - largest other, -confidence), over w with x = (tanh w + 1) / 2.
 
-    Adam climbs down; a binary search finds, image by image, the smallest c that still fools the model.
+    Adam climbs down; a binary search finds, image by image, the smallest c that still fools the model. Nothing is random.
+
+    The search does not look at the ball. Without a ball, any image that fools the model is a success, and `norm` says how
+    near it is. With one, only an image inside it is: what was found outside is projected into the ball, and checked again.
 
     Differences from the original: untargeted; fewer steps by default (the original: 1000 steps and 9 searches, which
     is what distances to publish should be measured with); c starts at 0.01 instead of 0.001; an image that
@@ -51,33 +50,11 @@ class CarliniWagnerL2(GradientAttack):
         if self.learning_rate <= 0 or self.initial_c <= 0 or self.confidence < 0:
             raise ValueError("`learning_rate` and `initial_c` must be above 0, `confidence` 0 or more")
 
-    def __call__(
-        self,
-        access: GradientAccess,
-        images: Images,
-        labels: Labels,
-        ball: Ball | None = None,
-        *,
-        seed: int,
-        indices: Sequence[int] | Tensor | None = None,
-        batch_size: int = 128,
-        checkpoint: AttackCheckpoint | None = None,
-    ) -> AttackResult:
-        """Attack each image. The search does not look at the ball; nothing in it is random.
-
-        Args:
-            ball: without one, any image that fools the model is a success, and `norm` says how near it is. With one,
-                only an image inside it is: what was found outside is projected into the ball, and checked once more.
-
-        Raises:
-            ValueError: a ball that is not L2, or images, labels or a model that cannot be attacked.
-        """
+    def check_ball(self, ball: Ball | None) -> None:
         if ball is not None and not isinstance(ball, L2):
             raise ValueError(
                 f"Carlini-Wagner L2 measures in L2, not in a {type(ball).__name__} ball: give L2(eps), or none"
             )
-        board = self._on(access, images, labels, ball, seed, indices, batch_size, checkpoint)
-        return board.result(ball or L2(0.0))
 
     def _attack(self, job: Job, ball: Ball | None, state: State) -> None:
         for number, rows, left in job.batches(state):

@@ -4,12 +4,12 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 from torch import Generator, Tensor
 
 from groundglass.attacks.access import GradientAccess, Gradients
-from groundglass.attacks.balls import Ball
+from groundglass.attacks.balls import L2, Ball
 from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.checkpoint import AttackCheckpoint, State
 from groundglass.attacks.losses import Loss, find_loss
@@ -71,12 +71,17 @@ class GradientAttack(ABC):
     def __post_init__(self) -> None:
         find_loss(self.loss)
 
+    def check_ball(self, ball: Ball | None) -> None:
+        """Refuse a ball that the attack is not made for. Most attacks take any, but not none."""
+        if ball is None:
+            raise ValueError(f"{type(self).__name__} needs a ball: give Linf(eps=8 / 255), or L2")
+
     def __call__(
         self,
         access: GradientAccess,
         images: Images,
         labels: Labels,
-        ball: Ball,
+        ball: Ball | None = None,
         *,
         seed: int,
         indices: Sequence[int] | Tensor | None = None,
@@ -86,36 +91,24 @@ class GradientAttack(ABC):
         """Attack each image. One that the model gets wrong costs one check, and is left alone.
 
         Args:
+            ball: where adversarial images may be. Only `CarliniWagnerL2` can go without.
             indices: the number of each image in its set, for its random draws; 0, 1, ... if not given.
             batch_size: images in a pass through the model. It changes no result, if the model's logits for an image
                 do not depend on the batch.
             checkpoint: of a long attack that may be interrupted. An attack that is short starts again.
 
         Raises:
-            ValueError: images, labels, radius or model that cannot be attacked; says what to do.
+            ValueError: images, labels, ball or model that cannot be attacked; says what to do.
         """
-        return self._on(access, images, labels, ball, seed, indices, batch_size, checkpoint).result(ball)
-
-    def _on(
-        self,
-        access: GradientAccess,
-        images: Images,
-        labels: Labels,
-        ball: Any,
-        seed: int,
-        indices: Sequence[int] | Tensor | None,
-        batch_size: int,
-        checkpoint: AttackCheckpoint | None,
-    ) -> Board:
-        """The whole attack, up to its result. `ball` is None for an attack that needs none."""
+        self.check_ball(ball)
         board = Board.prepare(images, labels, ball, indices=indices, batch_size=batch_size)
         loss, state = find_loss(self.loss), None
         if checkpoint is not None:
             state = checkpoint.resume(access, board, attack=self, ball=ball, seed=seed, batch_size=batch_size)
         if state is None:
             state = self._first_state(board, board.look(access, loss, batch_size))
-        self._attack(Job(access, board, loss, seed, batch_size, checkpoint), ball, state)
-        return board
+        self._attack(Job(access, board, loss, seed, batch_size, checkpoint), cast(Ball, ball), state)
+        return board.result(ball or L2(0.0))
 
     def _first_state(self, board: Board, logits: Logits) -> State:
         """What `_attack` starts from, once the images themselves were seen."""
@@ -148,6 +141,6 @@ def reaching(step_size: float | None, default: float, *, steps: int, ball: Ball,
             f"{steps} steps of {step_size:g} cannot reach the border of a ball of radius {ball.radius:g}: {too_short}. "
             "Use more steps, or step_size=None",
             RuntimeWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
     return step_size

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -88,13 +89,13 @@ class OpticalBlock(nn.Module):
             return out
 
 
+@dataclass
 class _Pass:
-    """What one forward pass through a defended network keeps: the tensor where the gradient re-enters."""
+    """What one forward pass through a defended network keeps: the tensor where the gradient re-enters, and the bits."""
 
-    def __init__(self, rule: BackwardRule) -> None:
-        self.rule = rule
-        self.hidden: Tensor | None = None
-        self.bits: Tensor | None = None
+    rule: BackwardRule
+    hidden: Tensor | None = None
+    bits: Tensor | None = None
 
 
 class DefendedNetwork(nn.Module):
