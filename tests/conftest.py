@@ -1,5 +1,12 @@
 """For every test: one torch thread a worker, as two busy workers with two threads each wait for each other."""
 
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def no_litter(tmp_path, monkeypatch):
+    """An attack that fails keeps what it did in a temporary folder."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

@@ -14,7 +14,7 @@ from groundglass.attacks import (
     numpy_model,
 )
 from groundglass.attacks.losses import cross_entropy, find_loss, margin
-from tests.attacks.toy import Counting, Linear, RowModel
+from tests.attacks.toy import Counting, Failing, Linear, RowModel
 
 
 @pytest.fixture
@@ -39,6 +39,8 @@ def test_gradients_are_per_image_and_counted(images):
     assert torch.allclose(found.grad, x.grad)
     assert not found.grad.requires_grad
     assert not found.logits.requires_grad
+    with torch.no_grad():  # the caller's
+        assert torch.equal(access.loss_and_grad(images, LABELS, cross_entropy).grad, found.grad)
 
 
 def test_the_model_is_left_as_it_was(images):
@@ -55,22 +57,6 @@ def test_the_model_is_left_as_it_was(images):
     assert [p.requires_grad for p in dropped.parameters()] == [True, True, False, True]
     assert all(p.grad is None for p in dropped.parameters())
     assert all(torch.equal(v, before[k]) for k, v in dropped.state_dict().items())
-
-
-def test_the_mode_is_put_back_when_the_model_fails(images):
-    class Broken(nn.Module):
-        def forward(self, x):
-            raise RuntimeError("no")
-
-    model = Broken().train()
-    with pytest.raises(RuntimeError, match="no"):
-        GradientAccess(model).logits(images)
-    assert model.training
-
-
-def test_gradients_work_where_the_caller_has_them_switched_off(images):
-    with torch.no_grad():
-        assert bool(GradientAccess(RowModel()).loss_and_grad(images, LABELS, cross_entropy).grad.any())
 
 
 def test_the_budget_is_never_exceeded(images):
@@ -255,13 +241,11 @@ def test_what_is_charged_counts_like_what_was_asked(images):
 
 @KINDS
 def test_a_model_that_fails_was_asked_but_no_image_is_charged(kind, images):
-    class Broken(nn.Module):
-        def forward(self, x):
-            raise ConnectionError
-
-    access = kind(Broken(), per_image=3)
+    model = Failing(RowModel(), 0).train()
+    access = kind(model, per_image=3)
     with pytest.raises(ConnectionError):
         ask(access, images, owners=range(6))
+    assert model.training, "its mode is put back"
     assert access.rows == 6
     assert access.asked(range(6)) == [0] * 6
 

@@ -187,7 +187,7 @@ def test_it_says_what_it_is_and_refuses_what_it_cannot() -> None:
 
 
 class Fixed:
-    """A rule that multiplies, to be told from others."""
+    """A rule that multiplies by a factor of its own."""
 
     site = "readings"
 

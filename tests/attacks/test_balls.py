@@ -45,7 +45,7 @@ def test_projection_leaves_inner_points_alone(ball, seed):
 
 @settings(deadline=None, max_examples=30)
 @given(ball=BALLS, seed=st.integers(0, 10**6))
-def test_random_points_are_in_the_ball_and_hang_on_their_generator_alone(ball, seed):
+def test_random_points_are_in_the_ball_and_depend_on_their_generator_alone(ball, seed):
     _, centre = images(seed, 0.0)
     for draw in (ball.random_start, ball.random_extreme):
         streams = [generator(seed, i) for i in range(4)]

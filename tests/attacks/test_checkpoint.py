@@ -1,10 +1,11 @@
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
 
 from groundglass.adaptive import make_rule
 from groundglass.attacks import (
+    APGD,
     L2,
     PGD,
     AttackCheckpoint,
@@ -16,19 +17,25 @@ from groundglass.attacks import (
     TransferPGD,
 )
 from groundglass.attacks import checkpoint as module
-from groundglass.attacks.identity import identity_of
+from groundglass.attacks.model_identity import identity_of
 from groundglass.core import DamagedFileError
 from groundglass.models import defend
 from groundglass.optics import SimulatedOPU
-from tests.attacks.toy import Counting, RowModel
+from tests.attacks.toy import Counting, RowModel, assert_same, attacked
+from tests.attacks.toy import problem as make_problem
 
 ATTACKS = [
     PGD(steps=7, step_size=None, random_start=True, restarts=3),
     PGD(steps=5, step_size=None, stop_when_fooled=False, keep="last"),
+    APGD(steps=7, restarts=2),
+    APGD(steps=5, loss="dlr", targets=2),
     CarliniWagnerL2(steps=12, searches=3, learning_rate=0.03, initial_c=0.1),
     TransferPGD(steps=6, momentum=1.0, random_start=True, keep="highest"),
     TransferPGD(steps=5, momentum=1.0, diversity=InputDiversity(), step_size=0.05),
 ]
+
+
+BALL = Linf(0.03)
 
 
 class Killed(BaseException):
@@ -51,27 +58,17 @@ class Mortal(Counting):
 
 @pytest.fixture(scope="module")
 def problem():
-    """Some images are wrong from the start, some are fooled soon, some late, some never."""
-    model = RowModel(seed=3)
-    images = torch.rand(37, 3, 4, 4, generator=torch.Generator().manual_seed(2))
-    labels = model(images).argmax(1)
-    labels[::7] = (labels[::7] + 1) % 3
-    return model, images, labels
+    return make_problem(classes=4)
+
+
+def run(attack, model, problem, **options):
+    ball = L2(0.3) if isinstance(attack, CarliniWagnerL2) else BALL
+    return attacked(model, *problem[1:], attack, ball, batch_size=10, **options)[0]
 
 
 @pytest.fixture
 def always(monkeypatch):
     monkeypatch.setattr(module, "SECONDS_BETWEEN_SAVES", -1.0)
-
-
-def run(attack, model, problem, **options):
-    ball = L2(0.3) if isinstance(attack, CarliniWagnerL2) else Linf(0.03)
-    _, images, labels = problem
-    return attack(GradientAccess(model), images, labels, ball, seed=5, batch_size=10, **options)
-
-
-def same(one, two):
-    return all(torch.equal(getattr(one, f.name), getattr(two, f.name)) for f in fields(one))
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=repr)
@@ -87,7 +84,7 @@ def test_killed_anywhere_it_goes_on_to_the_same_result_and_does_nothing_twice(at
             calls += mortal.calls
         assert path.exists()
         last = Counting(problem[0])
-        assert same(run(attack, last, problem, checkpoint=AttackCheckpoint(path)), wanted)
+        assert_same(run(attack, last, problem, checkpoint=AttackCheckpoint(path)), wanted)
         # What was under way is lost: a step, with the checks that belong to it.
         assert whole.calls <= calls + last.calls <= whole.calls + 5 * len(kills)
 
@@ -95,7 +92,7 @@ def test_killed_anywhere_it_goes_on_to_the_same_result_and_does_nothing_twice(at
 @pytest.mark.parametrize("attack", ATTACKS, ids=repr)
 def test_a_checkpoint_changes_no_result(attack, problem, always, tmp_path):
     kept = AttackCheckpoint(tmp_path / "a.safetensors")
-    assert same(run(attack, problem[0], problem, checkpoint=kept), run(attack, problem[0], problem))
+    assert_same(run(attack, problem[0], problem, checkpoint=kept), run(attack, problem[0], problem))
     assert kept.earlier_seconds == 0
 
 
@@ -104,9 +101,8 @@ def test_killed_before_the_first_save_it_starts_afresh(problem, tmp_path):
     with pytest.raises(Killed):
         run(ATTACKS[0], Mortal(problem[0], 20), problem, checkpoint=AttackCheckpoint(path))
     assert not path.exists()  # half a minute has not passed
-    assert same(
-        run(ATTACKS[0], problem[0], problem, checkpoint=AttackCheckpoint(path)), run(ATTACKS[0], problem[0], problem)
-    )
+    resumed = run(ATTACKS[0], problem[0], problem, checkpoint=AttackCheckpoint(path))
+    assert_same(resumed, run(ATTACKS[0], problem[0], problem))
 
 
 def test_seconds_of_all_earlier_runs_are_told(problem, always, tmp_path, monkeypatch):
@@ -131,17 +127,15 @@ def test_that_of_other_work_is_refused(problem, always, tmp_path):
     before = path.read_bytes()
     model, images, labels = problem
 
-    def resume(attack=attack, images=images, labels=labels, ball=None, seed=5, indices=None):
-        ball = Linf(0.03) if ball is None else ball
+    def resume(attack=attack, images=images, labels=labels, ball=BALL, **options):
         kept = AttackCheckpoint(path)
-        access = GradientAccess(model)
-        return attack(access, images, labels, ball, seed=seed, batch_size=10, indices=indices, checkpoint=kept)
+        return attacked(model, images, labels, attack, ball, batch_size=10, checkpoint=kept, **options)[0]
 
     for other, what in [
         ({"attack": replace(attack, steps=8)}, "settings"),
-        ({"attack": ATTACKS[3]}, "attack"),
+        ({"attack": ATTACKS[-1]}, "attack"),
         ({"images": 1 - images}, "images"),
-        ({"labels": (labels + 1) % 3}, "images"),
+        ({"labels": (labels + 1) % 4}, "images"),
         ({"indices": range(1, 38)}, "images"),
         ({"ball": Linf(0.04)}, "ball"),
         ({"seed": 6}, "seed"),
@@ -149,7 +143,7 @@ def test_that_of_other_work_is_refused(problem, always, tmp_path):
         with pytest.raises(ValueError, match=f"of another run: {what}"):
             resume(**other)
     assert path.read_bytes() == before
-    assert same(resume(), run(attack, model, problem))
+    assert_same(resume(), run(attack, model, problem))
     path.write_bytes(before[: len(before) // 2])
     with pytest.raises(DamagedFileError, match="delete it"):
         resume()
@@ -160,7 +154,7 @@ def test_that_of_another_model_is_refused(attack, problem, always, tmp_path):
     model, path = problem[0], tmp_path / "attack.safetensors"
     run(attack, model, problem, checkpoint=AttackCheckpoint(path))
     with pytest.raises(ValueError, match="another run: weights"):
-        run(attack, RowModel(seed=4), problem, checkpoint=AttackCheckpoint(path))
+        run(attack, RowModel(seed=4, classes=4), problem, checkpoint=AttackCheckpoint(path))
     run(attack, model, problem, checkpoint=AttackCheckpoint(path))
 
 
@@ -168,9 +162,8 @@ def test_a_file_of_a_model_without_weights_to_tell_is_taken_over(problem, always
     model, path = problem[0], tmp_path / "attack.safetensors"
     assert identity_of(model.forward) == dict.fromkeys(("weights", "devices", "rules"))
     run(ATTACKS[0], model, problem, checkpoint=AttackCheckpoint(path))
-    assert same(
-        run(ATTACKS[0], model.forward, problem, checkpoint=AttackCheckpoint(path)), run(ATTACKS[0], model, problem)
-    )
+    resumed = run(ATTACKS[0], model.forward, problem, checkpoint=AttackCheckpoint(path))
+    assert_same(resumed, run(ATTACKS[0], model, problem))
 
 
 def test_models_are_told_apart_by_weights_device_and_rule():

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from groundglass.attacks import L2, NES, Linf, ScoreAccess
-from tests.attacks.toy import Linear, RowModel
+from groundglass.attacks import L2, NES, Linf
+from tests.attacks.toy import Linear, RecordedScores, RowModel
 
 SHAPE = (3, 8, 8)
 SIZE = 3 * 8 * 8
@@ -13,23 +13,15 @@ ONES = torch.ones(4, dtype=torch.int64)
 MODEL = Linear(WEIGHT, 100.0)
 
 
-class Recorded(ScoreAccess):
-    """Keeps what one image was asked about, apart from the image itself: probes and where it arrived."""
-
-    def _ask(self, images, purpose, owners):
-        logits = super()._ask(images, purpose, owners)
-        kept = self.__dict__.setdefault("kept", {})
-        for x, owner in zip(images.clone(), owners, strict=True):
-            kept.setdefault((owner, purpose), []).append(x)
-        return logits
-
+class Steps(RecordedScores):
     def steps(self, owner, samples):
-        probes = torch.stack(self.kept[owner, "loss"])
-        return probes.view(-1, samples, *probes.shape[1:]), torch.stack(self.kept[owner, "check"])
+        """The probes of each step, and the iterates, for one image."""
+        probes = self.kept(owner, "loss")
+        return probes.view(-1, samples, *probes.shape[1:]), self.kept(owner, "check")
 
 
 def ran(attack, ball, steps, *, model=MODEL, images=GREY, labels=ONES, seed=3, **options):
-    access = Recorded(model, per_image=1 + steps * attack.cost())
+    access = Steps(model, per_image=1 + steps * attack.cost())
     return access, attack(access, images, labels, ball, seed=seed, **options)
 
 
@@ -156,19 +148,3 @@ def test_every_estimate_is_counted_and_zero_ones_apart():
     assert result.zero_gradient_share == 0.5
     assert torch.equal(result.adversarial[:2], images[:2])
     assert (result.loss_queries.tolist(), result.check_queries.tolist()) == ([12] * 4, [4] * 4)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"samples": 3}, "even"),
-        ({"samples": 0}, "at least 2"),
-        ({"sigma": 0.0}, "above 0"),
-        ({"sigma": float("nan")}, "above 0"),
-        ({"step_size": -0.1}, "above 0"),
-        ({"loss": "hinge"}, "loss"),
-    ],
-)
-def test_settings_that_cannot_be_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
-        NES(**settings)

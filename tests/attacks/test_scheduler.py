@@ -1,118 +1,37 @@
-import dataclasses
-import itertools
-import re
-from functools import cache
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from torch import nn
 
 from groundglass.attacks import (
     L2,
     NES,
     AttackResult,
-    Bandits,
     BudgetExceededError,
     GradientAccess,
     LabelAccess,
     LabelAttack,
     Linf,
-    NonFiniteError,
     Parsimonious,
     RayS,
     ScoreAccess,
     Square,
     numpy_model,
-    scheduler,
 )
-from groundglass.core import DamagedFileError
-from tests.attacks.toy import Counting, RowModel
+from tests.attacks.query_problem import (
+    BALL,
+    BUDGET,
+    COUNT,
+    IMAGES,
+    LABELS,
+    Forbidden,
+    access_for,
+    every_attack,
+    network,
+    run,
+)
+from tests.attacks.toy import Counting, assert_same
 
-ATTACKS = [
-    NES(samples=4, step_size=0.03),
-    Bandits(tile_size=2, step_size=0.03),
-    Parsimonious(block_size=2, mini_batch=5, group=3, hierarchical=True),
-    Square(),
-    RayS(),
-]
-every_attack = pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: type(a).__name__)
-COUNT, BUDGET, BALL = 10, 24, Linf(0.09)
-COUNTS = ("rows", "loss_queries", "check_queries")
-
-
-@pytest.fixture(autouse=True)
-def _no_litter(tmp_path, monkeypatch):
-    """An attack that fails keeps what it did in a temporary folder."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-
-
-def network():
-    return RowModel(seed=3)
-
-
-def made():
-    images = torch.rand(COUNT, 3, 4, 4, generator=torch.Generator().manual_seed(2))
-    labels = network()(images).argmax(1)
-    labels[[2, 9]] = (labels[[2, 9]] + 1) % 3
-    return images, labels
-
-
-IMAGES, LABELS = made()
-
-
-def access_for(attack, model=None, budget=BUDGET):
-    return (LabelAccess if isinstance(attack, LabelAttack) else ScoreAccess)(model or network(), per_image=budget)
-
-
-def run(attack, access=None, **changes):
-    options = {"images": IMAGES, "labels": LABELS, "ball": BALL, "seed": 5, "batch_size": 6} | changes
-    access = access_for(attack) if access is None else access
-    return attack(access, options.pop("images"), options.pop("labels"), options.pop("ball"), **options)
-
-
-@cache
-def uninterrupted(attack):
-    """What the attack comes to where nothing stops it, and its access."""
-    access = access_for(attack)
-    return run(attack, access), access
-
-
-def assert_same(first, second):
-    for field in dataclasses.fields(AttackResult):
-        a, b = getattr(first, field.name), getattr(second, field.name)
-        assert torch.equal(a.nan_to_num(-99.0), b.nan_to_num(-99.0)), field.name
-
-
-def assert_same_counts(first, second):
-    assert first.asked(range(COUNT)) == second.asked(range(COUNT))
-    for name in COUNTS:
-        assert getattr(first, name, None) == getattr(second, name, None), name
-
-
-class Failing(nn.Module):
-    """Answers so many rows; then a batch that would go beyond them is an error."""
-
-    def __init__(self, rows, error=ConnectionError):
-        super().__init__()
-        self.model, self.left, self.error = network(), rows, error
-
-    def forward(self, x):
-        if len(x) > self.left:
-            self.left = 0
-            raise self.error("gone")
-        self.left -= len(x)
-        return self.model(x)
-
-
-class Forbidden(nn.Module):
-    def forward(self, x):
-        raise AssertionError("asked")
-
-
-# --- slots, passes, budgets ---
+pytestmark = pytest.mark.usefixtures("no_litter")
 
 
 @every_attack
@@ -197,21 +116,12 @@ def test_what_cannot_be_is_refused_before_a_question(attack):
     kind = type(access_for(attack))
     with pytest.raises(ValueError, match=rf"budget for each image: {kind.__name__}\(model, per_image="):
         run(attack, kind(Forbidden()))
-    for budget in (0, -3):
-        with pytest.raises(ValueError, match="above 0"):
-            kind(Forbidden(), per_image=budget)
-        with pytest.raises(ValueError, match="above 0"):
-            kind(Forbidden(), budget=budget)
     access = access_for(attack, Forbidden())
     for indices in ([0] * COUNT, [*range(COUNT - 1), 0], range(-1, COUNT - 1), torch.zeros(COUNT, dtype=torch.int64)):
         with pytest.raises(ValueError, match="different numbers, 0 or more"):
             run(attack, access, indices=indices)
     with pytest.raises(ValueError, match="9 indices for 10 images"):
         run(attack, access, indices=range(9))
-    with pytest.raises(ValueError, match="batch_size"):
-        run(attack, access, batch_size=0)
-    with pytest.raises(ValueError, match="divide by 255"):
-        run(attack, access, images=IMAGES * 255)
     assert access.rows == 0
     assert access.asked(range(COUNT)) == [0] * COUNT
 
@@ -269,276 +179,7 @@ def test_what_an_access_was_asked_before_counts_against_the_budget(attack):
     assert asked[3] > BUDGET - attack.cost()
 
 
-def test_a_budget_for_all_ends_the_attack_and_a_new_access_goes_on(tmp_path):
-    path, attack = tmp_path / "state", Square()
-    access = ScoreAccess(network(), budget=80, per_image=BUDGET)
-    with pytest.raises(BudgetExceededError, match="budget of 80") as error:
-        run(attack, access, checkpoint=path)
-    assert 80 - 6 < access.rows <= 80
-    assert str(path) in error.value.__notes__[0]
-    assert_same(run(attack, checkpoint=path), uninterrupted(attack)[0])
-
-
-# --- stopping and going on ---
-
-
-def interrupted(attack, rows, path, *, access=None, batch_size=6):
-    """The access of an attack that came so far; `path` holds what it did."""
-    access = access or access_for(attack, Failing(rows))
-    with pytest.raises(ConnectionError) as error:
-        run(attack, access, checkpoint=path, batch_size=batch_size)
-    return access, error.value
-
-
-@every_attack
-@pytest.mark.parametrize("rows", [6, 31, 75])
-def test_an_interrupted_attack_goes_on_to_the_same_result_and_counts(attack, rows, tmp_path):
-    whole, whole_access = uninterrupted(attack)
-    assert int(whole.queries.sum()) > 80
-    path = tmp_path / "state"
-    broken, error = interrupted(attack, rows, path)
-    assert str(path) in error.__notes__[0]
-    assert max(broken.asked(range(COUNT))) <= BUDGET
-    saved = path.read_bytes()
-
-    for batch_size in (4, 50):
-        path.write_bytes(saved)
-        access = access_for(attack)
-        assert_same(run(attack, access, checkpoint=path, batch_size=batch_size), whole)
-        assert_same_counts(access, whole_access)
-        # Finished: the result is there for the asking, and the new access is told.
-        again = access_for(attack, Forbidden())
-        assert_same(run(attack, again, checkpoint=path), whole)
-        assert_same_counts(again, whole_access)
-
-
-@every_attack
-def test_the_same_access_goes_on_too(attack, tmp_path):
-    """It knows what it was asked: nothing is charged twice. Only the rows that the model failed at are counted beside."""
-    whole, _ = uninterrupted(attack)
-    path = tmp_path / "state"
-    model = Failing(33)
-    access, _ = interrupted(attack, 33, path, access=access_for(attack, model))
-    lost = access.rows - sum(access.asked(range(COUNT)))
-    assert 0 < lost <= 6
-    model.left = 10**9
-    assert_same(run(attack, access, checkpoint=path), whole)
-    assert access.asked(range(COUNT)) == whole.queries.tolist()
-    assert access.rows == int(whole.queries.sum()) + lost
-
-
-@every_attack
-def test_a_model_that_fails_all_the_time_still_gets_there(attack, tmp_path):
-    """Ten rows an attempt, each with a new access and other batches: many stops in the middle of a step."""
-    whole, whole_access = uninterrupted(attack)
-    path = tmp_path / "state"
-    for attempt in itertools.count():
-        access = access_for(attack, Failing(10))
-        try:
-            found = run(attack, access, checkpoint=path, batch_size=(3, 7, 4)[attempt % 3])
-            break
-        except ConnectionError:
-            assert attempt < 60
-    assert attempt > 7
-    assert_same(found, whole)
-    assert_same_counts(access, whole_access)
-
-
-@every_attack
-def test_a_file_of_another_model_is_refused(attack, tmp_path):
-    path = tmp_path / "state"
-    with pytest.raises(ConnectionError):
-        run(attack, access_for(attack, Failing(31)), checkpoint=path)
-    with pytest.raises(ValueError, match="another run: weights"):
-        run(attack, access_for(attack, RowModel(seed=4)), checkpoint=path)
-    assert_same(run(attack, checkpoint=path), uninterrupted(attack)[0])
-
-
-@every_attack
-def test_without_a_checkpoint_the_note_names_a_file_that_is_one(attack, tmp_path):
-    with pytest.raises(ConnectionError) as error:
-        run(attack, access_for(attack, Failing(40)))
-    (note,) = error.value.__notes__
-    path = Path(re.search(r"kept in (\S+): the same call with checkpoint=", note).group(1))
-    assert tmp_path in path.parents
-    assert_same(run(attack, checkpoint=path), uninterrupted(attack)[0])
-
-
-@every_attack
-def test_an_error_before_any_answer_leaves_no_file(attack, tmp_path):
-    _, error = interrupted(attack, 5, tmp_path / "state")
-    assert not hasattr(error, "__notes__")
-    assert not list(tmp_path.iterdir())
-
-
-@every_attack
-def test_a_ctrl_c_costs_no_more_than_what_came_after_the_last_save(attack, tmp_path, monkeypatch):
-    monkeypatch.setattr(scheduler, "_SECONDS_BETWEEN_SAVES", -1)
-    whole, whole_access = uninterrupted(attack)
-    path = tmp_path / "state"
-    stopped = access_for(attack, Failing(52, KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        run(attack, stopped, checkpoint=path)
-    access = access_for(attack)
-    assert_same(run(attack, access, checkpoint=path), whole)
-    assert_same_counts(access, whole_access)
-
-
-def test_after_a_ctrl_c_an_access_that_was_asked_more_is_refused(tmp_path, monkeypatch):
-    """Its budget is spent on rows that nobody remembers: to go on with it would end elsewhere."""
-    monkeypatch.setattr(scheduler, "_SECONDS_BETWEEN_SAVES", -1)
-    attack, refused, went_on = Bandits(tile_size=2, step_size=0.03), 0, 0
-    for rows in range(50, 60):
-        path = tmp_path / str(rows)
-        model = Failing(rows, KeyboardInterrupt)
-        stopped = access_for(attack, model)
-        with pytest.raises(KeyboardInterrupt):
-            run(attack, stopped, checkpoint=path)
-        model.left = 10**9
-        if sum(stopped.asked(range(100))) > int(load_file(path)["asked"].sum()):
-            refused += 1
-            with pytest.raises(ValueError, match="Make a new access"):
-                run(attack, stopped, checkpoint=path)
-        else:
-            went_on += 1
-            assert_same(run(attack, stopped, checkpoint=path), uninterrupted(attack)[0])
-    assert refused, "some row must be lost for this test to say anything"
-    assert went_on, "and some stop must lose none"
-
-
-@every_attack
-def test_a_progress_that_fails_is_an_interruption_like_others(attack, tmp_path):
-    path = tmp_path / "state"
-
-    def progress(what, done, total, **figures):
-        if done > 50:
-            raise OSError("no terminal")
-
-    with pytest.raises(OSError, match="no terminal"):
-        run(attack, checkpoint=path, progress=progress)
-    assert_same(run(attack, checkpoint=path), uninterrupted(attack)[0])
-
-
-def test_an_attack_that_fails_to_begin_forgets_no_image(tmp_path):
-    """Memory runs out for new slots: those images are still in line."""
-
-    class Unlucky(Square):
-        def begin(self, live):
-            if broken and 5 in live.numbers:
-                raise MemoryError
-            return super().begin(live)
-
-    path, attack, broken = tmp_path / "state", Unlucky(), False
-    whole = run(attack, batch_size=2)
-    broken = True
-    with pytest.raises(MemoryError):
-        run(attack, batch_size=2, checkpoint=path)
-    broken = False
-    assert_same(run(attack, batch_size=2, checkpoint=path), whole)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"attack": NES(samples=4, step_size=0.02)}, "settings"),
-        ({"attack": Square(loss="ce")}, "attack was 'NES', is 'Square'"),
-        ({"seed": 6}, "seed was 5, is 6"),
-        ({"ball": Linf(0.1)}, r"ball was 'Linf\(eps=0.09\)', is 'Linf\(eps=0.1\)'"),
-        ({"ball": L2(0.09)}, "ball"),
-        ({"budget": BUDGET + 1}, "budget was 24, is 25"),
-        ({"images": IMAGES.flip(0)}, "images"),
-        ({"images": IMAGES.flip(1)}, "images"),
-        ({"labels": (LABELS + 1) % 3}, "images"),
-        ({"indices": range(1, COUNT + 1)}, "images"),
-        ({"images": IMAGES[:9], "labels": LABELS[:9]}, "images"),
-    ],
-)
-def test_a_checkpoint_of_other_work_is_refused_with_what_differs(change, message, tmp_path):
-    path = tmp_path / "state"
-    interrupted(ATTACKS[0], 40, path)
-    before = path.read_bytes()
-    attack = change.pop("attack", ATTACKS[0])
-    access = access_for(attack, Forbidden(), change.pop("budget", BUDGET))
-    with pytest.raises(ValueError, match=f"another run: {message}"):
-        run(attack, access, checkpoint=path, **change)
-    assert path.read_bytes() == before
-    assert access.rows == 0
-
-
-@every_attack
-def test_a_damaged_checkpoint_is_named_and_kept(attack, tmp_path):
-    path = tmp_path / "state"
-    interrupted(attack, 40, path)
-    whole = path.read_bytes()
-    for length in (0, 7, len(whole) // 2, len(whole) - 1):
-        path.write_bytes(whole[:length])
-        with pytest.raises(DamagedFileError, match=re.escape(str(path))):
-            run(attack, access_for(attack, Forbidden()), checkpoint=path)
-        assert path.read_bytes() == whole[:length]
-
-
-@pytest.mark.parametrize("rows", [43, 50])
-def test_estimates_are_counted_once_across_an_interruption(rows, tmp_path):
-    """On a model that is flat for some: in the middle of a step, and between its loss queries and its check."""
-
-    class Flat(nn.Module):
-        def __init__(self, rows):
-            super().__init__()
-            self.model = Failing(rows)
-
-        def forward(self, x):
-            dark = x.mean((1, 2, 3), keepdim=True) < 0.3
-            return self.model(torch.where(dark, 0.25, x))
-
-    images = IMAGES.clone()
-    images[:5] *= 0.3
-    labels = Flat(99)(images).argmax(1)
-    for attack in ATTACKS[:2]:
-        whole = run(attack, access_for(attack, Flat(10**9)), images=images, labels=labels, ball=Linf(0.01))
-        assert 0 < int(whole.zero_gradients.sum()) < int(whole.gradients.sum())
-        steps = (BUDGET - 1) // attack.cost()
-        assert whole.gradients[whole.robust].unique().tolist() == [steps]
-        path = tmp_path / type(attack).__name__
-        with pytest.raises(ConnectionError):
-            run(attack, access_for(attack, Flat(rows)), images=images, labels=labels, ball=Linf(0.01), checkpoint=path)
-        access = access_for(attack, Flat(10**9))
-        assert_same(run(attack, access, images=images, labels=labels, ball=Linf(0.01), checkpoint=path), whole)
-
-
 # --- models that are not what they should be ---
-
-
-@every_attack
-def test_logits_that_are_no_numbers_end_the_attack_and_keep_what_was_done(attack, tmp_path):
-    class Late(nn.Module):
-        rows = 0
-
-        def forward(self, x):
-            Late.rows += len(x)
-            logits = network()(x).detach()
-            if Late.rows > 40:
-                logits[-1, 0] = torch.nan
-            return logits
-
-    path = tmp_path / "state"
-    with pytest.raises(NonFiniteError, match="mend the model") as error:
-        run(attack, access_for(attack, Late()), checkpoint=path)
-    assert str(path) in error.value.__notes__[0]
-    assert_same(run(attack, checkpoint=path), uninterrupted(attack)[0])
-
-
-@every_attack
-def test_a_width_that_changes_is_an_error(attack):
-    class Wider(nn.Module):
-        calls = 0
-
-        def forward(self, x):
-            Wider.calls += 1
-            logits = network()(x)
-            return torch.cat([logits, logits[:, :1] - 9], dim=1) if Wider.calls > 4 else logits
-
-    with pytest.raises(ValueError, match="4 logits an image, and 3 before"):
-        run(attack, access_for(attack, Wider()))
 
 
 def probabilities(x):
@@ -578,26 +219,3 @@ def test_a_read_only_array_is_as_good_as_another():
         return logits
 
     assert_same(run(Square(), access_for(Square(), numpy_model(function))), run(Square()))
-
-
-@every_attack
-def test_an_array_without_numpy_model_says_what_to_do(attack):
-    with pytest.raises(ValueError, match=r"not ndarray .*wrap a numpy function in `numpy_model`"):
-        run(attack, access_for(attack, lambda x: network()(x).detach().numpy()))
-
-
-def test_seconds_of_earlier_sessions_are_in_the_file(tmp_path, monkeypatch):
-    path, now = tmp_path / "attack.safetensors", [0.0]
-    monkeypatch.setattr(scheduler.time, "monotonic", lambda: now[0])
-
-    def progress(*told, **figures):
-        now[0] += 10
-
-    assert scheduler.earlier_seconds(path) == 0
-    run(ATTACKS[0], checkpoint=path, progress=progress)
-    first = scheduler.earlier_seconds(path)
-    assert first >= 10
-    now[0] += 1000  # between sessions
-    run(ATTACKS[0], checkpoint=path, progress=progress)
-    assert scheduler.earlier_seconds(path) == first
-    assert scheduler.seconds_in({}) == 0  # of an earlier version

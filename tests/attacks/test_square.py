@@ -5,113 +5,19 @@ import pytest
 import torch
 from torch import nn
 
-from groundglass.attacks import L2, Linf, ScoreAccess
-from groundglass.attacks.access import LabelAccess
-from groundglass.attacks.questions import Live
-from groundglass.attacks.result import AttackResult
-from groundglass.attacks.square import Square, _patterns
-from tests.attacks.toy import Counting, Linear, RowModel
+from groundglass.attacks import L2, Linf, Live, Square
+from groundglass.attacks.square import _patterns
+from tests.attacks.toy import Linear, queried
+from tests.attacks.toy import problem as make_problem
 
-COUNT = 16
 WEIGHT = torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(4))
 BALLS = [Linf(0.09), Linf((0.12, 0.06, 0.09)), L2(0.8)]
-FIELDS = ("adversarial", "success", "iterations", "loss_queries", "check_queries", "norm", "loss")
-
-
-@pytest.fixture(scope="module")
-def problem():
-    """Images, labels of which some are wrong, and radii at which some are fooled soon, some late, some never."""
-    model = RowModel(seed=3, size=3 * 8 * 8)
-    images = torch.rand(COUNT, 3, 8, 8, generator=torch.Generator().manual_seed(2))
-    labels = model(images).argmax(1)
-    labels[::7] = (labels[::7] + 1) % 3
-    return model, images, labels
-
-
-def run(model, images, labels, ball=BALLS[0], attack=None, budget=15, seed=5, **options):
-    access = ScoreAccess(model, per_image=budget)
-    return (attack or Square())(access, images, labels, ball, seed=seed, **options)
 
 
 @pytest.mark.parametrize("ball", BALLS, ids=repr)
-def test_every_row_is_counted_and_none_is_beyond_the_budget(problem, ball):
-    model, images, labels = problem
-    counting = Counting(model)
-    result = run(counting, images, labels, ball, batch_size=7)
-    assert 0 < result.success_rate < 1
-    assert int(result.queries.sum()) == counting.rows
-    assert set(result.queries[result.robust].tolist()) == {15}
-    assert set(result.check_queries.tolist()) == {1}
-    won = result.success
-    assert torch.equal(result.loss_queries[won], result.iterations[won])
-    assert len(set(result.loss_queries[won].tolist())) >= 3
-    wrong = ~result.clean_correct
-    assert int(wrong.sum()) == 3
-    assert result.queries[wrong].tolist() == [1] * 3
-    assert torch.equal(result.adversarial[wrong], images[wrong])
-
-
-@pytest.mark.parametrize("ball", BALLS, ids=repr)
-def test_what_is_found_is_in_the_ball_and_does_what_it_says(problem, ball):
-    model, images, labels = problem
-    result = run(model, images, labels, ball)
-    assert bool(ball.contains(result.adversarial, images, tolerance=1e-6).all())
-    assert torch.equal((model(result.adversarial).argmax(1) != labels) & result.clean_correct, result.success)
-
-
-@pytest.mark.parametrize("ball", BALLS, ids=repr)
-def test_no_result_hangs_on_the_batch(problem, ball):
-    model, images, labels = problem
-    whole = run(model, images, labels, ball)
-    order = torch.randperm(COUNT, generator=torch.Generator().manual_seed(0))
-    half = COUNT // 2
-    variants = {
-        "small batches": run(model, images, labels, ball, batch_size=3),
-        "one by one": run(model, images, labels, ball, batch_size=1),
-        "shuffled": run(model, images[order], labels[order], ball, indices=order, batch_size=4).subset(order.argsort()),
-        "split": AttackResult.concat(
-            [
-                run(model, images[:half], labels[:half], ball, indices=range(half)),
-                run(model, images[half:], labels[half:], ball, indices=range(half, COUNT)),
-            ]
-        ),
-    }
-    for name, other in variants.items():
-        for field in FIELDS:
-            assert torch.equal(getattr(whole, field), getattr(other, field)), (name, field)
-
-
-class Failing(nn.Module):
-    """Stops answering after so many passes."""
-
-    def __init__(self, model, passes):
-        super().__init__()
-        self.model, self.left = model, passes
-
-    def forward(self, x):
-        self.left -= 1
-        if self.left < 0:
-            raise ConnectionError("gone")
-        return self.model(x)
-
-
-@pytest.mark.parametrize("ball", BALLS, ids=repr)
-def test_an_interrupted_attack_goes_on_to_the_same_result(problem, ball, tmp_path):
-    model, images, labels = problem
-    path = tmp_path / "attack.safetensors"
-    with pytest.raises(ConnectionError):
-        run(Failing(model, 9), images, labels, ball, batch_size=8, checkpoint=path)
-    whole, resumed = (run(model, images, labels, ball, batch_size=8, checkpoint=at) for at in (None, path))
-    for field in FIELDS:
-        assert torch.equal(getattr(whole, field), getattr(resumed, field)), field
-
-
-@pytest.mark.parametrize("ball", BALLS, ids=repr)
-def test_the_seed_and_the_number_of_an_image_name_its_windows(problem, ball):
-    model, images, labels = problem
-    first = run(model, images, labels, ball)
-    assert not torch.equal(first.adversarial, run(model, images, labels, ball, seed=6).adversarial)
-    twins = run(model, images[1:2].expand(2, -1, -1, -1), labels[1:2].expand(2), ball)
+def test_the_number_of_an_image_names_its_windows(ball):
+    model, images, labels = make_problem(2, side=8)
+    twins = queried(model, images[1:2].expand(2, -1, -1, -1), labels[1:2].expand(2), Square(), ball, 15)
     assert not torch.equal(twins.adversarial[0], twins.adversarial[1])
 
 
@@ -123,11 +29,11 @@ def test_linf_comes_to_the_optimum_of_a_linear_model(side, eps):
     images = torch.full((2, *WEIGHT.shape), 0.5)
     labels = torch.full((2,), int(side > 0))
     # Out of reach, so that the attack spends all it has.
-    result = run(Linear(WEIGHT, side * gain * 1.001), images, labels, Linf(eps), budget=250)
+    result = queried(Linear(WEIGHT, side * gain * 1.001), images, labels, Square(), Linf(eps), 250)
     assert not bool(result.success.any())
     assert torch.allclose(result.adversarial - images, (-side * widths * WEIGHT.sign()).expand_as(images), atol=1e-6)
     assert result.loss.tolist() == pytest.approx([-0.001 * gain] * 2, rel=0.01)
-    assert bool(run(Linear(WEIGHT, side * gain * 0.98), images, labels, Linf(eps), budget=250).success.all())
+    assert bool(queried(Linear(WEIGHT, side * gain * 0.98), images, labels, Square(), Linf(eps), 250).success.all())
 
 
 def test_l2_climbs_on_a_linear_model_as_the_original_does():
@@ -135,27 +41,14 @@ def test_l2_climbs_on_a_linear_model_as_the_original_does():
     weight = torch.randn(3, 1, 1, generator=torch.Generator().manual_seed(1)).expand(3, 5, 5)
     best = float(weight.norm())
     images, labels = torch.full((4, 3, 5, 5), 0.5), torch.ones(4, dtype=torch.int64)
-    result = run(Linear(weight, best), images, labels, L2(1.0), budget=100)
+    result = queried(Linear(weight, best), images, labels, Square(), L2(1.0), 100)
     # The loss is -(w x + b).
     gained = 1 + result.loss / best
     assert float(gained.min()) > 0.3
     assert float(gained.max()) < 1
     assert result.norm.tolist() == pytest.approx([1.0] * 4, abs=1e-5)
-    assert bool(run(Linear(weight, 0.28 * best), images, labels, L2(1.0), budget=100).success.all())
-    assert not bool(run(Linear(weight, 1.01 * best), images, labels, L2(1.0), budget=100).success.any())
-
-
-@pytest.mark.parametrize("ball", BALLS, ids=repr)
-def test_a_constant_model_is_not_fooled(ball):
-    class Constant(nn.Module):
-        def forward(self, x):
-            return torch.tensor([[2.0, -1.0]]).repeat(len(x), 1)
-
-    images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-    result = run(Constant(), images, torch.zeros(3, dtype=torch.int64), ball, budget=9)
-    assert result.success.tolist() == [False] * 3
-    assert result.queries.tolist() == [9] * 3
-    assert torch.equal(result.adversarial, images)
+    assert bool(queried(Linear(weight, 0.28 * best), images, labels, Square(), L2(1.0), 100).success.all())
+    assert not bool(queried(Linear(weight, 1.01 * best), images, labels, Square(), L2(1.0), 100).success.any())
 
 
 class Kept(nn.Module):
@@ -175,7 +68,7 @@ def asked(ball, images, *, budget, climbing=True, **settings):
     """What is asked about each image after the image itself, [questions, n, c, h, w]."""
     model = Kept(climbing)
     labels = torch.zeros(len(images), dtype=torch.int64)
-    run(model, images, labels, ball, Square(**settings), budget)
+    queried(model, images, labels, Square(**settings), ball, budget)
     return torch.stack(model.asked[1:])
 
 
@@ -320,17 +213,3 @@ def test_images_of_any_shape(shape, ball):
     path = asked(ball, images, budget=20)
     assert bool(torch.isfinite(path).all())
     assert all(bool(ball.contains(x, images).all()) for x in path)
-
-
-def test_settings_and_accesses_that_cannot_be_are_refused(problem):
-    model, images, labels = problem
-    for p_init in (0.0, -1.0, 1.5, float("nan")):
-        with pytest.raises(ValueError, match="p_init"):
-            Square(p_init=p_init)
-    with pytest.raises(ValueError, match="loss"):
-        Square(loss="hinge")
-    assert Square().loss == "margin"
-    with pytest.raises(TypeError, match="ScoreAccess"):
-        Square()(LabelAccess(model, per_image=9), images, labels, Linf(0.1), seed=0)
-    with pytest.raises(ValueError, match="Linf and for L2"):
-        Square().check_ball(None)

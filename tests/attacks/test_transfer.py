@@ -3,88 +3,42 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import nn
 
-from groundglass.attacks import L2, PGD, AttackResult, GradientAccess, Linf
+from groundglass.attacks import (
+    L2,
+    PGD,
+    Ensemble,
+    GaussianKernel,
+    GradientAccess,
+    InputDiversity,
+    Linf,
+    TransferPGD,
+)  # fmt: skip
 from groundglass.attacks.losses import cross_entropy
-from groundglass.attacks.transfer import Ensemble, GaussianKernel, InputDiversity, TransferPGD
-from groundglass.attacks.transfer_files import AdversarialSet, Origin, audit, load_adversarial, save_adversarial
-from groundglass.core import DamagedFileError, generator
-from tests.attacks.toy import Counting, Linear, RowModel
-from tests.contracts.test_attack_contract import BALLS, check_contract
+from groundglass.core import generator
+from tests.attacks.toy import Linear, Recorded, RowModel, attacked
+from tests.attacks.toy import problem as make_problem
+
+COUNT = 23
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*cannot reach the border:RuntimeWarning")
 
-COUNT = 23
 DIVERSITY, SMOOTHING = InputDiversity(probability=0.7), GaussianKernel(size=3, sigma=0.8)
 PLAIN = TransferPGD(steps=6)
 ALL = TransferPGD(steps=6, step_size=0.01, momentum=1.0, diversity=DIVERSITY, smoothing=SMOOTHING, random_start=True)
-ATTACKS = [
-    PLAIN,
-    TransferPGD(steps=6, momentum=1.0),
-    TransferPGD(steps=6, diversity=DIVERSITY),
-    TransferPGD(steps=6, smoothing=SMOOTHING),
-    ALL,
-    replace(ALL, keep="highest", loss="margin"),
-]
 
 
 @pytest.fixture(scope="module")
 def problem():
-    """Images of 8 x 8 pixels, and labels of which some are wrong."""
-    model = RowModel(seed=3, size=3 * 8 * 8)
-    images = torch.rand(COUNT, 3, 8, 8, generator=torch.Generator().manual_seed(2))
-    labels = model(images).argmax(1)
-    labels[::7] = (labels[::7] + 1) % 3
-    return model, images, labels
+    return make_problem(COUNT, side=8)
 
 
-def run(problem, attack, ball=None, model=None, **options):
-    own, images, labels = problem
-    access = GradientAccess(model or own)
-    return attack(access, images, labels, ball or Linf(0.03), seed=5, **options), access
+def run(problem, attack, ball=None):
+    return attacked(*problem, attack, ball or Linf(0.03))
 
 
 # --- the attack ---
-
-
-@pytest.mark.parametrize("attack", [replace(ALL, keep="highest"), TransferPGD(steps=5)], ids=repr)
-@pytest.mark.parametrize("ball", BALLS, ids=repr)
-def test_it_keeps_the_contract_of_all_attacks(attack, ball):
-    # On 8 x 8 pixels diversity and a wide kernel cost strength on the source itself: that is their bargain.
-    if attack.diversity is not None:
-        attack = replace(attack, steps=10, step_size=ball.radius / 5, smoothing=GaussianKernel(size=3, sigma=0.4))
-    check_contract(attack, ball)
-
-
-@pytest.mark.parametrize("attack", ATTACKS, ids=repr)
-@pytest.mark.parametrize("ball", [Linf(0.03), L2(0.2)], ids=repr)
-def test_no_result_hangs_on_the_batch(problem, attack, ball):
-    model, images, labels = problem
-    whole, access = run(problem, attack, ball)
-    order = torch.randperm(COUNT, generator=torch.Generator().manual_seed(0))
-    half = COUNT // 2
-    parts = [
-        attack(GradientAccess(model), images[at], labels[at], ball, seed=5, indices=at)
-        for at in torch.arange(COUNT).split(half)
-    ]
-    shuffled = attack(
-        GradientAccess(model), images[order], labels[order], ball, seed=5, indices=order, batch_size=4
-    ).subset(order.argsort())
-    variants = {
-        "small batches": run(problem, attack, ball, batch_size=5)[0],
-        "one by one": run(problem, attack, ball, batch_size=1)[0],
-        "shuffled": shuffled,
-        "split": AttackResult.concat(parts),
-    }
-    for name, other in variants.items():
-        for field in ("adversarial", "success", "iterations", "gradients", "check_queries", "norm", "loss"):
-            assert torch.equal(getattr(whole, field), getattr(other, field)), (name, field)
-    # And it stays inside, to a millionth in double precision.
-    assert bool(ball.contains(whole.adversarial.double(), images.double(), tolerance=1e-6).all())
-    assert int(whole.gradients.sum()) == access.gradients
 
 
 @pytest.mark.parametrize("eps", [0.1, 1.0, 2.0])
@@ -204,21 +158,9 @@ def test_the_move_is_the_formula_of_the_papers(problem, norm, smoothing, diversi
 
 def test_random_draws_are_named_by_seed_index_and_step(problem):
     model, images, labels = problem
-    attack = TransferPGD(steps=3, diversity=InputDiversity(probability=1.0))
-    access = GradientAccess(model)
-    a = attack(access, images, labels, Linf(0.03), seed=5).adversarial
-    assert not torch.equal(a, attack(access, images, labels, Linf(0.03), seed=6).adversarial)
-    assert not torch.equal(
-        a, attack(access, images, labels, Linf(0.03), seed=5, indices=range(50, 50 + COUNT)).adversarial
-    )
-    views = []
-
-    def spy(x):
-        views.append(x.detach().clone())
-        return model(x)
-
-    attack(GradientAccess(spy), images[1:2], labels[1:2], Linf(0.0), seed=5, indices=[1])
-    for step, seen in enumerate(views[1:4]):
+    attack, recorded = TransferPGD(steps=3, diversity=InputDiversity(probability=1.0)), Recorded(model)
+    attacked(recorded, images[1:2], labels[1:2], attack, Linf(0.0), indices=[1])
+    for step, seen in enumerate(recorded.asked[1:4]):
         expected = attack.diversity.draw(images[1:2], [generator(5, "transfer", 1, step)]).apply(images[1:2])
         assert torch.equal(seen, expected)
 
@@ -354,162 +296,3 @@ def test_members_are_in_eval_mode_and_may_write_over_their_input(problem):
     drop.eval()
     expected = (drop(images - 0.5) + drop(images)) / 3
     assert torch.allclose(access.logits(images), expected, atol=1e-6)
-
-
-# --- settings ---
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: TransferPGD(steps=0), "at least 1"),
-        (lambda: TransferPGD(step_size=2), "2/255, not 2"),
-        (lambda: TransferPGD(momentum=-0.1), "0 or more"),
-        (lambda: TransferPGD(keep="best"), "'last' or 'highest'"),
-        (lambda: TransferPGD(loss="cee"), "did you mean 'ce'"),
-        (lambda: InputDiversity(probability=1.5), r"in \[0, 1\]"),
-        (lambda: InputDiversity(smallest=1.0), "28/32"),
-        (lambda: InputDiversity(fill=128), "not 128"),
-        (lambda: GaussianKernel(size=4), "odd"),
-        (lambda: GaussianKernel(sigma=0), "above 0"),
-        (lambda: Ensemble([]), "at least one"),
-        (lambda: Ensemble([RowModel()], weights=[1, 1]), "one a model"),
-        (lambda: Ensemble([RowModel()], weights=[0]), "above 0"),
-        (lambda: Ensemble([RowModel(), RowModel(classes=4)])(torch.rand(2, 3, 4, 4)), "same classes"),
-    ],
-)
-def test_settings_that_cannot_be(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
-def test_the_attack_is_its_configuration_and_warns_of_steps_that_are_too_few(problem):
-    assert eval(repr(ALL)) == ALL
-    with pytest.warns(RuntimeWarning, match="cannot reach the border"):
-        run(problem, TransferPGD(steps=2, step_size=0.001))
-    model, images, labels = problem
-    none = ALL(GradientAccess(Counting(model)), images[:0], labels[:0], Linf(0.03), seed=0)
-    assert len(none) == 0
-
-
-# --- audit and files ---
-
-
-@pytest.fixture
-def made(problem):
-    model, images, labels = problem
-    ball = Linf((0.03, 0.05, 0.04))
-    result, _ = run(problem, ALL, ball)
-    assert 0 < int(result.success.sum()) < COUNT
-    origin = Origin(source="toy 3", attack=repr(ALL), ball=ball, seed=5)
-    found = AdversarialSet(origin, result.adversarial, labels, result.success, torch.arange(COUNT))
-    return found, images, GradientAccess(model)
-
-
-def test_the_audit_names_the_first_check_that_fails(made):
-    found, images, source = made
-    ball, claimed = found.origin.ball, found.claimed
-
-    def check(x, message, claims=claimed, labels=found.labels):
-        with pytest.raises(ValueError, match=message):
-            audit(images, x, labels, ball, source, claimed=claims)
-
-    audit(images, found.adversarial, found.labels, ball, source, claimed=claimed)
-    assert source.check_queries == int(claimed.sum())
-    only = int(claimed.nonzero()[3])
-    x = found.adversarial.clone()
-    x[only, 1, 2, 3] = images[only, 1, 2, 3] + (0.05 + 3e-6 if images[only, 1, 2, 3] < 0.5 else -0.05 - 3e-6)
-    check(x, rf"audit, ball: image {only} .*; 1 of {COUNT} fail")
-    x[only, 1, 2, 3] = torch.nan
-    check(x, f"audit, finite: image {only} ")
-    x[only, 1, 2, 3] = -0.001
-    check(x, f"audit, range: image {only} ")
-    check(images, rf"audit, source: image {int(claimed.nonzero()[0])} .*; {int(claimed.sum())} of {COUNT} fail")
-    check(found.adversarial, "audit, source", claims=None)
-    check(found.adversarial[1:], "audit, shape")
-    check(found.adversarial, "audit, claims", claims=claimed.long())
-
-
-def test_what_is_saved_loads_back_equal(made, tmp_path):
-    found, images, source = made
-    for ball in (found.origin.ball, Linf(0.05), L2(9.0)):
-        found = replace(found, origin=replace(found.origin, ball=ball))
-        save_adversarial(tmp_path / "a.safetensors", found, images, source)
-        back = load_adversarial(
-            tmp_path / "a.safetensors", images, found.labels, source, origin=found.origin, indices=found.indices
-        )
-        assert back.origin == found.origin
-        for name in ("adversarial", "labels", "claimed", "indices"):
-            assert torch.equal(getattr(back, name), getattr(found, name))
-            assert getattr(back, name).dtype == getattr(found, name).dtype
-
-
-def test_an_audit_that_fails_writes_nothing(made, tmp_path):
-    found, images, source = made
-    path = tmp_path / "a.safetensors"
-    bad = replace(found, claimed=torch.ones_like(found.claimed))
-    with pytest.raises(ValueError, match="audit, source"):
-        save_adversarial(path, bad, images, source)
-    assert list(tmp_path.iterdir()) == []
-    save_adversarial(path, found, images, source)
-    before = path.read_bytes()
-    with pytest.raises(ValueError, match="audit, ball"):
-        save_adversarial(path, replace(found, origin=replace(found.origin, ball=Linf(0.01))), images, source)
-    assert path.read_bytes() == before
-
-
-def test_a_file_of_other_things_is_refused(made, tmp_path):
-    found, images, source = made
-    path = tmp_path / "a.safetensors"
-    save_adversarial(path, found, images, source)
-    labels, origin = found.labels, found.origin
-    others = {
-        "source was 'toy 3', is 'toy 4'": {"origin": replace(origin, source="toy 4")},
-        "attack was": {"origin": replace(origin, attack=repr(PLAIN))},
-        "eps was": {"origin": replace(origin, ball=Linf(0.03))},
-        "ball was 'Linf', is 'L2'": {"origin": replace(origin, ball=L2(0.03))},
-        "seed was 5, is 6": {"origin": replace(origin, seed=6)},
-        "its indices are not": {"indices": torch.arange(COUNT) + 1},
-    }
-    for message, asked in others.items():
-        with pytest.raises(ValueError, match=message):
-            load_adversarial(path, images, labels, source, **asked)
-    with pytest.raises(ValueError, match="its labels are not"):
-        load_adversarial(path, images, (labels + 1) % 3, source)
-    with pytest.raises(ValueError, match=r"a\.safetensors: audit, ball"):
-        load_adversarial(path, images.flip(0), labels, source)
-    with pytest.raises(ValueError, match=r"a\.safetensors: audit, source"):
-        load_adversarial(path, images, labels, GradientAccess(RowModel(seed=9, size=192)))
-    with pytest.raises(FileNotFoundError):
-        load_adversarial(tmp_path / "b", images, labels, source)
-
-
-def test_a_damaged_file_is_noticed(made, tmp_path):
-    found, images, source = made
-    path = tmp_path / "a.safetensors"
-    save_adversarial(path, found, images, source)
-    whole = path.read_bytes()
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-
-    def refused(match):
-        with pytest.raises(DamagedFileError, match=match):
-            load_adversarial(path, images, found.labels, source)
-
-    for cut in (0, 5, len(whole) // 2, len(whole) - 1):
-        path.write_bytes(whole[:cut])
-        refused("not a whole safetensors file")
-    flipped = bytearray(whole)
-    flipped[-40] ^= 1
-    path.write_bytes(bytes(flipped))
-    refused("was altered")
-    # A claim withdrawn, or a seed made up: the audit would pass.
-    save_file({**tensors, "claimed": torch.zeros_like(tensors["claimed"])}, path, metadata)
-    refused("was altered")
-    save_file(tensors, path, {**metadata, "origin": metadata["origin"].replace('"seed": 5', '"seed": 6')})
-    refused("was altered")
-    save_file(tensors, path, {})
-    refused("not a groundglass file")
-    path.write_bytes(whole)
-    load_adversarial(path, images, found.labels, source)

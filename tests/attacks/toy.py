@@ -1,10 +1,14 @@
 """Small models and images for the tests of attacks."""
 
+from collections import defaultdict
+from dataclasses import fields
 from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from groundglass.attacks import AttackResult, GradientAccess, LabelAccess, LabelAttack, ScoreAccess
 
 CLASSES = 3
 
@@ -78,3 +82,103 @@ def trained() -> nn.Module:
 class Scaled(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return (x - 0.5) * 4
+
+
+class Recorded(nn.Module):
+    """Keeps all that the model is asked about, a batch at a time."""
+
+    def __init__(self, model) -> None:
+        super().__init__()
+        self.model, self.asked = model, []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.asked.append(x.detach().clone())
+        return self.model(x)
+
+    @property
+    def rows(self) -> list[Tensor]:
+        """The images that were asked about after the first, which is the check of the image itself."""
+        return [x for batch in self.asked for x in batch][1:]
+
+
+class Constant(nn.Module):
+    """Two classes; the first always wins."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tensor([[2.0, -1.0]]).repeat(len(x), 1)
+
+
+class _Recorded:
+    """An access that keeps each row it is asked about, by the image's number: the row, the purpose, the answer."""
+
+    def _ask(self, images, purpose, owners):
+        logits = super()._ask(images, purpose, owners)
+        for x, owner, answer in zip(images.clone(), owners, logits.argmax(1).tolist(), strict=True):
+            self.__dict__.setdefault("asked_rows", defaultdict(list))[owner].append((x, purpose, answer))
+        return logits
+
+    def kept(self, owner: int, purpose: str) -> Tensor:
+        return torch.stack([x for x, why, _ in self.asked_rows[owner] if why == purpose])
+
+
+class RecordedScores(_Recorded, ScoreAccess):
+    pass
+
+
+class RecordedLabels(_Recorded, LabelAccess):
+    pass
+
+
+class Failing(nn.Module):
+    """Answers so many rows; then a batch that would go beyond them is an error."""
+
+    def __init__(self, model: nn.Module, rows: int, error: type[BaseException] = ConnectionError) -> None:
+        super().__init__()
+        self.model, self.left, self.error = model, rows, error
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > self.left:
+            self.left = 0
+            raise self.error("gone")
+        self.left -= len(x)
+        return self.model(x)
+
+
+def problem(count: int = 37, *, side: int = 4, classes: int = CLASSES) -> tuple[RowModel, Tensor, Tensor]:
+    """A model and images; every seventh label is wrong."""
+    model = RowModel(seed=3, size=3 * side * side, classes=classes)
+    images = torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(2))
+    labels = model(images).argmax(1)
+    labels[::7] = (labels[::7] + 1) % classes
+    return model, images, labels
+
+
+def assert_same(first: AttackResult, second: AttackResult, what: str = "") -> None:
+    """Bit for bit; a loss that was never asked for is NaN on both sides."""
+    for field in fields(AttackResult):
+        a, b = getattr(first, field.name), getattr(second, field.name)
+        assert torch.equal(a.nan_to_num(-99.0), b.nan_to_num(-99.0)), (what, field.name)
+
+
+def assert_batches_do_not_matter(run, images: Tensor, labels: Tensor) -> None:
+    """`run(images, labels, **options)` gives each image the same in any batches, order and parts."""
+    count, whole = len(images), run(images, labels)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    halves = [run(images[at], labels[at], indices=at) for at in torch.arange(count).split(-(-count // 2))]
+    shuffled = run(images[order], labels[order], indices=order, batch_size=4)
+    assert_same(whole, shuffled.subset(order.argsort()), "shuffled")
+    assert_same(whole, AttackResult.concat(halves), "in parts")
+    for size in (5, 1):
+        assert_same(whole, run(images, labels, batch_size=size), f"batches of {size}")
+
+
+def attacked(model, images, labels, attack, ball, *, seed=5, **options) -> tuple[AttackResult, GradientAccess]:
+    """What an attack by gradients leaves, and its access."""
+    access = GradientAccess(model)
+    return attack(access, images, labels, ball, seed=seed, **options), access
+
+
+def queried(model, images, labels, attack, ball, budget, *, seed=5, **options) -> AttackResult:
+    """What an attack by queries leaves."""
+    kind = LabelAccess if isinstance(attack, LabelAttack) else ScoreAccess
+    return attack(kind(model, per_image=budget), images, labels, ball, seed=seed, **options)

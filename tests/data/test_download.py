@@ -35,12 +35,6 @@ def test_a_folder_is_readable_by_others_as_the_umask_says(served, loopback, tmp_
     assert folder.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_a_mirror_is_named_by_the_environment(served, loopback, tmp_path, monkeypatch):
-    layout = served(TINY["cifar10"])
-    monkeypatch.setenv("GROUNDGLASS_CIFAR_URL", loopback + "/")
-    assert fetch(layout, tmp_path / "data").is_dir()
-
-
 def test_a_corrupted_archive_is_refused_and_removed(served, loopback, tmp_path):
     layout = served(TINY["cifar10"])
     archive = tmp_path / "www" / layout.archive
@@ -62,43 +56,34 @@ def test_an_archive_that_holds_something_else_is_refused(served, loopback, tmp_p
     assert left_behind(tmp_path / "data") == []
 
 
-def test_a_missing_archive_says_where_it_was_looked_for(loopback, tmp_path):
-    with pytest.raises(DownloadError, match=rf"{loopback}/{CIFAR10.archive} could not be downloaded.*404.*Run again"):
-        fetch(CIFAR10, tmp_path / "data", base_url=loopback)
-    assert left_behind(tmp_path / "data") == []
-
-
-def test_a_refused_connection(tmp_path):
+def test_a_server_without_the_archive_and_no_server_at_all(loopback, tmp_path):
     with socket.socket() as held:  # bound and not listening: nobody else can open this port meanwhile
         held.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{held.getsockname()[1]}"
-        with pytest.raises(DownloadError, match=r"could not be downloaded.*cannot be reached \(.*Run again"):
-            fetch(CIFAR10, tmp_path / "data", base_url=url)
-    assert left_behind(tmp_path / "data") == []
+        nobody = f"http://127.0.0.1:{held.getsockname()[1]}"
+        for url, reason in ((loopback, "404"), (nobody, r"cannot be reached \(")):
+            says = rf"{url}/{CIFAR10.archive} could not be downloaded.*{reason}.*Run again"
+            with pytest.raises(DownloadError, match=says):
+                fetch(CIFAR10, tmp_path / "data", base_url=url)
+            assert left_behind(tmp_path / "data") == []
 
 
-def test_a_full_disk_leaves_nothing(served, loopback, tmp_path, monkeypatch):
-    def full(source, target):
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), DiskFullError), (KeyboardInterrupt(), KeyboardInterrupt)],
+)
+def test_a_full_disk_or_an_interrupt_leaves_nothing(served, loopback, tmp_path, monkeypatch, error, raised):
+    def fail(source, target):
         target.write(source.read(100))
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise error
 
     layout = served(TINY["cifar10"])
-    monkeypatch.setattr(download, "shutil", SimpleNamespace(copyfileobj=full))  # ours, not the server's
-    with pytest.raises(DiskFullError, match=r"cifar10 was not put into"):
-        fetch(layout, tmp_path / "data", base_url=loopback)
+    monkeypatch.setenv("GROUNDGLASS_CIFAR_URL", loopback + "/")  # a mirror, named by the environment
+    with monkeypatch.context() as patch:
+        patch.setattr(download, "shutil", SimpleNamespace(copyfileobj=fail))  # ours, not the server's
+        with pytest.raises(raised, match="cifar10 was not put into" if raised is DiskFullError else None):
+            fetch(layout, tmp_path / "data")
     assert left_behind(tmp_path / "data") == []
-
-
-def test_an_interrupt_leaves_nothing(served, loopback, tmp_path, monkeypatch):
-    def interrupt(source, target):
-        target.write(source.read(100))
-        raise KeyboardInterrupt
-
-    layout = served(TINY["cifar10"])
-    monkeypatch.setattr(download, "shutil", SimpleNamespace(copyfileobj=interrupt))  # ours, not the server's
-    with pytest.raises(KeyboardInterrupt):
-        fetch(layout, tmp_path / "data", base_url=loopback)
-    assert left_behind(tmp_path / "data") == []
+    assert fetch(layout, tmp_path / "data").is_dir()
 
 
 def test_of_two_that_download_the_slower_one_keeps_what_is_there(served, loopback, tmp_path):

@@ -21,28 +21,23 @@ def small(monkeypatch, tmp_path):
 registry_shapes = registry.load_shapes
 
 
-def test_cifar10_comes_as_the_paper_has_it(tmp_path):
-    write_layout(TINY["cifar10"], tmp_path)
-    data = load("cifar10", data_dir=tmp_path)
-    assert (data.name, len(data.train), len(data.test), data.num_classes) == ("cifar10", 20, 6, 10)
-    assert data.mean == data.std == (0.5, 0.5, 0.5)
-    assert data.augment is None
+HALF, OWN = ((0.5, 0.5, 0.5),) * 2, ((0.507, 0.486, 0.440), (0.267, 0.256, 0.276))
 
 
-def test_cifar100_comes_as_the_paper_has_it(tmp_path):
-    write_layout(TINY["cifar100"], tmp_path)
-    data = load("cifar100", data_dir=tmp_path)
-    assert (data.name, len(data.train), len(data.test), data.num_classes) == ("cifar100", 9, 5, 100)
-    assert data.mean == (0.507, 0.486, 0.440)
-    assert data.std == (0.267, 0.256, 0.276)
-    assert data.augment == Augment(crop=4, flip=True, rotation=15.0)
-
-
-def test_shapes_needs_no_folder():
-    data = load("shapes", download=False)
-    assert (data.name, data.num_classes) == ("shapes", 10)
-    assert data.mean == data.std == (0.5, 0.5, 0.5)
-    assert data.augment is None
+@pytest.mark.parametrize(
+    ("name", "sizes", "statistics", "augment"),
+    [
+        ("cifar10", (20, 6, 10), HALF, None),
+        ("cifar100", (9, 5, 100), OWN, Augment(crop=4, flip=True, rotation=15.0)),
+        ("shapes", (40, 20, 10), HALF, None),
+    ],
+)
+def test_a_data_set_comes_as_the_paper_has_it(name, sizes, statistics, augment, tmp_path):
+    folder = write_layout(TINY[name], tmp_path) if name in TINY else None
+    for data_dir in (tmp_path, folder):  # the folder itself may be named
+        data = load(name, data_dir=data_dir, download=False)
+        assert (data.name, len(data.train), len(data.test), data.num_classes) == (name, *sizes)
+        assert ((data.mean, data.std), data.augment) == (statistics, augment)
 
 
 def test_an_unknown_name_offers_the_nearest():
@@ -74,11 +69,6 @@ def test_a_misspelt_folder_is_not_downloaded_into(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="dta, which GROUNDGLASS_DATA names"):
         load("cifar10")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_folder_itself_may_be_named(tmp_path):
-    folder = write_layout(TINY["cifar10"], tmp_path)
-    assert len(load("cifar10", data_dir=folder, download=False).test) == 6
 
 
 def test_option_then_environment_then_cache(monkeypatch, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from groundglass.data import load_shapes, shapes
-from groundglass.data.figures import FIGURES
+from groundglass.data.shape_outlines import FIGURES
 
 
 def on_a_grid(figure):

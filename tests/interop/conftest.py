@@ -32,11 +32,6 @@ def _spec(device: SimulatedOPU | None) -> ModelSpec:
     return ModelSpec(width=0.06, classes=10, mean=(0.5,) * 3, std=(0.5,) * 3, **sizes)
 
 
-def _tidy(network: nn.Module) -> None:
-    """After training: no gradients left."""
-    network.zero_grad()
-
-
 @pytest.fixture(scope="session")
 def training_images() -> ImageSet:
     return pictures("train", 300)
@@ -56,7 +51,7 @@ def labels() -> Tensor:
 def plain(training_images: ImageSet) -> nn.Module:
     network = build(_spec(None), seed=3)
     train(network, training_images, HOW, credit=BackProp(), seed=0)
-    _tidy(network)
+    network.zero_grad()
     return network
 
 
@@ -65,7 +60,7 @@ def defended(training_images: ImageSet) -> DefendedNetwork:
     device = SimulatedOPU.create(N, M, seed=5)
     network = build(_spec(device), device=device, seed=3)
     train(network, training_images, HOW, credit=HybridDFA(), seed=0)
-    _tidy(network)
+    network.zero_grad()
     assert isinstance(network, DefendedNetwork)
     return network
 

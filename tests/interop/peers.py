@@ -6,6 +6,7 @@ test skip, and the summary says how to install it; `make test` installs them all
 
 import importlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,9 +34,6 @@ def need(name: str) -> Any:
         pytest.skip(f"{name} is not installed: pip install -c constraints.txt -e '.[interop]'")
 
 
-# torchattacks
-
-
 def torchattacks_pgd(
     model: nn.Module, images: Tensor, labels: Tensor, ball: Linf | L2, steps: int, size: float
 ) -> Tensor:
@@ -44,27 +42,9 @@ def torchattacks_pgd(
     return kind(model, eps=ball.radius, alpha=size, steps=steps, random_start=False)(images, labels)
 
 
-def torchattacks_fgsm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    return need("torchattacks").FGSM(model, eps=EPS)(images, labels)
-
-
-def torchattacks_apgd_ce(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    return need("torchattacks").APGD(model, eps=EPS, steps=STEPS, loss="ce")(images, labels)
-
-
-def torchattacks_apgd_dlr(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    return need("torchattacks").APGD(model, eps=EPS, steps=STEPS, loss="dlr")(images, labels)
-
-
-def torchattacks_fab(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    return need("torchattacks").FAB(model, eps=EPS, steps=FAB_STEPS, n_classes=10)(images, labels)
-
-
-def torchattacks_square(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    return need("torchattacks").Square(model, eps=EPS, n_queries=QUERIES)(images, labels)
-
-
-# foolbox
+def torchattacks_attack(name: str, model: nn.Module, images: Tensor, labels: Tensor, **settings: Any) -> Tensor:
+    """The attack of torchattacks called `name`."""
+    return getattr(need("torchattacks"), name)(model, eps=EPS, **settings)(images, labels)
 
 
 def foolbox_pgd(model: nn.Module, images: Tensor, labels: Tensor, ball: Linf | L2, steps: int, size: float) -> Tensor:
@@ -78,9 +58,6 @@ def foolbox_fgsm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     foolbox = need("foolbox")
     wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
     return foolbox.attacks.LinfFastGradientAttack()(wrapped, images, labels, epsilons=EPS)[1]
-
-
-# ART
 
 
 def art_classifier(model: nn.Module) -> Any:
@@ -103,55 +80,45 @@ def art_pgd(model: nn.Module, images: Tensor, labels: Tensor, ball: Linf | L2, s
     )  # fmt: skip
 
 
-def art_fgsm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    return art_attack("FastGradientMethod", model, images, labels, eps=EPS)
+def autoattack_attack(where: str, model: nn.Module, images: Tensor, labels: Tensor, **settings: Any) -> Tensor:
+    """The attack at `where`, a module and a class of pyautoattack."""
+    module, name = where.split(".")
+    make = getattr(need(f"pyautoattack.{module}"), name)
+    return make(model, norm="Linf", eps=EPS, seed=0, device="cpu", **settings).perturb(images, labels)
 
 
-def art_apgd_ce(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    return art_attack(
-        "AutoProjectedGradientDescent", model, images, labels,
-        eps=EPS, eps_step=SIZE, max_iter=STEPS, nb_random_init=1, loss_type="cross_entropy", verbose=False,
-    )  # fmt: skip
-
-
-# AutoAttack, from its authors
-
-
-def autoattack_apgd(loss: str, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    make = need("pyautoattack.autopgd_base").APGDAttack
-    return make(model, n_iter=STEPS, norm="Linf", eps=EPS, seed=0, loss=loss, device="cpu").perturb(images, labels)
-
-
-def autoattack_fab(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    make = need("pyautoattack.fab_pt").FABAttack_PT
-    return make(model, n_iter=FAB_STEPS, norm="Linf", eps=EPS, seed=0, device="cpu").perturb(images, labels)
-
-
-def autoattack_square(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    make = need("pyautoattack.square").SquareAttack
-    return make(model, n_queries=QUERIES, norm="Linf", eps=EPS, seed=0, device="cpu").perturb(images, labels)
-
-
+autoattack_fab = partial(autoattack_attack, "fab_pt.FABAttack_PT", n_iter=FAB_STEPS)
 PEERS: dict[str, PGD] = {"torchattacks": torchattacks_pgd, "foolbox": foolbox_pgd, "ART": art_pgd}
-ONE_STEP: dict[str, Attack] = {"torchattacks": torchattacks_fgsm, "foolbox": foolbox_fgsm, "ART": art_fgsm}
-
-
-def _pgd(run: PGD) -> Attack:
-    return lambda model, images, labels: run(model, images, labels, Linf(EPS), STEPS, SIZE)
-
+ONE_STEP: dict[str, Attack] = {
+    "torchattacks": partial(torchattacks_attack, "FGSM"),
+    "foolbox": foolbox_fgsm,
+    "ART": partial(art_attack, "FastGradientMethod", eps=EPS),
+}
 
 #: Those that climb a gradient.
 WHITE_BOX: dict[str, Attack] = {
-    **{f"{name}-PGD": _pgd(run) for name, run in PEERS.items()},
+    **{f"{name}-PGD": partial(run, ball=Linf(EPS), steps=STEPS, size=SIZE) for name, run in PEERS.items()},
     **{f"{name}-FGSM": run for name, run in ONE_STEP.items()},
-    "AutoAttack-APGD-CE": lambda model, images, labels: autoattack_apgd("ce", model, images, labels),
-    "AutoAttack-APGD-DLR": lambda model, images, labels: autoattack_apgd("dlr", model, images, labels),
+    "AutoAttack-APGD-CE": partial(autoattack_attack, "autopgd_base.APGDAttack", n_iter=STEPS, loss="ce"),
+    "AutoAttack-APGD-DLR": partial(autoattack_attack, "autopgd_base.APGDAttack", n_iter=STEPS, loss="dlr"),
     "AutoAttack-FAB": autoattack_fab,
-    "torchattacks-APGD-CE": torchattacks_apgd_ce,
-    "torchattacks-APGD-DLR": torchattacks_apgd_dlr,
-    "torchattacks-FAB": torchattacks_fab,
-    "ART-APGD-CE": art_apgd_ce,
+    "torchattacks-APGD-CE": partial(torchattacks_attack, "APGD", steps=STEPS, loss="ce"),
+    "torchattacks-APGD-DLR": partial(torchattacks_attack, "APGD", steps=STEPS, loss="dlr"),
+    "torchattacks-FAB": partial(torchattacks_attack, "FAB", steps=FAB_STEPS, n_classes=10),
+    "ART-APGD-CE": partial(
+        art_attack,
+        "AutoProjectedGradientDescent",
+        eps=EPS,
+        eps_step=SIZE,
+        max_iter=STEPS,
+        nb_random_init=1,
+        loss_type="cross_entropy",
+        verbose=False,
+    ),
 }
 
 #: Those that see logits alone, whatever rule the model is seen through.
-BY_QUERIES: dict[str, Attack] = {"AutoAttack-Square": autoattack_square, "torchattacks-Square": torchattacks_square}
+BY_QUERIES: dict[str, Attack] = {
+    "AutoAttack-Square": partial(autoattack_attack, "square.SquareAttack", n_queries=QUERIES),
+    "torchattacks-Square": partial(torchattacks_attack, "Square", n_queries=QUERIES),
+}

@@ -1,6 +1,6 @@
 """Our attacks take any module of torch, or any function: what it is made of changes nothing."""
 
-import warnings
+import copy
 
 import numpy as np
 import pytest
@@ -42,43 +42,14 @@ def ordinary(images, labels):
 
 
 class Doubled(nn.Module):
-    """A float64 network, whose logits are float64 too."""
+    """The network in float64, with float64 logits."""
 
     def __init__(self, network):
         super().__init__()
-        self.inner = network
+        self.inner = copy.deepcopy(network).double()
 
     def forward(self, images):
         return self.inner(images.double())
-
-
-def _as_lambda(network):
-    return lambda images: network(images)
-
-
-def _as_float64(network):
-    found = Doubled(nn.Sequential(*network))
-    copies = [
-        nn.Linear(m.in_features, m.out_features, dtype=torch.float64) if isinstance(m, nn.Linear) else m
-        for m in network
-    ]
-    for copy, original in zip(copies, network, strict=True):
-        if isinstance(original, nn.Linear):
-            copy.load_state_dict(original.state_dict())
-    found.inner = nn.Sequential(*copies)
-    return found.eval()
-
-
-def _scripted(network):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch would rather have torch.export
-        return torch.jit.script(network)
-
-
-def _traced(network):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.jit.trace(network, torch.rand(2, 3, 32, 32))
 
 
 def _exported(network):
@@ -86,17 +57,13 @@ def _exported(network):
     return torch.export.export(network, (torch.rand(2, 3, 32, 32),), dynamic_shapes=({0: batch},)).module()
 
 
-def _of_foolbox(network):
-    return peers.need("foolbox").PyTorchModel(network, bounds=(0, 1), device="cpu")
-
-
 KINDS = {
-    "a lambda": _as_lambda,
-    "float64": _as_float64,
-    "TorchScript": _scripted,
-    "a trace": _traced,
+    "a lambda": lambda network: lambda images: network(images),
+    "float64": Doubled,
+    "TorchScript": torch.jit.script,
+    "a trace": lambda network: torch.jit.trace(network, torch.rand(2, 3, 32, 32)),
     "torch.export": _exported,
-    "foolbox's wrapper": _of_foolbox,
+    "foolbox's wrapper": lambda network: peers.need("foolbox").PyTorchModel(network, bounds=(0, 1), device="cpu"),
 }
 ATTACKS = [
     (PGD(steps=8, step_size=EPS / 4), GradientAccess, Linf(EPS)),
@@ -122,6 +89,7 @@ def test_a_plain_sequential(ordinary, images, labels, attack, access, ball):
     assert all(p.grad is None and p.requires_grad for p in ordinary.parameters())
 
 
+@pytest.mark.filterwarnings("ignore")  # torch would rather have torch.export
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("attack", "access", "ball"), ATTACKS[:1] + ATTACKS[4:5], ids=["PGD", "Square"])
 def test_the_same_in_another_guise(ordinary, images, labels, kind, attack, access, ball):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -35,10 +37,8 @@ def test_a_saved_model_loads_back_equal(saved, device):
 
 def test_a_model_file_holds_no_secret(saved, device):
     path, _ = saved
-    content = path.read_bytes()
-    assert str(SECRET).encode() not in content
-    assert SECRET.to_bytes(8, "little") not in content
-    assert SECRET.to_bytes(8, "big") not in content
+    for secret in (str(SECRET).encode(), SECRET.to_bytes(8, "little"), SECRET.to_bytes(8, "big")):
+        assert secret not in path.read_bytes()
 
 
 def test_destroyed_feedback_stays_destroyed(tmp_path, device):
@@ -74,8 +74,6 @@ def test_another_device_is_refused(saved):
 
 
 def test_weights_of_another_shape_are_named(tmp_path, device):
-    from dataclasses import replace
-
     model = build(SPEC, device=device, seed=1)
     save_model(tmp_path / "m", model, replace(SPEC, width=0.25))
     with pytest.raises(ValueError, match="another shape"):

@@ -121,7 +121,7 @@ def test_a_model_of_ours_comes_with_its_device(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"trained_on": "cifar10"}, "trained on cifar10, not on shapes"),
-        ({"classes": 4}, "4 classes apart, and shapes has 10"),
+        ({"classes": 4}, "4 classes, and shapes has 10"),
     ],
 )
 def test_a_model_of_other_images_is_refused(tmp_path: Path, changes: dict, said: str) -> None:

@@ -146,7 +146,7 @@ def test_what_cannot_be_redrawn_is_refused_before_any_work(model, capsys, monkey
         ([plain, "--data", "pictures", "--out", out], "nothing to redraw"),
         ([odd, "--data", "pictures", "--out", out], "variant for comparison"),
         ([model, "--data", "pictures", "--out", out, "--device-dir", empty], "--device-dir"),
-        ([model, "--data", "fewer", "--out", out], "10 classes apart, and fewer has 3: name the data set"),
+        ([model, "--data", "fewer", "--out", out], "10 classes, and fewer has 3: name the data set"),
         ([elsewhere, "--data", "pictures", "--out", out], "trained on squares, not on pictures: give --data squares"),
         ([model.with_name("nowhere"), "--data", "pictures", "--out", out], "no model file"),
     ):

@@ -1,3 +1,5 @@
+from dataclasses import asdict
+
 import pytest
 import torch
 
@@ -5,6 +7,7 @@ from groundglass.data import ImageSet
 from groundglass.models import ModelSpec, build
 from groundglass.optics import SimulatedOPU
 from groundglass.training import HybridDFA, TrainingConfig
+from groundglass.training import checkpoint as checkpoints
 
 SPEC = ModelSpec(width=0.05, classes=3, mean=(0.5,) * 3, std=(0.5,) * 3, dropout=0.1, device_in=32, device_out=64)
 
@@ -19,9 +22,35 @@ def coloured():
     return ImageSet("coloured", "train", images, labels, ("r", "g", "b"))
 
 
+class Killed(Exception):
+    """Ends a training in the middle."""
+
+
+def same(a, b):
+    """Two states or histories: all tensors bit for bit, all else but the time equal."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def facts(history):
+    return [{k: v for k, v in asdict(h).items() if k not in ("seconds", "images_per_second")} for h in history]
+
+
+@pytest.fixture
+def at_every_step(monkeypatch):
+    monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
+
+
+def fresh():
+    return build(SPEC, device=SimulatedOPU.create(32, 64, seed=1), seed=2)
+
+
 @pytest.fixture
 def defended():
-    return build(SPEC, device=SimulatedOPU.create(32, 64, seed=1), seed=2)
+    return fresh()
 
 
 @pytest.fixture

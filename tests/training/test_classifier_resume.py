@@ -1,6 +1,6 @@
 """A fit that is killed at any step goes on from the step before, to the same classifier bit for bit."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,18 +9,15 @@ from groundglass.data import ImageSet
 from groundglass.models import build
 from groundglass.optics import Camera, MovingDevice, SimulatedOPU
 from groundglass.training import TrainingConfig
-from groundglass.training import checkpoint as checkpoints
 from groundglass.training.checkpoint import begun
 from groundglass.training.classifier import encode_bits, fit_classifier, place_device
 
-from .conftest import SPEC
+from .conftest import SPEC, Killed, facts, same
+
+pytestmark = pytest.mark.usefixtures("at_every_step")
 
 CONFIG = TrainingConfig(epochs=2, batch_size=40, learning_rate=0.05)
 STEPS = 3  # 90 inputs, 40 a step
-
-
-class Killed(Exception):
-    pass
 
 
 def network(kind):
@@ -57,17 +54,7 @@ def fitted(kind, images: ImageSet, path=None, killed=None, config=CONFIG):
         except Killed:
             assert torch.equal(before, model.block.readout.weight)  # as it was
             raise
-    told = [{k: v for k, v in asdict(h).items() if k not in ("seconds", "images_per_second")} for h in history]
-    return model.block.readout.weight.detach(), model.block.readout.bias.detach(), told
-
-
-def same(a, b):
-    return torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) and a[2] == b[2]
-
-
-@pytest.fixture(autouse=True)
-def at_every_step(monkeypatch):
-    monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
+    return model.block.readout.state_dict(), facts(history)
 
 
 @pytest.mark.parametrize("kind", ["device", "linear", "noisy", "noisy, measured at each step", "moving"])

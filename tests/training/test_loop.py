@@ -6,21 +6,9 @@ import torch
 from groundglass.core import DamagedFileError
 from groundglass.models import ModelSpec, accuracy, build
 from groundglass.optics import SimulatedOPU
-from groundglass.training import BackProp, DivergedError, HybridDFA, train
+from groundglass.training import BackProp, DivergedError, HybridDFA, PGDTraining, train
 
-from .conftest import SPEC
-
-
-def fresh():
-    return build(SPEC, device=SimulatedOPU.create(32, 64, seed=1), seed=2)
-
-
-def weights(model):
-    return {k: v.clone() for k, v in model.state_dict().items()}
-
-
-def equal(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+from .conftest import SPEC, fresh, same
 
 
 @pytest.mark.parametrize("kind", ["bp", "hybrid"])
@@ -41,49 +29,14 @@ def test_hybrid_training_changes_what_lies_below_the_device(coloured, config, de
     assert not torch.equal(before, defended.network.features[0].weight)
 
 
-def test_an_interrupted_run_resumes_to_the_same_weights_bit_for_bit(coloured, config, tmp_path, credit):
-    whole = fresh()
-    train(whole, coloured, config, credit=credit, seed=4)
-
-    class Stop(Exception):
-        pass
-
-    def stop_after_first(result):
-        if result.epoch == 0:
-            raise Stop
-
-    path = tmp_path / "checkpoint.safetensors"
-    with pytest.raises(Stop):
-        train(fresh(), coloured, config, credit=credit, seed=4, checkpoint=path, on_epoch=stop_after_first)
-    resumed = fresh()
-    history = train(resumed, coloured, config, credit=credit, seed=4, checkpoint=path)
-    assert [h.epoch for h in history] == [0, 1, 2]
-    assert equal(weights(whole), weights(resumed))
-
-
-def test_an_interruption_inside_an_epoch_loses_that_epoch_only(coloured, config, tmp_path, credit):
-    path = tmp_path / "checkpoint.safetensors"
-
-    def interrupt(what, done, total, **figures):
-        if done == 2 * 90:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(fresh(), coloured, config, credit=credit, seed=4, checkpoint=path, progress=interrupt)
-    whole, resumed = fresh(), fresh()
-    train(whole, coloured, config, credit=credit, seed=4)
-    train(resumed, coloured, config, credit=credit, seed=4, checkpoint=path)
-    assert equal(weights(whole), weights(resumed))
-
-
 def test_a_seed_decides_the_result(coloured, config, credit):
     results = []
     for seed in (1, 1, 2):
         model = fresh()
         train(model, coloured, replace(config, epochs=1), credit=credit, seed=seed)
-        results.append(weights(model))
-    assert equal(results[0], results[1])
-    assert not equal(results[0], results[2])
+        results.append(model.state_dict())
+    assert same(results[0], results[1])
+    assert not same(results[0], results[2])
 
 
 class Poisoned(HybridDFA):
@@ -111,7 +64,7 @@ def test_divergence_stops_with_the_reason_and_keeps_the_last_good_checkpoint(col
     whole, resumed = fresh(), fresh()
     train(whole, coloured, config, credit=credit, seed=4)
     train(resumed, coloured, config, credit=credit, seed=4, checkpoint=path)
-    assert equal(weights(whole), weights(resumed))
+    assert same(whole.state_dict(), resumed.state_dict())
 
 
 def test_a_run_that_gets_worse_than_guessing_is_stopped(coloured, config, credit):
@@ -119,26 +72,19 @@ def test_a_run_that_gets_worse_than_guessing_is_stopped(coloured, config, credit
         train(fresh(), coloured, replace(config, learning_rate=1e4), credit=credit, seed=0)
 
 
-def test_a_checkpoint_of_another_run_is_refused_with_the_difference(coloured, config, tmp_path, credit):
-    path = tmp_path / "checkpoint.safetensors"
-    train(fresh(), coloured, replace(config, epochs=1), credit=credit, seed=0, checkpoint=path)
-    with pytest.raises(ValueError, match=r"learning_rate was 0\.02, is 0\.5"):
-        train(
-            fresh(),
-            coloured,
-            replace(config, epochs=1, learning_rate=0.5),
-            credit=credit,
-            seed=0,
-            checkpoint=path,
-        )
-
-
-def test_a_damaged_checkpoint_is_refused(coloured, config, tmp_path, credit):
-    path = tmp_path / "checkpoint.safetensors"
-    train(fresh(), coloured, replace(config, epochs=1), credit=credit, seed=0, checkpoint=path)
+def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused(coloured, config, tmp_path, credit):
+    path, config = tmp_path / "checkpoint.safetensors", replace(config, epochs=1)
+    train(fresh(), coloured, config, credit=credit, seed=0, checkpoint=path)
+    hard = PGDTraining(eps=0.1, rule="dfa")
+    for other, message in [
+        ({"learning_rate": 0.5}, r"learning_rate was 0\.02, is 0\.5"),
+        ({"adversarial": hard}, "adversarial was None"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            train(fresh(), coloured, replace(config, **other), credit=credit, seed=0, checkpoint=path)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DamagedFileError, match="delete it"):
-        train(fresh(), coloured, replace(config, epochs=1), credit=credit, seed=0, checkpoint=path)
+        train(fresh(), coloured, config, credit=credit, seed=0, checkpoint=path)
 
 
 def test_credit_assignments_refuse_the_wrong_network(coloured, config, defended):

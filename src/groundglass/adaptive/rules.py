@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
+from groundglass.adaptive import attackers
 from groundglass.attacks import (
     DrawnMatrix,
     Exact,
@@ -20,6 +21,7 @@ from groundglass.attacks import (
 from groundglass.core import lookup
 from groundglass.data import ImageSet
 from groundglass.models import DefendedNetwork
+from groundglass.models.predict import evaluating
 from groundglass.optics import (
     BackwardRule,
     FloatInputLayer,
@@ -30,25 +32,12 @@ from groundglass.optics import (
     true_matrix,
 )
 
-#: Every rule that can be named, with what it is in a line.
-RULES: dict[str, str] = {
-    "bp": "backpropagation, for a network without an optical layer",
-    "ste": "the binarisation as the identity (straight-through), the rest as it is, for a linear layer on bits",
-    "dfa": "direct feedback alignment with the B that trained the network",
-    "dfa-fresh": "direct feedback alignment with a B of the attacker's own",
-    "fa": "sign as identity, U as an unrelated linear matrix: what the paper's code calls BPDA",
-    "bpda-drawn": "|Wx|^2 with a W of the attacker's own, from the true distribution",
-    "bpda-fit-linear": "a ridge regression from the bits to the logits, fitted on natural images",
-    "bpda-fit-network": "a small network from the bits to the logits, fitted on natural images",
-    "bpda-retrieved": "a U that was retrieved from the device's readings",
-    "exact": "the true U, of a moving device the mean over all of them: an upper bound that only a simulator can give",
-    "exact-blurred": "a U between the true one and one drawn at random: how good must a retrieval be?",
-}
+#: Every rule that can be named, with what it does: the registry without its control.
+RULES: dict[str, str] = {one.name: one.says for one in attackers.RULES if not one.is_control}
 
-#: Those that are fitted to what the deployed network shows on natural images.
+#: Rules that are fitted to what the deployed network gives on natural images.
 FITTED: dict[str, type[FittedLinear] | type[FittedNetwork]] = {
-    "bpda-fit-linear": FittedLinear,
-    "bpda-fit-network": FittedNetwork,
+    rule.name: rule for rule in (FittedLinear, FittedNetwork)
 }
 
 #: Bits that enter the device and the logits that come out, a row an image.
@@ -78,8 +67,8 @@ def make_rule(
         matrix: of "bpda-retrieved" and "exact-blurred", in place of the true one, and on its scale.
 
     Raises:
-        ValueError: unknown, not for this network, or lacking what it needs.
-        TypeError: "exact", and the device is not simulated: nobody has its matrix.
+        ValueError: an unknown rule, one that is not for this network, or one that lacks what it needs.
+        TypeError: "exact" for a device that is not simulated: nobody has its matrix.
     """
     lookup("rule", name, RULES)
     block, device = network.block, network.device
@@ -88,7 +77,7 @@ def make_rule(
             raise ValueError("the rule 'dfa' needs the training feedback B, which was destroyed: use 'dfa-fresh'")
         return RandomFeedback(network.feedback, "dfa")
     if name == "dfa-fresh":
-        # The error is that at the logits, wherever in the network the block is.
+        # The error is at the logits, wherever in the network the block is.
         last = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
         classes = last.out_features if network.feedback is None else len(network.feedback)
         return RandomFeedback.fresh(classes, block.width, seed=seed)
@@ -125,7 +114,7 @@ def make_rule(
 
 
 def fit_facts(rule: BackwardRule) -> dict[str, Any] | None:
-    """What a fitted rule took and reached; None for another."""
+    """How many images a fitted rule used and how well it fits; None for another rule."""
     if not isinstance(rule, FittedLinear | FittedNetwork):
         return None
     return {"n_images": rule.n_images, "held_out_r2": rule.held_out_r2}
@@ -137,21 +126,17 @@ def observe(network: DefendedNetwork, images: ImageSet, *, batch_size: int = 500
 
     In eval mode; the mode is put back.
     """
-    training = network.training
     where = next(network.parameters()).device
-    network.eval()
-    try:
+    with evaluating(network):
         found = [
             network.observe(images.floats(slice(start, start + batch_size)).to(where))
             for start in range(0, len(images), batch_size)
         ]
-    finally:
-        network.train(training)
     return torch.cat([bits for bits, _ in found]), torch.cat([logits for _, logits in found])
 
 
 def _saturation(device: OpticalDevice) -> float | None:
-    """|Ub|^2 at which the camera reads full scale. Of a device that is not simulated the usual eight bits."""
+    """|Ub|^2 at which the camera reads full scale. For a device that is not simulated, that of eight bits."""
     if not isinstance(device, SimulatedOPU | MovingDevice):
         return 255.0
     return device.camera.top if device.camera.bits is not None else None

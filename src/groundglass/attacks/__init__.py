@@ -9,28 +9,38 @@ from groundglass.attacks.access import (
     ScoreAccess,
     numpy_model,
 )
+from groundglass.attacks.adversarial_files import (
+    AdversarialSet,
+    Origin,
+    check_adversarial,
+    load_adversarial,
+    save_adversarial,
+)
 from groundglass.attacks.apgd import APGD
 from groundglass.attacks.averaged import Averaged
+from groundglass.attacks.backward_rules import DrawnMatrix, Exact, LinearMatrix, Mixture, Normalised, StraightThrough
 from groundglass.attacks.balls import L2, Ball, Linf
 from groundglass.attacks.bandits import Bandits
 from groundglass.attacks.carlini_wagner import CarliniWagnerL2
 from groundglass.attacks.checkpoint import AttackCheckpoint
+from groundglass.attacks.ensemble import Ensemble
 from groundglass.attacks.fgsm import FGSM
+from groundglass.attacks.fitted_rules import FittedLinear, FittedNetwork
 from groundglass.attacks.frozen import frozen_for_attack
+from groundglass.attacks.gradient_attack import GradientAttack
+from groundglass.attacks.gradient_smoothing import GaussianKernel
+from groundglass.attacks.input_diversity import InputDiversity
 from groundglass.attacks.nes import NES
 from groundglass.attacks.noise import RandomNoise
+from groundglass.attacks.paper_units import paper_eps_to_pixels, pixels_to_paper_eps
 from groundglass.attacks.parsimonious import Parsimonious
 from groundglass.attacks.pgd import PGD
 from groundglass.attacks.questions import Answer, Ask, Live
 from groundglass.attacks.rays import RayS
 from groundglass.attacks.result import AttackResult, worst_case
-from groundglass.attacks.rules import DrawnMatrix, Exact, LinearMatrix, Mixture, Normalised, StraightThrough
 from groundglass.attacks.search import LabelAttack, QueryAttack, ScoreAttack
 from groundglass.attacks.square import Square
-from groundglass.attacks.surrogates import FittedLinear, FittedNetwork
-from groundglass.attacks.transfer import Ensemble, GaussianKernel, InputDiversity, TransferPGD
-from groundglass.attacks.transfer_files import AdversarialSet, Origin, audit, load_adversarial, save_adversarial
-from groundglass.attacks.units import paper_eps_to_pixels, pixels_to_paper_eps
+from groundglass.attacks.transfer import TransferPGD
 from groundglass.core import BudgetExceededError
 
 __all__ = [
@@ -56,6 +66,7 @@ __all__ = [
     "FittedNetwork",
     "GaussianKernel",
     "GradientAccess",
+    "GradientAttack",
     "Gradients",
     "InputDiversity",
     "LabelAccess",
@@ -77,7 +88,7 @@ __all__ = [
     "Square",
     "StraightThrough",
     "TransferPGD",
-    "audit",
+    "check_adversarial",
     "frozen_for_attack",
     "load_adversarial",
     "numpy_model",

@@ -1,4 +1,4 @@
-"""What an attack is given: never the model, only questions that it may ask, each one counted."""
+"""What an attack is given: never the model, only questions that it may ask. Each one is counted."""
 
 import warnings
 from collections import Counter
@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from groundglass.attacks.identity import identity_of
 from groundglass.attacks.losses import Loss
+from groundglass.attacks.model_identity import identity_of
+from groundglass.attacks.tensors import Flags, Images, Labels, Logits, PerImage
 from groundglass.core import BudgetExceededError, check_labels
 
 Model = Callable[[Tensor], Tensor]
 
 
 class NonFiniteError(ValueError):
-    """The model gave NaN or infinite logits, or gradients: no attack on it means anything."""
+    """The model gave NaN or infinite logits or gradients: an attack on it means nothing."""
 
 
 class _Access:
@@ -45,12 +45,12 @@ class _Access:
 
     @property
     def rows(self) -> int:
-        """Images that went through the model so far, for whatever reason."""
+        """Images that went through the model so far, for any reason."""
         return self._counts.total()
 
     @cached_property
     def model_identity(self) -> dict[str, Any]:
-        """What tells the model from others, for a file of unfinished work. Plain JSON, and nothing to attack it with."""
+        """What distinguishes the model from others, for a file of unfinished work. Plain JSON, of no use to an attacker."""
         return identity_of(self._model)
 
     @property
@@ -59,9 +59,9 @@ class _Access:
         return None if self._budget is None else self._budget - self.rows
 
     def _run(self, images: Tensor, purpose: str) -> Tensor:
-        """Logits; counted under `purpose`, before the model runs: one that fails half-way has been asked.
+        """Logits; counted under `purpose`, before the model runs: a model that fails half-way was asked too.
 
-        `images` are the model's own: a model that normalises them in place must not change what an attack keeps.
+        `images` must be a copy: a model that normalises them in place must not change what an attack keeps.
         """
         if self._budget is not None and self.rows + len(images) > self._budget:
             raise BudgetExceededError(
@@ -83,7 +83,7 @@ class _Access:
         if not bool(torch.isfinite(logits).all()):
             bad = int((~torch.isfinite(logits)).any(1).sum())
             raise NonFiniteError(
-                f"the model gave NaN or infinite logits for {bad} of {rows} images in [0, 1]: mend the model first"
+                f"the model gave NaN or infinite logits for {bad} of {rows} images in [0, 1]: fix the model first"
             )
         if self._classes is None and rows and _are_probabilities(logits):
             warnings.warn(
@@ -98,19 +98,19 @@ class _Access:
 
 @dataclass(frozen=True)
 class Gradients:
-    """What one forward and one backward pass tell, a row an image; nothing of it holds a graph.
+    """What one forward and one backward pass give, a row an image; none of it holds a graph.
 
     Attributes:
-        logits: of the images that were asked about: no second pass is needed to see whether they fool the model.
+        logits: of these images: no second pass is needed to see whether they fool the model.
         loss: per image.
         grad: of that image's loss, at the image.
-        zero: whether all of it is zero: such an image is not climbing, whatever its loss.
+        zero: whether all of the gradient is zero: then the image does not climb, whatever its loss.
     """
 
-    logits: Float[Tensor, "batch classes"]
-    loss: Float[Tensor, "batch"]
-    grad: Float[Tensor, "batch c h w"]
-    zero: Bool[Tensor, "batch"]
+    logits: Logits
+    loss: PerImage
+    grad: Images
+    zero: Flags
 
 
 class GradientAccess(_Access):
@@ -126,9 +126,7 @@ class GradientAccess(_Access):
         """Images that went forward only."""
         return self._counts["check"]
 
-    def loss_and_grad(
-        self, images: Float[Tensor, "batch c h w"], labels: Int64[Tensor, "batch"], loss: Loss
-    ) -> Gradients:
+    def loss_and_grad(self, images: Images, labels: Labels, loss: Loss) -> Gradients:
         """One forward and one backward pass. Only the images get a gradient.
 
         Raises:
@@ -152,11 +150,11 @@ class GradientAccess(_Access):
         if not bool(torch.isfinite(largest).all()):
             bad = int((~torch.isfinite(largest)).sum())
             raise NonFiniteError(
-                f"the gradient at {bad} of {len(images)} images is NaN or infinite: mend the model, or the backward rule"
+                f"the gradient at {bad} of {len(images)} images is NaN or infinite: fix the model, or the backward rule"
             )
         return Gradients(logits.detach(), values.detach(), grad, largest == 0)
 
-    def logits(self, images: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch classes"]:
+    def logits(self, images: Images) -> Logits:
         """Logits without a gradient: a check."""
         with torch.no_grad():
             return self._run(images.clone(), "check")
@@ -166,10 +164,10 @@ class QueryAccess(_Access):
     """Black-box access: a question is an image, and every image may have a budget of its own.
 
     Args:
-        model: images in [0, 1] -> logits [batch, classes]; `numpy_model` makes one of a numpy function.
+        model: images in [0, 1] -> logits [batch, classes]; `numpy_model` makes one from a numpy function.
         budget: rows, over all calls and images; None for no limit.
-        per_image: rows for each image of the set, whatever they are asked for; None for no limit. It holds for as long
-            as the access lives, also over several attacks.
+        per_image: rows for each image of the set, for any purpose; None for no limit. It holds for as long as the
+            access lives, also over several attacks.
     """
 
     def __init__(self, model: Model, budget: int | None = None, *, per_image: int | None = None) -> None:
@@ -192,7 +190,7 @@ class QueryAccess(_Access):
     def _ask(self, images: Tensor, purpose: str, owners: Sequence[int] | None) -> Tensor:
         if owners is None:
             if self.per_image is not None:
-                raise ValueError("a budget per image needs `owners`: the number of the image that each row stands for")
+                raise ValueError("a budget per image needs `owners`: the number of the image that each row is of")
         else:
             if len(owners) != len(images):
                 raise ValueError(f"{len(owners)} owners for {len(images)} images: one a row")
@@ -214,22 +212,20 @@ class ScoreAccess(QueryAccess):
 
     @property
     def loss_queries(self) -> int:
-        """Images asked about in order to climb."""
+        """Queries that were asked to climb."""
         return self._counts["loss"]
 
     @property
     def check_queries(self) -> int:
-        """Images asked about to see whether they fool the model."""
+        """Queries that were asked to see whether an image fools the model."""
         return self._counts["check"]
 
-    def logits(
-        self, images: Float[Tensor, "batch c h w"], *, check: bool = False, owners: Sequence[int] | None = None
-    ) -> Float[Tensor, "batch classes"]:
+    def logits(self, images: Images, *, check: bool = False, owners: Sequence[int] | None = None) -> Logits:
         """Logits of each row.
 
         Args:
             check: counted as a check, not as a loss query.
-            owners: the number of the image that each row stands for; needed for a budget per image.
+            owners: the number of the image that each row is of; needed for a budget per image.
 
         Raises:
             BudgetExceededError: a row is beyond a budget; none was passed.
@@ -243,18 +239,16 @@ class LabelAccess(QueryAccess):
 
     @property
     def queries(self) -> int:
-        """Images asked about."""
+        """All queries."""
         return self.rows
 
-    def labels(
-        self, images: Float[Tensor, "batch c h w"], *, check: bool = False, owners: Sequence[int] | None = None
-    ) -> Int64[Tensor, "batch"]:
+    def labels(self, images: Images, *, check: bool = False, owners: Sequence[int] | None = None) -> Labels:
         """The predicted class of each row; `check` and `owners` as for `ScoreAccess.logits`."""
         return self._ask(images, "check" if check else "loss", owners).argmax(1)
 
 
 def numpy_model(function: Callable[[np.ndarray], Any]) -> Model:
-    """A model made of a function from float32 arrays [batch, c, h, w] in [0, 1] to logits [batch, classes].
+    """A model made from a function of float32 arrays [batch, c, h, w] in [0, 1] to logits [batch, classes].
 
     For a model behind an API, or of another framework. What it returns may be anything that numpy reads as numbers.
     """

@@ -1,12 +1,13 @@
-"""Expectation over transformation: a randomised model seen through the mean of its own draws."""
+"""Expectation over transformation: the mean of a randomised model's own draws."""
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
+
+from groundglass.attacks.tensors import Images, Logits
 
 
 class Averaged(nn.Module):
-    """The mean logits of `samples` passes through a randomised model, whose noise is drawn afresh for every row.
+    """The mean logits of `samples` passes through a randomised model, whose noise is drawn anew for every row.
 
     For noise of the camera and for matrices that change from query to query. Give an attack `GradientAccess(Averaged(view,
     samples))` in place of the view's own: each gradient is then one over `samples` draws (EOT; Athalye, Engstrom, Ilyas and
@@ -15,18 +16,18 @@ class Averaged(nn.Module):
 
     Differences from the original: the gradient is that of the loss of the mean logits, loss(E[z]), not the mean of the
     draws' own gradients, E[loss(z)], of the original. Here all draws share the error of the mean; there each has its own,
-    and of cross-entropy's a draw that is right with confidence has next to none. The two agree for a loss that is linear
+    and with cross-entropy a draw that is right with confidence has nearly no gradient. The two agree for a loss that is linear
     in the logits, such as a margin between two given classes, and where draws agree. Cross-entropy is convex in z, so
     loss(E[z]) is never the greater. E[z] is estimated without bias, its loss, from finitely many samples, is not.
 
-    A model without randomness gives its own logits and gradients, to rounding. Modes: the model keeps its own, and an
-    access sets it to eval mode; a dropout that is live is a draw like any other.
+    A model without randomness gives its own logits and gradients, to rounding. The model keeps its own mode, and an
+    access sets it to eval mode; active dropout is a draw like any other.
 
     Args:
         model: images -> logits; a network, or a view of one (`seen_through`).
         samples: passes for each image.
         rows: images that go through the model at a time; passes of a batch are joined up to that, and no batch is cut.
-            It bounds no more than the forward pass: the graph for a gradient holds all samples.
+            It bounds the forward pass only: the graph for a gradient holds all samples.
 
     Raises:
         ValueError: `samples` or `rows` below 1.
@@ -41,7 +42,7 @@ class Averaged(nn.Module):
         self.rows = rows
         self.training = model.training
 
-    def forward(self, images: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch classes"]:
+    def forward(self, images: Images) -> Logits:
         joined = max(1, self.rows // max(1, len(images)))
         parts = []
         for start in range(0, self.samples, joined):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
+from groundglass.attacks.tensors import Flags, Images, PerImage, per_image
 from groundglass.core import check_eps
 
 # A point on the surface, computed in float32, may lie outside by this much, relatively.
@@ -27,23 +27,19 @@ class Ball(ABC):
         """In pixel units; where channels differ, the largest."""
 
     @abstractmethod
-    def norm(self, delta: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch"]:
+    def norm(self, delta: Images) -> PerImage:
         """The length of each perturbation, in pixel units."""
 
     @abstractmethod
-    def project(
-        self, x: Float[Tensor, "batch c h w"], centre: Float[Tensor, "batch c h w"]
-    ) -> Float[Tensor, "batch c h w"]:
+    def project(self, x: Images, centre: Images) -> Images:
         """A point of the ball and of [0, 1]; `x` itself when it is one already."""
 
     @abstractmethod
-    def step(self, grad: Float[Tensor, "batch c h w"], size: float) -> Float[Tensor, "batch c h w"]:
-        """The move of length `size` that climbs fastest along `grad`; zero where the gradient is all zero."""
+    def step(self, grad: Images, size: float) -> Images:
+        """The move of length `size` that climbs fastest along `grad`; zero if the gradient is all zero."""
 
     @abstractmethod
-    def contains(
-        self, x: Float[Tensor, "batch c h w"], centre: Float[Tensor, "batch c h w"], *, tolerance: float = 1e-5
-    ) -> Bool[Tensor, "batch"]:
+    def contains(self, x: Images, centre: Images, *, tolerance: float = 1e-5) -> Flags:
         """Whether each image is in the ball and in [0, 1], up to `tolerance` pixel units."""
 
     @abstractmethod
@@ -56,17 +52,13 @@ class Ball(ABC):
 
     @abstractmethod
     def check(self, images: Tensor) -> None:
-        """Refuse images that this ball is not made for."""
+        """Refuse images that this ball is not for."""
 
-    def random_start(
-        self, centre: Float[Tensor, "batch c h w"], generators: Sequence[Generator]
-    ) -> Float[Tensor, "batch c h w"]:
+    def random_start(self, centre: Images, generators: Sequence[Generator]) -> Images:
         """A random point of each image's ball, drawn from a generator of its own, then clamped to [0, 1]."""
         return self._draw(centre, [self._inside(centre.shape[1:], g) for g in generators])
 
-    def random_extreme(
-        self, centre: Float[Tensor, "batch c h w"], generators: Sequence[Generator]
-    ) -> Float[Tensor, "batch c h w"]:
+    def random_extreme(self, centre: Images, generators: Sequence[Generator]) -> Images:
         """Like `random_start`, but as far from the centre as the ball allows: a corner of L-inf's box, L2's surface."""
         return self._draw(centre, [self._extreme(centre.shape[1:], g) for g in generators])
 
@@ -95,24 +87,20 @@ class Linf(Ball):
     def radius(self) -> float:
         return max(self.eps) if isinstance(self.eps, tuple) else self.eps
 
-    def norm(self, delta: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch"]:
+    def norm(self, delta: Images) -> PerImage:
         return delta.flatten(1).abs().amax(1)
 
-    def project(
-        self, x: Float[Tensor, "batch c h w"], centre: Float[Tensor, "batch c h w"]
-    ) -> Float[Tensor, "batch c h w"]:
+    def project(self, x: Images, centre: Images) -> Images:
         eps = self._widths(centre)
         return torch.minimum(torch.maximum(x, centre - eps), centre + eps).clamp_(0, 1)
 
-    def step(self, grad: Float[Tensor, "batch c h w"], size: float) -> Float[Tensor, "batch c h w"]:
+    def step(self, grad: Images, size: float) -> Images:
         """Sign steps; in a box that differs by channel so do they, and the widest channel's are `size`."""
         if isinstance(self.eps, tuple) and self.radius > 0:
             return grad.sign() * (self._widths(grad) * (size / self.radius))
         return grad.sign() * size
 
-    def contains(
-        self, x: Float[Tensor, "batch c h w"], centre: Float[Tensor, "batch c h w"], *, tolerance: float = 1e-5
-    ) -> Bool[Tensor, "batch"]:
+    def contains(self, x: Images, centre: Images, *, tolerance: float = 1e-5) -> Flags:
         near = (x - centre).abs() <= self._widths(centre) + tolerance
         return (near & (x >= -tolerance) & (x <= 1 + tolerance)).flatten(1).all(1)
 
@@ -152,12 +140,10 @@ class L2(Ball):
     def radius(self) -> float:
         return self.eps
 
-    def norm(self, delta: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch"]:
+    def norm(self, delta: Images) -> PerImage:
         return torch.linalg.vector_norm(delta.flatten(1), dim=1)
 
-    def project(
-        self, x: Float[Tensor, "batch c h w"], centre: Float[Tensor, "batch c h w"]
-    ) -> Float[Tensor, "batch c h w"]:
+    def project(self, x: Images, centre: Images) -> Images:
         """Shrunk to the ball, then clamped to [0, 1].
 
         That is a point of both, as clamping moves every pixel towards its original; it need not be the nearest.
@@ -166,17 +152,15 @@ class L2(Ball):
         length = self.norm(delta)
         # Without the slack a point that was just put on the surface would be moved again by a rounding error.
         outside = length > self.eps * (1 + _ROUNDING)
-        shrunk = centre + delta * _per_image(self.eps / length.clamp_min(1e-30))
-        return torch.where(_per_image(outside), shrunk, x).clamp_(0, 1)
+        shrunk = centre + delta * per_image(self.eps / length.clamp_min(1e-30))
+        return torch.where(per_image(outside), shrunk, x).clamp_(0, 1)
 
-    def step(self, grad: Float[Tensor, "batch c h w"], size: float) -> Float[Tensor, "batch c h w"]:
+    def step(self, grad: Images, size: float) -> Images:
         # Through the largest entry first: the square of a gradient of 1e-25 is zero in float32.
-        unit = grad / _per_image(grad.flatten(1).abs().amax(1).clamp_min(1e-38))
-        return unit * _per_image(size / self.norm(unit).clamp_min(1e-30))
+        unit = grad / per_image(grad.flatten(1).abs().amax(1).clamp_min(1e-38))
+        return unit * per_image(size / self.norm(unit).clamp_min(1e-30))
 
-    def contains(
-        self, x: Float[Tensor, "batch c h w"], centre: Float[Tensor, "batch c h w"], *, tolerance: float = 1e-5
-    ) -> Bool[Tensor, "batch"]:
+    def contains(self, x: Images, centre: Images, *, tolerance: float = 1e-5) -> Flags:
         in_range = ((x >= -tolerance) & (x <= 1 + tolerance)).flatten(1).all(1)
         return (self.norm(x - centre) <= self.eps + tolerance) & in_range
 
@@ -195,7 +179,3 @@ class L2(Ball):
     def _extreme(self, shape: torch.Size, generator: Generator) -> Tensor:
         direction = torch.randn(shape, generator=generator)
         return direction * (self.eps / torch.linalg.vector_norm(direction))
-
-
-def _per_image(values: Tensor) -> Tensor:
-    return values.view(-1, 1, 1, 1)

@@ -9,7 +9,7 @@ from groundglass.attacks.balls import L2
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
 
-# Steps that a slot's noise is drawn for at a time: a generator takes longer to make than some hundred numbers.
+# A slot's noise is drawn for so many steps at a time: making a generator takes longer than drawing some hundred numbers.
 _AHEAD = 8
 
 
@@ -17,7 +17,7 @@ _AHEAD = 8
 class Bandits(ScoreAttack):
     """Bandit optimisation with a time and a data prior (Ilyas, Engstrom and Madry 2019), in L-inf or L2.
 
-    A prior p, on a coarse grid, stands for the gradient. A step asks two losses to move p towards the gradient, moves
+    A prior p, on a coarse grid, takes the place of the gradient. A step asks two losses to move p towards the gradient, moves
     the image along p, and asks one check. The defaults are the paper's (section 3.2.1).
 
     Differences from the original:
@@ -68,8 +68,8 @@ class Bandits(ScoreAttack):
         drawn = self._drawn(live, state["noise"])
         noise = drawn[live.slots, live.step % _AHEAD] * (self.exploration / prior[0].numel() ** 0.5)
         probes = _moved(x[:, None], self._probe(torch.stack([prior + noise, prior - noise], dim=1), x))
-        told = ask(probes.flatten(0, 1).clamp_(0, 1), live.slots.repeat_interleave(2), inside=False)
-        above, below = told.loss.view(-1, 2).unbind(1)
+        answer = ask(probes.flatten(0, 1).clamp_(0, 1), live.slots.repeat_interleave(2), inside=False)
+        above, below = answer.loss.view(-1, 2).unbind(1)
         slope = (above - below) / (self.fd_eta * self.exploration)
         grad = noise * slope[:, None, None, None].to(noise.dtype)
         ask.count_estimates(live.slots, grad)

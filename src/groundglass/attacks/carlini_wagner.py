@@ -1,18 +1,14 @@
 """The smallest L2 perturbation that fools the model (Carlini and Wagner 2017)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
-from torch import Tensor
 
-from groundglass.attacks.access import GradientAccess
 from groundglass.attacks.balls import L2, Ball
-from groundglass.attacks.board import Board
-from groundglass.attacks.checkpoint import AttackCheckpoint, State
-from groundglass.attacks.losses import margin
-from groundglass.attacks.result import AttackResult
+from groundglass.attacks.bookkeeping import Board
+from groundglass.attacks.checkpoint import State
+from groundglass.attacks.gradient_attack import GradientAttack, Job, check_counts
+from groundglass.attacks.tensors import Rows, per_image
 
 # Images are mapped into (-1, 1) scaled by this, so that black and white are not infinitely far away in tanh's space.
 _INTERIOR = 1 - 1e-6
@@ -20,10 +16,13 @@ _BETA1, _BETA2, _ADAM_EPS = 0.9, 0.999, 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
-class CarliniWagnerL2:
+class CarliniWagnerL2(GradientAttack):
     """Minimise |x - image|^2 + c f(x), f = max(label's logit - largest other, -confidence), over w with x = (tanh w + 1) / 2.
 
-    Adam climbs down; a binary search finds, image by image, the smallest c that still fools the model.
+    Adam climbs down; a binary search finds, image by image, the smallest c that still fools the model. Nothing is random.
+
+    The search does not look at the ball. Without a ball, any image that fools the model is a success, and `norm` says how
+    near it is. With one, only an image inside it is: what was found outside is projected into the ball, and checked again.
 
     Differences from the original: untargeted; fewer steps by default (the original: 1000 steps and 9 searches, which
     is what distances to publish should be measured with); c starts at 0.01 instead of 0.001; an image that
@@ -44,75 +43,41 @@ class CarliniWagnerL2:
     initial_c: float = 0.01
     confidence: float = 0.0
     abort_early: bool = True
+    loss = "margin"
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.searches < 1:
-            raise ValueError(f"`steps` (={self.steps}) and `searches` (={self.searches}) must be at least 1")
+        check_counts(steps=self.steps, searches=self.searches)
         if self.learning_rate <= 0 or self.initial_c <= 0 or self.confidence < 0:
             raise ValueError("`learning_rate` and `initial_c` must be above 0, `confidence` 0 or more")
 
-    def __call__(
-        self,
-        access: GradientAccess,
-        images: Float[Tensor, "n c h w"],
-        labels: Int64[Tensor, "n"],
-        ball: Ball | None = None,
-        *,
-        seed: int,
-        indices: Sequence[int] | Tensor | None = None,
-        batch_size: int = 128,
-        checkpoint: AttackCheckpoint | None = None,
-    ) -> AttackResult:
-        """Attack each image. The search does not look at the ball; nothing in it is random.
-
-        Args:
-            ball: without one, any image that fools the model is a success, and `norm` says how near it is. With one,
-                only an image inside it is: what was found outside is projected into the ball, and looked at once more.
-            checkpoint: of a long attack that may be interrupted.
-
-        Raises:
-            ValueError: a ball that is not L2, or images, labels or a model that cannot be attacked.
-        """
+    def check_ball(self, ball: Ball | None) -> None:
         if ball is not None and not isinstance(ball, L2):
             raise ValueError(
                 f"Carlini-Wagner L2 measures in L2, not in a {type(ball).__name__} ball: give L2(eps), or none"
             )
-        board, state = Board.prepare(images, labels, ball, indices=indices, batch_size=batch_size), None
-        if checkpoint is not None:
-            state = checkpoint.resume(access, board, attack=self, ball=ball, seed=seed, batch_size=batch_size)
-        if state is None:
-            board.look(access, margin, batch_size)
-        batches = board.right.split(batch_size)
-        for batch in range(0 if state is None else int(state["batch"]), len(batches)):
-            searches = _Searches(board, batches[batch], batch, self.initial_c, state)
-            self._minimise(access, searches, checkpoint)
-            state = None
+
+    def _attack(self, job: Job, ball: Ball | None, state: State) -> None:
+        for number, rows, left in job.batches(state):
+            s = _Searches(job.board, rows, number, self.initial_c, left)
+            while s.search < self.searches:
+                self._search(job, s)
+                s.high = torch.where(s.found, torch.minimum(s.high, s.c), s.high)
+                s.low = torch.where(s.found, s.low, torch.maximum(s.low, s.c))
+                s.c = torch.where(s.high.isinf(), s.c * 10, (s.low + s.high) / 2)
+                s.search += 1
+                s.begin()
         if ball is not None:
-            self._bring_inside(access, board, ball, batch_size)
-        return board.result(ball or L2(0.0))
+            self._bring_inside(job, ball)
 
-    def _bring_inside(self, access: GradientAccess, board: Board, ball: Ball, batch_size: int) -> None:
+    def _bring_inside(self, job: Job, ball: Ball) -> None:
         """Project what was found outside the ball, and see whether it fools the model from there."""
-        found = ball.contains(board.adversarial, board.images, tolerance=0)
-        for rows in (board.clean_correct & ~found).nonzero().squeeze(1).split(batch_size):
+        board = job.board
+        inside = ball.contains(board.adversarial, board.images, tolerance=0)
+        for rows in (board.clean_correct & ~inside).nonzero().squeeze(1).split(job.batch_size):
             x = ball.project(board.adversarial[rows], board.images[rows])
-            logits = access.logits(x)
-            board.check_queries[rows] += 1
-            fooled = board.fooled(rows, logits)
-            loss = margin(logits.float(), board.labels[rows])
-            board.put(rows, x, loss, fooled, board.iterations[rows], where=fooled | True)
+            board.put(rows, x, *job.check(rows, x), board.iterations[rows])
 
-    def _minimise(self, access: GradientAccess, s: "_Searches", checkpoint: AttackCheckpoint | None) -> None:
-        """All searches for a batch of images, or those that are left."""
-        while s.search < self.searches:
-            self._search(access, s, checkpoint)
-            s.high = torch.where(s.found, torch.minimum(s.high, s.c), s.high)
-            s.low = torch.where(s.found, s.low, torch.maximum(s.low, s.c))
-            s.c = torch.where(s.high.isinf(), s.c * 10, (s.low + s.high) / 2)
-            s.search += 1
-            s.begin()
-
-    def _search(self, access: GradientAccess, s: "_Searches", checkpoint: AttackCheckpoint | None) -> None:
+    def _search(self, job: Job, s: "_Searches") -> None:
         """One run of Adam for each image at its own c, or the rest of one."""
         patience = max(1, self.steps // 10)
         while s.step < self.steps and len(s.live):
@@ -121,8 +86,7 @@ class CarliniWagnerL2:
             centre, c = s.board.images[at], s.c[live]
             tanh = s.w.tanh()
             x = (tanh + 1) / 2
-            asked = access.loss_and_grad(x, s.board.labels[at], margin)
-            s.board.count(at, asked)
+            asked = job.gradient(at, x)
             delta = x - centre
             distance = delta.flatten(1).square().sum(1)
             wins = s.board.fooled(at, asked.logits) & (asked.loss >= self.confidence)
@@ -132,7 +96,7 @@ class CarliniWagnerL2:
             s.board.put(at, x, asked.loss, wins, s.step, where=nearer)
             # f is flat once the other class wins by enough; its slope is that of the margin, downwards.
             pull = torch.where(asked.loss < self.confidence, c, torch.zeros_like(distance))
-            to_x = 2 * delta - pull.view(-1, 1, 1, 1) * asked.grad
+            to_x = 2 * delta - per_image(pull) * asked.grad
             to_w = to_x * (1 - tanh.square()) / 2
             s.first = _BETA1 * s.first + (1 - _BETA1) * to_w
             s.second = _BETA2 * s.second + (1 - _BETA2) * to_w.square()
@@ -143,29 +107,28 @@ class CarliniWagnerL2:
                 stays = total < 0.9999 * s.before[live]
                 s.before[live] = total
                 s.live, s.w, s.first, s.second = live[stays], s.w[stays], s.first[stays], s.second[stays]
-            if checkpoint is not None:
-                checkpoint.offer(s.state)
+            job.save(s.state)
 
 
 class _Searches:
-    """Where the searches for a batch of images stand.
+    """How far the searches for a batch of images are.
 
     Attributes:
-        batch, search, step: how many of each are behind.
+        batch, search, step: how many of each are done.
         low, high, c, nearest, found: an entry an image: bounds of c, c, the smallest distance, whether this search fooled.
-        live: positions of the images that Adam is still at work on; w, first, second have a row for each of those.
+        live: positions of the images that Adam still works on; w, first, second have a row for each of those.
         before: what was minimised, a tenth of the steps ago; an entry an image.
     """
 
-    def __init__(self, board: Board, rows: Int64[Tensor, "b"], batch: int, c: float, state: State | None) -> None:
+    def __init__(self, board: Board, rows: Rows, batch: int, c: float, state: State) -> None:
         self.board, self.rows, self.batch, self.search = board, rows, batch, 0
         self.low = torch.zeros(len(rows), device=rows.device)
         self.high, self.nearest = (torch.full_like(self.low, torch.inf) for _ in range(2))
         self.c = torch.full_like(self.low, c)
         self.begin()
-        if state is not None:
+        if state:
             self.search, self.step = int(state["search"]), int(state["step"])
-            for name in _STATE:
+            for name in _TENSORS:
                 setattr(self, name, state[name])
 
     def begin(self) -> None:
@@ -179,7 +142,7 @@ class _Searches:
 
     def state(self) -> State:
         numbers = {name: torch.tensor(getattr(self, name)) for name in ("batch", "search", "step")}
-        return numbers | {name: getattr(self, name) for name in _STATE}
+        return numbers | {name: getattr(self, name) for name in _TENSORS}
 
 
-_STATE = ("low", "high", "c", "nearest", "found", "live", "w", "first", "second", "before")
+_TENSORS = ("low", "high", "c", "nearest", "found", "live", "w", "first", "second", "before")

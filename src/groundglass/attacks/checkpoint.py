@@ -1,4 +1,4 @@
-"""A file in which a long attack by gradients keeps what it has done, so that one that is killed loses half a minute."""
+"""A file in which a long attack by gradients keeps what it has done: if it is killed, half a minute is lost."""
 
 import time
 from collections.abc import Callable
@@ -11,29 +11,28 @@ from torch import Tensor
 
 from groundglass.attacks.access import GradientAccess
 from groundglass.attacks.balls import Ball
-from groundglass.attacks.board import Board
-from groundglass.attacks.identity import digest
+from groundglass.attacks.bookkeeping import Board
+from groundglass.attacks.model_identity import digest
 from groundglass.core import load_state, save_state
 
 SECONDS_BETWEEN_SAVES = 30.0
 
-#: Where an attack stands, beside its board: tensors by name.
+#: What an unfinished attack remembers, besides its board: tensors by name.
 State = dict[str, Tensor]
 
 
 class AttackCheckpoint:
     """Given to an attack, it is written every half minute; the same call with the same file goes on from there.
 
-    What an attack that goes on finds is the same, bit for bit, as if it had never stopped: it goes on with the batch
-    that it had. Its access counts only what it was asked itself. The file stays when the attack has ended: delete it
-    once the result is kept.
+    A resumed attack finds the same, bit for bit, as one that never stopped. Its access counts only what it was asked
+    itself. The file stays when the attack has ended: delete it once the result is saved.
 
     Args:
-        path: of the file, which need not be there yet. It knows the attack, the images and the model, by its weights, devices
-            and the name of the rule that it is seen through; of a model that is a mere function nothing.
+        path: of the file, which need not exist yet. It identifies the attack, the images and the model: by weights,
+            devices and the names of backward rules. A model that is a plain function is not identified.
 
     Attributes:
-        earlier_seconds: that earlier calls put into what was found in the file; 0 if there was none.
+        earlier_seconds: the time that earlier calls put into the file; 0 if there was none.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,10 +42,10 @@ class AttackCheckpoint:
     def resume(
         self, access: GradientAccess, board: Board, *, attack: Any, ball: Ball | None, seed: int, batch_size: int
     ) -> State | None:
-        """Called by an attack when it starts. Sets the board as it was; None where there is no file: start afresh.
+        """Called by an attack when it starts. Restores the board; None if there is no file.
 
         Raises:
-            ValueError: the file is of another attack, on another model or other images; names the first setting that differs.
+            ValueError: the file belongs to another attack, model or images; names the first setting that differs.
             DamagedFileError: truncated or altered.
         """
         self._board = board

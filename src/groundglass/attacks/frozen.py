@@ -1,4 +1,4 @@
-"""A copy of a model that is set up to be attacked: the same function, differentiated at its images, much sooner."""
+"""A copy of a model that is set up to be attacked: the same function, with much faster gradients at the images."""
 
 import copy
 from collections import Counter
@@ -28,10 +28,10 @@ def frozen_for_attack(model: M) -> M:
     not be: a matrix product of few rows is summed in another order.
 
     Logits agree with the model's to rounding (about 1e-6, relatively). Where a model makes rounding matter, as a
-    binarisation does, single images can differ: `AttackResult.confirmed` decides successes afresh on the model itself.
+    binarisation does, single images can differ: `AttackResult.confirmed` checks successes again on the model itself.
     """
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
-    # A module that stands in two places, or that somebody listens to, is left alone.
+    # A module that is used in two places, or that has hooks, is left alone.
     places = Counter(id(m) for _, m in frozen.named_modules(remove_duplicate=False))
     for sequence in [m for m in frozen.modules() if type(m) is nn.Sequential]:
         free = {name for name, m in sequence.named_children() if places[id(m)] == 1 and not _has_hooks(m)}
@@ -129,7 +129,7 @@ def _is_plain_pool(module: nn.Module) -> bool:
 
 
 class FusedConvolutions(nn.Module):
-    """Convolutions, ReLUs and max-pools as one step; `layers`, as they were, where that step does not apply."""
+    """Convolutions, ReLUs and max-pools as one step; the original `layers` where that step does not apply."""
 
     def __init__(self, layers: nn.Sequential, fused: list[ConvLayer]) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class FusedConvolutions(nn.Module):
 
 
 class _Fused(torch.autograd.Function):
-    """`ConvChain` in an autograd graph. The gradient reaches the images alone, and cannot be differentiated again."""
+    """`ConvChain` in an autograd graph. Only the images get a gradient, and it cannot be differentiated again."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, chain: ConvChain) -> Tensor:
@@ -166,10 +166,10 @@ class _Fused(torch.autograd.Function):
 
 
 class SteadyLinear(nn.Linear):
-    """A linear layer that takes always as many rows at a time, so that a row's result does not depend on the others.
+    """A linear layer that always takes the same number of rows at a time, so that a row's result does not depend on the others.
 
-    Nor on its place among them: where rows begin at different alignments in memory (513 inputs, say), MKL sums a row in an
-    order that depends on its place. So rows are filled up with zeros.
+    It does not depend on the row's place either: where rows begin at different alignments in memory (513 inputs, say), MKL
+    sums a row in an order that depends on its place. So rows are padded with zeros.
     """
 
     ROWS = 64

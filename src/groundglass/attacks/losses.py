@@ -4,30 +4,30 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
 from torch import Tensor
 
+from groundglass.attacks.tensors import Labels, Logits, PerImage
 from groundglass.core import lookup
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def cross_entropy(logits: Float[Tensor, "batch k"], labels: Int64[Tensor, "batch"]) -> Float[Tensor, "batch"]:
+def cross_entropy(logits: Logits, labels: Labels) -> PerImage:
     """-log p(label), the paper's loss."""
     return F.cross_entropy(logits, labels, reduction="none")
 
 
-def margin(logits: Float[Tensor, "batch k"], labels: Int64[Tensor, "batch"]) -> Float[Tensor, "batch"]:
+def margin(logits: Logits, labels: Labels) -> PerImage:
     """The largest other logit minus the label's: above 0 when fooled. It does not fade as cross-entropy does."""
     own = logits.gather(1, labels[:, None]).squeeze(1)
     other = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
     return other - own
 
 
-def dlr(logits: Float[Tensor, "batch k"], labels: Int64[Tensor, "batch"]) -> Float[Tensor, "batch"]:
+def dlr(logits: Logits, labels: Labels) -> PerImage:
     """The difference of logits ratio: the margin over the distance from the largest logit to the third largest.
 
-    Neither a scale nor a shift of the logits changes it (Croce and Hein 2020). At least -1; above 0 when fooled.
+    A scale or a shift of the logits does not change it (Croce and Hein 2020). At least -1; above 0 when fooled.
 
     Raises:
         ValueError: fewer than 3 classes.
@@ -37,12 +37,10 @@ def dlr(logits: Float[Tensor, "batch k"], labels: Int64[Tensor, "batch"]) -> Flo
     return margin(logits, labels) / _floored(top[:, 0] - top[:, 2], logits)
 
 
-def targeted_dlr(
-    logits: Float[Tensor, "batch k"], labels: Int64[Tensor, "batch"], targets: Int64[Tensor, "batch"]
-) -> Float[Tensor, "batch"]:
+def targeted_dlr(logits: Logits, labels: Labels, targets: Labels) -> PerImage:
     """The target's logit minus the label's, over the distance from the largest to the mean of the third and the fourth.
 
-    `dlr` for one other class, and as indifferent to scale and shift (Croce and Hein 2020).
+    `dlr` for one other class; scale and shift change it as little (Croce and Hein 2020).
 
     Raises:
         ValueError: fewer than 4 classes.
@@ -59,7 +57,7 @@ def _need_classes(logits: Tensor, least: int, what: str, instead: str) -> None:
 
 
 def _floored(distance: Tensor, logits: Tensor) -> Tensor:
-    """Of logits that tie for the first places: a millionth of all logits' range, so that what is left is the margin."""
+    """At least a millionth of the logits' range: where logits tie for the first places, the margin is left."""
     low, high = logits.detach().aminmax(dim=1)
     return torch.maximum(distance, (1e-6 * (high - low)).clamp_min(1e-12))
 

@@ -54,8 +54,8 @@ class NES(ScoreAttack):
         noise *= self.sigma / shape.numel() ** 0.5
         torch.add(x[:, None], noise, out=probes[:, 0])
         torch.sub(x[:, None], noise, out=probes[:, 1])
-        told = ask(probes.flatten(0, 2).clamp_(0, 1), live.slots.repeat_interleave(self.samples), inside=False)
-        above, below = told.loss.view(-1, 2, pairs).unbind(1)
+        answer = ask(probes.flatten(0, 2).clamp_(0, 1), live.slots.repeat_interleave(self.samples), inside=False)
+        above, below = answer.loss.view(-1, 2, pairs).unbind(1)
         slope = (above - below)[:, :, None, None, None]
         # Scale does not matter to a normalised step. Added one by one, so that a slot's sum has one order in any batch.
         grad = torch.zeros_like(x, dtype=slope.dtype)

@@ -11,7 +11,7 @@ from groundglass.attacks.balls import Ball, Linf
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
 
-# What a slot does next. Within a mini-batch of blocks, the members are those that stand at +eps.
+# What a slot does next. Within a mini-batch of blocks, the members are those that are at +eps.
 _LOOK, _SCAN_IN, _LAZY_IN, _SCAN_OUT, _LAZY_OUT = range(5)
 _ABSENT = -torch.inf
 
@@ -69,7 +69,7 @@ class Parsimonious(ScoreAttack):
             dtype = torch.float64 if isinstance(value, float) else None  # as losses are
             return torch.full((count, *shape), value, dtype=dtype, device=where)
 
-        # Every pixel is at one of two values: each image's box has two corners that all others are mixed from.
+        # Every pixel has one of two values: all corners of an image's box are mixed from these two.
         sides = [live.ball.project(live.original + s * self._widths(live), live.original) for s in (-1, 1)]
         state: State = {
             "x": sides[0].clone(),
@@ -103,7 +103,7 @@ class Parsimonious(ScoreAttack):
         return live.ball.step(torch.ones_like(live.original), live.ball.radius)
 
     def _questions(self, state: State) -> Bool[Tensor, "s b1"]:
-        """Which blocks each slot asks to flip now; the last column stands for no block, the noise as it is."""
+        """Which blocks each slot asks to flip now; the last column is for no block: the noise as it is."""
         phase, todo = state["phase"], state["todo"]
         scans = (phase == _SCAN_IN) | (phase == _SCAN_OUT)
         lazy = (phase == _LAZY_IN) | (phase == _LAZY_OUT)
@@ -113,7 +113,7 @@ class Parsimonious(ScoreAttack):
         return torch.cat([chosen, (phase == _LOOK)[:, None]], dim=1)
 
     def _learned(self, state: State, slots: Tensor, column: Tensor, loss: Tensor) -> State:
-        """What the answers say: gains for the queue, or a block taken, or the end of a search."""
+        """The state after the answers: gains for the queue, or a block taken, or the end of a search."""
         phase, current = state["phase"], state["current"]
         gain, todo, member = state["gain"].clone(), state["todo"].clone(), state["member"]
         looked, scanned = phase[slots] == _LOOK, todo[slots, column.clamp_max(todo.shape[1] - 1)]
@@ -145,7 +145,7 @@ class Parsimonious(ScoreAttack):
             scans = (phase == _SCAN_IN) | (phase == _SCAN_OUT)
             scanned = (scans & ~state["todo"].any(1)).nonzero().squeeze(1)
             if len(scanned):
-                # The best of the queue is taken as it is: its gain is fresh.
+                # The best of the queue is taken at once: its gain is fresh.
                 full = scanned[left[scanned]]
                 best = state["gain"][full].argmax(1)
                 gains = state["gain"][full, best]

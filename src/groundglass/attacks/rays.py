@@ -18,20 +18,20 @@ _NEAREST = 1e-7
 
 @dataclass(frozen=True, kw_only=True)
 class RayS(LabelAttack):
-    """Ray searching (Chen and Gu 2020): among directions of signs, the one in which the model is fooled soonest. In L-inf.
+    """Ray searching (Chen and Gu 2020): among directions of signs, the one in which the nearest point fools the model. In L-inf.
 
-    The signs of one block of pixels are turned over at a time: the whole image, its halves, its quarters and so on to single
+    The signs of one block of pixels are flipped at a time: the whole image, its halves, its quarters and so on to single
     pixels, in the order channel, row, column. A quick check asks about the new direction at the best radius so far; only if
     it fools the model does a binary search for a smaller radius follow, and if it finds one, the signs are kept. The
     attack succeeds with the first point inside the ball that fools the model. A step asks one query. Nothing is random.
 
     Differences from the original:
-        - It ends with the first query inside the ball that fools the model, also in the midst of a binary search; the
+        - It ends with the first query inside the ball that fools the model, also in the middle of a binary search; the
           original ends that search first. So the adversarial image is in the ball, and seldom much nearer.
         - Radii are in L-inf, the change of a pixel; the original has the Euclidean length of the same direction.
         - Where no corner has fooled the model yet, the quick check is made at radius 1, which is the corner of the range
           of pixels, as the batched original's at infinity. The original for single images tries lengths 1 to 10.
-        - Targeted attacks are left out. In a box that differs by channel the directions do too.
+        - Targeted attacks are left out. In a box that differs by channel, so do the directions.
 
     Attributes:
         tolerance: a binary search ends when the radius is known to this Euclidean length, pixel units; in one of

@@ -1,4 +1,4 @@
-"""What an attack did, one row an image. The same record for every attack, so that they can be compared."""
+"""What an attack did, one row an image: the same record for every attack."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -17,7 +17,7 @@ class AttackResult:
 
     Attributes:
         adversarial: the image that the attack leaves: inside the ball, the first that fools the model or else the one
-            of highest loss. An image that the model gets wrong anyway is returned as it was, with success False.
+            of highest loss. An image that the model gets wrong is returned unchanged, with success False.
         success: the model was right on the image and is wrong on `adversarial`.
         clean_correct: the model is right on the image itself.
         iterations: moves from the start of the winning run to `adversarial`.
@@ -70,7 +70,7 @@ class AttackResult:
 
     @property
     def queries(self) -> Int64[Tensor, "n"]:
-        """Images that went through the model for each image, for a loss or for a check. Of one that was fooled: until then."""
+        """Queries of each image, for a loss or for a check; of an image that was fooled, until then."""
         return self.loss_queries + self.check_queries
 
     def success_within(self, budget: int) -> float:
@@ -87,7 +87,7 @@ class AttackResult:
 
     @property
     def zero_gradient_share(self) -> float:
-        """Share of gradients that were zero everywhere: above 0, robustness may be a gradient that is not there."""
+        """Share of gradients that were zero everywhere: above 0, an image may be robust only for want of a gradient."""
         return int(self.zero_gradients.sum()) / max(1, int(self.gradients.sum()))
 
     def subset(self, index: Tensor | slice | Sequence[int]) -> "AttackResult":
@@ -109,7 +109,7 @@ class AttackResult:
         *,
         batch_size: int = 256,
     ) -> "AttackResult":
-        """The same attack, its successes decided afresh: one more forward pass for each, in other batches.
+        """The same attack, its successes checked again: one more forward pass for each, in other batches.
 
         For an attack that ran on a copy of the model set up for speed (`frozen_for_attack`): give the access of the
         model itself. A success that is not confirmed is withdrawn; none is added.
@@ -123,7 +123,7 @@ class AttackResult:
 
 
 def worst_case(results: Sequence[AttackResult]) -> Bool[Tensor, "n"]:
-    """The images that withstand every one of several attacks on the same images."""
+    """The images that none of several attacks on the same images fools."""
     if not results:
         raise ValueError("no results to combine")
     return reduce(torch.logical_and, [r.robust for r in results])

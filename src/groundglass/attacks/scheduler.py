@@ -14,7 +14,7 @@ from torch import Tensor
 
 from groundglass.attacks.access import LabelAccess, QueryAccess, ScoreAccess
 from groundglass.attacks.balls import Ball
-from groundglass.attacks.board import PIECE, Board
+from groundglass.attacks.bookkeeping import PIECE, Board
 from groundglass.attacks.losses import Loss, find_loss
 from groundglass.attacks.questions import Answer, Ask, Live, Search, State
 from groundglass.attacks.result import AttackResult

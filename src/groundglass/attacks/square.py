@@ -15,9 +15,9 @@ from groundglass.attacks.search import ScoreAttack
 
 # The share of pixels in a window is halved after so many ten-thousandths of the budget.
 _HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-# Of random integers; a remainder by anything that is asked for here is as good as uniform.
+# Random integers are below this; their remainders by the small numbers used here are as good as uniform.
 _MANY = 2**62
-# Steps that a slot's random integers are drawn for at a time: a generator takes longer to make than they do.
+# A slot's random integers are drawn for so many steps at a time: making a generator takes longer than drawing them.
 _AHEAD = 32
 
 
@@ -33,8 +33,8 @@ class Square(ScoreAttack):
     Differences from the original:
         - `p_init` is AutoAttack's .8 for both norms. The paper has .05 in L-inf and .1 in L2 for undefended networks, and
           larger ones for robust networks.
-        - The schedule is stretched over the queries that an image has left when its attack begins; the original's, over a
-          number of iterations that is given apart.
+        - The schedule is stretched over the queries that an image has left when its attack begins; the original's over a
+          number of iterations that is set separately.
         - A window may touch the last row and column, which none of the original's does.
         - Every image has windows, bumps and their orientation of its own. In L2 the original's images share them in an
           iteration; in AutoAttack also in L-inf.
@@ -58,7 +58,7 @@ class Square(ScoreAttack):
 
     def check_ball(self, ball: Ball) -> None:
         if not isinstance(ball, Linf | L2):
-            raise ValueError(f"Square knows windows for Linf and for L2, not for {ball}: give one of these")
+            raise ValueError(f"Square has windows for Linf and for L2, not for {ball}: give one of these")
 
     def cost(self) -> int:
         return 1
@@ -78,13 +78,13 @@ class Square(ScoreAttack):
         candidate = self._changed(live, state, dice[live.slots, live.step % _AHEAD])
         first = (live.step == 0).nonzero().squeeze(1)
         candidate[first] = best[first]  # the start is a candidate too
-        told = ask(candidate, live.slots, inside=True)
-        better = (told.loss > state["loss"]).nonzero().squeeze(1)
+        answer = ask(candidate, live.slots, inside=True)
+        better = (answer.loss > state["loss"]).nonzero().squeeze(1)
         best[better] = candidate[better]
-        return {**state, "loss": torch.maximum(told.loss, state["loss"]), "dice": dice}
+        return {**state, "loss": torch.maximum(answer.loss, state["loss"]), "dice": dice}
 
     def _dice(self, live: Live, state: State) -> Tensor:
-        """Random integers for the next steps of each slot, thrown anew when they are used up."""
+        """Random integers for the next steps of each slot, drawn again when they are used up."""
         dice, due = state["dice"], (live.step % _AHEAD == 0).nonzero().squeeze(1)
         if len(due):
             dice = dice.clone()
@@ -124,7 +124,7 @@ class _Window:
     """
 
     def __init__(self, down: Tensor, right: Tensor, side: Tensor, height: int, width: int) -> None:
-        """`down` and `right` are large random integers: all places where the window fits are as likely."""
+        """`down` and `right` are large random integers: all places where the window fits are equally likely."""
         rows = torch.arange(height, device=side.device) - (down % (height - side + 1))[:, None]
         columns = torch.arange(width, device=side.device) - (right % (width - side + 1))[:, None]
         in_rows, in_columns = ((at >= 0) & (at < side[:, None]) for at in (rows, columns))
@@ -146,7 +146,7 @@ def _recoloured(state: State, window: "_Window", up: Tensor, die: Tensor) -> Ten
     wanted = torch.where(up[:, :, None, None], above, below)
     same = ((x == wanted) | ~window.mask).flatten(1).all(1)
     if bool(same.any()):
-        # Then some channels are turned over: any subset but the empty one, all as likely.
+        # Then some channels change sides: any subset but the empty one, all equally likely.
         subset = 1 + die % (2 ** min(channels, 62) - 1)
         bits = subset[:, None] >> torch.arange(channels, device=x.device).clamp_max(62) & 1
         up = up ^ (same[:, None] & (bits == 1))

@@ -13,7 +13,7 @@ from torch import Tensor
 from groundglass.attacks import Ball
 from groundglass.attacks.access import Model
 from groundglass.attacks.balls import Linf
-from groundglass.attacks.identity import digest, identity_of
+from groundglass.attacks.model_identity import digest, identity_of
 from groundglass.audit.checks import checks
 from groundglass.audit.config import AuditConfig
 from groundglass.audit.kept import Kept

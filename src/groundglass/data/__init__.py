@@ -2,9 +2,9 @@
 
 from groundglass.data.augment import Augment
 from groundglass.data.batches import Batch, batches
+from groundglass.data.dataset import Dataset, ImageSet
 from groundglass.data.download import DownloadError
 from groundglass.data.registry import data_folder, load
 from groundglass.data.shapes import load_shapes
-from groundglass.data.types import Dataset, ImageSet
 
 __all__ = ["Augment", "Batch", "Dataset", "DownloadError", "ImageSet", "batches", "data_folder", "load", "load_shapes"]

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from groundglass.core import derive_seed
-from groundglass.data.streams import unit, words
+from groundglass.data.random_words import unit, words
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Augment:
 
         Args:
             images: float NCHW in [0, 1].
-            index: where each image stands in its data set; this, not its place in the batch, selects its draws.
+            index: the place of each image in its data set; this, not its place in the batch, selects its draws.
             seed: the run's seed.
             epoch: another epoch, other draws.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from groundglass.core import generator
 from groundglass.data.augment import Augment
-from groundglass.data.types import ImageSet
+from groundglass.data.dataset import ImageSet
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +19,7 @@ class Batch:
     Attributes:
         images: float32 [b, 3, 32, 32] in [0, 1], augmented when that was asked for.
         labels: int64 [b].
-        index: int64 [b], where each image stands in its set.
+        index: int64 [b], the place of each image in its set.
     """
 
     images: Float[Tensor, "b 3 32 32"]
@@ -51,7 +51,7 @@ def batches(
         epoch: from 0; another epoch, another order and other augmentations.
         augment: what is done to each image, or None.
         shuffle: False keeps the set's order.
-        start: the first batch that is wanted; those before it are not made.
+        start: the first batch to make; those before it are skipped.
 
     Raises:
         ValueError: `batch_size` below 1, `epoch` or `start` below 0 (at the call, not at the first batch).

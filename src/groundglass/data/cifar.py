@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from groundglass.core import DamagedFileError
-from groundglass.data.types import CHANNELS, SIZE, ImageSet
+from groundglass.data.dataset import CHANNELS, SIZE, ImageSet
 
 PIXEL_BYTES = CHANNELS * SIZE * SIZE
 

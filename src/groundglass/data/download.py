@@ -1,6 +1,7 @@
-"""Data sets that are fetched once: downloaded, checked against the published checksum, unpacked, put in place."""
+"""Data sets are downloaded once, checked against the published checksum, and unpacked."""
 
 import errno
+import hashlib
 import os
 import shutil
 import sys
@@ -18,7 +19,7 @@ _CHUNK_BYTES = 1 << 18
 
 
 class DownloadError(OSError):
-    """A data set could not be downloaded, or what came is not what was published. Nothing is left behind."""
+    """A data set could not be downloaded, or its checksum is wrong. No files are left behind."""
 
 
 def fetch(layout: Layout, data_dir: Path, *, base_url: str | None = None) -> Path:
@@ -62,8 +63,8 @@ def fetch(layout: Layout, data_dir: Path, *, base_url: str | None = None) -> Pat
 
 
 def _reason(error: OSError) -> str:
-    """Without the retries and the pools of the library that asked."""
-    import requests  # late, with pooch
+    """Without the retries and connection pools that `requests` mentions."""
+    import requests  # late, as above
 
     if isinstance(error, requests.Timeout):
         return f"the server was silent for {_TIMEOUT_SECONDS:.0f} s"
@@ -74,17 +75,29 @@ def _reason(error: OSError) -> str:
 
 
 def _download(url: str, layout: Layout, folder: Path) -> Path:
-    import pooch  # late: only a download needs it, and requests with it
+    import requests  # late: only a download needs it, and rich with it
+    from rich import progress
+    from rich.console import Console
 
-    path, bar = folder / layout.archive, _Bar(layout.archive)
-    try:
-        pooch.HTTPDownloader(progressbar=bar, chunk_size=_CHUNK_BYTES, timeout=_TIMEOUT_SECONDS)(url, str(path), None)
-    finally:
-        bar.close()
-    actual = pooch.file_hash(str(path), alg="md5")
-    if actual != layout.md5:
+    path, checksum = folder / layout.archive, hashlib.md5()
+    columns = (progress.DownloadColumn(), progress.TransferSpeedColumn(), progress.TimeRemainingColumn())
+    bar = progress.Progress(
+        progress.TextColumn(layout.archive),
+        progress.BarColumn(),
+        *columns,
+        console=Console(file=sys.stderr),
+        disable=not sys.stderr.isatty(),
+    )
+    with requests.get(url, stream=True, timeout=_TIMEOUT_SECONDS) as answer, open(path, "wb") as file, bar:
+        answer.raise_for_status()
+        task = bar.add_task(layout.archive, total=int(answer.headers.get("content-length", 0)) or None)
+        for chunk in answer.iter_content(_CHUNK_BYTES):
+            file.write(chunk)
+            checksum.update(chunk)
+            bar.advance(task, len(chunk))
+    if checksum.hexdigest() != layout.md5:
         raise DownloadError(
-            f"{url} is not the published archive: its md5 is {actual} and must be {layout.md5} "
+            f"{url} is not the published archive: its md5 is {checksum.hexdigest()} and must be {layout.md5} "
             f"({path.stat().st_size:,} bytes came). The download was cut or altered on the way, and was thrown "
             f"away. {_choices(layout)}"
         )
@@ -110,7 +123,7 @@ def _put(unpacked: Path, target: Path) -> None:
     try:
         unpacked.rename(target)
     except OSError:
-        # Another process, downloading too, was faster: its folder is as good as ours.
+        # Another process downloaded it too and was faster: its folder is as good as ours.
         if not target.is_dir():
             raise
 
@@ -120,33 +133,3 @@ def _choices(layout: Layout) -> str:
         f"Run again; or unpack {layout.archive} by hand and name the folder that holds {layout.folder}/ by --data-dir "
         f"or GROUNDGLASS_DATA; or name a mirror by {MIRROR_VARIABLE}; or use --data shapes, which needs no download"
     )
-
-
-class _Bar:
-    """A progress bar of the shape that pooch drives; silent where there is no terminal."""
-
-    def __init__(self, label: str) -> None:
-        from rich import progress  # late, like pooch
-        from rich.console import Console
-
-        self.total = 0
-        self._progress = progress.Progress(
-            progress.TextColumn(label),
-            progress.BarColumn(),
-            progress.DownloadColumn(),
-            progress.TransferSpeedColumn(),
-            progress.TimeRemainingColumn(),
-            console=Console(file=sys.stderr),
-            disable=not sys.stderr.isatty(),
-        )
-        self._task = self._progress.add_task(label, total=None)
-
-    def update(self, count: int) -> None:
-        self._progress.start()
-        self._progress.update(self._task, total=self.total or None, advance=count)
-
-    def reset(self) -> None:
-        self._progress.update(self._task, completed=0)
-
-    def close(self) -> None:
-        self._progress.stop()

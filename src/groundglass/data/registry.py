@@ -6,9 +6,9 @@ from pathlib import Path
 from groundglass.core import lookup
 from groundglass.data.augment import Augment
 from groundglass.data.cifar import CIFAR10, CIFAR100, Layout, read_cifar
+from groundglass.data.dataset import Dataset
 from groundglass.data.download import fetch
 from groundglass.data.shapes import load_shapes
-from groundglass.data.types import Dataset
 
 DATA_VARIABLE = "GROUNDGLASS_DATA"
 
@@ -38,35 +38,27 @@ def load(name: str, *, data_dir: Path | str | None = None, download: bool = True
         DamagedFileError: a file is truncated or altered.
         DownloadError, DiskFullError: it could not be fetched.
     """
-    loaders = {"cifar10": _cifar10, "cifar100": _cifar100, "shapes": _shapes}
-    return lookup("data set", name, loaders)(data_dir, download)
-
-
-def _cifar10(data_dir: Path | str | None, download: bool) -> Dataset:
-    train, test = read_cifar(CIFAR10, _find(CIFAR10, data_dir, download))
-    half = (0.5, 0.5, 0.5)
-    return Dataset("cifar10", train, test, mean=half, std=half)
-
-
-def _cifar100(data_dir: Path | str | None, download: bool) -> Dataset:
-    train, test = read_cifar(CIFAR100, _find(CIFAR100, data_dir, download))
+    lookup("data set", name, dict.fromkeys(("cifar10", "cifar100", "shapes")))
+    if name == "shapes":
+        return load_shapes()
+    layout = CIFAR10 if name == "cifar10" else CIFAR100
+    train, test = read_cifar(layout, _find(layout, data_dir, download))
+    if name == "cifar10":
+        half = (0.5, 0.5, 0.5)
+        return Dataset(name, train, test, mean=half, std=half)
     mean, std = (0.507, 0.486, 0.440), (0.267, 0.256, 0.276)
-    return Dataset("cifar100", train, test, mean=mean, std=std, augment=Augment(crop=4, flip=True, rotation=15.0))
-
-
-def _shapes(data_dir: Path | str | None, download: bool) -> Dataset:
-    return load_shapes()
+    return Dataset(name, train, test, mean=mean, std=std, augment=Augment(crop=4, flip=True, rotation=15.0))
 
 
 def _find(layout: Layout, named: Path | str | None, download: bool) -> Path:
     data_dir = data_folder(named)
     if data_dir.name == layout.folder and data_dir.is_dir():
-        return data_dir  # the folder itself was named, not the one that holds it
+        return data_dir  # the folder itself was given, not the one that holds it
     folder = data_dir / layout.folder
     if folder.is_dir():
         return folder
     who = "--data-dir" if named else DATA_VARIABLE if os.environ.get(DATA_VARIABLE) else None
-    if who and not data_dir.exists():  # a name that was misspelt is no place for a download
+    if who and not data_dir.exists():  # probably misspelt: do not download into it
         raise FileNotFoundError(
             f"there is no folder {data_dir}, which {who} names: correct the name; or make the folder, and {layout.name} "
             "is downloaded into it"

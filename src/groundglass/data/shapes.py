@@ -1,7 +1,7 @@
 """`shapes`: ten geometric figures, 32x32 in colour, made from a seed in seconds; for machines without CIFAR.
 
 Each image shows one figure of random place, size, angle and colour on an uneven, noisy background with a few
-distractors. Strong figures are there for a small network to learn from in a few epochs, faint ones for it to miss, and
+distractors. Strong figures are there for a small network to learn in a few epochs, faint ones for it to miss, and
 the noise for an attack of 8/255 to hide in: `benchmarks/shapes_difficulty.py` measures how hard it is.
 
 An image is a function of (seed, split, its index) and of nothing else. Everything below is integer arithmetic and
@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from groundglass.core import derive_seed
-from groundglass.data.figures import FIGURES
-from groundglass.data.streams import unit, words
-from groundglass.data.types import CHANNELS, SIZE, Dataset, ImageSet
+from groundglass.data.dataset import CHANNELS, SIZE, Dataset, ImageSet
+from groundglass.data.random_words import unit, words
+from groundglass.data.shape_outlines import FIGURES
 
 Array = NDArray[np.float32]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -17,7 +18,7 @@ from groundglass.optics.layer import Encoding, OpticalLayer, encode
 class OpticalBlock(nn.Module):
     """Dropout, Linear(d, N), BatchNorm, ReLU, [the synthetic gradient enters here] binarise, device N -> M, Linear(M, out).
 
-    The BatchNorm is not in the paper. Features that come out of ReLU and max-pooling share a large mean; without it
+    The BatchNorm is not in the paper. Features after ReLU and max-pooling share a large mean; without it
     most bits are the same for every image, and training is slow or fails (docs/log.md has the figures).
 
     Without a device the block is Dropout, Linear(d, N), BatchNorm, ReLU, [enters here] Linear(N, out): a linear head
@@ -47,12 +48,12 @@ class OpticalBlock(nn.Module):
         self._pass: _Pass | None = None
 
     def hold(self, device: OpticalDevice | None, encoding: Encoding | None = None) -> None:
-        """Have `device`, or none, below the readout, which must have as many inputs as that gives."""
+        """Put `device`, or none, below the readout, whose inputs must match."""
         self.encoding: Encoding = encoding or ("float" if device is None else "bits")
         layer = FloatInputLayer if self.encoding == "float" else OpticalLayer
         self.optical = None if device is None else layer(device)
-        # Thousands of inputs of spread 1: scaled so that a step of the classifier has the size that a step of any
-        # other layer has, at the same learning rate.
+        # Thousands of inputs of spread 1: scaled so that a step of the classifier is as large as one of any other
+        # layer, at the same learning rate.
         self.gain = 1.0 if device is None else (128 / device.out_features) ** 0.5
 
     @property
@@ -63,7 +64,7 @@ class OpticalBlock(nn.Module):
         return linear.out_features
 
     def features(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch n"]:
-        """What is to be encoded: [batch, N], not negative."""
+        """The features to be encoded: [batch, N], not negative."""
         return torch.relu(self.project(self.dropout(x)))
 
     def classify(self, inputs: Float[Tensor, "batch n"]) -> Float[Tensor, "batch out"]:
@@ -88,13 +89,13 @@ class OpticalBlock(nn.Module):
             return out
 
 
+@dataclass
 class _Pass:
-    """What one forward pass through a defended network leaves behind: the tensor where the gradient re-enters."""
+    """What one forward pass through a defended network keeps: the tensor where the gradient re-enters, and the bits."""
 
-    def __init__(self, rule: BackwardRule) -> None:
-        self.rule = rule
-        self.hidden: Tensor | None = None
-        self.bits: Tensor | None = None
+    rule: BackwardRule
+    hidden: Tensor | None = None
+    bits: Tensor | None = None
 
 
 class DefendedNetwork(nn.Module):
@@ -128,18 +129,18 @@ class DefendedNetwork(nn.Module):
         return RandomFeedback(self.feedback) if self.feedback is not None else Blocked()
 
     def destroy_feedback(self) -> None:
-        """Forget B. Predictions do not need it; training on, and an attack with the training feedback, do."""
+        """Forget B. Predictions do not need it; more training, and an attack with the training feedback, do."""
         self.feedback = None
 
     def forward(self, images: Tensor) -> Tensor:
         return self.run(images, self.training_rule())
 
     def seen_through(self, rule: BackwardRule) -> "View":
-        """The same network, parameters and logits, with gradients by `rule`: what an attacker differentiates."""
+        """The same network and logits, with gradients by `rule`: what an attacker differentiates."""
         return View(self, rule)
 
     def observe(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Bits that enter the device, and logits: what whoever runs the deployed network on images of theirs sees."""
+        """Bits that enter the device, and logits: what an attacker sees who runs the deployed network on images."""
         with _tapped(self.block, Blocked()) as tap:
             logits: Tensor = self.network(images)
         assert tap.bits is not None
@@ -161,7 +162,7 @@ class DefendedNetwork(nn.Module):
 
 
 class View(nn.Module):
-    """A defended network seen through a backward rule of one's own; see `DefendedNetwork.seen_through`."""
+    """A defended network with another backward rule; see `DefendedNetwork.seen_through`."""
 
     def __init__(self, defended: DefendedNetwork, rule: BackwardRule) -> None:
         super().__init__()
@@ -197,7 +198,7 @@ def defend(
 
     `at` names a module of `network` that holds at least one `nn.Linear` and maps [batch, d] to [batch, k]: the last
     layer of a ResNet ("fc"), the head of a VGG ("head" here, "classifier" elsewhere), or a Linear half-way. d and k
-    are read from its first and last Linear. `network` itself is changed and held by what is returned.
+    are read from its first and last Linear. `network` itself is changed, and is part of what is returned.
 
     Args:
         network: images -> logits.

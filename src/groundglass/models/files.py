@@ -1,4 +1,4 @@
-"""Model files: weights as safetensors, what to build as metadata. A device is named in them by its fingerprint, no more."""
+"""Model files: weights as safetensors, what to build as metadata. Of a device they hold the fingerprint only."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ class ModelSpec:
         linear_hidden: N of a linear head trained by DFA, without a device; else None.
         encoding: what enters the device or the linear head; None: bits for a device, floats for a linear head.
         fingerprint: of the device that the network was trained with.
-        trained_on: the data set, by name; None where it is not known.
+        trained_on: the data set, by name; None if it is not known.
     """
 
     width: float
@@ -52,10 +52,10 @@ class ModelSpec:
         return self.device_in is not None or self.linear_hidden is not None
 
     def check_data(self, name: str, classes: int) -> None:
-        """Is a data set of that name, with so many classes, what the network was trained on, as far as it is known?
+        """Refuse a data set that the network was not trained on, as far as that is known.
 
         Raises:
-            ValueError: no.
+            ValueError: another name, or another number of classes.
         """
         if self.trained_on not in (None, name):
             raise ValueError(
@@ -63,7 +63,7 @@ class ModelSpec:
             )
         if self.classes != classes:
             raise ValueError(
-                f"the network tells {self.classes} classes apart, and {name} has {classes}: "
+                f"the network has {self.classes} classes, and {name} has {classes}: "
                 "name the data set that it was trained on by --data"
             )
 
@@ -185,7 +185,7 @@ def load_model(path: Path, *, find_device: Callable[[str], OpticalDevice] | None
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, what: str) -> None:
     """`load_state_dict` whose error names the first weight that does not fit.
 
-    A defended network whose B was destroyed has none in its file: it stays destroyed.
+    If B was destroyed before the network was saved, it stays destroyed.
     """
     if isinstance(model, DefendedNetwork) and "feedback" not in tensors:
         model.destroy_feedback()

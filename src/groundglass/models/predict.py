@@ -1,5 +1,8 @@
 """Logits and accuracy over many images, in batches, without a graph."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -7,18 +10,26 @@ from torch import Tensor, nn
 from groundglass.data import ImageSet
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode; then every module in the mode it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
 @torch.no_grad()
 def predict_logits(
     model: nn.Module, images: Float[Tensor, "n c h w"], *, batch_size: int = 500
 ) -> Float[Tensor, "n k"]:
     """Logits of every image, in eval mode; the model's mode is put back."""
-    training = model.training
-    model.eval()
-    try:
-        where = next(iter(model.parameters())).device
+    where = next(model.parameters()).device
+    with evaluating(model):
         return torch.cat([model(part.to(where)).float().cpu() for part in images.split(batch_size)])
-    finally:
-        model.train(training)
 
 
 def accuracy(model: nn.Module, images: ImageSet, *, batch_size: int = 500) -> float:

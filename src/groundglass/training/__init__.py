@@ -2,11 +2,13 @@
 
 from groundglass.training.adversarial import TRADES, AdversarialTraining, PGDTraining
 from groundglass.training.classifier import encode_bits, fit_classifier, place_device
-from groundglass.training.credit import BackProp, CreditAssignment, HybridDFA
-from groundglass.training.loop import DivergedError, TrainingConfig, train
+from groundglass.training.config import TrainingConfig
+from groundglass.training.credit_assignment import BackProp, CreditAssignment, HybridDFA
+from groundglass.training.loop import train
+from groundglass.training.optimiser_steps import DivergedError
 from groundglass.training.precision import Precision, fastest_precision, times_slower
 from groundglass.training.schedule import OneCycle, Plateau, Schedule, Steps
-from groundglass.training.standing import EpochResult
+from groundglass.training.state import EpochResult
 
 __all__ = [
     "TRADES",

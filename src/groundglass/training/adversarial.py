@@ -1,8 +1,7 @@
-"""Adversarial training: each step is taken on images that an attack has made for the weights of that step."""
+"""Adversarial training: each step is on images that an attack made for the weights of that step."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,13 +12,15 @@ from torch import Generator, Tensor, nn
 
 from groundglass.adaptive import FITTED, check_rules, make_rule, observe
 from groundglass.attacks import Linf
+from groundglass.attacks.gradient_attack import check_counts, check_step_size
 from groundglass.core import check_eps, derive_seed, generator
 from groundglass.data import ImageSet
 from groundglass.models import DefendedNetwork
+from groundglass.models.predict import evaluating
 from groundglass.optics import BackwardRule
 from groundglass.training.precision import Precision
 
-#: Rules that can be made again, soon, while the network changes.
+#: Rules that can be made again quickly while the network changes.
 RULES_WHILE_TRAINING = ("bp", "ste", "dfa", "dfa-fresh", "fa", "bpda-drawn", "bpda-fit-linear", "exact")
 
 _FEWEST_PAIRS = 20  # that a linear fit takes
@@ -33,20 +34,20 @@ Objective = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarialTraining(ABC):
-    """An attack inside each step of training, and the loss on what it makes. See `PGDTraining` and `TRADES`.
+    """An attack inside each step of training, and the loss on its images. See `PGDTraining` and `TRADES`.
 
     The attack climbs in eval mode (dropout off, BatchNorm with its running statistics), in the precision of training,
-    and leaves nothing behind. Its gradient in a defended network is by a rule of its own, which need not be the one
-    that trains the weights. An image whose gradient is all zero takes a step at random.
+    and leaves nothing behind. In a defended network its gradient comes through a backward rule of its own, which need
+    not be the one that trains the weights. An image whose gradient is all zero takes a step at random.
 
     Attributes:
         eps: L-inf radius, pixel units, in (0, 1]: 8 / 255.
         steps: of the attack; each costs a forward and a backward pass, and on a device as many frames as images.
         step_size: pixel units; None: 2.5 * eps / steps.
         rule: how the attack differentiates the network, a name of `groundglass.adaptive.RULES`. "bp" for an ordinary
-            network. For a defended one "dfa" (the B that trains it), "exact" (its U: simulated devices only), or what is
-            made anew at the start of every epoch: "dfa-fresh", "fa" and "bpda-drawn", drawn, so that the network cannot
-            learn one draw, and "bpda-fit-linear", fitted. With a linear head "bp", or on bits "ste".
+            network. For a defended one "dfa" (the B that trains it), "exact" (its U: simulated devices only), or a rule
+            that is made anew at the start of every epoch: "dfa-fresh", "fa" and "bpda-drawn", drawn, so that the network
+            cannot learn one draw, and "bpda-fit-linear", fitted. With a linear head "bp", or on bits "ste".
         fit_images: a fitted rule is fitted on the first so many training images (or all), without augmentation.
     """
 
@@ -60,16 +61,14 @@ class AdversarialTraining(ABC):
         check_eps(self.eps, upper=1, unit="(L-inf)")
         if self.eps == 0:
             raise ValueError("`eps` (=0) must be above 0, in pixel units: for plain training adversarial=None")
-        if self.steps < 1:
-            raise ValueError(f"`steps` (={self.steps}) must be at least 1")
-        if self.step_size is not None and not 0 < self.step_size <= 1:
-            raise ValueError(f"`step_size` (={self.step_size:g}) must be in (0, 1]: pixel units, so 2/255, not 2")
+        check_counts(steps=self.steps)
+        check_step_size(self.step_size)
         if self.fit_images < _FEWEST_PAIRS:
             raise ValueError(f"`fit_images` (={self.fit_images}) must be at least {_FEWEST_PAIRS}")
         check_rules((self.rule,))
         if self.rule not in RULES_WHILE_TRAINING:
             raise ValueError(
-                f"the rule {self.rule!r} cannot be made again and again while the network changes. "
+                f"the rule {self.rule!r} cannot be made again in every epoch while the network changes. "
                 f"These can: {', '.join(RULES_WHILE_TRAINING)}"
             )
 
@@ -80,7 +79,7 @@ class AdversarialTraining(ABC):
 
     @property
     def fits(self) -> bool:
-        """Whether the rule hangs on the weights that an epoch begins with, and not on seeds alone."""
+        """Whether the rule depends on the weights that an epoch begins with, and not on seeds alone."""
         return self.rule in FITTED
 
     def described(self) -> dict[str, Any]:
@@ -88,7 +87,7 @@ class AdversarialTraining(ABC):
         return {"kind": type(self).__name__, **asdict(self)}
 
     def check(self, model: nn.Module, images: ImageSet) -> None:
-        """Refuse a network that the rule is not for.
+        """Refuse a network that the rule does not fit.
 
         Raises:
             ValueError: says which rules there are for it.
@@ -103,7 +102,7 @@ class AdversarialTraining(ABC):
         if not self.fits:
             try:
                 make_rule(self.rule, model, seed=0)
-            except TypeError as error:  # "exact", of a device that is not simulated
+            except TypeError as error:  # "exact", for a device that is not simulated
                 raise ValueError(f"the rule {self.rule!r} is not for this network: {error}") from error
         elif len(images) < _FEWEST_PAIRS:
             raise ValueError(f"{len(images)} images are too few to fit {self.rule!r}: it takes {_FEWEST_PAIRS}")
@@ -111,7 +110,7 @@ class AdversarialTraining(ABC):
     def objective(
         self, model: nn.Module, learn: Forward, images: ImageSet, *, precision: Precision, seed: int, epoch: int
     ) -> Objective:
-        """What each step of an epoch minimises. All that is random in it hangs on the seed, the epoch and the step.
+        """What each step of an epoch minimises. All that is random in it depends on the seed, the epoch and the step.
 
         Args:
             model: in train mode, and with the weights that the epoch begins with.
@@ -131,7 +130,8 @@ class AdversarialTraining(ABC):
                 return model.run(x, rule)
 
         def objective(x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Tensor]:
-            with _evaluated(model):
+            # Parameters need no freezing: a gradient asked for images alone computes none for weights (measured).
+            with evaluating(model):
                 hard = self.craft(climb, x, y, generator=generator(seed, "adversarial", epoch, step))
             return self._loss(learn, x, hard, y)
 
@@ -168,7 +168,7 @@ class AdversarialTraining(ABC):
     def _make_rule(self, model: nn.Module, images: ImageSet, seed: int, epoch: int) -> BackwardRule | None:
         if not isinstance(model, DefendedNetwork):
             return None
-        with _evaluated(model):
+        with evaluating(model):
             return make_rule(
                 self.rule,
                 model,
@@ -178,7 +178,7 @@ class AdversarialTraining(ABC):
 
     @abstractmethod
     def _noise(self, shape: torch.Size, generator: Generator) -> Tensor:
-        """From the image to where the attack starts."""
+        """The attack starts at the image plus this."""
 
     @abstractmethod
     def _goal(self, climb: Forward, images: Tensor, labels: Tensor) -> Callable[[Tensor], Tensor]:
@@ -215,15 +215,15 @@ class TRADES(AdversarialTraining):
     The attack starts at x + 0.001 n, n normal: at x itself the KL has no gradient.
 
     x and x' pass through the network one after the other, as in the authors' code, not as one batch: so each is
-    normalised by BatchNorm statistics of its own, a prediction of clean images does not lean on adversarial ones, and
+    normalised by BatchNorm statistics of its own, a prediction of clean images does not depend on adversarial ones, and
     with beta = 0 this is plain training. (Each pass moves the running statistics; each has dropout of its own.)
 
     Differences from the original: the start is projected into the ball and [0, 1]; the step is 2.5 * eps / steps, theirs
     .007 with 10 steps of eps = .031; an image whose start did not change its logits, which a binarisation makes likely,
-    takes a step at random, where theirs would stay for good.
+    takes a step at random, where theirs would never move.
 
     Attributes:
-        beta: the authors' 6 leans to robustness, 1 to accuracy.
+        beta: the authors' 6 favours robustness, 1 favours accuracy.
     """
 
     beta: float = 6.0
@@ -249,18 +249,3 @@ class TRADES(AdversarialTraining):
         clean, logits = learn(images).float(), learn(hard).float()
         apart = F.kl_div(F.log_softmax(logits, 1), F.log_softmax(clean, 1), reduction="batchmean", log_target=True)
         return logits, F.cross_entropy(clean, labels) + self.beta * apart
-
-
-@contextmanager
-def _evaluated(model: nn.Module) -> Iterator[None]:
-    """Eval mode; then every module in the mode it had.
-
-    Parameters need no freezing: a gradient that is asked for images alone computes none for weights (measured).
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

@@ -1,4 +1,4 @@
-"""Checkpoints of a run in progress: weights, momentum and where it stands in one safetensors file, replaced atomically."""
+"""Checkpoints of a training: weights, momentum and how far it is, in one safetensors file that is replaced atomically."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -11,19 +11,19 @@ from torch import Tensor, nn
 from groundglass.core import DamagedFileError, load_state, read_notes, save_state
 from groundglass.models.files import load_weights
 from groundglass.optics import OpticalDevice, SimulatedOPU
-from groundglass.training.standing import EpochResult, Standing
+from groundglass.training.state import EpochResult, TrainingState
 
-#: The longest that training goes on without a checkpoint, but for one step.
+#: The longest time between two checkpoints, plus one step.
 SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Begun:
-    """What a checkpoint says of its training.
+    """What a checkpoint says about its training.
 
     Attributes:
-        seconds: that went into it.
-        device: the fingerprint of the one that a classifier is being fitted to.
+        seconds: the time that went into it.
+        device: the fingerprint of the device that a classifier is fitted to.
     """
 
     seconds: float = 0.0
@@ -31,7 +31,7 @@ class Begun:
 
 
 def begun(path: Path) -> Begun:
-    """What was done, before it goes on. Nothing where there is no file.
+    """What was done so far; nothing if there is no file.
 
     Raises:
         DamagedFileError: truncated or altered.
@@ -55,7 +55,7 @@ class Checkpoint:
         path: the file.
         model, optimiser: what is trained.
         identity: plain JSON; what a resumed run must agree with.
-        device: the one that is measured while training. A noisy one has a noise of its own for each frame.
+        device: measured while training. A noisy one has its own noise for each frame.
     """
 
     def __init__(
@@ -72,45 +72,45 @@ class Checkpoint:
 
     @property
     def due(self) -> bool:
-        """Whether the last one was so long ago that the next step should not be taken without another."""
+        """Whether it is time for the next one."""
         return self._path is not None and time.monotonic() - self._saved >= SECONDS
 
-    def save(self, standing: Standing) -> None:
+    def save(self, state: TrainingState) -> None:
         """Write all that the next step depends on."""
         if self._path is None:
             return
-        standing.tick()
+        state.tick()
         tensors = {f"model/{k}": v for k, v in self._model.state_dict().items()}
         for index, slots in self._optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser/{index}/{k}": v for k, v in slots.items() if isinstance(v, Tensor)}
-        tensors |= {f"streams/{k}": v for k, v in standing.streams.items()}
-        tensors |= {f"begun/{k}": v for k, v in standing.begun.items()}
+        tensors |= {f"streams/{k}": v for k, v in state.streams.items()}
+        tensors |= {f"begun/{k}": v for k, v in state.begun.items()}
         notes = {
-            "history": [asdict(h) for h in standing.history],
-            "inside": standing.inside(),
+            "history": [asdict(h) for h in state.history],
+            "inside": state.inside(),
             "frames": self.frames,
         }
         save_state(self._path, tensors, notes, self._identity)
         self._saved = time.monotonic()
 
-    def load(self) -> Standing:
-        """Put the file's state into model and optimiser; returns where that training stands. Without a file, at its beginning.
+    def load(self) -> TrainingState:
+        """Put the file's state into model and optimiser; returns how far that training is. Without a file, the beginning.
 
         Raises:
             DamagedFileError: truncated or altered.
-            ValueError: the checkpoint is of a run with other settings; names the first that differs.
+            ValueError: the checkpoint belongs to a run with other settings; names the first that differs.
         """
         if self._path is None or not self._path.exists():
-            return Standing()
+            return TrainingState()
         tensors, notes = load_state(self._path, self._identity)
 
         def part(name: str) -> dict[str, Tensor]:
             return {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
 
         try:
-            if isinstance(notes, list):  # files of version 0.1 are of the ends of epochs, and have the history alone
+            if isinstance(notes, list):  # version 0.1 wrote files at the ends of epochs, with the history alone
                 notes = {"history": notes, "inside": {}, "frames": 0}
-            standing = Standing(
+            state = TrainingState(
                 history=[EpochResult(**h) for h in notes["history"]],
                 frames=notes["frames"],
                 streams=part("streams"),
@@ -123,15 +123,15 @@ class Checkpoint:
             ) from error
         load_weights(self._model, part("model"), what=str(self._path))
         self._load_optimiser(part("optimiser"))
-        return standing
+        return state
 
     @property
     def frames(self) -> int:
-        """That the device has counted; 0 without noise."""
+        """Frames that the device has counted; 0 without noise."""
         return 0 if self._device is None else self._device.frames
 
     def skip_frames(self, *, to: int) -> None:
-        """Have the device count on: a resumed training gets the noise that an uninterrupted one would have had."""
+        """Move the device's count on: a resumed training gets the noise that an uninterrupted one would have had."""
         if self._device is not None:
             self._device.skip_frames(max(0, to - self._device.frames))
 
@@ -141,7 +141,7 @@ class Checkpoint:
         for name, tensor in tensors.items():
             index, slot = name.split("/")
             like = parameters[int(index)]
-            # Laid out in memory as the weights are: optimisers walk them side by side.
+            # With the memory layout of the weights: optimisers walk them side by side.
             laid_out = (
                 torch.empty_like(like, dtype=tensor.dtype).copy_(tensor) if tensor.shape == like.shape else tensor
             )

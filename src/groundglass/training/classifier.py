@@ -1,10 +1,11 @@
-"""Fit the readout of a defended network again, on frozen features: what a redrawn device, or a newly placed one, needs.
+"""Fit the readout of a defended network again, on frozen features: after a device was redrawn or placed.
 
-Everything below the device stays as it is, so the bits that enter the device are computed once and kept; a new matrix
-costs one measurement of them and a linear classifier on the readings (paper, section 3; its code fine-tunes 2 to 5 epochs).
+Everything below the device stays the same, so the bits that enter it are computed once and kept; a new matrix costs
+one measurement of them and a linear classifier on the readings (paper, section 3; its code fine-tunes 2 to 5 epochs).
 """
 
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,20 @@ from torch import Tensor, nn
 from groundglass.core import Progress, check_labels, generator, silent
 from groundglass.data import Augment, ImageSet, batches
 from groundglass.models import DefendedNetwork, OpticalBlock
+from groundglass.models.predict import evaluating
 from groundglass.optics import Encoding, OpticalDevice, encode
 from groundglass.optics.device import check_bits
 from groundglass.training.checkpoint import Checkpoint
-from groundglass.training.loop import DivergedError, TrainingConfig, make_optimiser
+from groundglass.training.config import TrainingConfig
+from groundglass.training.optimiser_steps import OptimiserSteps, make_optimiser
 from groundglass.training.schedule import OneCycle
-from groundglass.training.standing import EpochResult
+from groundglass.training.state import EpochResult
 
 FINE_TUNING = TrainingConfig(epochs=5, batch_size=64, learning_rate=0.05, schedule=OneCycle(warmup=0.1))
 
 
 class _Reached(Exception):
-    """The forward pass has come to the optical block; the rest is not needed."""
+    """The forward pass has reached the optical block; the rest is not needed."""
 
 
 @torch.no_grad()
@@ -46,18 +49,17 @@ def encode_bits(
     """Every image as it enters the device, in the set's order: [n, N] on the CPU. No device is used.
 
     uint8, 0 or 1; float32 with the encoding "float". In eval mode: dropout off, BatchNorm with its running statistics,
-    neither changed; the mode is put back. A network whose head is linear as yet (no device) gives the bits that a
+    neither changed; the mode is put back. A network whose head is still linear (no device) gives the bits that a
     device in its place would get.
 
     Args:
-        network: only what lies below the device is run.
+        network: only the layers below the device are run.
         images: n images.
         encoding: of the features.
         batch_size: images a forward pass. Convolutions may round differently in another batch size, and a feature
-            that is within a rounding error of its threshold may then fall on the other side.
+            within a rounding error of its threshold may then fall on the other side.
         augment, seed, epoch: augmentation, off by default, as in `batches`; another epoch, other augmentations.
-        progress: told the images done.
-        name: for progress.
+        progress, name: told the images done under that name.
     """
     where = next(network.parameters()).device
     dtype = torch.float32 if encoding == "float" else torch.uint8
@@ -68,29 +70,26 @@ def encode_bits(
         reached.append(given[0])
         raise _Reached
 
-    training = network.training
     hook = network.block.register_forward_pre_hook(stop)
-    network.eval()
     try:
-        for batch in batches(images, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, shuffle=False):
-            try:
-                network.network(batch.images.to(where))
-            except _Reached:
+        with evaluating(network):
+            for batch in batches(images, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, shuffle=False):
+                with suppress(_Reached):
+                    network.network(batch.images.to(where))
+                if not reached:
+                    raise RuntimeError(f"the forward pass did not go through the optical block at {network.at!r}")
                 features = network.block.features(reached.pop().float())
                 inputs[batch.index] = encode(features, encoding).to(dtype).cpu()
-            else:
-                raise RuntimeError(f"the forward pass did not go through the optical block at {network.at!r}")
-            progress(name, int(batch.index[-1]) + 1, len(images))
+                progress(name, int(batch.index[-1]) + 1, len(images))
     finally:
         hook.remove()
-        network.train(training)
     return inputs
 
 
 def place_device(network: DefendedNetwork, device: OpticalDevice | None, *, encoding: Encoding = "bits") -> None:
-    """Put `device` into `network`, in place of its device or of its linear head. Until `fit_classifier`, it guesses.
+    """Put `device` into `network`, in place of its device or its linear head. Fit it next: until then it guesses.
 
-    The readout keeps its weights where only the device is another, of as many outputs; else it is a new one, of zeros.
+    The readout keeps its weights if one device replaces another with as many outputs; else it starts again from zeros.
 
     Args:
         device: None for a linear classifier on what would enter a device.
@@ -128,12 +127,12 @@ def fit_classifier(
     """Fit the readout Linear(M, C) of `network` to its device's readings of `inputs`, in place; nothing else changes.
 
     Cross-entropy by `config`'s optimiser, from zero: weights for another matrix are worth nothing. The readings are
-    centred, output by output, while fitting, and the shift goes into the bias at the end: the mean reading of an
-    output is far from that of the next, and uncentred it is by far the largest direction of the problem. It is the
-    same layer, with a problem that a larger step suits.
+    centred, output by output, while fitting, and the shift goes into the bias at the end. Mean readings differ much
+    between outputs; uncentred they would be by far the largest direction of the problem. It is the same layer, and the
+    fit can take larger steps.
 
     Args:
-        network: with a device, or a linear head on bits. Its mode is left as it is.
+        network: with a device, or a linear head on bits. Its mode does not change.
         inputs: [n, N], the training images as they enter the device, see `encode_bits`.
         labels: their classes.
         config: epochs, batch size, optimiser, rate and schedule; always in float32.
@@ -144,25 +143,24 @@ def fit_classifier(
         checkpoint: a file written after every epoch, and inside one every 30 seconds. If it is there, the fit goes on
             from it to the same weights, bit for bit, with the inputs measured again. (Of a moving device only with the
             same draws, and when `memory` holds its readings.)
-        progress: told images, loss and accuracy.
-        name: for progress.
+        progress, name: told images, loss and accuracy under that name.
 
     Returns:
         One result an epoch, resumed ones included; the seconds of the first include the measuring.
 
     Raises:
-        ValueError: the block is not the end of the network; inputs or labels of another shape or value.
-        DivergedError: the loss is not finite, or above twice that of guessing; the network is as it was.
-        DamagedFileError, ValueError: the checkpoint is damaged, or of another fit.
+        ValueError: the block is not the end of the network; inputs or labels of a wrong shape or value.
+        DivergedError: the loss is not finite, or above twice that of guessing; the network is unchanged.
+        DamagedFileError, ValueError: the checkpoint is damaged, or belongs to another fit.
     """
     block = network.block
     if [m for m in network.modules() if isinstance(m, nn.Linear)][-1] is not block.readout:
         raise ValueError(
-            f"the optical block at {network.at!r} is not the end of this network: its readout is no classifier to fit alone"
+            f"the optical block at {network.at!r} is not the end of this network: its readout cannot be fitted alone"
         )
     _check_inputs(network, inputs, labels)
     if config.adversarial is not None:
-        raise ValueError("a classifier is fitted to readings that are there: `adversarial` is for `train`")
+        raise ValueError("a classifier is fitted to given readings: `adversarial` is for `train`")
     if len(inputs) == 0:
         raise ValueError("there are no bits to fit the classifier to: encode some training images")
     where = block.readout.weight.device
@@ -175,56 +173,42 @@ def fit_classifier(
         "device": None if network.device is None else network.device.fingerprint,
     }
     kept = Checkpoint(checkpoint, readout, optimiser, identity, network.device)
-    standing = kept.load()
+    state = kept.load()
     readings = _Readings(block, inputs, rows, memory, progress)
-    kept.skip_frames(to=standing.frames)
+    kept.skip_frames(to=state.frames)
     mean = readings.mean.to(where)
     # What the readout gets is scale * reading - offset.
     scale, offset = (1.0, 0.0) if network.device is None else (block.gain / network.device.mean_reading, block.gain)
-    steps = math.ceil(len(inputs) / config.batch_size)
-    while standing.epoch < config.epochs:
-        epoch, losses = standing.epoch, standing.losses
-        order = torch.randperm(len(inputs), generator=generator(seed, "classifier", epoch))
-        for index in order.split(config.batch_size)[standing.step :]:
-            at = epoch + standing.step / steps
-            for group in optimiser.param_groups:
-                group["lr"] = config.learning_rate * config.schedule.factor(at, config.epochs, losses)
+    steps = OptimiserSteps(config, optimiser, len(inputs), progress, name, every=50)
+    while state.epoch < config.epochs:
+        order = torch.randperm(len(inputs), generator=generator(seed, "classifier", state.epoch))
+        for index in order.split(config.batch_size)[state.step :]:
             x = readings[index].to(where).float().sub_(mean).mul_(scale)
             y = labels[index].to(where)
             logits = readout(x)
-            loss = F.cross_entropy(logits, y)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            standing.count(logits, y, loss)
-            if kept.due and math.isfinite(standing.mean_loss):
-                kept.save(standing)
-            if standing.step % 50 == 0 or standing.step == steps:
-                done = epoch * len(inputs) + standing.seen
-                figures = {"loss": standing.mean_loss, "accuracy": standing.accuracy}
-                progress(name, done, config.epochs * len(inputs), **figures)
-        if not standing.mean_loss <= 2 * math.log(block.readout.out_features):
-            raise DivergedError(
-                f"{name}: the mean loss of epoch {epoch + 1} is {standing.mean_loss:.3g}. The network is as it was. "
-                f"Lower the learning rate (={config.learning_rate:g})"
-            )
-        standing.end_epoch()
-        kept.save(standing)
+            steps.take(state, logits, y, F.cross_entropy(logits, y))
+            if kept.due:
+                steps.check_finite(state)
+                kept.save(state)
+            steps.tell(state)
+        steps.check_epoch(state, math.log(block.readout.out_features))
+        state.end_epoch()
+        kept.save(state)
     with torch.no_grad():
         shift = mean * scale - offset
         block.readout.weight.copy_(readout.weight)
         block.readout.bias.copy_((readout.bias.double() - readout.weight.double() @ shift.double()).float())
-    return standing.history
+    return state.history
 
 
 @torch.no_grad()
 def accuracy_of_bits(
     network: DefendedNetwork, inputs: Tensor, labels: Int64[Tensor, " n"], *, rows: int = 1000
 ) -> float:
-    """Share of images classified right, from what enters the device: what `accuracy` finds, without the convolutions.
+    """Share of images classified right, from what enters the device: the same as `accuracy`, without the convolutions.
 
     Raises:
-        ValueError: no inputs; inputs or labels of another shape or value.
+        ValueError: no inputs; inputs or labels of a wrong shape or value.
     """
     _check_inputs(network, inputs, labels)
     if len(inputs) == 0:
@@ -249,7 +233,7 @@ def _check_inputs(network: DefendedNetwork, inputs: Tensor, labels: Tensor) -> N
 
 
 class _Readings:
-    """What a block measures of inputs: kept, when it fits into `memory` bytes, else measured whenever it is asked for."""
+    """What a block measures for some inputs: kept if it fits into `memory` bytes, else measured again each time."""
 
     def __init__(self, block: OpticalBlock, inputs: Tensor, rows: int, memory: int, progress: Progress) -> None:
         self._block, self._inputs = block, inputs

@@ -1,4 +1,4 @@
-"""bfloat16 where the processor is fast at it, float32 where not: measured, not guessed from a name."""
+"""bfloat16 where the processor is fast at it, else float32: measured, not guessed from a name."""
 
 import time
 from functools import cache
@@ -12,7 +12,7 @@ Precision = Literal["float32", "bfloat16"]
 
 @cache
 def step_seconds(where: str = "cpu") -> dict[Precision, float]:
-    """What a training step of a small convolution takes in each precision, here and now; a probe of about a second at most."""
+    """Seconds of a training step of a small convolution in each precision, measured now; it takes about a second."""
     device = torch.device(where)
     with torch.random.fork_rng(devices=[]):
         net = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1)).to(device)
@@ -36,8 +36,8 @@ def step_seconds(where: str = "cpu") -> dict[Precision, float]:
 def fastest_precision(where: str = "cpu") -> Precision:
     """The faster of bfloat16 autocast and float32 on this machine; float32 where bfloat16 gains little.
 
-    The two give different roundings: a run resolves this once and keeps the answer in its records, so that it
-    resumes in the precision that it began with.
+    The two give different roundings: a run asks once and keeps the answer in its records, so that it resumes in the
+    precision that it began with.
     """
     seconds = step_seconds(where)
     return "bfloat16" if seconds["bfloat16"] < 0.8 * seconds["float32"] else "float32"

@@ -1,4 +1,4 @@
-"""Learning rates as pure functions of where training stands, so that a resumed run needs no state of theirs."""
+"""Learning rates as pure functions of how far training is: a resumed run needs no state of theirs."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True)
 class OneCycle:
-    """Up along a cosine during the first `warmup` of training, down along one to nothing (Smith and Topin 2017)."""
+    """Up along a cosine during the first `warmup` of training, then down along one to zero (Smith and Topin 2017)."""
 
     warmup: float = 0.25
 

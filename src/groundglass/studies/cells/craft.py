@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from groundglass.attacks import AttackResult, GradientAccess, Linf, QueryAttack, ScoreAccess
+from groundglass.attacks.adversarial_files import AdversarialSet, Origin, load_adversarial, save_adversarial
+from groundglass.attacks.ensemble import Ensemble
 from groundglass.attacks.scheduler import earlier_seconds
-from groundglass.attacks.transfer import Ensemble, TransferPGD
-from groundglass.attacks.transfer_files import AdversarialSet, Origin, load_adversarial, save_adversarial
+from groundglass.attacks.transfer import TransferPGD
 from groundglass.core import derive_seed
 from groundglass.models import predict_logits
 from groundglass.results import Record

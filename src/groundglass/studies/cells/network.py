@@ -25,7 +25,7 @@ from groundglass.studies.engine.cell import Cell, Outcome
 from groundglass.studies.engine.context import Context
 from groundglass.training import BackProp, CreditAssignment, HybridDFA, TrainingConfig, train
 from groundglass.training.checkpoint import begun
-from groundglass.training.standing import EpochResult
+from groundglass.training.state import EpochResult
 
 CREDITS: dict[str, type[BackProp] | type[HybridDFA]] = {"bp": BackProp, "hybrid-dfa": HybridDFA}
 

@@ -1,7 +1,8 @@
-"""What an attacker puts in place of the device's derivative: drawn at random, or the true thing.
+"""What an attacker puts in place of the device's derivative: a matrix that is drawn at random, or known.
 
-A reading is a positive constant times |Ub|^2, and no attack here minds a positive constant in a gradient. `RandomFeedback`,
-of training and of the `dfa` attacks, is in `groundglass.optics`; rules that are fitted are in `surrogates.py`.
+A reading is a positive constant times |Ub|^2, and a positive constant in a gradient changes no attack here.
+`RandomFeedback`, of training and of the `dfa` attacks, is in `groundglass.optics`; rules that are fitted are in
+`fitted_rules.py`.
 """
 
 from collections.abc import Sequence
@@ -14,8 +15,23 @@ from torch import Tensor
 from groundglass.core import generator
 from groundglass.optics.backward import BackwardRule
 
+Bits = Float[Tensor, "batch n"]
+"""What enters the device, a row an image; and a gradient of the same shape."""
 
-class StraightThrough:
+
+class _AtReadings:
+    """A rule that takes the gradient at the readings, with its name in records and the sizes that its repr tells."""
+
+    site: Literal["readings", "logits"] = "readings"
+
+    def __init__(self, name: str, **sizes: int) -> None:
+        self.name, self._sizes = name, sizes
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r}{''.join(f', {k}={v}' for k, v in self._sizes.items())})"
+
+
+class StraightThrough(_AtReadings):
     """The identity: exact where nothing was binarised, the straight-through estimator where features became bits.
 
     For a head without a device, whose layers above are known (Bengio et al. 2013; BPDA with g(x) = x, Athalye et al. 2018).
@@ -24,19 +40,14 @@ class StraightThrough:
         name: the name in records: "bp" where it is exact, "ste" where it is not.
     """
 
-    site: Literal["readings", "logits"] = "readings"
-
     def __init__(self, name: str = "ste") -> None:
-        self.name = name
+        super().__init__(name)
 
-    def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
+    def vjp(self, bits: Bits, grad: Bits) -> Bits:
         return grad
 
-    def __repr__(self) -> str:
-        return f"StraightThrough(name={self.name!r})"
 
-
-class LinearMatrix:
+class LinearMatrix(_AtReadings):
     """`fa`: the sign is the identity, the device an unrelated real matrix R, without the factor 2Ub of a derivative.
 
     That is feedback alignment through the layer (Lillicrap et al. 2016). The paper's published code calls it BPDA.
@@ -46,10 +57,8 @@ class LinearMatrix:
         name: the name in records.
     """
 
-    site: Literal["readings", "logits"] = "readings"
-
     def __init__(self, matrix: Float[Tensor, "n m"], name: str = "fa") -> None:
-        self.name = name
+        super().__init__(name, n=matrix.shape[0], m=matrix.shape[1])
         self._transposed = matrix.detach().float().t().contiguous()
 
     @classmethod
@@ -58,19 +67,15 @@ class LinearMatrix:
         draw = torch.randn(in_features, out_features, generator=generator(seed, "linear matrix"))
         return cls(draw / out_features**0.5)
 
-    def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch m"]) -> Float[Tensor, "batch n"]:
+    def vjp(self, bits: Bits, grad: Float[Tensor, "batch m"]) -> Bits:
         self._transposed = self._transposed.to(grad.device)
         return grad @ self._transposed
 
-    def __repr__(self) -> str:
-        m, n = self._transposed.shape
-        return f"LinearMatrix(name={self.name!r}, n={n}, m={m})"
 
-
-class Exact:
+class Exact(_AtReadings):
     """`exact`: the derivative of |Ub|^2 at the bits, grad_b = 2 Re(conj(Ub) U)^T grad, for a known U.
 
-    With the true U it is an upper bound on what any attacker can know, that only a simulator can give. With a
+    With the true U it is an upper bound on what any attacker can know, which only a simulator can give. With a
     retrieved one it is what the retrieval is worth.
 
     Args:
@@ -80,19 +85,17 @@ class Exact:
             derivative is zero; 255 for a U scaled to readings. None: no such level.
     """
 
-    site: Literal["readings", "logits"] = "readings"
-
     def __init__(self, matrix: Complex[Tensor, "m n"], name: str = "exact", *, saturation: float | None = None) -> None:
         if matrix.ndim != 2:
             raise ValueError(f"U must be [m, n], not {tuple(matrix.shape)}")
         if saturation is not None and saturation <= 0:
             raise ValueError(f"`saturation` (={saturation:g}) must be above 0, or None")
-        self.name = name
+        super().__init__(name, n=matrix.shape[1], m=matrix.shape[0])
         self._saturation = saturation
         planes = [matrix.real, matrix.imag] if matrix.is_complex() else [matrix]
         self._planes = [plane.detach().to(torch.float32).contiguous() for plane in planes]
 
-    def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch m"]) -> Float[Tensor, "batch n"]:
+    def vjp(self, bits: Bits, grad: Float[Tensor, "batch m"]) -> Bits:
         self._planes = [plane.to(grad.device) for plane in self._planes]
         fields = [bits @ plane.t() for plane in self._planes]
         if self._saturation is not None:
@@ -103,27 +106,33 @@ class Exact:
             out += (grad * field) @ plane
         return out.mul_(2)
 
-    def __repr__(self) -> str:
-        m, n = self._planes[0].shape
-        return f"{type(self).__name__}(name={self.name!r}, n={n}, m={m})"
+
+class DrawnMatrix(Exact):
+    """`bpda-drawn`: |Wb|^2 with a W of the attacker's own, from the same distribution as the device's matrix.
+
+    Args:
+        in_features, out_features: n and m.
+        seed: of W, complex Gaussian with E|w|^2 = 1.
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, seed: int, name: str = "bpda-drawn") -> None:
+        planes = torch.randn(2, out_features, in_features, generator=generator(seed, "drawn matrix")) / 2**0.5
+        super().__init__(torch.complex(planes[0], planes[1]), name)
 
 
-class Normalised:
-    """A rule behind a step that scales each input to a fixed length: its derivative in front of the rule's.
+class Normalised(_AtReadings):
+    """A rule behind a step that scales each input to a fixed length: the derivative of both.
 
     Args:
         rule: of what follows, at site "readings".
         length: of the scaled inputs.
     """
 
-    site: Literal["readings", "logits"] = "readings"
-
     def __init__(self, rule: BackwardRule, length: float) -> None:
-        self.name = rule.name
-        self._rule = rule
-        self._length = length
+        super().__init__(rule.name)
+        self._rule, self._length = rule, length
 
-    def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch m"]) -> Float[Tensor, "batch n"]:
+    def vjp(self, bits: Bits, grad: Float[Tensor, "batch m"]) -> Bits:
         norm = bits.norm(dim=1, keepdim=True).clamp_min(1e-12)
         along = bits / norm
         found = self._rule.vjp(along * self._length, grad) * (self._length / norm)
@@ -135,7 +144,7 @@ class Normalised:
 
 
 class Mixture:
-    """The mean of several rules: what passes a device that answers by one of several matrices, each as likely.
+    """The mean of several rules: for a device that answers by one of several matrices, each as likely.
 
     What a linear readout makes of the mean readings is the mean of its logits over the matrices. So with an `Exact` of
     every matrix, and the gradient of a loss of mean logits (`Averaged`), this is the exact derivative of the expectation.
@@ -156,7 +165,7 @@ class Mixture:
         self.site: Literal["readings", "logits"] = sites.pop()
         self.name = self._rules[0].name if name is None else name
 
-    def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch k"]) -> Float[Tensor, "batch n"]:
+    def vjp(self, bits: Bits, grad: Float[Tensor, "batch k"]) -> Bits:
         out = torch.zeros_like(bits)
         for rule in self._rules:
             out += rule.vjp(bits, grad)
@@ -164,16 +173,3 @@ class Mixture:
 
     def __repr__(self) -> str:
         return f"Mixture(name={self.name!r}, {len(self._rules)} x {self._rules[0]!r})"
-
-
-class DrawnMatrix(Exact):
-    """`bpda-drawn`: |Wb|^2 with a W of the attacker's own: the device's law, another draw.
-
-    Args:
-        in_features, out_features: n and m.
-        seed: of W, complex Gaussian with E|w|^2 = 1.
-    """
-
-    def __init__(self, in_features: int, out_features: int, *, seed: int, name: str = "bpda-drawn") -> None:
-        planes = torch.randn(2, out_features, in_features, generator=generator(seed, "drawn matrix")) / 2**0.5
-        super().__init__(torch.complex(planes[0], planes[1]), name)

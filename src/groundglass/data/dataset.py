@@ -1,4 +1,4 @@
-"""What a data set is: images as bytes, their labels, and what a network should do with them."""
+"""A data set: images as bytes, their labels, and how a network should normalise and augment them."""
 
 from dataclasses import dataclass, replace
 

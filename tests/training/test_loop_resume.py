@@ -1,10 +1,9 @@
 """A training that is killed at any step goes on from the step before, to the same weights bit for bit."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
-import torch
 from safetensors import safe_open
 
 from groundglass.core import save_state
@@ -15,7 +14,9 @@ from groundglass.training import TRADES, BackProp, HybridDFA, PGDTraining, Train
 from groundglass.training import checkpoint as checkpoints
 from groundglass.training.checkpoint import begun
 
-from .conftest import SPEC
+from .conftest import SPEC, Killed, facts, same
+
+pytestmark = pytest.mark.usefixtures("at_every_step")
 
 EPOCHS, STEPS = 2, 3  # 90 images, 40 a step: the last step has 10
 PLAIN = TrainingConfig(epochs=EPOCHS, batch_size=40, learning_rate=0.02)
@@ -32,10 +33,6 @@ KINDS = {
     "noisy, pgd, fitted each epoch": replace(PLAIN, adversarial=replace(PGD, rule="bpda-fit-linear", fit_images=60)),
     "trades": replace(PLAIN, adversarial=TRADES(eps=8 / 255, steps=2, rule="dfa")),
 }
-
-
-class Killed(Exception):
-    pass
 
 
 class Killing:
@@ -63,25 +60,12 @@ def trained(kind, images, path=None, after=None, **others):
     model, credit = fresh(kind)
     by = credit if after is None else Killing(credit, after)
     history = train(model, images, KINDS[kind], credit=by, seed=4, augment=Augment(), checkpoint=path, **others)
-    return model.state_dict(), told(history)
-
-
-def told(history):
-    return [{k: v for k, v in asdict(h).items() if k not in ("seconds", "images_per_second")} for h in history]
-
-
-def same(a, b):
-    return a[1] == b[1] and a[0].keys() == b[0].keys() and all(torch.equal(a[0][k], b[0][k]) for k in a[0])
+    return model.state_dict(), facts(history)
 
 
 def stored(path):
     with safe_open(path, framework="pt") as file:
         return json.loads(file.metadata()["notes"])
-
-
-@pytest.fixture(autouse=True)
-def at_every_step(monkeypatch):
-    monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -115,7 +99,7 @@ def test_killed_after_the_last_step_of_an_epoch_before_its_end_was_written(colou
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("groundglass.training.standing.Standing.end_epoch", kill)
+        patch.setattr("groundglass.training.state.TrainingState.end_epoch", kill)
         with pytest.raises(Killed):
             trained("hybrid", coloured, path)
     assert stored(path)["inside"]["step"] == STEPS

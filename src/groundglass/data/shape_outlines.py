@@ -28,22 +28,6 @@ def _sides(x: Array, y: Array, count: int, offset: float) -> list[Array]:
     return [x * np.float32(math.sin(t)) + y * np.float32(math.cos(t)) - np.float32(offset) for t in turns]
 
 
-def _disc(x: Array, y: Array) -> Array:
-    return _norm(x, y) - np.float32(0.85)
-
-
-def _ring(x: Array, y: Array) -> Array:
-    return np.abs(_norm(x, y) - np.float32(0.75)) - np.float32(0.2)
-
-
-def _square(x: Array, y: Array) -> Array:
-    return _box(x, y, 0.7, 0.7)
-
-
-def _frame(x: Array, y: Array) -> Array:
-    return np.abs(_box(x, y, 0.555, 0.555)) - np.float32(0.145)
-
-
 def _triangle(x: Array, y: Array) -> Array:
     first, second, third = _sides(x, y, 3, 0.5)
     return np.maximum(np.maximum(first, second), third)
@@ -59,32 +43,22 @@ def _star(x: Array, y: Array) -> Array:
     return second
 
 
-def _cross(x: Array, y: Array) -> Array:
-    return np.minimum(_box(x, y, 0.95, 0.28), _box(x, y, 0.28, 0.95))
-
-
-def _crescent(x: Array, y: Array) -> Array:
-    return np.maximum(_norm(x, y) - np.float32(0.95), np.float32(0.75) - _norm(x - np.float32(0.5), y))
-
-
-def _bar(x: Array, y: Array) -> Array:
-    return _box(x, y, 0.95, 0.28)
-
-
 def _hourglass(x: Array, y: Array) -> Array:
     sides = (np.abs(x) - np.float32(0.9) * np.abs(y)) * np.float32(0.743)  # 1 / sqrt(1 + 0.9^2): a distance
     return np.maximum(sides, np.abs(y) - np.float32(0.73))
 
 
 FIGURES: dict[str, Figure] = {
-    "disc": _disc,
-    "ring": _ring,
-    "square": _square,
-    "frame": _frame,
+    "disc": lambda x, y: _norm(x, y) - np.float32(0.85),
+    "ring": lambda x, y: np.abs(_norm(x, y) - np.float32(0.75)) - np.float32(0.2),
+    "square": lambda x, y: _box(x, y, 0.7, 0.7),
+    "frame": lambda x, y: np.abs(_box(x, y, 0.555, 0.555)) - np.float32(0.145),
     "triangle": _triangle,
     "star": _star,
-    "cross": _cross,
-    "crescent": _crescent,
-    "bar": _bar,
+    "cross": lambda x, y: np.minimum(_box(x, y, 0.95, 0.28), _box(x, y, 0.28, 0.95)),
+    "crescent": lambda x, y: np.maximum(
+        _norm(x, y) - np.float32(0.95), np.float32(0.75) - _norm(x - np.float32(0.5), y)
+    ),
+    "bar": lambda x, y: _box(x, y, 0.95, 0.28),
     "hourglass": _hourglass,
 }

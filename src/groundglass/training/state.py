@@ -1,4 +1,4 @@
-"""Where a training stands: the epochs that are done, and how far the next one is."""
+"""How far a training is: the epochs that are done, and the steps of the next one."""
 
 import time
 from dataclasses import dataclass, field
@@ -19,20 +19,20 @@ class EpochResult:
 
 
 @dataclass
-class Standing:
-    """Where a training stands. With weights and the optimiser's state, it is all that what follows depends on.
+class TrainingState:
+    """How far a training is. With the weights and the optimiser's state, all that the next step depends on.
 
     Attributes:
-        history: of the epochs that are done.
-        step: of the epoch that is not: the next to be taken. The rest is of this epoch too, and empty at step 0.
-        seen, right: images, and those classified right.
-        loss_sum: over the images, in float32 from the first step on.
+        history: the epochs that are done.
+        step: the next one, of the epoch that is not done. What follows is of this epoch too, and empty at step 0.
+        seen, right: images, and how many were classified right.
+        loss_sum: over the images, in float32.
         classes: of the logits.
-        seconds: that it took, see `tick`.
-        frames: that a noisy device had counted when this was saved.
-        frames_begun: when the epoch began.
+        seconds: the time it took, see `tick`.
+        frames: how many a noisy device had counted when this was saved.
+        frames_begun: the same, when the epoch began.
         streams: states of torch's random streams, by the kind of processor.
-        begun: weights that the epoch began with, where a later step asks for them.
+        begun: weights that the epoch began with, where a later step needs them.
     """
 
     history: list[EpochResult] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Standing:
 
     @property
     def epoch(self) -> int:
-        """The one that is not done, from 0."""
+        """The number of the epoch that is not done, from 0."""
         return len(self.history)
 
     @property
@@ -69,7 +69,7 @@ class Standing:
         return int(self.right) / self.seen
 
     def count(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
-        """One step more. Nothing waits for the processor: sums stay where the logits are."""
+        """Count one more step. Sums stay on the logits' device, so that nothing waits for it."""
         self.step += 1
         self.seen += len(labels)
         self.classes = logits.shape[1]
@@ -77,7 +77,7 @@ class Standing:
         self.right = self.right + (logits.argmax(1) == labels).sum()
 
     def start_clock(self) -> None:
-        """What was before is not counted."""
+        """Time before this call is not counted."""
         self._since = time.perf_counter()
 
     def tick(self) -> None:
@@ -87,7 +87,7 @@ class Standing:
         self._since = now
 
     def end_epoch(self) -> EpochResult:
-        """Put this epoch into the history, and stand at the beginning of the next one."""
+        """Put this epoch into the history, and begin the next one."""
         self.tick()
         result = EpochResult(self.epoch, self.mean_loss, self.accuracy, self.seconds, self.seen / self.seconds)
         self.history.append(result)
@@ -96,7 +96,7 @@ class Standing:
         return result
 
     def inside(self) -> dict[str, Any]:
-        """The numbers of the unfinished epoch, as plain JSON. A float32 sum is the same one again from its float."""
+        """The numbers of the unfinished epoch, as plain JSON. A float32 sum survives the round trip exactly."""
         return {
             "step": self.step,
             "seen": self.seen,

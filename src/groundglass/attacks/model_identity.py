@@ -1,4 +1,4 @@
-"""What tells one model from another, for files of unfinished work: its weights, its devices and the rule it is seen through."""
+"""What distinguishes one model from another, for files of unfinished work: weights, devices and backward rules."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def digest(tensors: Iterable[Tensor]) -> str:
-    """SHA-256 of what is in them, with their shapes and types."""
+    """SHA-256 of tensors: their values, shapes and types."""
     found = hashlib.sha256()
     for tensor in tensors:
         found.update(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
@@ -18,13 +18,13 @@ def digest(tensors: Iterable[Tensor]) -> str:
 
 
 def identity_of(model: Callable[[Tensor], Tensor]) -> dict[str, Any]:
-    """Plain JSON, the same for a module that only wraps another. Of what has no weights, a function, there is nothing to tell."""
+    """Plain JSON, the same for a module that only wraps another. All entries are None for a function: it has no weights."""
     state = model.state_dict() if isinstance(model, nn.Module) else {}
     if not isinstance(model, nn.Module) or not state:
         return {"weights": None, "devices": None, "rules": None}
-    # A device is in no state_dict. Its fingerprint says whose matrix it is, and is no secret.
+    # A device is in no state_dict. Its fingerprint identifies its matrix, and is no secret.
     devices = [getattr(getattr(part, "device", None), "fingerprint", None) for part in model.modules()]
-    # By name: what a rule drew or fitted hangs on the seed of its maker, which is not the model's.
+    # By name: what a rule drew or fitted depends on a seed that is not the model's.
     rules = [getattr(part, "rule", None) for part in model.modules()]
     return {
         "weights": digest(state[name] for name in sorted(state)),

@@ -1,6 +1,6 @@
 import numpy as np
 
-from groundglass.data.streams import unit, words
+from groundglass.data.random_words import unit, words
 
 
 def test_it_is_splitmix64():

@@ -33,9 +33,8 @@ class BackProp:
 class HybridDFA:
     """Hybrid BP-DFA (paper, section 2.3).
 
-    What lies above the optical layer gets its ordinary gradient. The error e = dLoss/dlogits through the fixed random
-    matrix B takes the place of the gradient at the layer's input; what lies below gets ordinary backpropagation of
-    that synthetic gradient.
+    Layers above the optical layer get their ordinary gradient. The error e = dLoss/dlogits times the fixed random
+    matrix B replaces the gradient at the layer's input; the layers below backpropagate that synthetic gradient.
     """
 
     name = "hybrid-dfa"

@@ -78,7 +78,7 @@ def test_the_network_learns_what_a_linear_map_cannot():
     assert near > 0.6
 
 
-def test_a_fit_hangs_on_its_seed_and_touches_no_other_stream():
+def test_a_fit_depends_on_its_seed_and_touches_no_other_stream():
     bits, logits, _ = pairs(count=100)
     error = torch.randn(3, CLASSES)
     torch.manual_seed(1)

@@ -74,7 +74,7 @@ def test_linear_matrix_is_feedback_alignment(bits, grad):
     assert torch.equal(rule.vjp(bits, grad), rule.vjp(1 - bits, grad)), "no factor 2Ub: the bits play no part"
 
 
-def test_drawn_matrices_hang_on_the_seed_and_have_the_devices_law(bits, grad):
+def test_drawn_matrices_depend_on_the_seed_and_have_the_devices_law(bits, grad):
     for draw in (lambda seed: DrawnMatrix(N, M, seed=seed), lambda seed: LinearMatrix.draw(N, M, seed=seed)):
         assert torch.equal(draw(1).vjp(bits, grad), draw(1).vjp(bits, grad))
         assert not torch.equal(draw(1).vjp(bits, grad), draw(2).vjp(bits, grad))

@@ -1,4 +1,4 @@
-"""The paper's axis and ours: its eps is in units of normalised images, ours in pixels of [0, 1].
+"""The paper's eps is in units of normalised images, ours in pixels of [0, 1].
 
 The paper's code takes sign steps on images normalised by (pixel - mean) / std and clips each normalised value to
 eps. A normalised unit is `std` pixel units, channel by channel, so its ball is exactly a box of half-width eps * std.

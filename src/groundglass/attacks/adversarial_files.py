@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from groundglass.attacks.access import GradientAccess
 from groundglass.attacks.balls import L2, Ball, Linf
+from groundglass.attacks.tensors import Flags, Images, Labels
 from groundglass.core import DamagedFileError, atomic_write, check_labels
 
 TOLERANCE = 1e-6
@@ -44,15 +44,15 @@ class AdversarialSet:
         origin: how they were made.
         adversarial: float32, in [0, 1].
         labels: the true classes.
-        claimed: whether this one is said to fool the source: an attack's `success`.
+        claimed: whether this one should fool the source: an attack's `success`.
         indices: the number of each image in its set.
     """
 
     origin: Origin
-    adversarial: Float[Tensor, "n c h w"]
-    labels: Int64[Tensor, "n"]
-    claimed: Bool[Tensor, "n"]
-    indices: Int64[Tensor, "n"]
+    adversarial: Images
+    labels: Labels
+    claimed: Flags
+    indices: Labels
 
     def __post_init__(self) -> None:
         lengths = {f.name: len(getattr(self, f.name)) for f in fields(self) if f.name != "origin"}
@@ -60,23 +60,23 @@ class AdversarialSet:
             raise ValueError(f"one row an image in every field, not {lengths}")
 
 
-def audit(
-    images: Float[Tensor, "n c h w"],
-    adversarial: Float[Tensor, "n c h w"],
-    labels: Int64[Tensor, "n"],
+def check_adversarial(
+    images: Images,
+    adversarial: Images,
+    labels: Labels,
     ball: Ball,
     source: GradientAccess,
     *,
-    claimed: Bool[Tensor, "n"] | None = None,
+    claimed: Flags | None = None,
     batch_size: int = 256,
 ) -> None:
     """Check adversarial images afresh: numbers, range, ball (in float64, to 1e-6 pixel units), and that they fool.
 
     Args:
         images: the originals, in the same order.
-        source: that they were made on; asked, once, about each image that is claimed.
-        claimed: which ones are said to fool the source; all if not given. An attack that ran on a copy of the model
-            set up for speed needs `AttackResult.confirmed` first: it asks in the same batches, so that no claim hangs
+        source: the network that they were made on; asked once about each claimed image.
+        claimed: which ones should fool the source; all if not given. An attack that ran on a copy of the model that is
+            set up for speed needs `AttackResult.confirmed` first: it asks in the same batches, so that no claim depends
             on the last bit of a logit.
 
     Raises:
@@ -95,29 +95,27 @@ def audit(
     parts = list(zip(adversarial.split(batch_size), images.split(batch_size), strict=True))
     near = [ball.contains(x.double(), centre.double(), tolerance=TOLERANCE) for x, centre in parts]
     _refuse("ball", ~torch.cat(near), f"is outside {ball!r} by more than {TOLERANCE:g}")
-    stands = torch.zeros_like(claimed)
+    resists = torch.zeros_like(claimed)
     for rows in claimed.nonzero().squeeze(1).split(batch_size):
         if len(rows):
-            stands[rows] = source.logits(adversarial[rows]).argmax(1) == labels[rows]
-    _refuse("source", stands, "is said to fool the source, and does not (was it made on another network?)")
+            resists[rows] = source.logits(adversarial[rows]).argmax(1) == labels[rows]
+    _refuse("source", resists, "should fool the source, and does not (was it made on another network?)")
 
 
-def save_adversarial(
-    path: Path, found: AdversarialSet, images: Float[Tensor, "n c h w"], source: GradientAccess
-) -> None:
+def save_adversarial(path: Path, found: AdversarialSet, images: Images, source: GradientAccess) -> None:
     """Audit, then write one safetensors file, atomically. An audit that fails writes nothing.
 
     Args:
         images: the originals of `found`, in its order.
-        source: that `found` was made on.
+        source: the network that `found` was made on.
 
     Raises:
         ValueError: the audit failed.
-        DiskFullError: what stood there before is untouched.
+        DiskFullError: the file that was there before is untouched.
     """
     from safetensors.torch import save
 
-    audit(images, found.adversarial, found.labels, found.origin.ball, source, claimed=found.claimed)
+    check_adversarial(images, found.adversarial, found.labels, found.origin.ball, source, claimed=found.claimed)
     tensors = {name: getattr(found, name).detach().cpu().contiguous() for name in _TENSORS}
     origin = json.dumps(_plain(found.origin), sort_keys=True)
     metadata = {"groundglass_adversarial": _FORMAT, "origin": origin, "sha256": _digest(tensors, origin)}
@@ -127,31 +125,31 @@ def save_adversarial(
 
 def load_adversarial(
     path: Path,
-    images: Float[Tensor, "n c h w"],
-    labels: Int64[Tensor, "n"],
+    images: Images,
+    labels: Labels,
     source: GradientAccess,
     *,
     origin: Origin | None = None,
-    indices: Int64[Tensor, "n"] | None = None,
+    indices: Labels | None = None,
 ) -> AdversarialSet:
     """Read what `save_adversarial` wrote, on the device of `images`, and audit it.
 
     Args:
         images, labels: the originals, in the order in which they were attacked.
         source: the network that they were made on.
-        origin: what the file must be of; anything if not given.
+        origin: how its images must have been made; any way if not given.
         indices: which images of the set it must hold, in this order; any if not given.
 
     Raises:
         FileNotFoundError: there is no such file.
         DamagedFileError: truncated, altered, or not such a file.
-        ValueError: of another origin, of other images or labels (names the first difference), or the audit failed.
+        ValueError: another origin, other images or labels (names the first difference), or the audit failed.
     """
     found = _read(path)
     _compare(path, found, origin, labels, indices)
     found = AdversarialSet(found.origin, *(getattr(found, name).to(images.device) for name in _TENSORS))
     try:
-        audit(images, found.adversarial, found.labels, found.origin.ball, source, claimed=found.claimed)
+        check_adversarial(images, found.adversarial, found.labels, found.origin.ball, source, claimed=found.claimed)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return found
@@ -161,7 +159,7 @@ _TENSORS = ("adversarial", "labels", "claimed", "indices")
 
 
 def _compare(path: Path, found: AdversarialSet, origin: Origin | None, labels: Tensor, indices: Tensor | None) -> None:
-    """Refuse a file that is whole, but of something else."""
+    """Refuse a file that is whole, but holds other images."""
     if origin is not None:
         stored, asked = _plain(found.origin), _plain(origin)
         for field in stored:
@@ -172,9 +170,7 @@ def _compare(path: Path, found: AdversarialSet, origin: Origin | None, labels: T
                 )
     for what, own, wanted in (("labels", found.labels, labels), ("indices", found.indices, indices)):
         if wanted is not None and not torch.equal(own, wanted.cpu().to(own.dtype)):
-            raise ValueError(
-                f"{path} holds other images: its {what} are not those that were given, or in another order"
-            )
+            raise ValueError(f"{path} holds other images: its {what} are not the given ones, or are in another order")
 
 
 def _read(path: Path) -> AdversarialSet:
@@ -201,7 +197,7 @@ def _read(path: Path) -> AdversarialSet:
 
 
 def _plain(origin: Origin) -> dict[str, Any]:
-    """As it stands in the file: JSON's own types, so that what was read and what was given compare equal."""
+    """As it is in the file: JSON's own types, so that what was read and what was given compare equal."""
     ball = origin.ball
     eps = list(ball.eps) if isinstance(ball.eps, tuple) else ball.eps
     return {
@@ -222,7 +218,7 @@ def _digest(tensors: Mapping[str, Tensor], origin: str) -> str:
     return digest.hexdigest()
 
 
-def _refuse(check: str, bad: Bool[Tensor, "n"], what: str) -> None:
+def _refuse(check: str, bad: Flags, what: str) -> None:
     if bool(bad.any()):
         rows = bad.nonzero().squeeze(1)
         raise ValueError(f"audit, {check}: image {int(rows[0])} {what}; {len(rows)} of {len(bad)} fail")

@@ -1,6 +1,6 @@
 """`bpda-fit`: a stand-in for the device and all above it, fitted to what a white-box attacker sees anyway.
 
-Whoever holds the deployed network, the device included, runs natural images through it and records the bits that
+The attacker holds the deployed network with its device, runs natural images through it, and records the bits that
 enter the device and the logits that come out. No input of the device is chosen, and its readings are not needed.
 """
 
@@ -59,20 +59,34 @@ class _Pairs:
         return float(1 - residual / spread)
 
 
-class FittedLinear:
-    """`bpda-fit-linear`: logits ~ bits A, by ridge regression. Made by `fit`.
+class FittedRule:
+    """A rule from the bits to the logits, fitted to pairs of them.
 
     Attributes:
+        name: the name in records.
         n_images: pairs it was given, held-out ones included.
-        held_out_r2: on the tenth of them that it was not fitted to, which also chose the ridge.
+        held_out_r2: share of the logits' variance that it explains on the tenth of the pairs that were held out.
     """
 
     site: Literal["readings", "logits"] = "logits"
+    name: str
+
+    def __init__(self, *, n_images: int, held_out_r2: float, **sizes: int) -> None:
+        self.n_images, self.held_out_r2, self._sizes = n_images, held_out_r2, sizes
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{key}={size}" for key, size in self._sizes.items())
+        return f"{type(self).__name__}({sizes}, n_images={self.n_images}, held_out_r2={self.held_out_r2:.3f})"
+
+
+class FittedLinear(FittedRule):
+    """`bpda-fit-linear`: logits ~ bits A, by ridge regression. Made by `fit`; the held-out pairs choose the ridge."""
+
+    name = "bpda-fit-linear"
 
     def __init__(self, weights: Float[Tensor, "n classes"], *, n_images: int, held_out_r2: float) -> None:
-        self.name = "bpda-fit-linear"
-        self.n_images = n_images
-        self.held_out_r2 = held_out_r2
+        n, classes = weights.shape
+        super().__init__(n_images=n_images, held_out_r2=held_out_r2, n=n, classes=classes)
         self._transposed = weights.t().contiguous()
 
     @classmethod
@@ -109,25 +123,18 @@ class FittedLinear:
         self._transposed = self._transposed.to(grad.device)
         return grad @ self._transposed
 
-    def __repr__(self) -> str:
-        classes, n = self._transposed.shape
-        return f"FittedLinear(n={n}, classes={classes}, n_images={self.n_images}, held_out_r2={self.held_out_r2:.3f})"
 
+class FittedNetwork(FittedRule):
+    """`bpda-fit-network`: logits ~ a network of one hidden layer, and its own derivative. Made by `fit`.
 
-class FittedNetwork:
-    """`bpda-fit-network`: logits ~ a network of one hidden layer. Made by `fit`; its derivative is its own.
-
-    Attributes:
-        n_images: pairs it was given, held-out ones included.
-        held_out_r2: on the tenth of them that it was not fitted to, which also chose the epoch.
+    The held-out pairs choose the epoch.
     """
 
-    site: Literal["readings", "logits"] = "logits"
+    name = "bpda-fit-network"
 
     def __init__(self, weights: Sequence[Tensor], bits_mean: Tensor, *, n_images: int, held_out_r2: float) -> None:
-        self.name = "bpda-fit-network"
-        self.n_images = n_images
-        self.held_out_r2 = held_out_r2
+        (hidden, n), classes = weights[0].shape, len(weights[3])
+        super().__init__(n_images=n_images, held_out_r2=held_out_r2, n=n, hidden=hidden, classes=classes)
         self._weights = [w.detach() for w in weights]
         self._bits_mean = bits_mean
 
@@ -183,13 +190,6 @@ class FittedNetwork:
             x = (bits.detach() - self._bits_mean).requires_grad_()
             (out,) = torch.autograd.grad(_forward(self._weights, x), x, grad)
         return out
-
-    def __repr__(self) -> str:
-        (hidden, n), classes = self._weights[0].shape, len(self._weights[3])
-        return (
-            f"FittedNetwork(n={n}, hidden={hidden}, classes={classes}, n_images={self.n_images}, "
-            f"held_out_r2={self.held_out_r2:.3f})"
-        )
 
 
 def _forward(weights: Sequence[Tensor], x: Tensor) -> Tensor:

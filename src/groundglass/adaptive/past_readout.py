@@ -1,7 +1,7 @@
 """Rules taken past the readout: the same derivative, from the logits' gradient, with far smaller products.
 
-What a readout R passes down is E R for an error E [batch, classes], of rank `classes`, although it has as many columns
-as the device has outputs. A rule that is linear in that gradient can be worked out for every row of R beforehand.
+For an error E [batch, classes] the gradient below a readout R is E R. It has rank `classes`, although it has as many
+columns as the device has outputs. A rule that is linear in that gradient can be computed for every row of R beforehand.
 """
 
 from typing import Literal
@@ -35,7 +35,7 @@ class QuadraticForms:
 
     @classmethod
     def of(cls, rule: BackwardRule, readout: Float[Tensor, "classes m"], in_features: int) -> "QuadraticForms":
-        """What `rule` makes of each single bit and each row of the readout: that is all there is to know of it."""
+        """What `rule` gives for each single bit and each row of the readout: that determines it."""
         units = torch.eye(in_features, device=readout.device)
         forms = [
             torch.cat([rule.vjp(part, row.expand(len(part), -1)) for part in units.split(_PIECE)]) for row in readout
@@ -51,10 +51,10 @@ class QuadraticForms:
 
 
 def collapse(rule: BackwardRule, network: DefendedNetwork) -> BackwardRule:
-    """The rule as it is past the readout of this network, where that is the same and sooner; else the rule itself.
+    """The same rule past the readout of this network, if that is faster; else the rule itself.
 
-    It is the same, but for rounding, where the logits are the readout's own output, and the rule is linear: `fa`, and
-    `bpda-drawn`, whose pixels never saturate. It holds the readout: for networks that learn no more.
+    It is the same, up to rounding, if the logits are the readout's own output and the rule is linear: `fa`, and
+    `bpda-drawn`, whose pixels never saturate. It keeps a copy of the readout: for networks that are not trained further.
     """
     block = network.block
     if type(network.network) is not Classifier or network.network.head is not block or network.device is None:

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from groundglass.adaptive import collapse, make_rule
-from groundglass.adaptive.collapsed import QuadraticForms
+from groundglass.adaptive.past_readout import QuadraticForms
 from groundglass.models import Classifier, DefendedNetwork, defend
 from groundglass.optics import RandomFeedback, SimulatedOPU
 
@@ -91,5 +91,5 @@ def test_the_forms_are_made_in_pieces(monkeypatch):
     rule = make_rule("bpda-drawn", defended, seed=4)
     bits, error = torch.eye(N)[:3], torch.eye(CLASSES)
     whole = collapse(rule, defended).vjp(bits, error)
-    monkeypatch.setattr("groundglass.adaptive.collapsed._PIECE", 7)
+    monkeypatch.setattr("groundglass.adaptive.past_readout._PIECE", 7)
     assert torch.allclose(collapse(rule, defended).vjp(bits, error), whole, rtol=1e-4, atol=1e-4)

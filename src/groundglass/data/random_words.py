@@ -13,8 +13,8 @@ def words(key: int, index: NDArray[np.integer], per_image: int) -> NDArray[np.ui
 
     SplitMix64 (Steele, Lea and Flood, 2014) read as a counter-based generator: word j of image i is output number
     `i * per_image + j` of the sequence that starts at `key`. There is no state to advance, so an image's words
-    depend neither on the batch it came in nor on how many images there are; and there is nothing but integer
-    arithmetic in it, so they are the same on every machine and under every version of numpy.
+    do not depend on its batch or on how many images there are. It is all integer arithmetic, so they are the same on
+    every machine and with every version of numpy.
     """
     first = np.asarray(index).astype(np.uint64) * np.uint64(per_image)
     # From 1: the sequence's first output mixes key + gamma, not the key itself.

@@ -1,0 +1,137 @@
+"""The bookkeeping that attacks share: what was asked, and the best iterate of every image so far."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from groundglass.attacks.access import GradientAccess, Gradients
+from groundglass.attacks.balls import Ball
+from groundglass.attacks.losses import Loss
+from groundglass.attacks.result import AttackResult
+from groundglass.attacks.tensors import Flags, Images, Labels, Logits, PerImage, Rows
+from groundglass.core import check_images, check_labels
+
+# Images that are compared together, where all at once would take a copy of the set.
+PIECE = 1024
+
+_COUNTS = ("iterations", "gradients", "loss_queries", "check_queries", "zero_gradients")
+_WRITTEN = ("adversarial", "loss", "success", "clean_correct", *_COUNTS)
+
+
+class Board:
+    """One row an image. Made by `Board.prepare`, written to by an attack, read once by `result`.
+
+    Attributes:
+        images, labels: what was given.
+        indices: the number of each image in its set. Its random stream depends on that and the seed alone.
+        adversarial, loss, iterations, success: the best so far; at first the image itself.
+        clean_correct: the model is right on the image itself.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, indices: Sequence[int]) -> None:
+        self.images, self.labels, self.indices = images, labels, list(indices)
+        self.adversarial = images.clone()
+        zeros = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+        self.loss, self.success, self.clean_correct = zeros.double(), zeros.bool(), zeros.bool()
+        self.iterations, self.gradients, self.zero_gradients = (zeros.clone() for _ in range(3))
+        self.loss_queries, self.check_queries = (zeros.clone() for _ in range(2))
+
+    @classmethod
+    def prepare(
+        cls,
+        images: Images,
+        labels: Labels,
+        ball: Ball | None,
+        *,
+        indices: Sequence[int] | Tensor | None,
+        batch_size: int,
+    ) -> "Board":
+        """Check what was given, before any question is asked.
+
+        Raises:
+            ValueError, TypeError: images, labels, indices, radius or batch size that cannot be; says what to do.
+        """
+        check_images(images)
+        check_labels(labels, count=len(images))
+        if labels.device != images.device:
+            raise ValueError(f"images are on {images.device}, labels on {labels.device}: put them on one device")
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` (={batch_size}) must be at least 1")
+        if ball is not None:
+            ball.check(images)
+        numbers = list(range(len(images))) if indices is None else [int(i) for i in indices]
+        if len(numbers) != len(images):
+            raise ValueError(f"{len(numbers)} indices for {len(images)} images: one an image")
+        # Other libraries hand over images with float noise at the border; balls are exact from here on.
+        images = images.detach().float()
+        low, high = torch.aminmax(images) if len(images) else (0, 1)
+        images = images if low >= 0 and high <= 1 else images.clamp(0, 1)
+        return cls(images, labels.to(torch.int64), numbers)
+
+    def look(self, access: GradientAccess, loss: Loss, batch_size: int) -> Logits:
+        """See which images the model gets right: one check query each. Returns their logits."""
+        found = []
+        for rows in torch.arange(len(self.images), device=self.images.device).split(batch_size):
+            logits = access.logits(self.images[rows]).float()
+            self.see(rows, logits, loss)
+            found.append(logits)
+        return torch.cat(found)
+
+    def rows(self) -> dict[str, Tensor]:
+        """All that an attack writes to, by name: one row an image."""
+        return {name: getattr(self, name) for name in _WRITTEN}
+
+    def restore(self, rows: Mapping[str, Tensor]) -> None:
+        """Go back to what `rows` was at some time."""
+        for name in _WRITTEN:
+            setattr(self, name, rows[name])
+
+    def see(self, rows: Rows, logits: Logits, loss: Loss) -> None:
+        """Note the model's answers for the images themselves: a check query each."""
+        check_labels(self.labels[rows], count=len(rows), classes=logits.shape[1])
+        self.clean_correct[rows] = logits.argmax(1) == self.labels[rows]
+        self.loss[rows] = loss(logits, self.labels[rows]).to(self.loss.dtype)
+        self.check_queries[rows] += 1
+
+    def see_labels(self, rows: Rows, predicted: Labels) -> None:
+        """`see` where only the predicted class is known: there is no loss to note."""
+        self.clean_correct[rows] = predicted == self.labels[rows]
+        self.loss[rows] = torch.nan
+        self.check_queries[rows] += 1
+
+    @property
+    def right(self) -> Rows:
+        """The rows worth attacking: a wrong answer cannot be made wrong."""
+        return self.clean_correct.nonzero().squeeze(1)
+
+    def fooled(self, rows: Rows, logits: Logits) -> Flags:
+        return logits.argmax(1) != self.labels[rows]
+
+    def count(self, rows: Rows, found: Gradients) -> None:
+        """A forward and a backward pass for each of `rows`."""
+        self.gradients[rows] += 1
+        self.zero_gradients[rows] += found.zero
+
+    def offer(self, rows: Rows, x: Images, loss: PerImage, fooled: Flags, iteration: Rows | int) -> None:
+        """Keep an iterate that fools the model if none did before, or else has the highest loss so far."""
+        self.put(rows, x, loss, fooled, iteration, where=~self.success[rows] & (fooled | (loss > self.loss[rows])))
+
+    def put(
+        self, rows: Rows, x: Images, loss: PerImage, fooled: Flags, iteration: Rows | int, *, where: Flags | None = None
+    ) -> None:
+        """Keep these iterates: those that `where` chooses, or all."""
+        chosen = torch.ones_like(fooled) if where is None else where
+        if not bool(chosen.any()):
+            return
+        kept = rows[chosen]
+        self.adversarial[kept] = x[chosen]
+        self.loss[kept] = loss[chosen].to(self.loss.dtype)
+        self.success[kept] = fooled[chosen]
+        self.iterations[kept] = iteration[chosen] if isinstance(iteration, Tensor) else iteration
+
+    def result(self, ball: Ball) -> AttackResult:
+        """All rows."""
+        pieces = zip(self.adversarial.split(PIECE), self.images.split(PIECE), strict=True)
+        norm = torch.cat([ball.norm(adversarial - image) for adversarial, image in pieces])
+        return AttackResult(**(self.rows() | {"norm": norm, "loss": self.loss.float()}))

@@ -1,0 +1,146 @@
+"""What attacks by gradients share: one call, input that is checked before any question, and what an attack may ask."""
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from torch import Generator, Tensor
+
+from groundglass.attacks.access import GradientAccess, Gradients
+from groundglass.attacks.balls import L2, Ball
+from groundglass.attacks.bookkeeping import Board
+from groundglass.attacks.checkpoint import AttackCheckpoint, State
+from groundglass.attacks.losses import Loss, find_loss
+from groundglass.attacks.result import AttackResult
+from groundglass.attacks.tensors import Flags, Images, Labels, Logits, PerImage, Rows
+from groundglass.core import generator
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One call of an attack: what it was given, and the board that it writes to."""
+
+    access: GradientAccess
+    board: Board
+    loss: Loss
+    seed: int
+    batch_size: int
+    checkpoint: AttackCheckpoint | None
+
+    def gradient(self, rows: Rows, x: Images, loss: Loss | None = None) -> Gradients:
+        """A forward and a backward pass for each of `rows`, at `x`; counted."""
+        found = self.access.loss_and_grad(x, self.board.labels[rows], loss or self.loss)
+        self.board.count(rows, found)
+        return found
+
+    def check(self, rows: Rows, x: Images) -> tuple[PerImage, Flags]:
+        """The loss at `x`, and whether it fools the model: a check query each."""
+        logits = self.access.logits(x)
+        self.board.check_queries[rows] += 1
+        return self.loss(logits.float(), self.board.labels[rows]), self.board.fooled(rows, logits)
+
+    def streams(self, rows: Rows, name: str, *path: int | str) -> list[Generator]:
+        """A random stream for each of `rows`. It depends on the seed, the image's index and the path alone."""
+        return [generator(self.seed, name, self.board.indices[row], *path) for row in rows.tolist()]
+
+    def batches(self, state: State) -> Iterator[tuple[int, Rows, State]]:
+        """The images worth attacking that are left: the batch's number, its rows, and where it was interrupted."""
+        batches = self.board.right.split(self.batch_size)
+        for number in range(int(state["batch"]) if state else 0, len(batches)):
+            if len(batches[number]):
+                yield number, batches[number], state
+            state = {}
+
+    def save(self, state: Callable[[], State]) -> None:
+        """Between steps: write a checkpoint, if there is one and it is time."""
+        if self.checkpoint is not None:
+            self.checkpoint.offer(state)
+
+
+class GradientAttack(ABC):
+    """An attack that asks for gradients. Subclasses are frozen dataclasses, their configuration.
+
+    Attributes:
+        loss: what is climbed, "ce" (cross-entropy), "margin" or "dlr" (needs 3 classes).
+    """
+
+    loss: str
+
+    def __post_init__(self) -> None:
+        find_loss(self.loss)
+
+    def check_ball(self, ball: Ball | None) -> None:
+        """Refuse a ball that the attack is not made for. Most attacks take any, but not none."""
+        if ball is None:
+            raise ValueError(f"{type(self).__name__} needs a ball: give Linf(eps=8 / 255), or L2")
+
+    def __call__(
+        self,
+        access: GradientAccess,
+        images: Images,
+        labels: Labels,
+        ball: Ball | None = None,
+        *,
+        seed: int,
+        indices: Sequence[int] | Tensor | None = None,
+        batch_size: int = 128,
+        checkpoint: AttackCheckpoint | None = None,
+    ) -> AttackResult:
+        """Attack each image. One that the model gets wrong costs one check, and is left alone.
+
+        Args:
+            ball: where adversarial images may be. Only `CarliniWagnerL2` can go without.
+            indices: the number of each image in its set, for its random draws; 0, 1, ... if not given.
+            batch_size: images in a pass through the model. It changes no result, if the model's logits for an image
+                do not depend on the batch.
+            checkpoint: of a long attack that may be interrupted. An attack that is short starts again.
+
+        Raises:
+            ValueError: images, labels, ball or model that cannot be attacked; says what to do.
+        """
+        self.check_ball(ball)
+        board = Board.prepare(images, labels, ball, indices=indices, batch_size=batch_size)
+        loss, state = find_loss(self.loss), None
+        if checkpoint is not None:
+            state = checkpoint.resume(access, board, attack=self, ball=ball, seed=seed, batch_size=batch_size)
+        if state is None:
+            state = self._first_state(board, board.look(access, loss, batch_size))
+        self._attack(Job(access, board, loss, seed, batch_size, checkpoint), cast(Ball, ball), state)
+        return board.result(ball or L2(0.0))
+
+    def _first_state(self, board: Board, logits: Logits) -> State:
+        """What `_attack` starts from, once the images themselves were seen."""
+        return {}
+
+    @abstractmethod
+    def _attack(self, job: Job, ball: Ball, state: State) -> None:
+        """Attack all images that are right, or what is left of them after an interruption, and write to the board."""
+
+
+def check_counts(**counts: int) -> None:
+    """Refuse a number of steps or the like that is below 1."""
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"`{name}` (={count}) must be at least 1")
+
+
+def check_step_size(step_size: float | None) -> None:
+    """Refuse a step outside (0, 1]; None is a default."""
+    if step_size is not None and not 0 < step_size <= 1:
+        raise ValueError(f"`step_size` (={step_size:g}) must be in (0, 1]: pixel units, so 2/255, not 2")
+
+
+def reaching(step_size: float | None, default: float, *, steps: int, ball: Ball, too_short: str) -> float:
+    """The step's size. Warns if all steps together cannot reach the border, and that the attack is `too_short`."""
+    if step_size is None:
+        return default
+    if steps * step_size < ball.radius * (1 - 1e-6):
+        warnings.warn(
+            f"{steps} steps of {step_size:g} cannot reach the border of a ball of radius {ball.radius:g}: {too_short}. "
+            "Use more steps, or step_size=None",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    return step_size

@@ -1,0 +1,142 @@
+"""Several runs for each image, and the batch kept full: an image that is fooled leaves, and the next in line enters."""
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+import torch
+
+from groundglass.attacks.access import Gradients
+from groundglass.attacks.balls import Ball
+from groundglass.attacks.checkpoint import State
+from groundglass.attacks.gradient_attack import Job
+from groundglass.attacks.losses import Loss
+from groundglass.attacks.tensors import Images, Rows
+
+
+class RestartedAttack(Protocol):
+    """Settings of an attack with several runs. Those after the first start at a random point of the ball."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def restarts(self) -> int: ...
+    @property
+    def random_start(self) -> bool: ...
+    @property
+    def stop_when_fooled(self) -> bool: ...
+
+
+class Runs(ABC):
+    """Runs under attack (the live batch), in line for it, and waiting for the check of their last iterate.
+
+    A run is an image (its row of the board) and which of its runs it is. The order in which runs are served has no
+    influence on any of them. Subclasses say how a run moves.
+
+    Args:
+        attack: its settings; its name in small letters names the random streams of starts.
+        job, ball: what it is called with.
+        state: empty, or what `state` was when the attack was interrupted.
+        targets: runs before the first restart.
+        keep_best: keep the first iterate that fools, else that of highest loss; or else the last.
+        patience: last iterates are checked once so many wait.
+    """
+
+    def __init__(
+        self,
+        attack: RestartedAttack,
+        job: Job,
+        ball: Ball,
+        state: State,
+        *,
+        targets: int = 1,
+        keep_best: bool = True,
+        patience: int = 1,
+    ) -> None:
+        self._job, self._board, self._ball, self._stream = job, job.board, ball, type(attack).__name__.lower()
+        self._steps, self._stop_when_fooled = attack.steps, attack.stop_when_fooled
+        self._count, self._first_random = attack.restarts * targets, 0 if attack.random_start else targets
+        self._keep_best, self._patience = keep_best, patience
+        right = job.board.right
+        self._line = torch.stack([right, torch.zeros_like(right)])
+        self._live = self._started(right[:0], right[:0])
+        self._last: list[State] = []
+        if "line" in state:
+            self._line = state["line"]
+            self._live = {name: state[name] for name in self._live}
+            self._last = [{name: state[f"last/{name}"] for name in ("rows", "run", "x")}]
+
+    def finish(self) -> None:
+        """All runs, to their end."""
+        while self._refill():
+            self._advance()
+            waiting = sum(len(last["rows"]) for last in self._last)
+            idle = not len(self._live["rows"]) and not self._line.shape[1]
+            if waiting and (waiting >= self._patience or idle):
+                self._check_last()
+            self._job.save(self.state)
+
+    def state(self) -> State:
+        """All of it: with the board, what an interrupted attack needs to go on."""
+        return {"line": self._line, **self._live} | {f"last/{k}": v for k, v in self._waiting().items()}
+
+    @abstractmethod
+    def _begin(self, x: Images) -> State:
+        """What a run that starts at `x` remembers, besides its row, number, step and iterate."""
+
+    @abstractmethod
+    def _move(self, live: State, found: Gradients) -> State:
+        """What changes by one move of every live run: at least "x"."""
+
+    def _climbed(self, live: State) -> Loss:
+        """The loss that gradients are taken of."""
+        return self._job.loss
+
+    def _started(self, rows: Rows, run: Rows) -> State:
+        x = self._board.images[rows]
+        at_random = run >= self._first_random
+        if bool(at_random.any()):
+            numbered = zip(rows[at_random].split(1), run[at_random].tolist(), strict=True)
+            streams = [self._job.streams(row, self._stream, number)[0] for row, number in numbered]
+            x[at_random] = self._ball.random_start(x[at_random], streams)
+        return {"rows": rows, "run": run, "step": torch.zeros_like(rows), "x": x, **self._begin(x)}
+
+    def _refill(self) -> int:
+        """Let runs in from the line while there is room; how many are under attack now."""
+        room = self._job.batch_size - len(self._live["rows"])
+        if room > 0 and self._line.shape[1]:
+            new = self._started(*self._line[:, :room])
+            self._line = self._line[:, room:]
+            self._live = {name: torch.cat([own, new[name]]) for name, own in self._live.items()}
+        return len(self._live["rows"])
+
+    def _advance(self) -> None:
+        """One gradient and one move for every run under attack."""
+        board, live, loss = self._board, self._live, self._climbed(self._live)
+        rows = live["rows"]
+        found = self._job.gradient(rows, live["x"], loss)
+        fooled = board.fooled(rows, found.logits)
+        if self._keep_best:
+            own = self._job.loss
+            values = found.loss if loss is own else own(found.logits.float(), board.labels[rows])
+            board.offer(rows, live["x"], values, fooled, live["step"])
+        live = {**live, **self._move(live, found), "step": live["step"] + 1}
+        goes_on = ~fooled if self._stop_when_fooled else torch.ones_like(fooled)
+        at_end = goes_on & (live["step"] == self._steps)
+        if bool(at_end.any()):
+            self._last.append({name: live[name][at_end] for name in ("rows", "run", "x")})
+        stays = goes_on & ~at_end
+        self._live = live if bool(stays.all()) else {name: values[stays] for name, values in live.items()}
+
+    def _waiting(self) -> State:
+        nobody = {name: self._live[name][:0] for name in ("rows", "run", "x")}
+        return {name: torch.cat([last[name] for last in (nobody, *self._last)]) for name in nobody}
+
+    def _check_last(self) -> None:
+        """See whether last iterates fool the model. Images that are not fooled, and have runs left, join the line."""
+        ended, self._last = self._waiting(), []
+        rows, run, x = ended["rows"], ended["run"], ended["x"]
+        for part in torch.arange(len(rows), device=rows.device).split(self._job.batch_size):
+            keep = self._board.offer if self._keep_best else self._board.put
+            keep(rows[part], x[part], *self._job.check(rows[part], x[part]), self._steps)
+        again = ~self._board.success[rows] & (run + 1 < self._count)
+        self._line = torch.cat([self._line, torch.stack([rows[again], run[again] + 1])], dim=1)

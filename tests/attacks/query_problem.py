@@ -1,0 +1,57 @@
+"""One small problem for every attack by queries: some images are wrong, some are fooled soon, some late, some never."""
+
+import pytest
+import torch
+from torch import nn
+
+from groundglass.attacks import (
+    NES,
+    Bandits,
+    LabelAccess,
+    LabelAttack,
+    Linf,
+    Parsimonious,
+    RayS,
+    ScoreAccess,
+    Square,
+)
+from tests.attacks.toy import RowModel
+
+ATTACKS = [
+    NES(samples=4, step_size=0.03),
+    Bandits(tile_size=2, step_size=0.03),
+    Parsimonious(block_size=2, mini_batch=5, group=3, hierarchical=True),
+    Square(),
+    RayS(),
+]
+every_attack = pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: type(a).__name__)
+COUNT, BUDGET, BALL = 10, 24, Linf(0.09)
+
+
+def network():
+    return RowModel(seed=3)
+
+
+def made():
+    images = torch.rand(COUNT, 3, 4, 4, generator=torch.Generator().manual_seed(2))
+    labels = network()(images).argmax(1)
+    labels[[2, 9]] = (labels[[2, 9]] + 1) % 3
+    return images, labels
+
+
+IMAGES, LABELS = made()
+
+
+def access_for(attack, model=None, budget=BUDGET):
+    return (LabelAccess if isinstance(attack, LabelAttack) else ScoreAccess)(model or network(), per_image=budget)
+
+
+def run(attack, access=None, **changes):
+    options = {"images": IMAGES, "labels": LABELS, "ball": BALL, "seed": 5, "batch_size": 6} | changes
+    access = access_for(attack) if access is None else access
+    return attack(access, options.pop("images"), options.pop("labels"), options.pop("ball"), **options)
+
+
+class Forbidden(nn.Module):
+    def forward(self, x):
+        raise AssertionError("asked")
