@@ -14,6 +14,7 @@ from groundglass.attacks import (
     Linf,
     Origin,
     TransferPGD,
+    check_adversarial,
     load_adversarial,
     save_adversarial,
 )
