@@ -9,10 +9,10 @@ import numpy as np
 from groundglass.core.schema import written
 from groundglass.core.statistics import Proportion
 from groundglass.results import Record, RecordStore, Run, cell_key
-from groundglass.results.kinds import ATTACK, AUDIT, QUERY, TRAIN, TRANSFER, Kind
+from groundglass.results.kinds import ATTACK, AUDIT, CHECK, CRAFT, QUERY, TRAIN, TRANSFER, Kind
 from groundglass.results.kinds.attack import AttackConfig, AttackResult
-from groundglass.results.kinds.audit import Attempt, AuditedConfig, AuditResult, Check, Timing
-from groundglass.results.kinds.craft import TransferConfig, TransferResult
+from groundglass.results.kinds.audit import Attempt, AuditedConfig, AuditResult, Check, CheckConfig, CheckResult, Timing
+from groundglass.results.kinds.craft import CraftConfig, CraftResult, TransferConfig, TransferResult
 from groundglass.results.kinds.network import DeviceNote, Epoch, TrainConfig, TrainResult
 from groundglass.results.kinds.query import QueryConfig, QueryResult
 
@@ -223,6 +223,33 @@ class RunFolder:
         )
         arrays = {"index": np.arange(len(after)), "correct": after, "fooled_source": np.ones(len(after), bool)}
         return self.add(TRANSFER, f"{target} <- {made.label}", made, result, inputs=inputs, arrays=arrays)
+
+    def craft(self, label: str = "PGD", *, fooled: int = 100, of: int = 100, gradients: int = 50, **config: Any) -> str:
+        """Adversarial images, and how many of them fool the network that they were made on."""
+        settings: dict[str, Any] = {
+            "sources": ("VGG-16 source",),
+            "rules": ("bp",),
+            "attack": "TransferPGD",
+            "settings": {},
+            "norm": "linf",
+            "eps": 0.02,
+            "eps_per_channel": None,
+            "eps_paper": 0.04,
+            "budget": None,
+            "fit_images": None,
+            "seed": 0,
+            "purpose": "transfer",
+        }
+        result = CraftResult(
+            n_images=of, fooled=fooled, unconfirmed=0, gradients=gradients * of, queries=0, median_norm=None, file="x"
+        )
+        return self.add(CRAFT, label, CraftConfig(label=label, **{**settings, **config}), result)
+
+    def check(self, name: str = "a check", *, passed: bool = True) -> str:
+        """A check of a study."""
+        return self.add(
+            CHECK, name, CheckConfig(check=name), CheckResult(passed=passed, value={}, expected="as it should")
+        )
 
     def audit(
         self,
