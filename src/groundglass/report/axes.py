@@ -1,7 +1,7 @@
 """What every figure has in common: its size, names beside its curves instead of a legend, and no label on another."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from groundglass.report.style import INK
@@ -92,6 +92,16 @@ def top_axis(axes: Any, ticks: Mapping[float, str], label: str) -> None:
     top.set_xticks(places, [ticks[x] for x in places])
     top.minorticks_off()
     top.set_xlabel(label, labelpad=6)
+
+
+def log_ticks(axis: Any, write: Callable[[float], str]) -> None:
+    """Name the decades of a logarithmic axis, or 1, 2 and 5 of each where there are hardly two decades."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def declutter(figure: Any) -> Any:

@@ -107,6 +107,7 @@ COST: Kind[CostConfig, CostResult] = Kind(
         "outputs": Column("M, readings", lambda e: e.config.out_features),
         "sweep": Column("square: N = M; outputs: M grows; inputs: N grows", lambda e: e.config.sweep),
         "batch": Column("inputs of a batch", lambda e: e.config.batch),
+        "block": Column("outputs that were measured", lambda e: e.config.block),
         "projected": Column("only a block of outputs was measured", lambda e: e.result.projected),
         "make_seconds": Column("drawing U and setting the exposure", lambda e: e.result.make_seconds),
         "one_seconds": Column("one measurement, median", lambda e: e.result.one_seconds),

@@ -211,6 +211,9 @@ TRAIN: Kind[TrainConfig, TrainResult] = Kind(
         "features": Column("network whose features it has", lambda e: e.result.features and e.result.features.name),
         "device_inputs": Column("N of its device", lambda e: e.result.device and e.result.device.in_features),
         "device_outputs": Column("M of its device", lambda e: e.result.device and e.result.device.out_features),
+        "device_simulation": Column(
+            "dense, procedural or structured", lambda e: e.result.device and e.result.device.kind
+        ),
         "parameters": Column("trained numbers", lambda e: e.result.parameters),
         "epochs": Column("passes over the training images", lambda e: e.config.training["epochs"]),
         "train_seconds": Column("of training, all sessions", lambda e: e.result.train_seconds),
