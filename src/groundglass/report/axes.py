@@ -105,7 +105,15 @@ def log_ticks(axis: Any, write: Callable[[float], str]) -> None:
 
 
 def declutter(figure: Any) -> Any:
-    """Hide tick labels that would lie on another of their axis: the last one of an axis stays, and those with room before it."""
+    """Hide tick labels that would lie on another of their axis: the last one of an axis stays, and those with room before it.
+
+    Names are shown as they are: a "$" in one begins no formula.
+    """
+    named = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
+    for axes in figure.axes:
+        named += [*axes.texts, axes.title, axes.xaxis.label, axes.yaxis.label]
+    for text in named:
+        text.set_parse_math(False)
     renderer = _renderer(figure)
     for axes in figure.axes:
         for axis, sides in ((axes.xaxis, ("x0", "x1")), (axes.yaxis, ("y0", "y1"))):

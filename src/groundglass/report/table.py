@@ -206,7 +206,7 @@ def _numbered(names: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
 def _cell(values: Sequence[Value]) -> str:
