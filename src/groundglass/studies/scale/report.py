@@ -12,7 +12,7 @@ from groundglass.core.text import duration, power_of_two, size
 from groundglass.report.drawing import Drawing, Folder
 from groundglass.report.figure import Curve, DotRow, Series, curves, dots, spoken
 from groundglass.report.section import Section
-from groundglass.report.style import BASELINE, PLAIN, QUIET, of_attacker, of_name
+from groundglass.report.style import BASELINE, FAINT, PLAIN, QUIET, Style, of_attacker, of_name
 from groundglass.report.table import Amount, Row, Table, amounts
 from groundglass.report.verdict import Finding, Verdict
 from groundglass.report.words import ball, channel_note, clean_accuracies, each, left, strongest
@@ -24,9 +24,8 @@ TITLE = "Size: what it costs, and what it buys"
 MARGIN = 0.05
 _MILLION, _COMPLEX64 = 10**6, 8
 _TOGETHER, _EVERYONE = "all of them", "all attackers"
-#: The paper's published attack: does it take size for robustness?
-_PUBLISHED = attacker("dfa-fresh")
-_DECISIVE = ("dfa", "bpda-fit-linear")
+_PUBLISHED, _DECISIVE = attacker("dfa-fresh"), ("dfa", "bpda-fit-linear")
+_STORED = Style(FAINT, "", dash=(0, (1, 2)))
 _GROWS = {"square": "N = M", "outputs": "M", "inputs": "N"}
 
 Columns = dict[str, tuple[str, Callable[[float], str]]]
@@ -271,11 +270,11 @@ def _curves(
             style = of_name(str(kind), hollow=hollow)
             lines.append(Curve(label, part["inputs"].tolist(), part[quantity].tolist(), style))
     if quantity == "peak_bytes":
-        lines.append(Curve("a stored matrix", list(ticks), [_COMPLEX64 * n * n for n in ticks], QUIET))
+        lines.append(Curve("a stored matrix", list(ticks), [_COMPLEX64 * n * n for n in ticks], _STORED))
     axes: dict[str, Any] = {"x": "N (logarithmic)", "y": f"{what} (logarithmic)", "x_ticks": ticks, "y_write": write}
     figure = curves(lines, **axes, y_range=None, x_log=True, y_log=True, left=0.21, right=0.7)
     said = [f"{one.simulation} {one.inputs:,} {write(getattr(one, quantity))}" for one in each(frame)]
-    caption = f"Against N: {what}. Hollow: projected from a block of outputs, not measured."
+    caption = f"Against N: {what}." + " Hollow: projected from a block of outputs." * any(frame["projected"])
     return drawings.save(name, figure, alt=f"{what}: {', '.join(said)}.", caption=caption)
 
 
