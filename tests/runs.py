@@ -1,8 +1,10 @@
 """Run folders for tests of what is made from records: built from the studies' own Configs and Results, in milliseconds."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from groundglass.results.kinds.craft import CraftConfig, CraftResult, TransferCo
 from groundglass.results.kinds.network import DeviceNote, Epoch, TrainConfig, TrainResult
 from groundglass.results.kinds.query import QueryConfig, QueryResult
 
+T = TypeVar("T")
 CLASSES = ("cat", "dog", "ship")
 
 
@@ -69,10 +72,28 @@ class RunFolder:
         self.store.add(record, {k: np.asarray(v) for k, v in (arrays or {}).items()})
         return key
 
-    def network(self, name: str = "VGG-OPU", *, clean: float = 0.8, credit: str = "hybrid-dfa", **config: Any) -> str:
-        """A trained network. VGG-OPUs have a device."""
+    def fill(self, kind: Kind[Any, Any], config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+        """Any result of which only some fields matter: see `filled`."""
+        return self.add(kind, kind.name, filled(kind.config, **config), filled(kind.result, **result))
+
+    def network(
+        self,
+        name: str = "VGG-OPU",
+        *,
+        clean: float = 0.8,
+        credit: str = "hybrid-dfa",
+        size: tuple[int, int] = (512, 8000),
+        simulation: str = "dense",
+        **config: Any,
+    ) -> str:
+        """A trained network. VGG-OPUs have a device, of this N and M."""
         device = DeviceNote(
-            in_features=512, out_features=8000, fingerprint="f" * 64, bits=8, matrix="complex", kind="dense"
+            in_features=size[0],
+            out_features=size[1],
+            fingerprint="f" * 64,
+            bits=8,
+            matrix="complex",
+            kind=simulation,
         )
         epochs = tuple(
             Epoch(epoch=k, loss=1.0 / k, train_accuracy=0.3 * k, seconds=1.0, images_per_second=10.0) for k in (1, 2)
@@ -308,3 +329,17 @@ class RunFolder:
 def right(count: int, of: int = 100, *, first: int = 0) -> list[bool]:
     """`count` of so many images right, from image `first` on: two of these share what they overlap."""
     return [first <= i < first + count for i in range(of)]
+
+
+def filled(schema: type[T], **given: Any) -> T:
+    """A Config or Result with what is given; the rest is its default, or nothing: None, 0, "", False, ()."""
+    hints = get_type_hints(schema)
+    empty = [f.name for f in fields(schema) if f.name not in given and f.default is MISSING]  # type: ignore[arg-type]
+    return schema(**{name: _nothing(hints[name]) for name in empty}, **given)
+
+
+def _nothing(hint: Any) -> Any:
+    origin = get_origin(hint)
+    return (
+        None if NoneType in get_args(hint) else {} if origin is not None and origin is not tuple else (origin or hint)()
+    )

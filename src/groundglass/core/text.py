@@ -32,6 +32,12 @@ def digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
+def power_of_two(number: int) -> str:
+    """ "2¹⁰", or the number where it is none."""
+    power = str(number.bit_length() - 1).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"2{power}" if number.bit_count() == 1 else f"{number:,}"
+
+
 def percent(share: float) -> str:
     """A share in percent, without the sign: "58.6"."""
     return f"{100 * share:.1f}"

@@ -1,7 +1,7 @@
 """What every figure has in common: its size, names beside its curves instead of a legend, and no label on another."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from groundglass.report.style import INK
@@ -94,8 +94,26 @@ def top_axis(axes: Any, ticks: Mapping[float, str], label: str) -> None:
     top.set_xlabel(label, labelpad=6)
 
 
+def log_ticks(axis: Any, write: Callable[[float], str]) -> None:
+    """Name the decades of a logarithmic axis, or 1, 2 and 5 of each where there are hardly two decades."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def declutter(figure: Any) -> Any:
-    """Hide tick labels that would lie on another of their axis: the last one of an axis stays, and those with room before it."""
+    """Hide tick labels that would lie on another of their axis: the last one of an axis stays, and those with room before it.
+
+    Names are shown as they are: a "$" in one begins no formula.
+    """
+    named = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
+    for axes in figure.axes:
+        named += [*axes.texts, axes.title, axes.xaxis.label, axes.yaxis.label]
+    for text in named:
+        text.set_parse_math(False)
     renderer = _renderer(figure)
     for axes in figure.axes:
         for axis, sides in ((axes.xaxis, ("x0", "x1")), (axes.yaxis, ("y0", "y1"))):

@@ -2,12 +2,12 @@
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from groundglass.core.statistics import Proportion
-from groundglass.report.axes import declutter, name_ends, new_axes, top_axis
+from groundglass.report.axes import declutter, log_ticks, name_ends, new_axes, top_axis
 from groundglass.report.style import FAINT, GRID, INK, Style
 
 # Inches, of dots.
@@ -54,8 +54,11 @@ def curves(
     y_range: tuple[float, float] | None = (0, 100),
     x_log: bool = False,
     y_log: bool = False,
+    x_ticks: Mapping[float, str] | None = None,
+    y_write: Callable[[float], str] | None = None,
     above: tuple[str, Mapping[float, str]] | None = None,
     level: tuple[str, float] | None = None,
+    left: float = 0.15,
     right: float = 0.62,
 ) -> Any:
     """Curves, each named at its end.
@@ -63,14 +66,16 @@ def curves(
     Args:
         x, y: labels of the axes, with units.
         y_range: None: as the points have it.
+        x_ticks: x -> what is written there; None: as matplotlib has it.
+        y_write: how a value of a logarithmic y axis is written.
         above: a second x axis: its label, and x -> what is written there.
         level: a horizontal line: its name, and its y.
-        right: edge of the axes; names have the rest.
+        left, right: edges of the axes; names have the rest at the right.
 
     Returns:
         A matplotlib Figure.
     """
-    figure, axes = new_axes(left=0.15, right=right, bottom=0.135, top=0.85 if above else 0.95)
+    figure, axes = new_axes(left=left, right=right, bottom=0.135, top=0.85 if above else 0.95)
     shade = 0.18 if len(lines) <= 3 else 0.09  # many bands lie on each other
     for one in lines:
         colour, style = one.style.ink.light, one.style
@@ -93,12 +98,16 @@ def curves(
     axes.set_xscale("log" if x_log else "linear")
     axes.set_yscale("log" if y_log else "linear")
     axes.set_xlim(min(every) if x_log else min(0.0, *every), max(every) if max(every) > min(every) else min(every) + 1)
-    if y_range is not None:
-        axes.set_ylim(*y_range)
+    axes.set_ylim(*(axes.get_ylim() if y_range is None else y_range))  # fixed before names are placed beside it
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    if not x_log:
+    if x_ticks is not None:
+        axes.set_xticks(sorted(x_ticks), [x_ticks[at] for at in sorted(x_ticks)])
+        axes.minorticks_off()
+    elif not x_log:
         axes.locator_params(axis="x", nbins=6)
+    if y_log and y_write is not None:
+        log_ticks(axes.yaxis, y_write)
     if level is not None:
         name, at = level
         axes.axhline(at, color=FAINT.light, linewidth=0.9, linestyle=(0, (2, 3)), zorder=1)

@@ -6,10 +6,11 @@ Of one run folder a share is shown with its 95% interval, of several the mean wi
 import csv
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+import pandas as pd
 from markupsafe import Markup, escape
 
 from groundglass.core.statistics import Proportion
@@ -129,6 +130,25 @@ def _shown(value: Value, text: Callable[[str], Markup]) -> str:
     return str(text(value))
 
 
+def amounts(
+    title: str,
+    head: str,
+    frame: pd.DataFrame,
+    columns: Mapping[str, tuple[str, Callable[[float], str]]],
+    note: str = "",
+) -> Table:
+    """Numbers of a frame as a table: a row a row, named by its column `name`.
+
+    Args:
+        columns: head -> (column of the frame, how its numbers are written).
+    """
+    rows = []
+    for _, row in frame.iterrows():
+        values = (None if pd.isna(row[column]) else Amount(row[column], write) for column, write in columns.values())
+        rows.append(Row(row["name"], tuple(values)))
+    return Table(title, head, tuple(columns), tuple(rows), note)
+
+
 @dataclass(frozen=True)
 class Choice:
     """Some of a part's tables and columns. What is empty chooses all.
@@ -186,7 +206,7 @@ def _numbered(names: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
 def _cell(values: Sequence[Value]) -> str:

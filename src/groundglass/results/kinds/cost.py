@@ -16,7 +16,7 @@ class CostConfig:
     in_features: int = column("N, input bits", "inputs")
     out_features: int = column("M, readings", "outputs")
     sweep: str = column("square: N = M; outputs: M grows; inputs: N grows")
-    block: int
+    block: int = column("outputs that were measured")
     batch: int = column("inputs of a batch")
     repeats: int
 

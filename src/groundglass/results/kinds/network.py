@@ -124,6 +124,7 @@ class TrainResult:
     features_of = through("features.name", "network whose features it has", "features")
     device_inputs = through("device.in_features", "N of its device")
     device_outputs = through("device.out_features", "M of its device")
+    device_simulation = through("device.kind", "dense, procedural or structured")
 
 
 @dataclass(frozen=True, kw_only=True)
