@@ -151,6 +151,10 @@ class RedrawResult:
     fingerprint: str
     checkpoint: str
 
+    def __post_init__(self) -> None:
+        if self.fingerprint == self.old_fingerprint:
+            raise ValueError("the fingerprint is that of the old matrix: nothing was redrawn")
+
     @property
     def clean_accuracy(self) -> float:
         return self.tuned
