@@ -13,7 +13,14 @@ from groundglass.results.kinds import ATTACK, AUDIT, QUERY, REDRAW, TRAIN, TRANS
 from groundglass.results.kinds.attack import AttackConfig, AttackResult
 from groundglass.results.kinds.audit import Attempt, AuditedConfig, AuditResult, Check, Timing
 from groundglass.results.kinds.craft import TransferConfig, TransferResult
-from groundglass.results.kinds.network import DeviceNote, Epoch, RedrawConfig, RedrawResult, TrainConfig, TrainResult
+from groundglass.results.kinds.network import (
+    DeviceNote,
+    Epoch,
+    RedrawConfig,
+    RedrawResult,
+    TrainConfig,
+    TrainResult,
+)
 from groundglass.results.kinds.query import QueryConfig, QueryResult
 
 CLASSES = ("cat", "dog", "ship")

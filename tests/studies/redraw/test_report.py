@@ -14,6 +14,7 @@ from groundglass.report.verdict import Finding
 from groundglass.results import Run
 from groundglass.studies.redraw.report import section, tables
 from tests.runs import RunFolder, right
+from tests.studies.pages import takeaway
 
 RULES = {"DFA": "dfa", "BPDA, fitted": "bpda-fit-linear", "Exact U": "exact", "Square": "none"}
 #: label -> images right on the old network, on redraw 1, on redraw 2.
@@ -53,6 +54,7 @@ def found(path: Path, counts: Counts, **more: object):
 )
 def test_the_verdict_is_about_the_worst_case_without_U(tmp_path: Path, counts: Counts, finding: Finding) -> None:
     assert found(tmp_path, counts).verdict.finding is finding
+    assert 20 < len(takeaway(tmp_path / "run", tmp_path / "page", "redraw")) < 300
 
 
 def test_few_images_are_too_few_to_judge_whatever_they_show(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from groundglass.results import Run
 from groundglass.results.kinds import REDRAW
 from groundglass.results.kinds.network import counted
 
+TITLE = "A new matrix"
 #: Attacks without U that a redraw must face: with the training's B, with bits and logits, with scores.
 _EXPECTED = ("dfa", "bpda-fit-linear", "Square")
 
@@ -126,7 +127,7 @@ def section(run: Run, drawings: Folder) -> Section | None:
     found = [*tables(run), *([_detail(every, clear, family.note)] if made else []), _efforts(run)]
     found.sort(key=lambda table: not table.title.startswith("Images"))
     figures = (_survivors(every, drawings),) if any(one.old for one in made) else ()
-    return Section("A new matrix", _judge(worst, family, made), figures, tuple(found), facts)
+    return Section(TITLE, _judge(worst, family, made), figures, tuple(found), facts)
 
 
 def _judge(worst: _Made, family: Family[tuple[str, str]], made: Sequence[_Made]) -> Verdict:
