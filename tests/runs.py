@@ -11,11 +11,11 @@ import numpy as np
 from groundglass.core.schema import written
 from groundglass.core.statistics import Proportion
 from groundglass.results import Record, RecordStore, Run, cell_key
-from groundglass.results.kinds import ATTACK, AUDIT, CHECK, CRAFT, QUERY, TRAIN, TRANSFER, Kind
+from groundglass.results.kinds import ATTACK, AUDIT, CHECK, CRAFT, QUERY, REDRAW, TRAIN, TRANSFER, Kind
 from groundglass.results.kinds.attack import AttackConfig, AttackResult
 from groundglass.results.kinds.audit import Attempt, AuditedConfig, AuditResult, Check, CheckConfig, CheckResult, Timing
 from groundglass.results.kinds.craft import CraftConfig, CraftResult, TransferConfig, TransferResult
-from groundglass.results.kinds.network import DeviceNote, Epoch, TrainConfig, TrainResult
+from groundglass.results.kinds.network import DeviceNote, Epoch, RedrawConfig, RedrawResult, TrainConfig, TrainResult
 from groundglass.results.kinds.query import QueryConfig, QueryResult
 
 T = TypeVar("T")
@@ -270,6 +270,28 @@ class RunFolder:
         """A check of a study."""
         return self.add(
             CHECK, name, CheckConfig(check=name), CheckResult(passed=passed, value={}, expected="as it should")
+        )
+
+    def redraw(
+        self, number: int, *, tuned: float = 0.8, of: str = "VGG-OPU", inputs: Sequence[str] = (), **result: Any
+    ) -> str:
+        """A redraw of a network's U. `result`: fields of the RedrawResult that are to be others."""
+        told: dict[str, Any] = {
+            "before": 0.81,
+            "untuned": 0.1,
+            "feature_seconds": 60.0,
+            "features_cached": number > 1,
+            "tune_seconds": 10.0,
+            "draw_seconds": 0.5,
+            "n_train": 50_000,
+            "n_test": 10_000,
+            "old_fingerprint": "9f" * 16,
+            "fingerprint": f"{number}a" * 16,
+            "checkpoint": f"models/redraw-{number}.safetensors",
+        }
+        made = RedrawConfig(model=of, redraw=number, training={}, seed=0)
+        return self.add(
+            REDRAW, f"{of} redraw {number}", made, RedrawResult(tuned=tuned, **{**told, **result}), inputs=inputs
         )
 
     def audit(

@@ -90,6 +90,7 @@ def rc_params() -> dict[str, Any]:
         "axes.spines.top": False,
         "axes.grid": True,
         "axes.axisbelow": True,
+        "axes.formatter.min_exponent": 4,
         "grid.color": GRID.light,
         "grid.linewidth": 0.8,
         "text.color": INK.light,

@@ -213,6 +213,12 @@ class Run:
 
         return self.per_image(key, read)
 
+    def right_before(self, key: str) -> dict[int, bool]:
+        """Which of the attacked images are right before an attack by gradients; none where the record has no arrays."""
+        if self.record(key).arrays is None:
+            return {}
+        return self.per_image(key, lambda a: dict(zip(a["index"].tolist(), a["clean_correct"].tolist(), strict=True)))
+
     def per_image(self, key: str, read: Callable[[dict[str, np.ndarray]], Any]) -> Any:
         """What `read` makes of a result's arrays.
 

@@ -154,6 +154,10 @@ class RedrawResult:
     fingerprint: str
     checkpoint: str
 
+    def __post_init__(self) -> None:
+        if self.fingerprint == self.old_fingerprint:
+            raise ValueError("the fingerprint is that of the old matrix: nothing was redrawn")
+
     @derives("clean accuracy with the old U", "before")
     def clean_before(self) -> Proportion:
         return counted(self.before, self.n_test)

@@ -1,0 +1,85 @@
+"""Run folders of the retrieval study, built from its Configs and Results."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from groundglass.report.drawing import Folder
+from groundglass.report.section import Section
+from groundglass.results.kinds import RETRIEVE
+from groundglass.results.kinds.network import CameraSettings
+from groundglass.results.kinds.retrieve import HeldOut, RetrieveConfig, RetrieveResult, RowErrors
+from groundglass.studies.retrieval.report import section
+from tests.runs import RunFolder, right
+
+#: Radius in pixel units -> images left right.
+Left = Mapping[float, int]
+RATE = 2000.0
+
+
+class Attacked(RunFolder):
+    """Retrievals, and PGD on VGG-OPU with each U, all on the same images."""
+
+    def __init__(self, path: Path, *, of: int = 200, **manifest: Any) -> None:
+        super().__init__(path / "run", "retrieval", **manifest)
+        self.path, self.of = path, of
+
+    def retrieval(
+        self,
+        purpose: str,
+        per_input: float,
+        *,
+        error: float = 0.003,
+        failed: float = 0.0,
+        complete: bool = True,
+        period: float | None = None,
+        **camera: Any,
+    ) -> str:
+        """A retrieval of U from so many frames an input, of a device of 512 inputs and 8,000 readings."""
+        seen = {"bits": 8, "saturation": 0.01, "read_noise": 0.0, "shot_noise": 0.0, "density": 0.5, **camera}
+        made = RetrieveConfig(
+            method="fixed-exposure",
+            settings={},
+            frames=round(512 * per_input),
+            per_input=per_input,
+            in_features=512,
+            out_features=8000,
+            rows=None,
+            camera=CameraSettings(**seen),
+            exposure_control=False,
+            frame_rate=RATE,
+            seed=0,
+            purpose=purpose,
+            period=period,
+        )
+        result = RetrieveResult(
+            frames=made.frames,
+            complete=complete,
+            note="" if complete else "no time",
+            rows=8000,
+            error=RowErrors(median=error, q10=error, q90=error, max=1.4, mean=error),
+            failed_share=failed,
+            held_out=HeldOut(median=0.3, chance=23.0, noise=0.0),
+            told_share=failed,
+            measure_seconds=3.0,
+            compute_seconds=81.0,
+            device_seconds=made.frames / RATE,
+            threads=2,
+        )
+        return self.add(RETRIEVE, f"U from {per_input:.3g} N frames, {purpose}", made, result)
+
+    def pgd(
+        self, rule: str, left: int | Left, *, network: str = "VGG-OPU", inputs: Sequence[str] = (), **config: Any
+    ) -> None:
+        """PGD by a rule: how many of the images it leaves right, at one radius or at several."""
+        for eps, count in ({0.005: left} if isinstance(left, int) else left).items():
+            self.attack(network, right(count, self.of), rule=rule, eps=eps, eps_paper=None, inputs=inputs, **config)
+
+    def with_u(self, per_input: float, left: int | Left, purpose: str = "price", **more: Any) -> None:
+        """A retrieval, and PGD with its U."""
+        self.pgd("bpda-retrieved", left, inputs=[self.retrieval(purpose, per_input, **more)])
+
+    def section(self) -> Section:
+        found = section(self.run(), Folder(self.path / "figures"))
+        assert found is not None
+        return found
