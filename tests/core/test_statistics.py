@@ -195,7 +195,7 @@ def test_a_family_corrects_what_is_read_together() -> None:
     assert (together.above("more"), together.below("more"), together.stands("more")) == (True, False, True)
     assert (together.above("less"), together.below("less")) == (False, True)
     for nothing in ("none", "loose", "of another family"):
-        assert not (together.stands(nothing) or together.above(nothing) or together.below(nothing))
+        assert not any(asked(nothing) for asked in (together.stands, together.above, together.below))
     wide = Family("many", dict.fromkeys(range(40), more))
     assert not wide.stands(0), "one of forty is chance"
     assert alone.note == "exact U: one comparison, exact McNemar test, Holm-corrected at 5%"
