@@ -2,16 +2,20 @@
 
 import json
 import stat
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from groundglass.core.schema import written
-from groundglass.results import Run
+from groundglass.results import Record, Run
 from groundglass.results.kinds import CHECK, KINDS
 from groundglass.results.plain import plain
 from groundglass.studies import find_study
 from groundglass.studies.cells import network as network_module
+from groundglass.studies.cells.check import Found
 from groundglass.studies.engine.cell import key_of
 from tests.studies.tiny import DATA, DEVICE_SEED, MAKERS, Listener, results, run
 
@@ -23,11 +27,15 @@ class Contract:
         study: its name.
         stop_at: the run is interrupted at the first cell with this in its name.
         reuses: the interrupted run takes over the networks of the finished one; else it trains them again.
+        told: of each check of the study, in order: records that pass, and records that must not.
+        refused: changes of a setting that cannot be, with what is said.
     """
 
     study: str
     stop_at: str
     reuses = True
+    told: Sequence[tuple[Sequence[Record], Sequence[Record]]] = ()
+    refused: Sequence[tuple[dict[str, Any], str]] = ()
 
     def test_the_plan_is_what_is_recorded(self, finished: Run) -> None:
         plan = finished.manifest["cells"]
@@ -79,3 +87,15 @@ class Contract:
         one, other = (study.cells(MAKERS[self.study](seed=seed), DATA) for seed in (0, 1))
         both = {key_of(cell) for cell in one} & {key_of(cell) for cell in other}
         assert {cell.kind for cell in one if key_of(cell) in both} <= {"device", "cost"}
+
+    def test_checks_pass_and_fail_as_they_must(self) -> None:
+        checks = getattr(find_study(self.study).plan, "CHECKS", ())
+        for check, (good, bad) in zip(checks, self.told, strict=True):
+            for records, passes in (((), True), (good, True), (bad, False)):
+                found = check.find(records)
+                assert (found.passed if isinstance(found, Found) else not found) == passes, check.name
+
+    def test_settings_that_cannot_be_are_refused(self) -> None:
+        for change, said in self.refused:
+            with pytest.raises(ValueError, match=said):
+                replace(MAKERS[self.study](), **change)

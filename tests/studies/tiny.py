@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -34,6 +34,7 @@ from groundglass.studies.white_box.study import WhiteBoxConfig
 from groundglass.training import PGDTraining, TrainingConfig
 from groundglass.training.classifier import FINE_TUNING
 
+C = TypeVar("C")
 DEVICE_SEED = 31415926535897
 #: N and M of every device that defends.
 SIZES = (48, 96)
@@ -85,120 +86,108 @@ def targets(seed: int = 0, precision: Any = "float32", *, epochs: int = 6) -> di
     }
 
 
-def white_box(data: str = "shapes", seed: int = 0, precision: Any = "float32") -> WhiteBoxConfig:
-    return WhiteBoxConfig(
-        **targets(seed, precision, epochs=2),
-        n_images=12,
-        eps_paper=(0.02, 0.2),
-        eps_l2=(0.5,),
-        steps=5,
-        step_size=0.02,
-        fit_images=60,
-        cw_images=2,
-        gallery=2,
-    )
+def maker(config: type[C], *, epochs: int = 6, **settings: Any) -> Callable[..., C]:
+    """The `make` of a recipe with these settings."""
+
+    def make(data: str = "shapes", seed: int = 0, precision: Any = "float32") -> C:
+        return config(**{**targets(seed, precision, epochs=epochs), **settings})
+
+    return make
 
 
-def black_box(data: str = "shapes", seed: int = 0, precision: Any = "float32") -> BlackBoxConfig:
-    return BlackBoxConfig(
-        **targets(seed, precision),
-        n_images=12,
-        eps=0.2,
-        budget=60,
-        sigmas=(0.5, 2.0),
-        nes=NES(samples=10),
-        others=(Bandits(), Parsimonious(), Square(), RayS()),
-        reference_steps=5,
-    )
-
-
-def transfer(data: str = "shapes", seed: int = 0, precision: Any = "float32") -> TransferConfig:
-    shared = targets(seed, precision)
-    return TransferConfig(
-        **shared,
-        lower=replace(shared["hybrid"], epochs=4),
-        lower_classifier=replace(shared["hybrid"], epochs=4),
-        baseline_lower=replace(shared["baseline"], weight_decay=0.0),
-        attacker=shared["hybrid"],
-        n_images=40,
-        eps_paper=(0.1, 0.5),
-        stronger_eps_paper=(0.5,),
-        steps=6,
-        step_paper=0.15,
-        stronger_steps=4,
-        fit_images=60,
-    )
-
-
-def redraw(data: str = "shapes", seed: int = 0, precision: Any = "float32") -> RedrawConfig:
-    shared = targets(seed, precision)
-    return RedrawConfig(**shared, redraws=2, moving=(2,), n_images=40, eps=0.2, steps=6, budget=60, fit_images=60)
-
-
-def retrieval(data: str = "shapes", seed: int = 0, precision: Any = "float32") -> RetrievalConfig:
-    return RetrievalConfig(
-        **targets(seed, precision),
-        n_images=20,
-        eps_paper=(0.4,),
-        steps=4,
-        step_size=0.05,
-        fit_images=60,
-        queries=(8, 16),
-        blurs=(0.3,),
-        # 200 frames are fewer than 4 N and the checks; 400 are more.
-        periods=(0.1, 0.2),
-        sizes=(32,),
-        noises=(4.0,),
-        bits=(4,),
-        saturations=(0.1,),
-        sweep_in=48,
-        sweep_rows=24,
-    )
-
-
-def ablation(data: str = "shapes", seed: int = 0, precision: Any = "float32") -> AblationConfig:
-    return AblationConfig(
-        **targets(seed, precision),
-        n_images=30,
-        inputs=(24,),
-        outputs=(50,),
-        eps_paper=(0.2, 0.6),
-        steps=4,
-        fit_images=60,
-        query_images=6,
-        query_eps=0.2,
-        budget=20,
-    )
-
-
-def adversarial_training(data: str = "shapes", seed: int = 0, precision: Any = "float32") -> AdversarialTrainingConfig:
-    adversarial = PGDTraining(eps=0.02, steps=2)
-    return AdversarialTrainingConfig(**targets(seed, precision), adversarial=adversarial, radii=(0.02,))
-
-
-def scale(data: str = "shapes", seed: int = 0, precision: Any = "float32") -> ScaleConfig:
-    return ScaleConfig(
-        **{**targets(seed, precision, epochs=2), "audit_images": 8},
-        costs=(CostGrid("dense", square=(64,)), CostGrid("procedural", square=(256,), whole=2**12)),
-        fixed_in=64,
-        fixed_out=64,
-        batch=4,
-        block=64,
-        repeats=2,
-        laws=(64, 256),
-        padded=(65, 300),
-        redraws=8,
-        networks=(SIZES, (48, 192)),
-        structured=(SIZES,),
-        matrix_entries=48 * 96,
-        n_images=20,
-        eps_paper=(0.1,),
-        steps=3,
-        step_size=0.02,
-        fit_images=60,
-        rows=16,
-        retrieved=(80,),
-    )
+TRAINING = targets()["hybrid"]
+white_box = maker(
+    WhiteBoxConfig,
+    epochs=2,
+    n_images=12,
+    eps_paper=(0.02, 0.2),
+    eps_l2=(0.5,),
+    steps=5,
+    step_size=0.02,
+    fit_images=60,
+    cw_images=2,
+    gallery=2,
+)
+black_box = maker(
+    BlackBoxConfig,
+    n_images=12,
+    eps=0.2,
+    budget=60,
+    sigmas=(0.5, 2.0),
+    nes=NES(samples=10),
+    others=(Bandits(), Parsimonious(), Square(), RayS()),
+    reference_steps=5,
+)
+transfer = maker(
+    TransferConfig,
+    lower=replace(TRAINING, epochs=4),
+    lower_classifier=replace(TRAINING, epochs=4),
+    baseline_lower=replace(TRAINING, weight_decay=0.0),
+    attacker=TRAINING,
+    n_images=40,
+    eps_paper=(0.1, 0.5),
+    stronger_eps_paper=(0.5,),
+    steps=6,
+    step_paper=0.15,
+    stronger_steps=4,
+    fit_images=60,
+)
+redraw = maker(RedrawConfig, redraws=2, moving=(2,), n_images=40, eps=0.2, steps=6, budget=60, fit_images=60)
+retrieval = maker(
+    RetrievalConfig,
+    n_images=20,
+    eps_paper=(0.4,),
+    steps=4,
+    step_size=0.05,
+    fit_images=60,
+    queries=(8, 16),
+    blurs=(0.3,),
+    # 200 frames are fewer than 4 N and the checks; 400 are more.
+    periods=(0.1, 0.2),
+    sizes=(32,),
+    noises=(4.0,),
+    bits=(4,),
+    saturations=(0.1,),
+    sweep_in=48,
+    sweep_rows=24,
+)
+ablation = maker(
+    AblationConfig,
+    n_images=30,
+    inputs=(24,),
+    outputs=(50,),
+    eps_paper=(0.2, 0.6),
+    steps=4,
+    fit_images=60,
+    query_images=6,
+    query_eps=0.2,
+    budget=20,
+)
+adversarial_training = maker(AdversarialTrainingConfig, adversarial=PGDTraining(eps=0.02, steps=2), radii=(0.02,))
+scale = maker(
+    ScaleConfig,
+    epochs=2,
+    audit_images=8,
+    costs=(CostGrid("dense", square=(64,)), CostGrid("procedural", square=(256,), whole=2**12)),
+    fixed_in=64,
+    fixed_out=64,
+    batch=4,
+    block=64,
+    repeats=2,
+    laws=(64, 256),
+    padded=(65, 300),
+    redraws=8,
+    networks=(SIZES, (48, 192)),
+    structured=(SIZES,),
+    matrix_entries=48 * 96,
+    n_images=20,
+    eps_paper=(0.1,),
+    steps=3,
+    step_size=0.02,
+    fit_images=60,
+    rows=16,
+    retrieved=(80,),
+)
 
 
 def everything(data: str = "shapes", seed: int = 0, precision: Any = "float32") -> EverythingConfig:

@@ -20,6 +20,7 @@ RULES = {"VGG-16": {"bp"}, "DFA": {"dfa", "bp"}, "BIN": {"dfa", "ste", "bpda-fit
 
 class TestContract(Contract):
     study, stop_at = STUDY, "MI-DI on"
+    refused = (({"query_images": 0}, "query_images"), ({"eps_paper": (8.0,)}, "normalised"))
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +82,3 @@ def test_networks_learn_on_the_features_of_one(finished, staged):
         shared = {name: result.features.name for name, result in trained.items() if result.features}
         assert shared["OPU real U"] == of
         assert ("BIN" in shared) == (of == "DFA")
-
-
-@pytest.mark.parametrize(
-    ("change", "match"), [({"query_images": 0}, "query_images"), ({"eps_paper": (8.0,)}, "normalised")]
-)
-def test_settings_that_make_no_sense_are_refused(change, match):
-    with pytest.raises(ValueError, match=match):
-        replace(ablation(), **change)

@@ -1,11 +1,8 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from groundglass.results import Run
 from groundglass.results.kinds import ATTACK, CHOICE, QUERY
-from groundglass.studies.black_box.study import CHECKS
 from groundglass.studies.cells import query as query_module
 from tests.results.examples import made
 from tests.studies.contract import Contract
@@ -30,8 +27,39 @@ def counting(patch, errors=()):
     return calls
 
 
+def asked(fooled, total=100, **changes):
+    """An attack by queries that fools so many images."""
+    config = {"model": "VGG-OPU", "attack": "Square", "budget": 9, "purpose": "figure", "settings": {}}
+    result = {"n_images": total, "clean_correct": total, "fooled": fooled, "flat_share": None, "unconfirmed": 0}
+    result |= {"most_queries": 9, "success_rate": fooled / total}
+    settings = {key: value for key, value in changes.items() if key not in result}
+    return made(QUERY, config | settings, result | {k: v for k, v in changes.items() if k in result}, name=str(changes))
+
+
+def white(left, total=100, rule="dfa"):
+    """An attack by gradients, or noise, that leaves so many right."""
+    attack = "RandomNoise" if rule == "none" else "PGD"
+    return made(
+        ATTACK,
+        {"model": "VGG-OPU", "rule": rule, "attack": attack},
+        {"n_images": total, "clean_correct": total, "correct": left},
+    )
+
+
+SWEPT = asked(50, purpose="sweep", flat_share=0.02)
+TOLD = (
+    ([asked(50)], [asked(50), asked(50, most_queries=10)]),
+    ([asked(99, unconfirmed=1)], [asked(98, unconfirmed=2)]),
+    ([asked(50, flat_share=0.01), SWEPT], [SWEPT, made(CHOICE, {}, {"key": SWEPT.key})]),
+    ([asked(20), asked(30), white(70, rule="none")], [asked(20), asked(29), white(70, rule="none")]),
+    ([asked(50), white(45)], [asked(80), white(50)]),
+)
+
+
 class TestContract(Contract):
     study = STUDY
+    told = TOLD
+    refused = (({"n_images": 0}, "n_images"), ({"sigmas": ()}, "sigmas"))
 
     def test_an_interruption_changes_nothing(self, finished, tmp_path, monkeypatch):
         """A third of the way a model fails, and at two thirds comes Ctrl-C: nothing changes, or is left over."""
@@ -87,46 +115,3 @@ def test_the_best_sigma_is_chosen_for_each_network(finished):
         chosen = queries[choice.result.key]
         assert chosen.result.success_rate == max(queries[key].result.success_rate for key in choice.inputs)
         assert choice.result.chosen == chosen.config.settings["sigma"]
-
-
-def asked(fooled, total=100, **changes):
-    """An attack by queries that fools so many images."""
-    config = {"model": "VGG-OPU", "attack": "Square", "budget": 9, "purpose": "figure", "settings": {}}
-    result = {"n_images": total, "clean_correct": total, "fooled": fooled, "flat_share": None, "unconfirmed": 0}
-    result |= {"most_queries": 9, "success_rate": fooled / total}
-    settings = {key: value for key, value in changes.items() if key not in result}
-    return made(QUERY, config | settings, result | {k: v for k, v in changes.items() if k in result}, name=str(changes))
-
-
-def white(left, total=100, rule="dfa"):
-    """An attack by gradients, or noise, that leaves so many right."""
-    attack = "RandomNoise" if rule == "none" else "PGD"
-    return made(
-        ATTACK,
-        {"model": "VGG-OPU", "rule": rule, "attack": attack},
-        {"n_images": total, "clean_correct": total, "correct": left},
-    )
-
-
-SWEPT = asked(50, purpose="sweep", flat_share=0.02)
-#: Of each check, in order: records that pass, and records that must not.
-TOLD = (
-    ([asked(50)], [asked(50), asked(50, most_queries=10)]),
-    ([asked(99, unconfirmed=1)], [asked(98, unconfirmed=2)]),
-    ([asked(50, flat_share=0.01), SWEPT], [SWEPT, made(CHOICE, {}, {"key": SWEPT.key})]),
-    ([asked(20), asked(30), white(70, rule="none")], [asked(20), asked(29), white(70, rule="none")]),
-    ([asked(50), white(45)], [asked(80), white(50)]),
-)
-
-
-@pytest.mark.parametrize(("check", "told"), list(zip(CHECKS, TOLD, strict=True)), ids=lambda x: getattr(x, "name", ""))
-def test_checks_pass_and_fail_as_they_must(check, told):
-    good, bad = (check.find(records) for records in told)
-    assert getattr(good, "passed", not good)
-    assert not getattr(bad, "passed", not bad)
-
-
-@pytest.mark.parametrize(("change", "match"), [({"n_images": 0}, "n_images"), ({"sigmas": ()}, "sigmas")])
-def test_settings_that_cannot_be_are_refused(change, match):
-    with pytest.raises(ValueError, match=match):
-        replace(CONFIG, **change)

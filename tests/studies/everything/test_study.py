@@ -24,6 +24,9 @@ class TestContract(Contract):
     def test_an_interruption_changes_nothing(self):
         """Each study of which it is made says that."""
 
+    def test_checks_pass_and_fail_as_they_must(self):
+        """So does this."""
+
 
 def test_each_cell_belongs_to_the_studies_whose_plan_has_it(finished):
     config = everything()

@@ -1,5 +1,4 @@
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,17 +7,55 @@ from groundglass.core import DamagedFileError
 from groundglass.results import OtherStudyError, Run
 from groundglass.results.kinds import ATTACK
 from groundglass.studies import run_study
-from groundglass.studies.white_box.study import CHECKS
 from tests.results.examples import made
 from tests.studies.contract import Contract
-from tests.studies.tiny import forget, results, run, white_box
+from tests.studies.tiny import forget, results, run
 
 STUDY = "white-box"
 RULES = {"dfa", "dfa-fresh", "fa", "bpda-drawn", "bpda-fit-linear", "bpda-fit-network", "exact"}
 
 
+def attack(correct, total=100, *, rule="dfa", clean=100, model="VGG-OPU", eps=0.1, **config):
+    """An attack that leaves so many images right."""
+    zero, withdrawn = config.pop("zero", 0.0), config.pop("withdrawn", 0)
+    config = {"attack": "PGD", "norm": "linf", "purpose": "figure", "n_images": total, **config}
+    return made(
+        ATTACK,
+        {"model": model, "rule": rule, "eps": eps, **config},
+        {
+            "n_images": total,
+            "correct": correct,
+            "clean_correct": clean,
+            "robust_accuracy": correct / total,
+            "zero_gradient_share": zero,
+            "unconfirmed": withdrawn,
+        },
+    )
+
+
+CONTROL = {"purpose": "control"}
+TOLD = (
+    ([attack(5, eps=1.0, **CONTROL)], [attack(6, eps=1.0, **CONTROL)]),
+    ([attack(50), attack(52, eps=0.2)], [attack(50), attack(53, eps=0.2)]),
+    ([attack(50), attack(48, attack="FGSM", **CONTROL)], [attack(50), attack(47, attack="FGSM", **CONTROL)]),
+    (
+        [attack(50), attack(48, rule="none", attack="RandomNoise", **CONTROL)],
+        [attack(50), attack(47, rule="none", attack="RandomNoise", **CONTROL)],
+    ),
+    ([attack(50), attack(45, rule="exact")], [attack(50), attack(44, rule="exact")]),
+    ([attack(50, zero=0.01)], [attack(50, zero=0.02)]),
+    ([attack(1, withdrawn=1)], [attack(50, withdrawn=1)]),
+)
+
+
 class TestContract(Contract):
     study, stop_at, reuses = STUDY, "VGG-OPU <- fa", False
+    told = TOLD
+    refused = (
+        ({"n_images": 0}, "n_images"),
+        ({"eps_paper": (8.0,)}, "normalised"),
+        ({"rules": ("dfaa",)}, "did you mean 'dfa'"),
+    )
 
 
 def test_every_rule_has_a_curve(finished):
@@ -83,61 +120,3 @@ def test_an_altered_model_is_refused(networks_alone):
     path.write_bytes(bytes(content))
     with pytest.raises(DamagedFileError, match="altered"):
         run(STUDY, networks_alone)
-
-
-def attack(correct, total=100, *, rule="dfa", clean=100, model="VGG-OPU", eps=0.1, **config):
-    """An attack that leaves so many images right."""
-    zero, withdrawn = config.pop("zero", 0.0), config.pop("withdrawn", 0)
-    config = {"attack": "PGD", "norm": "linf", "purpose": "figure", "n_images": total, **config}
-    return made(
-        ATTACK,
-        {"model": model, "rule": rule, "eps": eps, **config},
-        {
-            "n_images": total,
-            "correct": correct,
-            "clean_correct": clean,
-            "robust_accuracy": correct / total,
-            "zero_gradient_share": zero,
-            "unconfirmed": withdrawn,
-        },
-    )
-
-
-CONTROL = {"purpose": "control"}
-#: Of each check, in order: records that pass, and records that must not.
-TOLD = (
-    ([attack(5, eps=1.0, **CONTROL)], [attack(6, eps=1.0, **CONTROL)]),
-    ([attack(50), attack(52, eps=0.2)], [attack(50), attack(53, eps=0.2)]),
-    ([attack(50), attack(48, attack="FGSM", **CONTROL)], [attack(50), attack(47, attack="FGSM", **CONTROL)]),
-    (
-        [attack(50), attack(48, rule="none", attack="RandomNoise", **CONTROL)],
-        [attack(50), attack(47, rule="none", attack="RandomNoise", **CONTROL)],
-    ),
-    ([attack(50), attack(45, rule="exact")], [attack(50), attack(44, rule="exact")]),
-    ([attack(50, zero=0.01)], [attack(50, zero=0.02)]),
-    ([attack(1, withdrawn=1)], [attack(50, withdrawn=1)]),
-)
-
-
-@pytest.mark.parametrize(
-    ("check", "told"), list(zip(CHECKS, TOLD, strict=True)), ids=lambda one: getattr(one, "name", "")
-)
-def test_checks_pass_and_fail_as_they_must(check, told):
-    def passes(records):
-        found = check.find(records)
-        return getattr(found, "passed", not found)
-
-    assert passes(told[0])
-    assert not passes(told[1])
-    assert passes(()), "nothing to judge by"
-
-
-def test_settings_that_cannot_be_are_refused():
-    config = white_box()
-    for wrong, match in (
-        ({"n_images": 0}, "n_images"),
-        ({"eps_paper": (8.0,)}, "normalised"),
-        ({"rules": ("dfaa",)}, "did you mean 'dfa'"),
-    ):
-        with pytest.raises(ValueError, match=match):
-            replace(config, **wrong)
