@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,7 +32,6 @@ def test_a_name_is_found_once_and_an_unknown_one_is_refused(monkeypatch: pytest.
     ],
 )
 def test_no_torch_is_imported(code: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}\nimport sys; assert 'torch' not in sys.modules"], capture_output=True, text=True
-    )
+    command = [sys.executable, "-c", f"{code}\nimport sys; assert 'torch' not in sys.modules"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stderr
