@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from groundglass.studies.recipes import configure, find_recipe
 
 from groundglass.adaptive import collapse, make_rule
 from groundglass.attacks import PGD, GradientAccess, Linf, frozen_for_attack
@@ -29,7 +28,9 @@ from groundglass.data import Dataset, load
 from groundglass.models import DefendedNetwork, build
 from groundglass.optics import SimulatedOPU
 from groundglass.results import cell_key
-from groundglass.studies import cells as cells_module
+from groundglass.studies import find_study
+from groundglass.studies.engine import cell as cells_module
+from groundglass.studies.recipe import configure
 from groundglass.training import BackProp, HybridDFA, train
 
 SEED = 0
@@ -39,9 +40,7 @@ DATA = "cifar10"
 def network(config: Any, dataset: Dataset, defended: bool) -> torch.nn.Module:
     """VGG-16 or VGG-OPU of the recipe, untrained."""
     cell = next(
-        c
-        for c in find_recipe("white-box", "laptop").plan(config, dataset)
-        if c.name == ("VGG-OPU" if defended else "VGG-16")
+        c for c in find_study("white-box").cells(config, dataset) if c.name == ("VGG-OPU" if defended else "VGG-16")
     )
     device = SimulatedOPU.create(config.device_in, config.device_out, seed=7) if defended else None
     return build(cell.spec, device=device, seed=SEED)  # type: ignore[attr-defined]
@@ -121,9 +120,9 @@ def planning(config: Any, dataset: Dataset) -> float:
     """How much longer the plan takes when no key is remembered."""
 
     def anew(cell: Any) -> str:
-        return cell_key(cell.kind, cell.config(), [anew(c) for c in cell.inputs])
+        return cell_key(cell.kind, cells_module.as_json(cell.config()), [anew(c) for c in cell.inputs])
 
-    plan = find_recipe("white-box", "laptop").plan
+    plan = find_study("white-box").cells
     started = time.perf_counter()
     plan(config, dataset)
     now = time.perf_counter() - started
@@ -145,7 +144,7 @@ def main() -> None:
     parser.add_argument("--precision", default="bfloat16", choices=("bfloat16", "float32"))
     options = parser.parse_args()
     dataset = load(DATA, data_dir=options.data_dir)
-    config = configure("white-box", "laptop", data=DATA, seed=SEED, precision=options.precision)
+    config = configure(find_study("white-box"), "laptop", data=DATA, seed=SEED, precision=options.precision)
     print(f"{machine()}, {usable_cores()} cores, seed {SEED}, {options.precision}, {options.images} images a training")
     print("| before / after | median | least to most |\n|---|---|---|")
 

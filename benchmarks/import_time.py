@@ -11,7 +11,7 @@ import time
 _COMMANDS = {
     "import torch": "import torch",
     "import groundglass": "import groundglass",
-    "import torch, groundglass.studies": "import torch, groundglass.studies",
+    "groundglass.studies, to run": "import torch; from groundglass.studies import run_study",
     "groundglass --help": "import sys; from groundglass.cli import main; sys.argv = ['groundglass', '--help']; main()",
 }
 

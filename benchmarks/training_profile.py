@@ -24,7 +24,7 @@ from groundglass.core.platform import machine, versions
 from groundglass.data import load
 from groundglass.models import ModelSpec, build
 from groundglass.optics import SimulatedOPU
-from groundglass.studies import recipes_laptop
+from groundglass.studies.adversarial_training.study import laptop
 from groundglass.training import BackProp, HybridDFA, Precision, TrainingConfig, train
 
 
@@ -50,7 +50,7 @@ class Enough(Exception):
 def main(a: Arguments) -> None:
     torch.set_num_threads(a.threads)
     data = load(a.data, data_dir=a.data_dir)
-    recipe = recipes_laptop.adversarial_training(a.data, a.seed, a.precision)
+    recipe = laptop(a.data, a.seed, a.precision)
     training: TrainingConfig = recipe.hybrid if a.defended else recipe.baseline
     if a.adversarial:
         rule = "dfa" if a.defended else "bp"

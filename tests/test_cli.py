@@ -8,23 +8,16 @@ import pytest
 import torch
 
 from groundglass import cli
-from groundglass.data import load_shapes
 from groundglass.optics import SimulatedOPU, true_matrix
 from groundglass.optics.retrieval import row_errors
-from groundglass.studies import RECIPES, Recipe
-from groundglass.studies import run as run_module
-from groundglass.studies.white_box.study import cells
-from tests.studies.test_white_box import pytestmark, tiny
+from tests.studies.tiny import enter, unjudged
 
-__all__ = ["pytestmark"]
+pytestmark = pytest.mark.filterwarnings("ignore:.* steps of .* cannot reach:RuntimeWarning")
 
 
 @pytest.fixture
 def small_world(monkeypatch):
-    monkeypatch.setitem(
-        RECIPES, ("white-box", "tiny"), Recipe("white-box", "tiny", ("shapes",), "cheap", "little", tiny, cells)
-    )
-    monkeypatch.setattr(run_module, "load", lambda name, data_dir=None: load_shapes(n_train=150, n_test=40, seed=0))
+    enter(monkeypatch, "white-box", cells=unjudged)
 
 
 def test_help_and_recipes_need_no_torch():

@@ -6,21 +6,15 @@ from pathlib import Path
 import pytest
 
 from groundglass import cli
-from groundglass.data import load_shapes
-from groundglass.studies import RECIPES, Recipe
-from groundglass.studies import run as run_module
-from groundglass.studies.white_box.study import cells
-from tests.studies.test_white_box import pytestmark, tiny
+from tests.studies.tiny import enter, unjudged
 
-__all__ = ["pytestmark"]
+pytestmark = pytest.mark.filterwarnings("ignore:.* steps of .* cannot reach:RuntimeWarning")
 
 
 @pytest.fixture(scope="module")
 def world():
     with pytest.MonkeyPatch.context() as patch:
-        recipe = Recipe("white-box", "tiny", ("shapes",), "cheap", "little", tiny, cells)
-        patch.setitem(RECIPES, ("white-box", "tiny"), recipe)
-        patch.setattr(run_module, "load", lambda name, data_dir=None: load_shapes(n_train=150, n_test=40, seed=0))
+        enter(patch, "white-box", cells=unjudged)
         yield
 
 

@@ -351,13 +351,6 @@ def test_one_process_at_a_time_and_a_crash_unlocks(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob(".*.part")] == [f".report.html.{os.getppid()}.part"]
 
 
-def test_the_plan_follows_the_code_and_is_no_conflict(tmp_path: Path) -> None:
-    RecordStore.open(tmp_path, MANIFEST).close()
-    plan = [{"key": record().key, "kind": "attack", "name": "VGG-OPU <- dfa"}]
-    RecordStore.open(tmp_path, {**MANIFEST, "cells": plan}).close()
-    assert RecordStore.read(tmp_path).manifest["cells"] == plan
-
-
 def test_results_of_an_earlier_plan_stay_and_are_no_part_of_this_one(tmp_path: Path) -> None:
     names = ("c", "a", "b")
     with RecordStore.open(tmp_path, MANIFEST) as store:
@@ -373,6 +366,7 @@ def test_results_of_an_earlier_plan_stay_and_are_no_part_of_this_one(tmp_path: P
         assert [one.name for one in store.records] == ["b", "d", "c"]
         assert len(store) == 4
         assert store.get(kept["a"].key) is not None, "a plan that asks for it again finds it done"
+    assert RecordStore.read(tmp_path).manifest["cells"] == plan, "the plan follows the code, and is no conflict"
 
 
 def test_keys_depend_on_kind_config_and_inputs_alone() -> None:

@@ -1,23 +1,72 @@
-"""What tests of studies share: settings of a second, and a look into a run folder."""
+"""What tests of studies share: settings of seconds, pictures to train on, and a look into a run folder."""
 
-from typing import Any
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
+import torch
 from torch import nn
 
+from groundglass.attacks import NES, Bandits, Parsimonious, RayS, Square
 from groundglass.audit import AuditConfig
-from groundglass.data import Dataset
+from groundglass.data import Dataset, ImageSet
 from groundglass.models import load_model
 from groundglass.optics import DeviceStore
-from groundglass.results import Record, RecordStore
-from groundglass.studies import RECIPES, Recipe, run_study
-from groundglass.studies import run as run_module
-from groundglass.training import TrainingConfig
+from groundglass.results import Record, Run
+from groundglass.studies import find_study, run_study
+from groundglass.studies.ablation.study import AblationConfig
+from groundglass.studies.adversarial_training.study import AdversarialTrainingConfig
+from groundglass.studies.black_box.study import BlackBoxConfig
+from groundglass.studies.cells.cost import CostGrid
+from groundglass.studies.engine import run as run_module
+from groundglass.studies.engine.cell import Cell
+from groundglass.studies.everything.study import EverythingConfig
+from groundglass.studies.recipe import Recipe
+from groundglass.studies.redraw.study import RedrawConfig
+from groundglass.studies.retrieval.study import RetrievalConfig
+from groundglass.studies.scale.study import ScaleConfig
+from groundglass.studies.transfer.study import TransferConfig
+from groundglass.studies.white_box.study import WhiteBoxConfig
+from groundglass.training import PGDTraining, TrainingConfig
+from groundglass.training.classifier import FINE_TUNING
 
+C = TypeVar("C")
 DEVICE_SEED = 31415926535897
+#: N and M of every device that defends.
+SIZES = (48, 96)
 
 
-def targets(data: str, seed: int, precision: Any, *, epochs: int = 6) -> dict[str, Any]:
+def pictures(
+    name: str,
+    *,
+    mean: tuple[float, ...] = (0.5,) * 3,
+    std: tuple[float, ...] = (0.5,) * 3,
+    n_train: int = 300,
+    n_test: int = 60,
+    classes: int = 10,
+) -> Dataset:
+    """Ten pictures of big squares, each under noise: an untrained network nearly tells them apart."""
+    train, test = (_images(name, *split, classes) for split in (("train", n_train), ("test", n_test)))
+    return Dataset(name, train, test, mean=mean, std=std)
+
+
+def _images(name: str, split: str, count: int, classes: int) -> ImageSet:
+    squares = torch.rand(classes, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    g = torch.Generator().manual_seed(count)
+    labels = torch.randint(0, classes, (count,), generator=g)
+    clean = squares.repeat_interleave(8, 2).repeat_interleave(8, 3)
+    pixels = 225 * clean[labels] + 12 * torch.rand(count, 3, 32, 32, generator=g)
+    return ImageSet(name, split, pixels.to(torch.uint8), labels, tuple("abcdefghij"[:classes]))
+
+
+DATA = pictures("shapes")
+
+
+def targets(seed: int = 0, precision: Any = "float32", *, epochs: int = 6) -> dict[str, Any]:
     """Two small networks that tell `pictures` apart.
 
     They do so from any seed, and so on machines that round otherwise: of 6 seeds every one ends with all 60 test
@@ -25,57 +74,255 @@ def targets(data: str, seed: int, precision: Any, *, epochs: int = 6) -> dict[st
     """
     training = TrainingConfig(epochs=epochs, batch_size=20, learning_rate=0.03, precision=precision)
     return {
-        "data": data,
+        "data": "shapes",
         "width": 0.05,
-        "device_in": 48,
-        "device_out": 96,
+        "device_in": SIZES[0],
+        "device_out": SIZES[1],
         "baseline": training,
         "hybrid": training,
         "seed": seed,
-        "audit_images": 24,
-        "audit": AuditConfig(steps=4, queries=10, query_images=4, probes=12, fit_images=40),
+        "audit_images": 16,
+        "audit": AuditConfig(steps=3, queries=4, query_images=2, probes=8, fit_images=40),
     }
 
 
-def enter(patch: pytest.MonkeyPatch, study: str, make: Any, plan: Any, data: Dataset) -> None:
-    """Have a study with the recipe "tiny", on `data` whatever is asked for."""
-    patch.setitem(RECIPES, (study, "tiny"), Recipe(study, "tiny", ("shapes",), "", "", make, plan))
+def maker(config: type[C], *, epochs: int = 6, **settings: Any) -> Callable[..., C]:
+    """The `make` of a recipe with these settings."""
+
+    def make(data: str = "shapes", seed: int = 0, precision: Any = "float32") -> C:
+        return config(**{**targets(seed, precision, epochs=epochs), **settings})
+
+    return make
+
+
+TRAINING = targets()["hybrid"]
+white_box = maker(
+    WhiteBoxConfig,
+    epochs=2,
+    n_images=12,
+    eps_paper=(0.02, 0.2),
+    eps_l2=(0.5,),
+    steps=5,
+    step_size=0.02,
+    fit_images=60,
+    cw_images=2,
+    gallery=2,
+)
+black_box = maker(
+    BlackBoxConfig,
+    n_images=12,
+    eps=0.2,
+    budget=60,
+    sigmas=(0.5, 2.0),
+    nes=NES(samples=10),
+    others=(Bandits(), Parsimonious(), Square(), RayS()),
+    reference_steps=5,
+)
+transfer = maker(
+    TransferConfig,
+    lower=replace(TRAINING, epochs=4),
+    lower_classifier=replace(TRAINING, epochs=4),
+    baseline_lower=replace(TRAINING, weight_decay=0.0),
+    attacker=TRAINING,
+    n_images=40,
+    eps_paper=(0.1, 0.5),
+    stronger_eps_paper=(0.5,),
+    steps=6,
+    step_paper=0.15,
+    stronger_steps=4,
+    fit_images=60,
+)
+redraw = maker(RedrawConfig, redraws=2, moving=(2,), n_images=40, eps=0.2, steps=6, budget=60, fit_images=60)
+retrieval = maker(
+    RetrievalConfig,
+    n_images=20,
+    eps_paper=(0.4,),
+    steps=4,
+    step_size=0.05,
+    fit_images=60,
+    queries=(8, 16),
+    blurs=(0.3,),
+    # 200 frames are fewer than 4 N and the checks; 400 are more.
+    periods=(0.1, 0.2),
+    sizes=(32,),
+    noises=(4.0,),
+    bits=(4,),
+    saturations=(0.1,),
+    sweep_in=48,
+    sweep_rows=24,
+)
+ablation = maker(
+    AblationConfig,
+    n_images=30,
+    inputs=(24,),
+    outputs=(50,),
+    eps_paper=(0.2, 0.6),
+    steps=4,
+    fit_images=60,
+    query_images=6,
+    query_eps=0.2,
+    budget=20,
+)
+adversarial_training = maker(AdversarialTrainingConfig, adversarial=PGDTraining(eps=0.02, steps=2), radii=(0.02,))
+scale = maker(
+    ScaleConfig,
+    epochs=2,
+    audit_images=8,
+    costs=(CostGrid("dense", square=(64,)), CostGrid("procedural", square=(256,), whole=2**12)),
+    fixed_in=64,
+    fixed_out=64,
+    batch=4,
+    block=64,
+    repeats=2,
+    laws=(64, 256),
+    padded=(65, 300),
+    redraws=8,
+    networks=(SIZES, (48, 192)),
+    structured=(SIZES,),
+    matrix_entries=48 * 96,
+    n_images=20,
+    eps_paper=(0.1,),
+    steps=3,
+    step_size=0.02,
+    fit_images=60,
+    rows=16,
+    retrieved=(80,),
+)
+
+
+def everything(data: str = "shapes", seed: int = 0, precision: Any = "float32") -> EverythingConfig:
+    """All eight, a few cells of each, in two stages where the laptop recipe has them."""
+    shared = targets(seed, precision, epochs=3)
+    few: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+        "white-box": (white_box, {"eps_paper": (0.1,), "eps_l2": (), "rules": ("dfa", "exact"), "cw_images": 0}),
+        "black-box": (black_box, {"n_images": 6, "budget": 30, "sigmas": (1.0,), "others": (Square(),)}),
+        "transfer": (transfer, {"baseline_lower": None, "attacker": None, "eps_paper": (0.5,), "n_images": 20}),
+        "redraw": (redraw, {"redraws": 1, "n_images": 20, "budget": 30, "read_noises": ()}),
+        "retrieval": (
+            retrieval,
+            {"queries": (8,), "periods": (0.2,), "sizes": (), "noises": (), "bits": (), "saturations": ()},
+        ),
+        "ablation": (
+            ablation,
+            {"classifier": FINE_TUNING, "features": "VGG-DFA", "eps_paper": (0.2,), "n_images": 10, "steps": 2},
+        ),
+        "adversarial-training": (adversarial_training, {"epochs": 2}),
+        "scale": (scale, {"costs": (CostGrid("dense", square=(64,)),), "shared_in": 48, "retrieved": ()}),
+    }
+    studies = {name: replace(make(seed=seed), **{**shared, **changes}) for name, (make, changes) in few.items()}
+    return EverythingConfig(**shared, studies=studies)
+
+
+#: The recipe "tiny" of each study.
+MAKERS: dict[str, Callable[..., Any]] = {
+    "white-box": white_box,
+    "black-box": black_box,
+    "transfer": transfer,
+    "redraw": redraw,
+    "retrieval": retrieval,
+    "ablation": ablation,
+    "adversarial-training": adversarial_training,
+    "scale": scale,
+    "all": everything,
+}
+
+
+def enter(
+    patch: pytest.MonkeyPatch,
+    study: str,
+    make: Callable[..., Any] | None = None,
+    *,
+    data: Dataset = DATA,
+    cells: Callable[..., Any] | None = None,
+) -> None:
+    """Give a study the one recipe "tiny", which makes `make`, on `data`; with other cells where they are given."""
+    plan = find_study(study).plan
+    patch.setattr(plan, "RECIPES", (Recipe("tiny", make or MAKERS[study], ("shapes",), "cheap", "little"),))
     patch.setattr(run_module, "load", lambda name, data_dir=None: data)
+    if cells is not None:
+        patch.setattr(plan, "cells", cells)
 
 
-def run(study: str, folder: Any, **changes: Any) -> int:
-    return run_study(study, "tiny", folder, **{"device_seed": DEVICE_SEED, "precision": "float32", **changes})
+_white_box_cells = find_study("white-box").plan.cells
 
 
-def records(folder: Any, kind: str) -> list[Record]:
-    return [r for r in RecordStore.read(folder).records if r.kind == kind]
+def unjudged(config: WhiteBoxConfig, dataset: Dataset) -> list[Cell]:
+    """The white-box study without audits and checks: the page of version 0.1 reads no new ones, and goes soon."""
+    return [cell for cell in _white_box_cells(config, dataset) if cell.kind not in ("audit", "check")]
 
 
-def network(folder: Any, name: str) -> nn.Module:
-    """A network of the folder by its name, trained or redrawn."""
-    (record,) = (r for kind in ("train", "redraw", "randomise") for r in records(folder, kind) if r.name == name)
+def run(study: str, folder: Path, **changes: Any) -> int:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* steps of .* cannot reach", RuntimeWarning)
+        return run_study(study, "tiny", folder, **{"device_seed": DEVICE_SEED, "precision": "float32", **changes})
+
+
+def network(folder: Path, name: str) -> nn.Module:
+    """A network of the folder by its name: trained, redrawn or randomised."""
+    kinds = ("train", "redraw", "randomise")
+    (record,) = (r for r in Run.open(folder).records if r.kind in kinds and r.name == name)
     return load_model(folder / record.result["checkpoint"], find_device=DeviceStore(folder / "devices").find)
 
 
-def results(folder: Any) -> dict[str, dict[str, Any]]:
-    """All results by key, without times, which no seed decides."""
-    timed = {"train_seconds", "images_per_second", "epochs", "feature_seconds", "draw_seconds", "tune_seconds"}
-    timed |= {"timing", "forwards_per_second", "model_share", "measure_seconds", "compute_seconds", "threads"}
-    return {r.key: {k: v for k, v in r.result.items() if k not in timed} for r in RecordStore.read(folder).records}
+#: What no seed decides: times, and whether something was there already.
+_CIRCUMSTANCES = {
+    *("train_seconds", "images_per_second", "epochs", "feature_seconds", "draw_seconds", "tune_seconds", "timing"),
+    *("forwards_per_second", "model_share", "measure_seconds", "compute_seconds", "row_seconds", "threads"),
+    *("features_cached", "seconds"),
+}
 
 
-class Stop:
-    """A listener that interrupts the run at the first cell with `at` in its name."""
+def results(folder: Path) -> dict[str, Any]:
+    """Every result and its arrays, bit for bit, by key; without what no seed decides."""
+    found = Run.open(folder)
+    return {
+        r.key: (settled(r.result), {name: (a.dtype, a.shape, a.tobytes()) for name, a in found.arrays(r.key).items()})
+        for r in found.records
+        if r.kind not in ("cost", "fit")
+    }
 
-    def __init__(self, at: str) -> None:
-        self._at = at
+
+def settled(value: Any) -> Any:
+    """A result without what no seed decides."""
+    if isinstance(value, dict):
+        return {key: settled(entry) for key, entry in value.items() if key not in _CIRCUMSTANCES}
+    return [settled(entry) for entry in value] if isinstance(value, list) else value
+
+
+def forget(folder: Path, keep: Callable[[Record], bool]) -> None:
+    """Leave only some lines of the records, as a user may."""
+    kept = {record.key for record in Run.open(folder).records if keep(record)}
+    path = folder / "records.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if json.loads(line)["key"] in kept))
+
+
+class Listener:
+    """Keeps what a run says of itself.
+
+    Args:
+        at: interrupt the run at the first cell with this in its name.
+        after: interrupt it when so many cells are done.
+    """
+
+    def __init__(self, at: str | None = None, after: int | None = None) -> None:
+        self._at, self._after = at, after
+        self.notes: list[str] = []
+        self.names: list[str] = []
+        """Cells that are done."""
+        self.order: list[str] = []
+        """Of names: + for a cell that starts, - for one that is done."""
 
     def note(self, text: str) -> None:
-        pass
+        self.notes.append(text)
 
     def announce(self, text: str) -> None:
-        if self._at in text:
+        self.order.append("+" + text.split("] ")[1])
+        if self._at is not None and self._at in text:
             raise KeyboardInterrupt
 
     def finished(self, name: str, said: str, seconds: float) -> None:
-        pass
+        self.names.append(name)
+        self.order.append("-" + name)
+        if len(self.names) == self._after:
+            raise KeyboardInterrupt

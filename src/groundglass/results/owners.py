@@ -18,7 +18,7 @@ _BY_KIND = {
     "retrieve": "retrieval",
     **dict.fromkeys(("cost", "fidelity", "rows", "fit"), "scale"),
 }
-_HARDENED = ("VGG-16 AT", "VGG-OPU AT")
+_HARDENED, _ORDINARY = ("VGG-16 AT", "VGG-OPU AT"), ("VGG-16", "VGG-OPU")
 
 
 def owners(manifest: Mapping[str, Any], records: Sequence[Record]) -> dict[str, frozenset[str]]:
@@ -34,6 +34,9 @@ def owners(manifest: Mapping[str, Any], records: Sequence[Record]) -> dict[str, 
         return {record.key: frozenset(planned.get(record.key, ())) for record in records}
     own = {record.key: frozenset((study,)) for record in records if (study := _own(record))}
     users: dict[str, frozenset[str]] = {}
+    if any(record.name in _HARDENED for record in records):
+        # Adversarial training is compared with the ordinary networks, and their audits.
+        users = {r.key: frozenset(("adversarial-training",)) for r in records if r.name in _ORDINARY}
     # What uses a record comes after it, as does what uses that.
     for record in reversed(_inputs_first(records)):
         here = own.get(record.key, users.get(record.key, frozenset()))

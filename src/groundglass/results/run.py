@@ -191,7 +191,9 @@ class Run:
             "finished": [record.finished for record in records],
         }
         index = pd.Index([record.key for record in records], name="key", dtype=object)
-        return pd.DataFrame({**values, **common}, index=index)
+        frame = pd.DataFrame({**values, **common}, index=index)
+        # An empty column of names would be one of floats, in which no name can be looked for.
+        return frame if len(frame) else frame.astype(object)
 
     def right(self, key: str) -> dict[int, bool]:
         """Which of the attacked images stay right under an attack: number of the image -> right.

@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
@@ -79,7 +79,7 @@ class CostCell:
         return ()
 
     def config(self) -> CostConfig:
-        return CostConfig(**vars(self))
+        return CostConfig(**asdict(self))
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         sizes = (self.in_features, self.out_features, self.block, self.batch, self.repeats, torch.get_num_threads())

@@ -45,7 +45,7 @@ class FidelityCell:
         return ()
 
     def config(self) -> FidelityConfig:
-        return FidelityConfig(**vars(self), standin=self.medium in STANDINS)
+        return FidelityConfig(**asdict(self), standin=self.medium in STANDINS)
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         sizes = (self.in_features, self.out_features)

@@ -7,13 +7,14 @@ import time
 import pytest
 
 from groundglass.core import DamagedFileError
-from groundglass.data import load_shapes
 from groundglass.results import RecordStore
-from groundglass.studies import side_by_side
+from groundglass.studies.engine import local
 from groundglass.studies.engine.cell import key_of, run_cells
 from groundglass.studies.engine.context import Context
 from groundglass.studies.engine.local import CellFailedError, WorkerEndedError, fitting_jobs, run_side_by_side
-from tests.studies.toys import Toy
+from tests.studies.engine.study import diamond
+from tests.studies.engine.toys import Toy
+from tests.studies.tiny import Listener, pictures
 
 SEED = 31415926535897
 MANIFEST = {
@@ -25,50 +26,25 @@ MANIFEST = {
 }
 
 
-class Heard:
-    def __init__(self):
-        self.announced, self.names, self.said = [], [], []
-        self.order = []
-        """Of names: + for a cell that starts, - for one that is kept."""
-
-    def note(self, text):
-        pass
-
-    def announce(self, text):
-        self.announced.append(text)
-        self.order.append("+" + text.split("] ")[1])
-
-    def finished(self, name, result, seconds):
-        self.names.append(name)
-        self.order.append("-" + name)
-
-    def progress(self, what, done, total, **figures):
-        self.said.append((what, done, total, figures))
-
-
-@pytest.fixture(scope="module")
-def dataset():
-    return load_shapes(20, 10, seed=0)
+DATA = pictures("toys", n_train=20, n_test=10)
 
 
 @pytest.fixture
-def start(tmp_path, dataset):
-    """Run cells in a folder, `jobs` at a time; what was heard of it and the open store stay on it."""
+def start(tmp_path):
+    """Run cells in a folder, `jobs` at a time; what was heard and said of it stays on it."""
 
     def run(cells, jobs=2):
-        run.heard = Heard()
-        context = Context(tmp_path, dataset=dataset, device_seed=SEED, progress=run.heard.progress, listener=run.heard)
+        run.heard, run.said = Listener(), []
+
+        def progress(what, done, total, **figures):
+            run.said.append((what, figures))
+
+        context = Context(tmp_path, dataset=DATA, device_seed=SEED, progress=progress, listener=run.heard)
         with RecordStore.open(tmp_path, MANIFEST) as store:
             context.arrays = store.arrays
             return run_side_by_side(cells, store, context, jobs)
 
     return run
-
-
-def diamond():
-    first = Toy("first")
-    left, right = Toy("left", (first,)), Toy("right", (first, first))
-    return [first, left, right, Toy("last", (left, right))]
 
 
 def results(folder):
@@ -83,16 +59,15 @@ def test_each_cell_has_what_it_needs_whoever_runs_it(start, tmp_path):
     assert all(r.seconds >= 100 and r.memory > 2**20 for r in store.records)
     assert not list(tmp_path.glob("*.scratch"))
     assert sorted(start.heard.names) == ["first", "last", "left", "right"]
-    assert start.heard.announced[0] == "[1/4] first"
-    assert start.heard.announced[-1] == "[4/4] last"
-    assert {what for what, *_ in start.heard.said} == {f"{n}, adding" for n in ("first", "left", "right", "last")}
+    assert (start.heard.order[0], start.heard.order[-2]) == ("+first", "+last")
+    assert {what for what, _ in start.said} == {f"{n}, adding" for n in ("first", "left", "right", "last")}
 
 
-def test_it_finds_what_one_process_finds(start, tmp_path, dataset):
+def test_it_finds_what_one_process_finds(start, tmp_path):
     start(diamond())
     alone = tmp_path / "alone"
     with RecordStore.open(alone, MANIFEST) as store:
-        assert run_cells(diamond(), store, Context(alone, dataset=dataset, arrays=store.arrays)) == 4
+        assert run_cells(diamond(), store, Context(alone, dataset=DATA, arrays=store.arrays)) == 4
     assert results(alone) == results(tmp_path)
 
 
@@ -105,12 +80,12 @@ def test_it_goes_on_where_it_was(start, tmp_path):
 
 
 def test_cells_run_at_the_same_time_each_with_its_share_of_the_cores(start, tmp_path, monkeypatch):
-    monkeypatch.setattr(side_by_side, "usable_cores", lambda: 6)
+    monkeypatch.setattr(local, "usable_cores", lambda: 6)
     start([Toy(f"cell {i}", seconds=1) for i in range(4)], jobs=2)
     pids = {(tmp_path / f"cell {i}.pid").read_text() for i in range(4)}
     assert len(pids) == 2
     assert str(os.getpid()) not in pids
-    assert {figures["threads"] for *_, figures in start.heard.said} == {3}
+    assert {figures["threads"] for _, figures in start.said} == {3}
 
 
 def test_no_more_processes_than_cells(start, tmp_path):
@@ -127,14 +102,16 @@ def test_what_a_cell_raises_is_raised_and_what_was_done_stays(start, tmp_path):
     assert start([Toy("good"), Toy("bad")]) == 1
 
 
-def test_an_error_that_cannot_be_sent_is_told(start):
-    with pytest.raises(CellFailedError, match="odd, as it is a test"):
-        start([Toy("odd", does="fail oddly")])
-
-
-def test_a_worker_that_is_killed_is_named(start):
-    with pytest.raises(WorkerEndedError, match=r"at work on unlucky has ended \(exit code -9.*--jobs"):
-        start([Toy("unlucky", does="die")])
+@pytest.mark.parametrize(
+    ("does", "error", "match"),
+    [
+        ("fail oddly", CellFailedError, "it, as it is a test"),
+        ("die", WorkerEndedError, r"at work on it has ended \(exit code -9.*--jobs"),
+    ],
+)
+def test_a_worker_that_cannot_send_its_error_is_heard_of(does, error, match, start):
+    with pytest.raises(error, match=match):
+        start([Toy("it", does=does)])
 
 
 def test_an_input_that_is_never_made_is_a_bug(start):
@@ -145,8 +122,8 @@ def test_an_input_that_is_never_made_is_a_bug(start):
 
 def test_the_secret_is_in_nothing_that_is_pickled(start, monkeypatch):
     sent = []
-    dumps = side_by_side.pickle.dumps
-    monkeypatch.setattr(side_by_side.pickle, "dumps", lambda *given: sent.append(dumps(*given)) or sent[-1])
+    dumps = local.pickle.dumps
+    monkeypatch.setattr(local.pickle, "dumps", lambda *given: sent.append(dumps(*given)) or sent[-1])
     start([Toy("one")])
     assert len(sent) >= 2
     for form in (str(SEED).encode(), SEED.to_bytes(6, "little"), SEED.to_bytes(6, "big")):
@@ -155,17 +132,16 @@ def test_the_secret_is_in_nothing_that_is_pickled(start, monkeypatch):
 
 ORPHANS = """
 from pathlib import Path
-from groundglass.data import load_shapes
 from groundglass.results import RecordStore
 from groundglass.studies.engine.context import Context
 from groundglass.studies.engine.local import run_side_by_side
-from tests.studies.test_side_by_side import MANIFEST
-from tests.studies.toys import Toy
+from tests.studies.engine.test_local import DATA, MANIFEST
+from tests.studies.engine.toys import Toy
 
 if __name__ == "__main__":
     folder = Path({folder!r})
     with RecordStore.open(folder, MANIFEST) as store:
-        context = Context(folder, dataset=load_shapes(20, 10, seed=0))
+        context = Context(folder, dataset=DATA)
         run_side_by_side([Toy("a", seconds=60), Toy("b", seconds=60)], store, context, 2)
 """
 
@@ -182,9 +158,10 @@ def alive(pid):
 def test_workers_end_with_their_parent_however_it_ends(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(ORPHANS.format(folder=str(tmp_path / "run")))
-    parent = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": os.getcwd()})
+    path = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])
+    parent = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": path})
     pids = [tmp_path / "run" / f"{name}.pid" for name in "ab"]
-    wait_for(lambda: all(p.exists() and p.read_text() for p in pids))
+    wait_for(lambda: parent.poll() is not None or all(p.exists() and p.read_text() for p in pids))
     workers = [int(p.read_text()) for p in pids]
     assert all(alive(pid) for pid in workers)
     parent.send_signal(signal.SIGKILL)
@@ -203,15 +180,15 @@ def wait_for(true, seconds=60):
     ("cores", "memory", "jobs"), [(2, 2**40, 2), (64, 2**40, 8), (4, 7 * 2**30, 2), (4, 2**30, 1), (4, None, 4)]
 )
 def test_as_many_as_fit(monkeypatch, cores, memory, jobs):
-    monkeypatch.setattr(side_by_side, "usable_cores", lambda: cores)
-    monkeypatch.setattr(side_by_side, "available_memory", lambda: memory)
+    monkeypatch.setattr(local, "usable_cores", lambda: cores)
+    monkeypatch.setattr(local, "available_memory", lambda: memory)
     assert fitting_jobs() == jobs
 
 
 def test_the_first_of_the_plan_starts_first(start):
     cells = [Toy(f"cell {i}") for i in range(6)]
     start(cells)
-    assert [text.split("] ")[1] for text in start.heard.announced] == [cell.name for cell in cells]
+    assert [name[1:] for name in start.heard.order if name[0] == "+"] == [cell.name for cell in cells]
     assert len({key_of(cell) for cell in cells}) == 6
 
 
@@ -225,7 +202,7 @@ def test_what_measures_time_runs_last_and_by_itself(start):
 
 
 def test_a_worker_that_dies_with_a_message_unread_is_named(start, monkeypatch):
-    monkeypatch.setattr(side_by_side, "_serve", die_at_once)
+    monkeypatch.setattr(local, "_serve", die_at_once)
     with pytest.raises(WorkerEndedError, match="at work on one has ended"):
         start([Toy("one")], jobs=2)
 
@@ -241,7 +218,7 @@ def test_what_others_have_found_is_kept_before_an_error_is_raised(start, tmp_pat
         wait_for(lambda: all(worker.pipe.poll() for worker in workers))
         return sorted(workers, key=lambda worker: worker.cell.name)
 
-    monkeypatch.setattr(side_by_side, "_told", both)
+    monkeypatch.setattr(local, "_told", both)
     with pytest.raises(DamagedFileError):
         start([Toy("good"), Toy("bad", does="fail")])
     assert results(tmp_path) == {"good": 1}

@@ -1,38 +1,25 @@
 """A study that is killed inside its attacks goes on from there, to the same records."""
 
-import json
 import shutil
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from groundglass.attacks import PGD, CarliniWagnerL2, GradientAccess, InputDiversity, TransferPGD
 from groundglass.attacks import checkpoint as module
-from groundglass.results import RecordStore
-from groundglass.studies import WhiteBoxConfig
+from groundglass.results import Run
 from groundglass.studies.cells.attack import AttackCell
 from groundglass.studies.cells.craft import CommonCell, CraftCell
 from groundglass.studies.engine.cell import with_inputs
 from groundglass.studies.targets import targets
-from groundglass.training import TrainingConfig
+from tests.studies.tiny import enter, forget, results, run, white_box
 
-from .pictures import pictures
-from .tiny import enter, records, results, run
-
-DATA = pictures("shapes", n_train=300, n_test=60)
 ATTACKS = ("attack", "craft")
 
 
 class Killed(BaseException):
     """Not an error that anything may catch."""
-
-
-def tiny_attacks(data, seed, precision):
-    training = TrainingConfig(epochs=2, batch_size=20, learning_rate=0.05, precision=precision)
-    small = {"width": 0.05, "device_in": 48, "device_out": 96, "n_images": 30}
-    return WhiteBoxConfig(data=data, baseline=training, hybrid=training, seed=seed, **small)
 
 
 def cells(config, dataset):
@@ -62,22 +49,13 @@ def cells(config, dataset):
     )
 
 
-def patch_world(patch):
-    enter(patch, "white-box", tiny_attacks, cells, DATA)
-
-
-@pytest.fixture(autouse=True)
-def small_world(monkeypatch):
-    patch_world(monkeypatch)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "whole"
     with pytest.MonkeyPatch.context() as patch:
-        patch_world(patch)
+        enter(patch, "white-box", white_box, cells=cells)
         run("white-box", folder)
-    return folder
+        yield folder
 
 
 @pytest.fixture
@@ -97,34 +75,47 @@ def asked(monkeypatch):
     return counts
 
 
-def trained(finished, folder):
-    """The run as it was before its first attack."""
+@pytest.fixture
+def trained(finished, tmp_path, monkeypatch):
+    """A copy of the run as it was before its first attack. From now on every step of an attack is saved."""
+    folder = tmp_path / "run"
     shutil.copytree(finished, folder)
-    lines = (folder / "records.jsonl").read_text().splitlines()
-    kept = [line for line in lines if json.loads(line)["kind"] not in ATTACKS]
-    assert len(kept) < len(lines)
-    (folder / "records.jsonl").write_text("".join(f"{line}\n" for line in kept))
+    forget(folder, lambda record: record.kind not in ATTACKS)
     shutil.rmtree(folder / "adversarial")
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_SAVES", -1.0)
     return folder
+
+
+def keys(folder):
+    return [record.key for record in Run.open(folder).records if record.kind in ATTACKS]
 
 
 def scratch(finished, folder):
     """The files of attacks; trained networks have theirs in the same place."""
-    keys = {r.key for kind in ATTACKS for r in records(finished, kind)}
-    return [path for path in (folder / "checkpoints").iterdir() if path.stem.strip(".") in keys]
+    return [path for path in (folder / "checkpoints").iterdir() if path.stem.strip(".") in keys(finished)]
 
 
-def test_killed_inside_its_attacks_it_goes_on_and_leaves_nothing_behind(finished, asked, monkeypatch, tmp_path):
-    assert run("white-box", trained(finished, tmp_path / "whole")) > 0
+@pytest.fixture
+def killed(finished, asked, trained):
+    """The folder, and the file of the attack that was killed at its fourth gradient."""
+    asked["left"] = 3
+    with pytest.raises(Killed):
+        run("white-box", trained)
+    asked["left"] = 10**9
+    (path,) = scratch(finished, trained)
+    return trained, path
+
+
+def test_killed_inside_its_attacks_it_goes_on_and_leaves_nothing_behind(finished, asked, trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "whole")
+    assert run("white-box", tmp_path / "whole") > 0
     whole, asked["calls"] = asked["calls"], 0
-
-    folder, kills, resumed = trained(finished, tmp_path / "killed"), 0, 0
-    monkeypatch.setattr(module, "SECONDS_BETWEEN_SAVES", -1.0)
+    kills = resumed = 0
     while True:
         asked["left"] = 4
-        resumed += len(scratch(finished, folder))
+        resumed += len(scratch(finished, trained))
         try:
-            run("white-box", folder)
+            run("white-box", trained)
         except Killed:
             kills += 1
             continue
@@ -132,27 +123,15 @@ def test_killed_inside_its_attacks_it_goes_on_and_leaves_nothing_behind(finished
     assert kills > 5
     assert resumed > kills / 2
     assert asked["calls"] == whole  # no step was done twice
-    assert scratch(finished, folder) == []
-    assert results(folder) == results(finished)
-    one, two = RecordStore.read(finished), RecordStore.read(folder)
-    for kind in ATTACKS:
-        assert records(folder, kind)
-        for record in records(folder, kind):
-            mine, theirs = one.arrays(one.get(record.key)), two.arrays(record)
-            assert mine.keys() == theirs.keys()
-            assert all(np.array_equal(mine[name], theirs[name]) for name in mine)
+    assert scratch(finished, trained) == []
+    assert results(trained) == results(finished)
     for path in (finished / "adversarial").iterdir():
-        mine, theirs = load_file(path), load_file(folder / "adversarial" / path.name)
+        mine, theirs = load_file(path), load_file(trained / "adversarial" / path.name)
         assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
-def test_the_seconds_of_killed_runs_count(finished, asked, monkeypatch, tmp_path):
-    folder = trained(finished, tmp_path / "run")
-    monkeypatch.setattr(module, "SECONDS_BETWEEN_SAVES", -1.0)
-    asked["left"] = 3
-    with pytest.raises(Killed):
-        run("white-box", folder)
-    (path,) = scratch(finished, folder)
+def test_the_seconds_of_killed_runs_count(killed, monkeypatch):
+    folder, path = killed
     was = module.AttackCheckpoint.resume
 
     def later(self, *args, **options):
@@ -163,23 +142,14 @@ def test_the_seconds_of_killed_runs_count(finished, asked, monkeypatch, tmp_path
         return found
 
     monkeypatch.setattr(module.AttackCheckpoint, "resume", later)
-    asked["left"] = 10**9
     run("white-box", folder)
-    seconds = {r.key: r.seconds for kind in ATTACKS for r in records(folder, kind)}
-    assert [key for key, took in seconds.items() if took > 1000] == [path.stem]
+    assert [record.key for record in Run.open(folder).records if record.seconds > 1000] == [path.stem]
 
 
-def test_the_checkpoint_of_another_attack_is_refused(finished, asked, monkeypatch, tmp_path):
-    folder = trained(finished, tmp_path / "run")
-    monkeypatch.setattr(module, "SECONDS_BETWEEN_SAVES", -1.0)
-    asked["left"] = 3
-    with pytest.raises(Killed):
-        run("white-box", folder)
-    (path,) = scratch(finished, folder)
-    others = [r.key for kind in ATTACKS for r in records(finished, kind) if r.key != path.stem]
-    stored = path.read_bytes()
-    for key in others:
-        (path.parent / f"{key}.safetensors").write_bytes(stored)
-    asked["left"] = 10**9
+def test_the_checkpoint_of_another_attack_is_refused(finished, killed):
+    folder, path = killed
+    for key in keys(finished):
+        if key != path.stem:
+            shutil.copy(path, path.with_stem(key))
     with pytest.raises(ValueError, match=r"is of another run: .* delete it"):
         run("white-box", folder)

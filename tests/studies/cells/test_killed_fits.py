@@ -6,17 +6,14 @@ import pytest
 
 from groundglass.models import accuracy
 from groundglass.optics import DeviceStore
-from groundglass.results import RecordStore
-from groundglass.studies import RedrawConfig
+from groundglass.results import Run
+from groundglass.studies.cells import place
 from groundglass.studies.cells.network import DeviceCell
 from groundglass.studies.cells.place import PlaceCell
 from groundglass.studies.redraw.study import cells
 from groundglass.training import checkpoint as checkpoints
+from tests.studies.tiny import DATA, enter, network, redraw, results, run
 
-from .pictures import pictures
-from .tiny import enter, network, records, results, run, targets
-
-DATA = pictures("shapes", n_train=300, n_test=60)
 FITS = {"VGG-OPU placed", "VGG-OPU redraw 1", "VGG-OPU with 2 matrices"}
 
 
@@ -24,8 +21,8 @@ class Killed(Exception):
     pass
 
 
-def tiny_redraw(data, seed, precision):
-    return RedrawConfig(**targets(data, seed, precision), redraws=1, moving=(2,), read_noises=(), n_images=4)
+def small(*asked):
+    return replace(redraw(*asked), redraws=1, read_noises=(), n_images=4)
 
 
 def fits(config, dataset):
@@ -40,7 +37,7 @@ def fits(config, dataset):
 
 @pytest.fixture(autouse=True)
 def small_world(monkeypatch):
-    enter(monkeypatch, "redraw", tiny_redraw, fits, DATA)
+    enter(monkeypatch, "redraw", small, cells=fits)
     monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
 
 
@@ -66,11 +63,7 @@ def test_all_fits_go_on_to_the_same_records_and_networks(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     run("redraw", whole)
     killed_and_done(killed)
-    cached = {"features_cached"}  # whether it was there is no result
-    ours, theirs = (
-        {k: {n: v for n, v in r.items() if n not in cached} for k, r in results(f).items()} for f in (killed, whole)
-    )
-    assert ours == theirs
+    assert results(killed) == results(whole)
     for name in FITS:
         ours, theirs = (network(f, name).state_dict() for f in (killed, whole))
         assert all(bool((ours[k] == theirs[k]).all()) for k in theirs)
@@ -81,7 +74,7 @@ def test_all_fits_go_on_to_the_same_records_and_networks(tmp_path):
 def test_without_a_device_seed_the_device_that_was_begun_with_is_the_one(tmp_path):
     seen = killed_and_done(tmp_path, device_seed=None)
     store = DeviceStore(tmp_path / "devices")
-    made = {r.name: r for kind in ("train", "redraw", "randomise") for r in records(tmp_path, kind)}
+    made = {record.name: record for record in Run.open(tmp_path).records}
     for fit, there in seen:
         assert fit.device in there
     begun_with = {fit.device for fit, _ in seen}
@@ -98,11 +91,9 @@ def test_without_a_device_seed_the_device_that_was_begun_with_is_the_one(tmp_pat
 def test_a_record_counts_the_seconds_before_the_kill(tmp_path, monkeypatch):
     with pytest.raises(Killed):
         run("redraw", tmp_path, progress=killing)
-    real = checkpoints.begun
-    for module in ("placed", "redrawn", "randomised", "networks"):
-        longer = (lambda path: replace(real(path), seconds=real(path).seconds + 1000)) if module == "placed" else real
-        monkeypatch.setattr(f"groundglass.studies.{module}.begun", longer)
+    real = place.begun
+    monkeypatch.setattr(place, "begun", lambda path: replace(real(path), seconds=real(path).seconds + 1000))
     run("redraw", tmp_path)
-    seconds = {r.name: r.seconds for r in RecordStore.read(tmp_path).records}
+    seconds = {record.name: record.seconds for record in Run.open(tmp_path).records}
     assert 1000 < seconds["VGG-OPU placed"] < 1100
     assert seconds["VGG-OPU redraw 1"] < 100

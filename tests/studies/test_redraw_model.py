@@ -8,12 +8,11 @@ import torch
 from groundglass import cli
 from groundglass.models import ModelSpec, accuracy, build, load_model, save_model
 from groundglass.optics import DeviceStore, SimulatedOPU
-from groundglass.studies import features as features_module
-from groundglass.studies import redraw as redraw_module
+from groundglass.studies import redraw_model as redraw_module
+from groundglass.studies.cells import cached_bits as features_module
 from groundglass.studies.redraw_model import redraw_model
 from groundglass.training.classifier import encode_bits, fit_classifier
-
-from .pictures import pictures
+from tests.studies.tiny import pictures
 
 CLASSES, N, M = 10, 64, 256
 DEVICE_SEED = 27182818284590452353

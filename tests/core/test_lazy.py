@@ -1,0 +1,37 @@
+"""Names that are imported when they are first asked for; and what must not import torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import groundglass.results as results
+from groundglass.core.lazy import lazily
+
+
+def test_a_name_is_found_once_and_an_unknown_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(vars(results), "Run", raising=False)
+    find = lazily("groundglass.results", {"Run": "groundglass.results.run"})
+    run = find("Run")
+    assert run.__module__ == "groundglass.results.run"
+    assert vars(results)["Run"] is run, "the next look-up needs no import"
+    with pytest.raises(AttributeError, match=r"'groundglass\.results' has no attribute 'Runs'"):
+        find("Runs")
+    with pytest.raises(ImportError):
+        exec("from groundglass.results import Runs")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from groundglass.results import Run; assert len(Run.open('docs/results/full-width').attacks)",
+        "import groundglass.studies.registry as r; assert len(r.STUDIES) == 8",
+        "from groundglass.studies import STUDIES, find_study; find_study('all')",
+        "from groundglass.core import lookup, write_json; import groundglass.core.statistics, groundglass.core.text",
+    ],
+)
+def test_no_torch_is_imported(code: str) -> None:
+    command = [sys.executable, "-c", f"{code}\nimport sys; assert 'torch' not in sys.modules"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,58 @@
+"""Networks and devices of another run folder. That nothing is trained again, the contract of every study tests."""
+
+import shutil
+
+import pytest
+
+from groundglass.core import DamagedFileError
+from groundglass.results import Run
+from groundglass.results.kinds import DEVICE, TRAIN
+from groundglass.studies.cells import network as network_module
+from groundglass.studies.engine.cell import with_inputs
+from groundglass.studies.targets import targets as target_cells
+from tests.studies.tiny import Listener, enter, run, white_box
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        # VGG-OPU first, so its device before all.
+        enter(patch, "white-box", white_box, cells=lambda *asked: with_inputs(reversed(target_cells(*asked))))
+        run("white-box", folder)
+        yield Run.open(folder)
+
+
+def training(patch, what):
+    train = network_module.train
+    patch.setattr(network_module, "train", lambda *a, **k: what(k["name"]) or train(*a, **k))
+
+
+def test_networks_come_with_their_devices(finished, tmp_path, monkeypatch):
+    training(monkeypatch, lambda name: pytest.fail(f"{name} was trained again"))
+    assert run("white-box", tmp_path, reuse=[finished.folder], device_seed=None) == 0
+    ours, theirs = ({r.key: r.result for r in one.records} for one in (Run.open(tmp_path), finished))
+    assert ours == theirs
+    for path in (p for p in finished.folder.rglob("*") if p.parent.name in ("devices", "models") and p.is_file()):
+        assert (tmp_path / path.relative_to(finished.folder)).read_bytes() == path.read_bytes()
+
+
+def test_a_network_is_not_reused_on_another_device(finished, tmp_path, monkeypatch):
+    """The folder has a device of its own already: the other network's weights are for another secret."""
+    with pytest.raises(KeyboardInterrupt):
+        run("white-box", tmp_path, device_seed=8, listener=Listener(at="VGG-OPU"))
+    (device,) = Run.open(tmp_path).entries(DEVICE)
+    trained = []
+    training(monkeypatch, trained.append)
+    run("white-box", tmp_path, device_seed=8, reuse=[finished.folder])
+    assert trained == ["VGG-OPU"]
+    found = {entry.name: entry.result for entry in Run.open(tmp_path).entries(TRAIN)}
+    assert found["VGG-OPU"].device.fingerprint == device.result.fingerprint
+
+
+def test_an_altered_folder_is_not_taken_over(finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "altered")
+    path = next((tmp_path / "altered" / "devices").glob("*.device"))
+    path.write_text(path.read_text().replace("1", "2"))
+    with pytest.raises((DamagedFileError, ValueError)):
+        run("white-box", tmp_path / "new", reuse=[tmp_path / "altered"])

@@ -1,0 +1,129 @@
+"""`run_study`, on a study of one's own that does next to nothing."""
+
+import pytest
+
+from groundglass.results import OtherStudyError, Run
+from groundglass.studies import Study, run_study
+from groundglass.studies.engine import run as run_module
+from groundglass.studies.recipe import Recipe, configure
+from groundglass.studies.targets import TargetsConfig
+from groundglass.training import fastest_precision, times_slower
+from groundglass.training import precision as precision_module
+from tests.studies.engine import study as toy_plan
+from tests.studies.engine.toys import Toy
+from tests.studies.tiny import DATA, Listener
+
+TOYS = Study("toys", "tests.studies.engine")
+
+
+@pytest.fixture(autouse=True)
+def small_world(monkeypatch):
+    monkeypatch.setattr(run_module, "load", lambda name, data_dir=None: DATA)
+
+
+def run(folder, **changes):
+    return run_study(TOYS, "tiny", folder, **{"precision": "float32", **changes})
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_study_of_ones_own_runs_in_its_order_and_has_a_frame(jobs, tmp_path):
+    heard = Listener()
+    assert run(tmp_path, jobs=jobs, listener=heard) == 4
+    found = Run.open(tmp_path)
+    assert [record.name for record in found.records] == ["first", "left", "right", "last"]
+    assert heard.order[0] == "+first"
+    assert found.frame("toy").total.tolist() == [1, 2, 3, 6]
+    assert set(found.frames) == {"toy"}
+    assert found.frame("toy").studies.unique().tolist() == ["toys"]
+    assert run(tmp_path) == 0
+
+
+def test_interrupted_after_any_cell_it_goes_on(tmp_path):
+    for left in (3, 2, 1):
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, listener=Listener(after=1))
+        assert len(Run.open(tmp_path).records) == 4 - left
+        assert Run.open(tmp_path).progress.missing == ("left", "right", "last")[3 - left :]
+    assert run(tmp_path) == 1
+    assert Run.open(tmp_path).frame("toy").total.tolist() == [1, 2, 3, 6]
+
+
+def test_a_folder_of_something_else_or_with_other_settings_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(OtherStudyError, match="something else"):
+        run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    run(tmp_path / "run")
+    with pytest.raises(OtherStudyError, match="seed: 0 -> 1"):
+        run(tmp_path / "run", seed=1)
+
+
+@pytest.mark.parametrize(
+    ("study", "recipe", "changes", "match"),
+    [
+        ("whitebox", "quick", {}, "did you mean 'white-box'"),
+        ("white-box", "labtop", {}, "did you mean 'laptop'"),
+        (TOYS, "tinny", {}, "did you mean 'tiny'"),
+        (TOYS, "tiny", {"data": "shape"}, "did you mean 'shapes'"),
+        (TOYS, "tiny", {"data": "cifar10"}, "is for shapes, not for cifar10; no recipe of toys is for cifar10"),
+        (TOYS, "tiny", {"device_kind": "structurd"}, "did you mean 'structured'"),
+        (TOYS, "tiny", {"jobs": 0}, "`jobs`"),
+        (TOYS, "tiny", {"reuse": ["nothing"]}, "there is no folder"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(study, recipe, changes, match, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if "reuse" in changes:
+        changes = {"reuse": [tmp_path / "nothing"]}
+    with pytest.raises((ValueError, FileNotFoundError), match=match):
+        run_study(study, recipe, tmp_path / "new", **changes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_networks_of_one_name_are_refused(tmp_path, monkeypatch):
+    class Network(Toy):
+        kind = "train"
+
+    twins = [Network("VGG 16"), Network("vgg-16", (Toy("other"),))]
+    monkeypatch.setattr(toy_plan, "cells", lambda config, dataset: [Toy("other"), *twins])
+    with pytest.raises(ValueError, match="two networks called vgg-16"):
+        run(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_recipe_is_found_by_its_name_with_devices_of_a_kind():
+    assert isinstance(toy_plan.RECIPES[0], Recipe)
+    asked = {"data": None, "seed": 3, "precision": "float32"}
+    config = configure(TOYS, "tiny", **asked, device_kind="structured")
+    assert isinstance(config, TargetsConfig)
+    assert (config.data, config.seed, config.device_kind) == ("shapes", 3, "structured")
+
+
+@pytest.fixture
+def notes(monkeypatch, tmp_path):
+    def told(bfloat16, float32, precision=None):
+        """What a run in one folder says of itself, where a step takes so long."""
+        monkeypatch.setattr(precision_module, "step_seconds", lambda where: {"bfloat16": bfloat16, "float32": float32})
+        heard = Listener(at="first")
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "run", precision=precision, listener=heard)
+        return heard.notes
+
+    return told
+
+
+@pytest.mark.parametrize(
+    ("bfloat16", "float32", "fastest"), [(1.0, 2.0, "bfloat16"), (0.9, 1.0, "float32"), (9.0, 1.0, "float32")]
+)
+def test_the_faster_precision_is_taken_and_said(notes, bfloat16, float32, fastest):
+    assert notes(bfloat16, float32) == [f"training in {fastest}, the faster here"]
+    assert fastest_precision() == fastest
+
+
+def test_a_precision_that_is_slow_here_is_said_to_be(notes):
+    warning = "; float32 would be 8.0 times as fast here, in a new folder"
+    assert notes(8.0, 1.0, "bfloat16") == [f"training in bfloat16, as asked{warning}"]
+    assert times_slower("bfloat16") == 8
+    # Continued, perhaps on another machine: in the precision that it began with.
+    assert notes(8.0, 1.0) == [f"training in bfloat16, as before{warning}"]
+    assert notes(1.0, 1.2) == ["training in bfloat16, as before"]

@@ -1,0 +1,122 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from groundglass.core import DamagedFileError
+from groundglass.results import OtherStudyError, Run
+from groundglass.results.kinds import ATTACK
+from groundglass.studies import run_study
+from tests.results.examples import made
+from tests.studies.contract import Contract
+from tests.studies.tiny import forget, results, run
+
+STUDY = "white-box"
+RULES = {"dfa", "dfa-fresh", "fa", "bpda-drawn", "bpda-fit-linear", "bpda-fit-network", "exact"}
+
+
+def attack(correct, total=100, *, rule="dfa", clean=100, model="VGG-OPU", eps=0.1, **config):
+    """An attack that leaves so many images right."""
+    zero, withdrawn = config.pop("zero", 0.0), config.pop("withdrawn", 0)
+    config = {"attack": "PGD", "norm": "linf", "purpose": "figure", "n_images": total, **config}
+    return made(
+        ATTACK,
+        {"model": model, "rule": rule, "eps": eps, **config},
+        {
+            "n_images": total,
+            "correct": correct,
+            "clean_correct": clean,
+            "robust_accuracy": correct / total,
+            "zero_gradient_share": zero,
+            "unconfirmed": withdrawn,
+        },
+    )
+
+
+CONTROL = {"purpose": "control"}
+TOLD = (
+    ([attack(5, eps=1.0, **CONTROL)], [attack(6, eps=1.0, **CONTROL)]),
+    ([attack(50), attack(52, eps=0.2)], [attack(50), attack(53, eps=0.2)]),
+    ([attack(50), attack(48, attack="FGSM", **CONTROL)], [attack(50), attack(47, attack="FGSM", **CONTROL)]),
+    (
+        [attack(50), attack(48, rule="none", attack="RandomNoise", **CONTROL)],
+        [attack(50), attack(47, rule="none", attack="RandomNoise", **CONTROL)],
+    ),
+    ([attack(50), attack(45, rule="exact")], [attack(50), attack(44, rule="exact")]),
+    ([attack(50, zero=0.01)], [attack(50, zero=0.02)]),
+    ([attack(1, withdrawn=1)], [attack(50, withdrawn=1)]),
+)
+
+
+class TestContract(Contract):
+    study, stop_at, reuses = STUDY, "VGG-OPU <- fa", False
+    told = TOLD
+    refused = (
+        ({"n_images": 0}, "n_images"),
+        ({"eps_paper": (8.0,)}, "normalised"),
+        ({"rules": ("dfaa",)}, "did you mean 'dfa'"),
+    )
+
+
+def test_every_rule_has_a_curve(finished):
+    attacks = finished.entries(ATTACK)
+    figure = {(e.config.model, e.config.rule, e.config.norm) for e in attacks if e.config.purpose == "figure"}
+    pairs = [("VGG-16", "bp"), *(("VGG-OPU", rule) for rule in RULES)]
+    assert figure == {(*pair, norm) for pair in pairs for norm in ("linf", "l2")}
+    assert {e.config.eps_paper: e.config.eps for e in attacks if e.config.eps_paper} == {0.02: 0.01, 0.2: 0.1}
+
+
+def test_records_agree_with_their_arrays(finished):
+    for entry in finished.entries(ATTACK):
+        config, result, arrays = entry.config, entry.result, entry.arrays()
+        right = arrays["clean_correct"] & ~arrays["success"]
+        assert (result.robust_accuracy, result.correct) == (right.mean(), right.sum())
+        assert not (arrays["success"] & ~arrays["clean_correct"]).any()
+        bound = config.eps + 1e-5
+        if config.attack != "CW":
+            assert (arrays["norm"] <= bound).all()
+        if config.gallery:
+            moved = np.abs(arrays["adversarial"] - arrays["original"]).reshape(2, -1)
+            size = moved.max(1) if config.norm == "linf" else np.linalg.norm(moved, axis=1)
+            assert (size <= bound).all()
+            assert arrays["adversarial"].min() >= 0
+            assert arrays["adversarial"].max() <= 1
+
+
+def test_two_processes_find_the_same_in_the_plans_order(finished, tmp_path):
+    assert run(STUDY, tmp_path, jobs=2) == len(finished.records)
+    assert results(tmp_path) == results(finished.folder)
+    assert [r.key for r in Run.open(tmp_path).records] == [r.key for r in finished.records]
+
+
+def test_a_changed_study_is_refused_with_the_difference(finished):
+    with pytest.raises(OtherStudyError, match="seed"):
+        run(STUDY, finished.folder, seed=1)
+    with pytest.raises(OtherStudyError, match='"dense" -> "structured"'):
+        run(STUDY, finished.folder, device_kind="structured")
+    with pytest.raises(OtherStudyError, match="study"):
+        run_study("black-box", "quick", finished.folder)
+
+
+@pytest.fixture
+def networks_alone(finished, tmp_path):
+    """A copy of the run as it was before its first attack."""
+    folder = tmp_path / "copy"
+    shutil.copytree(finished.folder, folder)
+    forget(folder, lambda record: record.kind in ("device", "train"))
+    return folder
+
+
+def test_a_missing_device_file_is_named(finished, networks_alone):
+    shutil.rmtree(networks_alone / "devices")
+    with pytest.raises(FileNotFoundError, match=finished.frame("devices").fingerprint.item()):
+        run(STUDY, networks_alone)
+
+
+def test_an_altered_model_is_refused(networks_alone):
+    path = networks_alone / "models" / "vgg-16.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(DamagedFileError, match="altered"):
+        run(STUDY, networks_alone)
