@@ -11,7 +11,7 @@ from groundglass.report.markdown import parts
 from groundglass.results import Run, export
 from groundglass.studies import Study, run_study
 from groundglass.studies.engine import run as engine
-from tests.studies.tiny import Stop
+from tests.studies.tiny import Listener
 
 TOY = Study("brightness", "tests.toy_study")
 HERE = Path(__file__).parents[1] / "toy_study"
@@ -21,7 +21,7 @@ HERE = Path(__file__).parents[1] / "toy_study"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(engine, "load", lambda name, data_dir=None: load_shapes(n_train=20, n_test=200, seed=0))
     with pytest.raises(KeyboardInterrupt):
-        run_study(TOY, "tiny", tmp_path / "run", precision="float32", listener=Stop("class 2"))
+        run_study(TOY, "tiny", tmp_path / "run", precision="float32", listener=Listener(at="class 2"))
     assert len(Run.open(tmp_path / "run").records) == 2
     assert run_study(TOY, "tiny", tmp_path / "run", precision="float32") == 1
     assert run_study(TOY, "tiny", tmp_path / "run", precision="float32") == 0
