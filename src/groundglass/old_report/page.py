@@ -9,7 +9,6 @@ from groundglass.core import atomic_write
 from groundglass.old_report.ablation import AblationSection
 from groundglass.old_report.answer import AnswerSection
 from groundglass.old_report.audit import AuditSection
-from groundglass.old_report.black_box import BlackBoxSection
 from groundglass.old_report.cells import data_name
 from groundglass.old_report.drawing import Folder, drawing_style
 from groundglass.old_report.evidence import ChecksSection, ProvenanceSection, ThreatModelsSection, plain_words
@@ -35,7 +34,6 @@ SECTIONS: tuple[Section, ...] = (
     AuditSection(),
     AnswerSection(),
     WhiteBoxSection(),
-    BlackBoxSection(),
     TransferSection(),
     RedrawSection(),
     RetrievalSection(),

@@ -1,6 +1,7 @@
 """Attacks by queries, and the choice among settings of one."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,11 @@ class QueryConfig:
     n_images: int
     seed: int
     purpose: str = column("figure; sweep for one of several settings; or of which study", default="figure")
+
+    @property
+    def ball(self) -> tuple[str, float]:
+        """Norm, and radius as frames have it."""
+        return self.norm, round(self.eps, 9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +64,11 @@ class QueryResult:
     def success(self) -> Proportion | None:
         return self.within(self.fooled)
 
+    def success_within(self, queries: int) -> Proportion | None:
+        """Images fooled within so many queries; None where nobody counted there."""
+        counts = dict(self.success_at)
+        return self.within(counts[queries]) if queries in counts else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceConfig:
@@ -78,22 +89,42 @@ class ChoiceResult:
     table: tuple[tuple[float, float, float | None], ...]
 
 
-def success_curve(arrays: Mapping[str, np.ndarray], budget: int) -> tuple[list[int], list[int], int]:
-    """The images fooled within so many queries.
+def best_setting(tried: Sequence[QueryResult]) -> int:
+    """Which of several settings of an attack is the best: it fools most images; of equals it has fewer zero estimates, then
+    needs fewer queries.
+    """
+
+    def order(one: QueryResult) -> tuple[float, float, float]:
+        return -one.fooled, one.flat_share or 0.0, math.inf if one.mean_queries is None else one.mean_queries
+
+    return min(range(len(tried)), key=lambda i: order(tried[i]))
+
+
+def success_curve(
+    arrays: Mapping[str, np.ndarray], config: QueryConfig, result: QueryResult
+) -> dict[float, Proportion]:
+    """The images fooled within so many queries, of those that were right at first.
 
     Args:
-        arrays: `success`, `clean_correct` (bool), `loss_queries` and `check_queries` (int), one entry an image.
-        budget: queries an image; a success that cost more is none.
+        arrays: `success`, `clean_correct` (bool), `loss_queries` and `check_queries` (int), one entry an image. A success
+            that cost more than the budget is none.
 
     Returns:
-        Queries, rising from 0 to the budget; images fooled within so many; images that were right at first.
+        Queries, rising from 0 to the budget -> images; an empty dict where no image was right.
+
+    Raises:
+        ValueError: the arrays say other numbers than the result.
     """
     right = arrays["clean_correct"].astype(bool)
     cost = arrays["loss_queries"].astype(np.int64) + arrays["check_queries"].astype(np.int64)
-    spent = cost[right & arrays["success"].astype(bool) & (cost <= budget)]
+    spent = cost[right & arrays["success"].astype(bool) & (cost <= config.budget)]
+    if (len(spent), right.sum()) != (result.fooled, result.clean_correct):
+        raise ValueError(
+            f"{len(spent)} of {right.sum()} images fooled, by the result {result.fooled} of {result.clean_correct}"
+        )
     at, counts = np.unique(spent, return_counts=True)
-    points = {0: 0, **dict(zip(at.tolist(), np.cumsum(counts).tolist(), strict=True)), budget: len(spent)}
-    return list(points), list(points.values()), int(right.sum())
+    points = {0: 0, **dict(zip(at.tolist(), np.cumsum(counts).tolist(), strict=True)), config.budget: len(spent)}
+    return {float(q): share for q, count in points.items() if (share := result.within(count))}
 
 
 QUERY: Kind[QueryConfig, QueryResult] = Kind(

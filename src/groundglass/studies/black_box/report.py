@@ -1,14 +1,264 @@
-"""To be built."""
+"""What the black-box study says: how many images attacks by queries fool, and what the layer changes about that."""
 
-from groundglass.report.drawing import Folder
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import pandas as pd
+
+from groundglass.adaptive.attackers import PAPER_QUERIES, QUERIES, attacker, rank
+from groundglass.core.statistics import Family, Outcomes, Proportion, differs
+from groundglass.core.text import duration, minus
+from groundglass.report import words
+from groundglass.report.drawing import Drawing, Folder
+from groundglass.report.figure import DotRow, Series, curves, dots, shares, spoken
 from groundglass.report.section import Section
-from groundglass.report.table import Table
+from groundglass.report.style import BASELINE, DEFENDED, of_attacker, of_name
+from groundglass.report.table import Amount, Row, Table, Value
+from groundglass.report.verdict import Finding, Verdict
 from groundglass.results import Run
+from groundglass.results.kinds import CHECK, CHOICE, QUERY, Entry
+from groundglass.results.kinds.query import QueryConfig, QueryResult, best_setting, success_curve
+
+TITLE = "Attacks by queries"
+_FEW = 1000  # queries, of the table beside the whole budget
+_NEARLY_ALL = 0.9  # of the images that a network gets right, surely fooled: nothing is left of a claim
+_FLAT = 0.01  # of an attack's gradient estimates zero everywhere: what it misses is no robustness
+# Without the first two no success counts; the caveat has what the last one finds, for the settings that are shown.
+_COUNTING, _FLAT_CHECK = {"queries within budget", "query successes confirmed"}, {"gradient estimates are not zero"}
+# Figure 3: by how many points fewer images NES, bandits and the parsimonious attack fool.
+_PAPER = {"CIFAR-10": (5, 10, 30), "CIFAR-100": (1, 1, 24)}
+_TOGETHER = "all together"
+
+
+@dataclass(frozen=True)
+class _Ball:
+    """What was tried in one ball."""
+
+    run: Run
+    name: str
+    tried: list[Entry[QueryConfig, QueryResult]]  # of a sweep every setting
+    shown: dict[tuple[str, str], Entry[QueryConfig, QueryResult]]  # by network and attack; of a sweep the best
+    given: pd.DataFrame  # PGD with gradients, and noise, on the same images
+
+    @property
+    def networks(self) -> list[str]:
+        return list(dict.fromkeys(network for network, _ in self.shown))
+
+    @property
+    def attacks(self) -> list[str]:
+        return sorted({attack for _, attack in self.shown}, key=rank)
+
+    @property
+    def met_both(self) -> list[str]:
+        """Attacks that both networks met, with one budget."""
+        budgets = [{n: one.config.budget for (n, name), one in self.shown.items() if name == a} for a in self.attacks]
+        return [a for a, b in zip(self.attacks, budgets, strict=True) if b.get(BASELINE, 0) == b.get(DEFENDED)]
+
+    def right(self, network: str, attacks: Collection[str]) -> Outcomes:
+        """Which of the images that the network got right stay right under every one of these attacks."""
+        return self.run.right_under([one.key for (n, a), one in self.shown.items() if n == network and a in attacks])
+
+    def fooled(self, network: str, attacks: Collection[str]) -> Proportion | None:
+        """What these attacks together fool of the images that the network got right."""
+        right = self.right(network, attacks)
+        return Proportion(len(right) - sum(right.values()), len(right)) if right else None
+
+    def gains(self) -> Family[str]:
+        """Each attack, and all together: right on VGG-OPU beside VGG-16, over the images that both get right."""
+        groups = {name: [name] for name in self.met_both} | {_TOGETHER: self.met_both}
+        tests = {name: differs(self.right(DEFENDED, own), self.right(BASELINE, own)) for name, own in groups.items()}
+        return Family("VGG-OPU beside VGG-16, on images that both get right", tests)
+
+    def beside(self) -> Family[str]:
+        """All attacks by queries together beside gradients and noise, over the images that the network gets right."""
+        asked = {network: self.right(network, self.attacks) for network in self.networks}
+        tests = {
+            f"{row.network} ← `{row.rule}`": differs(asked.get(row.network, {}), self.run.right_under([row.Index]))
+            for row in words.each(self.given)
+        }
+        steps = max(self.given["steps"].dropna(), default=0)
+        return Family(f"All queries together beside PGD of {steps:.0f} steps, and noise", tests)
+
+
+def _balls(run: Run) -> list[_Ball]:
+    """Every ball that was attacked by queries, L-inf first. Of an attack that was tried twice the stronger counts."""
+    found = [one for one in run.entries(QUERY) if one.config.purpose in ("figure", "sweep")]
+    found.sort(key=lambda one: ((c := one.config).model != BASELINE, c.model, rank(c.attack), one.result.fooled))
+    sweeps = [[one for one in found if one.key in choice.inputs] for choice in run.entries(CHOICE)]
+    best = {own[best_setting([one.result for one in own])].key for own in sweeps if own}
+    given, balls = words.in_order(words.strongest(run.attacks)), []
+    for norm, eps in sorted({one.config.ball for one in found}, key=lambda ball: (ball[0] != "linf", ball)):
+        tried = [one for one in found if one.config.ball == (norm, eps)]
+        shown = {(c.model, c.attack): one for one in tried if (c := one.config).purpose == "figure" or one.key in best}
+        beside = given[(given["norm"] == norm) & (given["radius"] == eps)]
+        balls.append(_Ball(run, words.ball(norm, eps), tried, shown, beside))
+    return balls
 
 
 def tables(run: Run) -> list[Table]:
-    return []
+    """A table a ball: a row an attack; for each network the images fooled by few queries, by all, and the median."""
+    return [_fooled_table(ball) for ball in _balls(run) if ball.shown]
+
+
+def _fooled_table(ball: _Ball) -> Table:
+    budgets = {one.config.budget for one in ball.shown.values()}
+    whole = f"{max(budgets):,} queries" if len(budgets) == 1 else "whole budget"
+    columns: dict[str, Callable[[QueryResult], Value]] = {
+        f"{_FEW:,} queries": lambda one: one.success_within(_FEW),
+        whole: lambda one: one.success,
+        "median queries": lambda one: _amount(one.median_queries),
+    }
+    if max(budgets) < _FEW:
+        columns.pop(f"{_FEW:,} queries")
+    rows = []
+    for name in ball.attacks:
+        own = [ball.shown.get((network, name)) for network in ball.networks]
+        rows.append(
+            Row(f"`{name}`", tuple(read(one.result) if one else None for one in own for read in columns.values()))
+        )
+    heads = tuple(f"{network}: {name}" for network in ball.networks for name in columns)
+    note = "Of the images that the network got right. Success checks are queries too. Median: of the images fooled."
+    return Table(f"Images fooled, {ball.name}, %", "attacker", heads, tuple(rows), note)
+
+
+def _compared(title: str, columns: tuple[str, str, str], family: Family[str], papers: Mapping[str, int]) -> Table:
+    """What the second and the first of each comparison fool, the difference, its corrected p, the paper's difference."""
+    rows = []
+    for name, one in family.found.items():
+        if one is not None:
+            fooled = (Proportion(share.total - share.count, share.total) for share in (one.second, one.first))
+            points = Amount(one.points, lambda points: minus(f"{points:+.1f}"))
+            p = Amount(family.corrected[name], lambda p: "< 0.001" if p < 0.001 else f"{p:.2g}")
+            paper = (_amount(papers.get(name)),) if papers else ()
+            rows.append(Row(name, (*fooled, points, p, *paper), strong=name == _TOGETHER))
+    heads = (*columns, "p", *(("the paper",) if papers else ()))
+    return Table(title, "attack", heads, tuple(rows), f"{family.note}.")
+
+
+def _details(ball: _Ball) -> Table:
+    """Every attack, and of a sweep every setting: what it reached, and what it took."""
+    marks, rows = sorted({at for one in ball.tried for at, _ in one.result.success_at}), []
+    for one in ball.tried:
+        of, settings = one.result, ", ".join(f"{name} {value}" for name, value in one.config.settings.items())
+        zero, network = (_amount(share, "{:.1%}".format) for share in (of.flat_share, of.model_share))
+        numbers = [of.mean_queries, of.median_queries, of.median_loss_queries, of.clean_correct]
+        numbers += [of.n_images - of.clean_correct, of.loss_queries, of.check_queries, of.unconfirmed]
+        shown = "✓" if one in ball.shown.values() else None
+        values = (*map(of.success_within, marks), shown, zero, *map(_amount, [*numbers, of.forwards_per_second]))
+        rows.append(Row(one.name, (*values, network, Amount(one.record.seconds, duration), settings)))
+    columns = "shown, zero estimates, mean queries, median, without checks, attacked, wrong before, loss queries, "
+    columns += "success checks, successes withdrawn, forwards/s, time in the network, time, settings"
+    note = "Shown: the setting that fools most; of equals the one with fewer zero estimates, then with fewer queries."
+    title = f"Every setting: images fooled within so many queries, {ball.name}, %"
+    return Table(title, "attack", (*(f"{at:,}" for at in marks), *columns.split(", ")), tuple(rows), note)
+
+
+def _amount(value: float | None, write: Callable[[float], str] = "{:,.0f}".format) -> Amount | None:
+    return None if value is None else Amount(value, write)
+
+
+def _judge(ball: _Ball, gains: Family[str], beside: Family[str]) -> Verdict:
+    """What becomes of the gain of Figure 3, over all attacks that both networks met."""
+    checks = {one.config.check: one.result.passed for one in ball.run.entries(CHECK)}
+    failed = {name for name, passed in checks.items() if not passed}
+    own = {a: one for (n, a), one in ball.shown.items() if n == DEFENDED and one.result.success}
+    flat = [name for name, one in own.items() if (one.result.flat_share or 0) > _FLAT]
+    hindered = [name for name in ball.met_both if gains.above(name) and name not in flat]
+    rules = [rule for rule in ball.given.loc[ball.given["network"] == DEFENDED, "rule"] if rule != "none"]
+    gradients = {attacker(rule).label: f"{DEFENDED} ← `{rule}`" for rule in rules}
+    missing = [f"PGD with {attacker(rule).label}" for rule in ("dfa", "exact") if rule not in rules]
+    further = [label for label, key in gradients.items() if beside.above(key)]
+    worst, fooled = gains.found[_TOGETHER], ball.fooled(DEFENDED, own)
+    nearly_all = fooled is not None and fooled.interval[0] >= _NEARLY_ALL
+    if worst is None or _COUNTING & failed:
+        finding = Finding.OPEN
+    elif nearly_all or (hindered and not gains.above(_TOGETHER)):
+        finding = Finding.FALLS
+    elif not hindered:
+        finding = Finding.NOTHING
+    elif missing or not checks or failed - _FLAT_CHECK:
+        finding = Finding.OPEN
+    else:
+        finding = Finding.PART if further else Finding.HOLDS
+    reasons = {
+        "nearly_all": nearly_all,
+        "best": max(own.values(), key=lambda x: (x.result.fooled, -(x.result.median_queries or 0)), default=None),
+        "fooled": fooled,
+        "plain": ball.fooled(BASELINE, ball.attacks),
+        "hindered": hindered,
+        "eased": [name for name in ball.met_both if gains.below(name)],
+        "flat": flat,
+        "masked": [label for label, key in gradients.items() if beside.below(key)],
+        "failed": sorted(failed - _FLAT_CHECK),
+    }
+    untried = (*(one.label for one in QUERIES if one.name not in own), *missing, *([] if checks else ["the checks"]))
+    return Verdict(finding, reasons, untried, worst.first.total if worst else 0)
 
 
 def section(run: Run, drawings: Folder) -> Section | None:
-    return None
+    """The section; None while nothing was asked."""
+    balls = [(ball, ball.gains(), ball.beside()) for ball in _balls(run)]
+    if not balls:
+        return None
+    verdict, found = _judge(*balls[0]), []
+    figures: list[Drawing | None] = []
+    for i, (ball, gains, beside) in enumerate(balls):
+        ending, papers = f"-{i + 1}" if i else "", dict(zip(PAPER_QUERIES, _PAPER.get(run.data, ()), strict=False))
+        title = f"Images fooled, of those that both networks get right, {ball.name}, %"
+        found.append(_compared(title, (BASELINE, DEFENDED, "points fewer"), gains, papers))
+        found += [_fooled_table(ball)] if ball.shown else []
+        heads = ("fooled", "by queries, together", "points fewer by queries")
+        found.append(_compared(f"Gradients and noise, {ball.name}, %", heads, beside, {}))
+        found.append(_details(ball))
+        if any(one.result.success for one in ball.shown.values()):
+            figures.append(_attackers(ball, drawings, f"black-box-attackers{ending}"))
+            figures.append(_curves(ball, drawings, f"figure-3{ending}", PAPER_QUERIES))
+            figures.append(_curves(ball, drawings, f"black-box{ending}", ball.attacks, early=True))
+    shown, drawn = tuple(table for table in found if table.rows), tuple(f for f in figures if f)
+    return Section(TITLE, verdict, drawn, shown, open_figures=0 if verdict.finding is Finding.FEW else 2)
+
+
+def _attackers(ball: _Ball, drawings: Folder, name: str) -> Drawing:
+    """What each attack fools of a network's own right images; below it, gradients and noise."""
+    groups = {attacker(one).label: {n: ball.fooled(n, [one]) for n in ball.networks} for one in ball.attacks}
+    groups[_TOGETHER] = {n: ball.fooled(n, ball.attacks) for n in ball.networks}
+    for row in sorted(words.each(ball.given[ball.given["clean_correct"] > 0]), key=lambda row: rank(row.rule)):
+        label = ("" if attacker(row.rule).is_control else "PGD, ") + attacker(row.rule).label
+        fooled = Proportion(row.clean_correct - row.correct, row.clean_correct)
+        groups.setdefault(label, {})[row.network] = fooled
+    found = [(label, tuple((n, p) for n in ball.networks if (p := own.get(n)))) for label, own in groups.items()]
+    return drawings.save(
+        name,
+        dots(
+            [DotRow(label, (own,), rule_above=i == len(ball.attacks) + 1) for i, (label, own) in enumerate(found)],
+            [Series(n, of_name(n, hollow=n == BASELINE)) for n in ball.networks],
+            x=f"images fooled (%), {ball.name}",
+        ),
+        alt=spoken([(label, [(n, 100 * p.share) for n, p in own]) for label, own in found]),
+        caption="Of the images that the network gets right, with 95% Wilson intervals. Below the line: no queries.",
+    )
+
+
+def _curves(ball: _Ball, drawings: Folder, name: str, attacks: Collection[str], early: bool = False) -> Drawing | None:
+    """Images fooled against queries. `early`: on a logarithmic axis, where the first hundred can be seen, without bands."""
+    lines = []
+    for (network, attack), one in ball.shown.items():
+        if attack in attacks and one.result.success and one.record.arrays:
+            points = ball.run.per_image(one.key, partial(success_curve, config=one.config, result=one.result))
+            label = attacker(attack).label + ("" if network == DEFENDED else f" ({network})")
+            line = shares(
+                label,
+                {max(float(early), q): p for q, p in points.items()},
+                of_attacker(attack, hollow=network != DEFENDED),
+            )
+            lines.append(replace(line, steps=True, low=() if early else line.low))
+    if not lines:
+        return None
+    which = "Every attack by queries" if early else "The attacks of the paper's Figure 3, with 95% Wilson intervals"
+    return drawings.save(
+        name,
+        curves(lines, x="queries an image", y="images fooled (%)", x_log=early),
+        alt=spoken([(line.name, [(f"within {line.x[-1]:,.0f} queries", line.y[-1])]) for line in lines]),
+        caption=f"{which}, {ball.name}, of the images that the network gets right. Solid: {DEFENDED}; dashed: {BASELINE}.",
+    )

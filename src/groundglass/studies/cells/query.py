@@ -14,7 +14,7 @@ from groundglass.attacks.scheduler import earlier_seconds
 from groundglass.core import derive_seed
 from groundglass.models import predict_logits
 from groundglass.results import Record
-from groundglass.results.kinds.query import QUERY, ChoiceConfig, ChoiceResult, QueryConfig, QueryResult
+from groundglass.results.kinds.query import QUERY, ChoiceConfig, ChoiceResult, QueryConfig, QueryResult, best_setting
 from groundglass.studies.cells.attack import make_ball
 from groundglass.studies.cells.network import NetworkCell
 from groundglass.studies.engine.cell import Cell, Outcome, scratch_of
@@ -157,7 +157,7 @@ class QueryCell:
 class ChoiceCell:
     """The best of several settings of one attack on one network, as the paper chooses NES's sigma.
 
-    That is the highest success rate at the whole budget; among equals, the fewest queries on average.
+    That is the highest success rate at the whole budget; among equals see `best_setting`.
     """
 
     parameter: str
@@ -186,8 +186,5 @@ class ChoiceCell:
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         tried = [(QUERY.config_of(r).settings[self.parameter], QUERY.result_of(r)) for r in inputs]
         table = tuple((value, result.success_rate, result.mean_queries) for value, result in tried)
-        best = min(
-            range(len(inputs)),
-            key=lambda i: (-table[i][1], float("inf") if (mean := table[i][2]) is None else mean),
-        )
+        best = best_setting([result for _, result in tried])
         return Outcome(ChoiceResult(chosen=table[best][0], key=inputs[best].key, table=table))
