@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from groundglass.core import DamagedFileError
@@ -44,7 +44,14 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         return st.tuples(*map(values, inner))
     if is_dataclass(hint):
         hints = get_type_hints(hint)
-        return st.builds(hint, **{f.name: values(hints[f.name]) for f in fields(hint)})
+
+        def made(**given: Any) -> Any:
+            try:
+                return hint(**given)
+            except ValueError:  # what cannot be, as a redraw that has drawn nothing
+                reject()
+
+        return st.builds(made, **{f.name: values(hints[f.name]) for f in fields(hint)})
     assert issubclass(origin, Mapping), hint
     return st.dictionaries(st.text(max_size=3), values(inner[1]), max_size=2)
 
