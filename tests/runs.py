@@ -13,7 +13,7 @@ from groundglass.results.kinds import ATTACK, AUDIT, QUERY, TRAIN, TRANSFER, Kin
 from groundglass.results.kinds.attack import AttackConfig, AttackResult
 from groundglass.results.kinds.audit import Attempt, AuditedConfig, AuditResult, Check, Timing
 from groundglass.results.kinds.craft import TransferConfig, TransferResult
-from groundglass.results.kinds.network import DeviceNote, Epoch, TrainConfig, TrainResult
+from groundglass.results.kinds.network import DeviceNote, Epoch, FeaturesNote, TrainConfig, TrainResult
 from groundglass.results.kinds.query import QueryConfig, QueryResult
 
 CLASSES = ("cat", "dog", "ship")
@@ -69,11 +69,20 @@ class RunFolder:
         self.store.add(record, {k: np.asarray(v) for k, v in (arrays or {}).items()})
         return key
 
-    def network(self, name: str = "VGG-OPU", *, clean: float = 0.8, credit: str = "hybrid-dfa", **config: Any) -> str:
-        """A trained network. VGG-OPUs have a device."""
-        device = DeviceNote(
-            in_features=512, out_features=8000, fingerprint="f" * 64, bits=8, matrix="complex", kind="dense"
-        )
+    def network(
+        self,
+        name: str = "VGG-OPU",
+        *,
+        clean: float = 0.8,
+        credit: str = "hybrid-dfa",
+        device: Mapping[str, Any] | None = None,
+        features: str = "",
+        inputs: Sequence[str] = (),
+        **config: Any,
+    ) -> str:
+        """A trained network. OPUs have a device, and others for which `device` says in what theirs is unlike it."""
+        told: dict[str, Any] = {"in_features": 512, "out_features": 8000, "bits": 8, "matrix": "complex"}
+        note = DeviceNote(**{**told, **(device or {})}, fingerprint="f" * 64, kind="dense")
         epochs = tuple(
             Epoch(epoch=k, loss=1.0 / k, train_accuracy=0.3 * k, seconds=1.0, images_per_second=10.0) for k in (1, 2)
         )
@@ -89,13 +98,14 @@ class RunFolder:
             clean_accuracy=clean,
             n_test=1000,
             parameters=10**6,
-            device=device if "OPU" in name else None,
+            device=note if "OPU" in name or device is not None else None,
             train_seconds=2.0,
             images_per_second=100.0,
             epochs=epochs,
             precision="float32",
+            features=FeaturesNote(name=features, clean_accuracy=clean) if features else None,
         )
-        return self.add(TRAIN, name, TrainConfig(**{**settings, **config}), result)
+        return self.add(TRAIN, name, TrainConfig(**{**settings, **config}), result, inputs=inputs)
 
     def attack(
         self,
@@ -234,10 +244,14 @@ class RunFolder:
         of: int = 100,
         failed: Sequence[str] = (),
         skipped: Sequence[str] = (),
+        first: int = 0,
         inputs: Sequence[str] = (),
         **config: Any,
     ) -> str:
-        """An audit: images right before, under the claim's attacks and in the worst case; checks by how they ended."""
+        """An audit: images right before, under the claim's attacks and in the worst case; checks by how they ended.
+
+        The images that nothing broke are those from number `first` on.
+        """
         settings: dict[str, Any] = {
             "norm": "linf",
             "eps": 0.025,
@@ -275,7 +289,10 @@ class RunFolder:
             timing=Timing(seconds=1.0, attempts=(1.0,)),
         )
         made = AuditedConfig(model=network, **{**settings, **config})
-        return self.add(AUDIT, f"audit of {network}", made, result, inputs=inputs)
+        broken_by = np.roll(
+            [-1] * worst + [1] * (claimed - worst) + [0] * (clean - claimed) + [-2] * (of - clean), first
+        )
+        return self.add(AUDIT, f"audit of {network}", made, result, inputs=inputs, arrays={"broken_by": broken_by})
 
 
 def right(count: int, of: int = 100, *, first: int = 0) -> list[bool]:
