@@ -12,7 +12,6 @@ from groundglass.old_report.markdown import Amount, Row, Table, written
 from groundglass.old_report.markdown_blocks import tables
 from groundglass.results.records import RecordStore
 from tests.old_report import (
-    synthetic_ablation,
     synthetic_queries,
     synthetic_redraw,
     synthetic_retrieval,
@@ -132,7 +131,6 @@ def test_a_gain_is_told_beside_the_features_too_with_its_chance(tmp_path: Path) 
     [
         (synthetic_redraw.write, "redraw", ["redraw 1", "of these still fool"]),
         (synthetic_retrieval.write, "retrieval", ["12 N, N = 512, M = 8,000 | 0.31%", "exact U | 21.0 (18.6–23.6)"]),
-        (synthetic_ablation.write, "ablation", ["best gradient, L∞", "| BIN | 81.0 (80.2–81.8)", "fooled by `Square`"]),
         (synthetic_scale.write, "scale", ["structured", "| VGG-16 |", "all of them"]),
     ],
 )

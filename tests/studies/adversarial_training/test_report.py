@@ -14,7 +14,7 @@ from groundglass.results.kinds import AUDIT
 from groundglass.results.kinds.audit import AuditedConfig, AuditResult
 from groundglass.studies.adversarial_training.report import section, tables
 from groundglass.studies.registry import find_study
-from tests.runs import RunFolder
+from tests.runs import Drawn, RunFolder
 
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
 CLEAN = {"VGG-16": 0.8, "VGG-OPU": 0.79, "VGG-16 AT": 0.5, "VGG-OPU AT": 0.51}
@@ -161,9 +161,8 @@ def test_a_folder_of_all_that_does_not_say_whose_cells_are_has_the_ordinary_netw
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_no_label_of_the_figure_lies_on_another(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = []
-    monkeypatch.setattr(Folder, "save", lambda self, name, figure, **_: drawn.append(figure))
+def test_no_label_of_the_figure_lies_on_another(name: str) -> None:
+    drawn = Drawn()
     with drawing_style():
-        section(Run.open(RESULTS / name).of("adversarial-training"), Folder(tmp_path))
-        assert [collisions(figure) for figure in drawn] == [[]]
+        section(Run.open(RESULTS / name).of("adversarial-training"), drawn)
+        assert [collisions(figure) for figure in drawn.figures] == [[]]
