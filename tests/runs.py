@@ -7,15 +7,25 @@ from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
+from markupsafe import Markup
 
 from groundglass.core.schema import written
 from groundglass.core.statistics import Proportion
+from groundglass.report.drawing import Drawing, Folder
 from groundglass.results import Record, RecordStore, Run, cell_key
 from groundglass.results.kinds import ATTACK, AUDIT, CHECK, CRAFT, QUERY, REDRAW, TRAIN, TRANSFER, Kind
 from groundglass.results.kinds.attack import AttackConfig, AttackResult
 from groundglass.results.kinds.audit import Attempt, AuditedConfig, AuditResult, Check, CheckConfig, CheckResult, Timing
 from groundglass.results.kinds.craft import CraftConfig, CraftResult, TransferConfig, TransferResult
-from groundglass.results.kinds.network import DeviceNote, Epoch, RedrawConfig, RedrawResult, TrainConfig, TrainResult
+from groundglass.results.kinds.network import (
+    DeviceNote,
+    Epoch,
+    FeaturesNote,
+    RedrawConfig,
+    RedrawResult,
+    TrainConfig,
+    TrainResult,
+)
 from groundglass.results.kinds.query import QueryConfig, QueryResult
 
 T = TypeVar("T")
@@ -84,17 +94,14 @@ class RunFolder:
         credit: str = "hybrid-dfa",
         size: tuple[int, int] = (512, 8000),
         simulation: str = "dense",
+        device: Mapping[str, Any] | None = None,
+        features: str = "",
+        inputs: Sequence[str] = (),
         **config: Any,
     ) -> str:
-        """A trained network. VGG-OPUs have a device, of this N and M."""
-        device = DeviceNote(
-            in_features=size[0],
-            out_features=size[1],
-            fingerprint="f" * 64,
-            bits=8,
-            matrix="complex",
-            kind=simulation,
-        )
+        """A trained network. OPUs have a device of this N and M; `device` says how another one has one, or differs."""
+        told: dict[str, Any] = {"in_features": size[0], "out_features": size[1], "bits": 8, "matrix": "complex"}
+        note = DeviceNote(**{**told, "kind": simulation, **(device or {})}, fingerprint="f" * 64)
         epochs = tuple(
             Epoch(epoch=k, loss=1.0 / k, train_accuracy=0.3 * k, seconds=1.0, images_per_second=10.0) for k in (1, 2)
         )
@@ -110,13 +117,14 @@ class RunFolder:
             clean_accuracy=clean,
             n_test=1000,
             parameters=10**6,
-            device=device if "OPU" in name else None,
+            device=note if "OPU" in name or device is not None else None,
             train_seconds=2.0,
             images_per_second=100.0,
             epochs=epochs,
             precision="float32",
+            features=FeaturesNote(name=features, clean_accuracy=clean) if features else None,
         )
-        return self.add(TRAIN, name, TrainConfig(**{**settings, **config}), result)
+        return self.add(TRAIN, name, TrainConfig(**{**settings, **config}), result, inputs=inputs)
 
     def attack(
         self,
@@ -304,10 +312,14 @@ class RunFolder:
         of: int = 100,
         failed: Sequence[str] = (),
         skipped: Sequence[str] = (),
+        first: int = 0,
         inputs: Sequence[str] = (),
         **config: Any,
     ) -> str:
-        """An audit: images right before, under the claim's attacks and in the worst case; checks by how they ended."""
+        """An audit: images right before, under the claim's attacks and in the worst case; checks by how they ended.
+
+        The images that nothing broke are those from number `first` on.
+        """
         settings: dict[str, Any] = {
             "norm": "linf",
             "eps": 0.025,
@@ -345,7 +357,10 @@ class RunFolder:
             timing=Timing(seconds=1.0, attempts=(1.0,)),
         )
         made = AuditedConfig(model=network, **{**settings, **config})
-        return self.add(AUDIT, f"audit of {network}", made, result, inputs=inputs)
+        broken_by = np.roll(
+            [-1] * worst + [1] * (claimed - worst) + [0] * (clean - claimed) + [-2] * (of - clean), first
+        )
+        return self.add(AUDIT, f"audit of {network}", made, result, inputs=inputs, arrays={"broken_by": broken_by})
 
 
 def right(count: int, of: int = 100, *, first: int = 0) -> list[bool]:
@@ -365,3 +380,14 @@ def _nothing(hint: Any) -> Any:
     return (
         None if NoneType in get_args(hint) else {} if origin is not None and origin is not tuple else (origin or hint)()
     )
+
+
+class Drawn(Folder):
+    """Keeps figures instead of writing them."""
+
+    def __init__(self) -> None:
+        self.figures: list[Any] = []
+
+    def save(self, name: str, figure: Any, *, alt: str, caption: str) -> Drawing:
+        self.figures.append(figure)
+        return Drawing(name, Markup(), alt, caption)

@@ -92,7 +92,7 @@ def test_ctrl_c_leaves_a_folder_that_the_same_command_continues(small_world, tmp
     assert cli.main(arguments) == 0
 
 
-@pytest.mark.parametrize("at", ["groundglass.studies.run_study", "groundglass.old_report.build"])
+@pytest.mark.parametrize("at", ["groundglass.studies.run_study", "groundglass.report.build"])
 def test_sigterm_ends_a_run_as_ctrl_c_does(at, tmp_path, capsys, monkeypatch):
     def end(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGTERM)

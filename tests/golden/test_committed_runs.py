@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from groundglass.old_report.markdown_blocks import tables
+from groundglass.report.markdown import tables
 from groundglass.results import RecordStore
 from groundglass.studies.engine.cell import key_of
 from groundglass.studies.recipe import configure

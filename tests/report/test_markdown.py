@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from groundglass.old_report.markdown_blocks import refresh as refresh_docs
 from groundglass.report.markdown import refresh, tables
+from groundglass.report.markdown import refresh as refresh_docs
 from tests.runs import RunFolder, right
 
 ROOT = Path(__file__).parents[2]

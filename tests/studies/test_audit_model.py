@@ -80,10 +80,7 @@ def test_a_masked_model_is_told(here: Path) -> None:
     assert found.verdict == MASKING
 
 
-def test_the_command_prints_the_verdict(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("groundglass.old_report.build", lambda folder: folder / "report.html")
+def test_the_command_prints_the_verdict(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["audit", "mymodels:plain", "--weights", "plain.pt", "--data", "pictures.npz", "--eps", str(EPS)]
     sized = [*arguments, "--images", "60", "--steps", "10", "--queries", "50", "--out", "out"]
     assert main(sized) == 0

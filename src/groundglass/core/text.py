@@ -51,3 +51,8 @@ def listed(names: Sequence[str], last: str = "and") -> str:
 def minus(text: str) -> str:
     """A number with a true minus sign."""
     return text.replace("-", "−")
+
+
+def signed(points: float) -> str:
+    """ "+3.5", "−3.5"; no sign of nothing."""
+    return minus(f"{points:+.1f}") if abs(points) >= 0.05 else "0.0"

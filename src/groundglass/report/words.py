@@ -1,16 +1,17 @@
 """How radii, balls, attacks and networks are named, and how shares are read from frames: everywhere alike."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Hashable, Iterable
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from groundglass.adaptive.attackers import rank
-from groundglass.core.statistics import Proportion
+from groundglass.core.statistics import Family, Proportion
 from groundglass.report.style import BASELINE
 from groundglass.results import Run
 from groundglass.results.kinds import TRAIN
 
+K = TypeVar("K", bound=Hashable)
 _ATTACKS = ("PGD", "CW", "FGSM", "RandomNoise")
 
 
@@ -65,6 +66,12 @@ def each(frame: pd.DataFrame) -> list[Any]:
 def left(row: Any) -> Proportion:
     """Accuracy under attack of a row of `attacks` or `transfers`."""
     return Proportion(int(row.correct), int(row.n_images))
+
+
+def corrected_p(family: Family[K], key: K) -> str:
+    """ "p = 0.012", Holm-corrected; an empty string where nothing was compared."""
+    p = family.corrected.get(key)
+    return "" if p is None else f"p = {p:.2g}" if p >= 0.001 else "p < 0.001"
 
 
 def clean_accuracies(run: Run) -> dict[str, Proportion]:

@@ -26,6 +26,7 @@ def owners(manifest: Mapping[str, Any], records: Sequence[Record]) -> dict[str, 
 
     The plan of a study owns its cells. In a folder that a version before 0.2 began as `all`, whose plan does not say, an
     attack tells its study; a network or device is of the studies that use it, an audit or a check of that of its network.
+    The ordinary networks that were audited are of the study of adversarial training too, where there is one.
     """
     planned = {cell["key"]: cell["studies"] for cell in manifest.get("cells") or () if "studies" in cell}
     if manifest["study"] != "all":
@@ -47,6 +48,11 @@ def owners(manifest: Mapping[str, Any], records: Sequence[Record]) -> dict[str, 
         if record.key not in found:
             of_inputs = (users.get(key, frozenset()) | own.get(key, frozenset()) for key in record.inputs)
             found[record.key] = users.get(record.key) or frozenset().union(*of_inputs)
+    if any(record.name in _HARDENED for record in records):
+        for record in records:
+            if record.kind == "audit" and record.config.get("model") in _ORDINARY:
+                for key in (record.key, *record.inputs):
+                    found[key] = found.get(key, frozenset()) | {"adversarial-training"}
     return found
 
 

@@ -198,7 +198,7 @@ class Run:
     def right(self, key: str) -> dict[int, bool]:
         """Which of the attacked images stay right under an attack: number of the image -> right.
 
-        Attacks by queries leave out the images that were wrong at first.
+        Attacks by queries leave out the images that were wrong at first; an audit is its attacks together.
 
         Raises:
             DamagedFileError: the record's arrays are missing, altered, or others than it needs.
@@ -206,6 +206,8 @@ class Run:
         record = self.record(key)
 
         def read(arrays: dict[str, np.ndarray]) -> dict[int, bool]:
+            if record.kind == "audit":
+                return dict(enumerate((arrays["broken_by"] == -1).tolist()))
             index = arrays["index"].tolist()
             if record.kind == "transfer":
                 return dict(zip(index, arrays["correct"].tolist(), strict=True))
