@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from groundglass.terminal import Terminal
 
 from groundglass import cli, cli_device
 from groundglass.optics import Camera, SimulatedOPU
 from groundglass.optics.streams import measurement as measuring
-from groundglass.terminal import Terminal
 
 SEED = 271828182845904523
 

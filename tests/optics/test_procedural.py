@@ -19,7 +19,7 @@ from tests.threads import torch_threads
 @pytest.mark.parametrize("inputs", [1, 5, 1007, 1008, 1020, 1021, 2500])
 @pytest.mark.parametrize(("outputs", "matrix"), [(1, "complex"), (33, "complex"), (130, "real")])
 def test_it_is_the_dense_one(inputs: int, outputs: int, matrix: MatrixKind) -> None:
-    dense = DenseMedium.make(Seed(4), inputs, outputs, matrix)
+    dense = DenseMedium(Seed(4), inputs, outputs, matrix)
     procedural = ProceduralMedium(Seed(4), inputs, outputs, matrix)
     for rows in (0, 1, 3, 20, 70, 400):
         bits = draw(rows, inputs)
@@ -41,7 +41,7 @@ def test_inputs_that_are_off_in_the_whole_batch_are_left_out() -> None:
 
 
 def make_dense(seed: int, inputs: int, outputs: int) -> DenseMedium:
-    return DenseMedium.make(Seed(seed), inputs, outputs, "complex")
+    return DenseMedium(Seed(seed), inputs, outputs, "complex")
 
 
 def make_procedural(seed: int, inputs: int, outputs: int) -> ProceduralMedium:

@@ -4,17 +4,17 @@ from itertools import pairwise
 
 import pytest
 import torch
-
 from groundglass.evaluation import Record, RecordStore
-from groundglass.optics import Camera, DeviceStore
-from groundglass.optics.fidelity import STANDINS
-from groundglass.studies import ScaleConfig, scale
-from groundglass.studies.cells import key_of
 from groundglass.studies.context import Context
 from groundglass.studies.networks import DeviceCell
 from groundglass.studies.recipes import configure, find_recipe
 from groundglass.studies.scale_cost import CostCell, CostGrid, FitCell, cost_cells, power_law
 from groundglass.studies.scale_probe import probe
+
+from groundglass.optics import Camera, DeviceStore
+from groundglass.optics.fidelity import STANDINS
+from groundglass.studies import ScaleConfig, scale
+from groundglass.studies.cells import key_of
 
 from .pictures import pictures
 from .tiny import Stop, enter, network, records, run, targets

@@ -27,16 +27,12 @@ class Tiles(Protocol):
 
     Attributes:
         tiles: int8 [tiles, N, TILE_LANES]; the lanes are [parts, outputs of a tile].
-        out_features: M; lanes past it are not read.
         parts: 2, real and imaginary; 1 when real.
         narrow: so many inputs in a row, or fewer, have sums that fit int16, whatever the bits.
     """
 
     @property
     def tiles(self) -> npt.NDArray[np.int8]: ...
-
-    @property
-    def out_features(self) -> int: ...
 
     @property
     def parts(self) -> int: ...
@@ -55,12 +51,8 @@ class Kernel(ABC):
     name: str
 
     @abstractmethod
-    def intensities(self, bits: Tensor, matrix: Tiles) -> Tensor:
-        """uint8 bits [batch, N], contiguous, on the CPU -> float64 [batch, M], exact integers."""
-
-    def readings(self, bits: Tensor, matrix: Tiles, *, gain: float, top: int) -> Tensor:
-        """uint8 [batch, M]: clamp(floor(intensity * gain + 0.5), 0, top), in float64."""
-        return (self.intensities(bits, matrix) * gain + 0.5).floor_().clamp_(0, top).to(torch.uint8)
+    def fill(self, bits: Tensor, matrix: Tiles, out: Output) -> None:
+        """Measure uint8 bits [batch, N], contiguous, on the CPU; the first lanes that `out` has room for."""
 
 
 class _Gemm(Kernel):
@@ -74,10 +66,9 @@ class _Gemm(Kernel):
     def product(self, bits: Tensor, weights: Tensor) -> Tensor:
         """bits [batch, n], int8 weights [n, lanes] -> exact sums [batch, lanes]."""
 
-    def intensities(self, bits: Tensor, matrix: Tiles) -> Tensor:
+    def fill(self, bits: Tensor, matrix: Tiles, out: Output) -> None:
         count, in_features, _ = matrix.tiles.shape
         outputs = TILE_LANES // matrix.parts
-        out = torch.empty((len(bits), count, outputs), dtype=torch.float64, device="cpu")
         for start in range(0, count, self.tiles):
             span = torch.from_numpy(matrix.tiles[start : start + self.tiles]).transpose(0, 1)
             total = torch.zeros(len(bits), span.shape[1] * TILE_LANES, dtype=torch.float64, device="cpu")
@@ -85,8 +76,7 @@ class _Gemm(Kernel):
                 high = low + self.inputs
                 total += self.product(bits[:, low:high], span[low:high].flatten(1))
             squares = total.square_().view(len(bits), span.shape[1], matrix.parts, outputs)
-            torch.sum(squares, 2, out=out[:, start : start + self.tiles])
-        return out.flatten(1)[:, : matrix.out_features]
+            out.put(start * outputs, squares.sum(2).flatten(1))
 
 
 class FloatGemm(_Gemm):
@@ -129,25 +119,18 @@ class LookupTables(Kernel):
 
     name = "lookup tables"
 
-    def intensities(self, bits: Tensor, matrix: Tiles) -> Tensor:
-        return _look_up(bits, matrix, Output.of_light(len(bits), matrix.out_features))
-
-    def readings(self, bits: Tensor, matrix: Tiles, *, gain: float, top: int) -> Tensor:
-        return _look_up(bits, matrix, Output.of_readings(len(bits), matrix.out_features, gain, top))
-
-
-def _look_up(bits: Tensor, matrix: Tiles, out: Output) -> Tensor:
-    count, in_features, _ = matrix.tiles.shape
-    # Several pieces a thread, so that one that is held up does not hold up all.
-    piece = max(1, count // (4 * torch.get_num_threads()))
-    pieces = [(first, min(first + piece, count)) for first in range(0, count, piece)]
-    for start in range(0, len(bits), _ROWS):
-        rows = slice(start, start + _ROWS)
-        group = group_of(len(bits[rows]))
-        # Inputs that are summed in int16 at a time: all, or whole passes over the tables.
-        span = in_features if in_features <= matrix.narrow else whole_passes(matrix.narrow, group)
-        for_each(pieces, partial(_measure, matrix, codes_of(bits.numpy()[rows], group, span), group, span, out[rows]))
-    return out.tensor
+    def fill(self, bits: Tensor, matrix: Tiles, out: Output) -> None:
+        count, in_features, _ = matrix.tiles.shape
+        # Several pieces a thread, so that one that is held up does not hold up all.
+        piece = max(1, count // (4 * torch.get_num_threads()))
+        pieces = [(first, min(first + piece, count)) for first in range(0, count, piece)]
+        for start in range(0, len(bits), _ROWS):
+            rows = slice(start, start + _ROWS)
+            group = group_of(len(bits[rows]))
+            # Inputs that are summed in int16 at a time: all, or whole passes over the tables.
+            span = in_features if in_features <= matrix.narrow else whole_passes(matrix.narrow, group)
+            codes = codes_of(bits.numpy()[rows], group, span)
+            for_each(pieces, partial(_measure, matrix, codes, group, span, out[rows]))
 
 
 def _measure(

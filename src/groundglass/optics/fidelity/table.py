@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from groundglass.core import generator
-from groundglass.optics.entries import ENTRY_STD
 from groundglass.optics.fidelity.laws import (
     Array,
     Law,
@@ -23,6 +22,7 @@ from groundglass.optics.fidelity.laws import (
 )
 from groundglass.optics.fidelity.scores import walsh_hadamard
 from groundglass.optics.simulated import SimulatedOPU
+from groundglass.optics.tiled import ENTRY_STD
 
 #: bits uint8 [batch, N] -> intensities float64 [batch, M], in units of E|U_ij|^2: the mean is the number of ones.
 Light = Callable[[Tensor], Tensor]
