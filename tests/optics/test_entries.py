@@ -6,10 +6,10 @@ import numpy as np
 
 from groundglass.kernels import jit
 from groundglass.kernels.products import TILE_LANES
-from groundglass.kernels.references import philox
 from groundglass.optics.procedural import ProceduralMedium
 from groundglass.optics.sealed import Seed
 from groundglass.optics.tiled import gaussian_table
+from tests.kernels.references import philox
 
 
 def test_a_number_is_sixteen_bits_of_philox_through_the_table() -> None:

@@ -1,4 +1,4 @@
-"""Philox4x32-10, and the look-up of Gaussian integers by its bits. The plain one: `references.philox`."""
+"""Philox4x32-10, and the look-up of Gaussian integers by its bits. The plain one: `references.philox` of the tests."""
 # mypy: ignore-errors
 # (numba has no types, and compiled functions take theirs from the first call)
 

@@ -1,4 +1,4 @@
-"""3 x 3 convolutions by Winograd's method, with ReLU and pooling. The plain one: `references.convolve`.
+"""3 x 3 convolutions by Winograd's method, with ReLU and pooling. The plain one: `references.convolve` of the tests.
 
 Images stand side by side in the innermost dimension, LANES of them, one to a lane of a vector: every step is the same
 for all of them, nothing is shuffled, and what becomes of an image does not depend on the others.
