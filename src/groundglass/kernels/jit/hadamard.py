@@ -1,4 +1,4 @@
-"""Fast Walsh-Hadamard transforms of eight rows at once, and what is done between two. The plain one: `references.sweep` of the tests.
+"""Walsh-Hadamard transforms of eight rows at once, and what is done between two. The plain one: `references.sweep` of the tests.
 
 The rows lie in cells, see `cells.py`. All that is done to a row is done in its own lanes, so a result does not depend on
 which rows share a cell, nor on threads.

@@ -1,4 +1,4 @@
-"""Walsh-Hadamard transforms, quarter turns and the camera's arithmetic. The plain one: `references.chain_of_transforms` of the tests.
+"""Walsh-Hadamard transforms, quarter turns, the camera. The plain one: `references.chain_of_transforms` of the tests.
 
 Every addition of a transform is the butterfly (a + b, a - b) of its level, levels from the nearest pairs to the farthest.
 Which of them are done together, for the caches' sake, changes no operand. Turns only move numbers and flip signs. So a
