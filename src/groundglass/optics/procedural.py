@@ -10,7 +10,7 @@ from torch import Tensor
 
 from groundglass.kernels import jit
 from groundglass.kernels.memory import Output, aligned
-from groundglass.kernels.products import TILE_LANES, codes_of, group_of, scratch, whole_passes
+from groundglass.kernels.products import TILE_LANES, Codes
 from groundglass.kernels.threads import for_each
 from groundglass.optics.tiled import TiledMedium, gaussian_table
 
@@ -56,28 +56,17 @@ class ProceduralMedium(TiledMedium):
                 some = np.ascontiguousarray(bits[rows][:, lit])
             else:
                 lit, some = np.arange(self.in_features, dtype=np.int32), bits[rows]
-            group = group_of(len(some))
-            span = whole_passes(_SPAN, group)
-            codes = codes_of(some, group, span)
+            codes = Codes(some, _SPAN)
             size = max(
                 1, min(_PIECE // (TILE_LANES * max(1, len(lit))), len(self.numbers) // (4 * torch.get_num_threads()))
             )
             pieces = [slice(first, first + size) for first in range(0, len(self.numbers), size)]
-            for_each(pieces, partial(self._fill_tiles, lit, codes, group, span, out[rows]))
+            for_each(pieces, partial(self._fill_tiles, lit, codes, out[rows]))
 
-    def _fill_tiles(
-        self,
-        inputs: npt.NDArray[np.int32],
-        codes: npt.NDArray[np.uint8],
-        group: int,
-        span: int,
-        out: Output,
-        tiles: slice,
-    ) -> None:
+    def _fill_tiles(self, inputs: npt.NDArray[np.int32], codes: Codes, out: Output, tiles: slice) -> None:
         jit.lookup.measure_drawn(
             *(gaussian_table(), self.keys(self.numbers[tiles]), tiles.start),
-            *(inputs, codes, group, span, self.parts),
-            aligned(span * TILE_LANES, np.int8).reshape(1, span, TILE_LANES),
-            *scratch(codes.shape[1], group),
-            *out.arguments,
+            *(inputs, codes.numbers, codes.group, codes.span, self.parts),
+            aligned(codes.span * TILE_LANES, np.int8).reshape(1, codes.span, TILE_LANES),
+            *(*codes.scratch(), *out.arguments),
         )
