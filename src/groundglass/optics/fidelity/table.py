@@ -19,8 +19,8 @@ from groundglass.optics.fidelity.laws import (
     power_of_two,
     spectrum_law,
     spread_law,
+    walsh_hadamard,
 )
-from groundglass.optics.fidelity.scores import walsh_hadamard
 from groundglass.optics.simulated import SimulatedOPU
 from groundglass.optics.tiled import ENTRY_STD
 
@@ -98,13 +98,7 @@ def fidelity(
 
 
 class _Inputs:
-    """Designed inputs, in a random order: they have nothing to do with a medium's own order of its inputs.
-
-    Args:
-        in_features: N.
-        rows: how many inputs of a kind, at most.
-        seed: of the order.
-    """
+    """Designed inputs, at most `rows` of a kind, in a random order that has nothing to do with a medium's own."""
 
     def __init__(self, in_features: int, rows: int, seed: int) -> None:
         self.in_features = in_features
