@@ -30,10 +30,6 @@ def make_medium(
 
     Args:
         draw: the recipe of a device file; 1 is of dense media alone. The others are those of `Medium`.
-
-    Raises:
-        DoesNotFitError: more than fits in memory.
-        ValueError: a size out of range, or an unknown kind, matrix or recipe.
     """
     medium = lookup("device kind", kind, _MEDIA)
     lookup("matrix", matrix, dict.fromkeys(get_args(MatrixKind)))
@@ -58,11 +54,7 @@ def bytes_needed(kind: DeviceKind, in_features: int, out_features: int, matrix: 
 
 
 def check_fits(kind: DeviceKind, in_features: int, out_features: int, matrix: MatrixKind = "complex") -> None:
-    """Refuse sizes that are out of range, or that this machine has no memory for; says which kind would do.
-
-    Raises:
-        DoesNotFitError, ValueError: as said.
-    """
+    """Refuse sizes that are out of range, or that this machine has no memory for; says which kind would do."""
     if not 1 <= in_features <= MAX_INPUTS:
         raise ValueError(f"`in_features` (={in_features}) must be 1 to {MAX_INPUTS}")
     if out_features < 1:
