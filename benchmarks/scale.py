@@ -27,12 +27,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from groundglass.kernels import jit
 from groundglass.kernels.products import TILE_LANES
 from groundglass.kernels.threads import for_each
 from groundglass.optics import SimulatedOPU
 from groundglass.optics.dense import DenseMedium
-from groundglass.optics.entries import Entries, gaussian_table
+from groundglass.optics.procedural import ProceduralMedium
 from groundglass.optics.sealed import Seed
+from groundglass.optics.tiled import gaussian_table
 
 MILLION = 10**6
 
@@ -74,17 +76,15 @@ def structured(repeats: int) -> dict[str, Any]:
     }
 
 
-def generator_alone(entries: Entries, tiles: int) -> None:
+def generator_alone(medium: ProceduralMedium, tiles: int) -> None:
     """Draw what the measurement draws, in blocks of its size, and forget it."""
-    from groundglass.optics import _entries_jit
-
-    inputs = np.arange(entries.in_features, dtype=np.int32)
-    table, keys = gaussian_table(), entries.keys(np.arange(tiles))
+    inputs = np.arange(medium.in_features, dtype=np.int32)
+    table, keys = gaussian_table(), medium.keys(np.arange(tiles))
 
     def draw(tile: int) -> None:
         block = np.empty((1020, TILE_LANES), dtype=np.int8)
         for low in range(0, len(inputs), len(block)):
-            _entries_jit.fill(table, keys[tile], inputs[low : low + len(block)], block)
+            jit.philox.fill(table, keys[tile], inputs[low : low + len(block)], block)
 
     for_each(range(tiles), draw)
 
@@ -92,13 +92,13 @@ def generator_alone(entries: Entries, tiles: int) -> None:
 def procedural(repeats: int, rows: int = 8000, batch: int = 64) -> dict[str, Any]:
     device = SimulatedOPU.create(MILLION, MILLION, seed=0, kind="procedural")
     region, bits = device.region(range(rows)), random_bits(batch, MILLION)
-    entries = Entries(Seed(0), MILLION, MILLION, "complex")
-    tiles = rows // entries.tile_outputs
+    medium = ProceduralMedium(Seed(0), MILLION, MILLION)
+    tiles = rows // medium.tile_outputs
     measured, alone = [], []
     # In turns: another process that comes by slows both.
     for _ in range(repeats):
         measured += timed(lambda: region.measure(bits), 1)
-        alone += timed(lambda: generator_alone(entries, tiles), 1)
+        alone += timed(lambda: generator_alone(medium, tiles), 1)
     peak, count = peak_gib(), rows * MILLION
     return {
         "outputs": rows,
@@ -121,8 +121,8 @@ def defence(repeats: int, inputs: int = 512, outputs: int = 8000, batch: int = 1
     for _ in range(repeats):
         found["dense"] += timed(lambda: dense.measure(bits), 1)
         found["procedural"] += timed(lambda: again.measure(bits), 1)
-        found["draw"] += timed(lambda: DenseMedium.make(Seed(0), inputs, outputs, "complex"), 1)
-        found["draw_of_format_1"] += timed(lambda: DenseMedium.make(Seed(0), inputs, outputs, "complex", 1), 1)
+        found["draw"] += timed(lambda: DenseMedium(Seed(0), inputs, outputs, "complex"), 1)
+        found["draw_of_format_1"] += timed(lambda: DenseMedium(Seed(0), inputs, outputs, "complex", 1), 1)
     return {"inputs": inputs, "outputs": outputs, "batch": batch, "seconds": found, "peak_gib": peak_gib()}
 
 

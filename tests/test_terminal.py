@@ -1,10 +1,10 @@
 import io
 
 import pytest
+from groundglass.terminal import Terminal
 from rich.console import Console
 
 from groundglass import terminal as terminal_module
-from groundglass.terminal import Terminal
 
 
 @pytest.mark.parametrize(

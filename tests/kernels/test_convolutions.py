@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from groundglass.kernels.convolutions import ConvChain, ConvLayer
-from groundglass.kernels.references import convolve
 from groundglass.kernels.schemes import map_of_two, scheme_for, tile_of_four, toom_cook
+from tests.kernels.references import convolve
 from tests.threads import torch_threads
 
 

@@ -4,9 +4,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from groundglass.kernels import jit, references
+from groundglass.kernels import jit
 from groundglass.kernels.cells import LANES, from_lanes, per_row, to_lanes
 from groundglass.optics.retrieval.hadamard_inputs import HadamardInputs
+from tests.kernels import references
 from tests.optics.retrieval.test_hadamard_inputs import Array, fields_of
 
 

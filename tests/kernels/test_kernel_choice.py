@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from groundglass.kernels import kernel_choice
+from groundglass.kernels.memory import Output
 from groundglass.kernels.products import FloatGemm, Int8Gemm, LookupTables
 from groundglass.optics import SimulatedOPU
 from tests.optics.draws import draw, drawn
@@ -39,9 +40,10 @@ def test_the_choice_of_a_kernel_changes_no_device(monkeypatch: pytest.MonkeyPatc
 def test_a_device_that_is_large_enough_to_race_measures_the_same() -> None:
     device = SimulatedOPU.create(512, 1024, seed=1)
     bits = draw(160, 512)
-    expected = FloatGemm().readings(bits, device._medium, gain=device.exposure.gain, top=255)
+    expected = Output.of_readings(160, 1024, device.exposure.gain, 255)
+    FloatGemm().fill(bits, device._medium, expected)
     misses = kernel_choice._race.cache_info().misses
-    assert torch.equal(device.measure(bits), expected)
+    assert torch.equal(device.measure(bits), expected.tensor)
     assert kernel_choice._race.cache_info().misses > misses or kernel_choice._race.cache_info().hits > 0
 
 

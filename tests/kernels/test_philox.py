@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from groundglass.kernels import jit, references
+from groundglass.kernels import jit
+from tests.kernels import references
 
 #: Known answers of the authors' own library, Random123.
 KNOWN = [

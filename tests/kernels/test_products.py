@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from groundglass.kernels.memory import Output
 from groundglass.kernels.products import FloatGemm, Int8Gemm, Kernel, LookupTables
 from groundglass.optics.dense import DenseMedium
 from tests.optics.draws import draw, drawn
@@ -22,6 +23,19 @@ def kernel(request: pytest.FixtureRequest) -> Kernel:
     return request.param
 
 
+def light_of(kernel: Kernel, bits: Tensor, matrix: DenseMedium) -> Tensor:
+    out = Output.of_light(len(bits), matrix.out_features)
+    kernel.fill(bits, matrix, out)
+    assert out.tensor.dtype == torch.float64
+    return out.tensor.long()
+
+
+def readings_of(kernel: Kernel, bits: Tensor, matrix: DenseMedium, gain: float = 1e-4, top: int = 255) -> Tensor:
+    out = Output.of_readings(len(bits), matrix.out_features, gain, top)
+    kernel.fill(bits, matrix, out)
+    return out.tensor
+
+
 def exact(bits: Tensor, matrix: DenseMedium) -> Tensor:
     """|Ux|^2 in int64."""
     dense = torch.from_numpy(matrix.dense())
@@ -34,9 +48,7 @@ def exact(bits: Tensor, matrix: DenseMedium) -> Tensor:
 def test_intensities_are_the_exact_integers(kernel: Kernel, inputs: int, outputs: int, kind: str) -> None:
     matrix = drawn(7, inputs, outputs, kind)
     for rows in (0, 1, 17, 70):
-        light = kernel.intensities(draw(rows, inputs), matrix)
-        assert light.dtype == torch.float64
-        assert torch.equal(light.long(), exact(draw(rows, inputs), matrix))
+        assert torch.equal(light_of(kernel, draw(rows, inputs), matrix), exact(draw(rows, inputs), matrix))
 
 
 def test_large_batches(kernel: Kernel) -> None:
@@ -44,7 +56,7 @@ def test_large_batches(kernel: Kernel) -> None:
     matrix = drawn(7, 90, 33)
     for rows in (400, 1025):
         bits = draw(rows, 90)
-        assert torch.equal(kernel.intensities(bits, matrix).long(), exact(bits, matrix))
+        assert torch.equal(light_of(kernel, bits, matrix), exact(bits, matrix))
 
 
 def test_the_largest_sums_that_there_can_be(kernel: Kernel) -> None:
@@ -56,7 +68,7 @@ def test_the_largest_sums_that_there_can_be(kernel: Kernel) -> None:
     matrix.narrow = 256
     bits = torch.ones(2, 140_000, dtype=torch.uint8)
     bits[1, ::3] = 0
-    assert torch.equal(kernel.intensities(bits, matrix).long(), exact(bits, matrix))
+    assert torch.equal(light_of(kernel, bits, matrix), exact(bits, matrix))
 
 
 def test_readings_round_half_up_and_clip(kernel: Kernel) -> None:
@@ -65,7 +77,7 @@ def test_readings_round_half_up_and_clip(kernel: Kernel) -> None:
     light = exact(bits, matrix)
     for gain, top in ((2.0**-11, 255), (1e-4, 255), (1e-5, 15), (1.0, 255), (1e-12, 255)):
         expected = np.minimum(np.floor(light.numpy() * gain + 0.5), top).astype(np.uint8)
-        readings = kernel.readings(bits, matrix, gain=gain, top=top)
+        readings = readings_of(kernel, bits, matrix, gain, top)
         assert readings.dtype == torch.uint8
         assert (readings.numpy() == expected).all()
     # The powers of two above do meet the half exactly; if they never did, rounding would not be tested.
@@ -75,11 +87,11 @@ def test_readings_round_half_up_and_clip(kernel: Kernel) -> None:
 def test_threads_and_autocast_change_nothing(kernel: Kernel) -> None:
     matrix = drawn(7, 200, 330)
     bits = draw(70, 200)
-    one = kernel.readings(bits, matrix, gain=1e-4, top=255)
+    one = readings_of(kernel, bits, matrix)
     with torch_threads(3):
-        assert torch.equal(kernel.readings(bits, matrix, gain=1e-4, top=255), one)
+        assert torch.equal(readings_of(kernel, bits, matrix), one)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(kernel.readings(bits, matrix, gain=1e-4, top=255), one)
+        assert torch.equal(readings_of(kernel, bits, matrix), one)
 
 
 def test_two_threads_may_measure_at_once() -> None:
@@ -90,7 +102,7 @@ def test_two_threads_may_measure_at_once() -> None:
 
     def work(which: int) -> None:
         for _ in range(20):
-            if not torch.equal(LookupTables().intensities(batches[which], matrix).long(), expected[which]):
+            if not torch.equal(light_of(LookupTables(), batches[which], matrix), expected[which]):
                 wrong.append(which)
 
     threads = [threading.Thread(target=work, args=(which,)) for which in (0, 1)]

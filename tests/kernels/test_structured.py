@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from groundglass.kernels import jit
-from groundglass.kernels.references import walsh_hadamard
+from tests.kernels.references import walsh_hadamard
 
 
 @pytest.mark.parametrize("bits", [3, 4, 10, 12, 13, 15, 16, 17, 18])

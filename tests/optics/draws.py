@@ -18,4 +18,4 @@ def drawn(
     seed: int, in_features: int, out_features: int, matrix: MatrixKind = "complex", *, by_shake: bool = False
 ) -> DenseMedium:
     """The dense matrix of a secret."""
-    return DenseMedium.make(Seed(seed), in_features, out_features, matrix, 1 if by_shake else 2)
+    return DenseMedium(Seed(seed), in_features, out_features, matrix, 1 if by_shake else 2)

@@ -1,6 +1,5 @@
 """An attacker's access to a device: what is counted, what is refused, and the exposure."""
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -8,30 +7,11 @@ from torch import Tensor
 from groundglass.core import BudgetExceededError
 from groundglass.optics import Camera, LightOnOPU, SimulatedOPU, true_matrix
 from groundglass.optics.access import DeviceAccess, half_density
+from tests.optics.retrieval.devices import Bench
+from tests.optics.test_lighton import Lab
 
 N, M = 40, 30
 SECRET = 98765432123456789
-
-
-class Counting:
-    """A device that counts the frames it really takes, and may fail on the way."""
-
-    def __init__(self, inner: SimulatedOPU, *, fails: bool = False) -> None:
-        self.inner, self.fails = inner, fails
-        self.taken = 0
-        self.in_features, self.out_features = inner.in_features, inner.out_features
-        self.fingerprint, self.mean_reading = inner.fingerprint, inner.mean_reading
-
-    def measure(self, bits: Tensor) -> Tensor:
-        self.taken += len(bits)
-        if self.fails:
-            raise OSError("the cable")
-        return self.inner.measure(bits)
-
-
-class Lab:
-    def transform(self, bits: np.ndarray) -> np.ndarray:
-        return np.repeat(bits.sum(1, keepdims=True), M, 1).astype(np.uint8)
 
 
 def opu(camera: Camera | None = None) -> SimulatedOPU:
@@ -47,7 +27,7 @@ def counts(access: DeviceAccess) -> tuple[int, int | None]:
 
 
 def test_frames_are_counted_and_timed() -> None:
-    device = Counting(opu())
+    device = Bench(opu())
     access = DeviceAccess(device, frame_rate=50.0)
     assert (access.frames, access.seconds, access.remaining) == (0, 0.0, None)
     assert torch.equal(access.measure(inputs(7)), device.inner.measure(inputs(7)))
@@ -76,14 +56,14 @@ def test_a_budget_is_kept_to_the_frame_and_a_refusal_takes_nothing(exposure: flo
 
 
 def test_frames_of_a_device_that_failed_are_counted_and_those_of_a_refusal_are_not_taken() -> None:
-    device = Counting(opu(), fails=True)
+    device = Bench(opu(), stops=0)
     access = DeviceAccess(device, budget=10)
-    with pytest.raises(OSError, match="cable"):
+    with pytest.raises(OSError, match="laser"):
         access.measure(inputs(6))
-    assert access.frames == device.taken == 6
+    assert access.frames == 6
     with pytest.raises(BudgetExceededError):
         access.measure(inputs(5))
-    assert access.frames == device.taken == 6
+    assert access.frames == 6
 
 
 def test_without_control_the_exposure_is_the_devices_own() -> None:
@@ -106,11 +86,9 @@ def test_with_control_readings_get_brighter_and_darker() -> None:
 
 
 def test_control_needs_a_device_that_can() -> None:
-    lab = LightOnOPU(Lab(), N, M, mean_reading=20.0)
+    lab = LightOnOPU(Lab(M), N, M, mean_reading=20.0)
     with pytest.raises(TypeError, match=r"LightOnOPU .*`measure_at`"):
         DeviceAccess(lab, exposure_control=True)
-    with pytest.raises(TypeError, match="Counting"):
-        DeviceAccess(Counting(opu()), exposure_control=True)
     access = DeviceAccess(lab)
     assert (access.measure(inputs(4)) == inputs(4).sum(1, keepdim=True)).all()
     assert (access.top, access.frames, access.mean_reading, access.fingerprint) == (255, 4, 20.0, "lighton")

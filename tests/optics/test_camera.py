@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from groundglass.optics import Camera, SimulatedOPU
-from groundglass.optics.entries import ENTRY_STD
+from groundglass.optics.tiled import ENTRY_STD
 from tests.optics.draws import draw
 from tests.threads import torch_threads
 

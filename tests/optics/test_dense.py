@@ -8,7 +8,7 @@ import pytest
 
 from groundglass.kernels.products import TILE_LANES
 from groundglass.optics.dense import _narrow
-from groundglass.optics.entries import ENTRY_STD, gaussian_table
+from groundglass.optics.tiled import ENTRY_STD, gaussian_table
 from tests.optics.draws import drawn
 
 

@@ -15,11 +15,11 @@ from tests.optics.draws import draw
 from tests.threads import torch_threads
 
 
-# 1020 inputs are drawn at a time in batches of 64, 1008 in batches of 384: one less, as many, one more, several.
-@pytest.mark.parametrize("inputs", [1, 5, 1007, 1008, 1020, 1021, 2500])
+# Up to 1024 inputs are drawn at once; of more, 1020 at a time in batches of 64, 1008 in batches of 384.
+@pytest.mark.parametrize("inputs", [1, 5, 1023, 1024, 1025, 2040, 2041, 2500])
 @pytest.mark.parametrize(("outputs", "matrix"), [(1, "complex"), (33, "complex"), (130, "real")])
 def test_it_is_the_dense_one(inputs: int, outputs: int, matrix: MatrixKind) -> None:
-    dense = DenseMedium.make(Seed(4), inputs, outputs, matrix)
+    dense = DenseMedium(Seed(4), inputs, outputs, matrix)
     procedural = ProceduralMedium(Seed(4), inputs, outputs, matrix)
     for rows in (0, 1, 3, 20, 70, 400):
         bits = draw(rows, inputs)
@@ -41,7 +41,7 @@ def test_inputs_that_are_off_in_the_whole_batch_are_left_out() -> None:
 
 
 def make_dense(seed: int, inputs: int, outputs: int) -> DenseMedium:
-    return DenseMedium.make(Seed(seed), inputs, outputs, "complex")
+    return DenseMedium(Seed(seed), inputs, outputs, "complex")
 
 
 def make_procedural(seed: int, inputs: int, outputs: int) -> ProceduralMedium:

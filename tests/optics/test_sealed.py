@@ -16,7 +16,7 @@ import torch
 
 from groundglass.core import DamagedFileError
 from groundglass.optics import Camera, MovingDevice, OpticalLayer, SimulatedOPU
-from groundglass.optics.noise import FrameNoise
+from groundglass.optics.camera import FrameNoise
 from groundglass.optics.sealed import Sealed, Seed
 
 SEED = 0x5EC2E75EC2E75EC2E75EC2E7
@@ -43,7 +43,7 @@ def any_device(request: pytest.FixtureRequest) -> SimulatedOPU | MovingDevice:
 def holders(device: SimulatedOPU | MovingDevice) -> list[Sealed]:
     """The device and all that it is made of."""
     if isinstance(device, MovingDevice):
-        return [device, device._choices, *(part for each in device.devices for part in holders(each))]
+        return [device, *(part for each in device.devices for part in holders(each))]
     return [device, device._medium, device._medium.seed, device._noise]
 
 
@@ -51,7 +51,7 @@ def secrets_of(device: SimulatedOPU | MovingDevice) -> set[str]:
     """All numbers that must not be seen, in decimal and in hex."""
     numbers = [SEED, *(int(part.reveal(), 16) for part in holders(device) if isinstance(part, Seed))]
     if isinstance(device, MovingDevice):
-        numbers += map(int, device._choices._stream.bit_generator.state["state"]["key"])
+        numbers += map(int, device._draws.bit_generator.state["state"]["key"])
     return {form for number in numbers for form in (str(number), f"{number:x}")}
 
 

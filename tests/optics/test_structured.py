@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from groundglass.kernels.references import chain_of_transforms
-from groundglass.optics.entries import ENTRY_STD
 from groundglass.optics.sealed import Seed
 from groundglass.optics.structured import StructuredMedium, quarter_circle
+from groundglass.optics.tiled import ENTRY_STD
+from tests.kernels.references import chain_of_transforms
 from tests.threads import torch_threads
 
 # The unit of light: E|U_ij|^2.

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from groundglass.kernels import jit
@@ -26,24 +27,11 @@ _BLOCKS = 4
 
 @dataclass(frozen=True, eq=False)
 class ConvLayer:
-    """A 3 x 3 convolution, stride 1, padding 1; ReLU; 2 x 2 max-pooling with stride 2 if `pool`.
+    """A 3 x 3 convolution, stride 1, padding 1; ReLU; 2 x 2 max-pooling with stride 2 if `pool`."""
 
-    Attributes:
-        weight: [filters, channels, 3, 3].
-        bias: [filters].
-    """
-
-    weight: Tensor
-    bias: Tensor
+    weight: Float[Tensor, "filters channels 3 3"]
+    bias: Float[Tensor, "filters"]
     pool: bool
-
-    @property
-    def filters(self) -> int:
-        return self.weight.shape[0]
-
-    @property
-    def channels(self) -> int:
-        return self.weight.shape[1]
 
     @cached_property
     def flat_bias(self) -> Floats:
@@ -52,23 +40,16 @@ class ConvLayer:
 
 @dataclass(frozen=True)
 class _Step:
-    """A layer, forward or back, on maps of one size.
-
-    Attributes:
-        layer: which.
-        back: the way of the gradient: the adjoint convolution, then back through ReLU and pooling of the layer below.
-        height, width: of the maps that are convolved.
-        channels, filters: before and after.
-        coded: the layer whose ReLU and pooling end the step, -1 for none; it has a byte a pixel for the way back.
-        pool: whether that one pools.
-    """
+    """A layer, forward or back, on maps of one size."""
 
     layer: int
+    # The way of the gradient: the adjoint convolution, then back through ReLU and pooling of the layer below.
     back: bool
     height: int
     width: int
     channels: int
     filters: int
+    # The layer whose ReLU and pooling end the step, -1 for none; it has a byte a pixel for the way back. Whether it pools.
     coded: int
     pool: bool
 
@@ -114,7 +95,7 @@ class _Plan:
         self.code_sizes: list[int] = []
         self.shallow = 0
         for number, layer in enumerate(layers):
-            channels, filters, below = layer.channels, layer.filters, number > 0 and layers[number - 1].pool
+            (filters, channels), below = layer.weight.shape[:2], number > 0 and layers[number - 1].pool
             self.forward.append(_Step(number, False, height, width, channels, filters, number, layer.pool))
             self.backward.insert(0, _Step(number, True, height, width, filters, channels, number - 1, below))
             if self.shallow == number and 36 * channels * filters <= LANES * self.backward[0].takes:
@@ -123,7 +104,7 @@ class _Plan:
             self.code_sizes.append(filters * height * width * LANES)
         self.out_size = (height, width)
         # Filters are rounded up to whole groups.
-        self._channels = [max(layer.channels, layer.filters) + 3 for layer in layers]
+        self._channels = [max(layer.weight.shape[:2]) + 3 for layer in layers]
 
     def needs(self, blocks: int) -> tuple[int, int, int]:
         """The sizes of a `Scratch`."""
@@ -179,13 +160,13 @@ class ConvChain:
     def fits(self, channels: int, height: int, width: int) -> bool:
         """Whether every layer has a scheme for the maps that it would get."""
         steps = self._plan(height, width).forward
-        return channels == self._layers[0].channels and all(scheme_for(s.height, s.width) for s in steps)
+        return channels == self._layers[0].weight.shape[1] and all(scheme_for(s.height, s.width) for s in steps)
 
     def forward(self, images: Floats) -> tuple[Floats, Trace]:
         """[n, c, h, w] -> [n, filters, h', w'], and what `backward` needs."""
         count, _, height, width = images.shape
         plan = self._plan(height, width)
-        out = np.empty((count, self._layers[-1].filters, *plan.out_size), np.float32)
+        out = np.empty((count, len(self._layers[-1].bias), *plan.out_size), np.float32)
         trace = Trace(count, height, width, _cut(count))
         self._each(trace.pieces, plan, lambda piece, scratch: self._piece_forward(images, out, plan, piece, scratch))
         return out, trace
@@ -193,7 +174,7 @@ class ConvChain:
     def backward(self, grad: Floats, trace: Trace) -> Floats:
         """The gradient at the output [n, filters, h', w'] -> the gradient at the images [n, c, h, w]."""
         plan = self._plan(trace.height, trace.width)
-        out = np.empty((trace.count, self._layers[0].channels, trace.height, trace.width), np.float32)
+        out = np.empty((trace.count, self._layers[0].weight.shape[1], trace.height, trace.width), np.float32)
         self._each(trace.pieces, plan, lambda piece, scratch: self._piece_backward(grad, out, plan, piece, scratch))
         return out
 
@@ -233,7 +214,9 @@ class ConvChain:
         last, deep = self._layers[-1], len(self._layers) - plan.shallow
         there, here = scratch.wide
         pack(grad[piece.images], there, piece.blocks)
-        jit.winograd.back_through(there, piece.codes[-1], here, piece.blocks * last.filters, *plan.out_size, last.pool)
+        jit.winograd.back_through(
+            there, piece.codes[-1], here, piece.blocks * len(last.bias), *plan.out_size, last.pool
+        )
         found, size = self._march(plan.backward[:deep], (here, there), piece, 0, piece.blocks, scratch)
         size = size or plan.backward[0].takes * LANES
         for block in range(piece.blocks):

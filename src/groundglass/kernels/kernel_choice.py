@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from groundglass.kernels.memory import Output
 from groundglass.kernels.products import TILE_LANES, FloatGemm, Int8Gemm, Kernel, LookupTables, Tiles
 
 _FLOAT = FloatGemm()
@@ -46,7 +47,7 @@ def _race(rows_log2: int, inputs_log2: int, threads: int) -> Kernel:
     best = dict.fromkeys(candidates, float("inf"))
     for _ in range(_TURNS):
         for kernel in candidates:
-            best[kernel] = min(best[kernel], seconds(kernel, bits, public, repeats=1))
+            best[kernel] = min(best[kernel], _seconds(kernel, bits, public, 1))
     return min(candidates, key=best.__getitem__)
 
 
@@ -57,10 +58,10 @@ def _int8_is_worth_a_look() -> bool:
     matrix = _public_matrix(512, 4)
     bits = _any_bits(32, 512)
     try:
-        right = torch.equal(Int8Gemm().intensities(bits, matrix), _FLOAT.intensities(bits, matrix))
+        right = torch.equal(*(_light(kernel, bits, matrix) for kernel in (Int8Gemm(), _FLOAT)))
     except (RuntimeError, AttributeError):
         return False
-    return right and seconds(Int8Gemm(), bits, matrix) < 2 * seconds(_FLOAT, bits, matrix)
+    return right and _seconds(Int8Gemm(), bits, matrix, 3) < 2 * _seconds(_FLOAT, bits, matrix, 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +69,12 @@ class _Public:
     """A real matrix that is no secret. Of 2048 of its entries the positive ones sum to some 16,000: that fits int16."""
 
     tiles: npt.NDArray[np.int8]
-    out_features: int
     parts: int = 1
     narrow: int = 2048
 
 
-def _public_matrix(inputs: int, tiles: int) -> Tiles:
-    entries = np.random.default_rng(0).integers(-32, 32, (tiles, inputs, TILE_LANES), dtype=np.int8)
-    return _Public(entries, tiles * TILE_LANES)
+def _public_matrix(inputs: int, tiles: int) -> _Public:
+    return _Public(np.random.default_rng(0).integers(-32, 32, (tiles, inputs, TILE_LANES), dtype=np.int8))
 
 
 def _any_bits(rows: int, inputs: int) -> Tensor:
@@ -83,11 +82,18 @@ def _any_bits(rows: int, inputs: int) -> Tensor:
     return torch.from_numpy(np.random.default_rng(0).integers(0, 2, (rows, inputs), dtype=np.uint8))
 
 
-def seconds(kernel: Kernel, bits: Tensor, matrix: Tiles, repeats: int = 3) -> float:
+def _light(kernel: Kernel, bits: Tensor, matrix: _Public) -> Tensor:
+    out = Output.of_light(len(bits), len(matrix.tiles) * TILE_LANES)
+    kernel.fill(bits, matrix, out)
+    return out.tensor
+
+
+def _seconds(kernel: Kernel, bits: Tensor, matrix: _Public, repeats: int) -> float:
     """The least of some timings, after one that is not counted."""
     times = []
     for _ in range(repeats + 1):
+        out = Output.of_readings(len(bits), len(matrix.tiles) * TILE_LANES, gain=1e-4, top=255)
         start = time.perf_counter()
-        kernel.readings(bits, matrix, gain=1e-4, top=255)
+        kernel.fill(bits, matrix, out)
         times.append(time.perf_counter() - start)
     return min(times[1:])

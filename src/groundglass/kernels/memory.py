@@ -43,9 +43,21 @@ class Output:
     def of_readings(cls, rows: int, outputs: int, gain: float, top: int) -> "Output":
         return cls(gain, float(top), np.empty((rows, outputs), dtype=np.uint8), _NO_LIGHT)
 
+    def of_width(self, outputs: int) -> "Output":
+        """One for the same rows and so many outputs."""
+        if self.readings.shape[1]:
+            return Output.of_readings(len(self.readings), outputs, self.gain, int(self.top))
+        return Output.of_light(len(self.light), outputs)
+
     def __getitem__(self, rows: slice) -> "Output":
         """The same for some of the rows."""
         return Output(self.gain, self.top, self.readings[rows], self.light[rows])
+
+    def put(self, first: int, light: Tensor) -> None:
+        """Write the light of the outputs from `first` on, float64 [batch, outputs]; what is past M is left out."""
+        out = self.tensor[:, first : first + light.shape[1]]
+        light = light[:, : out.shape[1]]
+        out.copy_(light if out.dtype == light.dtype else (light * self.gain + 0.5).floor_().clamp_(0, self.top))
 
     @property
     def arguments(self) -> tuple[Any, ...]:
@@ -55,4 +67,4 @@ class Output:
     @property
     def tensor(self) -> Tensor:
         """What was asked for."""
-        return torch.from_numpy(self.light if self.readings is _NO_READINGS else self.readings)
+        return torch.from_numpy(self.readings if self.readings.shape[1] else self.light)

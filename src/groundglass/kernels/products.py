@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,17 +26,12 @@ class Tiles(Protocol):
     """A matrix of integers, as the kernels read it.
 
     Attributes:
-        tiles: int8 [tiles, N, TILE_LANES]; the lanes are [parts, outputs of a tile].
-        out_features: M; lanes past it are not read.
-        parts: 2, real and imaginary; 1 when real.
+        tiles: int8 [tiles, N, TILE_LANES]; the lanes are [parts, outputs of a tile], the parts 2 or, when real, 1.
         narrow: so many inputs in a row, or fewer, have sums that fit int16, whatever the bits.
     """
 
     @property
     def tiles(self) -> npt.NDArray[np.int8]: ...
-
-    @property
-    def out_features(self) -> int: ...
 
     @property
     def parts(self) -> int: ...
@@ -55,12 +50,8 @@ class Kernel(ABC):
     name: str
 
     @abstractmethod
-    def intensities(self, bits: Tensor, matrix: Tiles) -> Tensor:
-        """uint8 bits [batch, N], contiguous, on the CPU -> float64 [batch, M], exact integers."""
-
-    def readings(self, bits: Tensor, matrix: Tiles, *, gain: float, top: int) -> Tensor:
-        """uint8 [batch, M]: clamp(floor(intensity * gain + 0.5), 0, top), in float64."""
-        return (self.intensities(bits, matrix) * gain + 0.5).floor_().clamp_(0, top).to(torch.uint8)
+    def fill(self, bits: Tensor, matrix: Tiles, out: Output) -> None:
+        """Measure uint8 bits [batch, N], contiguous, on the CPU; the first lanes that `out` has room for."""
 
 
 class _Gemm(Kernel):
@@ -74,10 +65,9 @@ class _Gemm(Kernel):
     def product(self, bits: Tensor, weights: Tensor) -> Tensor:
         """bits [batch, n], int8 weights [n, lanes] -> exact sums [batch, lanes]."""
 
-    def intensities(self, bits: Tensor, matrix: Tiles) -> Tensor:
+    def fill(self, bits: Tensor, matrix: Tiles, out: Output) -> None:
         count, in_features, _ = matrix.tiles.shape
         outputs = TILE_LANES // matrix.parts
-        out = torch.empty((len(bits), count, outputs), dtype=torch.float64, device="cpu")
         for start in range(0, count, self.tiles):
             span = torch.from_numpy(matrix.tiles[start : start + self.tiles]).transpose(0, 1)
             total = torch.zeros(len(bits), span.shape[1] * TILE_LANES, dtype=torch.float64, device="cpu")
@@ -85,8 +75,7 @@ class _Gemm(Kernel):
                 high = low + self.inputs
                 total += self.product(bits[:, low:high], span[low:high].flatten(1))
             squares = total.square_().view(len(bits), span.shape[1], matrix.parts, outputs)
-            torch.sum(squares, 2, out=out[:, start : start + self.tiles])
-        return out.flatten(1)[:, : matrix.out_features]
+            out.put(start * outputs, squares.sum(2).flatten(1))
 
 
 class FloatGemm(_Gemm):
@@ -129,63 +118,53 @@ class LookupTables(Kernel):
 
     name = "lookup tables"
 
-    def intensities(self, bits: Tensor, matrix: Tiles) -> Tensor:
-        return _look_up(bits, matrix, Output.of_light(len(bits), matrix.out_features))
-
-    def readings(self, bits: Tensor, matrix: Tiles, *, gain: float, top: int) -> Tensor:
-        return _look_up(bits, matrix, Output.of_readings(len(bits), matrix.out_features, gain, top))
-
-
-def _look_up(bits: Tensor, matrix: Tiles, out: Output) -> Tensor:
-    count, in_features, _ = matrix.tiles.shape
-    # Several pieces a thread, so that one that is held up does not hold up all.
-    piece = max(1, count // (4 * torch.get_num_threads()))
-    pieces = [(first, min(first + piece, count)) for first in range(0, count, piece)]
-    for start in range(0, len(bits), _ROWS):
-        rows = slice(start, start + _ROWS)
-        group = group_of(len(bits[rows]))
-        # Inputs that are summed in int16 at a time: all, or whole passes over the tables.
-        span = in_features if in_features <= matrix.narrow else whole_passes(matrix.narrow, group)
-        for_each(pieces, partial(_measure, matrix, codes_of(bits.numpy()[rows], group, span), group, span, out[rows]))
-    return out.tensor
+    def fill(self, bits: Tensor, matrix: Tiles, out: Output) -> None:
+        count = len(matrix.tiles)
+        # Several pieces a thread, so that one that is held up does not hold up all.
+        piece = max(1, count // (4 * torch.get_num_threads()))
+        pieces = [(first, min(first + piece, count)) for first in range(0, count, piece)]
+        for start in range(0, len(bits), _ROWS):
+            rows = slice(start, start + _ROWS)
+            codes = Codes(bits.numpy()[rows], matrix.narrow)
+            for_each(pieces, partial(_measure, matrix, codes, out[rows]))
 
 
-def _measure(
-    matrix: Tiles, codes: npt.NDArray[np.uint8], group: int, span: int, out: Output, tiles: tuple[int, int]
-) -> None:
+def _measure(matrix: Tiles, codes: "Codes", out: Output, tiles: tuple[int, int]) -> None:
     jit.lookup.measure(
-        *(matrix.tiles, *tiles, codes, group, span, matrix.parts),
-        *scratch(codes.shape[1], group),
-        *out.arguments,
+        *(matrix.tiles, *tiles, codes.numbers, codes.group, codes.span, matrix.parts),
+        *(*codes.scratch(), *out.arguments),
     )
 
 
-def scratch(batch: int, group: int) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16], npt.NDArray[np.int32]]:
-    """What a look-up works in: tables, and the sums of a tile in int16 and int32."""
-    sizes = (TABLES * 2**group, np.int16), (batch, np.int16), (batch, np.int32)
-    tables, total, wide = (aligned(rows * TILE_LANES, dtype) for rows, dtype in sizes)
-    return tables, total, wide
+class Codes:
+    """The bits of a batch, [batch, N], as numbers of a few bits each: which entries of the tables they name.
+
+    Attributes:
+        group: bits of a number. A table of 2^group sums has to pay for itself over the rows.
+        span: inputs that are summed in int16 at a time, at most `narrow`: all, or whole passes over the tables.
+        numbers: uint8 [passes, batch, TABLES]; `span` inputs fill passes.
+    """
+
+    def __init__(self, bits: npt.NDArray[np.uint8], narrow: int) -> None:
+        batch, inputs = bits.shape
+        self.group = group_of(batch)
+        unit = TABLES * self.group
+        self.span = inputs if inputs <= narrow else narrow // unit * unit
+        full, rest = divmod(inputs, max(1, self.span))
+        passes = full * -(-self.span // unit) + -(-rest // unit)
+        self.numbers = np.zeros((passes, batch, TABLES), dtype=np.uint8)
+        jit.lookup.pack(bits, self.group, self.numbers)
+
+    def scratch(self) -> tuple[npt.NDArray[Any], ...]:
+        """What a look-up works in: tables, and the sums of a tile in int16 and int32."""
+        batch = self.numbers.shape[1]
+        sizes = (TABLES * 2**self.group, np.int16), (batch, np.int16), (batch, np.int32)
+        return tuple(aligned(rows * TILE_LANES, dtype) for rows, dtype in sizes)
 
 
 def group_of(rows: int) -> int:
-    """Bits of a group: a table of 2^group sums has to pay for itself over the rows."""
+    """Bits of a group for a batch of so many rows."""
     for group, least in ((6, 384), (5, 64), (4, 16)):
         if rows >= least:
             return group
     return 2
-
-
-def whole_passes(inputs: int, group: int) -> int:
-    """The most inputs, up to so many, that fill whole passes over the tables."""
-    unit = TABLES * group
-    return inputs // unit * unit
-
-
-def codes_of(bits: npt.NDArray[np.uint8], group: int, span: int) -> npt.NDArray[np.uint8]:
-    """The bits of every group as a number: uint8 [passes, batch, TABLES]; a chunk of `span` inputs fills passes."""
-    full, rest = divmod(bits.shape[1], span)
-    unit = TABLES * group
-    passes = full * -(-span // unit) + -(-rest // unit)
-    codes = np.zeros((passes, len(bits), TABLES), dtype=np.uint8)
-    jit.lookup.pack(bits, group, codes)
-    return codes

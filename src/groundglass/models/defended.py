@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from groundglass.core import derive_seed, lookup
 from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, draw_feedback, stitch
 from groundglass.optics.device import OpticalDevice
-from groundglass.optics.float_input import FloatInputLayer
-from groundglass.optics.layer import Encoding, OpticalLayer, encode
+from groundglass.optics.layer import Encoding, FloatInputLayer, OpticalLayer, encode
 
 
 class OpticalBlock(nn.Module):

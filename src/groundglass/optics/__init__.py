@@ -4,9 +4,8 @@ from groundglass.optics.access import DeviceAccess
 from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, draw_feedback
 from groundglass.optics.camera import Camera, Exposure
 from groundglass.optics.device import OpticalDevice
-from groundglass.optics.float_input import FloatInputLayer
 from groundglass.optics.kinds import DoesNotFitError
-from groundglass.optics.layer import Encoding, OpticalLayer, binarise, encode
+from groundglass.optics.layer import Encoding, FloatInputLayer, OpticalLayer, binarise, encode
 from groundglass.optics.lighton import LightOnOPU
 from groundglass.optics.medium import DeviceKind, MatrixKind
 from groundglass.optics.moving import MovingDevice

@@ -1,20 +1,13 @@
 """What an attacker who holds the device may do: ask, frame by frame, each frame counted."""
 
 import math
-from typing import Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from groundglass.core import BudgetExceededError
 from groundglass.optics.device import OpticalDevice
-
-
-@runtime_checkable
-class _AdjustableDevice(Protocol):
-    """A device whose exposure can be set for some frames."""
-
-    def measure_at(self, bits: Tensor, exposure: float) -> Tensor: ...
 
 
 class DeviceAccess:
@@ -49,7 +42,7 @@ class DeviceAccess:
             raise ValueError(
                 f"`frame_rate` (={frame_rate}) must be above 0: frames a second, 2000 for the paper's device"
             )
-        if exposure_control and not isinstance(device, _AdjustableDevice):
+        if exposure_control and not hasattr(device, "measure_at"):
             raise TypeError(
                 f"the exposure of a {type(device).__name__} cannot be set from here: it has no `measure_at`"
             )
@@ -106,13 +99,12 @@ class DeviceAccess:
             raise BudgetExceededError(
                 f"{len(bits)} more frames would exceed the budget of {self._budget} ({self.frames} are used)"
             )
-        device = self._device
         # Counted before the device answers: frames of one that fails half-way have been taken.
         self.frames += len(bits)
         if exposure == 1:
-            return device.measure(bits)
-        assert isinstance(device, _AdjustableDevice)
-        return device.measure_at(bits, exposure)
+            return self._device.measure(bits)
+        adjustable: Any = self._device
+        return adjustable.measure_at(bits, exposure)
 
 
 def half_density(count: int, in_features: int, random: torch.Generator) -> Tensor:

@@ -1,9 +1,14 @@
-"""The camera and its exposure: how an exact intensity becomes a reading."""
+"""The camera, its exposure and its noise: how an exact intensity becomes a reading."""
 
+import threading
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from groundglass.kernels.threads import for_each
+from groundglass.optics.sealed import Sealed, Seed
 
 
 @dataclass(frozen=True)
@@ -79,3 +84,49 @@ class Exposure:
             raise ValueError(
                 f"`gain` (={self.gain}) must be above 0, `mean_reading` (={self.mean_reading}) not negative"
             )
+
+
+class FrameNoise(Sealed):
+    """Noise of the frames of one device, counted from its creation or loading: a batch can be split and gives the same.
+
+    Frame k draws from a counter-based stream (Philox) of (seed of the device, noise seed, k) alone. The key
+    is secret: an attacker who could predict the noise could subtract it.
+
+    Args:
+        region: names the part of the device's outputs that is read; empty for all.
+    """
+
+    __slots__ = ("_key", "_lock", "frames")
+
+    def __init__(self, seed: Seed, noise_seed: int, region: str = "") -> None:
+        self._key = seed.number(f"noise/{noise_seed}/{region}" if region else f"noise/{noise_seed}")
+        self.frames = 0  # counted so far
+        self._lock = threading.Lock()
+
+    def skip(self, frames: int) -> None:
+        """Count on, as if so many frames had been measured."""
+        with self._lock:
+            self.frames += frames
+
+    def apply(self, signal: Tensor, camera: Camera) -> Tensor:
+        """`signal`, float64 [batch, m] in reading steps, not yet rounded, with the noise of the next `batch` frames.
+
+        Shot noise first: light is counted, photons ~ Poisson(signal * photons at full scale / full scale),
+        exact at every level of light. Read noise, Gaussian, is added to what was counted.
+        """
+        with self._lock:
+            first = self.frames
+            self.frames += len(signal)
+        values = signal.numpy().copy()
+
+        def expose(row: int) -> None:
+            # 2^128 blocks of draws for a frame.
+            stream = np.random.Generator(np.random.Philox(key=self._key, counter=(first + row) << 128))
+            if camera.shot_noise > 0:
+                photons = camera.shot_noise / camera.top
+                values[row] = stream.poisson(values[row] * photons) / photons
+            if camera.read_noise > 0:
+                values[row] += camera.read_noise * stream.standard_normal(values.shape[1])
+
+        for_each(range(len(values)), expose)
+        return torch.from_numpy(values)

@@ -41,12 +41,7 @@ class OpticalDevice(Protocol):
 
 
 def check_bits(bits: Tensor, in_features: int) -> None:
-    """Refuse anything but a uint8 tensor [batch, in_features] of zeros and ones; says what to do.
-
-    Raises:
-        TypeError: not a tensor, or not uint8.
-        ValueError: wrong shape, or a value above 1.
-    """
+    """Refuse anything but a uint8 tensor [batch, in_features] of zeros and ones; says what to do."""
     if not isinstance(bits, Tensor):
         raise TypeError(f"bits must be a torch.Tensor, not {type(bits).__name__}: torch.as_tensor(bits) makes one")
     if bits.dtype != torch.uint8:

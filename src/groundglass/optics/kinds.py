@@ -1,5 +1,7 @@
 """The kinds of media: making one, and the memory that each needs."""
 
+from typing import get_args
+
 from groundglass.core import lookup
 from groundglass.core.platform import available_memory
 from groundglass.optics.dense import DenseMedium
@@ -12,8 +14,7 @@ from groundglass.optics.structured import StructuredMedium, size_of
 # part. Of N Gaussian entries of std 32 the positive ones sum to 12.8 N: 5.4e7 of the 6.7e7 that may be.
 MAX_INPUTS = 2**22
 
-_MATRICES: dict[str, MatrixKind] = {"complex": "complex", "real": "real"}
-_KINDS: dict[str, DeviceKind] = {"dense": "dense", "procedural": "procedural", "structured": "structured"}
+_MEDIA: dict[str, type[Medium]] = {medium.kind: medium for medium in (DenseMedium, ProceduralMedium, StructuredMedium)}
 # The share of free memory that a device may take.
 _SHARE = 0.9
 
@@ -29,20 +30,15 @@ def make_medium(
 
     Args:
         draw: the recipe of a device file; 1 is of dense media alone. The others are those of `Medium`.
-
-    Raises:
-        DoesNotFitError: more than fits in memory.
-        ValueError: a size out of range, or an unknown kind, matrix or recipe.
     """
-    matrix, kind = lookup("matrix", matrix, _MATRICES), lookup("device kind", kind, _KINDS)
+    medium = lookup("device kind", kind, _MEDIA)
+    lookup("matrix", matrix, dict.fromkeys(get_args(MatrixKind)))
     check_fits(kind, in_features, out_features, matrix)
-    if draw not in ((1, Medium.draw) if kind == "dense" else (Medium.draw,)):
+    if draw == 1 and medium is DenseMedium:
+        return DenseMedium(seed, in_features, out_features, matrix, draw)
+    if draw != Medium.draw:
         raise ValueError(f"a {kind} device drawn by recipe {draw} is not known to this groundglass")
-    if kind == "dense":
-        return DenseMedium.make(seed, in_features, out_features, matrix, draw)
-    if kind == "procedural":
-        return ProceduralMedium(seed, in_features, out_features, matrix)
-    return StructuredMedium(seed, in_features, out_features, matrix)
+    return medium(seed, in_features, out_features, matrix)
 
 
 def bytes_needed(kind: DeviceKind, in_features: int, out_features: int, matrix: MatrixKind = "complex") -> int:
@@ -58,11 +54,7 @@ def bytes_needed(kind: DeviceKind, in_features: int, out_features: int, matrix: 
 
 
 def check_fits(kind: DeviceKind, in_features: int, out_features: int, matrix: MatrixKind = "complex") -> None:
-    """Refuse sizes that are out of range, or that this machine has no memory for; says which kind would do.
-
-    Raises:
-        DoesNotFitError, ValueError: as said.
-    """
+    """Refuse sizes that are out of range, or that this machine has no memory for; says which kind would do."""
     if not 1 <= in_features <= MAX_INPUTS:
         raise ValueError(f"`in_features` (={in_features}) must be 1 to {MAX_INPUTS}")
     if out_features < 1:

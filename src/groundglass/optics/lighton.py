@@ -1,6 +1,6 @@
 """A real optical processing unit behind the same protocol: any object with LightOn's `transform`."""
 
-from typing import Any, Literal, NoReturn, Protocol, Self, SupportsIndex, runtime_checkable
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -8,11 +8,11 @@ from torch import Tensor
 
 from groundglass.core import generator
 from groundglass.optics.device import check_bits
+from groundglass.optics.sealed import Single
 
 _DARK = "the camera sees nothing; check the laser, the shutter and the exposure"
 
 
-@runtime_checkable
 class Transforms(Protocol):
     """What the wrapped object must have: uint8 0/1 [batch, N] -> uint8 [batch, M], numpy or torch, see below.
 
@@ -22,7 +22,7 @@ class Transforms(Protocol):
     def transform(self, bits: Any) -> Any: ...
 
 
-class LightOnOPU:
+class LightOnOPU(Single):
     """An `OpticalDevice` over an object with `transform`.
 
     Such a device has no secret in this process and no recipe: its fingerprint is a name that its owner gives it,
@@ -41,6 +41,11 @@ class LightOnOPU:
         TypeError: `opu` has no `transform`.
         ValueError: sizes that do not fit the object's own, or a mean reading that is not above 0.
     """
+
+    _unpickled = (
+        "is an apparatus and is not pickled: save the model's state_dict, device.fingerprint and device.mean_reading, and "
+        "wrap the OPU again with LightOnOPU(opu, ..., mean_reading=...)"
+    )
 
     def __init__(
         self,
@@ -96,19 +101,6 @@ class LightOnOPU:
 
     def __repr__(self) -> str:
         return f"LightOnOPU({self.in_features} -> {self.out_features}, fingerprint={self.fingerprint!r})"
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: Any) -> Self:
-        # There is one device, however many copies of a model hold it.
-        return self
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        raise TypeError(
-            "a LightOnOPU is an apparatus and is not pickled: save the model's state_dict, device.fingerprint and "
-            "device.mean_reading, and wrap the OPU again with LightOnOPU(opu, ..., mean_reading=...)"
-        )
 
     def measure(self, bits: Tensor) -> Tensor:
         """Readings of `bits`: uint8 [batch, N] of 0 and 1 -> uint8 [batch, M], where `bits` lie.

@@ -1,11 +1,10 @@
 """What light goes through between the bits and the camera: the secret, and the ways to simulate it."""
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from groundglass.kernels.memory import Output
@@ -30,10 +29,11 @@ class Medium(Sealed, ABC):
         draw: the recipe by which the secret becomes numbers; a device file keeps it.
         in_features, out_features: N and M.
         matrix: "complex" or "real".
+        parts: of a number: 2, real and imaginary; 1 when real.
         seed: the secret.
     """
 
-    __slots__ = ("in_features", "matrix", "out_features", "seed")
+    __slots__ = ("in_features", "matrix", "out_features", "parts", "seed")
 
     kind: DeviceKind
     draw: int = 2
@@ -43,18 +43,32 @@ class Medium(Sealed, ABC):
         self.in_features = in_features
         self.out_features = out_features
         self.matrix: MatrixKind = matrix
+        self.parts = 2 if matrix == "complex" else 1
 
-    @abstractmethod
     def intensities(self, bits: Tensor) -> Tensor:
         """uint8 bits [batch, N], checked, contiguous, on the CPU -> float64 [batch, M]."""
+        return self._filled(bits, Output.of_light(len(bits), self.out_features))
 
-    @abstractmethod
     def readings(self, bits: Tensor, *, gain: float, top: int) -> Tensor:
         """As `intensities`, digitised: uint8 [batch, M], floor(gain * intensity + 0.5), at most `top`."""
+        return self._filled(bits, Output.of_readings(len(bits), self.out_features, gain, top))
 
     @abstractmethod
-    def region(self, outputs: npt.NDArray[np.int64]) -> "Medium":
+    def _filled(self, bits: Tensor, out: Output) -> Tensor:
+        """Measure into `out`; what was asked for."""
+
+    @abstractmethod
+    def region(self, outputs: npt.NDArray[np.int64]) -> Self:
         """The same medium, seen at these outputs alone, in this order: what it costs falls with their number if it can."""
+
+    def _twin(self, out_features: int) -> Self:
+        """The same medium with so many outputs, for a region to be made of: it shares all that is held."""
+        twin = object.__new__(type(self))
+        for name in (name for base in type(self).__mro__ for name in getattr(base, "__slots__", ())):
+            if name != "__weakref__":
+                setattr(twin, name, getattr(self, name))
+        twin.out_features = out_features
+        return twin
 
     @abstractmethod
     def dense(self) -> npt.NDArray[np.complex64]:
@@ -64,56 +78,3 @@ class Medium(Sealed, ABC):
     @abstractmethod
     def nbytes(self) -> int:
         """Memory held between measurements, in bytes."""
-
-
-class CompiledMedium(Medium):
-    """A medium with a compiled kernel that writes light and readings alike."""
-
-    __slots__ = ()
-
-    def intensities(self, bits: Tensor) -> Tensor:
-        return self._filled(bits, Output.of_light(len(bits), self.out_features))
-
-    def readings(self, bits: Tensor, *, gain: float, top: int) -> Tensor:
-        return self._filled(bits, Output.of_readings(len(bits), self.out_features, gain, top))
-
-    def _filled(self, bits: Tensor, out: Output) -> Tensor:
-        self._fill(bits.numpy(), out)
-        return out.tensor
-
-    @abstractmethod
-    def _fill(self, bits: npt.NDArray[np.uint8], out: Output) -> None:
-        """Measure the bits [batch, N] into `out`."""
-
-
-class Picked(Medium):
-    """Some outputs of a medium, in an order of their own. The medium computes all that it has, so give one with few others.
-
-    Args:
-        medium: whose outputs.
-        columns: int64, which.
-    """
-
-    __slots__ = ("_columns", "_medium", "kind")
-
-    def __init__(self, medium: Medium, columns: npt.NDArray[np.int64]) -> None:
-        super().__init__(medium.seed, medium.in_features, len(columns), medium.matrix)
-        self.kind = medium.kind
-        self._medium = medium
-        self._columns = columns
-
-    def intensities(self, bits: Tensor) -> Tensor:
-        return self._medium.intensities(bits)[:, torch.from_numpy(self._columns)]
-
-    def readings(self, bits: Tensor, *, gain: float, top: int) -> Tensor:
-        return self._medium.readings(bits, gain=gain, top=top)[:, torch.from_numpy(self._columns)]
-
-    def region(self, outputs: npt.NDArray[np.int64]) -> Medium:
-        return self._medium.region(self._columns[outputs])
-
-    def dense(self) -> npt.NDArray[np.complex64]:
-        return self._medium.dense()[self._columns]
-
-    @property
-    def nbytes(self) -> int:
-        return self._medium.nbytes

@@ -5,7 +5,6 @@ import json
 import threading
 from collections.abc import Sequence
 from itertools import combinations
-from typing import NoReturn, SupportsIndex
 
 import numpy as np
 import torch
@@ -39,11 +38,17 @@ class MovingDevice(Sealed):
         ValueError: no devices, devices that differ in what the outside can see, or one that is there twice.
     """
 
-    __slots__ = ("_choices", "_devices", "_fingerprint", "_mean_reading")
+    __slots__ = ("_devices", "_draws", "_fingerprint", "_lock", "_mean_reading")
+
+    _unpickled = (
+        "holds secrets and is not pickled: DeviceStore(folder).put(device) saves it, and its device.fingerprint is what to "
+        "keep with the model"
+    )
 
     def __init__(self, devices: Sequence[SimulatedOPU], *, seed: int | None = None) -> None:
         self._devices = _checked(devices)
-        self._choices = _Choices(Seed(seed), len(self._devices))
+        self._draws = np.random.Generator(np.random.Philox(key=Seed(seed).number("moving/choices")))
+        self._lock = threading.Lock()
         # One constant for all: readings are normalised without telling which matrix they come from.
         self._mean_reading = sum(device.mean_reading for device in self._devices) / len(self._devices)
         named = json.dumps(["moving device", *(device.fingerprint for device in self._devices)])
@@ -65,12 +70,10 @@ class MovingDevice(Sealed):
             raise ValueError(f"`count` (={count}) must be at least 1: the matrices that the device switches among")
         secret = Seed(seed)
         devices = [
-            SimulatedOPU.create(
-                in_features, out_features, seed=_derived(secret, f"moving/{k}"), camera=camera, kind=kind
-            )
+            SimulatedOPU.create(in_features, out_features, seed=secret.number(f"moving/{k}"), camera=camera, kind=kind)
             for k in range(count)
         ]
-        return cls(devices, seed=_derived(secret, "moving/draws"))
+        return cls(devices, seed=secret.number("moving/draws"))
 
     def with_draws(self, seed: int | None) -> "MovingDevice":
         """The same K devices under another stream of draws: what a study needs of a device out of a file."""
@@ -112,39 +115,18 @@ class MovingDevice(Sealed):
             f"fingerprint={self.fingerprint})"
         )
 
-    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        raise TypeError(
-            "a MovingDevice holds secrets and is not pickled: DeviceStore(folder).put(device) saves it, and its "
-            "device.fingerprint is what to keep with the model"
-        )
-
     def measure(self, bits: Tensor) -> Tensor:
         """Camera frames of `bits`, as `SimulatedOPU.measure` gives them, each by a matrix of its own draw."""
         check_bits(bits, self.in_features)
         dtype = torch.float32 if self.camera.bits is None else torch.uint8
         readings = torch.empty(len(bits), self.out_features, dtype=dtype, device=bits.device)
-        drawn = self._choices.take(len(bits))
+        with self._lock:
+            # One double a frame, and not `integers`: the stream is the same however a batch is split.
+            drawn = (self._draws.random(len(bits)) * len(self)).astype(np.int64)
         for k, device in enumerate(self._devices):
             rows = torch.from_numpy(np.flatnonzero(drawn == k)).to(bits.device)
             readings[rows] = device.measure(bits[rows])
         return readings
-
-
-class _Choices(Sealed):
-    """Which of K is next: independent, uniform draws from a secret stream, one a frame."""
-
-    __slots__ = ("_count", "_lock", "_stream")
-
-    def __init__(self, seed: Seed, count: int) -> None:
-        key = int.from_bytes(seed.stream("moving/choices", 16), "big")
-        self._stream = np.random.Generator(np.random.Philox(key=key))
-        self._count = count
-        self._lock = threading.Lock()
-
-    def take(self, rows: int) -> np.ndarray:
-        with self._lock:
-            # One double a frame, and not `integers`: the stream is the same however a batch is split.
-            return (self._stream.random(rows) * self._count).astype(np.int64)
 
 
 def _checked(devices: Sequence[SimulatedOPU]) -> tuple[SimulatedOPU, ...]:
@@ -164,7 +146,3 @@ def _checked(devices: Sequence[SimulatedOPU]) -> tuple[SimulatedOPU, ...]:
         if one.fingerprint == other.fingerprint:
             raise ValueError(f"devices {j} and {k} are the same ({one.fingerprint}): give each matrix another seed")
     return devices
-
-
-def _derived(secret: Seed, purpose: str) -> int:
-    return int.from_bytes(secret.stream(purpose, 16), "big")

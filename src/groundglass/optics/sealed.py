@@ -3,21 +3,16 @@
 import hashlib
 import operator
 import secrets
-from typing import Any, NoReturn, Self, SupportsIndex
+from typing import Any, ClassVar, NoReturn, Self, SupportsIndex
 
 
-class Sealed:
-    """Base of what holds a seed or a matrix.
-
-    Immutable from outside, so a copy is the object itself. Python hides nothing from code in the same process. What
-    this class ensures is that no log, traceback (with local variables or without), checkpoint or `state_dict` shows a
-    secret by accident.
-    """
+class Single:
+    """Base of what there is once: a copy is the object itself, and a pickle is refused."""
 
     __slots__ = ("__weakref__",)
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}: sealed>"
+    #: Why it is not pickled, and what to do.
+    _unpickled: ClassVar[str]
 
     def __copy__(self) -> Self:
         return self
@@ -26,11 +21,27 @@ class Sealed:
         return self
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        raise TypeError(
-            f"a {type(self).__name__} holds a secret and is not pickled: save the device into a file of its "
-            "own, device.save(path) or DeviceStore(folder).put(device), and keep device.fingerprint with the "
-            "model (torch.save(model.state_dict(), ...) holds nothing of the device)"
-        )
+        raise TypeError(f"a {type(self).__name__} {self._unpickled}")
+
+
+class Sealed(Single):
+    """Base of what holds a seed or a matrix.
+
+    Immutable from outside, so a copy is the object itself. Python hides nothing from code in the same process. What
+    this class ensures is that no log, traceback (with local variables or without), checkpoint or `state_dict` shows a
+    secret by accident.
+    """
+
+    __slots__ = ()
+
+    _unpickled = (
+        "holds a secret and is not pickled: save the device into a file of its own, device.save(path) or "
+        "DeviceStore(folder).put(device), and keep device.fingerprint with the model (torch.save(model.state_dict(), ...) "
+        "holds nothing of the device)"
+    )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: sealed>"
 
 
 class Seed(Sealed):
@@ -54,6 +65,10 @@ class Seed(Sealed):
     def stream(self, purpose: str, count: int) -> bytes:
         """`count` random bytes for a purpose (SHAKE-128): they give away neither the seed nor another stream."""
         return hashlib.shake_128(f"groundglass/1/{purpose}/{self._value:x}".encode()).digest(count)
+
+    def number(self, purpose: str) -> int:
+        """128 random bits for a purpose."""
+        return int.from_bytes(self.stream(purpose, 16), "big")
 
     def reveal(self) -> str:
         """Hex digits, for the device file."""

@@ -63,7 +63,12 @@ def read_secret(path: Path) -> Saved:
     if not path.is_file():
         raise FileNotFoundError(f"no device file {path}: a run keeps its own under devices/ in its folder")
     content, seed = _read(path)
-    _check_private(path)  # afterwards: this advice is for device files alone
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:  # afterwards: this advice is for device files alone
+        raise PermissionError(
+            f"the device file {path} may be read or written by others (mode {mode:04o}): it holds the secret of the "
+            f"device. Run: chmod 600 {path}"
+        )
     try:
         kind, draw = ("dense", 1) if content["version"] == 1 else (str(content["kind"]), content["draw"])
         sizes = content["in_features"], content["out_features"]
@@ -117,12 +122,3 @@ def _seed(text: Any) -> Seed | None:
         return Seed(int(text, 16))
     except (TypeError, ValueError):
         return None
-
-
-def _check_private(path: Path) -> None:
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        raise PermissionError(
-            f"the device file {path} may be read or written by others (mode {mode:04o}): it holds the secret of the "
-            f"device. Run: chmod 600 {path}"
-        )

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from groundglass.core import DamagedFileError
-from groundglass.optics.camera import Camera, Exposure
+from groundglass.optics.camera import Camera, Exposure, FrameNoise
 from groundglass.optics.device import check_bits
 from groundglass.optics.kinds import make_medium
 from groundglass.optics.medium import DeviceKind, MatrixKind, Medium
-from groundglass.optics.noise import FrameNoise
 from groundglass.optics.sealed import Sealed, Seed
 from groundglass.optics.secret_file import Saved, read_secret, write_secret
 
@@ -153,14 +152,8 @@ class SimulatedOPU(Sealed):
         check_bits(bits, self.in_features)
         x = bits.detach().cpu().contiguous()
         gain = self._exposure.gain * exposure
-        if not self._camera.noisy:
-            return _read(self._medium, self._camera, gain, x).to(bits.device)
-        frames = torch.empty(len(x), self.out_features, dtype=self._dtype, device="cpu")
-        step = _rows_at_a_time(self._medium)
-        for start in range(0, len(x), step):
-            signal = self._medium.intensities(x[start : start + step]).mul_(gain)
-            frames[start : start + step] = self._camera.digitise(self._noise.apply(signal, self._camera))
-        return frames.to(bits.device)
+        noise = self._noise if self._camera.noisy else None
+        return _read(self._medium, self._camera, gain, x, noise).to(bits.device)
 
     def region(self, outputs: Sequence[int] | Tensor) -> "SimulatedOPU":
         """The same device, with a camera that reads these outputs alone, in this order.
@@ -194,10 +187,6 @@ class SimulatedOPU(Sealed):
     def skip_frames(self, count: int) -> None:
         """Count on, as if `count` frames had been measured: a resumed measurement has the noise that it would have had."""
         self._noise.skip(count)
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return torch.float32 if self._camera.bits is None else torch.uint8
 
     def redraw(self, seed: int | None = None) -> "SimulatedOPU":
         """A device with another U and the same sizes and camera, calibrated again: `create` with another seed."""
@@ -245,16 +234,17 @@ class SimulatedOPU(Sealed):
         return device
 
 
-def _rows_at_a_time(medium: Medium) -> int:
-    return min(256, max(1, _LIGHT // medium.out_features))
-
-
-def _read(medium: Medium, camera: Camera, gain: float, bits: Tensor) -> Tensor:
-    """Noise-free readings of checked bits."""
-    if camera.bits is not None:
+def _read(medium: Medium, camera: Camera, gain: float, bits: Tensor, noise: FrameNoise | None = None) -> Tensor:
+    """Readings of checked bits."""
+    if camera.bits is not None and noise is None:
         return medium.readings(bits, gain=gain, top=camera.top)
-    rows = bits.split(_rows_at_a_time(medium)) if len(bits) else [bits]
-    return torch.cat([camera.digitise(medium.intensities(some) * gain) for some in rows])
+    dtype = torch.float32 if camera.bits is None else torch.uint8
+    frames = torch.empty(len(bits), medium.out_features, dtype=dtype, device="cpu")
+    step = min(256, max(1, _LIGHT // medium.out_features))
+    for start in range(0, len(bits), step):
+        signal = medium.intensities(bits[start : start + step]).mul_(gain)
+        frames[start : start + step] = camera.digitise(signal if noise is None else noise.apply(signal, camera))
+    return frames
 
 
 def _public_bits(purpose: str, rows: int, in_features: int, density: float) -> Tensor:

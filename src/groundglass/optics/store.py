@@ -42,7 +42,14 @@ class DeviceStore:
     def put(self, device: SimulatedOPU | MovingDevice) -> Path:
         """Save a device; returns its file. A device that is already here is left as it is."""
         if isinstance(device, MovingDevice):
-            return self._put_moving(device)
+            # Its devices first: the list needs them.
+            for each in device.devices:
+                self.put(each)
+            path = self.folder / f"{device.fingerprint}{_MOVING_SUFFIX}"
+            listed = [each.fingerprint for each in device.devices]
+            if not path.exists():
+                write_json(path, {"format": _MOVING_FORMAT, "version": _MOVING_VERSION, "devices": listed})
+            return path
         path = self.path(device.fingerprint)
         if not path.exists():
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -82,16 +89,6 @@ class DeviceStore:
                     f"device {fingerprint} has {name}={found}, the model needs {wanted}: this is the device of another model"
                 )
         return device
-
-    def _put_moving(self, device: MovingDevice) -> Path:
-        """Its devices first: the list needs them."""
-        for each in device.devices:
-            self.put(each)
-        path = self.folder / f"{device.fingerprint}{_MOVING_SUFFIX}"
-        if not path.exists():
-            listed = [each.fingerprint for each in device.devices]
-            write_json(path, {"format": _MOVING_FORMAT, "version": _MOVING_VERSION, "devices": listed})
-        return path
 
     def _load_moving(self, path: Path) -> MovingDevice:
         content = read_json(path)

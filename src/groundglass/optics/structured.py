@@ -2,17 +2,19 @@
 
 import math
 from itertools import product
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from groundglass.kernels import jit
 from groundglass.kernels.memory import Output, aligned
 from groundglass.kernels.threads import for_each
-from groundglass.optics.entries import ENTRY_STD
-from groundglass.optics.medium import CompiledMedium, MatrixKind, Medium
+from groundglass.optics.medium import MatrixKind, Medium
 from groundglass.optics.sealed import Seed
+from groundglass.optics.tiled import ENTRY_STD
 
 # The least size of a transform: in a small one the sums have too few terms to be Gaussian.
 _LEAST = 1024
@@ -21,7 +23,7 @@ _PIECE = 2**23
 _ALL = np.empty(0, dtype=np.int64)
 
 
-class StructuredMedium(CompiledMedium):
+class StructuredMedium(Medium):
     """|Ux|^2 with U a product of diagonals and Walsh-Hadamard transforms: O(n log n) a row, 3 bytes an input or output.
 
     Inputs are padded to n, a power of two of at least 1024; outputs come in ceil(M / n) blocks of n, the last one cut.
@@ -80,15 +82,13 @@ class StructuredMedium(CompiledMedium):
         if matrix == "real":
             self._phases &= np.uint16(0xAAAA)
 
-    def region(self, outputs: npt.NDArray[np.int64]) -> "StructuredMedium":
+    def region(self, outputs: npt.NDArray[np.int64]) -> Self:
         """Costs the blocks that hold the outputs; shares all that is held."""
         if len(self._picks):
             whole = np.empty_like(self._picks)
             whole[self._places] = self._picks
             outputs = whole[outputs]
-        part = object.__new__(StructuredMedium)
-        Medium.__init__(part, self.seed, self.in_features, len(outputs), self.matrix)
-        part._phases, part._levels = self._phases, self._levels
+        part = self._twin(len(outputs))
         part._places = np.argsort(outputs, kind="stable")
         part._picks = outputs[part._places]
         return part
@@ -106,7 +106,7 @@ class StructuredMedium(CompiledMedium):
                 jit.structured.field(one_hot, self._phases[block], self._levels[block], z)
                 column = columns[block * n : (block + 1) * n]
                 column.real = z[0]
-                column.imag = z[1] if len(z) == 2 else 0
+                column.imag = z[1] if self.parts == 2 else 0
             one_hot[i] = 0
             if len(self._picks):
                 u[self._places, i] = columns[self._picks]
@@ -120,12 +120,13 @@ class StructuredMedium(CompiledMedium):
         return self._phases.nbytes + self._levels.nbytes + self._picks.nbytes + self._places.nbytes
 
     def _scratch(self) -> npt.NDArray[np.float32]:
-        parts, n = 2 if self.matrix == "complex" else 1, self._phases.shape[1]
-        return aligned(parts * n, np.float32).reshape(parts, n)
+        n = self._phases.shape[1]
+        return aligned(self.parts * n, np.float32).reshape(self.parts, n)
 
-    def _fill(self, bits: npt.NDArray[np.uint8], out: Output) -> None:
+    def _filled(self, batch: Tensor, out: Output) -> Tensor:
+        bits = batch.numpy()
         if not len(bits):
-            return
+            return out.tensor
         count, n = self._phases.shape
         blocks = np.unique(self._picks // n) if len(self._picks) else np.arange(count)
         # Several pieces a thread, so that one that is held up does not hold up all.
@@ -141,6 +142,7 @@ class StructuredMedium(CompiledMedium):
             )
 
         for_each(product(rows, some), fill)
+        return out.tensor
 
 
 def size_of(in_features: int) -> int:

@@ -10,18 +10,24 @@ from torch import Tensor
 
 from groundglass.optics import Camera, SimulatedOPU, true_matrix
 from groundglass.optics.fidelity import HOLDS_WITHIN, STANDINS, Law, Maker, device_light, fidelity
-from groundglass.optics.fidelity.laws import spectrum_law
-from groundglass.optics.fidelity.scores import (
+from groundglass.optics.fidelity.laws import (
     deviate,
     kolmogorov_smirnov,
     largest,
+    spectrum_law,
     spread,
     walsh_hadamard,
     xor_correlations,
 )
-from groundglass.optics.fidelity.standins import complex_matrix
 
 FLOAT = Camera(bits=None)
+
+
+def complex_matrix(inputs: int, outputs: int, seed: int) -> Callable[[Tensor], Tensor]:
+    """An i.i.d. complex Gaussian U: the law itself."""
+    rng = np.random.default_rng(seed)
+    u = (rng.standard_normal((inputs, outputs)) + 1j * rng.standard_normal((inputs, outputs))) / 2**0.5
+    return lambda bits: torch.from_numpy(np.abs(bits.numpy().astype(np.float64) @ u) ** 2)
 
 
 def named(laws: tuple[Law, ...]) -> dict[str, Law]:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from groundglass.kernels.references import walsh_hadamard
 from groundglass.optics.sealed import Seed
 from groundglass.optics.structured import StructuredMedium, quarter_circle
+from tests.kernels.references import walsh_hadamard
 from tests.optics.test_structured import SIZES, UNIT, hot
 
 N = 1024

@@ -1,10 +1,18 @@
 """Devices that count, fail and change while they are read; and what a retrieval from one is judged by."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
-from groundglass.optics import Camera, SimulatedOPU
-from groundglass.optics.retrieval import Scale
+from groundglass.optics import Camera, DeviceAccess, SimulatedOPU
+from groundglass.optics.retrieval import FixedExposure, RetrievalMethod, Retrieved, Scale, retrieve
+from groundglass.optics.retrieval.plan import OVERHEAD
+
+#: Inputs of a device whose whole retrieval is tested, how it is retrieved, and from how many frames.
+N = 32
+METHOD = FixedExposure()
+FRAMES = 12 * N + OVERHEAD
 
 
 class Bench:
@@ -56,3 +64,17 @@ def scale_of(device: SimulatedOPU, noise: float = 0.0) -> Scale:
 
 def opu(n: int, m: int, camera: Camera | None = None, *, seed: int = 3) -> SimulatedOPU:
     return SimulatedOPU.create(n, m, seed=seed, camera=camera)
+
+
+def run(
+    device: SimulatedOPU | Bench,
+    folder: Path | None = None,
+    *,
+    method: RetrievalMethod = METHOD,
+    frames: int = FRAMES,
+    seed: int = 1,
+    rows: int | None = None,
+    budget: int | None = None,
+) -> Retrieved:
+    access = DeviceAccess(device, budget=budget, exposure_control=True)
+    return retrieve(access, method, frames=frames, seed=seed, rows=rows, folder=folder)

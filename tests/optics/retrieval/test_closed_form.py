@@ -8,9 +8,8 @@ from torch import Tensor
 
 from groundglass.optics import Camera, SimulatedOPU
 from groundglass.optics.access import DeviceAccess
-from groundglass.optics.retrieval import closed_form
+from groundglass.optics.retrieval import closed_form, row_errors
 from groundglass.optics.retrieval.closed_form import PairDesign, SparseInputs
-from groundglass.optics.retrieval.errors import row_errors
 from groundglass.optics.retrieval.method import Scale
 from groundglass.optics.true_matrix import true_matrix
 from tests.optics.retrieval.devices import scale_of

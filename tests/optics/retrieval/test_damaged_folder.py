@@ -9,17 +9,9 @@ import pytest
 
 from groundglass.core import DamagedFileError
 from groundglass.optics import SimulatedOPU
-from groundglass.optics.access import DeviceAccess
-from groundglass.optics.retrieval import FixedExposure, Retrieved, retrieve
-from groundglass.optics.retrieval.plan import OVERHEAD
-from tests.optics.retrieval.devices import Bench, opu
+from tests.optics.retrieval.devices import FRAMES, Bench, N, opu, run
 
-N, M = 32, 12
-FRAMES = 12 * N + OVERHEAD
-
-
-def run(device: SimulatedOPU | Bench, folder: Path, *, budget: int | None = None) -> Retrieved:
-    return retrieve(DeviceAccess(device, budget=budget), FixedExposure(), frames=FRAMES, seed=1, folder=folder)
+M = 12
 
 
 @pytest.fixture(scope="module")

@@ -22,26 +22,10 @@ from groundglass.optics.retrieval import (
 from groundglass.optics.retrieval import retrieve as retrieve_function
 from groundglass.optics.retrieval.closed_form import SparseInputs
 from groundglass.optics.retrieval.plan import HELD_OUT, OVERHEAD
-from tests.optics.retrieval.devices import Bench, opu
+from tests.optics.retrieval.devices import FRAMES, METHOD, Bench, N, opu, run
 
-N, M = 32, 132
-METHOD = FixedExposure()
-FRAMES = 12 * N + OVERHEAD
+M = 132
 SECRET = 987654321987654321
-
-
-def run(
-    device: SimulatedOPU | Bench,
-    folder: Path | None,
-    *,
-    method: RetrievalMethod = METHOD,
-    frames: int = FRAMES,
-    seed: int = 1,
-    rows: int | None = None,
-    budget: int | None = None,
-) -> Retrieved:
-    access = DeviceAccess(device, budget=budget, exposure_control=True)
-    return retrieve(access, method, frames=frames, seed=seed, rows=rows, folder=folder)
 
 
 def interrupted(device: SimulatedOPU, folder: Path, stops: int, **options: Any) -> Bench:

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from groundglass.optics import Camera, SimulatedOPU
 from groundglass.optics.access import DeviceAccess
-from groundglass.optics.retrieval import multilateration
-from groundglass.optics.retrieval.errors import row_errors
+from groundglass.optics.retrieval import multilateration, row_errors
 from groundglass.optics.retrieval.method import Scale
 from groundglass.optics.retrieval.multilateration import AnchorDesign, Multilateration, planar_points
 from groundglass.optics.true_matrix import true_matrix

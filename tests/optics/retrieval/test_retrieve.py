@@ -9,28 +9,21 @@ import pytest
 import torch
 
 from groundglass.core import BudgetExceededError
-from groundglass.optics import Camera, SimulatedOPU, true_matrix
+from groundglass.optics import Camera, true_matrix
 from groundglass.optics.access import DeviceAccess
 from groundglass.optics.retrieval import (
     ExposureError,
     FixedExposure,
     MatrixChangedError,
-    Retrieved,
     frames_needed,
     retrieve,
     row_errors,
 )
 from groundglass.optics.retrieval.closed_form import SparseInputs
 from groundglass.optics.retrieval.plan import HELD_OUT, OVERHEAD
-from tests.optics.retrieval.devices import Bench, opu, scale_of
+from tests.optics.retrieval.devices import FRAMES, METHOD, Bench, N, opu, run, scale_of
 
-N, M = 32, 24
-METHOD = FixedExposure()
-FRAMES = 12 * N + OVERHEAD
-
-
-def run(device: SimulatedOPU | Bench, *, frames: int = FRAMES, seed: int = 1, rows: int | None = None) -> Retrieved:
-    return retrieve(DeviceAccess(device), METHOD, frames=frames, seed=seed, rows=rows)
+M = 24
 
 
 def test_every_row_from_frames_that_are_counted() -> None:

@@ -1,10 +1,8 @@
-"""Fast Walsh-Hadamard transforms of eight rows at once, and what is done between two. The plain one: `references.sweep`.
+"""Walsh-Hadamard transforms of eight rows at once, and what is done between two. The plain one: `references.sweep` of the tests.
 
 The rows lie in cells, see `cells.py`. All that is done to a row is done in its own lanes, so a result does not depend on
 which rows share a cell, nor on threads.
 """
-# mypy: ignore-errors
-# (numba has no types, and compiled functions take theirs from the first call)
 
 from llvmlite import ir
 from numba import types, uintp
@@ -12,8 +10,7 @@ from numba.core import cgutils
 
 from groundglass.kernels.cells import LANES
 from groundglass.kernels.jit import llvm
-from groundglass.kernels.jit.compiled import compiled
-from groundglass.kernels.jit.llvm import every, load, picked, spread, step, store
+from groundglass.kernels.jit.llvm import compiled, every, load, picked, spread, step, store
 
 # Bytes of a cell.
 _CELL = 8 * LANES

@@ -1,19 +1,35 @@
-"""Pieces of LLVM code that the kernels share: vectors, loads and stores by address, and steps that numba can call.
+"""What the kernels share: numba's `njit`, and pieces of LLVM code: vectors, loads and stores by address, steps to call.
 
 Kernels write their inner steps as vectors, not as loops. Numba does not know that its arrays do not overlap, and the
 checks that LLVM puts around a short loop cost as much as the loop. LLVM splits a vector into the registers of the machine.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.extending import intrinsic
 
 FLOAT, BYTE, SHORT, INT = ir.FloatType(), ir.IntType(8), ir.IntType(16), ir.IntType(32)
 vector = ir.VectorType
+
+
+# Numba's cache looks at a function's own file and at its name. But kernels call each other and are made of shared pieces,
+# so a digest of all sources is part of the name.
+_SOURCES = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parents[1].rglob("*.py"))))
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """`njit` that lets other threads run; with a cache on disk where there is a place for one."""
+    function.__qualname__ += f"_{_SOURCES.hexdigest()[:8]}"
+    try:
+        return njit(nogil=True, cache=True)(function)
+    except RuntimeError:
+        return njit(nogil=True)(function)
 
 
 def step(*others: Any) -> Callable[[Callable[..., None]], Any]:

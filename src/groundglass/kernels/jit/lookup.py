@@ -1,12 +1,9 @@
 """Sums by table look-up, of a matrix in memory or of one that is drawn for the purpose. The plain one: `FloatGemm`."""
-# mypy: ignore-errors
-# (numba has no types, and compiled functions take theirs from the first call)
 
 import numpy as np
 from numba import uintp
 
-from groundglass.kernels.jit.compiled import compiled
-from groundglass.kernels.jit.llvm import BYTE, SHORT, at, load, step, store, vector
+from groundglass.kernels.jit.llvm import BYTE, SHORT, at, compiled, load, step, store, vector
 from groundglass.kernels.jit.philox import fill
 from groundglass.kernels.products import TABLES, TILE_LANES
 
@@ -62,8 +59,7 @@ def measure(tiles, begin, end, codes, group, span, parts, tables, total, wide, g
         span: inputs whose sum fits int16; n, or a multiple of TABLES * group.
         parts: 2, complex; 1, real.
         tables, total, wide: scratch aligned to 64 bytes: int16 [TABLES * 2^group * 64], int16 and int32 [batch * 64].
-        gain, top: reading = floor(min(light * gain + 0.5, top)).
-        readings, light: uint8 and float64 [batch, m]; the one that is not asked for is empty.
+        gain, top, readings, light: see `kernels.memory.Output`.
     """
     n, batch = tiles.shape[1], codes.shape[1]
     passes = (min(span, n) + TABLES * group - 1) // (TABLES * group)
@@ -93,22 +89,22 @@ def measure_drawn(
         keys: uint32 [tiles, 4], of Philox.
         position: of the first of these tiles among those that are seen.
         inputs: int32 [n], which inputs the codes are of.
-        span: inputs that are drawn at a time; a multiple of TABLES * group.
+        span: inputs that are drawn at a time; n, or a multiple of TABLES * group.
         block: scratch for them, int8 [1, span, 64].
 
     The other arguments are those of `measure`.
     """
     n, batch = len(inputs), codes.shape[1]
-    passes = span // (TABLES * group)
+    passes = (span + TABLES * group - 1) // (TABLES * group)
     for k in range(len(keys)):
         wide[:] = 0
-        for chunk in range((n + span - 1) // span):
-            low = chunk * span
+        first = 0
+        for low in range(0, n, max(span, 1)):
             some = inputs[low : low + span]
             drawn = block[:, : len(some)]
             fill(table, keys[k], some, drawn[0])
-            first = chunk * passes
             _add_sums(drawn, 0, 0, codes, first, min(first + passes, codes.shape[0]), group, tables, total)
+            first += passes
             for i in range(batch * TILE_LANES):
                 wide[i] += total[i]
         _write(wide, position + k, parts, gain, top, readings, light)

@@ -1,11 +1,9 @@
-"""Philox4x32-10, and the look-up of Gaussian integers by its bits. The plain one: `references.philox`."""
-# mypy: ignore-errors
-# (numba has no types, and compiled functions take theirs from the first call)
+"""Philox4x32-10, and the look-up of Gaussian integers by its bits. The plain one: `references.philox` of the tests."""
 
 import numpy as np
 from numba import uint32, uint64
 
-from groundglass.kernels.jit.compiled import compiled
+from groundglass.kernels.jit.llvm import compiled
 
 # Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011).
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)

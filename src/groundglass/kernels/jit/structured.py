@@ -1,18 +1,15 @@
-"""Walsh-Hadamard transforms, quarter turns and the camera's arithmetic. The plain one: `references.chain_of_transforms`.
+"""Walsh-Hadamard transforms, quarter turns, the camera. The plain one: `references.chain_of_transforms` of the tests.
 
 Every addition of a transform is the butterfly (a + b, a - b) of its level, levels from the nearest pairs to the farthest.
 Which of them are done together, for the caches' sake, changes no operand. Turns only move numbers and flip signs. So a
 result is the same bit for bit on every machine, as plain loops over the levels have it.
 """
-# mypy: ignore-errors
-# (numba has no types, and compiled functions take theirs from the first call)
 
 import numpy as np
 from numba import types, uintp
 
 from groundglass.kernels.jit import llvm
-from groundglass.kernels.jit.compiled import compiled
-from groundglass.kernels.jit.llvm import every, load, picked, spread, step, store
+from groundglass.kernels.jit.llvm import compiled, every, load, picked, spread, step, store
 
 # Numbers of a vector.
 _LANES = 8
@@ -138,7 +135,7 @@ def field(bits, phases, levels, z):
 
 @compiled
 def measure(bits, phases, levels, blocks, scale, picks, places, z, gain, top, readings, light):
-    """Rows of bits through some blocks, into `readings` or `light`; the one that is not asked for is empty.
+    """Rows of bits through some blocks, into `readings` or `light`.
 
     Args:
         bits: uint8 [batch, N].
@@ -147,8 +144,7 @@ def measure(bits, phases, levels, blocks, scale, picks, places, z, gain, top, re
         scale: intensity = scale (re^2 + im^2).
         picks, places: int64, outputs in ascending order, and the column that each goes to; empty for all, in order.
         z: float32 [parts, n], scratch; parts is 2, complex, or 1, real.
-        gain, top: reading = floor(min(intensity * gain + 0.5, top)).
-        readings, light: uint8 and float64 [batch, M].
+        gain, top, readings, light: see `kernels.memory.Output`.
     """
     n = z.shape[1]
     outputs = max(readings.shape[1], light.shape[1])

@@ -1,10 +1,8 @@
-"""3 x 3 convolutions by Winograd's method, with ReLU and pooling. The plain one: `references.convolve`.
+"""3 x 3 convolutions by Winograd's method, with ReLU and pooling. The plain one: `references.convolve` of the tests.
 
 Images stand side by side in the innermost dimension, LANES of them, one to a lane of a vector: every step is the same
 for all of them, nothing is shuffled, and what becomes of an image does not depend on the others.
 """
-# mypy: ignore-errors
-# (numba has no types, and compiled functions take theirs from the first call)
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +11,7 @@ from numba import types, uintp
 from numba.core import cgutils
 
 from groundglass.kernels.jit import llvm
-from groundglass.kernels.jit.compiled import compiled
-from groundglass.kernels.jit.llvm import FLOAT, at, every, load, spread, step, store
+from groundglass.kernels.jit.llvm import FLOAT, at, compiled, every, load, spread, step, store
 from groundglass.kernels.maps import LANES
 from groundglass.kernels.schemes import Matrix, Scheme, map_of_two, tile_of_four
 
@@ -113,6 +110,13 @@ def _store_backward(b: Any, tile: list[list[Any]], pool: bool, out: Any, row: An
         code = b.add(code, code_row)
 
 
+def _store_plain(b: Any, tile: list[list[Any]], out: Any, row: Any) -> None:
+    for line in tile:
+        for x, value in enumerate(line):
+            store(b, value, at(b, out, x * _LINE), _LINE)
+        out = b.add(out, row)
+
+
 # --- the steps, by address ---
 
 
@@ -140,38 +144,20 @@ def _gather_tile(scheme: Scheme) -> Any:
         for number in range(5):
             with b.goto_block(b.append_basic_block(f"finish{number}")):
                 finishes.add_case(finish.type(number), b.block)
-                _finish(b, scheme, number, points, stride, bias, out, row, code, code_row)
+                grid = _load_grid(b, points, scheme.points, b.mul(stride, stride.type(scheme.points)), stride)
+                if number in (RELU, POOL):
+                    grid[1][1] = b.fadd(grid[1][1], spread(b, load(b, bias, FLOAT), _LANES))
+                tile = _sandwich(b, scheme.outputs, grid)
+                if number in (RELU, POOL):
+                    _store_forward(b, tile, number == POOL, out, row, code, code_row)
+                elif number in (MASK, UNPOOL):
+                    _store_backward(b, tile, number == UNPOOL, out, row, code, code_row)
+                else:
+                    _store_plain(b, tile, out, row)
                 b.branch(after)
         b.position_at_end(after)
 
     return gather_tile
-
-
-def _finish(
-    b: Any,
-    scheme: Scheme,
-    finish: int,
-    points: Any,
-    stride: Any,
-    bias: Any,
-    out: Any,
-    row: Any,
-    code: Any,
-    code_row: Any,
-) -> None:
-    grid = _load_grid(b, points, scheme.points, b.mul(stride, stride.type(scheme.points)), stride)
-    if finish in (RELU, POOL):
-        grid[1][1] = b.fadd(grid[1][1], spread(b, load(b, bias, FLOAT), _LANES))
-    tile = _sandwich(b, scheme.outputs, grid)
-    if finish in (RELU, POOL):
-        _store_forward(b, tile, finish == POOL, out, row, code, code_row)
-    elif finish in (MASK, UNPOOL):
-        _store_backward(b, tile, finish == UNPOOL, out, row, code, code_row)
-    else:
-        for line in tile:
-            for x, value in enumerate(line):
-                store(b, value, at(b, out, x * _LINE), _LINE)
-            out = b.add(out, row)
 
 
 @step()

@@ -8,17 +8,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from groundglass.optics.fidelity.scores import walsh_hadamard
+from groundglass.optics.fidelity.laws import walsh_hadamard
 
 #: N, M, seed -> bits uint8 [batch, N] -> intensities float64 [batch, M], in units of the mean square of an entry of U.
 Maker = Callable[[int, int, int], Callable[[Tensor], Tensor]]
 _Complex = npt.NDArray[np.complex128]
-
-
-def complex_matrix(in_features: int, out_features: int, seed: int) -> Callable[[Tensor], Tensor]:
-    """An i.i.d. complex Gaussian U: the law itself."""
-    u = _gaussian(np.random.default_rng(seed), in_features, out_features)
-    return _light(lambda x: x @ u)
 
 
 def real_matrix(in_features: int, out_features: int, seed: int) -> Callable[[Tensor], Tensor]:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from groundglass.core import generator
-from groundglass.optics.entries import ENTRY_STD
 from groundglass.optics.fidelity.laws import (
     Array,
     Law,
@@ -20,9 +19,10 @@ from groundglass.optics.fidelity.laws import (
     power_of_two,
     spectrum_law,
     spread_law,
+    walsh_hadamard,
 )
-from groundglass.optics.fidelity.scores import walsh_hadamard
 from groundglass.optics.simulated import SimulatedOPU
+from groundglass.optics.tiled import ENTRY_STD
 
 #: bits uint8 [batch, N] -> intensities float64 [batch, M], in units of E|U_ij|^2: the mean is the number of ones.
 Light = Callable[[Tensor], Tensor]
@@ -98,13 +98,7 @@ def fidelity(
 
 
 class _Inputs:
-    """Designed inputs, in a random order: they have nothing to do with a medium's own order of its inputs.
-
-    Args:
-        in_features: N.
-        rows: how many inputs of a kind, at most.
-        seed: of the order.
-    """
+    """Designed inputs, at most `rows` of a kind, in a random order that has nothing to do with a medium's own."""
 
     def __init__(self, in_features: int, rows: int, seed: int) -> None:
         self.in_features = in_features

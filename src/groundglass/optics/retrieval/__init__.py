@@ -1,13 +1,12 @@
 """Retrieving U from a device that an attacker holds: ways to do it, their errors, and what can be known without U."""
 
 from groundglass.optics.retrieval.closed_form import SparseInputs
-from groundglass.optics.retrieval.errors import row_errors
 from groundglass.optics.retrieval.fixed_exposure import FixedExposure
 from groundglass.optics.retrieval.method import Design, RetrievalMethod, Scale
 from groundglass.optics.retrieval.multilateration import Multilateration
 from groundglass.optics.retrieval.plan import frames_of
 from groundglass.optics.retrieval.readings import ExposureError, MatrixChangedError
-from groundglass.optics.retrieval.retrieve import Retrieved, frames_needed, retrieve
+from groundglass.optics.retrieval.retrieve import Retrieved, frames_needed, retrieve, row_errors
 
 #: Ways to retrieve a matrix, by name.
 METHODS: dict[str, type[FixedExposure] | type[Multilateration] | type[SparseInputs]] = {

@@ -19,7 +19,6 @@ class PairDesign:
     """Frames e_1..e_N, then e_a + e_j for each anchor a and all j > a: N + rN - r(r + 1)/2 of them.
 
     Args:
-        in_features: N.
         anchors: r; the first r inputs are the anchors.
         single, pair: exposures of the frames with one bit on and with two, times the device's own.
     """
@@ -86,11 +85,7 @@ class SparseInputs:
         return _frames(in_features, min(self.anchors, in_features))
 
     def design(self, in_features: int, frames: int, scale: Scale, *, seed: int) -> PairDesign:
-        """As many anchors as `frames` allows. The inputs are the same for every seed.
-
-        Raises:
-            ValueError: fewer frames than `least`, or fewer inputs than anchors.
-        """
+        """As many anchors as `frames` allows. The inputs are the same for every seed."""
         if in_features < self.anchors:
             raise ValueError(f"{in_features} inputs are fewer than the {self.anchors} anchors")
         if frames < self.least(in_features):

@@ -9,11 +9,10 @@ from groundglass.core import derive_seed
 from groundglass.optics.retrieval.hadamard_inputs import HadamardInputs
 from groundglass.optics.retrieval.method import Design, Readings, Rows, Scale, own_design
 from groundglass.optics.retrieval.search import Search
-from groundglass.optics.retrieval.settings import SearchSettings
 
 
 @dataclass(frozen=True)
-class FixedExposure(SearchSettings):
+class FixedExposure:
     """Gerchberg-Saxton on designed inputs, x = (1 + H D) / 2, accelerated (docs/theory.md, retrieval).
 
     A row u gives fields z = Xu. Each step moves every field the shortest way to an intensity that its reading allows, and
@@ -23,10 +22,41 @@ class FixedExposure(SearchSettings):
     themselves, and trusts dark ones less (the error of a field is that of its intensity over twice its size): rounding is
     noise, and averaging it over all readings beats staying between its bounds. A row whose readings differ from those that
     were taken by more than noise and rounding explain has gone wrong, and starts again elsewhere.
+
+    Args:
+        momentum: share of the last step that is added to the next.
+        power_iterations: of the spectral start.
+        search, polish: most steps of each; without a polish a row is as the search left it.
+        tolerance: a row is at rest when a step is that small, relative to the row.
+        near: rms distance of the fields from their intervals, over the rms field, at which the polish begins.
+        accepted: rms distance from the readings, over what noise and rounding explain, up to which a row is right.
+        starts: most starts of a row.
+
+    Raises:
+        ValueError: a setting out of its range.
     """
+
+    momentum: float = 0.9
+    power_iterations: int = 10
+    search: int = 200
+    polish: int = 60
+    tolerance: float = 3e-4
+    near: float = 0.01
+    accepted: float = 1.15
+    starts: int = 8
 
     name = "fixed-exposure"
     exposure_control = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"`momentum` (={self.momentum}) must be in [0, 1)")
+        for name, fewest in (("power_iterations", 1), ("search", 1), ("polish", 0), ("starts", 1)):
+            if getattr(self, name) < fewest:
+                raise ValueError(f"`{name}` (={getattr(self, name)}) must be at least {fewest}")
+        for name, least in (("tolerance", 0.0), ("near", 0.0), ("accepted", 1.0)):
+            if not getattr(self, name) > least:
+                raise ValueError(f"`{name}` (={getattr(self, name)}) must be above {least:g}")
 
     def least(self, in_features: int) -> int:
         """4 N: a row has 2 N real unknowns. About half of the rows are found with twice as many readings; with 8 N all are."""

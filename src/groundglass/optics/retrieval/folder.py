@@ -28,8 +28,7 @@ class RetrievalFolder:
         folder: None for memory. Made when missing.
         identity: plain JSON; what a resumed retrieval must agree with.
         planned: frames that may be taken.
-        readings: (rows, frames, dtype).
-        matrix: (rows, N).
+        readings, matrix: (rows, frames, dtype) and (rows, N).
 
     Raises:
         FileExistsError: the folder holds something else.

@@ -19,9 +19,7 @@ class HadamardInputs:
     Half of the bits are on, as at calibration, so the device's own exposure suits them.
 
     Attributes:
-        in_features: N.
-        frames: how many.
-        signs: the diagonals, float32 [blocks, n] of -1 and 1.
+        signs: the diagonals, float32 [blocks, N] of -1 and 1.
     """
 
     in_features: int

@@ -15,11 +15,7 @@ Rows = Complex64[Tensor, "rows n"]
 
 
 class Design(Protocol):
-    """The inputs of a retrieval. None of them depends on a reading, so all rows of U share them.
-
-    Attributes:
-        in_features: N.
-    """
+    """The inputs of a retrieval. None of them depends on a reading, so all rows of U share them."""
 
     @property
     def in_features(self) -> int: ...
@@ -96,11 +92,7 @@ D = TypeVar("D", bound=Design)
 
 
 def own_design(method: RetrievalMethod, design: Design, kind: type[D]) -> D:
-    """The design, if it is the method's own.
-
-    Raises:
-        TypeError: it is of another kind.
-    """
+    """The design, if it is the method's own; else a TypeError."""
     if not isinstance(design, kind):
         raise TypeError(f"the design is a {type(design).__name__}: {type(method).__name__} solves its own alone")
     return design

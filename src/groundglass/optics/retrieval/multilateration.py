@@ -33,7 +33,6 @@ class AnchorDesign:
     anchors, then for every signal those with every anchor.
 
     Attributes:
-        in_features: N.
         support: int64 [parts, n].
         columns: uint8 [parts, blocks, n], the first columns of the circulant matrices.
         anchors: uint8 [parts, k, N], the first one zero.
@@ -141,11 +140,7 @@ class Multilateration:
         return self.parts * _frames(self._support(in_features), 3, 1)
 
     def design(self, in_features: int, frames: int, scale: Scale, *, seed: int) -> AnchorDesign:
-        """The draws of the supports, the columns and the anchors come from `seed`.
-
-        Raises:
-            ValueError: fewer frames than `least`, or too few inputs for these parts.
-        """
+        """The draws of the supports, the columns and the anchors come from `seed`."""
         n = self._support(in_features)
         room = int(self.brightest * in_features) - n
         if room < 1:

@@ -54,10 +54,6 @@ class Shot:
 class FramePlan:
     """All frames of a retrieval, in order: the held-out inputs; then a part of the design, the sentinels, and so on.
 
-    Args:
-        design: the method's inputs.
-        seed: of the held-out inputs.
-
     Attributes:
         held_out: the inputs, uint8 [HELD_OUT, N].
         columns: where the frames of the design stand among all, in their order.

@@ -1,7 +1,7 @@
 """Taking the frames of a retrieval, and what the held-out ones show: light, noise, and whether the matrix is still the same."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,15 +28,7 @@ class MatrixChangedError(RuntimeError):
 
 
 def check_light(readings: npt.NDArray[Any], top: int | None) -> None:
-    """Refuse an exposure with which nothing can be retrieved; says which would do.
-
-    Args:
-        readings: of random half-on inputs.
-        top: of the camera; None for one that does not clip.
-
-    Raises:
-        ExposureError: too dark, or too bright.
-    """
+    """Refuse an exposure with which nothing can be retrieved, by the readings of random half-on inputs; says which would do."""
     if top is None:
         if not readings.any():
             raise ExposureError(
@@ -66,16 +58,7 @@ def check_light(readings: npt.NDArray[Any], top: int | None) -> None:
 
 
 def check_same(readings: npt.NDArray[Any], plan: FramePlan, frames: int) -> None:
-    """Compare each round of the sentinels, as far as they are taken, with the first.
-
-    Args:
-        readings: [rows, frames of the plan].
-        frames: taken so far.
-
-    Raises:
-        MatrixChangedError: they are not of one matrix; says between which frames it changed.
-        ExposureError: the light went out, or blinds the camera.
-    """
+    """Compare each round of the sentinels with the first, in readings [rows, frames] of which `frames` are taken."""
     first = readings[:, plan.sentinels[0]].astype(np.float64).ravel()
     before = int(plan.sentinels[0][-1])
     for places in plan.sentinels[1:]:
@@ -109,17 +92,11 @@ def read_noise(readings: npt.NDArray[Any], plan: FramePlan, top: int | None) -> 
     return float(np.sqrt(rounds.var(axis=1, ddof=1)[whole].mean()))
 
 
-def take(
-    access: DeviceAccess, plan: FramePlan, into: npt.NDArray[Any], begin: int, taken: Callable[[int], None]
-) -> None:
+def take(access: DeviceAccess, plan: FramePlan, into: npt.NDArray[Any], begin: int) -> Iterator[int]:
     """Take the frames from `begin` on; readings of the first rows go into `into`, [rows, frames].
 
-    Args:
-        taken: called after every batch with the frames so far, once its readings are in.
-
-    Raises:
-        ExposureError, MatrixChangedError: from the held-out frames, as soon as they show it.
-        BudgetExceededError: of the access.
+    Yields the frames so far after every batch, once its readings are in. The held-out frames raise an ExposureError or a
+    MatrixChangedError as soon as they show it.
     """
     rows, top = len(into), access.top
     # An earlier session may have ended at that.
@@ -129,6 +106,6 @@ def take(
         into[:, shot.begin : shot.end] = readings[:, :rows].t().numpy()
         if shot.end == HELD_OUT:
             check_light(into[:, :HELD_OUT], top)
-        taken(shot.end)
+        yield shot.end
         if shot.end - shot.begin == SENTINELS:
             check_same(into, plan, shot.end)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Bool, Complex64, Float
+from jaxtyping import Bool, Complex, Complex64, Float
 from torch import Tensor
 
 from groundglass.core import Progress, derive_seed, silent
@@ -159,15 +159,10 @@ def _measure(access: DeviceAccess, plan: FramePlan, kept: RetrievalFolder, progr
     # What an earlier access took; this one may be the same, and has counted it.
     access.charge(max(0, kept.taken - access.frames))
     started = time.perf_counter()
-
-    def taken(frames: int) -> None:
-        nonlocal started
-        now = time.perf_counter()
-        kept.keep_frames(frames, now - started)
+    for frames in take(access, plan, kept.readings, kept.taken):
+        kept.keep_frames(frames, time.perf_counter() - started)
         started = time.perf_counter()
         progress("frames", frames, len(plan))
-
-    take(access, plan, kept.readings, kept.taken, taken)
 
 
 def _solve(
@@ -196,3 +191,17 @@ def _held_out(kept: RetrievalFolder, plan: FramePlan, top: int | None) -> tuple[
         part = slice(begin, begin + 1024)
         away[part] = np.abs(camera(np.square(np.abs(kept.matrix[part] @ inputs))) - read[part]).mean(1)
     return away, float(np.median(np.abs(read - np.roll(read, 1, axis=1)).mean(1)))
+
+
+def row_errors(estimate: Complex[Tensor, "m n"], truth: Complex[Tensor, "m n"]) -> Float[Tensor, "m"]:
+    """Relative error of each row, whatever its phase and conjugation: |Ux|^2 of real x is the same for all of them.
+
+    min over phase and conjugation of |u - e^(i phi) v| / |u|, that is
+    sqrt(|u|^2 + |v|^2 - 2 max(|<u, v>|, |<conj u, v>|)) / |u|. A row of chance with the right length has about sqrt(2).
+    """
+    if estimate.shape != truth.shape:
+        raise ValueError(f"the estimate is {list(estimate.shape)}, the matrix {list(truth.shape)}: not the same device")
+    u, v = truth.to(torch.complex128), estimate.to(torch.complex128)
+    size = u.abs().square().sum(1)
+    agreement = torch.maximum((u.conj() * v).sum(1).abs(), (u * v).sum(1).abs())
+    return ((size + v.abs().square().sum(1) - 2 * agreement).clamp_min(0) / size).sqrt()

@@ -23,13 +23,7 @@ class BitFile:
     The file is read, not mapped: memory stays small, and a file that is cut short meanwhile is an error.
 
     Args:
-        path: a .npy file.
-        in_features: N.
         packed: whether eight bits are in a byte; None: the width says so.
-
-    Attributes:
-        rows: how many.
-        packed: whether eight bits are in a byte.
 
     Raises:
         FileNotFoundError: no such file.
@@ -54,12 +48,7 @@ class BitFile:
             )
 
     def check(self, progress: Progress) -> str:
-        """Check every row. Returns the SHA-256 of all, in hex.
-
-        Raises:
-            ValueError: a value that is not a bit; says where.
-            DamagedFileError: as when it was opened.
-        """
+        """Refuse a value that is not a bit, with its row. Returns the SHA-256 of all rows, in hex."""
         digest = hashlib.sha256()
         step = max(1, _PIECE // self._width)
         for begin in range(0, self.rows, step):
@@ -80,11 +69,7 @@ class BitFile:
         return digest.hexdigest()
 
     def read(self, begin: int, end: int) -> UInt8[Tensor, "batch n"]:
-        """The bits of some rows, uint8 [end - begin, N].
-
-        Raises:
-            ValueError: the file was written to since it was opened.
-        """
+        """The bits of some rows, uint8 [end - begin, N]."""
         self.check_unchanged()
         raw = torch.from_numpy(self._raw(begin, end))
         return unpack_bits(raw, self._in_features) if self.packed else raw

@@ -1,9 +1,10 @@
 """Measuring a file of bit vectors into a file of readings, of any size, in bounded memory; the same call resumes."""
 
+import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -95,18 +96,28 @@ def measure_file(
     dtype = torch.float32 if camera is not None and camera.bits is None else torch.uint8
     shape = (bits.rows, device.out_features)
     with ReadingFile(out, identity, shape, np.float32 if dtype == torch.float32 else np.uint8) as readings:
-        by_span = isinstance(device, SimulatedOPU) and device.kind == "procedural" and not noisy
-        if not by_span:
-            readings.drop_batch()
-        before, seconds_before = readings.done, readings.seconds
-        session = _Session(bits, readings, dtype, None if camera is None else camera.top, progress, shape)
-        if isinstance(device, SimulatedOPU) and by_span:
-            session.spans(device)
+        if isinstance(device, SimulatedOPU) and device.kind == "procedural" and not noisy:
+            pieces = _spans(device, bits, readings)
         else:
-            session.frames(device)
+            readings.drop_batch()
+            pieces = _frames(device, bits, readings)
+        before, seconds_before = readings.done, readings.seconds
+        _tell(progress, readings)
+        for some, x, pace in pieces:
+            began = time.perf_counter()
+            found = some.measure(x)
+            seconds = time.perf_counter() - began
+            if found.dtype != dtype:
+                raise TypeError(f"the device reads {found.dtype}, and its camera says {dtype}: give it its `camera`")
+            top = 255 if camera is None else camera.top
+            saturated = 0 if found.is_floating_point() else int((found == top).sum())
+            readings.add(found.numpy(), saturated=saturated, seconds=seconds)
+            pace.took(seconds)
+            _tell(progress, readings)
+            del x, found  # before the next ones are read
         bits.check_unchanged()
         readings.finish()
-    total = shape[0] * shape[1]
+    total = math.prod(shape)
     return Measured(
         rows=bits.rows,
         seconds=readings.seconds,
@@ -114,66 +125,6 @@ def measure_file(
         gone_on_from=before / total,
         saturated=None if dtype == torch.float32 else readings.saturated / total,
     )
-
-
-class _Session:
-    """The rest of a measurement, piece by piece."""
-
-    def __init__(
-        self,
-        bits: BitFile,
-        readings: ReadingFile,
-        dtype: torch.dtype,
-        top: int | None,
-        progress: Progress,
-        shape: tuple[int, int],
-    ) -> None:
-        self._bits, self._readings, self._dtype = bits, readings, dtype
-        self._top = 255 if top is None else top
-        self._progress = progress
-        self._shape = shape
-        self._tell()
-
-    def frames(self, device: OpticalDevice) -> None:
-        """Whole frames: as many rows at a time as take `_FRAME_SECONDS`, or as memory allows."""
-        kept, (rows, m) = self._readings, self._shape
-        if kept.row and isinstance(device, SimulatedOPU):
-            device.skip_frames(kept.row)
-        most = rows_at_a_time(device.in_features, m)
-        # A row of a noisy procedural device may be minutes.
-        slow = isinstance(device, SimulatedOPU) and device.kind == "procedural"
-        pace = _Pace(_FRAME_SECONDS, 1 if slow else min(_ROWS, most), most)
-        while kept.row < rows:
-            pace.took(self._take(device, self._bits.read(kept.row, min(kept.row + pace.size, rows))))
-
-    def spans(self, device: SimulatedOPU) -> None:
-        """A batch of rows as large as memory allows, and of it as many outputs at a time as take `_SPAN_SECONDS`."""
-        kept, (rows, m) = self._readings, self._shape
-        largest = rows_at_a_time(device.in_features, _OUTPUTS)
-        # 2^25 readings, of which the device may want float64 light.
-        pace = _Pace(_SPAN_SECONDS, _OUTPUTS, max(_OUTPUTS, 2**25 // largest // _TILE * _TILE), _TILE)
-        while kept.row < rows:
-            x = self._bits.read(kept.row, kept.row + (kept.batch or min(largest, rows - kept.row)))
-            row = kept.row
-            while kept.row == row:
-                span = range(kept.output, min(kept.output + pace.size, m))
-                pace.took(self._take(device if len(span) == m else device.region(span), x))
-
-    def _take(self, device: OpticalDevice, x: Tensor) -> float:
-        """Measure a piece and keep it. Returns the seconds that the device took."""
-        began = time.perf_counter()
-        found = device.measure(x)
-        seconds = time.perf_counter() - began
-        if found.dtype != self._dtype:
-            raise TypeError(f"the device reads {found.dtype}, and its camera says {self._dtype}: give it its `camera`")
-        saturated = 0 if found.is_floating_point() else int((found == self._top).sum())
-        self._readings.add(found.numpy(), saturated=saturated, seconds=seconds)
-        self._tell()
-        return seconds
-
-    def _tell(self) -> None:
-        figures: dict[str, Any] = {"rows": self._readings.row}
-        self._progress("readings", self._readings.done, self._shape[0] * self._shape[1], **figures)
 
 
 class _Pace:
@@ -190,3 +141,37 @@ class _Pace:
         factor = min(4.0, max(0.25, self._seconds / max(seconds, 1e-9)))
         size = int(self.size * factor) // self._step * self._step
         self.size = min(self._most, max(self._least, size))
+
+
+#: What to measure next, by what, and whose pace it goes.
+_Piece = tuple[OpticalDevice, Tensor, _Pace]
+
+
+def _tell(progress: Progress, readings: ReadingFile) -> None:
+    progress("readings", readings.done, math.prod(readings.shape), rows=readings.row)
+
+
+def _frames(device: OpticalDevice, bits: BitFile, kept: ReadingFile) -> Iterator[_Piece]:
+    """Whole frames: as many rows at a time as take `_FRAME_SECONDS`, or as memory allows."""
+    rows, m = kept.shape
+    if kept.row and isinstance(device, SimulatedOPU):
+        device.skip_frames(kept.row)
+    most = rows_at_a_time(device.in_features, m)
+    # A row of a noisy procedural device may be minutes.
+    slow = isinstance(device, SimulatedOPU) and device.kind == "procedural"
+    pace = _Pace(_FRAME_SECONDS, 1 if slow else min(_ROWS, most), most)
+    while kept.row < rows:
+        yield device, bits.read(kept.row, min(kept.row + pace.size, rows)), pace
+
+
+def _spans(device: SimulatedOPU, bits: BitFile, kept: ReadingFile) -> Iterator[_Piece]:
+    """A batch of rows as large as memory allows, and of it as many outputs at a time as take `_SPAN_SECONDS`."""
+    rows, m = kept.shape
+    largest = rows_at_a_time(device.in_features, _OUTPUTS)
+    # 2^25 readings, of which the device may want float64 light.
+    pace = _Pace(_SPAN_SECONDS, _OUTPUTS, max(_OUTPUTS, 2**25 // largest // _TILE * _TILE), _TILE)
+    while kept.row < rows:
+        row, x = kept.row, bits.read(kept.row, kept.row + (kept.batch or min(largest, rows - kept.row)))
+        while kept.row == row:
+            span = range(kept.output, min(kept.output + pace.size, m))
+            yield (device if len(span) == m else device.region(span)), x, pace

@@ -81,12 +81,7 @@ def measure_packed(device: OpticalDevice, packed: UInt8[Tensor, "batch bytes"]) 
 
 
 def check_packed(packed: Tensor, in_features: int) -> None:
-    """Refuse anything but a uint8 tensor [batch, ceil(in_features / 8)] with zeros past the last bit; says what to do.
-
-    Raises:
-        TypeError: not a tensor, or not uint8.
-        ValueError: wrong shape, or bits past the last one.
-    """
+    """Refuse anything but a uint8 tensor [batch, ceil(in_features / 8)] with zeros past the last bit; says what to do."""
     if not isinstance(packed, Tensor):
         raise TypeError(
             f"packed bits must be a torch.Tensor, not {type(packed).__name__}: torch.as_tensor(packed) makes one"

@@ -35,17 +35,13 @@ class ReadingFile:
     Pieces come in this order: rows from `row` on, and of `batch` rows at a time either all outputs or spans of them.
 
     Args:
-        out: the file in the end; not there yet.
         identity: plain JSON; what a resumed measurement must agree with.
-        shape: (rows, M).
-        dtype: of a reading.
 
     Attributes:
         row: so many rows are whole.
         output, batch: of the next `batch` rows, so many outputs are in; 0 and 0 between batches.
         seconds: of measuring, over all sessions.
-        saturated: readings at the top of the camera.
-        batch_saturated: those of them that are in the spans of the next rows.
+        saturated, batch_saturated: readings at the top of the camera; those of them in the spans of the next rows.
 
     Raises:
         FileExistsError: `out` is there, or a part file without its ledger.
@@ -63,15 +59,14 @@ class ReadingFile:
         self._part = out.with_name(f".{out.name}.part")
         self._ledger = out.with_name(f".{out.name}.part.json")
         self._identity = dict(identity)
-        self._shape, self._dtype = shape, np.dtype(dtype)
+        self.shape, self._dtype = shape, np.dtype(dtype)
         self._header = _header(shape, self._dtype)
         out.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(self._part, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             self._lock()
             refuse_existing(out)  # another process may just have finished it
-            self._go_on()
-            if not self.begun:
+            if not self._go_on():
                 self._make()
         except BaseException:
             os.close(self._fd)
@@ -84,23 +79,14 @@ class ReadingFile:
         os.close(self._fd)
 
     @property
-    def begun(self) -> bool:
-        """Whether there are readings in it."""
-        return self.row > 0 or self.output > 0
-
-    @property
     def done(self) -> int:
         """Readings that are in."""
-        return self.row * self._shape[1] + self.batch * self.output
+        return self.row * self.shape[1] + self.batch * self.output
 
     def add(self, readings: npt.NDArray[Any], *, saturated: int, seconds: float) -> None:
-        """The next piece, [batch, outputs from `output` on]: on the disk when this returns.
-
-        Raises:
-            DiskFullError: no room after all; what is in stays in.
-        """
+        """The next piece, [batch, outputs from `output` on]: on the disk when this returns. On a full disk what is in stays."""
         rows, outputs = readings.shape
-        m = self._shape[1]
+        m = self.shape[1]
         assert readings.dtype == self._dtype
         assert rows == self.batch or not self.output
         # Whole rows are one piece of the file.
@@ -129,7 +115,7 @@ class ReadingFile:
 
     def finish(self) -> None:
         """All readings are in: the part file becomes `out`."""
-        assert self.row == self._shape[0]
+        assert self.row == self.shape[0]
         refuse_existing(self._out)
         self._part.rename(self._out)
         self._ledger.unlink()
@@ -138,14 +124,14 @@ class ReadingFile:
         state = {name: getattr(self, name) for name in (*_COUNTS, "seconds")}
         write_json(self._ledger, {"format": _FORMAT, "version": _VERSION, "identity": self._identity, **state})
 
-    def _go_on(self) -> None:
-        """Take up what an earlier session left; nothing if there is nothing to lose."""
+    def _go_on(self) -> bool:
+        """Take up what an earlier session left; False if there is nothing to lose."""
         size = os.fstat(self._fd).st_size
         if not self._ledger.exists():
             # The ledger comes first, so this file is not from here.
             if size:
                 raise FileExistsError(f"{self._part} is there without {self._ledger.name}: delete it to start afresh")
-            return
+            return False
         afresh = f"delete {self._part} and {self._ledger.name} to start afresh"
         try:
             state = read_json(self._ledger)
@@ -159,7 +145,7 @@ class ReadingFile:
                 f"{self._ledger} was not written by groundglass, or is damaged ({error}): {afresh}"
             ) from error
         if not size or not (row or output):
-            return
+            return False
         for field in sorted(stored.keys() | self._identity.keys()):
             then, now = stored.get(field), self._identity.get(field)
             if then != now:
@@ -167,13 +153,14 @@ class ReadingFile:
                     f"{self._part} has readings of another measurement: its {_WORDS.get(field, field)} is {then}, not {now}. "
                     f"Go on with that one, give another file for the readings, or {afresh}"
                 )
-        rows, m = self._shape
+        rows, m = self.shape
         if not (0 <= row <= rows and 0 <= output < m and 0 <= batch <= rows - row and (batch > 0) == (output > 0)):
             raise DamagedFileError(f"{self._ledger} does not fit its measurement: {afresh}")
         if size != self._bytes or os.pread(self._fd, len(self._header), 0) != self._header:
             raise DamagedFileError(f"{self._part} was truncated or altered: {afresh}")
         self.row, self.output, self.batch, self.saturated = row, output, batch, saturated
         self.batch_saturated, self.seconds = in_batch, seconds
+        return True
 
     def _lock(self) -> None:
         """The kernel's lock on the open file: it goes with the process, however that ends."""
@@ -208,7 +195,7 @@ class ReadingFile:
 
     @property
     def _bytes(self) -> int:
-        return len(self._header) + math.prod(self._shape) * self._dtype.itemsize
+        return len(self._header) + math.prod(self.shape) * self._dtype.itemsize
 
     def _write(self, data: memoryview, at: int) -> None:
         left = data.cast("B")
