@@ -2,7 +2,7 @@ import statistics
 from dataclasses import replace
 
 import pytest
-from groundglass.evaluation.fidelity_standins import STANDINS
+from groundglass.optics.fidelity import STANDINS
 
 from groundglass.optics import DeviceStore
 from groundglass.results.kinds import ATTACK, COST, FIDELITY, ROWS, TRAIN
