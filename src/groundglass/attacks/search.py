@@ -1,6 +1,6 @@
 """Attacks by queries, as they are called: images in, a result out, within a budget for each image."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +12,34 @@ from torch import Tensor
 from groundglass.attacks.access import LabelAccess, QueryAccess, ScoreAccess
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.losses import find_loss
-from groundglass.attacks.questions import Search
+from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.result import AttackResult
 from groundglass.attacks.scheduler import Scheduler
 from groundglass.core import Progress, silent
 
 
 @dataclass(frozen=True, kw_only=True)
-class QueryAttack(Search):
-    """An attack that only asks."""
+class QueryAttack(ABC):
+    """An attack that only asks: a start, and a step. The scheduler does the rest, for any number of images.
 
-    def check_ball(self, ball: Ball) -> None:
+    Subclasses are frozen dataclasses, their configuration. They implement `begin`, `step` and `cost` for many images at
+    once; a step must treat every slot alike and alone, must not change `state` in place before its last question is
+    answered (it may be interrupted there), and asks at most `cost` questions for a slot.
+    """
+
+    @abstractmethod
+    def cost(self) -> int:
+        """Queries that one step asks for one image, at most."""
+
+    @abstractmethod
+    def begin(self, live: Live) -> State:
+        """The state of images whose attack begins. Asks nothing."""
+
+    @abstractmethod
+    def step(self, live: Live, state: State, ask: Ask) -> State:
+        """One step for every live image; the state after it."""
+
+    def check_ball(self, ball: Ball) -> None:  # noqa: B027
         """Refuse a ball that the attack is not made for."""
 
     @abstractmethod
@@ -82,10 +99,6 @@ class ScoreAttack(QueryAttack):
 
     def __post_init__(self) -> None:
         find_loss(self.loss)
-
-    @property
-    def climbs(self) -> str:
-        return self.loss
 
     def _check_access(self, access: QueryAccess) -> None:
         if not isinstance(access, ScoreAccess):
