@@ -8,6 +8,7 @@ from jaxtyping import Bool, Int64
 from torch import Generator, Tensor
 
 from groundglass.attacks.balls import Ball, Linf
+from groundglass.attacks.gradient_attack import check_counts
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
 
@@ -51,9 +52,8 @@ class Parsimonious(ScoreAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("block_size", "mini_batch", "iterations", "group"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` (={getattr(self, name)}) must be at least 1")
+        check_counts(block_size=self.block_size, mini_batch=self.mini_batch)
+        check_counts(iterations=self.iterations, group=self.group)
 
     def check_ball(self, ball: Ball) -> None:
         if not isinstance(ball, Linf):

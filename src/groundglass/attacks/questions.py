@@ -26,8 +26,6 @@ class Live:
     """The images under attack, one slot each. A step sees all of them, and treats each as if it were alone.
 
     Attributes:
-        original: the images.
-        labels: their true classes.
         numbers: the number of each in its set. Its random streams depend on that and the seed alone.
         step: steps made so far.
         left: queries that each may still ask; at least the attack's `cost`.

@@ -1,7 +1,7 @@
 """Several runs for each image, and the batch kept full: an image that is fooled leaves, and the next in line enters."""
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,18 +12,9 @@ from groundglass.attacks.gradient_attack import Job
 from groundglass.attacks.losses import Loss
 from groundglass.attacks.tensors import Images, Rows
 
-
-class RestartedAttack(Protocol):
-    """Settings of an attack with several runs. Those after the first start at a random point of the ball."""
-
-    @property
-    def steps(self) -> int: ...
-    @property
-    def restarts(self) -> int: ...
-    @property
-    def random_start(self) -> bool: ...
-    @property
-    def stop_when_fooled(self) -> bool: ...
+if TYPE_CHECKING:
+    from groundglass.attacks.apgd import APGD
+    from groundglass.attacks.pgd import PGD
 
 
 class Runs(ABC):
@@ -33,7 +24,8 @@ class Runs(ABC):
     influence on any of them. Subclasses say how a run moves.
 
     Args:
-        attack: its settings; its name in small letters names the random streams of starts.
+        attack: its settings; its name in small letters names the random streams of starts. Runs after the first start at a
+            random point of the ball.
         job, ball: what it is called with.
         state: empty, or what `state` was when the attack was interrupted.
         targets: runs before the first restart.
@@ -43,7 +35,7 @@ class Runs(ABC):
 
     def __init__(
         self,
-        attack: RestartedAttack,
+        attack: "PGD | APGD",
         job: Job,
         ball: Ball,
         state: State,

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -27,6 +27,9 @@ class QueryAttack(ABC):
     answered (it may be interrupted there), and asks at most `cost` questions for a slot.
     """
 
+    _access: ClassVar[type[QueryAccess]]
+    _asks_for: ClassVar[str]
+
     @abstractmethod
     def cost(self) -> int:
         """Queries that one step asks for one image, at most."""
@@ -41,10 +44,6 @@ class QueryAttack(ABC):
 
     def check_ball(self, ball: Ball) -> None:  # noqa: B027
         """Refuse a ball that the attack is not made for."""
-
-    @abstractmethod
-    def _check_access(self, access: QueryAccess) -> None:
-        """Refuse an access that gives too little, or more than the attack needs."""
 
     def __call__(
         self,
@@ -79,7 +78,11 @@ class QueryAttack(ABC):
             NonFiniteError: NaN or infinite logits.
             Exception: whatever the model raises; a note on it names the file that keeps what was done.
         """
-        self._check_access(access)
+        if not isinstance(access, self._access):
+            name = type(access).__name__
+            given = name if isinstance(access, QueryAccess) else f"{name}: wrap the model in it"
+            wanted = f"{self._asks_for}: give a {self._access.__name__}"
+            raise TypeError(f"{type(self).__name__} asks for {wanted}, not {given}")
         self.check_ball(ball)
         scheduler = Scheduler(
             self, access, images, labels, ball, seed=seed, indices=indices, batch_size=batch_size, checkpoint=checkpoint
@@ -95,26 +98,15 @@ class ScoreAttack(QueryAttack):
         loss: what is climbed, "ce" (cross-entropy), "margin" or "dlr" (needs 3 classes).
     """
 
+    _access, _asks_for = ScoreAccess, "logits"
     loss: Literal["ce", "margin", "dlr"] = "ce"
 
     def __post_init__(self) -> None:
         find_loss(self.loss)
-
-    def _check_access(self, access: QueryAccess) -> None:
-        if not isinstance(access, ScoreAccess):
-            raise TypeError(f"{type(self).__name__} asks for logits: give a ScoreAccess, not {_name(access)}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelAttack(QueryAttack):
     """An attack that asks for the predicted class alone."""
 
-    def _check_access(self, access: QueryAccess) -> None:
-        if not isinstance(access, LabelAccess):
-            raise TypeError(f"{type(self).__name__} asks for labels alone: give a LabelAccess, not {_name(access)}")
-
-
-def _name(access: Any) -> str:
-    return (
-        type(access).__name__ if isinstance(access, QueryAccess) else f"{type(access).__name__}: wrap the model in it"
-    )
+    _access, _asks_for = LabelAccess, "labels alone"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from groundglass.adaptive import Pairs, fit_facts, make_rule, observe
-from groundglass.attacks import Averaged, GradientAccess, frozen_for_attack
+from groundglass.attacks import GradientAccess, frozen_for_attack
 from groundglass.attacks.access import Model
 from groundglass.core import derive_seed
 from groundglass.data import ImageSet
@@ -26,13 +26,7 @@ _STILL_GAINS = 0.01
 
 @dataclass(frozen=True)
 class Mode:
-    """One way to differentiate the model.
-
-    Attributes:
-        name: of the gradient; "own" is the model's.
-        model: the same logits, with that gradient.
-        fit: what a fitted rule took and reached.
-    """
+    """One way to differentiate the model: the same logits with another gradient, and what a fitted one took and reached."""
 
     name: str
     model: Model
@@ -53,11 +47,6 @@ class Subject:
     itself: nn.Module
     claims: tuple[Mode, ...]
     adaptive: dict[str, Callable[[], Mode] | str]
-
-
-def averaged(mode: Mode, samples: int) -> Mode:
-    """A gradient averaged over `samples` passes: expectation over transformation."""
-    return Mode(f"{mode.name}, EOT {samples}", Averaged(as_module(mode.model), samples))
 
 
 def subject(

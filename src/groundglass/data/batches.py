@@ -14,13 +14,7 @@ from groundglass.data.dataset import ImageSet
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """A batch of an image set.
-
-    Attributes:
-        images: float32 [b, 3, 32, 32] in [0, 1], augmented when that was asked for.
-        labels: int64 [b].
-        index: int64 [b], the place of each image in its set.
-    """
+    """A batch of an image set: images in [0, 1], their labels, and the place of each in its set."""
 
     images: Float[Tensor, "b 3 32 32"]
     labels: Int64[Tensor, " b"]
@@ -45,9 +39,6 @@ def batches(
     The order depends on (seed, epoch) alone, so a resumed run sees what the uninterrupted one would have seen.
 
     Args:
-        images: the set.
-        batch_size: images a batch.
-        seed: the run's seed.
         epoch: from 0; another epoch, another order and other augmentations.
         augment: what is done to each image, or None.
         shuffle: False keeps the set's order.
