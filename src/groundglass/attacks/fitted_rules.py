@@ -56,7 +56,6 @@ class FittedRule:
     """A rule from the bits to the logits, fitted to pairs of them.
 
     Attributes:
-        name: the name in records.
         n_images: pairs it was given, held-out ones included.
         held_out_r2: share of the logits' variance that it explains on the tenth of the pairs that were held out.
     """

@@ -69,8 +69,9 @@ class Parsimonious(ScoreAttack):
             dtype = torch.float64 if isinstance(value, float) else None  # as losses are
             return torch.full((count, *shape), value, dtype=dtype, device=where)
 
+        widths = live.ball.step(torch.ones_like(live.original), live.ball.radius)
         # Every pixel has one of two values: all corners of an image's box are mixed from these two.
-        sides = [live.ball.project(live.original + s * self._widths(live), live.original) for s in (-1, 1)]
+        sides = [live.ball.project(live.original + s * widths, live.original) for s in (-1, 1)]
         state: State = {
             "x": sides[0].clone(),
             "below": sides[0],
@@ -98,9 +99,6 @@ class Parsimonious(ScoreAttack):
         _turn(state, x, torch.arange(len(slots), device=slots.device), slots, blocks)
         answer = ask(x, slots, inside=True)
         return self._settled(live, self._learned(state, slots, column, answer.loss))
-
-    def _widths(self, live: Live) -> Tensor:
-        return live.ball.step(torch.ones_like(live.original), live.ball.radius)
 
     def _questions(self, state: State) -> Bool[Tensor, "s b1"]:
         """Which blocks each slot asks to flip now; the last column is for no block: the noise as it is."""

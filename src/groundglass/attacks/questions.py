@@ -70,10 +70,8 @@ class Live:
 
         Args:
             make: from a generator to what one slot needs; a shape that is the same for all.
-            path: names the stream.
             slots: for these slots alone.
             at: what distinguishes one draw from the next, for each of those slots; their step if not given.
-            out: where to put it.
         """
         chosen = self.slots if slots is None else slots
         when = self.step[chosen] if at is None else at

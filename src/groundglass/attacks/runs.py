@@ -26,7 +26,6 @@ class Runs(ABC):
     Args:
         attack: its settings; its name in small letters names the random streams of starts. Runs after the first start at a
             random point of the ball.
-        job, ball: what it is called with.
         state: empty, or what `state` was when the attack was interrupted.
         targets: runs before the first restart.
         keep_best: keep the first iterate that fools, else that of highest loss; or else the last.

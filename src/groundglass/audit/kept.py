@@ -32,18 +32,10 @@ _FIGURES = ("forwards", "gradients", "zero_gradient_share", "miscounted", "secon
 
 
 class Kept:
-    """The attacks of one audit that have ended, in their order.
-
-    Args:
-        path: of the file, which need not be there yet.
-        identity: plain JSON; what an audit that goes on must agree with.
+    """The attacks of one audit that have ended, in their order. The file need not be there yet.
 
     Attributes:
         earlier_seconds: that earlier sessions put into what the file has.
-
-    Raises:
-        ValueError: the file is of another audit; names the first setting that differs.
-        DamagedFileError: truncated or altered.
     """
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
