@@ -47,12 +47,9 @@ def batches(
     Raises:
         ValueError: `batch_size` below 1, `epoch` or `start` below 0 (at the call, not at the first batch).
     """
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` (={batch_size}) must be 1 or more")
-    if epoch < 0:
-        raise ValueError(f"`epoch` (={epoch}) must be 0 or more")
-    if start < 0:
-        raise ValueError(f"`start` (={start}) must be 0 or more")
+    for name, value, least in (("batch_size", batch_size, 1), ("epoch", epoch, 0), ("start", start, 0)):
+        if value < least:
+            raise ValueError(f"`{name}` (={value}) must be {least} or more")
     count = len(images)
     order = torch.randperm(count, generator=generator(seed, "batches", epoch)) if shuffle else torch.arange(count)
     parts = order.split(batch_size) if count else ()
