@@ -38,6 +38,16 @@ class Recipe:
     expect: str
     in_all: bool = True
 
+    def __call__(self, data: str, seed: int, precision: Precision) -> Any:
+        return self.make(data, seed, precision)
+
+
+def recipe(
+    data: tuple[str, ...], cost: str, expect: str, *, in_all: bool = True
+) -> Callable[[Callable[[str, int, Precision], TargetsConfig]], Recipe]:
+    """Make a function of its name a `Recipe`."""
+    return lambda make: Recipe(make.__name__.replace("_", "-"), make, data, cost, expect, in_all)
+
 
 def find_recipe(study: Study, name: str) -> Recipe:
     """A recipe of a study by its name, or a ValueError with the nearest one."""

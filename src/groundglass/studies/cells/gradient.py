@@ -31,50 +31,37 @@ def seen_by(
         retrieved, matrix_error: see `AttackCell`.
 
     Raises:
-        ValueError: the rule is not for this network.
+        ValueError: the rule is not for this network, or lacks what it needs.
     """
     target = context.target(trained)
-    if not isinstance(target, DefendedNetwork):
-        if rule not in ("bp", "none"):
-            raise ValueError(f"{trained.name} has no optical layer: the rule 'bp' attacks it")
-        return target, None
     if rule == "none":
         return target, None
-    if rule in ("bpda-retrieved", "exact-blurred"):
-        matrix = _matrix(rule, target, context, retrieved, matrix_error, seed)
+    if not isinstance(target, DefendedNetwork):
+        if rule != "bp":
+            raise ValueError(f"{trained.name} has no optical layer: the rule 'bp' attacks it")
+        return target, None
+    if rule == "bpda-retrieved":
+        matrix = None if retrieved is None else retrieved_matrix(retrieved, context)
         return target.seen_through(make_rule(rule, target, seed=seed, matrix=matrix)), None
-    made = _made(rule, target, trained, context, fit_images, seed)
-    return target.seen_through(made), fit_facts(made)
-
-
-def _made(
-    name: str, network: DefendedNetwork, trained: Record, context: Context, fit_images: int, seed: int
-) -> BackwardRule:
-    """A rule is made once in a run: it may hold a drawn matrix, or have been fitted."""
+    if rule == "exact-blurred":
+        if matrix_error is None:
+            raise ValueError("the rule 'exact-blurred' needs a `matrix_error`")
+        assert target.device is not None
+        matrix = blurred(true_matrix(target.device), matrix_error, derive_seed(seed, "blur", str(matrix_error)))
+        return target.seen_through(make_rule(rule, target, seed=seed, matrix=matrix)), None
 
     def pairs() -> Any:
         subset = context.dataset.train.head(fit_images)
-        return context.memo(f"pairs/{trained.key}/{fit_images}", lambda: observe(network, subset))
+        return context.memo(f"pairs/{trained.key}/{fit_images}", lambda: observe(target, subset))
 
     def make() -> BackwardRule:
-        given = pairs if name in FITTED else None
+        given = pairs if rule in FITTED else None
         # The network learns no more: what lies above the device can be worked into the rule.
-        return collapse(make_rule(name, network, seed=derive_seed(seed, "rule", name), pairs=given), network)
+        return collapse(make_rule(rule, target, seed=derive_seed(seed, "rule", rule), pairs=given), target)
 
-    made: BackwardRule = context.memo(f"{trained.key}/{name}/{fit_images}/{seed}", make)
-    return made
-
-
-def _matrix(
-    name: str, network: DefendedNetwork, context: Context, retrieved: Record | None, error: float | None, seed: int
-) -> torch.Tensor | None:
-    """The matrix in the true one's place."""
-    if name == "bpda-retrieved":
-        return None if retrieved is None else retrieved_matrix(retrieved, context)
-    if error is None:
-        raise ValueError("the rule 'exact-blurred' needs a `matrix_error`")
-    assert network.device is not None
-    return blurred(true_matrix(network.device), error, derive_seed(seed, "blur", str(error)))
+    # A rule is made once in a run: it may hold a drawn matrix, or have been fitted.
+    made: BackwardRule = context.memo(f"{trained.key}/{rule}/{fit_images}/{seed}", make)
+    return target.seen_through(made), fit_facts(made)
 
 
 def blurred(matrix: torch.Tensor, error: float, seed: int) -> torch.Tensor:

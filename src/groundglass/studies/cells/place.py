@@ -8,10 +8,10 @@ from groundglass.core import derive_seed
 from groundglass.models import DefendedNetwork, load_model, read_spec
 from groundglass.optics import Encoding
 from groundglass.results import Record
-from groundglass.results.kinds.network import TRAIN, FeaturesNote, TrainConfig
+from groundglass.results.kinds.network import TRAIN, FeaturesNote
 from groundglass.studies.cells.cached_bits import cached_bits
 from groundglass.studies.cells.network import DeviceCell, TrainCell, described_training, trained
-from groundglass.studies.engine.cell import Cell, Outcome, scratch_of
+from groundglass.studies.engine.cell import BaseCell, Outcome, scratch_of
 from groundglass.studies.engine.context import Context
 from groundglass.training import TrainingConfig
 from groundglass.training.checkpoint import begun
@@ -19,7 +19,7 @@ from groundglass.training.classifier import FINE_TUNING, encode_bits, fit_classi
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlaceCell:
+class PlaceCell(BaseCell):
     """Put a device into a trained network in place of what it has, and fit the classifier alone.
 
     Attributes:
@@ -41,23 +41,16 @@ class PlaceCell:
 
     kind = "train"
 
-    @property
-    def inputs(self) -> Sequence[Cell]:
-        return (self.features,) if self.device is None else (self.features, self.device)
-
-    def config(self) -> TrainConfig:
-        model: dict[str, Any] = {"features": self.features.name, "encoding": self.encoding}
+    def described(self) -> dict[str, Any]:
+        head: dict[str, int | None]
         if self.device is not None:
-            model |= {"device_in": self.device.in_features, "device_out": self.device.out_features}
+            head = {"device_in": self.device.in_features, "device_out": self.device.out_features}
         else:
-            model |= {"linear_hidden": self.features.spec.linear_hidden or self.features.spec.device_in}
-        return TrainConfig(
-            name=self.name,
-            model=model,
-            training=described_training(self.training, "classifier"),
-            data=self.data,
-            seed=self.seed,
-        )
+            head = {"linear_hidden": self.features.spec.linear_hidden or self.features.spec.device_in}
+        return {
+            "model": {"features": self.features.name, "encoding": self.encoding, **head},
+            "training": described_training(self.training, "classifier"),
+        }
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         below = inputs[0]
@@ -93,5 +86,5 @@ class PlaceCell:
             fingerprint=None,
         )
         features = FeaturesNote(name=below.name, clean_accuracy=TRAIN.result_of(below).clean_accuracy)
-        result = trained(context, self.name, network, spec, self.training, history, features)
+        result = trained(self, context, network, spec, history, features)
         return Outcome(result, earlier_seconds=earlier, scratch=checkpoint)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,18 +14,18 @@ from groundglass.optics import DeviceAccess, true_matrix
 from groundglass.optics.retrieval import FixedExposure, RetrievalMethod, retrieve, row_errors
 from groundglass.results import Record
 from groundglass.results.kinds.network import CameraSettings
-from groundglass.results.kinds.retrieve import RETRIEVE, HeldOut, RetrieveConfig, RetrieveResult, RowErrors
+from groundglass.results.kinds.retrieve import RETRIEVE, HeldOut, RetrieveResult, RowErrors
 from groundglass.studies.cells.network import DeviceCell
-from groundglass.studies.engine.cell import Cell, Outcome, key_of
+from groundglass.studies.engine.cell import BaseCell, Outcome, filled, key_of
 from groundglass.studies.engine.context import Context
 
-# A row that is further off counts as failed.
-_FAILED = 0.1
+#: A row that is further off counts as failed.
+FAILED = 0.1
 _DEFAULT = FixedExposure()
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrieveCell:
+class RetrieveCell(BaseCell):
     """Retrieve the matrix of a device, and see how far it is from the true one.
 
     Attributes:
@@ -73,33 +73,23 @@ class RetrieveCell:
             varied = f", redrawn every {self.period:g} s"
         return f"U {self.device.in_features} -> {count} from {self.per_input:.3g} N frames{varied}"
 
-    @property
-    def inputs(self) -> Sequence[Cell]:
-        return (self.device,)
-
-    def config(self) -> RetrieveConfig:
-        return RetrieveConfig(
-            method=self.method.name,
-            settings=asdict(self.method),  # type: ignore[call-overload]
-            frames=self.frames,
-            per_input=round(self.per_input, 4),
-            in_features=self.device.in_features,
-            out_features=self.device.out_features,
-            rows=self.rows,
-            camera=CameraSettings(**asdict(self.device.camera)),
-            exposure_control=self.method.exposure_control,
-            frame_rate=self.frame_rate,
-            seed=self.seed,
-            purpose=self.purpose,
-            period=self.period,
-        )
+    def described(self) -> dict[str, Any]:
+        return {
+            "method": self.method.name,
+            "settings": asdict(self.method),  # type: ignore[call-overload]
+            "per_input": round(self.per_input, 4),
+            "in_features": self.device.in_features,
+            "out_features": self.device.out_features,
+            "camera": CameraSettings(**asdict(self.device.camera)),
+            "exposure_control": self.method.exposure_control,
+        }
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         device = context.device(inputs[0])
         access = DeviceAccess(
             device, budget=self.frames, exposure_control=self.method.exposure_control, frame_rate=self.frame_rate
         )
-        folder = _folder(key_of(self)) if self.kept else None
+        folder = Path("retrieved") / key_of(self) if self.kept else None
         found = retrieve(
             access,
             self.method,
@@ -112,18 +102,16 @@ class RetrieveCell:
         )
         errors = row_errors(found.matrix, true_matrix(device)[: len(found.matrix)]).numpy()
         low, middle, high = (float(np.quantile(errors, share)) for share in (0.1, 0.5, 0.9))
-        result = RetrieveResult(
-            frames=found.frames,
-            complete=found.complete,
-            note=found.note,
+        result = filled(
+            RetrieveResult,
+            found,
             rows=len(errors),
             error=RowErrors(median=middle, q10=low, q90=high, max=float(errors.max()), mean=float(errors.mean())),
-            failed_share=float((errors > _FAILED).mean()),
+            failed_share=float((errors > FAILED).mean()),
             held_out=HeldOut(median=float(found.held_out.median()), chance=found.chance, noise=found.noise),
             told_share=float(found.told_wrong.float().mean()),
             measure_seconds=round(found.measure_seconds, 2),
             compute_seconds=round(found.compute_seconds, 2),
-            device_seconds=found.device_seconds,
             threads=torch.get_num_threads(),
             matrix=None if folder is None else str(folder / "matrix.npy"),
         )
@@ -138,7 +126,3 @@ def retrieved_matrix(record: Record, context: Context) -> Tensor:
     matrix = RETRIEVE.result_of(record).matrix
     assert matrix is not None
     return torch.from_numpy(np.load(context.folder / matrix, allow_pickle=False))
-
-
-def _folder(key: str) -> Path:
-    return Path("retrieved") / key
