@@ -108,7 +108,7 @@ def audit_model(
             model=Path(model).name if Path(model).is_file() else model,
             # Files by what is in them: another one of the same name is another audit.
             network=_state_digest(network),
-            files=tuple(map(_digest, given)),
+            files=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in given),
             norm=norm,
             eps=radius,
             eps_per_channel=None,
@@ -306,10 +306,6 @@ def _state_digest(network: nn.Module) -> str:
     with suppress(OSError, TypeError):  # a class typed in by hand has no source: its weights are all that can be known
         digest.update(inspect.getsource(type(network)).encode())
     return digest.hexdigest()
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _matrix(path: Path) -> Tensor:

@@ -6,34 +6,20 @@ from typing import Any
 
 from groundglass.attacks import PGD, Bandits, InputDiversity, Square, TransferPGD
 from groundglass.data import Dataset
+from groundglass.studies import kit
 from groundglass.studies.cells.attack import widest
 from groundglass.studies.cells.craft import CommonCell, CraftCell, TransferCell
 from groundglass.studies.cells.network import DeviceCell, NetworkCell
 from groundglass.studies.cells.query import QueryCell
 from groundglass.studies.engine.cell import Cell, with_inputs
 from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_EXPECT, recipe
-from groundglass.studies.targets import (
-    QUICK_RADII,
-    TargetsConfig,
-    attack_cell,
-    audits,
-    baseline_network,
-    device_cell,
-    hybrid_network,
-    laptop_networks,
-    on_paper_axis,
-    paper_hybrid,
-    paper_networks,
-    placed_network,
-    quick_networks,
-)
 from groundglass.studies.transfer.study import attackers_vgg
 from groundglass.training import Precision
 from groundglass.training.classifier import FINE_TUNING
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblationConfig(TargetsConfig):
+class AblationConfig(kit.TargetsConfig):
     """An ablation, complete.
 
     The four networks of the paper's code: DFA (linear head, no binarisation), BIN (bits, linear), RP (random projection
@@ -48,7 +34,6 @@ class AblationConfig(TargetsConfig):
         outputs: other values of M.
         eps_paper: L-inf radii on the paper's axis, for white-box attacks and for transfer.
         steps: of PGD and of the transferred attacks, each of 2.5 times radius / steps.
-        fit_images: natural training images that a fitted surrogate has seen.
         query_images, query_eps, budget: of the attacks by queries; pixel units.
     """
 
@@ -64,26 +49,20 @@ class AblationConfig(TargetsConfig):
     budget: int = 500
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A network, and the gradient rules that attack it: the training signal's, and the best there is."""
-
-    network: NetworkCell
-    rules: tuple[str, ...]
-
-
+# A network, and the gradient rules that attack it: the training signal's, and the best there is.
+_Part = tuple[NetworkCell, tuple[str, ...]]
 _DEVICE_RULES = ("dfa", "bpda-fit-linear", "exact")
 
 
 def cells(config: AblationConfig, dataset: Dataset) -> list[Cell]:
     """Every cell of the study, in an order in which inputs come first: the paper's four networks before the variants."""
-    baseline, source = baseline_network(config, dataset), attackers_vgg(config, dataset)
-    parts = [_Part(baseline, ("bp",)), *_parts(config, dataset)]
-    networks = [part.network for part in parts]
+    baseline, source = kit.baseline_network(config, dataset), attackers_vgg(config, dataset)
+    parts = [(baseline, ("bp",)), *_parts(config, dataset)]
+    networks = [network for network, _ in parts]
     white = [
-        attack_cell(config, part.network, rule, PGD(steps=config.steps, step_size=step), **ball, purpose="ablation")
-        for part in parts
-        for rule in part.rules
+        kit.attack_cell(config, network, rule, PGD(steps=config.steps, step_size=step), **ball, purpose="ablation")
+        for network, rules in parts
+        for rule in rules
         for ball, step in _balls(config, dataset)
     ]
     shared: dict[str, Any] = {"seed": config.seed, "purpose": "ablation"}
@@ -105,44 +84,46 @@ def cells(config: AblationConfig, dataset: Dataset) -> list[Cell]:
         for made in _crafted(config, dataset, source, common=common, **shared)
         for network in networks
     ]
-    return with_inputs([*networks, source, *audits(config, dataset, networks), *white, *asked, *tried])
+    return with_inputs([*networks, source, *kit.audits(config, dataset, networks), *white, *asked, *tried])
 
 
 def _parts(config: AblationConfig, dataset: Dataset) -> list[_Part]:
-    device = device_cell(config)
-    dfa = below = hybrid_network(config, dataset, config.features)
+    device = kit.device_cell(config)
+    dfa = below = kit.hybrid_network(config, dataset, config.features)
     bits: NetworkCell
     floats: NetworkCell
     opu: NetworkCell
-    found = [_Part(dfa, ("dfa", "bp"))]
+    found: list[_Part] = [(dfa, ("dfa", "bp"))]
     if config.classifier is None:
-        bits = hybrid_network(config, dataset, "BIN", encoding="bits")
-        floats = hybrid_network(config, dataset, "RP", device, encoding="float")
-        opu = below = hybrid_network(config, dataset, "OPU", device)
+        bits = kit.hybrid_network(config, dataset, "BIN", encoding="bits")
+        floats = kit.hybrid_network(config, dataset, "RP", device, encoding="float")
+        opu = below = kit.hybrid_network(config, dataset, "OPU", device)
         # Beside the variants, whose classifiers are fitted on its features, it needs one that is fitted too.
-        fitted = [_Part(placed_network(config, "OPU refitted", below, device), _DEVICE_RULES)]
+        fitted: list[_Part] = [(kit.placed_network(config, "OPU refitted", below, device), _DEVICE_RULES)]
     else:
-        bits = placed_network(config, "BIN", below, None)
-        floats = placed_network(config, "RP", below, device, encoding="float")
-        opu, fitted = placed_network(config, "OPU", below, device), []
-    found += [_Part(bits, ("dfa", "ste", "bpda-fit-linear")), _Part(floats, _DEVICE_RULES), _Part(opu, _DEVICE_RULES)]
+        bits = kit.placed_network(config, "BIN", below, None)
+        floats = kit.placed_network(config, "RP", below, device, encoding="float")
+        opu, fitted = kit.placed_network(config, "OPU", below, device), []
+    found += [(bits, ("dfa", "ste", "bpda-fit-linear")), (floats, _DEVICE_RULES), (opu, _DEVICE_RULES)]
     float_camera = replace(config.camera, bits=None)
     variants = [
-        placed_network(config, "OPU batch threshold", below, device, encoding="bits-batch"),
-        placed_network(config, "OPU float output", below, replace(device, camera=float_camera)),
-        placed_network(config, "OPU real U", below, replace(device, matrix="real")),
-        *(placed_network(config, f"OPU M={k}", below, replace(device, out_features=k)) for k in config.outputs),
+        kit.placed_network(config, "OPU batch threshold", below, device, encoding="bits-batch"),
+        kit.placed_network(config, "OPU float output", below, replace(device, camera=float_camera)),
+        kit.placed_network(config, "OPU real U", below, replace(device, matrix="real")),
+        *(kit.placed_network(config, f"OPU M={k}", below, replace(device, out_features=k)) for k in config.outputs),
         *(_of_inputs(config, dataset, replace(device, in_features=k)) for k in config.inputs),
     ]
-    return found + fitted + [_Part(network, _DEVICE_RULES) for network in variants]
+    return found + fitted + [(network, _DEVICE_RULES) for network in variants]
 
 
 def _of_inputs(config: AblationConfig, dataset: Dataset, device: DeviceCell) -> NetworkCell:
     """Another N needs features of its own."""
     n = device.in_features
     if config.classifier is None:
-        return hybrid_network(config, dataset, f"OPU N={n}", device)
-    return placed_network(config, f"OPU N={n}", hybrid_network(config, dataset, f"DFA N={n}", features=n), device)
+        return kit.hybrid_network(config, dataset, f"OPU N={n}", device)
+    return kit.placed_network(
+        config, f"OPU N={n}", kit.hybrid_network(config, dataset, f"DFA N={n}", features=n), device
+    )
 
 
 def _crafted(config: AblationConfig, dataset: Dataset, source: NetworkCell, **shared: Any) -> Iterator[CraftCell]:
@@ -155,22 +136,21 @@ def _crafted(config: AblationConfig, dataset: Dataset, source: NetworkCell, **sh
 
 def _balls(config: AblationConfig, dataset: Dataset) -> Iterator[tuple[dict[str, Any], float]]:
     """Each ball, and a step: 2.5 radii in all, in the widest channel."""
-    for eps_paper in config.eps_paper:
-        ball = on_paper_axis(eps_paper, dataset)
+    for ball in kit.on_paper_axis(dataset, *config.eps_paper):
         yield ball, 2.5 * widest(ball["eps"]) / config.steps
 
 
 @recipe(("shapes",), "about 6 minutes on two cores", QUICK_EXPECT, in_all=False)
 def quick(data: str, seed: int, precision: Precision) -> AblationConfig:
     """The four networks of the paper's code, and variants of one."""
-    shared = quick_networks(data, seed, precision)
+    shared = kit.quick_networks(data, seed, precision)
     short = replace(shared["hybrid"], epochs=3)
     return AblationConfig(
         **{**shared, "baseline": short, "hybrid": short, "device_in": 128, "device_out": 500},
         n_images=100,
         inputs=(32,),
         outputs=(100,),
-        eps_paper=QUICK_RADII,
+        eps_paper=kit.QUICK_RADII,
         steps=10,
         fit_images=2000,
         query_images=24,
@@ -187,7 +167,7 @@ def quick(data: str, seed: int, precision: Precision) -> AblationConfig:
 def laptop(data: str, seed: int, precision: Precision) -> AblationConfig:
     """VGG-16s and the features of DFA are the transfer recipe's."""
     return AblationConfig(
-        **{**laptop_networks(data, seed, precision), "device_in": 1024, "classifier": FINE_TUNING},
+        **{**kit.laptop_networks(data, seed, precision), "device_in": 1024, "classifier": FINE_TUNING},
         features="VGG-DFA",
         n_images=500,
         inputs=(64, 512),
@@ -199,9 +179,9 @@ def laptop(data: str, seed: int, precision: Precision) -> AblationConfig:
 @recipe(CIFAR, FOR_A_GPU, "the same at the paper's sizes")
 def paper(data: str, seed: int, precision: Precision) -> AblationConfig:
     """N = 1024, M = 8000; the paper's weight decays are about .03."""
-    shared = {**paper_networks(data, seed, precision), "device_in": 1024}
+    shared = {**kit.paper_networks(data, seed, precision), "device_in": 1024}
     if data != "cifar100":
-        shared["hybrid"] = paper_hybrid(20, 0.03, precision)
+        shared["hybrid"] = kit.paper_hybrid(20, 0.03, precision)
     return AblationConfig(
         **shared,
         n_images=10_000,

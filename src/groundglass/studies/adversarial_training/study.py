@@ -4,19 +4,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from groundglass.data import Dataset
+from groundglass.studies import kit
 from groundglass.studies.cells.network import NetworkCell, TrainCell
 from groundglass.studies.engine.cell import Cell, with_inputs
 from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, recipe
-from groundglass.studies.targets import (
-    TargetsConfig,
-    audits,
-    hybrid_network,
-    laptop_networks,
-    paper_networks,
-    placed_network,
-    quick_networks,
-    targets,
-)
 from groundglass.training import AdversarialTraining, PGDTraining, Precision
 
 #: Names of the trained networks; the ordinary ones are the other studies'.
@@ -24,7 +15,7 @@ HARDENED = ("VGG-16 AT", "VGG-OPU AT")
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdversarialTrainingConfig(TargetsConfig):
+class AdversarialTrainingConfig(kit.TargetsConfig):
     """A study of adversarial training, complete.
 
     Attributes:
@@ -44,8 +35,8 @@ class AdversarialTrainingConfig(TargetsConfig):
 
 def cells(config: AdversarialTrainingConfig, dataset: Dataset) -> list[Cell]:
     """Every cell of the study, in an order in which inputs come first."""
-    networks = [*targets(config, dataset), *hardened(config, dataset)]
-    found = audits(config, dataset, networks)
+    networks = [*kit.targets(config, dataset), *hardened(config, dataset)]
+    found = kit.audits(config, dataset, networks)
     # The same audits in boxes that are as wide in every channel.
     found += [replace(audit, eps=radius, eps_paper=None) for radius in config.radii for audit in found]
     return with_inputs([*networks, *found])
@@ -58,7 +49,7 @@ def early(config: AdversarialTrainingConfig, dataset: Dataset) -> tuple[NetworkC
 
 def hardened(config: AdversarialTrainingConfig, dataset: Dataset) -> tuple[TrainCell, NetworkCell]:
     """The cells that train VGG-16 AT and VGG-OPU AT."""
-    plain, defended = targets(config, dataset)
+    plain, defended = kit.targets(config, dataset)
     epochs: dict[str, Any] = {} if config.epochs is None else {"epochs": config.epochs}
     baseline = replace(
         plain, name=HARDENED[0], training=replace(plain.training, adversarial=config.adversarial, **epochs)
@@ -68,14 +59,14 @@ def hardened(config: AdversarialTrainingConfig, dataset: Dataset) -> tuple[Train
     training = replace(config.hybrid, adversarial=through, **epochs)
     if isinstance(defended, TrainCell):
         return baseline, replace(defended, name=HARDENED[1], training=training)
-    features = hybrid_network(config, dataset, "VGG-DFA AT", training=training)
-    return baseline, placed_network(config, HARDENED[1], features, defended.device)
+    features = kit.hybrid_network(config, dataset, "VGG-DFA AT", training=training)
+    return baseline, kit.placed_network(config, HARDENED[1], features, defended.device)
 
 
 @recipe(("shapes",), QUICK_COST, QUICK_EXPECT, in_all=False)
 def quick(data: str, seed: int, precision: Precision) -> AdversarialTrainingConfig:
     """Two networks more, trained on their own adversarial images."""
-    networks = quick_networks(data, seed, precision)
+    networks = kit.quick_networks(data, seed, precision)
     return AdversarialTrainingConfig(**networks, adversarial=PGDTraining(eps=1 / 255, steps=2), radii=(1 / 255,))
 
 
@@ -85,14 +76,14 @@ def quick(data: str, seed: int, precision: Precision) -> AdversarialTrainingConf
     "the layer beside the control: clean accuracy against the worst case",
 )
 def laptop(data: str, seed: int, precision: Precision) -> AdversarialTrainingConfig:
-    networks = laptop_networks(data, seed, precision)
+    networks = kit.laptop_networks(data, seed, precision)
     return AdversarialTrainingConfig(**networks, adversarial=PGDTraining(eps=8 / 255, steps=3), epochs=6)
 
 
 @recipe(CIFAR, FOR_A_GPU, "the same at the paper's sizes")
 def paper(data: str, seed: int, precision: Precision) -> AdversarialTrainingConfig:
     """The control that the paper leaves for later work, at its sizes."""
-    return AdversarialTrainingConfig(**paper_networks(data, seed, precision))
+    return AdversarialTrainingConfig(**kit.paper_networks(data, seed, precision))
 
 
 RECIPES = (quick, laptop, paper)

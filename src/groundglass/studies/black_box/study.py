@@ -9,27 +9,18 @@ from groundglass.core.statistics import Proportion
 from groundglass.data import Dataset
 from groundglass.results import Record
 from groundglass.results.kinds import ATTACK, CHOICE, QUERY
+from groundglass.studies import kit
 from groundglass.studies.cells.attack import AttackCell, Purpose
 from groundglass.studies.cells.check import Check, Found, check_cells, entries
 from groundglass.studies.cells.network import NetworkCell
 from groundglass.studies.cells.query import ChoiceCell, QueryCell
 from groundglass.studies.engine.cell import Cell, with_inputs
 from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, recipe
-from groundglass.studies.targets import (
-    TargetsConfig,
-    attack_cell,
-    audits,
-    laptop_networks,
-    paper_hybrid,
-    paper_networks,
-    quick_networks,
-    targets,
-)
 from groundglass.training import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlackBoxConfig(TargetsConfig):
+class BlackBoxConfig(kit.TargetsConfig):
     """A black-box study, complete.
 
     Attributes:
@@ -57,7 +48,7 @@ class BlackBoxConfig(TargetsConfig):
 
 def cells(config: BlackBoxConfig, dataset: Dataset) -> list[Cell]:
     """Every cell of the study, in an order in which inputs come first: the attacks that say most come first too."""
-    baseline, defended = targets(config, dataset)
+    baseline, defended = kit.targets(config, dataset)
     both = (baseline, defended)
     found: list[QueryCell] = [_query(config, target, attack) for attack in config.others for target in both]
     choices = []
@@ -69,7 +60,7 @@ def cells(config: BlackBoxConfig, dataset: Dataset) -> list[Cell]:
     references = [_reference(config, *who) for who in ((baseline, "bp"), (defended, "dfa"), (defended, "exact"))]
     references += [_reference(config, target, "none") for target in both]
     checks = check_cells(CHECKS, (*found, *choices, *references))
-    audited = audits(config, dataset, both)
+    audited = kit.audits(config, dataset, both)
     return with_inputs([*defended.inputs, *both, *audited, *references, *found, *choices, *checks])
 
 
@@ -88,7 +79,7 @@ def _query(config: BlackBoxConfig, target: NetworkCell, attack: QueryAttack, pur
 def _reference(config: BlackBoxConfig, target: NetworkCell, rule: str) -> AttackCell:
     """What an attacker with a gradient gets at the same radius on the same images; with the rule "none", what noise gets."""
     attack = RandomNoise() if rule == "none" else PGD(steps=config.reference_steps, step_size=None)
-    return attack_cell(config, target, rule, attack, eps=config.eps, purpose="reference")
+    return kit.attack_cell(config, target, rule, attack, eps=config.eps, purpose="reference")
 
 
 def _by_gradient(records: Sequence[Record], **chosen: str) -> list[tuple[str, str, Proportion, Proportion]]:
@@ -171,7 +162,7 @@ CHECKS = (
 @recipe(("shapes",), QUICK_COST, QUICK_EXPECT)
 def quick(data: str, seed: int, precision: Precision) -> BlackBoxConfig:
     """Every attack by queries, with a budget of minutes."""
-    shared = quick_networks(data, seed, precision)
+    shared = kit.quick_networks(data, seed, precision)
     return BlackBoxConfig(**shared, n_images=16, eps=2 / 255, budget=250, sigmas=(0.1, 1.0), reference_steps=20)
 
 
@@ -183,14 +174,14 @@ def quick(data: str, seed: int, precision: Precision) -> BlackBoxConfig:
 def laptop(data: str, seed: int, precision: Precision) -> BlackBoxConfig:
     """With the paper's budget, on the networks of the white-box recipe."""
     # Of CIFAR-100 about half are right, and so attacked: at least 200 of either.
-    return BlackBoxConfig(**laptop_networks(data, seed, precision), n_images=400 if data == "cifar100" else 260)
+    return BlackBoxConfig(**kit.laptop_networks(data, seed, precision), n_images=400 if data == "cifar100" else 260)
 
 
 @recipe(CIFAR, FOR_A_GPU, "Figure 3 at the paper's sizes")
 def paper(data: str, seed: int, precision: Precision) -> BlackBoxConfig:
     """CIFAR-100's network is trained whole here."""
-    shared = {**paper_networks(data, seed, precision, epochs=55), "device_in": 2000, "device_out": 10_000}
-    hybrid = paper_hybrid(80 if data == "cifar100" else 55, 0.005, precision)
+    shared = {**kit.paper_networks(data, seed, precision, epochs=55), "device_in": 2000, "device_out": 10_000}
+    hybrid = kit.paper_hybrid(80 if data == "cifar100" else 55, 0.005, precision)
     return BlackBoxConfig(**{**shared, "hybrid": hybrid, "classifier": None}, n_images=10_000)
 
 

@@ -1,36 +1,29 @@
-"""Cells that attack a trained network with one rule, at one radius."""
+"""Cells that attack a trained network with one rule, at one radius; and the network as such an attacker sees it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from groundglass import attacks
-from groundglass.attacks import L2, PGD, AttackCheckpoint, Ball, CarliniWagnerL2, GradientAccess, Linf
-from groundglass.core import derive_seed
-from groundglass.models import predict_logits
+from groundglass.adaptive import FITTED, collapse, fit_facts, make_rule, observe
+from groundglass.attacks import L2, AttackCheckpoint, Ball, GradientAccess, GradientAttack, Linf
+from groundglass.core import derive_seed, generator
+from groundglass.models import DefendedNetwork, predict_logits
+from groundglass.optics import BackwardRule, true_matrix
 from groundglass.results import Record
 from groundglass.results.kinds.attack import AttackResult, Fit
-from groundglass.studies.cells.gradient import seen_by
 from groundglass.studies.cells.network import NetworkCell
-from groundglass.studies.engine.cell import BaseCell, Cell, Outcome, scratch_of
+from groundglass.studies.cells.retrieve import retrieved_matrix
+from groundglass.studies.engine.cell import BaseCell, Cell, Outcome, filled, scratch_of
 from groundglass.studies.engine.context import Context
 
 #: What an attack is for: a figure, a sanity check ("control"), a yardstick ("reference"), one of several settings
 #: ("sweep"), or the study that it is of.
 Purpose = Literal["figure", "control", "reference", "sweep", "transfer", "redraw", "ablation", "retrieval", "scale"]
 _NAMES = {"CarliniWagnerL2": "CW"}
-
-
-class Attack(Protocol):
-    """An attack of `groundglass.attacks`: a frozen dataclass, its configuration."""
-
-    def __call__(
-        self, access: GradientAccess, images: Tensor, labels: Tensor, ball: Ball, *, seed: int
-    ) -> attacks.AttackResult: ...
 
 
 def widest(eps: float | tuple[float, ...]) -> float:
@@ -86,7 +79,7 @@ class AttackCell(BallCell):
 
     target: NetworkCell
     rule: str
-    attack: Attack
+    attack: GradientAttack
     n_images: int
     fit_images: int = 0
     gallery: int = 0
@@ -132,22 +125,19 @@ class AttackCell(BallCell):
         # The same start for every rule and radius: curves differ by the attacker alone.
         seed = derive_seed(self.seed, "attack", type(self.attack).__name__)
         checkpoint = AttackCheckpoint(scratch_of(self, context))
-        # The others are over in seconds.
-        kept = {"checkpoint": checkpoint} if isinstance(self.attack, PGD | CarliniWagnerL2) else {}
         ball = make_ball(self.norm, self.eps)
-        claimed = self.attack(GradientAccess(network), images, labels, ball, seed=seed, **kept)
+        claimed = self.attack(GradientAccess(network), images, labels, ball, seed=seed, checkpoint=checkpoint)
         # The attack ran on a copy arranged for speed: what counts is what fools the network itself.
         itself = context.network(trained)
         result = claimed.confirmed(GradientAccess(itself), labels)
         norms = result.norm[result.success]
-        found = AttackResult(
-            robust_accuracy=result.robust_accuracy,
+        found = filled(
+            AttackResult,
+            result,
             n_images=len(result),
             correct=int(result.robust.sum()),
             clean_correct=int(result.clean_correct.sum()),
             gradients=int(result.gradients.sum()),
-            zero_gradient_share=result.zero_gradient_share,
-            success_rate=result.success_rate,
             median_norm=float(norms.median()) if len(norms) else None,
             unconfirmed=int(claimed.success.sum() - result.success.sum()),
             fit=None if fit is None else Fit(**fit),
@@ -168,3 +158,61 @@ class AttackCell(BallCell):
                 "clean_prediction": predict_logits(itself, images[:shown]).argmax(1).numpy(),
             }
         return Outcome(found, arrays, earlier_seconds=checkpoint.earlier_seconds, scratch=checkpoint.path)
+
+
+def seen_by(
+    rule: str,
+    trained: Record,
+    context: Context,
+    *,
+    fit_images: int,
+    seed: int,
+    retrieved: Record | None = None,
+    matrix_error: float | None = None,
+) -> tuple[nn.Module, dict[str, Any] | None]:
+    """The network as an attacker with this rule differentiates it, and what a fitted rule cost and reached.
+
+    Args:
+        fit_images: of the fitted rules.
+        retrieved, matrix_error: see `AttackCell`.
+
+    Raises:
+        ValueError: the rule is not for this network, or lacks what it needs.
+    """
+    target = context.target(trained)
+    if rule == "none":
+        return target, None
+    if not isinstance(target, DefendedNetwork):
+        if rule != "bp":
+            raise ValueError(f"{trained.name} has no optical layer: the rule 'bp' attacks it")
+        return target, None
+    if rule == "bpda-retrieved":
+        matrix = None if retrieved is None else retrieved_matrix(retrieved, context)
+        return target.seen_through(make_rule(rule, target, seed=seed, matrix=matrix)), None
+    if rule == "exact-blurred":
+        if matrix_error is None:
+            raise ValueError("the rule 'exact-blurred' needs a `matrix_error`")
+        assert target.device is not None
+        matrix = blurred(true_matrix(target.device), matrix_error, derive_seed(seed, "blur", str(matrix_error)))
+        return target.seen_through(make_rule(rule, target, seed=seed, matrix=matrix)), None
+
+    def pairs() -> Any:
+        subset = context.dataset.train.head(fit_images)
+        return context.memo(f"pairs/{trained.key}/{fit_images}", lambda: observe(target, subset))
+
+    def make() -> BackwardRule:
+        given = pairs if rule in FITTED else None
+        # The network learns no more: what lies above the device can be worked into the rule.
+        return collapse(make_rule(rule, target, seed=derive_seed(seed, "rule", rule), pairs=given), target)
+
+    # A rule is made once in a run: it may hold a drawn matrix, or have been fitted.
+    made: BackwardRule = context.memo(f"{trained.key}/{rule}/{fit_images}/{seed}", make)
+    return target.seen_through(made), fit_facts(made)
+
+
+def blurred(matrix: Tensor, error: float, seed: int) -> Tensor:
+    """Rows as long as the true ones and this far from them, relative to their length: 0 is U, sqrt(2) a draw of one's own."""
+    share = 1 - error**2 / 2
+    noise = torch.view_as_complex(torch.randn(*matrix.shape, 2, generator=generator(seed, "blur")))
+    size = matrix.abs().square().mean(1, keepdim=True).sqrt() / 2**0.5
+    return share * matrix + (1 - share**2) ** 0.5 * size * noise

@@ -8,7 +8,7 @@ from torch import nn
 
 from groundglass.audit import Audit, AuditConfig, NothingToAuditError, audit
 from groundglass.core import derive_seed
-from groundglass.models import DefendedNetwork, load_model
+from groundglass.models import DefendedNetwork
 from groundglass.optics import MovingDevice, SimulatedOPU
 from groundglass.results import Record
 from groundglass.results.kinds.audit import NOT_AUDITED, AuditResult, Timing
@@ -38,14 +38,14 @@ class AuditCell(BallCell):
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         test = context.dataset.test.head(self.n_images)
-        network = load_model(context.network_file(inputs[0]), find_device=context.devices.find)
+        network = context.load(inputs[0])
         if isinstance(network, DefendedNetwork) and isinstance(network.device, MovingDevice):
             # What is random in its device begins anew: the audit depends on nothing that ran before.
             network.block.hold(network.device.with_draws(derive_seed(self.seed, "draws")), network.block.encoding)
         checkpoint = scratch_of(self, context) if is_steady(network) else None
         try:
             found = audit(
-                network.to(context.where),
+                network,
                 test.floats().to(context.where),
                 test.labels.to(context.where),
                 make_ball(self.norm, self.eps),

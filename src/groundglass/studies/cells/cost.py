@@ -51,11 +51,9 @@ class CostCell(BaseCell):
     """Seconds and memory of one device, in a process of its own, with a secret of its own that is not kept.
 
     Attributes:
-        device_kind, in_features, out_features: of the device.
         sweep: that it is a point of.
         block: outputs that are measured; fewer than M: the rest is projected.
         batch: inputs of the second measurement.
-        repeats: turns.
     """
 
     device_kind: DeviceKind

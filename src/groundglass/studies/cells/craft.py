@@ -18,8 +18,7 @@ from groundglass.core import derive_seed
 from groundglass.models import predict_logits
 from groundglass.results import Record
 from groundglass.results.kinds.craft import CRAFT, CommonResult, CraftResult, TransferConfig, TransferResult
-from groundglass.studies.cells.attack import BallCell, Purpose
-from groundglass.studies.cells.gradient import seen_by
+from groundglass.studies.cells.attack import BallCell, Purpose, seen_by
 from groundglass.studies.cells.network import NetworkCell
 from groundglass.studies.engine.cell import BaseCell, Cell, Outcome, filled, key_of, scratch_of
 from groundglass.studies.engine.context import Context

@@ -23,9 +23,7 @@ class FidelityCell(BaseCell):
 
     Attributes:
         medium: "dense", "procedural" or "structured", or a stand-in of `STANDINS`.
-        in_features, out_features: N and M.
         redraws: other media of the kind, for the laws over redraws.
-        seed: of the media and the inputs.
     """
 
     medium: str

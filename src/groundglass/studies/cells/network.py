@@ -1,4 +1,4 @@
-"""Cells that make a device and train networks."""
+"""Cells that make a device, and networks: trained whole, or in the paper's two stages."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -7,15 +7,25 @@ from typing import Any, Literal
 from torch import nn
 
 from groundglass.core import derive_seed
-from groundglass.models import DefendedNetwork, ModelSpec, accuracy, build, save_model
-from groundglass.optics import Camera, SimulatedOPU
+from groundglass.models import DefendedNetwork, ModelSpec, accuracy, build, read_spec, save_model
+from groundglass.optics import Camera, Encoding, SimulatedOPU
 from groundglass.optics.medium import DeviceKind, MatrixKind
 from groundglass.results import Record
-from groundglass.results.kinds.network import CameraSettings, DeviceNote, DeviceResult, Epoch, FeaturesNote, TrainResult
-from groundglass.studies.engine.cell import BaseCell, Cell, Outcome, filled
+from groundglass.results.kinds.network import (
+    TRAIN,
+    CameraSettings,
+    DeviceNote,
+    DeviceResult,
+    Epoch,
+    FeaturesNote,
+    TrainResult,
+)
+from groundglass.studies.cells.cached_bits import cached_bits
+from groundglass.studies.engine.cell import BaseCell, Cell, Outcome, filled, scratch_of
 from groundglass.studies.engine.context import Context
 from groundglass.training import BackProp, HybridDFA, TrainingConfig, train
 from groundglass.training.checkpoint import begun
+from groundglass.training.classifier import FINE_TUNING, encode_bits, fit_classifier, place_device
 from groundglass.training.state import EpochResult
 
 CREDITS: dict[str, type[BackProp] | type[HybridDFA]] = {"bp": BackProp, "hybrid-dfa": HybridDFA}
@@ -29,12 +39,8 @@ NetworkCell = Cell
 class DeviceCell(BaseCell):
     """A simulated device, its secret in a device file. The record names the device; it cannot make it again.
 
-    Attributes:
-        in_features, out_features: N and M.
-        camera: with its exposure's target.
-        matrix: "complex", or "real" for the published simulation's.
-        owner: whose; devices of equal sizes and cameras are one device, unless their owners or kinds differ.
-        device_kind: how it is simulated.
+    Devices of equal sizes and cameras are one device, unless their owners or kinds differ. The published simulation has a
+    "real" matrix.
     """
 
     in_features: int
@@ -105,6 +111,73 @@ class TrainCell(BaseCell):
             name=self.name,
         )
         return Outcome(trained(self, context, model, self.spec, history), earlier_seconds=earlier)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceCell(BaseCell):
+    """Put a device into a trained network in place of what it has, and fit the classifier alone.
+
+    Attributes:
+        features: the network whose convolutions, and features, it has; they stay as they are.
+        device: None for a linear classifier.
+        encoding: what enters the device, or the linear classifier.
+    """
+
+    name: str
+    features: TrainCell
+    device: DeviceCell | None
+    encoding: Encoding = "bits"
+    training: TrainingConfig = FINE_TUNING
+    data: str
+    seed: int
+
+    kind = "train"
+
+    def described(self) -> dict[str, Any]:
+        head: dict[str, int | None]
+        if self.device is not None:
+            head = {"device_in": self.device.in_features, "device_out": self.device.out_features}
+        else:
+            head = {"linear_hidden": self.features.spec.linear_hidden or self.features.spec.device_in}
+        return {
+            "model": {"features": self.features.name, "encoding": self.encoding, **head},
+            "training": described_training(self.training, "classifier"),
+        }
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
+        below = inputs[0]
+        device = None if self.device is None else context.device(inputs[1])
+        path, network = context.network_file(below), context.load(below)
+        assert isinstance(network, DefendedNetwork)
+        images = context.dataset.train
+        if self.encoding == "bits":
+            entering, _ = cached_bits(network, images, path.parent, context.progress)
+        else:
+            entering = encode_bits(network, images, encoding=self.encoding, progress=context.progress)
+        place_device(network, device, encoding=self.encoding)
+        checkpoint = scratch_of(self, context)
+        earlier = begun(checkpoint).seconds
+        history = fit_classifier(
+            network,
+            entering,
+            images.labels,
+            self.training,
+            seed=derive_seed(self.seed, "classifier", self.name),
+            checkpoint=checkpoint,
+            progress=context.progress,
+            name=self.name,
+        )
+        spec = replace(
+            read_spec(path),
+            device_in=None if device is None else device.in_features,
+            device_out=None if device is None else device.out_features,
+            linear_hidden=network.block.readout.in_features if device is None else None,
+            encoding=self.encoding,
+            fingerprint=None,
+        )
+        features = FeaturesNote(name=below.name, clean_accuracy=TRAIN.result_of(below).clean_accuracy)
+        result = trained(self, context, network, spec, history, features)
+        return Outcome(result, earlier_seconds=earlier, scratch=checkpoint)
 
 
 def stem(name: str) -> str:

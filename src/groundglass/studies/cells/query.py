@@ -1,7 +1,7 @@
 """Cells that attack a trained network by queries alone, and that choose among settings of such an attack."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -115,8 +115,10 @@ class QueryCell(BallCell):
         queries, fooled = claimed.queries, result.success
         marks = sorted({mark for mark in _MARKS if mark < self.budget} | {self.budget})
 
-        def over_successes(values: Tensor, what: Callable[[Tensor], Tensor]) -> float | None:
-            return float(what(values[fooled].double())) if bool(fooled.any()) else None
+        def mean_and_median(name: str, counts: Tensor) -> dict[str, float | None]:
+            spent = counts[fooled].double()
+            found = (float(spent.mean()), float(spent.quantile(0.5))) if len(spent) else (None, None)
+            return dict(zip((f"mean_{name}", f"median_{name}"), found, strict=True))
 
         return QueryResult(
             n_images=len(result),
@@ -124,10 +126,8 @@ class QueryCell(BallCell):
             fooled=int(fooled.sum()),
             success_rate=result.success_rate,
             success_at=tuple((mark, int((fooled & (queries <= mark)).sum())) for mark in marks),
-            mean_queries=over_successes(queries, torch.mean),
-            median_queries=over_successes(queries, lambda v: v.quantile(0.5)),
-            mean_loss_queries=over_successes(claimed.loss_queries, torch.mean),
-            median_loss_queries=over_successes(claimed.loss_queries, lambda v: v.quantile(0.5)),
+            **mean_and_median("queries", queries),
+            **mean_and_median("loss_queries", claimed.loss_queries),
             loss_queries=int(claimed.loss_queries.sum()),
             check_queries=int(claimed.check_queries.sum()),
             most_queries=int(queries.max()),

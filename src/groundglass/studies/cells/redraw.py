@@ -10,7 +10,7 @@ from typing import Any
 
 from groundglass.core import Progress, derive_seed, silent
 from groundglass.data import Dataset
-from groundglass.models import DefendedNetwork, load_model, read_spec, save_model
+from groundglass.models import DefendedNetwork, read_spec, save_model
 from groundglass.optics import MovingDevice, SimulatedOPU
 from groundglass.results import Record
 from groundglass.results.kinds import KINDS
@@ -94,13 +94,7 @@ def tune(
 
 @dataclass(frozen=True, kw_only=True)
 class TunedCell(BaseCell, ABC):
-    """A network behind another device, with a classifier fitted to that. What comes out can be attacked too.
-
-    Attributes:
-        network: with a simulated device.
-        training: of the classifier.
-        seed: of the order of images.
-    """
+    """A network behind another simulated device, with a classifier fitted to that. What comes out can be attacked too."""
 
     network: NetworkCell
     training: TrainingConfig = FINE_TUNING
@@ -123,7 +117,7 @@ class TunedCell(BaseCell, ABC):
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         path, data = context.network_file(inputs[0]), context.dataset
-        network = load_model(path, find_device=context.devices.find).to(context.where)
+        network = context.load(inputs[0])
         assert isinstance(network, DefendedNetwork)
         old = network.device
         assert isinstance(old, SimulatedOPU)

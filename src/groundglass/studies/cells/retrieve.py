@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from groundglass.core import derive_seed
-from groundglass.optics import DeviceAccess, true_matrix
+from groundglass.optics import DeviceAccess, SimulatedOPU, true_matrix
 from groundglass.optics.retrieval import FixedExposure, RetrievalMethod, retrieve, row_errors
 from groundglass.results import Record
 from groundglass.results.kinds.network import CameraSettings
-from groundglass.results.kinds.retrieve import RETRIEVE, HeldOut, RetrieveResult, RowErrors
+from groundglass.results.kinds.retrieve import RETRIEVE, HeldOut, RetrieveResult, RowErrors, RowsResult
 from groundglass.studies.cells.network import DeviceCell
 from groundglass.studies.engine.cell import BaseCell, Outcome, filled, key_of
 from groundglass.studies.engine.context import Context
 
-#: A row that is further off counts as failed.
-FAILED = 0.1
+# A row that is further off counts as failed.
+_FAILED = 0.1
 _DEFAULT = FixedExposure()
 
 
@@ -29,14 +29,10 @@ class RetrieveCell(BaseCell):
     """Retrieve the matrix of a device, and see how far it is from the true one.
 
     Attributes:
-        device: whose matrix.
         frames: that are taken, checks included.
-        method: the way.
         rows: the first so many; None for all.
         kept: the matrix is kept in the run folder, readable by its owner alone, for attacks to use.
         frame_rate: of the device, frames a second.
-        seed: of inputs and starts.
-        purpose: what it is compared with, see `RetrievalConfig`.
         period: seconds between two redraws that allow so many frames.
     """
 
@@ -107,7 +103,7 @@ class RetrieveCell(BaseCell):
             found,
             rows=len(errors),
             error=RowErrors(median=middle, q10=low, q90=high, max=float(errors.max()), mean=float(errors.mean())),
-            failed_share=float((errors > FAILED).mean()),
+            failed_share=float((errors > _FAILED).mean()),
             held_out=HeldOut(median=float(found.held_out.median()), chance=found.chance, noise=found.noise),
             told_share=float(found.told_wrong.float().mean()),
             measure_seconds=round(found.measure_seconds, 2),
@@ -119,6 +115,64 @@ class RetrieveCell(BaseCell):
             # The readings have served: they are the largest of the files.
             (context.folder / folder / "readings.npy").unlink(missing_ok=True)
         return Outcome(result, {"error": errors.astype(np.float32), "held_out": found.held_out.numpy()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsCell(BaseCell):
+    """Retrieve some rows of U, from a camera that reads these outputs alone, and see what a row takes.
+
+    Frames serve all rows at once, and rows are solved one by one: the whole matrix takes the same frames, and as much more
+    computing as it has more rows.
+    """
+
+    device: DeviceCell
+    rows: int
+    frames: int
+    frame_rate: float
+    seed: int
+
+    kind = "rows"
+    # The time of a row is measured: not beside another cell.
+    alone = True
+
+    @property
+    def name(self) -> str:
+        return f"{self.rows} rows of the U of {self.device.name}"
+
+    def described(self) -> dict[str, Any]:
+        return {
+            "method": _DEFAULT.name,
+            "settings": asdict(_DEFAULT),
+            "device_kind": self.device.device_kind,
+            "in_features": self.device.in_features,
+        }
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
+        whole = context.device(inputs[0])
+        assert isinstance(whole, SimulatedOPU)
+        device = whole.region(range(self.rows))
+        # Compiling, or loading what was compiled, is no part of what a row takes.
+        retrieve(DeviceAccess(SimulatedOPU.create(64, 64, seed=0)), _DEFAULT, frames=12 * 64, seed=0)
+        found = retrieve(
+            DeviceAccess(device, budget=self.frames, frame_rate=self.frame_rate),
+            _DEFAULT,
+            frames=self.frames,
+            seed=derive_seed(self.seed, "rows", self.frames),
+            progress=context.progress,
+        )
+        errors = row_errors(found.matrix, true_matrix(device)).numpy()
+        return Outcome(
+            filled(
+                RowsResult,
+                found,
+                rows=len(errors),
+                median_error=float(np.median(errors)),
+                failed=int((errors > _FAILED).sum()),
+                row_seconds=found.compute_seconds / len(errors),
+                threads=torch.get_num_threads(),
+            ),
+            {"error": errors.astype(np.float32)},
+        )
 
 
 def retrieved_matrix(record: Record, context: Context) -> Tensor:

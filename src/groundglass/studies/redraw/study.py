@@ -6,21 +6,12 @@ from typing import Any
 
 from groundglass.attacks import PGD, Square, TransferPGD
 from groundglass.data import Dataset
-from groundglass.studies.cells.attack import AttackCell
+from groundglass.studies import kit
 from groundglass.studies.cells.craft import CommonCell, CraftCell, TransferCell
 from groundglass.studies.cells.network import NetworkCell
 from groundglass.studies.cells.redraw import RandomisedCell, RedrawCell
 from groundglass.studies.engine.cell import Cell, with_inputs
 from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, recipe
-from groundglass.studies.targets import (
-    TargetsConfig,
-    attack_cell,
-    audits,
-    laptop_networks,
-    paper_networks,
-    quick_networks,
-    targets,
-)
 from groundglass.studies.transfer.study import attackers_vgg
 from groundglass.training import Precision, TrainingConfig
 from groundglass.training.classifier import FINE_TUNING
@@ -30,16 +21,14 @@ _GRADIENTS = {"DFA": "dfa", "BPDA, fitted": "bpda-fit-linear", "Exact U": "exact
 
 
 @dataclass(frozen=True, kw_only=True)
-class RedrawConfig(TargetsConfig):
+class RedrawConfig(kit.TargetsConfig):
     """A study of redraws, complete.
 
     Attributes:
         redraws: how many, each from the network as it was trained.
-        n_images: of the first so many test images, those that every network gets right are attacked.
         eps: L-inf radius, pixel units.
         steps: of the attacks by gradients, each of 2.5 times radius / steps.
         budget: queries an image, of the attack by queries.
-        fit_images: natural training images that a fitted surrogate has seen.
         fine_tuning: of the classifier after a redraw.
         moving: numbers of matrices that a device switches among, image by image.
         read_noises: of cameras, grey levels.
@@ -58,7 +47,7 @@ class RedrawConfig(TargetsConfig):
 
 def cells(config: RedrawConfig, dataset: Dataset) -> list[Cell]:
     """Every cell of the study, in an order in which inputs come first: accuracy and time before any attack."""
-    network = targets(config, dataset)[1]
+    network = kit.targets(config, dataset)[1]
     source = attackers_vgg(config, dataset)
     shared: dict[str, Any] = {"network": network, "training": config.fine_tuning, "seed": config.seed}
     redrawn = [RedrawCell(number=k, **shared) for k in range(1, config.redraws + 1)]
@@ -72,8 +61,14 @@ def cells(config: RedrawConfig, dataset: Dataset) -> list[Cell]:
         *(RandomisedCell(matrices=count, **shared) for count in config.moving),
         *(RandomisedCell(read_noise=noise, **shared) for noise in config.read_noises),
     ]
-    audited = audits(config, dataset, (network, *randomised))
-    return with_inputs([network, *redrawn, *audited, *tried, *_afresh(config, common, redrawn[0])])
+    audited = kit.audits(config, dataset, (network, *randomised))
+    # The attackers come again, against a network which they may study as they did the old one.
+    attack = PGD(steps=config.steps, step_size=2.5 * config.eps / config.steps)
+    afresh = [
+        kit.attack_cell(config, redrawn[0], rule, attack, eps=config.eps, common=common, purpose="redraw")
+        for rule in _GRADIENTS.values()
+    ]
+    return with_inputs([network, *redrawn, *audited, *tried, *afresh])
 
 
 def _crafted(
@@ -94,18 +89,11 @@ def _crafted(
     yield CraftCell(label="Square", sources=((network, "none"),), attack=Square(), budget=config.budget, **shared)
 
 
-def _afresh(config: RedrawConfig, common: CommonCell, redrawn: RedrawCell) -> Iterator[AttackCell]:
-    """The same attackers against a redrawn network, which they may study as they did the old one."""
-    attack = PGD(steps=config.steps, step_size=2.5 * config.eps / config.steps)
-    for rule in _GRADIENTS.values():
-        yield attack_cell(config, redrawn, rule, attack, eps=config.eps, common=common, purpose="redraw")
-
-
 @recipe(("shapes",), QUICK_COST, QUICK_EXPECT)
 def quick(data: str, seed: int, precision: Precision) -> RedrawConfig:
     """Two redraws of the white-box study's network."""
     return RedrawConfig(
-        **quick_networks(data, seed, precision),
+        **kit.quick_networks(data, seed, precision),
         redraws=2,
         moving=(2,),
         read_noises=(),
@@ -123,12 +111,12 @@ def quick(data: str, seed: int, precision: Precision) -> RedrawConfig:
     "accuracy over three redraws, and what they undo",
 )
 def laptop(data: str, seed: int, precision: Precision) -> RedrawConfig:
-    return RedrawConfig(**laptop_networks(data, seed, precision), n_images=1000)
+    return RedrawConfig(**kit.laptop_networks(data, seed, precision), n_images=1000)
 
 
 @recipe(CIFAR, FOR_A_GPU, "the same at the paper's sizes")
 def paper(data: str, seed: int, precision: Precision) -> RedrawConfig:
-    return RedrawConfig(**paper_networks(data, seed, precision), n_images=10_000, fit_images=50_000)
+    return RedrawConfig(**kit.paper_networks(data, seed, precision), n_images=10_000, fit_images=50_000)
 
 
 RECIPES = (quick, laptop, paper)

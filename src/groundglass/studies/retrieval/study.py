@@ -9,25 +9,13 @@ from groundglass.data import Dataset
 from groundglass.optics.retrieval import FixedExposure, Multilateration, SparseInputs, frames_needed
 from groundglass.results import Record
 from groundglass.results.kinds import ATTACK, RETRIEVE
+from groundglass.studies import kit
 from groundglass.studies.cells.attack import AttackCell
 from groundglass.studies.cells.check import Check, check_cells, entries
 from groundglass.studies.cells.network import DeviceCell, NetworkCell
 from groundglass.studies.cells.retrieve import RetrieveCell
 from groundglass.studies.engine.cell import Cell, with_inputs
 from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, recipe
-from groundglass.studies.targets import (
-    PAPER_STEP,
-    QUICK_RADII,
-    TargetsConfig,
-    attack_cell,
-    audits,
-    device_cell,
-    laptop_networks,
-    on_paper_axis,
-    paper_networks,
-    quick_networks,
-    targets,
-)
 from groundglass.training import Precision
 
 # Attackers who have not retrieved anything, from the weakest; the last has been told the secret.
@@ -37,14 +25,10 @@ _SWEEP, _METHODS = 12, 15
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrievalConfig(TargetsConfig):
+class RetrievalConfig(kit.TargetsConfig):
     """A study of the retrieval of U, complete.
 
     Attributes:
-        n_images: the first so many test images are attacked.
-        eps_paper: L-inf radii on the paper's axis.
-        steps, step_size: of PGD; in pixel units.
-        fit_images: natural training images that a fitted surrogate has seen.
         queries: frames that retrieve the network's own U, as multiples of N; also the sweep over frames.
         blurs: relative errors, up to sqrt(2), of a U between the true one and one drawn at random: how good must a retrieval be?
         periods: seconds between redraws.
@@ -81,24 +65,20 @@ class RetrievalConfig(TargetsConfig):
 
 def cells(config: RetrievalConfig, dataset: Dataset) -> list[Cell]:
     """Every cell of the study, in an order in which inputs come first: the network's own U before any sweep."""
-    baseline, defended = targets(config, dataset)
+    baseline, defended = kit.targets(config, dataset)
     own = next(cell for cell in defended.inputs if isinstance(cell, DeviceCell))
-    priced = [*_priced(config, own), *_between_redraws(config, own)]
+    priced = [_retrieve(config, own, per_input, kept=True, purpose="price") for per_input in config.queries]
+    priced += _between_redraws(config, own)
     attacks = list(_attacks(config, dataset, baseline, defended, priced))
     sweeps = [*_over_frames(config), *_over_cameras(config), *_over_methods(config)]
     checks = check_cells(CHECKS, (*priced, *sweeps, *attacks))
-    audited = audits(config, dataset, (baseline, defended))
+    audited = kit.audits(config, dataset, (baseline, defended))
     return with_inputs([*defended.inputs, baseline, defended, *audited, *priced, *attacks, *sweeps, *checks])
 
 
 def _retrieve(config: RetrievalConfig, device: DeviceCell, per_input: float, **changes: Any) -> RetrieveCell:
     settings: dict[str, Any] = {"frame_rate": config.frame_rate, "seed": config.seed, **changes}
     return RetrieveCell(device=device, frames=round(per_input * device.in_features), **settings)
-
-
-def _priced(config: RetrievalConfig, own: DeviceCell) -> Iterator[RetrieveCell]:
-    for per_input in config.queries:
-        yield _retrieve(config, own, per_input, kept=True, purpose="price")
 
 
 def _between_redraws(config: RetrievalConfig, own: DeviceCell) -> Iterator[RetrieveCell]:
@@ -118,22 +98,22 @@ def _attacks(
     retrieved: list[RetrieveCell],
 ) -> Iterator[AttackCell]:
     attack = PGD(steps=config.steps, step_size=config.step_size)
-    for eps_paper in config.eps_paper:
-        shared: dict[str, Any] = {**on_paper_axis(eps_paper, dataset), "purpose": "retrieval"}
-        yield attack_cell(config, baseline, "bp", attack, **shared)
+    for ball in kit.on_paper_axis(dataset, *config.eps_paper):
+        shared: dict[str, Any] = {**ball, "purpose": "retrieval"}
+        yield kit.attack_cell(config, baseline, "bp", attack, **shared)
         for rule in _WITHOUT:
-            yield attack_cell(config, defended, rule, attack, **shared)
+            yield kit.attack_cell(config, defended, rule, attack, **shared)
         for cell in retrieved:
-            yield attack_cell(config, defended, "bpda-retrieved", attack, retrieved=cell, **shared)
+            yield kit.attack_cell(config, defended, "bpda-retrieved", attack, retrieved=cell, **shared)
         for error in config.blurs:
-            yield attack_cell(config, defended, "exact-blurred", attack, matrix_error=error, **shared)
+            yield kit.attack_cell(config, defended, "exact-blurred", attack, matrix_error=error, **shared)
 
 
 def _device(config: RetrievalConfig, in_features: int, **camera: Any) -> DeviceCell:
     """A device to be measured, not defended with: only its rows' number differs from a real one."""
     seen = replace(config.camera, **camera)
     sizes = {"in_features": in_features, "out_features": config.sweep_rows}
-    return device_cell(config, owner="retrieval", camera=seen, **sizes)
+    return kit.device_cell(config, owner="retrieval", camera=seen, **sizes)
 
 
 def _over_frames(config: RetrievalConfig) -> Iterator[RetrieveCell]:
@@ -205,9 +185,9 @@ CHECKS = (
 def quick(data: str, seed: int, precision: Precision) -> RetrievalConfig:
     """The white-box study's device read out, and what that is worth."""
     return RetrievalConfig(
-        **quick_networks(data, seed, precision),
+        **kit.quick_networks(data, seed, precision),
         n_images=64,
-        eps_paper=QUICK_RADII[1:2],
+        eps_paper=kit.QUICK_RADII[1:2],
         steps=20,
         step_size=0.002,
         fit_images=2000,
@@ -230,10 +210,10 @@ def quick(data: str, seed: int, precision: Precision) -> RetrievalConfig:
 )
 def laptop(data: str, seed: int, precision: Precision) -> RetrievalConfig:
     return RetrievalConfig(
-        **laptop_networks(data, seed, precision),
+        **kit.laptop_networks(data, seed, precision),
         n_images=256,
         eps_paper=(0.01, 0.02),
-        step_size=PAPER_STEP[data],
+        step_size=kit.PAPER_STEP[data],
         fit_images=20_000,
         periods=(1, 1.5, 2, 3, 5, 10, 20),
     )
@@ -242,7 +222,7 @@ def laptop(data: str, seed: int, precision: Precision) -> RetrievalConfig:
 @recipe(CIFAR, FOR_A_GPU, "the same at the paper's sizes")
 def paper(data: str, seed: int, precision: Precision) -> RetrievalConfig:
     return RetrievalConfig(
-        **paper_networks(data, seed, precision),
+        **kit.paper_networks(data, seed, precision),
         n_images=1000,
         eps_paper=(0.01, 0.02, 0.03),
         fit_images=20_000,

@@ -8,30 +8,14 @@ from groundglass.data import Dataset
 from groundglass.optics.fidelity import STANDINS
 from groundglass.optics.medium import DeviceKind
 from groundglass.optics.retrieval import FixedExposure, frames_needed
+from groundglass.studies import kit
 from groundglass.studies.cells.attack import AttackCell
 from groundglass.studies.cells.cost import CostGrid, FitCell, cost_cells
 from groundglass.studies.cells.fidelity import FidelityCell
-from groundglass.studies.cells.network import DeviceCell, NetworkCell
-from groundglass.studies.cells.place import PlaceCell
-from groundglass.studies.cells.rows import RowsCell
+from groundglass.studies.cells.network import DeviceCell, NetworkCell, PlaceCell
+from groundglass.studies.cells.retrieve import RowsCell
 from groundglass.studies.engine.cell import Cell, with_inputs
 from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_EXPECT, recipe
-from groundglass.studies.targets import (
-    PAPER_STEP,
-    QUICK_RADII,
-    TargetsConfig,
-    attack_cell,
-    audits,
-    baseline_network,
-    device_cell,
-    hybrid_network,
-    laptop_networks,
-    on_paper_axis,
-    paper_hybrid,
-    paper_networks,
-    placed_network,
-    quick_networks,
-)
 from groundglass.training import Precision
 
 Sizes = tuple[tuple[int, int], ...]
@@ -42,7 +26,7 @@ _WITH_MATRIX = ("fa", "bpda-drawn", "exact")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScaleConfig(TargetsConfig):
+class ScaleConfig(kit.TargetsConfig):
     """A study of size, complete.
 
     Attributes:
@@ -57,12 +41,7 @@ class ScaleConfig(TargetsConfig):
         networks: (N, M) of the networks; `device_in` and `device_out` are not used. VGG-16 and the first one are audited.
         structured: (N, M) of those that are made once more, with a structured device.
         shared_in: the N of which the features are the other studies' "VGG-DFA", trained once for all; None: of no N.
-        rules: what the networks are attacked with.
         matrix_entries: the most N M at which rules that hold a matrix of the device's size attack: 8 bytes an entry.
-        n_images: the first so many test images are attacked.
-        eps_paper: L-inf radii on the paper's axis.
-        steps, step_size: of PGD; in pixel units.
-        fit_images: natural training images that a fitted surrogate has seen.
         rows: of U that are retrieved.
         retrieved: N of further devices, without a network, of which as many rows are retrieved.
         per_input: frames an input bit that this takes.
@@ -107,20 +86,14 @@ class ScaleConfig(TargetsConfig):
 
 def cells(config: ScaleConfig, dataset: Dataset) -> list[Cell]:
     """Every cell of the study, in an order in which inputs come first: costs and laws before any training."""
-    costs = cost_cells(
-        config.costs,
-        fixed_in=config.fixed_in,
-        fixed_out=config.fixed_out,
-        block=config.block,
-        batch=config.batch,
-        repeats=config.repeats,
-    )
+    sizes = {name: getattr(config, name) for name in ("fixed_in", "fixed_out", "block", "batch", "repeats")}
+    costs = cost_cells(config.costs, **sizes)
     networks = _networks(config, dataset)
     rows = _rows(config, networks)
-    baseline = baseline_network(config, dataset)
+    baseline = kit.baseline_network(config, dataset)
     attacks = list(_attacks(config, dataset, baseline, networks))
     # Audits of all networks would take longer than all else: these are the two that other studies have too.
-    audited = audits(config, dataset, (baseline, *networks[:1]))
+    audited = kit.audits(config, dataset, (baseline, *networks[:1]))
     fits = FitCell((*costs, *rows))
     return with_inputs([*costs, *_laws(config), *rows, fits, baseline, *networks[:1], *audited, *networks, *attacks])
 
@@ -133,10 +106,10 @@ def _networks(config: ScaleConfig, dataset: Dataset) -> list[PlaceCell]:
     for n, m, kind in dict.fromkeys(kinds):
         # Under another study's name for it, a network is trained once for both.
         shared = "VGG-DFA" if n == config.shared_in else f"VGG-DFA N={n}"
-        features = hybrid_network(config, dataset, shared, features=n)
-        device = device_cell(config, in_features=n, out_features=m, device_kind=kind)
+        features = kit.hybrid_network(config, dataset, shared, features=n)
+        device = kit.device_cell(config, in_features=n, out_features=m, device_kind=kind)
         name = f"VGG-OPU {n}x{m}" + ("" if kind == "dense" else f" {kind}")
-        found.append(placed_network(config, name, features, device))
+        found.append(kit.placed_network(config, name, features, device))
     return found
 
 
@@ -159,7 +132,7 @@ def _rows(config: ScaleConfig, networks: list[PlaceCell]) -> list[RowsCell]:
         if device.out_features < known.out_features:
             smallest[device.in_features, device.device_kind] = device
     for n in config.retrieved:
-        alone = device_cell(config, owner="retrieval", in_features=n, out_features=config.rows)
+        alone = kit.device_cell(config, owner="retrieval", in_features=n, out_features=config.rows)
         smallest.setdefault((n, config.device_kind), alone)
     return [
         RowsCell(
@@ -177,15 +150,14 @@ def _attacks(
     config: ScaleConfig, dataset: Dataset, baseline: NetworkCell, networks: list[PlaceCell]
 ) -> Iterator[AttackCell]:
     attack = PGD(steps=config.steps, step_size=config.step_size)
-    for eps_paper in config.eps_paper:
-        ball = on_paper_axis(eps_paper, dataset)
-        yield attack_cell(config, baseline, "bp", attack, **ball, purpose="scale")
+    for ball in kit.on_paper_axis(dataset, *config.eps_paper):
+        yield kit.attack_cell(config, baseline, "bp", attack, **ball, purpose="scale")
         for network in networks:
             assert network.device is not None
             entries = network.device.in_features * network.device.out_features
             for rule in config.rules:
                 if rule not in _WITH_MATRIX or entries <= config.matrix_entries:
-                    yield attack_cell(config, network, rule, attack, **ball, purpose="scale")
+                    yield kit.attack_cell(config, network, rule, attack, **ball, purpose="scale")
 
 
 #: Costs up to a million by a million: dense up to 2 GiB, procedural in blocks of outputs past 2^30 entries.
@@ -215,7 +187,7 @@ COSTS = (
 @recipe(("shapes",), "about 2 minutes on one core", QUICK_EXPECT, in_all=False)
 def quick(data: str, seed: int, precision: Precision) -> ScaleConfig:
     """Devices up to 2^14, three small networks, 32 rows of each U."""
-    shared = quick_networks(data, seed, precision)
+    shared = kit.quick_networks(data, seed, precision)
     short = replace(shared["hybrid"], epochs=3)
     return ScaleConfig(
         **{**shared, "baseline": short, "hybrid": short, "audit_images": 24},
@@ -233,7 +205,7 @@ def quick(data: str, seed: int, precision: Precision) -> ScaleConfig:
         networks=((64, 500), (256, 500), (64, 2000)),
         structured=((256, 500),),
         n_images=64,
-        eps_paper=QUICK_RADII[1:2],
+        eps_paper=kit.QUICK_RADII[1:2],
         steps=10,
         fit_images=2000,
         rows=32,
@@ -250,14 +222,14 @@ def laptop(data: str, seed: int, precision: Precision) -> ScaleConfig:
     alone goes further. VGG-16 is the white-box recipe's and the features of N = 1024 the transfer recipe's.
     """
     return ScaleConfig(
-        **laptop_networks(data, seed, precision),
+        **kit.laptop_networks(data, seed, precision),
         costs=COSTS,
         networks=((1024, 8000), (2048, 8000), (1024, 32_000)),
         structured=((2048, 8000),),
         shared_in=1024,
         retrieved=(4096, 8192, 16_384),
         n_images=256,
-        step_size=PAPER_STEP[data],
+        step_size=kit.PAPER_STEP[data],
         fit_images=20_000,
     )
 
@@ -265,14 +237,14 @@ def laptop(data: str, seed: int, precision: Precision) -> ScaleConfig:
 @recipe(CIFAR, FOR_A_GPU, "the same at the paper's width")
 def paper(data: str, seed: int, precision: Precision) -> ScaleConfig:
     return ScaleConfig(
-        **{**paper_networks(data, seed, precision), "classifier": paper_hybrid(5, 0.01, precision)},
+        **{**kit.paper_networks(data, seed, precision), "classifier": kit.paper_hybrid(5, 0.01, precision)},
         costs=COSTS,
         networks=((512, 8000), (2048, 8000), (8192, 8000), (512, 32_000), (512, 128_000), (8192, 128_000)),
         structured=((2048, 8000), (8192, 128_000)),
         n_images=10_000,
         eps_paper=(0.01, 0.02),
         steps=50,
-        step_size=PAPER_STEP[data],
+        step_size=kit.PAPER_STEP[data],
         fit_images=50_000,
     )
 

@@ -11,38 +11,22 @@ from groundglass.core.statistics import Proportion
 from groundglass.data import Dataset
 from groundglass.results import Record
 from groundglass.results.kinds import ATTACK, CRAFT, TRANSFER
+from groundglass.studies import kit
 from groundglass.studies.cells.attack import AttackCell, widest
 from groundglass.studies.cells.check import Check, Found, check_cells, entries
 from groundglass.studies.cells.craft import CommonCell, CraftCell, TransferCell
-from groundglass.studies.cells.network import NetworkCell, TrainCell
-from groundglass.studies.cells.place import PlaceCell
+from groundglass.studies.cells.network import NetworkCell, PlaceCell, TrainCell
 from groundglass.studies.engine.cell import Cell, with_inputs
 from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, recipe
-from groundglass.studies.targets import (
-    QUICK_RADII,
-    TargetsConfig,
-    attack_cell,
-    audits,
-    baseline_network,
-    device_cell,
-    hybrid_network,
-    laptop_networks,
-    on_paper_axis,
-    paper_hybrid,
-    paper_networks,
-    placed_network,
-    quick_networks,
-)
 from groundglass.training import Precision, TrainingConfig
 from groundglass.training.classifier import FINE_TUNING
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransferConfig(TargetsConfig):
+class TransferConfig(kit.TargetsConfig):
     """A transfer study, complete. `hybrid` trains the features of the VGG-OPU of higher accuracy.
 
     Attributes:
-        n_images: of the first so many test images, those that every network gets right are attacked.
         lower: how the features of the VGG-OPU of lower accuracy are trained.
         lower_classifier: fits its classifier.
         baseline_lower: how a VGG-16 of lower accuracy is trained, a control of that network: what a short training buys
@@ -54,7 +38,6 @@ class TransferConfig(TargetsConfig):
         stronger_eps_paper: for the stronger ones and for the white-box yardsticks; some of `eps_paper`.
         steps, step_paper: of the paper's PGD; the step on the paper's axis.
         stronger_steps: of the stronger attacks, each of 2.5 times radius / steps.
-        fit_images: natural training images that a yardstick's fitted surrogate has seen.
     """
 
     n_images: int
@@ -97,25 +80,27 @@ def cells(config: TransferConfig, dataset: Dataset) -> list[Cell]:
     tried = [TransferCell(made, target) for made in crafted for target in networks.targets]
     yardsticks = list(_yardsticks(config, dataset, shared, networks))
     checks = check_cells(CHECKS, (*crafted, *tried, *yardsticks))
-    return with_inputs([*networks.all, *audits(config, dataset, networks.targets), *tried, *yardsticks, *checks])
+    return with_inputs([*networks.all, *kit.audits(config, dataset, networks.targets), *tried, *yardsticks, *checks])
 
 
-def attackers_vgg(config: TargetsConfig, dataset: Dataset) -> TrainCell:
+def attackers_vgg(config: kit.TargetsConfig, dataset: Dataset) -> TrainCell:
     """A VGG-16 that the attacker trains: the defender's recipe, other weights, another order of images."""
-    return replace(baseline_network(config, dataset), name="VGG-16 source", seed=derive_seed(config.seed, "attacker"))
+    return replace(
+        kit.baseline_network(config, dataset), name="VGG-16 source", seed=derive_seed(config.seed, "attacker")
+    )
 
 
 def _networks(config: TransferConfig, dataset: Dataset) -> _Networks:
-    device = device_cell(config)
-    higher = placed_network(config, "VGG-OPU higher", hybrid_network(config, dataset, "VGG-DFA"), device)
-    below = hybrid_network(config, dataset, "VGG-DFA lower", training=config.lower)
-    lower = placed_network(config, "VGG-OPU lower", below, device, training=config.lower_classifier)
+    device = kit.device_cell(config)
+    higher = kit.placed_network(config, "VGG-OPU higher", kit.hybrid_network(config, dataset, "VGG-DFA"), device)
+    below = kit.hybrid_network(config, dataset, "VGG-DFA lower", training=config.lower)
+    lower = kit.placed_network(config, "VGG-OPU lower", below, device, training=config.lower_classifier)
     source, own = attackers_vgg(config, dataset), None
     if config.attacker is not None:
-        theirs = device_cell(config, owner="attacker")
-        below = hybrid_network(config, dataset, "VGG-DFA source", training=config.attacker, seed=source.seed)
-        own = placed_network(config, "VGG-OPU source", below, theirs, seed=source.seed)
-    baseline = baseline_network(config, dataset)
+        theirs = kit.device_cell(config, owner="attacker")
+        below = kit.hybrid_network(config, dataset, "VGG-DFA source", training=config.attacker, seed=source.seed)
+        own = kit.placed_network(config, "VGG-OPU source", below, theirs, seed=source.seed)
+    baseline = kit.baseline_network(config, dataset)
     if config.baseline_lower is None:
         return _Networks((baseline, higher, lower), source, own)
     control = replace(baseline, name="VGG-16 lower", training=config.baseline_lower)
@@ -126,10 +111,9 @@ def _paper(
     config: TransferConfig, dataset: Dataset, shared: dict[str, Any], networks: _Networks
 ) -> Iterator[CraftCell]:
     """Figure 4's attack: PGD on a VGG-16."""
-    step = _widest(config.step_paper, dataset)
+    step = widest(paper_eps_to_pixels(config.step_paper, dataset.std))
     attack = TransferPGD(steps=config.steps, step_size=step, random_start=False, keep="last")
-    for eps_paper in config.eps_paper:
-        ball = on_paper_axis(eps_paper, dataset)
+    for ball in kit.on_paper_axis(dataset, *config.eps_paper):
         yield CraftCell(label="PGD", sources=((networks.source, "bp"),), attack=attack, **ball, **shared)
 
 
@@ -153,11 +137,10 @@ def _stronger(
             ("Own VGG-DFA", (features,), attack),
             ("Ensemble", (vgg, opu, features), attack),
         ]
-    for eps_paper in config.stronger_eps_paper:
-        size = 2.5 * _widest(eps_paper, dataset) / config.stronger_steps
+    for ball in kit.on_paper_axis(dataset, *config.stronger_eps_paper):
+        size = 2.5 * widest(ball["eps"]) / config.stronger_steps
         for label, sources, attack in lines:
             attack = replace(attack, steps=config.stronger_steps, step_size=size)
-            ball = on_paper_axis(eps_paper, dataset)
             yield CraftCell(label=label, sources=sources, attack=attack, **ball, **shared)
 
 
@@ -165,17 +148,11 @@ def _yardsticks(
     config: TransferConfig, dataset: Dataset, shared: dict[str, Any], networks: _Networks
 ) -> Iterator[AttackCell]:
     """What an attacker leaves who holds the target's weights, at the same radii, on the same images."""
-    attack = PGD(steps=config.steps, step_size=_widest(config.step_paper, dataset))
-    for eps_paper in config.stronger_eps_paper:
-        ball = on_paper_axis(eps_paper, dataset)
+    attack = PGD(steps=config.steps, step_size=widest(paper_eps_to_pixels(config.step_paper, dataset.std)))
+    for ball in kit.on_paper_axis(dataset, *config.stronger_eps_paper):
         for target in networks.targets:
             for rule in ("bpda-fit-linear", "exact") if isinstance(target, PlaceCell) else ("bp",):
-                yield attack_cell(config, target, rule, attack, **ball, **shared)
-
-
-def _widest(eps_paper: float, dataset: Dataset) -> float:
-    """A length on the paper's axis in pixel units, in the channel where it is longest."""
-    return widest(paper_eps_to_pixels(eps_paper, dataset.std))
+                yield kit.attack_cell(config, target, rule, attack, **ball, **shared)
 
 
 # Of the images, at the largest radius: fewer, and the attack is too weak on its own network to say anything of others.
@@ -233,14 +210,14 @@ CHECKS = (
 @recipe(("shapes",), QUICK_COST, QUICK_EXPECT)
 def quick(data: str, seed: int, precision: Precision) -> TransferConfig:
     """Three networks attacked from a fourth."""
-    shared = quick_networks(data, seed, precision)
+    shared = kit.quick_networks(data, seed, precision)
     return TransferConfig(
         **shared,
         lower=replace(shared["hybrid"], epochs=3),
         lower_classifier=replace(FINE_TUNING, epochs=2),
         n_images=200,
-        eps_paper=QUICK_RADII,
-        stronger_eps_paper=QUICK_RADII[-1:],
+        eps_paper=kit.QUICK_RADII,
+        stronger_eps_paper=kit.QUICK_RADII[-1:],
         steps=20,
         step_paper=0.004,
         fit_images=2000,
@@ -254,7 +231,7 @@ def quick(data: str, seed: int, precision: Precision) -> TransferConfig:
 )
 def laptop(data: str, seed: int, precision: Precision) -> TransferConfig:
     """With stronger attacks, and with controls."""
-    shared = {**laptop_networks(data, seed, precision), "device_in": 1024, "classifier": FINE_TUNING}
+    shared = {**kit.laptop_networks(data, seed, precision), "device_in": 1024, "classifier": FINE_TUNING}
     long = data == "cifar100"
     return TransferConfig(
         **shared,
@@ -271,9 +248,9 @@ def laptop(data: str, seed: int, precision: Precision) -> TransferConfig:
 @recipe(CIFAR, FOR_A_GPU, "Figure 4 at the paper's sizes")
 def paper(data: str, seed: int, precision: Precision) -> TransferConfig:
     long = data == "cifar100"
-    higher = paper_hybrid(125, 0.015, precision) if long else paper_hybrid(20, 0.035, precision)
-    classifier = paper_hybrid(5, 0.01, precision)
-    shared = {**paper_networks(data, seed, precision, epochs=55), "device_in": 1024}
+    higher = kit.paper_hybrid(125, 0.015, precision) if long else kit.paper_hybrid(20, 0.035, precision)
+    classifier = kit.paper_hybrid(5, 0.01, precision)
+    shared = {**kit.paper_networks(data, seed, precision, epochs=55), "device_in": 1024}
     return TransferConfig(
         **{**shared, "hybrid": higher, "classifier": classifier},
         lower=replace(higher, epochs=79 if long else 17),

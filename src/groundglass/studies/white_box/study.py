@@ -12,24 +12,12 @@ from groundglass.data import Dataset
 from groundglass.results import Record
 from groundglass.results.kinds import ATTACK, Entry
 from groundglass.results.kinds.attack import AttackConfig, AttackResult
+from groundglass.studies import kit
 from groundglass.studies.cells.attack import AttackCell
 from groundglass.studies.cells.check import Check, Found, check_cells, entries
-from groundglass.studies.cells.network import NetworkCell
-from groundglass.studies.cells.place import PlaceCell
+from groundglass.studies.cells.network import NetworkCell, PlaceCell
 from groundglass.studies.engine.cell import Cell, with_inputs
 from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, recipe
-from groundglass.studies.targets import (
-    PAPER_STEP,
-    QUICK_RADII,
-    TargetsConfig,
-    attack_cell,
-    audits,
-    laptop_networks,
-    on_paper_axis,
-    paper_networks,
-    quick_networks,
-    targets,
-)
 from groundglass.training import Precision
 
 # The attackers that tell most, from the paper's published code to exact U.
@@ -39,16 +27,11 @@ _DEFENDED_RULES = tuple(rule for rule in RULES if rule not in ("bp", "ste", "bpd
 
 
 @dataclass(frozen=True, kw_only=True)
-class WhiteBoxConfig(TargetsConfig):
+class WhiteBoxConfig(kit.TargetsConfig):
     """A white-box study, complete.
 
     Attributes:
-        n_images: the first so many test images are attacked.
-        eps_paper: L-inf radii on the paper's axis (units of the normalised images).
         eps_l2: L2 radii, pixel units.
-        steps, step_size: of PGD; L-inf step in pixel units (the paper: 50 of .01 of [-1, 1]).
-        rules: what the defended network is attacked with.
-        fit_images: natural training images that a fitted surrogate has seen.
         cw_images: attacked with C&W L2; 0 leaves it out.
         gallery: images shown in the report, for each rule, at the middle radius.
     """
@@ -69,12 +52,12 @@ def cells(config: WhiteBoxConfig, dataset: Dataset) -> list[Cell]:
 
     A VGG-OPU in two stages has a control: the network that its features were trained in, which is all of it but the layer.
     """
-    baseline, defended = targets(config, dataset)
+    baseline, defended = kit.targets(config, dataset)
     features = (defended.features,) if isinstance(defended, PlaceCell) else ()
     pairs: list[tuple[NetworkCell, str]] = [(baseline, "bp"), *((defended, rule) for rule in config.rules)]
     figure = _figure_cells(config, dataset, [pairs[0], *((one, "bp") for one in features), *pairs[1:]])
     control = _control_cells(config, dataset, pairs)
-    audited = audits(config, dataset, (baseline, *features, defended))
+    audited = kit.audits(config, dataset, (baseline, *features, defended))
     checks = check_cells(CHECKS, (*figure, *control))
     return with_inputs([*defended.inputs, baseline, defended, *audited, *figure, *control, *checks])
 
@@ -85,13 +68,13 @@ def _figure_cells(
     """Radius by radius: a study that is stopped half-way has whole curves of small radii for every rule."""
     found = []
     shown = config.eps_paper[len(config.eps_paper) // 2]
-    for eps_paper in config.eps_paper:
-        ball, gallery = on_paper_axis(eps_paper, dataset), config.gallery if eps_paper == shown else 0
-        attack = PGD(steps=config.steps, step_size=config.step_size)
-        found += [attack_cell(config, *who, attack, **ball, gallery=gallery) for who in pairs]
+    attack = PGD(steps=config.steps, step_size=config.step_size)
+    for ball in kit.on_paper_axis(dataset, *config.eps_paper):
+        gallery = config.gallery if ball["eps_paper"] == shown else 0
+        found += [kit.attack_cell(config, *who, attack, **ball, gallery=gallery) for who in pairs]
+    attack = PGD(steps=config.steps, step_size=None)
     for eps in config.eps_l2:
-        attack = PGD(steps=config.steps, step_size=None)
-        found += [attack_cell(config, *who, attack, norm="l2", eps=eps) for who in pairs]
+        found += [kit.attack_cell(config, *who, attack, norm="l2", eps=eps) for who in pairs]
     return found
 
 
@@ -100,16 +83,17 @@ def _control_cells(
 ) -> list[AttackCell]:
     """Attacks that show whether the figure can be believed: noise, one step, no bound, and C&W's smallest distances."""
     few = min(config.n_images, 100)
-    at: dict[str, Any] = {**on_paper_axis(config.eps_paper[-1], dataset), "purpose": "control"}
+    (largest,) = kit.on_paper_axis(dataset, config.eps_paper[-1])
+    at: dict[str, Any] = {**largest, "purpose": "control"}
     networks = dict.fromkeys(network for network, _ in pairs)
-    found = [attack_cell(config, network, "none", RandomNoise(), **at) for network in networks]
+    found = [kit.attack_cell(config, network, "none", RandomNoise(), **at) for network in networks]
     unbounded = PGD(steps=config.steps, step_size=0.05)
     for who in pairs:
-        found.append(attack_cell(config, *who, FGSM(), **at))
-        found.append(attack_cell(config, *who, unbounded, eps=1.0, n_images=few, purpose="control"))
+        found.append(kit.attack_cell(config, *who, FGSM(), **at))
+        found.append(kit.attack_cell(config, *who, unbounded, eps=1.0, n_images=few, purpose="control"))
     distances: dict[str, Any] = {"norm": "l2", "eps": 10.0, "n_images": config.cw_images, "purpose": "control"}
     told = [who for who in pairs if who[1] in ("bp", "dfa", "exact") and config.cw_images]
-    return found + [attack_cell(config, *who, CarliniWagnerL2(), **distances) for who in told]
+    return found + [kit.attack_cell(config, *who, CarliniWagnerL2(), **distances) for who in told]
 
 
 # Two images of slack, or one point: differences of this size are chance.
@@ -206,9 +190,9 @@ CHECKS = (
 def quick(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
     """Every attacker with gradients."""
     return WhiteBoxConfig(
-        **quick_networks(data, seed, precision),
+        **kit.quick_networks(data, seed, precision),
         n_images=48,
-        eps_paper=QUICK_RADII[1:],
+        eps_paper=kit.QUICK_RADII[1:],
         eps_l2=(0.5,),
         steps=20,
         step_size=0.002,
@@ -224,12 +208,12 @@ def quick(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
 )
 def laptop(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
     return WhiteBoxConfig(
-        **laptop_networks(data, seed, precision),
+        **kit.laptop_networks(data, seed, precision),
         n_images=1000,
         eps_l2=(0.25, 0.5, 1.0),
         fit_images=20_000,
         cw_images=64,
-        step_size=PAPER_STEP[data],
+        step_size=kit.PAPER_STEP[data],
     )
 
 
@@ -247,7 +231,9 @@ def full_width(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
 
 @recipe(CIFAR, FOR_A_GPU, "Figure 2 at the paper's sizes")
 def paper(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
-    return WhiteBoxConfig(**paper_networks(data, seed, precision), n_images=10_000, fit_images=50_000, cw_images=1000)
+    return WhiteBoxConfig(
+        **kit.paper_networks(data, seed, precision), n_images=10_000, fit_images=50_000, cw_images=1000
+    )
 
 
 RECIPES = (quick, laptop, full_width, paper)

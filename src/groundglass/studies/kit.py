@@ -1,20 +1,19 @@
-"""The two networks that studies attack: a VGG-16, and a VGG-OPU of the same width. Studies in one folder share them."""
+"""What studies are put together from: their networks, the sizes and radii that many have, attacks and audits of these."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from groundglass.adaptive import check_rules
-from groundglass.attacks import paper_eps_to_pixels
+from groundglass.attacks import GradientAttack, paper_eps_to_pixels
 from groundglass.audit import AuditConfig
 from groundglass.data import Dataset
 from groundglass.models import ModelSpec
 from groundglass.optics import Camera, Encoding
 from groundglass.optics.medium import DeviceKind
-from groundglass.studies.cells.attack import Attack, AttackCell
+from groundglass.studies.cells.attack import AttackCell
 from groundglass.studies.cells.audit import AuditCell
-from groundglass.studies.cells.network import DeviceCell, NetworkCell, TrainCell
-from groundglass.studies.cells.place import PlaceCell
+from groundglass.studies.cells.network import DeviceCell, NetworkCell, PlaceCell, TrainCell
 from groundglass.training import Plateau, Precision, TrainingConfig
 from groundglass.training.classifier import FINE_TUNING
 from groundglass.training.schedule import Steps
@@ -37,6 +36,13 @@ class TargetsConfig:
         seed: of everything but the device.
         audit_images, audit_eps_paper, audit: how the networks are audited: on the first so many test images, in the L-inf ball
             of this radius on the paper's axis, with so much effort.
+
+    Settings that many studies have:
+        n_images: the first so many test images are attacked, or those of them that every network gets right.
+        eps_paper: L-inf radii on the paper's axis (units of the normalised images).
+        steps, step_size: of PGD; in pixel units (the paper: 50 of .01 of [-1, 1]).
+        rules: what the defended networks are attacked with.
+        fit_images: natural training images that a fitted surrogate has seen.
     """
 
     data: str
@@ -141,12 +147,12 @@ def targets(config: TargetsConfig, dataset: Dataset) -> tuple[TrainCell, TrainCe
     return baseline, placed_network(config, "VGG-OPU", hybrid_network(config, dataset, "VGG-DFA"), device)
 
 
-def on_paper_axis(eps_paper: float, dataset: Dataset) -> dict[str, Any]:
-    """The L-inf ball of a cell at this radius of the paper's axis."""
-    return {"eps": paper_eps_to_pixels(eps_paper, dataset.std), "eps_paper": eps_paper}
+def on_paper_axis(dataset: Dataset, *radii: float) -> list[dict[str, Any]]:
+    """The L-inf balls of cells at these radii of the paper's axis."""
+    return [{"eps": paper_eps_to_pixels(eps_paper, dataset.std), "eps_paper": eps_paper} for eps_paper in radii]
 
 
-def attack_cell(config: Any, target: NetworkCell, rule: str, attack: Attack, **changes: Any) -> AttackCell:
+def attack_cell(config: Any, target: NetworkCell, rule: str, attack: GradientAttack, **changes: Any) -> AttackCell:
     """An attack on the images that a study attacks, with its seed."""
     settings = {
         "n_images": config.n_images,
@@ -160,7 +166,7 @@ def attack_cell(config: Any, target: NetworkCell, rule: str, attack: Attack, **c
 def audits(config: TargetsConfig, dataset: Dataset, networks: Iterable[NetworkCell]) -> list[AuditCell]:
     """The audit of each network at the end of the paper's axis: no page shows the paper's figure without it."""
     shared: dict[str, Any] = {"n_images": config.audit_images, "settings": config.audit, "seed": config.seed}
-    ball = on_paper_axis(config.audit_eps_paper, dataset)
+    (ball,) = on_paper_axis(dataset, config.audit_eps_paper)
     return [AuditCell(target=network, **ball, **shared) for network in networks]
 
 
@@ -208,7 +214,7 @@ def paper_networks(data: str, seed: int, precision: Precision, *, epochs: int = 
         schedule=Plateau(),
         precision=precision,
     )
-    return {**shared, "baseline": baseline, "hybrid": paper_hybrid(30, 0.01, precision), "classifier": None}
+    return {**shared, "baseline": baseline, "hybrid": paper_hybrid(30, 0.01, precision)}
 
 
 def laptop_networks(data: str, seed: int, precision: Precision) -> dict[str, Any]:
@@ -220,8 +226,6 @@ def laptop_networks(data: str, seed: int, precision: Precision) -> dict[str, Any
         "data": data,
         "width": 0.25,
         "device_out": 8000,
-        "baseline_dropout": 0.0,
-        "hybrid_dropout": 0.0,
         "seed": seed,
         "audit_images": 500,
     }
@@ -230,7 +234,7 @@ def laptop_networks(data: str, seed: int, precision: Precision) -> dict[str, Any
         stages = {"hybrid": replace(long, learning_rate=0.05), "classifier": FINE_TUNING}
         return {**shared, "device_in": 1024, "baseline": long, **stages}
     training = TrainingConfig(epochs=8, learning_rate=0.05, weight_decay=5e-4, precision=precision)
-    return {**shared, "device_in": 512, "baseline": training, "hybrid": training, "classifier": None}
+    return {**shared, "device_in": 512, "baseline": training, "hybrid": training}
 
 
 def quick_networks(data: str, seed: int, precision: Precision) -> dict[str, Any]:
@@ -243,9 +247,6 @@ def quick_networks(data: str, seed: int, precision: Precision) -> dict[str, Any]
         "device_out": 1000,
         "baseline": training,
         "hybrid": training,
-        "classifier": None,
-        "baseline_dropout": 0.0,
-        "hybrid_dropout": 0.0,
         "seed": seed,
         "audit_images": 48,
         "audit": AuditConfig(steps=20, queries=60, query_images=8, probes=12, fit_images=2000, samples=4),
