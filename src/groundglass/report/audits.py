@@ -7,9 +7,9 @@ from groundglass.core.statistics import Proportion, differs
 from groundglass.core.text import duration
 from groundglass.report.drawing import Drawing, Folder
 from groundglass.report.figure import DotRow, Series, dots, spoken
+from groundglass.report.section import FEWEST
 from groundglass.report.style import DEFENDED, OPEN, PLAIN, QUIET
 from groundglass.report.table import Amount, Row, Table
-from groundglass.report.verdict import FEWEST
 from groundglass.report.words import norm_name, radius
 from groundglass.results import Run
 from groundglass.results.kinds import AUDIT, Entry

@@ -10,10 +10,9 @@ from groundglass.core.statistics import Family, Proportion, differs
 from groundglass.core.text import percent, signed
 from groundglass.report.drawing import Drawing, Folder
 from groundglass.report.figure import DotRow, Series, dots, spoken
-from groundglass.report.section import Section
+from groundglass.report.section import FEWEST, Finding, Section, Verdict
 from groundglass.report.style import BASELINE, PLAIN, of_attacker
 from groundglass.report.table import Amount, Row, Table
-from groundglass.report.verdict import FEWEST, Finding, Verdict
 from groundglass.report.words import ball, channel_note, corrected_p, each, left, strongest
 from groundglass.results import Run
 from groundglass.results.kinds import TRAIN, Entry

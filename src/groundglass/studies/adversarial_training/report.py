@@ -9,10 +9,9 @@ from groundglass.core.text import signed
 from groundglass.report.audits import Audited, audits, verdict, where
 from groundglass.report.drawing import Drawing, Folder
 from groundglass.report.figure import DotRow, Series, dots, spoken
-from groundglass.report.section import Section
+from groundglass.report.section import Finding, Section, Verdict
 from groundglass.report.style import BASELINE, DEFENDED, OPEN, PLAIN, QUIET
 from groundglass.report.table import Amount, Row, Table
-from groundglass.report.verdict import Finding, Verdict
 from groundglass.report.words import clean_accuracies, corrected_p, radius
 from groundglass.results import Run
 from groundglass.results.kinds import TRAIN

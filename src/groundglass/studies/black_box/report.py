@@ -12,10 +12,9 @@ from groundglass.core.text import duration, minus
 from groundglass.report import words
 from groundglass.report.drawing import Drawing, Folder
 from groundglass.report.figure import DotRow, Series, curves, dots, shares, spoken
-from groundglass.report.section import Section
+from groundglass.report.section import Finding, Section, Verdict
 from groundglass.report.style import BASELINE, DEFENDED, of_attacker, of_name
 from groundglass.report.table import Amount, Row, Table, Value
-from groundglass.report.verdict import Finding, Verdict
 from groundglass.results import Run
 from groundglass.results.kinds import CHECK, CHOICE, QUERY, Entry
 from groundglass.results.kinds.query import QueryConfig, QueryResult, best_setting, success_curve

@@ -10,10 +10,9 @@ from groundglass.core.statistics import Family, Outcomes, Proportion, Repeated, 
 from groundglass.core.text import duration, listed
 from groundglass.report.drawing import Drawing, Folder
 from groundglass.report.figure import DotRow, Series, dots, spoken
-from groundglass.report.section import Section
+from groundglass.report.section import Finding, Section, Verdict
 from groundglass.report.style import BAD, OPEN, PLAIN, Style
 from groundglass.report.table import Amount, Row, Table
-from groundglass.report.verdict import Finding, Verdict
 from groundglass.report.words import each, norm_name, radius
 from groundglass.results import Run
 from groundglass.results.kinds import REDRAW

@@ -11,10 +11,9 @@ from groundglass.core.statistics import Family, Proportion, as_good, differs
 from groundglass.core.text import duration, listed
 from groundglass.report.drawing import Drawing, Folder
 from groundglass.report.figure import Curve, curves, shares, spoken
-from groundglass.report.section import Section
+from groundglass.report.section import Finding, Section, Verdict
 from groundglass.report.style import BASELINE, DEFENDED, FAINT, PLAIN, Style, of_attacker
 from groundglass.report.table import Amount, Row, Table, Value
-from groundglass.report.verdict import Finding, Verdict
 from groundglass.report.words import each, left, radius, strongest
 from groundglass.results import Run
 from groundglass.results.kinds import CHECK, RETRIEVE, Entry

@@ -11,10 +11,9 @@ from groundglass.core.statistics import Family, Outcomes, Proportion, as_good, d
 from groundglass.core.text import duration, power_of_two, size
 from groundglass.report.drawing import Drawing, Folder
 from groundglass.report.figure import Curve, DotRow, Series, curves, dots, spoken
-from groundglass.report.section import Section
+from groundglass.report.section import Finding, Section, Verdict
 from groundglass.report.style import BASELINE, FAINT, PLAIN, QUIET, Style, of_attacker, of_name
 from groundglass.report.table import Amount, Row, Table, amounts
-from groundglass.report.verdict import Finding, Verdict
 from groundglass.report.words import ball, channel_note, clean_accuracies, each, left, strongest
 from groundglass.results import Run
 from groundglass.results.kinds import FIDELITY, FIT

@@ -10,10 +10,9 @@ from groundglass.core.statistics import Family, Proportion, differs
 from groundglass.core.text import duration, minus
 from groundglass.report.drawing import Drawing, Folder
 from groundglass.report.figure import DotRow, Series, curves, dots, shares, spoken
-from groundglass.report.section import Section
+from groundglass.report.section import Finding, Section, Verdict
 from groundglass.report.style import BASELINE, of_attacker, of_name
 from groundglass.report.table import Amount, Row, Table
-from groundglass.report.verdict import Finding, Verdict
 from groundglass.report.words import channel_note, clean_accuracies, each, paper_axis, radius, radius_axis, strongest
 from groundglass.results import Run
 from groundglass.results.kinds import CHECK, COMMON

@@ -1,6 +1,7 @@
 """What the white-box study says: accuracy against radius for every attacker, and what becomes of the paper's gain."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -8,11 +9,10 @@ from groundglass.adaptive.attackers import attacker, needing
 from groundglass.core.statistics import Family, Outcomes, Proportion, differs, right_within
 from groundglass.core.text import duration, percent
 from groundglass.report.drawing import Drawing, Folder
-from groundglass.report.figure import Curve, DotRow, Series, curves, dots, shares, spoken
-from groundglass.report.section import Section
+from groundglass.report.figure import Curve, DotRow, Series, save_curves, save_dots, shares
+from groundglass.report.section import Finding, Section, Verdict
 from groundglass.report.style import BASELINE, DEFENDED, UNLAYERED, of_attacker
 from groundglass.report.table import Amount, Row, Table, Value
-from groundglass.report.verdict import Finding, Verdict
 from groundglass.report.words import (
     channel_note,
     clean_accuracies,
@@ -34,15 +34,16 @@ _CLAIM = ("dfa-fresh", "fa")
 _CONTROLS = ("FGSM", "RandomNoise", "CW")
 
 
-def _compared(run: Run) -> pd.DataFrame:
-    """The attacks of the figure: each rule at the same radii on the same images."""
+def _split(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The attacks of the figure, each rule at the same radii on the same images; and the controls."""
     found = run.attacks
-    return in_order(strongest(found[(found["purpose"] != "control") & ~found["attack"].isin(_CONTROLS)]))
+    control = (found["purpose"] == "control") | found["attack"].isin(_CONTROLS)
+    return in_order(strongest(found[~control])), in_order(found[control])
 
 
-def _controls(run: Run) -> pd.DataFrame:
-    found = run.attacks
-    return in_order(found[(found["purpose"] == "control") | found["attack"].isin(_CONTROLS)])
+def _by_norm(frame: pd.DataFrame) -> list[pd.DataFrame]:
+    """L-inf first."""
+    return [own for norm in ("linf", "l2") if len(own := frame[frame["norm"] == norm])]
 
 
 def tables(run: Run, *, distances: bool = False) -> list[Table]:
@@ -51,10 +52,9 @@ def tables(run: Run, *, distances: bool = False) -> list[Table]:
     Args:
         distances: with C&W, whose few images are others than the rest's.
     """
-    compared, found = _compared(run), _controls(run)
-    extra = found[(found["attack"] == "CW") & distances]
-    norms = [norm for norm in ("linf", "l2") if (compared["norm"] == norm).any()]
-    return [_accuracies(run, compared[compared["norm"] == n], extra[extra["norm"] == n]) for n in norms]
+    compared, controls = _split(run)
+    extra = controls[(controls["attack"] == "CW") & distances]
+    return [_accuracies(run, own, extra[extra["norm"] == own["norm"].iloc[0]]) for own in _by_norm(compared)]
 
 
 def _accuracies(run: Run, frame: pd.DataFrame, distances: pd.DataFrame) -> Table:
@@ -62,16 +62,14 @@ def _accuracies(run: Run, frame: pd.DataFrame, distances: pd.DataFrame) -> Table
     papers = frame.dropna(subset=["radius_paper"]).drop_duplicates("radius").set_index("radius")["radius_paper"]
     columns = [radius(norm, eps) + (f" (ε {papers[eps]:.3g})" if eps in papers else "") for eps in radii]
     rows: list[Row] = []
-    for (network, rule, attack), own in _lines(pd.concat([frame, distances])):
-        values: list[Value]
-        if attack == "CW":  # one attack that looks for the smallest change gives every radius
-            values = [right_within(run.arrays(own.index[0]), eps) for eps in radii]
-        else:
-            at = {row.radius: left(row) for row in each(own)}
-            values = [at.get(eps) for eps in radii]
-        how = "" if attack == "PGD" else f", {method(attack)} ({own['n_images'].iloc[0]} images)"
-        first = clean.get(network) if all(not row.name.startswith(f"{network} ←") for row in rows) else None
-        rows.append(Row(f"{network} ← `{rule}`{how}", (first, *values)))
+    for first, own in _lines(pd.concat([frame, distances])):
+        at = {row.radius: left(row) for row in each(own)}
+        how = "" if first.attack == "PGD" else f", {method(first.attack)} ({first.n_images} images)"
+        if first.attack == "CW":  # one attack that looks for the smallest change gives every radius
+            at = {eps: right_within(run.arrays(first.Index), eps) for eps in radii}
+        # Once a network.
+        untouched = clean.pop(first.network, None)
+        rows.append(Row(f"{first.network} ← `{first.rule}`{how}", (untouched, *map(at.get, radii))))
     own = frame[frame["network"] == DEFENDED]
     possible = own[[attacker(rule).possible for rule in own["rule"]]]
     if not possible.empty:
@@ -82,20 +80,19 @@ def _accuracies(run: Run, frame: pd.DataFrame, distances: pd.DataFrame) -> Table
         rows += _together(run, f"{DEFENDED}: all of those together", possible, radii)
     if len(own) > len(possible):
         rows += _together(run, f"{DEFENDED}: all, with exact U", own, radii)
-    title = f"Right under attack, {norm_name(norm)}{', in brackets on the paper’s axis' if len(papers) else ''}, %"
+    axis = ", in brackets on the paper's axis" if len(papers) else ""
     note = (
-        "Together: image by image, an image counts only when it was right before and none of these attacks fooled it."
-    )
-    title = title.replace("’", "'")
-    return Table(
-        title, "network ← attacker", ("untouched", *columns), tuple(rows), f"{note} {channel_note(frame)}".strip()
-    )
+        "Together: image by image, an image counts only when it was right before and none of these attacks fooled it. "
+        + channel_note(frame)
+    ).strip()
+    title = f"Right under attack, {norm_name(norm)}{axis}, %"
+    return Table(title, "network ← attacker", ("untouched", *columns), tuple(rows), note)
 
 
-def _lines(frame: pd.DataFrame) -> list[tuple[tuple[str, str, str], pd.DataFrame]]:
-    """Each network, rule and attack with its rows, in the order used everywhere."""
+def _lines(frame: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
+    """Each network, rule and attack in the order used everywhere: its first row, and all of them."""
     grouped = in_order(frame).groupby(["network", "rule", "attack"], sort=False)
-    return [((str(n), str(r), str(a)), rows) for (n, r, a), rows in grouped]
+    return [(each(rows)[0], rows) for _, rows in grouped]
 
 
 def _together(run: Run, name: str, frame: pd.DataFrame, radii: Sequence[float]) -> list[Row]:
@@ -114,20 +111,25 @@ def _judge(run: Run, compared: pd.DataFrame) -> Verdict:
         return run.right_under(list(found.index))
 
     others = [r for r in linf["rule"].unique() if attacker(r).possible and r not in claims and r != "bp"]
-    radii = sorted(linf["radius"].unique())
-    at = {eps: {"claim": outcome(DEFENDED, claims, eps), "plain": outcome(BASELINE, ["bp"], eps)} for eps in radii}
-    for eps, found in at.items():
-        found["worst"] = outcome(DEFENDED, [*claims, *others], eps)
-        found["bare"] = outcome(UNLAYERED, ["bp"], eps)
+    sides = {
+        "claim": (DEFENDED, claims),
+        "worst": (DEFENDED, [*claims, *others]),
+        "plain": (BASELINE, ["bp"]),
+        "bare": (UNLAYERED, ["bp"]),
+    }
     pairs = (("claim", "plain"), ("worst", "plain"), ("worst", "claim"), ("worst", "bare"))
-    tests = {(eps, *pair): differs(at[eps][pair[0]], at[eps][pair[1]]) for eps in radii for pair in pairs}
+    tests = {
+        (eps, *pair): differs(*(outcome(*sides[side], eps) for side in pair))
+        for eps in sorted(linf["radius"].unique())
+        for pair in pairs
+    }
     family = Family("What VGG-OPU keeps, at every radius", tests)
-    known = [eps for eps in radii if tests[eps, "claim", "plain"] is not None]
-    if not known:
+    gains = {eps: test.points for (eps, *pair), test in tests.items() if test and pair == ["claim", "plain"]}
+    if not gains:
         return Verdict(Finding.OPEN, untried=("an attack on both networks",))
-    eps = max(known, key=lambda e: (d.points if (d := tests[e, "claim", "plain"]) else 0.0, e))
+    eps = max(gains, key=lambda eps: (gains[eps], eps))
     worst = tests[eps, "worst", "plain"]
-    own = linf[(linf["network"] == DEFENDED) & (linf["radius"] == eps) & linf["rule"].isin([*claims, *others])]
+    own = linf[(linf["network"] == DEFENDED) & (linf["radius"] == eps) & linf["rule"].isin(sides["worst"][1])]
     if not family.above((eps, "claim", "plain")):
         finding = Finding.NOTHING
     elif not others:
@@ -137,7 +139,6 @@ def _judge(run: Run, compared: pd.DataFrame) -> Verdict:
     else:
         finding = Finding.PART if family.below((eps, "worst", "claim")) else Finding.HOLDS
     papers = linf.loc[linf["radius"] == eps, "radius_paper"].dropna()
-    bare = tests[eps, "worst", "bare"]
     return Verdict(
         finding,
         {
@@ -148,7 +149,7 @@ def _judge(run: Run, compared: pd.DataFrame) -> Verdict:
             "claim": tests[eps, "claim", "plain"],
             "worst": worst,
             "best": attacker(str(own.nsmallest(1, "accuracy_under_attack")["rule"].iloc[0])).label,
-            "bare": bare if bare is not None else None,
+            "bare": tests[eps, "worst", "bare"],
             "layer_gains": family.above((eps, "worst", "bare")),
             "family": family.note,
         },
@@ -161,19 +162,17 @@ def _judge(run: Run, compared: pd.DataFrame) -> Verdict:
 
 def section(run: Run, drawings: Folder) -> Section | None:
     """The section; None while nothing was attacked."""
-    compared = _compared(run)
+    compared, controls = _split(run)
     if compared.empty:
         return None
-    verdict = _judge(run, compared)
-    figures = [_leaves(run, compared, drawings, verdict.reasons.get("eps"))]
-    figures += [
-        _curves(run, compared[compared["norm"] == n], drawings) for n in ("linf", "l2") if (compared["norm"] == n).any()
-    ]
-    found = [*tables(run, distances=True), _control_table(run, compared), _efforts(run, compared)]
-    return Section(TITLE, verdict, tuple(f for f in figures if f), tuple(t for t in found if t.rows), open_figures=2)
+    verdict, norms = _judge(run, compared), _by_norm(compared)
+    figures = [_leaves(compared, drawings, verdict.reasons.get("eps"))]
+    figures += [_curves(run, own, controls, drawings) for own in norms]
+    found = [*tables(run, distances=True), _control_table(controls, compared), _efforts(norms)]
+    return Section(TITLE, verdict, figures, found, open_figures=2)
 
 
-def _leaves(run: Run, compared: pd.DataFrame, drawings: Folder, eps: float | None) -> Drawing | None:
+def _leaves(compared: pd.DataFrame, drawings: Folder, eps: float | None) -> Drawing | None:
     """What each attacker leaves at the radius of the verdict."""
     here = compared[(compared["norm"] == "linf") & (compared["radius"] == eps)]
     if here.empty:
@@ -183,90 +182,79 @@ def _leaves(run: Run, compared: pd.DataFrame, drawings: Folder, eps: float | Non
         name = f"{row.network} ← {attacker(row.rule).label}"
         series.append(Series(name, of_attacker(row.rule, hollow=row.network != DEFENDED)))
         rows.append(DotRow(name, (((name, left(row)),),)))
-    return drawings.save(
+    return save_dots(
+        drawings,
         "white-box-attackers",
-        dots(rows, series, x=f"accuracy under attack (%), L∞ ε = {radius('linf', float(eps or 0))}", key=False),
-        alt=spoken([(r.name, [("", 100 * r.panels[0][0][1].share)]) for r in rows]),
+        rows,
+        series,
+        x=f"accuracy under attack (%), L∞ ε = {radius('linf', float(eps or 0))}",
+        key=False,
         caption="What each attacker leaves at the radius where the paper's gain is largest, with 95% Wilson intervals.",
     )
 
 
-def _curves(run: Run, frame: pd.DataFrame, drawings: Folder) -> Drawing:
+def _curves(run: Run, frame: pd.DataFrame, controls: pd.DataFrame, drawings: Folder) -> Drawing:
     """Accuracy against radius; one control, noise, for the eye."""
     norm = str(frame["norm"].iloc[0])
     label, scale = radius_axis(norm)
-    noise = _controls(run)
-    noise = noise[
-        (noise["attack"] == "RandomNoise")
-        & (noise["network"] == DEFENDED)
-        & (noise["norm"] == norm)
-        & noise["radius"].isin(frame["radius"])
-    ]
+    noise = controls[(controls["attack"] == "RandomNoise") & (controls["network"] == DEFENDED)]
+    noise = noise[(noise["norm"] == norm) & noise["radius"].isin(frame["radius"])]
     lines: list[Curve] = []
-    for (network, rule, _), own in _lines(pd.concat([frame, noise])):
-        first = each(own)[0]
+    for first, own in _lines(pd.concat([frame, noise])):
         points = {0.0: Proportion(int(first.clean_correct), int(first.n_images))}
         points |= {row.radius: left(row) for row in each(own)}
-        short = attacker(rule).label if network == DEFENDED else f"{network} ← {attacker(rule).label}"
-        lines.append(shares(short, points, of_attacker(rule, hollow=network != DEFENDED), scale=scale))
-    chance = ("chance", 100 / len(run.classes)) if run.classes else None
-    figure = curves(lines, x=label, y="accuracy under attack (%)", above=paper_axis(frame, scale), level=chance)
-    return drawings.save(
+        bare = first.network != DEFENDED
+        name = f"{first.network} ← " * bare + attacker(first.rule).label
+        lines.append(shares(name, points, of_attacker(first.rule, hollow=bare), scale=scale))
+    return save_curves(
+        drawings,
         f"white-box-{norm}",
-        figure,
-        alt=spoken([(line.name, [(f"at {line.x[-1]:.3g}", line.y[-1])]) for line in lines]),
+        lines,
+        x=label,
+        y="accuracy under attack (%)",
+        above=paper_axis(frame, scale),
+        level=("chance", 100 / len(run.classes)) if run.classes else None,
         caption="PGD against the radius. Solid: VGG-OPU; dashed and hollow: without the layer. Bands: 95% Wilson intervals.",
     )
 
 
-def _control_table(run: Run, compared: pd.DataFrame) -> Table:
+def _control_table(controls: pd.DataFrame, compared: pd.DataFrame) -> Table:
     """One step, noise, no bound, smallest distance; each beside PGD of the figure at the same radius."""
     beside = {(r.network, r.rule, r.norm, r.radius): left(r) for r in each(compared)}
+    columns: dict[str, Callable[[Any], Value]] = {
+        "ball": lambda row: f"{norm_name(row.norm)} {radius(row.norm, row.radius)}",
+        "accuracy under attack": left,
+        "images": lambda row: Amount(row.n_images),
+        "PGD there": lambda row: beside.get((row.network, row.rule, row.norm, row.radius)),
+        "median distance": lambda row: Amount(row.median_distance, "{:.3g}".format) if row.attack == "CW" else None,
+    }
     rows = []
-    for row in each(_controls(run)):
+    for row in each(controls):
         how = "" if attacker(row.rule).is_control else f", {method(row.attack)}"
-        distance = Amount(row.median_distance, "{:.3g}".format) if row.attack == "CW" else None
-        rows.append(
-            Row(
-                f"{row.network} ← {attacker(row.rule).label}{how}",
-                (
-                    f"{norm_name(row.norm)} {radius(row.norm, row.radius)}",
-                    left(row),
-                    Amount(row.n_images, "{:,.0f}".format),
-                    beside.get((row.network, row.rule, row.norm, row.radius)),
-                    distance,
-                ),
-            )
-        )
+        rows.append((f"{row.network} ← {attacker(row.rule).label}{how}", row))
     note = "Many steps must leave no more than one step or noise does; without a bound next to nothing must be left."
-    columns = ("ball", "accuracy under attack", "images", "PGD there", "median distance")
-    return Table("Controls: one step, noise, no bound, smallest distance, %", "attack", columns, tuple(rows), note)
+    return Table.of("Controls: one step, noise, no bound, smallest distance, %", "attack", columns, rows, note)
 
 
-def _efforts(run: Run, compared: pd.DataFrame) -> Table:
+def _efforts(norms: Sequence[pd.DataFrame]) -> Table:
     """Settings, gradients, fit and time of each attack, over its radii."""
-    rows = []
-    for norm in ("linf", "l2"):
-        for (network, rule, attack), own in _lines(compared[compared["norm"] == norm]):
-            fitted = own.dropna(subset=["fit_images"])
-            fit = (
-                f"{fitted['fit_images'].iloc[0]:,.0f} images, R² {fitted['fit_r2'].iloc[0]:.2f}"
-                if len(fitted)
-                else None
-            )
-            rows.append(
-                Row(
-                    f"{network} ← {attacker(rule).label}, {method(attack)}, {norm_name(norm)}",
-                    (
-                        Amount(own["gradients_per_image"].mean(), "{:.1f}".format),
-                        f"{percent(own['zero_gradient_share'].max())}%",
-                        fit,
-                        Amount(own["seconds"].sum(), duration),
-                    ),
-                )
-            )
+
+    def fitted(own: pd.DataFrame) -> str | None:
+        found = each(own.dropna(subset=["fit_images"]))[:1]
+        return next((f"{row.fit_images:,.0f} images, R² {row.fit_r2:.2f}" for row in found), None)
+
+    columns: dict[str, Callable[[pd.DataFrame], Value]] = {
+        "gradients an image": lambda own: Amount(own["gradients_per_image"].mean(), "{:.1f}".format),
+        "zero gradients": lambda own: f"{percent(own['zero_gradient_share'].max())}%",
+        "fitted on": fitted,
+        "time": lambda own: Amount(own["seconds"].sum(), duration),
+    }
+    rows = [
+        (f"{first.network} ← {attacker(first.rule).label}, {method(first.attack)}, {norm_name(first.norm)}", own)
+        for frame in norms
+        for first, own in _lines(frame)
+    ]
     note = (
         "Gradients: the mean over radii; an image that is fooled takes no more. Zero gradients: the most at any radius."
     )
-    columns = ("gradients an image", "zero gradients", "fitted on", "time")
-    return Table("What each attack took", "attack", columns, tuple(rows), note)
+    return Table.of("What each attack took", "attack", columns, rows, note)
