@@ -255,8 +255,18 @@ def save_curves(
 
 
 def save_dots(
-    drawings: Folder, name: str, rows: Sequence[DotRow], series: Sequence[Series], *, caption: str, **look: Any
+    drawings: Folder,
+    name: str,
+    rows: Sequence[DotRow],
+    series: Sequence[Series],
+    *,
+    caption: str,
+    titles: Sequence[str] = ("",),
+    **look: Any,
 ) -> Drawing:
     """Draw dots for the page. `look`: see `dots`."""
-    alt = spoken([(row.name, [(what, 100 * p.share) for dots in row.panels for what, p in dots]) for row in rows])
-    return drawings.save(name, dots(rows, series, **look), alt=alt, caption=caption)
+    told = []
+    for row in rows:
+        panels = [(title, *dot) for title, panel in zip(titles, row.panels, strict=True) for dot in panel]
+        told.append((row.name, [(title if what == row.name else what, 100 * p.share) for title, what, p in panels]))
+    return drawings.save(name, dots(rows, series, titles=titles, **look), alt=spoken(told), caption=caption)

@@ -94,7 +94,7 @@ class Table:
     def csv(self) -> str:
         """Every number as it is: a share with its interval in two columns more."""
         wide = [any(isinstance(row.values[i], Proportion) for row in self.rows) for i in range(len(self.columns))]
-        lines: list[list[object]] = [[self.head], *([row.name] for row in self.rows)]
+        lines: list[list[object]] = [[name] for name in (self.head, *(row.name for row in self.rows))]
         for name, is_wide in zip(self.columns, wide, strict=True):
             lines[0] += [name, f"{name}: low", f"{name}: high"] if is_wide else [name]
         for line, row in zip(lines[1:], self.rows, strict=True):

@@ -1,6 +1,6 @@
 """What the white-box study says: accuracy against radius for every attacker, and what becomes of the paper's gain."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -8,24 +8,12 @@ import pandas as pd
 from groundglass.adaptive.attackers import attacker, needing
 from groundglass.core.statistics import Family, Outcomes, Proportion, differs, right_within
 from groundglass.core.text import duration, percent
+from groundglass.report import words
 from groundglass.report.drawing import Drawing, Folder
 from groundglass.report.figure import Curve, DotRow, Series, save_curves, save_dots, shares
 from groundglass.report.section import Finding, Section, Verdict
 from groundglass.report.style import BASELINE, DEFENDED, UNLAYERED, of_attacker
-from groundglass.report.table import Amount, Row, Table, Value
-from groundglass.report.words import (
-    channel_note,
-    clean_accuracies,
-    each,
-    in_order,
-    left,
-    method,
-    norm_name,
-    paper_axis,
-    radius,
-    radius_axis,
-    strongest,
-)
+from groundglass.report.table import Amount, Row, Table
 from groundglass.results import Run
 
 TITLE = "White-box attacks"
@@ -38,7 +26,7 @@ def _split(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The attacks of the figure, each rule at the same radii on the same images; and the controls."""
     found = run.attacks
     control = (found["purpose"] == "control") | found["attack"].isin(_CONTROLS)
-    return in_order(strongest(found[~control])), in_order(found[control])
+    return words.in_order(words.strongest(found[~control])), words.in_order(found[control])
 
 
 def _by_norm(frame: pd.DataFrame) -> list[pd.DataFrame]:
@@ -58,13 +46,13 @@ def tables(run: Run, *, distances: bool = False) -> list[Table]:
 
 
 def _accuracies(run: Run, frame: pd.DataFrame, distances: pd.DataFrame) -> Table:
-    norm, radii, clean = str(frame["norm"].iloc[0]), sorted(frame["radius"].unique()), clean_accuracies(run)
+    norm, radii, clean = str(frame["norm"].iloc[0]), sorted(frame["radius"].unique()), words.clean_accuracies(run)
     papers = frame.dropna(subset=["radius_paper"]).drop_duplicates("radius").set_index("radius")["radius_paper"]
-    columns = [radius(norm, eps) + (f" (ε {papers[eps]:.3g})" if eps in papers else "") for eps in radii]
+    columns = [words.radius(norm, eps) + (f" (ε {papers[eps]:.3g})" if eps in papers else "") for eps in radii]
     rows: list[Row] = []
     for first, own in _lines(pd.concat([frame, distances])):
-        at = {row.radius: left(row) for row in each(own)}
-        how = "" if first.attack == "PGD" else f", {method(first.attack)} ({first.n_images} images)"
+        at = {row.radius: words.left(row) for row in words.each(own)}
+        how = "" if first.attack == "PGD" else f", {words.method(first.attack)} ({first.n_images} images)"
         if first.attack == "CW":  # one attack that looks for the smallest change gives every radius
             at = {eps: right_within(run.arrays(first.Index), eps) for eps in radii}
         # Once a network.
@@ -75,7 +63,7 @@ def _accuracies(run: Run, frame: pd.DataFrame, distances: pd.DataFrame) -> Table
     if not possible.empty:
         best = [possible[possible["radius"] == eps].nsmallest(1, "accuracy_under_attack") for eps in radii]
         notes = tuple("" if one.empty else attacker(str(one["rule"].iloc[0])).label for one in best)
-        worst = tuple(None if one.empty else left(each(one)[0]) for one in best)
+        worst = tuple(None if one.empty else words.left(words.each(one)[0]) for one in best)
         rows.append(Row(f"{DEFENDED}: strongest without U", (None, *worst), ("", *notes), strong=True))
         rows += _together(run, f"{DEFENDED}: all of those together", possible, radii)
     if len(own) > len(possible):
@@ -83,16 +71,16 @@ def _accuracies(run: Run, frame: pd.DataFrame, distances: pd.DataFrame) -> Table
     axis = ", in brackets on the paper's axis" if len(papers) else ""
     note = (
         "Together: image by image, an image counts only when it was right before and none of these attacks fooled it. "
-        + channel_note(frame)
+        + words.channel_note(frame)
     ).strip()
-    title = f"Right under attack, {norm_name(norm)}{axis}, %"
+    title = f"Right under attack, {words.norm_name(norm)}{axis}, %"
     return Table(title, "network ← attacker", ("untouched", *columns), tuple(rows), note)
 
 
 def _lines(frame: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
     """Each network, rule and attack in the order used everywhere: its first row, and all of them."""
-    grouped = in_order(frame).groupby(["network", "rule", "attack"], sort=False)
-    return [(each(rows)[0], rows) for _, rows in grouped]
+    grouped = words.in_order(frame).groupby(["network", "rule", "attack"], sort=False)
+    return [(words.each(rows)[0], rows) for _, rows in grouped]
 
 
 def _together(run: Run, name: str, frame: pd.DataFrame, radii: Sequence[float]) -> list[Row]:
@@ -143,7 +131,7 @@ def _judge(run: Run, compared: pd.DataFrame) -> Verdict:
         finding,
         {
             "eps": eps,
-            "radius": radius("linf", eps),
+            "radius": words.radius("linf", eps),
             "paper": f"{papers.iloc[0]:.3g}" if len(papers) else "",
             "claims": [attacker(rule).label for rule in claims],
             "claim": tests[eps, "claim", "plain"],
@@ -178,83 +166,64 @@ def _leaves(compared: pd.DataFrame, drawings: Folder, eps: float | None) -> Draw
     if here.empty:
         return None
     rows, series = [], []
-    for row in each(here):
+    for row in words.each(here):
         name = f"{row.network} ← {attacker(row.rule).label}"
         series.append(Series(name, of_attacker(row.rule, hollow=row.network != DEFENDED)))
-        rows.append(DotRow(name, (((name, left(row)),),)))
-    return save_dots(
-        drawings,
-        "white-box-attackers",
-        rows,
-        series,
-        x=f"accuracy under attack (%), L∞ ε = {radius('linf', float(eps or 0))}",
-        key=False,
-        caption="What each attacker leaves at the radius where the paper's gain is largest, with 95% Wilson intervals.",
-    )
+        rows.append(DotRow(name, (((name, words.left(row)),),)))
+    caption = "What each attacker leaves at the radius where the paper's gain is largest, with 95% Wilson intervals."
+    x = f"accuracy under attack (%), L∞ ε = {words.radius('linf', float(eps or 0))}"
+    return save_dots(drawings, "white-box-attackers", rows, series, x=x, key=False, caption=caption)
 
 
 def _curves(run: Run, frame: pd.DataFrame, controls: pd.DataFrame, drawings: Folder) -> Drawing:
     """Accuracy against radius; one control, noise, for the eye."""
     norm = str(frame["norm"].iloc[0])
-    label, scale = radius_axis(norm)
+    label, scale = words.radius_axis(norm)
     noise = controls[(controls["attack"] == "RandomNoise") & (controls["network"] == DEFENDED)]
     noise = noise[(noise["norm"] == norm) & noise["radius"].isin(frame["radius"])]
     lines: list[Curve] = []
     for first, own in _lines(pd.concat([frame, noise])):
         points = {0.0: Proportion(int(first.clean_correct), int(first.n_images))}
-        points |= {row.radius: left(row) for row in each(own)}
+        points |= {row.radius: words.left(row) for row in words.each(own)}
         bare = first.network != DEFENDED
         name = f"{first.network} ← " * bare + attacker(first.rule).label
         lines.append(shares(name, points, of_attacker(first.rule, hollow=bare), scale=scale))
-    return save_curves(
-        drawings,
-        f"white-box-{norm}",
-        lines,
-        x=label,
-        y="accuracy under attack (%)",
-        above=paper_axis(frame, scale),
-        level=("chance", 100 / len(run.classes)) if run.classes else None,
-        caption="PGD against the radius. Solid: VGG-OPU; dashed and hollow: without the layer. Bands: 95% Wilson intervals.",
+    axes: dict[str, Any] = {"x": label, "y": "accuracy under attack (%)", "above": words.paper_axis(frame, scale)}
+    level = ("chance", 100 / len(run.classes)) if run.classes else None
+    caption = (
+        "PGD against the radius. Solid: VGG-OPU; dashed and hollow: without the layer. Bands: 95% Wilson intervals."
     )
+    return save_curves(drawings, f"white-box-{norm}", lines, caption=caption, level=level, **axes)
 
 
 def _control_table(controls: pd.DataFrame, compared: pd.DataFrame) -> Table:
     """One step, noise, no bound, smallest distance; each beside PGD of the figure at the same radius."""
-    beside = {(r.network, r.rule, r.norm, r.radius): left(r) for r in each(compared)}
-    columns: dict[str, Callable[[Any], Value]] = {
-        "ball": lambda row: f"{norm_name(row.norm)} {radius(row.norm, row.radius)}",
-        "accuracy under attack": left,
-        "images": lambda row: Amount(row.n_images),
-        "PGD there": lambda row: beside.get((row.network, row.rule, row.norm, row.radius)),
-        "median distance": lambda row: Amount(row.median_distance, "{:.3g}".format) if row.attack == "CW" else None,
-    }
+    beside = {(r.network, r.rule, r.norm, r.radius): words.left(r) for r in words.each(compared)}
     rows = []
-    for row in each(controls):
-        how = "" if attacker(row.rule).is_control else f", {method(row.attack)}"
-        rows.append((f"{row.network} ← {attacker(row.rule).label}{how}", row))
+    for row in words.each(controls):
+        how = "" if attacker(row.rule).is_control else f", {words.method(row.attack)}"
+        ball = f"{words.norm_name(row.norm)} {words.radius(row.norm, row.radius)}"
+        there = beside.get((row.network, row.rule, row.norm, row.radius))
+        distance = Amount(row.median_distance, "{:.3g}".format) if row.attack == "CW" else None
+        name = f"{row.network} ← {attacker(row.rule).label}{how}"
+        rows.append(Row(name, (ball, words.left(row), Amount(row.n_images), there, distance)))
     note = "Many steps must leave no more than one step or noise does; without a bound next to nothing must be left."
-    return Table.of("Controls: one step, noise, no bound, smallest distance, %", "attack", columns, rows, note)
+    columns = ("ball", "accuracy under attack", "images", "PGD there", "median distance")
+    return Table("Controls: one step, noise, no bound, smallest distance, %", "attack", columns, tuple(rows), note)
 
 
 def _efforts(norms: Sequence[pd.DataFrame]) -> Table:
     """Settings, gradients, fit and time of each attack, over its radii."""
-
-    def fitted(own: pd.DataFrame) -> str | None:
-        found = each(own.dropna(subset=["fit_images"]))[:1]
-        return next((f"{row.fit_images:,.0f} images, R² {row.fit_r2:.2f}" for row in found), None)
-
-    columns: dict[str, Callable[[pd.DataFrame], Value]] = {
-        "gradients an image": lambda own: Amount(own["gradients_per_image"].mean(), "{:.1f}".format),
-        "zero gradients": lambda own: f"{percent(own['zero_gradient_share'].max())}%",
-        "fitted on": fitted,
-        "time": lambda own: Amount(own["seconds"].sum(), duration),
-    }
-    rows = [
-        (f"{first.network} ← {attacker(first.rule).label}, {method(first.attack)}, {norm_name(first.norm)}", own)
-        for frame in norms
-        for first, own in _lines(frame)
-    ]
+    rows = []
+    for first, own in (line for frame in norms for line in _lines(frame)):
+        fitted = words.each(own.dropna(subset=["fit_images"]))
+        fit = f"{fitted[0].fit_images:,.0f} images, R² {fitted[0].fit_r2:.2f}" if fitted else None
+        mean, zero = own["gradients_per_image"].mean(), f"{percent(own['zero_gradient_share'].max())}%"
+        values = (Amount(mean, "{:.1f}".format), zero, fit, Amount(own["seconds"].sum(), duration))
+        name = f"{attacker(first.rule).label}, {words.method(first.attack)}, {words.norm_name(first.norm)}"
+        rows.append(Row(f"{first.network} ← {name}", values))
     note = (
         "Gradients: the mean over radii; an image that is fooled takes no more. Zero gradients: the most at any radius."
     )
-    return Table.of("What each attack took", "attack", columns, rows, note)
+    columns = ("gradients an image", "zero gradients", "fitted on", "time")
+    return Table("What each attack took", "attack", columns, tuple(rows), note)
