@@ -234,7 +234,11 @@ def _leaves(trial: Trial, drawings: Folder) -> Drawing:
         list(_KINDS.values()),
         "What three kinds of attack leave of each network. Hollow: without the layer.",
     )
-    look = {"x": f"right under attack (%), L∞ ε = {words.radius('linf', eps)}", "titles": titles, "key": False}
+    look: dict[str, Any] = {
+        "x": f"right under attack (%), L∞ ε = {words.radius('linf', eps)}",
+        "titles": titles,
+        "key": False,
+    }
     return save_dots(drawings, "transfer-networks", rows, series, caption=caption, **look)
 
 
