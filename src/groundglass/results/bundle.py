@@ -5,13 +5,10 @@ together they take a quarter. So the records there have the SHA-256 of those. It
 only the few that the page shows: nothing can be added to it.
 """
 
-import hashlib
 import lzma
 import tarfile
-from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from groundglass.core import DamagedFileError
 
@@ -69,35 +66,3 @@ def refuse_without_networks(folder: Path) -> None:
             f"{folder} is a compact copy: it has results, but neither networks nor devices. "
             "Give the run folder that it was made from, or leave it out: networks are then trained again"
         )
-
-
-def refuse_to_go_on(folder: Path, planned: Sequence[Mapping[str, Any]], done: Sequence[str]) -> None:
-    """Refuse to continue a compact copy that lacks planned results.
-
-    Args:
-        planned: the cells asked for, each with its `key`.
-        done: keys of the results that are there.
-
-    Raises:
-        CompactCopyError: `folder` is a compact copy, and a result is missing.
-    """
-    missing = [cell for cell in planned if cell["key"] not in set(done)]
-    if missing and is_compact(folder):
-        raise CompactCopyError(
-            f"{folder} is a compact copy, without networks or devices, and {len(missing)} of the {len(planned)} results "
-            f"asked for are not in it (first: {missing[0].get('name', missing[0]['key'])}): it cannot be continued. "
-            "Ask for the study that it holds, or give the run folder that it was made from or a new one as --out"
-        )
-
-
-def checked(data: bytes | None, sha256: str | None, what: str, advice: str) -> bytes:
-    """The bytes of a file of arrays, if they are there and are those that were recorded.
-
-    Raises:
-        DamagedFileError: they are not.
-    """
-    if data is None:
-        raise DamagedFileError(f"{what} is missing: {advice}")
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise DamagedFileError(f"{what} was altered since it was recorded (its SHA-256 differs): {advice}")
-    return data

@@ -35,12 +35,31 @@ class Progress:
     missing: tuple[str, ...]
 
 
+class _Frame:
+    """The frame of a kind as an attribute of a run."""
+
+    def __init__(self, kind: Kind[Any, Any]) -> None:
+        self._name = kind.frame
+
+    def __get__(self, run: "Run", owner: object = None) -> pd.DataFrame:
+        return run.frame(self._name)
+
+
 class Run:
     """What a run folder holds, or the part of it that belongs to some studies. Reading it needs no torch.
 
     Frames have the key of the record as index: `run.arrays(key)` has what there is for each image. `run.columns("attacks")`
     says what each column holds.
     """
+
+    networks = _Frame(TRAIN)
+    attacks = _Frame(ATTACK)
+    queries = _Frame(QUERY)
+    transfers = _Frame(TRANSFER)
+    redraws = _Frame(REDRAW)
+    retrievals = _Frame(RETRIEVE)
+    audits = _Frame(AUDIT)
+    costs = _Frame(COST)
 
     def __init__(self, store: RecordStore, records: Sequence[Record], owned: dict[str, frozenset[str]]) -> None:
         self._store, self.records, self._owned = store, tuple(records), owned
@@ -108,46 +127,6 @@ class Run:
     def arrays(self, key: str) -> dict[str, np.ndarray]:
         """What a result has for each image; an empty dict where it has nothing."""
         return self._store.arrays(self.record(key))
-
-    @property
-    def networks(self) -> pd.DataFrame:
-        """Trained networks and their clean accuracy."""
-        return self.frame(TRAIN.frame)
-
-    @property
-    def attacks(self) -> pd.DataFrame:
-        """Attacks by gradients, and noise."""
-        return self.frame(ATTACK.frame)
-
-    @property
-    def queries(self) -> pd.DataFrame:
-        """Attacks by queries."""
-        return self.frame(QUERY.frame)
-
-    @property
-    def transfers(self) -> pd.DataFrame:
-        """Adversarial images tried on networks that they were not made on."""
-        return self.frame(TRANSFER.frame)
-
-    @property
-    def redraws(self) -> pd.DataFrame:
-        """Redraws of U."""
-        return self.frame(REDRAW.frame)
-
-    @property
-    def retrievals(self) -> pd.DataFrame:
-        """Retrievals of U."""
-        return self.frame(RETRIEVE.frame)
-
-    @property
-    def audits(self) -> pd.DataFrame:
-        """Audits: what was claimed, and the worst case."""
-        return self.frame(AUDIT.frame)
-
-    @property
-    def costs(self) -> pd.DataFrame:
-        """What devices cost in seconds and bytes."""
-        return self.frame(COST.frame)
 
     @property
     def frames(self) -> dict[str, pd.DataFrame]:
