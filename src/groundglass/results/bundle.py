@@ -7,7 +7,6 @@ only the few that the page shows: nothing can be added to it.
 
 import lzma
 import tarfile
-from functools import cached_property
 from pathlib import Path
 
 from groundglass.core import DamagedFileError
@@ -19,35 +18,21 @@ class CompactCopyError(ValueError):
     """A compact copy was asked for what it does not hold: networks, devices, or room for another result."""
 
 
-class Arrays:
-    """The files of arrays of a folder: in arrays/, or of a compact copy in its bundle."""
+def read_bundle(folder: Path) -> dict[str, bytes]:
+    """The files of arrays of a compact copy, by their path within the folder.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    All at once: what is one stream has no other way in, and the whole of all studies is some 15 MB.
 
-    def read(self, path: str) -> bytes | None:
-        """The bytes of `path`, which is within the folder; None where it is nowhere.
-
-        Raises:
-            DamagedFileError: the bundle cannot be read.
-        """
-        file = self._folder / path
-        if file.exists():
-            return file.read_bytes()
-        if not is_compact(self._folder):
-            return None
-        try:
-            return self._bundle.get(path)
-        except (OSError, EOFError, lzma.LZMAError, tarfile.TarError) as error:
-            raise DamagedFileError(
-                f"{self._folder / BUNDLE} cannot be read ({error}): put it back from a copy, or make the compact copy anew"
-            ) from error
-
-    @cached_property
-    def _bundle(self) -> dict[str, bytes]:
-        # All at once: what is one stream has no other way in, and the whole of all studies is some 15 MB.
-        with tarfile.open(self._folder / BUNDLE, "r:xz") as bundle:
+    Raises:
+        DamagedFileError: the bundle cannot be read.
+    """
+    try:
+        with tarfile.open(folder / BUNDLE, "r:xz") as bundle:
             return {member.name: file.read() for member in bundle if (file := bundle.extractfile(member))}
+    except (OSError, EOFError, lzma.LZMAError, tarfile.TarError) as error:
+        raise DamagedFileError(
+            f"{folder / BUNDLE} cannot be read ({error}): put it back from a copy, or make the compact copy anew"
+        ) from error
 
 
 def is_compact(folder: Path) -> bool:

@@ -12,6 +12,7 @@ import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -20,7 +21,7 @@ import numpy as np
 
 from groundglass.core import DamagedFileError, atomic_write, remove_parts
 from groundglass.core.schema import plain, read
-from groundglass.results.bundle import Arrays, CompactCopyError, is_compact
+from groundglass.results.bundle import CompactCopyError, is_compact, read_bundle
 from groundglass.results.journal import append_line, read_lines
 from groundglass.results.lock import FolderInUseError, lock
 from groundglass.results.manifest import OtherStudyError, check_vacant, enter_study, load_manifest
@@ -70,7 +71,6 @@ class RecordStore:
         self.folder = folder
         self.manifest = manifest
         self._records = {record.key: record for record in records}
-        self._arrays = Arrays(folder)
         self._lock = held
 
     @classmethod
@@ -200,7 +200,8 @@ class RecordStore:
         """
         if record.arrays is None:
             return {}
-        path, data = self.folder / record.arrays, self._arrays.read(record.arrays)
+        path = self.folder / record.arrays
+        data = path.read_bytes() if path.exists() else self._bundle.get(record.arrays)
         advice = (
             f"put it back from a copy, or delete the line of {record.key} from {RECORDS_FILE}: "
             "it is then done again when the study continues"
@@ -217,6 +218,10 @@ class RecordStore:
                 return {name: packed[name] for name in packed.files}
         except (ValueError, zipfile.BadZipFile) as error:
             raise DamagedFileError(f"{path} is no archive of plain arrays ({error}): {advice}") from error
+
+    @cached_property
+    def _bundle(self) -> dict[str, bytes]:
+        return read_bundle(self.folder) if is_compact(self.folder) else {}
 
     def close(self) -> None:
         """Unlock the folder. Nothing can be added after this."""

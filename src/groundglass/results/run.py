@@ -17,6 +17,7 @@ from groundglass.results.records import Record, RecordStore
 C = TypeVar("C")
 R = TypeVar("R")
 
+_BY_FRAME = {kind.frame: kind for kind in KINDS.values()}
 #: Columns that every frame has, after its own.
 COMMON_COLUMNS = {
     "studies": "studies of the run that the result belongs to",
@@ -138,41 +139,34 @@ class Run:
     def frame(self, name: str) -> pd.DataFrame:
         """A frame by its name."""
         if name not in self._frames:
-            kinds = {kind.frame: kind for kind in KINDS.values()}
-            if name not in kinds and any(record.kind == name for record in self.records):
-                self._frames[name] = self._plain_frame(name)
-            else:
-                self._frames[name] = self._typed_frame(lookup("frame", name, kinds))
+            self._frames[name] = self._made(name)
         return self._frames[name]
 
     @staticmethod
     def columns(name: str) -> dict[str, str]:
         """What each column of a frame holds."""
-        kind = lookup("frame", name, {kind.frame: kind for kind in KINDS.values()})
-        return {**kind.columns, **COMMON_COLUMNS}
+        return {**lookup("frame", name, _BY_FRAME).columns, **COMMON_COLUMNS}
 
-    def _typed_frame(self, kind: Kind[Any, Any]) -> pd.DataFrame:
-        rows = [kind.row(entry) for entry in self.entries(kind)]
-        values = {name: [row[name] for row in rows] for name in kind.columns}
-        return self._with_common(values, [record for record in self.records if record.kind == kind.name])
-
-    def _plain_frame(self, kind: str) -> pd.DataFrame:
-        """Of a kind that is not this package's: its config and result, as they are."""
-        records = [record for record in self.records if record.kind == kind]
-        flat = pd.json_normalize([{**record.config, **record.result} for record in records])
-        return self._with_common({str(name): flat[name].tolist() for name in flat}, records)
-
-    def _with_common(self, values: dict[str, Any], records: Sequence[Record]) -> pd.DataFrame:
-        common = {
+    def _made(self, name: str) -> pd.DataFrame:
+        if name not in _BY_FRAME and any(record.kind == name for record in self.records):
+            # A kind that is not this package's: its config and result, as they are.
+            records = [record for record in self.records if record.kind == name]
+            found = pd.json_normalize([{**record.config, **record.result} for record in records])
+        else:
+            kind = lookup("frame", name, _BY_FRAME)
+            entries = self.entries(kind)
+            records = [entry.record for entry in entries]
+            found = pd.DataFrame([kind.row(entry) for entry in entries], columns=list(kind.columns))
+        common: dict[str, list[Any]] = {
             "studies": ["+".join(sorted(self._owned[record.key])) for record in records],
             "seconds": [record.seconds for record in records],
             "memory_bytes": [record.memory for record in records],
             "finished": [record.finished for record in records],
         }
-        index = pd.Index([record.key for record in records], name="key", dtype=object)
-        frame = pd.DataFrame({**values, **common}, index=index)
+        found = found.assign(**common)
+        found.index = pd.Index([record.key for record in records], name="key", dtype=object)
         # An empty column of names would be one of floats, in which no name can be looked for.
-        return frame if len(frame) else frame.astype(object)
+        return found if len(found) else found.astype(object)
 
     def right(self, key: str) -> dict[int, bool]:
         """Which of the attacked images stay right under an attack: number of the image -> right.
