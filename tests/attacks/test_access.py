@@ -148,12 +148,7 @@ def test_losses():
     ("change", "message"),
     [
         ({"images": torch.full((2, 3, 4, 4), torch.nan)}, "NaN"),
-        ({"images": torch.rand(2, 3, 4, 4) * 255}, "divide by 255"),
-        ({"images": torch.rand(2, 3, 4, 4) * 2 - 1}, "normalised"),
-        ({"images": torch.randint(0, 255, (2, 3, 4, 4), dtype=torch.uint8)}, "float"),
         ({"labels": torch.tensor([0, 3])}, "0..1"),
-        ({"labels": torch.tensor([0, -1])}, "must be in"),
-        ({"labels": torch.tensor([0])}, "one an image"),
         ({"labels": torch.tensor([0.0, 1.0])}, "integers"),
         ({"indices": [1]}, "1 indices for 2 images"),
         ({"batch_size": 0}, "at least 1"),
@@ -258,6 +253,7 @@ def test_a_model_may_work_in_place_on_what_it_is_given(kind, images):
     assert torch.equal(images, given)
 
 
+@pytest.mark.filterwarnings("error")
 def test_numpy_models_see_float_arrays_and_may_answer_with_any_numbers(images):
     seen = []
 
@@ -270,6 +266,7 @@ def test_numpy_models_see_float_arrays_and_may_answer_with_any_numbers(images):
     assert logits.dtype == torch.float32
     assert logits.tolist() == [[1, -2, 3]] * 6
     answer = np.arange(18, dtype=np.float64)[::-1].reshape(3, 6).T
+    answer.flags.writeable = False
     assert ScoreAccess(numpy_model(lambda x: answer)).logits(images).tolist() == answer.tolist()
     with pytest.raises(ValueError, match="float logits of shape"):
         ScoreAccess(numpy_model(lambda x: x)).logits(images)

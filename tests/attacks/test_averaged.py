@@ -1,4 +1,5 @@
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -186,26 +187,19 @@ def test_it_says_what_it_is_and_refuses_what_it_cannot() -> None:
             Averaged(model, **bad)
 
 
-class Fixed:
+def fixed(factor: float, name: str = "fixed") -> SimpleNamespace:
     """A rule that multiplies by a factor of its own."""
-
-    site = "readings"
-
-    def __init__(self, factor: float, name: str = "fixed") -> None:
-        self.factor, self.name = factor, name
-
-    def vjp(self, bits: Tensor, grad: Tensor) -> Tensor:
-        return self.factor * grad
+    return SimpleNamespace(site="readings", name=name, vjp=lambda bits, grad: factor * grad)
 
 
 def test_a_mixture_is_the_mean_of_its_rules() -> None:
     bits, grad = torch.zeros(4, 6), torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
-    mixture = Mixture([Fixed(1, "one"), Fixed(2), Fixed(6)])
+    mixture = Mixture([fixed(1, "one"), fixed(2), fixed(6)])
     assert torch.allclose(mixture.vjp(bits, grad), 3 * grad)
     assert (mixture.name, mixture.site) == ("one", "readings")
-    assert Mixture([Fixed(1)], "other").name == "other"
+    assert Mixture([fixed(1)], "other").name == "other"
     assert "3 x" in repr(mixture)
     with pytest.raises(ValueError, match="share one site"):
         Mixture([])
     with pytest.raises(ValueError, match="share one site"):
-        Mixture([Fixed(1), RandomFeedback(torch.zeros(3, 6))])
+        Mixture([fixed(1), RandomFeedback(torch.zeros(3, 6))])

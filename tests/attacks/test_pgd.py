@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from groundglass.attacks import FGSM, PGD, GradientAccess, Linf, RandomNoise
-from tests.attacks.toy import attacked, blobs, trained
+from groundglass.attacks import PGD, Linf
+from tests.attacks.toy import attacked
 from tests.attacks.toy import problem as make_problem
 
 BALL = Linf(0.03)
@@ -71,13 +71,3 @@ def test_zero_gradients_are_reported(problem):
     stuck = result.clean_correct & (result.zero_gradients == result.gradients)
     assert int(stuck.sum()) > 5
     assert bool((result.norm[stuck] == 0).all())
-
-
-def test_stronger_in_the_order_that_it_should_be():
-    images, labels = blobs(200, seed=5)
-    rates = []
-    for attack in (RandomNoise(), FGSM(), PGD(steps=10, step_size=None), PGD(steps=10, step_size=None, restarts=2)):
-        rates.append(attack(GradientAccess(trained()), images, labels, Linf(0.02), seed=0).success_rate)
-    assert rates == sorted(rates)
-    assert rates[1] > rates[0] + 0.3
-    assert rates[2] > rates[1]

@@ -16,7 +16,6 @@ from groundglass.attacks import (
     Bandits,
     BudgetExceededError,
     Linf,
-    NonFiniteError,
     ScoreAccess,
     Square,
     scheduler,
@@ -116,16 +115,6 @@ def test_a_model_that_fails_all_the_time_still_gets_there(attack, tmp_path):
 
 
 @every_attack
-def test_a_file_of_another_model_is_refused(attack, tmp_path):
-    path = tmp_path / "state"
-    with pytest.raises(ConnectionError):
-        run(attack, access_for(attack, Failing(network(), 31)), checkpoint=path)
-    with pytest.raises(ValueError, match="another run: weights"):
-        run(attack, access_for(attack, RowModel(seed=4)), checkpoint=path)
-    assert_same(run(attack, checkpoint=path), uninterrupted(attack)[0])
-
-
-@every_attack
 def test_without_a_checkpoint_the_note_names_a_file_that_is_one(attack, tmp_path):
     with pytest.raises(ConnectionError) as error:
         run(attack, access_for(attack, Failing(network(), 40)))
@@ -177,19 +166,6 @@ def test_after_a_ctrl_c_an_access_that_was_asked_more_is_refused(tmp_path, monke
     assert went_on, "and some stop must lose none"
 
 
-@every_attack
-def test_a_progress_that_fails_is_an_interruption_like_others(attack, tmp_path):
-    path = tmp_path / "state"
-
-    def progress(what, done, total, **figures):
-        if done > 50:
-            raise OSError("no terminal")
-
-    with pytest.raises(OSError, match="no terminal"):
-        run(attack, checkpoint=path, progress=progress)
-    assert_same(run(attack, checkpoint=path), uninterrupted(attack)[0])
-
-
 def test_an_attack_that_fails_to_begin_forgets_no_image(tmp_path):
     """Memory runs out for new slots: those images are still in line."""
 
@@ -222,6 +198,7 @@ def test_an_attack_that_fails_to_begin_forgets_no_image(tmp_path):
         ({"labels": (LABELS + 1) % 3}, "images"),
         ({"indices": range(1, COUNT + 1)}, "images"),
         ({"images": IMAGES[:9], "labels": LABELS[:9]}, "images"),
+        ({"model": RowModel(seed=4)}, "weights"),
     ],
 )
 def test_a_checkpoint_of_other_work_is_refused_with_what_differs(change, message, tmp_path):
@@ -229,23 +206,15 @@ def test_a_checkpoint_of_other_work_is_refused_with_what_differs(change, message
     interrupted(ATTACKS[0], 40, path)
     before = path.read_bytes()
     attack = change.pop("attack", ATTACKS[0])
-    access = access_for(attack, Forbidden(), change.pop("budget", BUDGET))
+    access = access_for(attack, change.pop("model", Forbidden()), change.pop("budget", BUDGET))
     with pytest.raises(ValueError, match=f"another run: {message}"):
         run(attack, access, checkpoint=path, **change)
     assert path.read_bytes() == before
     assert access.rows == 0
-
-
-@every_attack
-def test_a_damaged_checkpoint_is_named_and_kept(attack, tmp_path):
-    path = tmp_path / "state"
-    interrupted(attack, 40, path)
-    whole = path.read_bytes()
-    for length in (0, 7, len(whole) // 2, len(whole) - 1):
-        path.write_bytes(whole[:length])
-        with pytest.raises(DamagedFileError, match=re.escape(str(path))):
-            run(attack, access_for(attack, Forbidden()), checkpoint=path)
-        assert path.read_bytes() == whole[:length]
+    path.write_bytes(before[:-1])
+    with pytest.raises(DamagedFileError, match=re.escape(str(path))):
+        run(attack, access, checkpoint=path)
+    assert path.read_bytes() == before[:-1]
 
 
 @pytest.mark.parametrize("rows", [43, 50])
@@ -299,24 +268,5 @@ def test_a_budget_for_all_ends_the_attack_and_a_new_access_goes_on(tmp_path):
     with pytest.raises(BudgetExceededError, match="budget of 80") as error:
         run(attack, access, checkpoint=path)
     assert 80 - 6 < access.rows <= 80
-    assert str(path) in error.value.__notes__[0]
-    assert_same(run(attack, checkpoint=path), uninterrupted(attack)[0])
-
-
-@every_attack
-def test_logits_that_are_no_numbers_end_the_attack_and_keep_what_was_done(attack, tmp_path):
-    class Late(nn.Module):
-        rows = 0
-
-        def forward(self, x):
-            Late.rows += len(x)
-            logits = network()(x).detach()
-            if Late.rows > 40:
-                logits[-1, 0] = torch.nan
-            return logits
-
-    path = tmp_path / "state"
-    with pytest.raises(NonFiniteError, match="fix the model") as error:
-        run(attack, access_for(attack, Late()), checkpoint=path)
     assert str(path) in error.value.__notes__[0]
     assert_same(run(attack, checkpoint=path), uninterrupted(attack)[0])

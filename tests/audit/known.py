@@ -5,6 +5,7 @@ everywhere a faint pattern of the class, which always tells and which a change o
 pattern, adversarial training by the corner.
 """
 
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -66,26 +67,32 @@ def _climbed(model: nn.Module, x: Tensor, y: Tensor, share: float) -> Tensor:
     return start.detach()
 
 
-class Shattered(nn.Module):
+class Around(nn.Module):
+    """A network with something done to its images first, and to its logits afterwards."""
+
+    def __init__(self, model: nn.Module, before: Callable = torch.clone, after: Callable = torch.clone) -> None:
+        super().__init__()
+        self.model, self.before, self.after = model, before, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.after(self.model(self.before(x)))
+
+
+class Shattered(Around):
     """Inputs rounded to a few grey levels: the derivative of rounding is zero."""
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model((x * 16).round() / 16)
+        super().__init__(model, before=lambda x: (x * 16).round() / 16)
 
 
-class Vanishing(nn.Module):
+def vanishing(model: nn.Module) -> nn.Module:
     """Logits so large that the softmax is 1 to the last bit: the cross-entropy has no gradient left."""
+    return Around(model, after=lambda logits: 1000 * logits)
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
 
-    def forward(self, x: Tensor) -> Tensor:
-        return 1000 * self.model(x)
+def batch_dependent(model: nn.Module) -> nn.Module:
+    """Each pixel less its mean over the batch, as the published code's threshold is."""
+    return Around(model, before=lambda x: x - x.mean(0) + 0.5)
 
 
 class Randomised(nn.Module):
@@ -98,14 +105,3 @@ class Randomised(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x + self.size * torch.randn(x.shape, generator=self._random))
-
-
-class BatchDependent(nn.Module):
-    """Each pixel less its mean over the batch, as the published code's threshold is."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x - x.mean(0) + 0.5)

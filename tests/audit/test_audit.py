@@ -1,5 +1,6 @@
 """The verdict on networks of which it is known whether their robustness is real."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from groundglass.data import ImageSet
 from groundglass.models import ModelSpec, build
 from groundglass.optics import SimulatedOPU
 
-from .known import BALL, CLASSES, EPS, BatchDependent, Randomised, Shattered, Vanishing, pictures, trained
+from .known import BALL, CLASSES, EPS, Around, Randomised, Shattered, batch_dependent, pictures, trained, vanishing
 
 CONFIG = AuditConfig(steps=20, queries=300, query_images=40, probes=32, samples=8)
 IMAGES, LABELS = pictures(100, 7)
@@ -26,11 +27,6 @@ def of(model: nn.Module, **changes: object) -> Audit:
 
 def failed(found: Audit) -> set[str]:
     return {check.name for check in found.failed}
-
-
-def told(found: Audit, check: str) -> str:
-    """What a check has measured."""
-    return next(one.measured for one in found.checks if one.name == check)
 
 
 @pytest.fixture(scope="module")
@@ -58,27 +54,27 @@ def test_a_truly_robust_network_is_believed(robust: Audit) -> None:
 
 
 @pytest.mark.parametrize(
-    ("broken", "checks"),
+    ("hide", "signs"),
     [
         (Shattered, {"gradients are there", "gradients no weaker than queries"}),
-        (Vanishing, {"gradients are there", "loss moves around the images", "more effort gets no further"}),
+        (vanishing, {"gradients are there", "loss moves around the images", "more effort gets no further"}),
         (Randomised, {"same answer every time"}),
-        (BatchDependent, {"same answer in any batch"}),
+        (batch_dependent, {"same answer in any batch"}),
     ],
 )
-def test_a_hidden_gradient_is_seen_and_got_around(broken: type[nn.Module], checks: set[str], plain: Audit) -> None:
-    found = of(broken(trained(False)))
+def test_what_hides_a_gradient_is_seen_and_got_around(plain: Audit, hide: Callable, signs: set[str]) -> None:
+    found = of(hide(trained(False)))
     assert found.verdict == MASKING
-    assert checks <= failed(found)
-    assert found.randomised == (broken is Randomised)
-    if broken is Shattered:
-        assert found.claimed.share > 0.9  # what would have been believed
-    if broken is Randomised:
-        assert any(", EOT 8" in attempt.mode and attempt.broke for attempt in found.attempts)
-    if broken in (Shattered, Randomised):
+    assert signs <= failed(found)
+    assert found.randomised == (hide is Randomised)
+    if hide in (Shattered, Randomised):
         assert found.worst.share < found.claimed.share - 0.2
-    if broken is Vanishing:  # the margin's gradient is the plain network's
-        assert abs(found.worst.share - plain.worst.share) < 0.05
+    if hide is Shattered:
+        assert found.claimed.share > 0.9  # what would have been believed
+    if hide is vanishing:
+        assert abs(found.worst.share - plain.worst.share) < 0.05  # the margin's gradient is the plain network's
+    if hide is Randomised:
+        assert any(", EOT 8" in attempt.mode and attempt.broke for attempt in found.attempts)
 
 
 def test_every_image_is_accounted_for(plain: Audit) -> None:
@@ -120,13 +116,8 @@ def test_what_was_not_run_is_named_and_not_passed(plain: Audit) -> None:
 
 def test_a_better_gradient_breaks_a_shattered_network() -> None:
     """What a user brings for BPDA: the same logits, the rounding passed as the identity."""
-    shattered = Shattered(trained(False))
-
-    class Through(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return shattered.model(x + ((x * 16).round() / 16 - x).detach())
-
-    found = of(shattered, views={"rounding as the identity": Through()})
+    through = Around(trained(False), before=lambda x: x + ((x * 16).round() / 16 - x).detach())
+    found = of(Shattered(trained(False)), views={"rounding as the identity": through})
     assert "adaptive attacks get no further" in failed(found)
     assert found.worst.share < 0.4
 
@@ -237,7 +228,8 @@ def test_a_gradient_that_turns_nan_on_the_way_is_told_and_ends_no_audit() -> Non
 
     found = audit(Cracked(), IMAGES, LABELS, Linf(0.2), config=CONFIG)
     assert "gradients are there" in failed(found)
-    assert "NaN or infinity ended" in told(found, "gradients are there")
+    told = {check.name: check.measured for check in found.checks}["gradients are there"]
+    assert "NaN or infinity ended" in told
 
 
 def test_a_model_whose_copy_is_another_is_attacked_itself() -> None:
@@ -292,17 +284,12 @@ def test_a_model_that_is_never_right_has_nothing_to_audit() -> None:
         audit(trained(False), IMAGES, never, BALL, config=CONFIG)
 
 
-def untrained(secret: int) -> nn.Module:
-    """A network with a device."""
-    device = SimulatedOPU.create(32, 64, seed=secret)
-    spec = ModelSpec(width=0.05, classes=4, mean=(0.5,) * 3, std=(0.5,) * 3, device_in=32, device_out=64)
-    return build(spec, device=device, seed=0).eval()
-
-
 @pytest.fixture(scope="module")
 def defended() -> tuple[nn.Module, ImageSet]:
-    """An untrained network with a device, and images: their labels are its own predictions."""
-    model = untrained(3)
+    """An untrained network with a device: its labels are its own predictions."""
+    device = SimulatedOPU.create(32, 64, seed=3)
+    spec = ModelSpec(width=0.05, classes=4, mean=(0.5,) * 3, std=(0.5,) * 3, device_in=32, device_out=64)
+    model = build(spec, device=device, seed=0).eval()
     images = torch.randint(0, 256, (120, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     labels = model(images.float() / 255).argmax(1)
     return model, ImageSet("noise", "train", images, labels, tuple("abcd"))
@@ -310,24 +297,22 @@ def defended() -> tuple[nn.Module, ImageSet]:
 
 def test_a_defended_network_is_held_to_the_paper_and_fitted_by_itself(defended: tuple[nn.Module, ImageSet]) -> None:
     model, natural = defended
-    few = natural.head(20)
-    found = audit(
-        model,
-        few.floats(),
-        few.labels,
-        Linf(1 / 255),
-        natural=natural,
-        config=AuditConfig(steps=5, queries=5, fit_images=100),
+    few, config = natural.head(20), AuditConfig(steps=5, queries=5, fit_images=100)
+    found, without = (
+        audit(model, few.floats(), few.labels, Linf(1 / 255), natural=given, config=config) for given in (natural, None)
     )
     assert {a.mode for a in found.attempts if a.role == "claim"} == {"dfa-fresh", "fa"}
     adaptive = [a for a in found.attempts if a.role == "adaptive"]
     assert adaptive[0].mode == "bpda-fit-linear"
     assert adaptive[0].fit is not None
     assert 0 < adaptive[0].fit["n_images"] <= 100
-    assert "bpda-retrieved not run" in told(found, "adaptive attacks get no further")
-    assert "natural images" in told(found, "adaptive attacks get no further")
-    without = audit(model, few.floats(), few.labels, Linf(1 / 255), config=AuditConfig(steps=5, queries=5))
-    assert "bpda-fit-linear not run, no natural images" in told(without, "adaptive attacks get no further")
+    told, less = (
+        {check.name: check.measured for check in one.checks}["adaptive attacks get no further"]
+        for one in (found, without)
+    )
+    assert "bpda-retrieved not run" in told
+    assert "natural images" in told
+    assert "bpda-fit-linear not run, no natural images" in less
 
 
 def test_a_matrix_of_another_shape_is_refused_at_once(defended: tuple[nn.Module, ImageSet]) -> None:
@@ -346,13 +331,15 @@ def test_one_logit_is_refused_and_a_label_that_is_no_class() -> None:
 
 def test_twice_the_papers_l2_radius_is_a_ball_like_any() -> None:
     found = audit(trained(True), IMAGES, LABELS, L2(0.5), config=CONFIG)
-    measured = told(found, "accuracy falls with the radius")
-    assert int(measured.split(" at the radius, ")[1].split(" ")[0]) > 0  # without any bound none would stand
+    (told,) = (check.measured for check in found.checks if check.name == "accuracy falls with the radius")
+    assert int(told.split(" at the radius, ")[1].split(" ")[0]) > 0  # without any bound none would stand
 
 
 def test_the_secret_is_in_no_word_of_the_audit() -> None:
     secret = 31415926535897932384
-    model = untrained(secret)
+    device = SimulatedOPU.create(32, 64, seed=secret)
+    spec = ModelSpec(width=0.05, classes=4, mean=(0.5,) * 3, std=(0.5,) * 3, device_in=32, device_out=64)
+    model = build(spec, device=device, seed=0).eval()
     images = torch.rand(10, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     tiny = AuditConfig(steps=3, queries=3)
     found = audit(model, images, model(images).argmax(1), Linf(1 / 255), config=tiny)

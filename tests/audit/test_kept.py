@@ -82,31 +82,24 @@ def test_seconds_of_earlier_sessions_count(model, tmp_path):
     assert 0 < again.earlier_seconds < first.seconds
 
 
-@pytest.mark.parametrize(
-    ("changes", "named"), [({"seed": 6}, "seed"), ({"config": replace(CONFIG, steps=7)}, "settings")]
-)
-def test_the_file_of_another_audit_is_refused(changes, named, tmp_path):
-    path = tmp_path / "audit.safetensors"
-    of(trained(adversarially=False), path)
-    with pytest.raises(ValueError, match=f"another run: {named}"):
-        of(trained(adversarially=False), path, **changes)
-
-
-def test_another_model_and_a_damaged_file_are_refused(tmp_path):
-    path = tmp_path / "audit.safetensors"
-    of(trained(adversarially=False), path)
-    with pytest.raises(ValueError, match="another run: "):
-        of(network(), path)
-    alike = copy.deepcopy(trained(adversarially=False))  # shared by all tests
+def test_a_file_of_another_audit_or_a_damaged_one_is_refused(tmp_path):
+    path, model = tmp_path / "audit.safetensors", trained(adversarially=False)
+    of(model, path)
+    alike = copy.deepcopy(model)  # shared by all tests
     with torch.no_grad():
         next(alike.parameters()).mul_(1.0001)  # gets the same images right
-    with pytest.raises(ValueError, match="another run: weights"):
-        of(alike, path)
-    with pytest.raises(ValueError, match="another run: views"):
-        of(trained(adversarially=False), path, views={"mine": network()})
+    for other, changes, named in [
+        (model, {"seed": 6}, "seed"),
+        (model, {"config": replace(CONFIG, steps=7)}, "settings"),
+        (model, {"views": {"mine": network()}}, "views"),
+        (network(), {}, ""),
+        (alike, {}, "weights"),
+    ]:
+        with pytest.raises(ValueError, match=f"another run: {named}"):
+            of(other, path, **changes)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(DamagedFileError, match="delete it"):
-        of(trained(adversarially=False), path)
+        of(model, path)
 
 
 def test_what_draws_from_torchs_stream_is_audited_anew(tmp_path):

@@ -147,21 +147,6 @@ def broken(change: Callable[[AttackResult, Tensor], AttackResult]) -> Attack:
     return attack
 
 
-def do_nothing(
-    access: GradientAccess, images: Tensor, labels: Tensor, ball: Ball, *, seed: int, **options: object
-) -> AttackResult:
-    return PGD(steps=1, step_size=1e-9)(access, images, labels, type(ball)(0.0), seed=seed, **options)
-
-
-def _further(result: AttackResult, images: Tensor) -> AttackResult:
-    x = images + 1.5 * (result.adversarial - images)
-    return replace(result, adversarial=x, norm=1.5 * result.norm)
-
-
-def _brighter(result: AttackResult, images: Tensor) -> AttackResult:
-    return replace(result, adversarial=torch.where(images > 0.99, 1.01, result.adversarial))
-
-
 def _everything_fooled(result: AttackResult, images: Tensor) -> AttackResult:
     everything = torch.ones_like(result.success)
     return replace(result, clean_correct=everything, success=result.success | ~result.clean_correct)
@@ -173,9 +158,9 @@ def _overwrite(result: AttackResult, images: Tensor) -> AttackResult:
 
 
 BROKEN: dict[str, Attack] = {
-    "does nothing": do_nothing,
-    "leaves the ball": broken(_further),
-    "leaves the range": broken(_brighter),
+    "does nothing": lambda *given, **options: PGD(steps=1, step_size=1e-9)(*given[:3], type(given[3])(0.0), **options),
+    "leaves the ball": broken(lambda r, x: replace(r, adversarial=x + 1.5 * (r.adversarial - x), norm=1.5 * r.norm)),
+    "leaves the range": broken(lambda r, x: replace(r, adversarial=torch.where(x > 0.99, 1.01, r.adversarial))),
     "returns the originals": broken(lambda r, x: replace(r, adversarial=x, norm=torch.zeros_like(r.norm))),
     "claims too much": broken(lambda r, x: replace(r, success=r.clean_correct.clone())),
     "hides a success": broken(lambda r, x: replace(r, success=r.success & (r.success.cumsum(0) > 1))),

@@ -28,7 +28,6 @@ from tests.attacks.query_problem import network
 from tests.attacks.toy import (
     Constant,
     Counting,
-    Failing,
     Linear,
     RecordedLabels,
     RecordedScores,
@@ -259,14 +258,6 @@ def test_a_model_that_works_in_place_on_its_images_changes_no_result(attack, bal
         return buffer[: len(x)]
 
     assert_same(expected, run(attack, ball, few, model=numpy_model(ruins_and_reuses), budget=17))
-
-
-@every_case
-def test_an_interrupted_attack_goes_on_to_the_same_result(attack, ball, problem, tmp_path):
-    with pytest.raises(ConnectionError):
-        run(attack, ball, problem, model=Failing(network(), 60), batch_size=6, checkpoint=tmp_path / "state")
-    resumed = run(attack, ball, problem, batch_size=6, checkpoint=tmp_path / "state")
-    assert_same(resumed, run(attack, ball, problem, batch_size=6))
 
 
 @pytest.mark.parametrize(

@@ -14,21 +14,18 @@ GOOD = torch.rand(2, 3, 32, 32)
         (GOOD * 1.5, "clamp"),
         (GOOD.to(torch.uint8), r"images\.float\(\) / 255"),
         (GOOD[0], "NCHW"),
-        (GOOD.permute(0, 2, 3, 1), "channels last"),
-        (GOOD[:, :1], "3 channels, not 1"),
-        (GOOD[..., :16], "32 x 32, not 32 x 16"),
         (torch.full_like(GOOD, float("nan")), "NaN"),
         (torch.where(GOOD > 0.99, float("nan"), GOOD), "NaN"),
     ],
 )
 def test_bad_images_are_refused_with_what_to_do(images, match):
     with pytest.raises(ValueError, match=match):
-        check_images(images, channels=3, size=32)
+        check_images(images)
 
 
 def test_rounding_at_the_border_and_empty_batches_are_no_error():
-    check_images(GOOD.clone().clamp_(0, 1) - 3e-8, channels=3, size=32)
-    check_images(GOOD[:0], channels=3, size=32)
+    check_images(GOOD.clone().clamp_(0, 1) - 3e-8)
+    check_images(GOOD[:0])
     with pytest.raises(TypeError, match="not ndarray"):
         check_images(GOOD.numpy())
 

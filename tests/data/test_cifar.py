@@ -38,31 +38,13 @@ def test_the_published_sizes():
 @pytest.mark.parametrize(("change", "word"), [(-1, "truncated"), (-3073, "truncated"), (+1, "altered")])
 def test_a_file_of_another_size_is_refused(tiny, tmp_path, change, word):
     folder = write_layout(tiny, tmp_path)
-    path = folder / tiny.test[0]
-    expected = path.stat().st_size
-    os.truncate(path, expected + change)
-    with pytest.raises(DamagedFileError) as error:
-        read_cifar(tiny, folder)
-    for part in (
-        str(path),
-        word,
-        f"has {expected + change:,} bytes",
-        f"must have {expected:,}",
-        "Remove",
-        tiny.archive,
-    ):
-        assert part in str(error.value)
-
-
-def test_every_file_is_checked(tiny, tmp_path):
-    folder = write_layout(tiny, tmp_path)
-    for name in (*tiny.train, *tiny.test):
-        whole = (folder / name).read_bytes()
-        (folder / name).write_bytes(whole[:-5])
-        with pytest.raises(DamagedFileError, match=name):
+    for path in (folder / name for name in (*tiny.train, *tiny.test)):
+        whole = path.read_bytes()
+        os.truncate(path, len(whole) + change)
+        sizes = rf"has {len(whole) + change:,} bytes and must have {len(whole):,} .* Remove .*{tiny.archive}"
+        with pytest.raises(DamagedFileError, match=rf"{path} is {word}: it {sizes}"):
             read_cifar(tiny, folder)
-        (folder / name).write_bytes(whole)
-    read_cifar(tiny, folder)
+        path.write_bytes(whole)
 
 
 def test_every_label_byte_is_checked(tiny, tmp_path):

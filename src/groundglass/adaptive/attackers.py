@@ -18,7 +18,6 @@ class Attacker:
     Attributes:
         name: in records.
         label: a few characters, for a figure or a table.
-        says: what it does, in a sentence.
         needs: the most that it must have: "weights" of the digital part, the training feedback "B", "bits and logits" of
             natural images run through the deployed network, the "device" to measure inputs of its choice, "U"; or only
             "scores" or "labels" for images of its choice; or a network of its "own".
@@ -30,13 +29,17 @@ class Attacker:
 
     name: str
     label: str
-    says: str
     needs: Needs
     source: str
     light: str
     dark: str
     marker: str
     adaptive: bool = False
+
+    @property
+    def says(self) -> str:
+        """What it does, in a sentence."""
+        return _SAYS.get(self.name, "An attacker that this version does not know.")
 
     @property
     def is_control(self) -> bool:
@@ -48,254 +51,72 @@ class Attacker:
         return self.needs != "U"
 
 
+_SAYS = {
+    "bp": "Backpropagation through an ordinary network: the standard white-box attack.",
+    "ste": "Takes a binarisation for the identity and goes through the known linear layer behind it.",
+    "dfa": "Goes around the device with the feedback matrix B of the training, as the paper's text says.",
+    "dfa-fresh": "Goes around the device with a B of its own: what the paper's published code did, as it never saved B.",
+    "fa": "Takes the device for an unrelated linear matrix: what the paper's code called BPDA, without the factor 2Ux.",
+    "bpda-drawn": "Uses the law of the device, |Wx|², with a W of its own: the gradient of another device.",
+    "bpda-fit-linear": "Fits a ridge regression to the bits and logits that the deployed network shows on natural images.",
+    "bpda-fit-network": "Fits a small neural network to the same bits and logits.",
+    "bpda-retrieved": "Has a U retrieved from readings of the device, and uses its derivative.",
+    "exact-blurred": "Has a U between the true one and one drawn at random: how good must a retrieval be?",
+    "exact": "Has the true U: an upper bound that only a simulator can give.",
+    "none": "Adds noise of the allowed size without looking: a control that every attack must beat.",
+    "NES": "Estimates the gradient from the loss at pairs of random points around the image, and steps along its sign.",
+    "Bandits": "Estimates the gradient as NES does, but keeps a running guess of it on a coarse grid.",
+    "Parsimonious": "Puts every block of pixels at one end of its range, and turns over those that raise the loss.",
+    "Square": "Puts random squares at the ends of their range and keeps those that raise the loss.",
+    "RayS": "Sees the predicted class alone and searches for the direction in which it changes soonest.",
+    "PGD": "PGD on a VGG-16 of the attacker's own: the paper's transfer attack.",
+    "MI-FGSM": "The same with momentum.",
+    "MI-DI": "With momentum and random views of the image.",
+    "MI-DI-TI": "With momentum, random views and smoothed gradients.",
+    "Own VGG-OPU": "MI-DI on a VGG-OPU of the attacker's own, with another U that it knows.",
+    "Own VGG-DFA": "MI-DI on the features of that network, without the layer.",
+    "Ensemble": "MI-DI on all three of these networks together.",
+}
 # Colours: near Okabe and Ito's, moved by a search: all that meet in a figure stay apart for the colour-blind too, and
 # each has a contrast of 3 to its ground, as thin lines are drawn in it (tests/report/test_style.py).
+_ADAPTIVE = (
+    Attacker("fa", "FA", "weights", "the paper's code", "#c78500", "#ffd88f", "^"),
+    Attacker("bpda-drawn", "BPDA (drawn W)", "weights", "Athalye et al. 2018", "#0c936f", "#12b67d", "D"),
+    Attacker(
+        "bpda-fit-linear", "BPDA (linear fit)", "bits and logits", "Athalye et al. 2018", "#a94db0", "#ff5bae", "P"
+    ),
+    Attacker(
+        "bpda-fit-network", "BPDA (network fit)", "bits and logits", "Athalye et al. 2018", "#73003a", "#bc68e6", "X"
+    ),
+    Attacker("bpda-retrieved", "retrieved U", "device", "Gupta et al. 2019, 2020", "#147a84", "#4fd3c4", "h"),
+    Attacker("exact-blurred", "blurred U", "U", "this project", "#7a5c3a", "#c8a78d", "d"),
+    Attacker("exact", "exact U", "U", "Athalye et al. 2018", "#b4581d", "#ea772b", "*"),
+)
 RULES: tuple[Attacker, ...] = (
-    Attacker(
-        "bp",
-        "BP",
-        "Backpropagation through an ordinary network: the standard white-box attack.",
-        "weights",
-        "Madry et al. 2018",
-        "#474e58",
-        "#cdd3dc",
-        "s",
-    ),
-    Attacker(
-        "ste",
-        "straight-through",
-        "Takes a binarisation for the identity and goes through the known linear layer behind it.",
-        "weights",
-        "Bengio et al. 2013",
-        "#2b4d00",
-        "#a3d800",
-        "p",
-    ),
-    Attacker(
-        "dfa",
-        "DFA",
-        "Goes around the device with the feedback matrix B of the training, as the paper's text says.",
-        "B",
-        "the paper, section 2.3",
-        "#186381",
-        "#7facca",
-        "o",
-    ),
-    Attacker(
-        "dfa-fresh",
-        "DFA (fresh B)",
-        "Goes around the device with a B of its own: what the paper's published code did, as it never saved B.",
-        "weights",
-        "the paper's code",
-        "#0a9de7",
-        "#93dfff",
-        "v",
-    ),
-    Attacker(
-        "fa",
-        "FA",
-        "Takes the device for an unrelated linear matrix: what the paper's code called BPDA, without the factor 2Ux.",
-        "weights",
-        "the paper's code",
-        "#c78500",
-        "#ffd88f",
-        "^",
-        adaptive=True,
-    ),
-    Attacker(
-        "bpda-drawn",
-        "BPDA (drawn W)",
-        "Uses the law of the device, |Wx|², with a W of its own: the gradient of another device.",
-        "weights",
-        "Athalye et al. 2018",
-        "#0c936f",
-        "#12b67d",
-        "D",
-        adaptive=True,
-    ),
-    Attacker(
-        "bpda-fit-linear",
-        "BPDA (linear fit)",
-        "Fits a ridge regression to the bits and logits that the deployed network shows on natural images.",
-        "bits and logits",
-        "Athalye et al. 2018",
-        "#a94db0",
-        "#ff5bae",
-        "P",
-        adaptive=True,
-    ),
-    Attacker(
-        "bpda-fit-network",
-        "BPDA (network fit)",
-        "Fits a small neural network to the same bits and logits.",
-        "bits and logits",
-        "Athalye et al. 2018",
-        "#73003a",
-        "#bc68e6",
-        "X",
-        adaptive=True,
-    ),
-    Attacker(
-        "bpda-retrieved",
-        "retrieved U",
-        "Has a U retrieved from readings of the device, and uses its derivative.",
-        "device",
-        "Gupta et al. 2019, 2020",
-        "#147a84",
-        "#4fd3c4",
-        "h",
-        adaptive=True,
-    ),
-    Attacker(
-        "exact-blurred",
-        "blurred U",
-        "Has a U between the true one and one drawn at random: how good must a retrieval be?",
-        "U",
-        "this project",
-        "#7a5c3a",
-        "#c8a78d",
-        "d",
-        adaptive=True,
-    ),
-    Attacker(
-        "exact",
-        "exact U",
-        "Has the true U: an upper bound that only a simulator can give.",
-        "U",
-        "Athalye et al. 2018",
-        "#b4581d",
-        "#ea772b",
-        "*",
-        adaptive=True,
-    ),
-    Attacker(
-        "none",
-        "random noise",
-        "Adds noise of the allowed size without looking: a control that every attack must beat.",
-        "nothing",
-        "Carlini et al. 2019",
-        "#8d949e",
-        "#7f8894",
-        ".",
-    ),
+    Attacker("bp", "BP", "weights", "Madry et al. 2018", "#474e58", "#cdd3dc", "s"),
+    Attacker("ste", "straight-through", "weights", "Bengio et al. 2013", "#2b4d00", "#a3d800", "p"),
+    Attacker("dfa", "DFA", "B", "the paper, section 2.3", "#186381", "#7facca", "o"),
+    Attacker("dfa-fresh", "DFA (fresh B)", "weights", "the paper's code", "#0a9de7", "#93dfff", "v"),
+    *(replace(one, adaptive=True) for one in _ADAPTIVE),
+    Attacker("none", "random noise", "nothing", "Carlini et al. 2019", "#8d949e", "#7f8894", "."),
 )
 QUERIES: tuple[Attacker, ...] = (
-    Attacker(
-        "NES",
-        "NES",
-        "Estimates the gradient from the loss at pairs of random points around the image, and steps along its sign.",
-        "scores",
-        "Ilyas et al. 2018",
-        "#093fb0",
-        "#798aff",
-        "o",
-    ),
-    Attacker(
-        "Bandits",
-        "Bandits",
-        "Estimates the gradient as NES does, but keeps a running guess of it on a coarse grid.",
-        "scores",
-        "Ilyas et al. 2019",
-        "#008a7c",
-        "#13ccb6",
-        "^",
-    ),
-    Attacker(
-        "Parsimonious",
-        "Parsimonious",
-        "Puts every block of pixels at one end of its range, and turns over those that raise the loss.",
-        "scores",
-        "Moon et al. 2019",
-        "#c33657",
-        "#fc788f",
-        "s",
-    ),
-    Attacker(
-        "Square",
-        "Square",
-        "Puts random squares at the ends of their range and keeps those that raise the loss.",
-        "scores",
-        "Andriushchenko et al. 2020",
-        "#8f7c00",
-        "#d0bd44",
-        "D",
-    ),
-    Attacker(
-        "RayS",
-        "RayS",
-        "Sees the predicted class alone and searches for the direction in which it changes soonest.",
-        "labels",
-        "Chen and Gu 2020",
-        "#9f5cbc",
-        "#e5acf2",
-        "v",
-    ),
+    Attacker("NES", "NES", "scores", "Ilyas et al. 2018", "#093fb0", "#798aff", "o"),
+    Attacker("Bandits", "Bandits", "scores", "Ilyas et al. 2019", "#008a7c", "#13ccb6", "^"),
+    Attacker("Parsimonious", "Parsimonious", "scores", "Moon et al. 2019", "#c33657", "#fc788f", "s"),
+    Attacker("Square", "Square", "scores", "Andriushchenko et al. 2020", "#8f7c00", "#d0bd44", "D"),
+    Attacker("RayS", "RayS", "labels", "Chen and Gu 2020", "#9f5cbc", "#e5acf2", "v"),
 )
 #: The paper's three, of Figure 3.
 PAPER_QUERIES = ("NES", "Bandits", "Parsimonious")
-_OWN: Needs = "own network"
 TRANSFERS: tuple[Attacker, ...] = (
-    Attacker(
-        "PGD",
-        "PGD",
-        "PGD on a VGG-16 of the attacker's own: the paper's transfer attack.",
-        _OWN,
-        "the paper, section 3.2.2",
-        "#0469f5",
-        "#1981ff",
-        "o",
-    ),
-    Attacker("MI-FGSM", "MI-FGSM", "The same with momentum.", _OWN, "Dong et al. 2018", "#ba8e06", "#f0c622", "^"),
-    Attacker(
-        "MI-DI",
-        "MI-DI",
-        "With momentum and random views of the image.",
-        _OWN,
-        "Xie et al. 2019",
-        "#df5377",
-        "#ff2662",
-        "P",
-    ),
-    Attacker(
-        "MI-DI-TI",
-        "MI-DI-TI",
-        "With momentum, random views and smoothed gradients.",
-        _OWN,
-        "Dong et al. 2019",
-        "#940b28",
-        "#b97574",
-        "X",
-    ),
-    Attacker(
-        "Own VGG-OPU",
-        "own VGG-OPU",
-        "MI-DI on a VGG-OPU of the attacker's own, with another U that it knows.",
-        _OWN,
-        "this project",
-        "#088466",
-        "#52dba6",
-        "v",
-    ),
-    Attacker(
-        "Own VGG-DFA",
-        "own VGG-DFA",
-        "MI-DI on the features of that network, without the layer.",
-        _OWN,
-        "this project",
-        "#459fac",
-        "#2d999e",
-        "h",
-    ),
-    Attacker(
-        "Ensemble",
-        "ensemble",
-        "MI-DI on all three of these networks together.",
-        _OWN,
-        "Liu et al. 2017",
-        "#401ea5",
-        "#ad99ff",
-        "D",
-    ),
+    Attacker("PGD", "PGD", "own network", "the paper, section 3.2.2", "#0469f5", "#1981ff", "o"),
+    Attacker("MI-FGSM", "MI-FGSM", "own network", "Dong et al. 2018", "#ba8e06", "#f0c622", "^"),
+    Attacker("MI-DI", "MI-DI", "own network", "Xie et al. 2019", "#df5377", "#ff2662", "P"),
+    Attacker("MI-DI-TI", "MI-DI-TI", "own network", "Dong et al. 2019", "#940b28", "#b97574", "X"),
+    Attacker("Own VGG-OPU", "own VGG-OPU", "own network", "this project", "#088466", "#52dba6", "v"),
+    Attacker("Own VGG-DFA", "own VGG-DFA", "own network", "this project", "#459fac", "#2d999e", "h"),
+    Attacker("Ensemble", "ensemble", "own network", "Liu et al. 2017", "#401ea5", "#ad99ff", "D"),
 )
 ATTACKERS: tuple[Attacker, ...] = (*RULES, *QUERIES, *TRANSFERS)
 _UNKNOWN = next(one for one in RULES if one.name == "exact-blurred")
@@ -304,9 +125,7 @@ _BY_NAME = {attacker.name: attacker for attacker in ATTACKERS}
 
 def attacker(name: str) -> Attacker:
     """The attacker of that name; one of your own is shown by its name, in grey brown."""
-    return _BY_NAME.get(name) or replace(
-        _UNKNOWN, name=name, label=name, says="An attacker that this version does not know.", source=""
-    )
+    return _BY_NAME.get(name) or replace(_UNKNOWN, name=name, label=name, source="")
 
 
 def rank(name: str) -> int:

@@ -85,7 +85,7 @@ class _Access:
             raise NonFiniteError(
                 f"the model gave NaN or infinite logits for {bad} of {rows} images in [0, 1]: fix the model first"
             )
-        if self._classes is None and rows and _are_probabilities(logits):
+        if self._classes is None and rows and are_probabilities(logits):
             warnings.warn(
                 f"the model seems to return probabilities, not logits: none of the {logits.numel()} numbers it gave for "
                 f"the first {rows} images is negative, and each image's sum to 1. Losses and gradients would be those of "
@@ -261,7 +261,7 @@ def numpy_model(function: Callable[[np.ndarray], Any]) -> Model:
     return model
 
 
-def _are_probabilities(logits: Tensor) -> bool:
+def are_probabilities(logits: Tensor) -> bool:
     """Not negative, and every row sums to 1: no logits do that by chance."""
     return bool((logits >= 0).all()) and bool(((logits.float().sum(1) - 1).abs() < 1e-3).all())
 

@@ -1,8 +1,6 @@
 """Adversarial images on disk, audited when they are saved and when they are used."""
 
-import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,17 @@ from torch import Tensor
 from groundglass.attacks.access import GradientAccess
 from groundglass.attacks.balls import L2, Ball, Linf
 from groundglass.attacks.tensors import Flags, Images, Labels
-from groundglass.core import DamagedFileError, atomic_write, check_labels
+from groundglass.core import check_labels
+from groundglass.core.states import CheckedFile
 
 TOLERANCE = 1e-6
-_FORMAT = "1"
+_FILE = CheckedFile(
+    "file of adversarial images",
+    "groundglass_adversarial",
+    "origin",
+    "delete it, and make the images again",
+    sealed=True,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,14 +118,9 @@ def save_adversarial(path: Path, found: AdversarialSet, images: Images, source: 
         ValueError: the audit failed.
         DiskFullError: the file that was there before is untouched.
     """
-    from safetensors.torch import save
-
     check_adversarial(images, found.adversarial, found.labels, found.origin.ball, source, claimed=found.claimed)
-    tensors = {name: getattr(found, name).detach().cpu().contiguous() for name in _TENSORS}
-    origin = json.dumps(_plain(found.origin), sort_keys=True)
-    metadata = {"groundglass_adversarial": _FORMAT, "origin": origin, "sha256": _digest(tensors, origin)}
-    with atomic_write(path) as file:
-        file.write(save(tensors, metadata))
+    tensors = {name: getattr(found, name) for name in _TENSORS}
+    _FILE.save(path, tensors, json.dumps(_plain(found.origin), sort_keys=True))
 
 
 def load_adversarial(
@@ -174,23 +174,7 @@ def _compare(path: Path, found: AdversarialSet, origin: Origin | None, labels: T
 
 
 def _read(path: Path) -> AdversarialSet:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file of adversarial images {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise DamagedFileError(
-            f"{path} is not a whole safetensors file ({error}): delete it, and make the images again"
-        ) from error
-    if metadata.get("groundglass_adversarial") != _FORMAT:
-        raise DamagedFileError(f"{path} is not a groundglass file of adversarial images of format {_FORMAT}")
-    if metadata.get("sha256") != _digest(tensors, metadata.get("origin", "")):
-        raise DamagedFileError(f"{path} was altered: its contents do not match their checksum. Make the images again")
-    plain: dict[str, Any] = json.loads(metadata["origin"])
+    tensors, plain = _FILE.load(path)
     kind, eps = plain.pop("ball"), plain.pop("eps")
     ball = L2(eps) if kind == "L2" else Linf(tuple(eps) if isinstance(eps, list) else eps)
     return AdversarialSet(Origin(ball=ball, **plain), *(tensors[name] for name in _TENSORS))
@@ -207,15 +191,6 @@ def _plain(origin: Origin) -> dict[str, Any]:
         "eps": eps,
         "seed": origin.seed,
     }
-
-
-def _digest(tensors: Mapping[str, Tensor], origin: str) -> str:
-    digest = hashlib.sha256(origin.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _refuse(check: str, bad: Flags, what: str) -> None:

@@ -67,7 +67,9 @@ class Bandits(ScoreAttack):
         prior = stored if euclidean else stored.tanh()
         drawn = self._drawn(live, state["noise"])
         noise = drawn[live.slots, live.step % _AHEAD] * (self.exploration / prior[0].numel() ** 0.5)
-        probes = _moved(x[:, None], self._probe(torch.stack([prior + noise, prior - noise], dim=1), x))
+        both = torch.stack([prior + noise, prior - noise], dim=1)
+        # Enlarged to the image, each has the length `fd_eta`.
+        probes = _moved(x[:, None], both * (self.fd_eta / _length(both, x).clamp_min(1e-8)))
         answer = ask(probes.flatten(0, 1).clamp_(0, 1), live.slots.repeat_interleave(2), inside=False)
         above, below = answer.loss.view(-1, 2).unbind(1)
         slope = (above - below) / (self.fd_eta * self.exploration)
@@ -75,8 +77,11 @@ class Bandits(ScoreAttack):
         ask.count_estimates(live.slots, grad)
         stored = stored + self.online_lr * grad
         direction = stored if euclidean else stored.tanh()
-        moved = _moved(x, self._stride(live, direction, x))
-        moved = live.ball.project(moved, live.original)
+        if euclidean:
+            stride = direction * (self.step_size / _length(direction, x).clamp_min(1e-30))
+        else:  # a sign is the same for all pixels of a tile
+            stride = live.ball.step(direction, self.step_size)
+        moved = live.ball.project(_moved(x, stride), live.original)
         ask(moved, live.slots, inside=True, check=True)
         return {"x": moved, "prior": stored, "noise": drawn}
 
@@ -88,16 +93,6 @@ class Bandits(ScoreAttack):
         noise = noise.clone()
         noise[due] = live.draw(lambda g: torch.randn(noise.shape[1:], generator=g), "bandits", slots=due)
         return noise
-
-    def _probe(self, grid: Tensor, like: Tensor) -> Tensor:
-        """Grids [s, 2, c, t, t] scaled so that, enlarged to the image, they have the length `fd_eta`."""
-        return grid * (self.fd_eta / _length(grid, like).clamp_min(1e-8))
-
-    def _stride(self, live: Live, grid: Tensor, like: Tensor) -> Tensor:
-        """The move along a grid, still on the grid: a sign is the same for all pixels of a tile."""
-        if isinstance(live.ball, L2):
-            return grid * (self.step_size / _length(grid, like).clamp_min(1e-30))
-        return live.ball.step(grid, self.step_size)
 
 
 def _length(grid: Tensor, like: Tensor) -> Tensor:

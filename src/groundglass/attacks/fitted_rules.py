@@ -21,20 +21,13 @@ _HELD_OUT = 10
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Bits and logits, split and centred.
-
-    Attributes:
-        bits, logits: to fit to; means of zero.
-        test_bits, test_logits: held out, shifted by the same means.
-        bits_mean, logits_mean: the means.
-    """
+    """Bits and logits, less their means: those to fit to, and those that are held out."""
 
     bits: Tensor
     logits: Tensor
     test_bits: Tensor
     test_logits: Tensor
     bits_mean: Tensor
-    logits_mean: Tensor
 
     @classmethod
     def split(cls, bits: Tensor, logits: Tensor) -> "_Pairs":
@@ -50,7 +43,7 @@ class _Pairs:
         held = torch.arange(len(bits), device=bits.device) % _HELD_OUT == _HELD_OUT - 1
         bits_mean, logits_mean = bits[~held].mean(0), logits[~held].mean(0)
         bits, logits = bits - bits_mean, logits - logits_mean
-        return cls(bits[~held], logits[~held], bits[held], logits[held], bits_mean, logits_mean)
+        return cls(bits[~held], logits[~held], bits[held], logits[held], bits_mean)
 
     def r2(self, predicted: Tensor) -> float:
         """Share of the held-out logits' variance that a prediction explains, over all classes."""
@@ -63,7 +56,6 @@ class FittedRule:
     """A rule from the bits to the logits, fitted to pairs of them.
 
     Attributes:
-        name: the name in records.
         n_images: pairs it was given, held-out ones included.
         held_out_r2: share of the logits' variance that it explains on the tenth of the pairs that were held out.
     """

@@ -104,16 +104,12 @@ def _layer_at(sequence: nn.Sequential, names: list[str], free: set[str]) -> tupl
 
 
 def _is_plain_conv(module: nn.Module) -> bool:
+    settings = {"kernel_size": (3, 3), "stride": (1, 1), "dilation": (1, 1), "groups": 1, "padding_mode": "zeros"}
     return (
         type(module) is nn.Conv2d
-        and module.weight.dtype == torch.float32
-        and module.weight.device.type == "cpu"
-        and module.kernel_size == (3, 3)
-        and module.stride == (1, 1)
+        and (module.weight.dtype, module.weight.device.type) == (torch.float32, "cpu")
         and module.padding in ((1, 1), "same")
-        and module.dilation == (1, 1)
-        and module.groups == 1
-        and module.padding_mode == "zeros"
+        and all(getattr(module, name) == value for name, value in settings.items())
     )
 
 

@@ -28,9 +28,6 @@ def dlr(logits: Logits, labels: Labels) -> PerImage:
     """The difference of logits ratio: the margin over the distance from the largest logit to the third largest.
 
     A scale or a shift of the logits does not change it (Croce and Hein 2020). At least -1; above 0 when fooled.
-
-    Raises:
-        ValueError: fewer than 3 classes.
     """
     _need_classes(logits, 3, "loss 'dlr'", "use loss='margin'")
     top = logits.topk(3).values
@@ -41,9 +38,6 @@ def targeted_dlr(logits: Logits, labels: Labels, targets: Labels) -> PerImage:
     """The target's logit minus the label's, over the distance from the largest to the mean of the third and the fourth.
 
     `dlr` for one other class; scale and shift change it as little (Croce and Hein 2020).
-
-    Raises:
-        ValueError: fewer than 4 classes.
     """
     _need_classes(logits, 4, "the targeted loss 'dlr'", "use it untargeted (targets=0), or loss='margin'")
     top = logits.topk(4).values

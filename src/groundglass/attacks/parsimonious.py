@@ -8,6 +8,7 @@ from jaxtyping import Bool, Int64
 from torch import Generator, Tensor
 
 from groundglass.attacks.balls import Ball, Linf
+from groundglass.attacks.gradient_attack import check_counts
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
 
@@ -51,9 +52,8 @@ class Parsimonious(ScoreAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("block_size", "mini_batch", "iterations", "group"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` (={getattr(self, name)}) must be at least 1")
+        check_counts(block_size=self.block_size, mini_batch=self.mini_batch)
+        check_counts(iterations=self.iterations, group=self.group)
 
     def check_ball(self, ball: Ball) -> None:
         if not isinstance(ball, Linf):
@@ -69,8 +69,9 @@ class Parsimonious(ScoreAttack):
             dtype = torch.float64 if isinstance(value, float) else None  # as losses are
             return torch.full((count, *shape), value, dtype=dtype, device=where)
 
+        widths = live.ball.step(torch.ones_like(live.original), live.ball.radius)
         # Every pixel has one of two values: all corners of an image's box are mixed from these two.
-        sides = [live.ball.project(live.original + s * self._widths(live), live.original) for s in (-1, 1)]
+        sides = [live.ball.project(live.original + s * widths, live.original) for s in (-1, 1)]
         state: State = {
             "x": sides[0].clone(),
             "below": sides[0],
@@ -98,9 +99,6 @@ class Parsimonious(ScoreAttack):
         _turn(state, x, torch.arange(len(slots), device=slots.device), slots, blocks)
         answer = ask(x, slots, inside=True)
         return self._settled(live, self._learned(state, slots, column, answer.loss))
-
-    def _widths(self, live: Live) -> Tensor:
-        return live.ball.step(torch.ones_like(live.original), live.ball.radius)
 
     def _questions(self, state: State) -> Bool[Tensor, "s b1"]:
         """Which blocks each slot asks to flip now; the last column is for no block: the noise as it is."""

@@ -1,16 +1,22 @@
-"""What a search by queries is: a start, and a step that asks. The scheduler does the rest, for any number of images."""
+"""What an attack by queries works with: the images under attack, the questions that it asks, and their answers."""
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Generator, Tensor
 
+from groundglass.attacks.access import LabelAccess, QueryAccess, ScoreAccess
 from groundglass.attacks.balls import Ball
+from groundglass.attacks.bookkeeping import Board
+from groundglass.attacks.losses import Loss
 from groundglass.core import generator
+
+# Of losses. A confident network's cross-entropy is below what float32 can tell from 0, although its logits still move.
+PRECISION = torch.float64
 
 State = dict[str, Tensor]
 """What an attack remembers between steps: tensors, one row a slot. The scheduler keeps, drops and saves rows."""
@@ -21,8 +27,6 @@ class Live:
     """The images under attack, one slot each. A step sees all of them, and treats each as if it were alone.
 
     Attributes:
-        original: the images.
-        labels: their true classes.
         numbers: the number of each in its set. Its random streams depend on that and the seed alone.
         step: steps made so far.
         left: queries that each may still ask; at least the attack's `cost`.
@@ -67,10 +71,8 @@ class Live:
 
         Args:
             make: from a generator to what one slot needs; a shape that is the same for all.
-            path: names the stream.
             slots: for these slots alone.
             at: what distinguishes one draw from the next, for each of those slots; their step if not given.
-            out: where to put it.
         """
         chosen = self.slots if slots is None else slots
         when = self.step[chosen] if at is None else at
@@ -99,10 +101,26 @@ class Answer:
     fooled: Bool[Tensor, "q"]
 
 
-class Ask(ABC):
-    """The one way to put a question to the model. Questions are packed into full batches, counted and answered."""
+class Ask:
+    """The one way to put a question to the model. Questions are packed into full batches, counted and answered.
 
-    @abstractmethod
+    Every answer is noted on the board the moment it is there.
+
+    Attributes:
+        answers: of the step under way.
+        known: of a step that was interrupted, to be used again.
+    """
+
+    def __init__(self, access: QueryAccess, board: Board, loss: Loss, batch_size: int) -> None:
+        self._access, self._board, self._loss, self._batch_size = access, board, loss, batch_size
+        self.answers: list[Answer] = []
+        self.known: list[Answer] = []
+
+    def begin(self, rows: Tensor, live: Live) -> None:
+        """A step of these rows of the board."""
+        self._rows, self._live = rows, live
+        self._estimates: list[tuple[Tensor, Tensor]] = []
+
     def __call__(
         self,
         x: Float[Tensor, "q c h w"],
@@ -118,34 +136,87 @@ class Ask(ABC):
             inside: the row is in its image's ball: if it fools the model, that image's attack ends with this step.
             check: asked only to see whether it fools the model; counted apart.
         """
+        if len(x):
+            low, high = torch.aminmax(x)
+            x = x if low >= 0 and high <= 1 else x.clamp(0, 1)
+        ends = torch.full_like(slots, inside, dtype=torch.bool) if isinstance(inside, bool) else inside
+        found = self._again(len(x))
+        before = sum(len(a.loss) for a in found)
+        batches = -(-(len(x) - before) // self._batch_size)
+        bounds = [before + (len(x) - before) * batch // max(1, batches) for batch in range(batches + 1)]
+        for part in map(slice, bounds[:-1], bounds[1:]):
+            answer = self._pass(x[part], slots[part], ends[part], check)
+            self.answers.append(answer)
+            found.append(answer)
+        if len(found) == 1:
+            return found[0]
+        return Answer(torch.cat([a.loss for a in found]), torch.cat([a.fooled for a in found]))
 
-    @abstractmethod
     def count_estimates(self, slots: Int64[Tensor, "k"], grad: Float[Tensor, "k c h w"]) -> None:
         """Note that these slots estimated a gradient, and whether it was zero everywhere: then nothing was learned."""
+        self._estimates.append((self._rows[slots], (grad == 0).flatten(1).all(1)))
+
+    def finish(self) -> None:
+        """The step is whole: what must not be noted twice, should it be interrupted, is noted now."""
+        for rows, zero in self._estimates:
+            self._board.gradients[rows] += 1
+            self._board.zero_gradients[rows] += zero
+        self.answers.clear()
+
+    def _again(self, rows: int) -> list[Answer]:
+        """Answers that an interrupted run of this step had got already: noted then, not to be asked or noted again."""
+        found = []
+        while rows and self.known:
+            whole = self.known.pop(0)
+            head = Answer(whole.loss[:rows], whole.fooled[:rows])
+            if len(whole.loss) > rows:
+                self.known.insert(0, Answer(whole.loss[rows:], whole.fooled[rows:]))
+            rows -= len(head.loss)
+            found.append(head)
+            self.answers.append(head)
+        return found
+
+    def _pass(self, x: Tensor, slots: Tensor, ends: Tensor, check: bool) -> Answer:
+        board, rows = self._board, self._rows[slots]
+        owners = [self._live.numbers[slot] for slot in slots.tolist()]
+        if isinstance(self._access, ScoreAccess):
+            logits = self._access.logits(x, check=check, owners=owners)
+            loss, fooled = self._loss(logits.to(PRECISION), board.labels[rows]), board.fooled(rows, logits)
+        else:
+            assert isinstance(self._access, LabelAccess)
+            fooled = self._access.labels(x, check=check, owners=owners) != board.labels[rows]
+            loss = torch.full_like(fooled, torch.nan, dtype=PRECISION)
+        counts = board.check_queries if check else board.loss_queries
+        counts.index_add_(0, rows, torch.ones_like(rows))
+        # An image that fell to an earlier row of this step keeps that one.
+        better = ends & ~board.success[rows] & (fooled | (loss > board.loss[rows]))
+        at = better.nonzero().squeeze(1)
+        if len(at):
+            at = at[_best_of_each(slots[at], loss[at], fooled[at])]
+            board.offer(rows[at], x[at], loss[at], fooled[at], self._live.step[slots[at]] + 1)
+        return Answer(loss, fooled)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Search(ABC):
-    """An attack, seen by the scheduler.
+class Stepwise(Protocol):
+    """What the scheduler needs of an attack by queries; see `QueryAttack`."""
 
-    Subclasses are frozen dataclasses, their configuration. They implement `begin`, `step` and `cost` for many images at
-    once; a step must treat every slot alike and alone, must not change `state` in place before its last question is
-    answered (it may be interrupted there), and asks at most `cost` questions for a slot.
-    """
+    def cost(self) -> int: ...
 
-    @abstractmethod
-    def cost(self) -> int:
-        """Queries that one step asks for one image, at most."""
+    def begin(self, live: Live) -> State: ...
 
-    @abstractmethod
-    def begin(self, live: Live) -> State:
-        """The state of images whose attack begins. Asks nothing."""
+    def step(self, live: Live, state: State, ask: Ask) -> State: ...
 
-    @abstractmethod
-    def step(self, live: Live, state: State, ask: Ask) -> State:
-        """One step for every live image; the state after it."""
 
-    @property
-    def climbs(self) -> str:
-        """The loss that answers give, by name."""
-        return "ce"
+def _best_of_each(slots: Tensor, loss: Tensor, fooled: Tensor) -> Tensor:
+    """Of the rows of each slot, the first that fools the model, else the first of highest loss: their positions."""
+    if len(slots) == 1 or bool((slots[1:] != slots[:-1]).all()):
+        return torch.arange(len(slots), device=slots.device)
+    rank = torch.where(fooled, torch.inf, loss.nan_to_num(nan=-torch.inf))
+    _, group = torch.unique_consecutive(slots, return_inverse=True)
+    count = int(group[-1]) + 1
+    top = torch.full((count,), -torch.inf, dtype=rank.dtype, device=slots.device).scatter_reduce_(
+        0, group, rank, "amax"
+    )
+    order = torch.arange(len(slots), device=slots.device)
+    order = torch.where(rank == top[group], order, len(slots))
+    return torch.full((count,), len(slots), device=slots.device).scatter_reduce_(0, group, order, "amin")

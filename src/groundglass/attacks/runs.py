@@ -13,8 +13,8 @@ from groundglass.attacks.losses import Loss
 from groundglass.attacks.tensors import Images, Rows
 
 
-class RestartedAttack(Protocol):
-    """Settings of an attack with several runs. Those after the first start at a random point of the ball."""
+class Climbing(Protocol):
+    """What runs need of an attack that climbs; see `PGD`."""
 
     @property
     def steps(self) -> int: ...
@@ -33,8 +33,8 @@ class Runs(ABC):
     influence on any of them. Subclasses say how a run moves.
 
     Args:
-        attack: its settings; its name in small letters names the random streams of starts.
-        job, ball: what it is called with.
+        attack: its settings; its name in small letters names the random streams of starts. Runs after the first start at a
+            random point of the ball.
         state: empty, or what `state` was when the attack was interrupted.
         targets: runs before the first restart.
         keep_best: keep the first iterate that fools, else that of highest loss; or else the last.
@@ -43,7 +43,7 @@ class Runs(ABC):
 
     def __init__(
         self,
-        attack: RestartedAttack,
+        attack: Climbing,
         job: Job,
         ball: Ball,
         state: State,

@@ -15,26 +15,14 @@ from torch import Tensor
 from groundglass.attacks.access import LabelAccess, QueryAccess, ScoreAccess
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.bookkeeping import PIECE, Board
-from groundglass.attacks.losses import Loss, find_loss
-from groundglass.attacks.questions import Answer, Ask, Live, Search, State
+from groundglass.attacks.losses import find_loss
+from groundglass.attacks.questions import PRECISION, Answer, Ask, Live, State, Stepwise
 from groundglass.attacks.result import AttackResult
 from groundglass.core import Progress, load_state, read_notes, save_state
 
 _SECONDS_BETWEEN_SAVES = 30.0
 # Batches of rows that the images under attack fill in a step. With several, the last is nearly full too.
 _BATCHES_IN_A_STEP = 2
-# Of losses. A confident network's cross-entropy is below what float32 can tell from 0, although its logits still move.
-_PRECISION = torch.float64
-_BOARD = (
-    "loss",
-    "success",
-    "clean_correct",
-    "iterations",
-    "gradients",
-    "zero_gradients",
-    "loss_queries",
-    "check_queries",
-)
 
 
 class Scheduler:
@@ -46,7 +34,7 @@ class Scheduler:
 
     def __init__(
         self,
-        attack: Search,
+        attack: Stepwise,
         access: QueryAccess,
         images: Tensor,
         labels: Tensor,
@@ -73,7 +61,7 @@ class Scheduler:
                 "`indices` must be different numbers, 0 or more: an image's budget and draws depend on them"
             )
         self._batch_size, self._checkpoint = batch_size, checkpoint
-        self._loss = find_loss(attack.climbs)
+        self._loss = find_loss(getattr(attack, "loss", "ce"))
         self._slots = max(1, _BATCHES_IN_A_STEP * batch_size // cost)
         where = self._board.images.device
         self._rows, self._step, self._left = (torch.zeros(0, dtype=torch.int64, device=where) for _ in range(3))
@@ -81,8 +69,7 @@ class Scheduler:
         self._scratch: dict[str, Tensor] = {}
         self._live: Live | None = None  # of the slots as they are; its step and what is left change with every step
         self._line: Tensor | None = None  # not known before the images themselves were checked
-        self._answers: list[Answer] = []  # of the step under way
-        self._known: list[Answer] = []  # of a step that was interrupted, to be used again
+        self._ask = Ask(access, self._board, self._loss, batch_size)
         self._saved_at = self._started = time.monotonic()
         self._earlier_seconds = 0.0
 
@@ -115,7 +102,7 @@ class Scheduler:
             owners = [board.indices[row] for row in rows.tolist()]
             if isinstance(self._access, ScoreAccess):
                 logits = self._access.logits(board.images[rows], check=True, owners=owners)
-                board.see(rows, logits.to(_PRECISION), self._loss)
+                board.see(rows, logits.to(PRECISION), self._loss)
             elif isinstance(self._access, LabelAccess):
                 board.see_labels(rows, self._access.labels(board.images[rows], check=True, owners=owners))
         self._line = board.right
@@ -153,12 +140,9 @@ class Scheduler:
         if self._live is None:
             self._live = self._of(self._rows, self._step, self._left)
         live = self._live = replace(self._live, step=self._step, left=self._left)
-        ask = _Packing(
-            self._access, self._board, self._rows, live, self._loss, self._batch_size, self._answers, self._known
-        )
-        self._state = self._attack.step(live, self._state, ask)
-        ask.finish()
-        self._answers.clear()
+        self._ask.begin(self._rows, live)
+        self._state = self._attack.step(live, self._state, self._ask)
+        self._ask.finish()
         self._step = self._step + 1
         self._left = self._remaining(self._rows)
 
@@ -189,7 +173,7 @@ class Scheduler:
             contents.update(tensor.cpu().contiguous().numpy().tobytes())
         return {
             "attack": type(self._attack).__name__,
-            "settings": asdict(self._attack),
+            "settings": asdict(self._attack),  # type: ignore[call-overload]
             "access": type(self._access).__name__,
             "budget": self._budget,
             "ball": repr(self._ball),
@@ -201,14 +185,15 @@ class Scheduler:
     def _save(self, path: Path) -> None:
         board = self._board
         touched = (board.iterations > 0).nonzero().squeeze(1)
-        tensors = {f"board/{name}": getattr(board, name) for name in _BOARD}
+        tensors = {f"board/{name}": rows for name, rows in board.rows().items() if name != "adversarial"}
+        # Of images that nothing has moved yet no copy is written.
         tensors |= {"touched": touched, "adversarial": board.adversarial[touched]}
         tensors["asked"] = torch.tensor(self._access.asked(board.indices), dtype=torch.int64)
         tensors |= {"live/rows": self._rows, "live/step": self._step, "live/left": self._left}
         tensors |= {f"state/{name}": value for name, value in self._state.items()}
         if self._line is not None:
             tensors["line"] = self._line
-        answers = [*self._answers, *self._known]
+        answers = [*self._ask.answers, *self._ask.known]
         if answers:
             tensors["answers/loss"] = torch.cat([a.loss for a in answers])
             tensors["answers/fooled"] = torch.cat([a.fooled for a in answers])
@@ -221,14 +206,14 @@ class Scheduler:
         stored, notes = load_state(path, self._identity)
         self._earlier_seconds = seconds_in(notes)
         tensors = {name: tensor.to(where) for name, tensor in stored.items()}
-        for name in _BOARD:
-            setattr(board, name, tensors[f"board/{name}"])
         board.adversarial[tensors["touched"]] = tensors["adversarial"]
+        written = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("board/")}
+        board.restore(written | {"adversarial": board.adversarial})
         self._rows, self._step, self._left = (tensors[f"live/{name}"] for name in ("rows", "step", "left"))
         self._state = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("state/")}
         self._line = tensors.get("line")
         if "answers/loss" in tensors:
-            self._known = [Answer(tensors["answers/loss"], tensors["answers/fooled"])]
+            self._ask.known = [Answer(tensors["answers/loss"], tensors["answers/fooled"])]
         # An access that was there all the time knows already.
         now = self._access.asked(board.indices)
         if any(n > then for then, n in zip(tensors["asked"].tolist(), now, strict=True)):
@@ -268,96 +253,3 @@ def earlier_seconds(checkpoint: Path) -> float:
 def seconds_in(notes: Any) -> float:
     """0 for files of an earlier version, which do not hold it."""
     return float(notes.get("seconds", 0.0)) if isinstance(notes, dict) else 0.0
-
-
-class _Packing(Ask):
-    """Questions of one step, in batches; every answer is noted on the board the moment it is there."""
-
-    def __init__(
-        self,
-        access: QueryAccess,
-        board: Board,
-        rows: Tensor,
-        live: Live,
-        loss: Loss,
-        batch_size: int,
-        answers: list[Answer],
-        known: list[Answer],
-    ) -> None:
-        self._access, self._board, self._rows, self._live = access, board, rows, live
-        self._loss, self._batch_size, self._answers, self._known = loss, batch_size, answers, known
-        self._estimates: list[tuple[Tensor, Tensor]] = []
-
-    def __call__(self, x: Tensor, slots: Tensor, *, inside: bool | Tensor, check: bool = False) -> Answer:
-        if len(x):
-            low, high = torch.aminmax(x)
-            x = x if low >= 0 and high <= 1 else x.clamp(0, 1)
-        ends = torch.full_like(slots, inside, dtype=torch.bool) if isinstance(inside, bool) else inside
-        found = self._again(len(x))
-        before = sum(len(a.loss) for a in found)
-        batches = -(-(len(x) - before) // self._batch_size)
-        bounds = [before + (len(x) - before) * batch // max(1, batches) for batch in range(batches + 1)]
-        for part in map(slice, bounds[:-1], bounds[1:]):
-            answer = self._pass(x[part], slots[part], ends[part], check)
-            self._answers.append(answer)
-            found.append(answer)
-        if len(found) == 1:
-            return found[0]
-        return Answer(torch.cat([a.loss for a in found]), torch.cat([a.fooled for a in found]))
-
-    def count_estimates(self, slots: Tensor, grad: Tensor) -> None:
-        self._estimates.append((self._rows[slots], (grad == 0).flatten(1).all(1)))
-
-    def finish(self) -> None:
-        """The step is whole: what must not be noted twice, should it be interrupted, is noted now."""
-        for rows, zero in self._estimates:
-            self._board.gradients[rows] += 1
-            self._board.zero_gradients[rows] += zero
-
-    def _again(self, rows: int) -> list[Answer]:
-        """Answers that an interrupted run of this step had got already: noted then, not to be asked or noted again."""
-        found = []
-        while rows and self._known:
-            whole = self._known.pop(0)
-            head = Answer(whole.loss[:rows], whole.fooled[:rows])
-            if len(whole.loss) > rows:
-                self._known.insert(0, Answer(whole.loss[rows:], whole.fooled[rows:]))
-            rows -= len(head.loss)
-            found.append(head)
-            self._answers.append(head)
-        return found
-
-    def _pass(self, x: Tensor, slots: Tensor, ends: Tensor, check: bool) -> Answer:
-        board, rows = self._board, self._rows[slots]
-        owners = [self._live.numbers[slot] for slot in slots.tolist()]
-        if isinstance(self._access, ScoreAccess):
-            logits = self._access.logits(x, check=check, owners=owners)
-            loss, fooled = self._loss(logits.to(_PRECISION), board.labels[rows]), board.fooled(rows, logits)
-        else:
-            assert isinstance(self._access, LabelAccess)
-            fooled = self._access.labels(x, check=check, owners=owners) != board.labels[rows]
-            loss = torch.full_like(fooled, torch.nan, dtype=_PRECISION)
-        counts = board.check_queries if check else board.loss_queries
-        counts.index_add_(0, rows, torch.ones_like(rows))
-        # An image that fell to an earlier row of this step keeps that one.
-        better = ends & ~board.success[rows] & (fooled | (loss > board.loss[rows]))
-        at = better.nonzero().squeeze(1)
-        if len(at):
-            at = at[_best_of_each(slots[at], loss[at], fooled[at])]
-            board.offer(rows[at], x[at], loss[at], fooled[at], self._live.step[slots[at]] + 1)
-        return Answer(loss, fooled)
-
-
-def _best_of_each(slots: Tensor, loss: Tensor, fooled: Tensor) -> Tensor:
-    """Of the rows of each slot, the first that fools the model, else the first of highest loss: their positions."""
-    if len(slots) == 1 or bool((slots[1:] != slots[:-1]).all()):
-        return torch.arange(len(slots), device=slots.device)
-    rank = torch.where(fooled, torch.inf, loss.nan_to_num(nan=-torch.inf))
-    _, group = torch.unique_consecutive(slots, return_inverse=True)
-    count = int(group[-1]) + 1
-    top = torch.full((count,), -torch.inf, dtype=rank.dtype, device=slots.device).scatter_reduce_(
-        0, group, rank, "amax"
-    )
-    order = torch.arange(len(slots), device=slots.device)
-    order = torch.where(rank == top[group], order, len(slots))
-    return torch.full((count,), len(slots), device=slots.device).scatter_reduce_(0, group, order, "amin")

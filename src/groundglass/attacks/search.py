@@ -1,10 +1,10 @@
 """Attacks by queries, as they are called: images in, a result out, within a budget for each image."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -12,22 +12,38 @@ from torch import Tensor
 from groundglass.attacks.access import LabelAccess, QueryAccess, ScoreAccess
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.losses import find_loss
-from groundglass.attacks.questions import Search
+from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.result import AttackResult
 from groundglass.attacks.scheduler import Scheduler
 from groundglass.core import Progress, silent
 
 
 @dataclass(frozen=True, kw_only=True)
-class QueryAttack(Search):
-    """An attack that only asks."""
+class QueryAttack(ABC):
+    """An attack that only asks: a start, and a step. The scheduler does the rest, for any number of images.
 
-    def check_ball(self, ball: Ball) -> None:
-        """Refuse a ball that the attack is not made for."""
+    Subclasses are frozen dataclasses, their configuration. They implement `begin`, `step` and `cost` for many images at
+    once; a step must treat every slot alike and alone, must not change `state` in place before its last question is
+    answered (it may be interrupted there), and asks at most `cost` questions for a slot.
+    """
+
+    _access: ClassVar[type[QueryAccess]]
+    _asks_for: ClassVar[str]
 
     @abstractmethod
-    def _check_access(self, access: QueryAccess) -> None:
-        """Refuse an access that gives too little, or more than the attack needs."""
+    def cost(self) -> int:
+        """Queries that one step asks for one image, at most."""
+
+    @abstractmethod
+    def begin(self, live: Live) -> State:
+        """The state of images whose attack begins. Asks nothing."""
+
+    @abstractmethod
+    def step(self, live: Live, state: State, ask: Ask) -> State:
+        """One step for every live image; the state after it."""
+
+    def check_ball(self, ball: Ball) -> None:  # noqa: B027
+        """Refuse a ball that the attack is not made for."""
 
     def __call__(
         self,
@@ -62,7 +78,11 @@ class QueryAttack(Search):
             NonFiniteError: NaN or infinite logits.
             Exception: whatever the model raises; a note on it names the file that keeps what was done.
         """
-        self._check_access(access)
+        if not isinstance(access, self._access):
+            name = type(access).__name__
+            given = name if isinstance(access, QueryAccess) else f"{name}: wrap the model in it"
+            wanted = f"{self._asks_for}: give a {self._access.__name__}"
+            raise TypeError(f"{type(self).__name__} asks for {wanted}, not {given}")
         self.check_ball(ball)
         scheduler = Scheduler(
             self, access, images, labels, ball, seed=seed, indices=indices, batch_size=batch_size, checkpoint=checkpoint
@@ -78,30 +98,15 @@ class ScoreAttack(QueryAttack):
         loss: what is climbed, "ce" (cross-entropy), "margin" or "dlr" (needs 3 classes).
     """
 
+    _access, _asks_for = ScoreAccess, "logits"
     loss: Literal["ce", "margin", "dlr"] = "ce"
 
     def __post_init__(self) -> None:
         find_loss(self.loss)
-
-    @property
-    def climbs(self) -> str:
-        return self.loss
-
-    def _check_access(self, access: QueryAccess) -> None:
-        if not isinstance(access, ScoreAccess):
-            raise TypeError(f"{type(self).__name__} asks for logits: give a ScoreAccess, not {_name(access)}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelAttack(QueryAttack):
     """An attack that asks for the predicted class alone."""
 
-    def _check_access(self, access: QueryAccess) -> None:
-        if not isinstance(access, LabelAccess):
-            raise TypeError(f"{type(self).__name__} asks for labels alone: give a LabelAccess, not {_name(access)}")
-
-
-def _name(access: Any) -> str:
-    return (
-        type(access).__name__ if isinstance(access, QueryAccess) else f"{type(access).__name__}: wrap the model in it"
-    )
+    _access, _asks_for = LabelAccess, "labels alone"

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from groundglass.attacks.balls import L2, Ball
 from groundglass.attacks.checkpoint import State
@@ -97,7 +96,7 @@ class TransferPGD(GradientAttack):
                 grad = self.smoothing(grad)
             g = self.momentum * g + _normalised(grad)
             x = ball.project(x + ball.step(g, size), centre)
-            job.save(partial(_state, number, step + 1, x, g))
+            job.save(partial(dict, batch=torch.tensor(number), step=torch.tensor(step + 1), x=x, g=g))
         self._keep(job, rows, x, self.steps, *job.check(rows, x))
 
     def _keep(self, job: Job, rows: Rows, x: Images, move: int, loss: PerImage, fooled: Flags) -> None:
@@ -109,10 +108,6 @@ class TransferPGD(GradientAttack):
             was = board.success[rows]
             where = (fooled & ~was) | ((fooled == was) & higher)
         board.put(rows, x, loss, fooled, move, where=where)
-
-
-def _state(batch: int, step: int, x: Tensor, g: Tensor) -> State:
-    return {"batch": torch.tensor(batch), "step": torch.tensor(step), "x": x, "g": g}
 
 
 def _normalised(grad: Images) -> Images:

@@ -17,38 +17,25 @@ from groundglass.core import load_state, save_state
 
 @dataclass(frozen=True)
 class Made:
-    """What an attack has made of some rows.
-
-    Attributes:
-        adversarial: an image a row.
-        claimed: the rows that it says it broke; None where it does not know.
-        forwards, gradients, zero_gradient_share: as of an `Attempt`.
-        miscounted: images that passed through the model beside what the access counted.
-        seconds: that it took.
-    """
+    """What an attack has made of some rows."""
 
     adversarial: Tensor
-    claimed: Tensor | None
+    claimed: Tensor | None  # the rows that it says it broke; None where it does not know
     forwards: int
     gradients: int = 0
     zero_gradient_share: float = 0.0
-    miscounted: int = 0
+    miscounted: int = 0  # images that passed through the model beside what the access counted
     seconds: float = 0.0
 
 
-class Kept:
-    """The attacks of one audit that have ended, in their order.
+_FIGURES = ("forwards", "gradients", "zero_gradient_share", "miscounted", "seconds")
 
-    Args:
-        path: of the file, which need not be there yet.
-        identity: plain JSON; what an audit that goes on must agree with.
+
+class Kept:
+    """The attacks of one audit that have ended, in their order. The file need not be there yet.
 
     Attributes:
         earlier_seconds: that earlier sessions put into what the file has.
-
-    Raises:
-        ValueError: the file is of another audit; names the first setting that differs.
-        DamagedFileError: truncated or altered.
     """
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
@@ -69,11 +56,11 @@ class Kept:
             return None
         if not torch.equal(self._tensors[f"{place}/rows"], rows.cpu()):
             return None
-        note = {k: v for k, v in found.items() if k not in ("name", "knows")}
+        figures = {name: found[name] for name in _FIGURES}
         claimed = self._tensors[f"{place}/claimed"]
         adversarial = images.clone()
         adversarial[claimed.to(images.device)] = self._tensors[f"{place}/adversarial"].to(images)
-        return Made(adversarial, claimed if found["knows"] else None, **note)
+        return Made(adversarial, claimed if found["knows"] else None, **figures)
 
     def put(self, place: int, name: str, rows: Tensor, made: Made) -> None:
         """Keep what the attack at this place made. Of images that it says it left alone nothing is kept."""
@@ -84,11 +71,7 @@ class Kept:
         self._notes[str(place)] = {
             "name": name,
             "knows": made.claimed is not None,
-            "forwards": made.forwards,
-            "gradients": made.gradients,
-            "zero_gradient_share": made.zero_gradient_share,
-            "miscounted": made.miscounted,
-            "seconds": made.seconds,
+            **{figure: getattr(made, figure) for figure in _FIGURES},
         }
         seconds = time.perf_counter() - self._started + self.earlier_seconds
         save_state(self._path, self._tensors, {"attempts": self._notes, "seconds": seconds}, self._identity)

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from groundglass.attacks import Ball, GradientAccess, NonFiniteError
+from groundglass.attacks.access import are_probabilities
 from groundglass.attacks.losses import Loss, cross_entropy
 from groundglass.core import generator
 
@@ -48,12 +49,12 @@ def answers(
     for row in range(min(alone, len(images))):
         moved[row] |= bool(access.logits(images[row : row + 1]).argmax(1) != classes[0][row])
     steady = int(same.sum())
-    logits = calls[0].float()
+    logits = calls[0]
     return Answers(
         again=1 - steady / len(images),
         elsewhere=int((moved & same).sum()) / max(1, steady),
         images=len(images),
-        probabilities=bool((logits >= 0).all()) and bool(((logits.sum(1) - 1).abs() < 1e-3).all()),
+        probabilities=are_probabilities(logits),
         training=training,
     )
 
@@ -113,17 +114,10 @@ def agreement(access: GradientAccess, found: Slopes) -> float:
 
 @dataclass(frozen=True)
 class Climb:
-    """Every step of an attack, without stopping.
+    """Every step of an attack, without stopping: how many images were climbed, and fooled at some step."""
 
-    Attributes:
-        rising: share of images whose loss still rises clearly in the last tenth of the steps.
-        lost: share of the images fooled at some step that are not at the last.
-        images: climbed.
-        fooled: of them, at some step.
-    """
-
-    rising: float
-    lost: float
+    rising: float  # share of images whose loss still rises clearly in the last tenth of the steps
+    lost: float  # share of the fooled images that are not at the last step
     images: int
     fooled: int
 

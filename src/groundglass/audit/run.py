@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Complex, Float, Int64
@@ -17,7 +16,7 @@ from groundglass.attacks.model_identity import digest, identity_of
 from groundglass.audit.checks import checks
 from groundglass.audit.config import AuditConfig
 from groundglass.audit.kept import Kept
-from groundglass.audit.ledger import GivenAttack, Ledger
+from groundglass.audit.ledger import GivenAttack
 from groundglass.audit.results import Audit
 from groundglass.audit.steps import AuditSteps
 from groundglass.audit.subject import PAPER_RULES, Subject, subject
@@ -111,8 +110,13 @@ def audit(
                 "attacks": sorted(attacks or {}),
                 "matrix": None if matrix is None else digest([torch.view_as_real(matrix)]),
                 "natural": repr(natural),
+                "settings": asdict(chosen),
+                "ball": repr(ball),
+                "seed": seed,
+                "images": digest([steps.ledger.images, steps.ledger.labels]),
+                "right": digest([steps.ledger.broken_by]),
             }
-            kept = Kept(checkpoint, {**identity_of(model), **given, **_identity(steps.ledger, chosen, seed)})
+            kept = Kept(checkpoint, {**identity_of(model), **given})
         steps.ledger.kept = kept
         found = steps.run(surrogates or {}, attacks or {}, training)
     ledger, findings = found.ledger, replace(found.findings, stated=claimed)
@@ -134,17 +138,6 @@ def audit(
         seconds=time.perf_counter() - started + earlier,
         earlier_seconds=earlier,
     )
-
-
-def _identity(ledger: Ledger, config: AuditConfig, seed: int) -> dict[str, Any]:
-    """What an audit that goes on must agree with, beside the model and what else was given."""
-    return {
-        "settings": asdict(config),
-        "ball": repr(ledger.ball),
-        "seed": seed,
-        "images": digest([ledger.images, ledger.labels]),
-        "right": digest([ledger.broken_by]),
-    }
 
 
 def check_claim(claimed: float) -> None:

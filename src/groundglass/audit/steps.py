@@ -1,5 +1,6 @@
 """The steps of an audit, in the order of their strength, each on what the last ones left."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from groundglass.attacks import (
     APGD,
     FGSM,
     PGD,
+    Averaged,
     Ball,
     GradientAccess,
     LabelAttack,
@@ -27,7 +29,7 @@ from groundglass.audit.checks import SLACK, Findings
 from groundglass.audit.config import AuditConfig, NothingToAuditError
 from groundglass.audit.ledger import GivenAttack, Ledger
 from groundglass.audit.probes import Climb, agreement, answers, bad_gradients, climb, slopes
-from groundglass.audit.subject import Mode, Subject, averaged
+from groundglass.audit.subject import Mode, Subject, as_module
 from groundglass.core import Progress, derive_seed
 
 # A move of random pixels over which the loss of a trained network is nearly straight.
@@ -116,20 +118,16 @@ class AuditSteps:
             ledger.climb(f"PGD, {mode.name}", attack, mode, "claim")
         findings.after_claim = len(ledger.standing)
         findings.claim_zeros = max((a.zero_gradient_share for a in ledger.attempts), default=0.0)
-        findings.unbounded, findings.unbounded_of = self._elsewhere(self._whole())
-        findings.at_twice, findings.twice_of = self._elsewhere(self._twice())
+        findings.unbounded, findings.unbounded_of = self._elsewhere(self._ball(math.inf))
+        findings.at_twice, findings.twice_of = self._elsewhere(self._ball(2 * self.ball.radius))
         rows = self._right(self.config.probes)
         findings.at_once = int(torch.isin(rows, ledger.standing).sum())
 
-    def _twice(self) -> Ball:
-        """A ball of twice the radius, or as large as there is."""
+    def _ball(self, radius: float) -> Ball:
+        """A ball of this radius, or as large as there is: that one leaves every image free."""
         if isinstance(self.ball, L2):
-            return L2(min(2 * self.ball.radius, self._whole().radius))
-        return Linf(min(2 * self.ball.radius, 1.0))
-
-    def _whole(self) -> Ball:
-        """A ball that leaves every image free."""
-        return L2(self.ledger.images[0].numel() ** 0.5) if isinstance(self.ball, L2) else Linf(1.0)
+            return L2(min(radius, self.ledger.images[0].numel() ** 0.5))
+        return Linf(min(radius, 1.0))
 
     def _elsewhere(self, ball: Ball) -> tuple[int, int]:
         """How many of a few images the claim's attack leaves in another ball."""
@@ -196,8 +194,11 @@ class AuditSteps:
                 self.ledger.climb(f"PGD, {mode.name}", attack, mode, "adaptive")
 
     def _averaged(self, mode: Mode) -> Mode:
-        """Over several passes, where the model draws lots."""
-        return averaged(mode, self.config.samples) if self.ledger.randomised else mode
+        """Over several passes (expectation over transformation), where the model draws lots."""
+        samples = self.config.samples
+        if not self.ledger.randomised:
+            return mode
+        return Mode(f"{mode.name}, EOT {samples}", Averaged(as_module(mode.model), samples))
 
     def _best(self, most: int) -> list[Mode]:
         """The gradients that agree best with the loss."""

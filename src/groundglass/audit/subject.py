@@ -1,14 +1,14 @@
 """What is audited: a model, and the gradients by which attackers see it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from groundglass.adaptive import Pairs, fit_facts, make_rule, observe
-from groundglass.attacks import Averaged, GradientAccess, frozen_for_attack
+from groundglass.attacks import GradientAccess, frozen_for_attack
 from groundglass.attacks.access import Model
 from groundglass.core import derive_seed
 from groundglass.data import ImageSet
@@ -26,13 +26,7 @@ _STILL_GAINS = 0.01
 
 @dataclass(frozen=True)
 class Mode:
-    """One way to differentiate the model.
-
-    Attributes:
-        name: of the gradient; "own" is the model's.
-        model: the same logits, with that gradient.
-        fit: what a fitted rule took and reached.
-    """
+    """One way to differentiate the model: the same logits with another gradient, and what a fitted one took and reached."""
 
     name: str
     model: Model
@@ -53,11 +47,6 @@ class Subject:
     itself: nn.Module
     claims: tuple[Mode, ...]
     adaptive: dict[str, Callable[[], Mode] | str]
-
-
-def averaged(mode: Mode, samples: int) -> Mode:
-    """A gradient averaged over `samples` passes: expectation over transformation."""
-    return Mode(f"{mode.name}, EOT {samples}", Averaged(as_module(mode.model), samples))
 
 
 def subject(
@@ -133,28 +122,19 @@ def _adaptive(
 
 def _fitted(name: str, target: DefendedNetwork, natural: ImageSet, most: int, seed: int) -> BackwardRule:
     """Fitted on more and more natural images, until more explain no more: how many does the attacker need?"""
-    count, seen = min(_FIRST_FIT, most, len(natural)), None
+    done, count, most = 0, _FIRST_FIT, min(most, len(natural))
+    seen: list[Pairs] = []
     best: Any = None
-    while True:
-        seen = _more(target, natural, count, seen)
-        pairs = seen
-        rule: Any = make_rule(name, target, seed=seed, pairs=lambda pairs=pairs: pairs)  # type: ignore[misc]
+    while done < most:
+        count = min(count, most)
+        part = replace(natural, images=natural.images[done:count], labels=natural.labels[done:count])
+        seen.append(observe(target, part))
+        bits, logits = (torch.cat(column) for column in zip(*seen, strict=True))
+        rule: Any = make_rule(name, target, seed=seed, pairs=lambda pairs=(bits, logits): pairs)  # type: ignore[misc]
         if best is not None and rule.held_out_r2 < best.held_out_r2 + _STILL_GAINS:
             return best if best.held_out_r2 >= rule.held_out_r2 else rule
-        best = rule
-        if count >= min(most, len(natural)):
-            return best
-        count = min(2 * count, most, len(natural))
-
-
-def _more(target: DefendedNetwork, natural: ImageSet, count: int, seen: Pairs | None) -> Pairs:
-    """Bits and logits of the first `count` images; those that were seen are not run again."""
-    start = 0 if seen is None else len(seen[0])
-    rows = torch.arange(start, count)
-    more = observe(
-        target, ImageSet(natural.name, natural.split, natural.images[rows], natural.labels[rows], natural.classes)
-    )
-    return more if seen is None else (torch.cat([seen[0], more[0]]), torch.cat([seen[1], more[1]]))
+        best, done, count = rule, count, 2 * count
+    return best
 
 
 class _Called(nn.Module):

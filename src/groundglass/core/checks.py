@@ -7,12 +7,12 @@ from torch import Tensor
 _RANGE_TOLERANCE = 1e-5
 
 
-def check_images(images: Tensor, *, channels: int | None = None, size: int | None = None) -> None:
+def check_images(images: Tensor) -> None:
     """Refuse anything but float NCHW images in [0, 1].
 
     Raises:
         TypeError: not a tensor.
-        ValueError: wrong shape, dtype, range, or NaN; says which, and what to do.
+        ValueError: wrong dimensions, dtype, range, or NaN; says which, and what to do.
     """
     if not isinstance(images, Tensor):
         raise TypeError(f"images must be a torch.Tensor, not {type(images).__name__}")
@@ -20,11 +20,6 @@ def check_images(images: Tensor, *, channels: int | None = None, size: int | Non
         raise ValueError(f"images must be NCHW [batch, channels, height, width], not shape {tuple(images.shape)}")
     if not images.is_floating_point():
         raise ValueError(f"images must be float in [0, 1], not {images.dtype}: for bytes use images.float() / 255")
-    if channels is not None and images.shape[1] != channels:
-        hint = " (channels last? use images.permute(0, 3, 1, 2))" if images.shape[-1] == channels else ""
-        raise ValueError(f"images must have {channels} channels, not {images.shape[1]}{hint}")
-    if size is not None and images.shape[2:] != (size, size):
-        raise ValueError(f"images must be {size} x {size}, not {images.shape[2]} x {images.shape[3]}")
     if images.numel() == 0:
         return
     low, high = (float(v) for v in torch.aminmax(images.detach()))

@@ -7,12 +7,8 @@ from typing import Any
 
 
 def lazily(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
-    """The `__getattr__` of a package some of whose names cost an import that not every user needs (PEP 562).
-
-    Args:
-        package: `__name__` of the package.
-        names: name -> the module that defines it.
-    """
+    """The `__getattr__` of a package some of whose names, each here with its module, cost an import that not every user
+    needs (PEP 562)."""
 
     def find(name: str) -> Any:
         if name not in names:

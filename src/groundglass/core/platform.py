@@ -21,19 +21,24 @@ def versions() -> dict[str, str]:
 def machine() -> dict[str, str | int]:
     """Processor, cores and system. No host name, no user."""
     return {
-        "processor": _processor(),
+        "processor": _said("/proc/cpuinfo", "model name") or platform.processor() or "unknown",
         "cores": os.cpu_count() or 0,
         "system": f"{platform.system()} {platform.machine()}",
     }
 
 
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
+def _said(file: str, key: str) -> str | None:
+    """What a file of /proc says of `key`, in the first line that begins with it; None where it is not there."""
+    with suppress(OSError):
+        for line in Path(file).read_text().splitlines():
+            if line.startswith(key):
                 return line.split(":", 1)[1].strip()
-    return platform.processor() or "unknown"
+    return None
+
+
+def _said_bytes(file: str, key: str) -> int | None:
+    said = _said(file, key)  # "123 kB"
+    return int(said.split()[0]) * 1024 if said else None
 
 
 def available_memory() -> int | None:
@@ -43,11 +48,9 @@ def available_memory() -> int | None:
 
 
 def _free_of_machine() -> int | None:
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
+    available = _said_bytes("/proc/meminfo", "MemAvailable:")
+    if available is not None:
+        return available
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -71,11 +74,7 @@ def watch_memory() -> None:
 
 def most_memory() -> int | None:
     """The most bytes that this process has held since `watch_memory`; None where that is not known."""
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return None
+    return _said_bytes("/proc/self/status", "VmHWM:")
 
 
 def usable_cores() -> int:

@@ -1,13 +1,35 @@
-"""Files that hold the state of unfinished work: tensors, notes, and the identity of the work they belong to."""
+"""Tensors in safetensors files: the state of unfinished work with its identity, and files with a checksum."""
 
+import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from groundglass.core.files import DamagedFileError, atomic_write
+
+_FORMAT = "1"
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    from safetensors.torch import save
+
+    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with atomic_write(path) as file:
+        file.write(save(whole, metadata))
+
+
+def _read(path: Path, *, only_metadata: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Raises: SafetensorError."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        names = [] if only_metadata else list(file.keys())
+        return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
 
 
 def save_state(path: Path, tensors: Mapping[str, Tensor], notes: Any, identity: Mapping[str, Any]) -> None:
@@ -18,12 +40,7 @@ def save_state(path: Path, tensors: Mapping[str, Tensor], notes: Any, identity: 
         notes: plain JSON.
         identity: plain JSON; what work that goes on from here must agree with.
     """
-    from safetensors.torch import save
-
-    metadata = {"notes": json.dumps(notes), "identity": json.dumps(identity, sort_keys=True)}
-    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with atomic_write(path) as file:
-        file.write(save(whole, metadata))
+    _write(path, tensors, {"notes": json.dumps(notes), "identity": json.dumps(identity, sort_keys=True)})
 
 
 def read_notes(path: Path) -> tuple[Any, dict[str, Any]] | None:
@@ -32,16 +49,7 @@ def read_notes(path: Path) -> tuple[Any, dict[str, Any]] | None:
     Raises:
         DamagedFileError: truncated or altered.
     """
-    from safetensors import SafetensorError, safe_open
-
-    if not path.exists():
-        return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        return json.loads(metadata["notes"]), json.loads(metadata["identity"])
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise DamagedFileError(f"the checkpoint {path} is damaged ({error}): delete it to start afresh") from error
+    return _opened(path, only_metadata=True)[1:] if path.exists() else None
 
 
 def load_state(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], Any]:
@@ -51,15 +59,7 @@ def load_state(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tenso
         DamagedFileError: truncated or altered.
         ValueError: the state of other work; names the first setting that differs.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        notes, stored = json.loads(metadata["notes"]), json.loads(metadata["identity"])
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise DamagedFileError(f"the checkpoint {path} is damaged ({error}): delete it to start afresh") from error
+    tensors, notes, stored = _opened(path)
     asked = json.loads(json.dumps(identity))
     for field in sorted(stored.keys() | asked.keys()):
         then, now = stored.get(field), asked.get(field)
@@ -70,3 +70,65 @@ def load_state(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tenso
                 "Use the same settings, or delete it to start afresh"
             )
     return tensors, notes
+
+
+def _opened(path: Path, *, only_metadata: bool = False) -> tuple[dict[str, Tensor], Any, dict[str, Any]]:
+    """Tensors, notes and identity."""
+    from safetensors import SafetensorError
+
+    try:
+        tensors, metadata = _read(path, only_metadata=only_metadata)
+        return tensors, json.loads(metadata["notes"]), json.loads(metadata["identity"])
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise DamagedFileError(f"the checkpoint {path} is damaged ({error}): delete it to start afresh") from error
+
+
+@dataclass(frozen=True)
+class CheckedFile:
+    """A kind of file: tensors, a note in JSON, and a checksum that shows whether they were altered.
+
+    Attributes:
+        kind: what to call such a file.
+        mark, note: the names in the metadata of the format's number and of the note.
+        again: what to do where one is damaged.
+        sealed: the checksum covers the note too.
+    """
+
+    kind: str
+    mark: str
+    note: str
+    again: str
+    sealed: bool
+
+    def save(self, path: Path, tensors: Mapping[str, Tensor], note: str) -> None:
+        """Write one file, atomically."""
+        _write(path, tensors, {self.mark: _FORMAT, self.note: note, "sha256": self._digest(tensors, note)})
+
+    def load(self, path: Path) -> tuple[dict[str, Tensor], Any]:
+        """The tensors, and the note read as JSON.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            DamagedFileError: truncated, altered, or of another kind.
+        """
+        from safetensors import SafetensorError
+
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no {self.kind} {path}")
+        try:
+            tensors, metadata = _read(path)
+        except SafetensorError as error:
+            raise DamagedFileError(f"{path} is not a whole safetensors file ({error}): {self.again}") from error
+        if metadata.get(self.mark) != _FORMAT:
+            raise DamagedFileError(f"{path} is not a groundglass {self.kind} of format {_FORMAT}")
+        if metadata.get("sha256") != self._digest(tensors, metadata.get(self.note, "")):
+            raise DamagedFileError(f"{path} was altered: its contents do not match their checksum: {self.again}")
+        return tensors, json.loads(metadata[self.note])
+
+    def _digest(self, tensors: Mapping[str, Tensor], note: str) -> str:
+        digest = hashlib.sha256(note.encode() if self.sealed else b"")
+        for name in sorted(tensors):
+            tensor = tensors[name].detach().cpu().contiguous()
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()

@@ -132,13 +132,8 @@ Outcomes = Mapping[int, bool]
 
 @dataclass(frozen=True)
 class Difference:
-    """Two shares compared.
-
-    Attributes:
-        first, second: what is compared; of a paired comparison over the images that both have.
-        p: two-sided; how often chance alone parts them as far.
-        paired: by the same images.
-    """
+    """Two shares compared, over the images that both have if `paired`; p (two-sided): how often chance alone parts them as
+    far."""
 
     first: Proportion
     second: Proportion

@@ -52,8 +52,6 @@ class Augment:
         Args:
             images: float NCHW in [0, 1].
             index: the place of each image in its data set; this, not its place in the batch, selects its draws.
-            seed: the run's seed.
-            epoch: another epoch, other draws.
 
         Raises:
             ValueError: `index` has another length than `images`, or is not of integers.

@@ -14,13 +14,7 @@ from groundglass.data.dataset import ImageSet
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """A batch of an image set.
-
-    Attributes:
-        images: float32 [b, 3, 32, 32] in [0, 1], augmented when that was asked for.
-        labels: int64 [b].
-        index: int64 [b], the place of each image in its set.
-    """
+    """A batch of an image set: images in [0, 1], their labels, and the place of each in its set."""
 
     images: Float[Tensor, "b 3 32 32"]
     labels: Int64[Tensor, " b"]
@@ -45,9 +39,6 @@ def batches(
     The order depends on (seed, epoch) alone, so a resumed run sees what the uninterrupted one would have seen.
 
     Args:
-        images: the set.
-        batch_size: images a batch.
-        seed: the run's seed.
         epoch: from 0; another epoch, another order and other augmentations.
         augment: what is done to each image, or None.
         shuffle: False keeps the set's order.
@@ -56,12 +47,9 @@ def batches(
     Raises:
         ValueError: `batch_size` below 1, `epoch` or `start` below 0 (at the call, not at the first batch).
     """
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` (={batch_size}) must be 1 or more")
-    if epoch < 0:
-        raise ValueError(f"`epoch` (={epoch}) must be 0 or more")
-    if start < 0:
-        raise ValueError(f"`start` (={start}) must be 0 or more")
+    for name, value, least in (("batch_size", batch_size, 1), ("epoch", epoch, 0), ("start", start, 0)):
+        if value < least:
+            raise ValueError(f"`{name}` (={value}) must be {least} or more")
     count = len(images)
     order = torch.randperm(count, generator=generator(seed, "batches", epoch)) if shuffle else torch.arange(count)
     parts = order.split(batch_size) if count else ()

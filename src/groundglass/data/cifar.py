@@ -22,8 +22,7 @@ class Layout:
     """Where a published data set keeps what, and what its files must look like.
 
     Attributes:
-        name: the data set's name here.
-        folder: the folder its archive unpacks to.
+        folder: that the archive unpacks to.
         archive, md5: the published archive's file name and checksum.
         train, test: the binary files of each split, in order.
         records: images in one training file, and in one test file.

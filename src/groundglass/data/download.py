@@ -23,7 +23,7 @@ class DownloadError(OSError):
 
 
 def fetch(layout: Layout, data_dir: Path, *, base_url: str | None = None) -> Path:
-    """Download a data set's archive, check it, and unpack what is read from it into `data_dir`.
+    """Download a data set's archive, check it, and unpack what is read from it into `data_dir`; the data set's folder.
 
     The folder appears in one step, whole. The archive is not kept.
 
@@ -31,9 +31,6 @@ def fetch(layout: Layout, data_dir: Path, *, base_url: str | None = None) -> Pat
         data_dir: made when missing. Needs room for the archive and its contents, about 350 MB for CIFAR.
         base_url: where the archive lies; default GROUNDGLASS_CIFAR_URL, else the authors' site. The checksum is the
             same wherever it comes from.
-
-    Returns:
-        the data set's folder.
 
     Raises:
         DownloadError: no connection, no such file on the server, a wrong checksum, a folder that cannot be written.

@@ -1,22 +1,19 @@
 """Model files: weights as safetensors, what to build as metadata. Of a device they hold the fingerprint only."""
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from groundglass.core import DamagedFileError, atomic_write
+from groundglass.core.states import CheckedFile
 from groundglass.models.defended import DefendedNetwork, defend
 from groundglass.models.vgg import vgg16
 from groundglass.optics.device import OpticalDevice
 from groundglass.optics.layer import Encoding
 
-_FORMAT = 1
+_FILE = CheckedFile("model file", "groundglass", "spec", "train again or copy it again", sealed=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,56 +108,22 @@ def _check_device(spec: ModelSpec, device: OpticalDevice | None) -> None:
         )
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
 def save_model(path: Path, model: nn.Module, spec: ModelSpec) -> None:
     """Write weights and spec to one safetensors file, atomically. No matrix and no seed of a device goes in."""
-    from safetensors.torch import save
-
     if isinstance(model, DefendedNetwork) and model.device is not None:
         spec = replace(spec, fingerprint=model.device.fingerprint)
-    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    metadata = {"groundglass": str(_FORMAT), "spec": json.dumps(asdict(spec)), "sha256": _digest(tensors)}
-    with atomic_write(path) as file:
-        file.write(save(tensors, metadata))
+    _FILE.save(path, model.state_dict(), json.dumps(asdict(spec)))
 
 
-def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no model file {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise DamagedFileError(
-            f"{path} is not a whole safetensors file ({error}): train again or copy it again"
-        ) from error
-    if metadata.get("groundglass") != str(_FORMAT):
-        raise DamagedFileError(f"{path} is not a groundglass model file of format {_FORMAT}")
-    if metadata.get("sha256") != _digest(tensors):
-        raise DamagedFileError(f"{path} was altered: its weights do not match their checksum")
-    return tensors, metadata
-
-
-def _spec(metadata: dict[str, str]) -> ModelSpec:
-    fields: dict[str, Any] = json.loads(metadata["spec"])
+def _open(path: Path) -> tuple[dict[str, Tensor], ModelSpec]:
+    tensors, fields = _FILE.load(path)
     fields["mean"], fields["std"] = tuple(fields["mean"]), tuple(fields["std"])
-    return ModelSpec(**fields)
+    return tensors, ModelSpec(**fields)
 
 
 def read_spec(path: Path) -> ModelSpec:
     """The spec in a model file, checked against altered weights."""
-    return _spec(_open(path)[1])
+    return _open(path)[1]
 
 
 def load_model(path: Path, *, find_device: Callable[[str], OpticalDevice] | None = None) -> nn.Module:
@@ -174,8 +137,7 @@ def load_model(path: Path, *, find_device: Callable[[str], OpticalDevice] | None
         DamagedFileError: truncated, altered, or not a model file.
         ValueError: weights of another shape; a device missing or not the right one.
     """
-    tensors, metadata = _open(path)
-    spec = _spec(metadata)
+    tensors, spec = _open(path)
     device = find_device(spec.fingerprint) if find_device is not None and spec.fingerprint else None
     model = build(spec, device=device, seed=0)
     load_weights(model, tensors, what=str(path))

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from groundglass.attacks.search import QueryAttack
 from groundglass.core import lookup
 from groundglass.optics.medium import DeviceKind
-from groundglass.studies.registry import Study
+from groundglass.studies.registry import STUDIES, Study
 from groundglass.studies.targets import TargetsConfig
 from groundglass.training import AdversarialTraining, Precision, TrainingConfig
 from groundglass.training.schedule import Schedule
@@ -89,8 +89,9 @@ def described(config: Any) -> Any:
         return described(config.described())
     if is_dataclass(config):
         found = {field.name: described(getattr(config, field.name)) for field in fields(config)}
-        parts = found.pop("studies", {})
-        return {**found, **{name.replace("-", "_"): part for name, part in parts.items()}}
+        parts = found.pop("studies", None)
+        each = {} if parts is None else {study.name: parts.get(study.name) for study in STUDIES}
+        return {**found, **{name.replace("-", "_"): part for name, part in each.items()}}
     if isinstance(config, Mapping):
         return {str(name): described(value) for name, value in config.items()}
     return [described(value) for value in config] if isinstance(config, list | tuple) else config

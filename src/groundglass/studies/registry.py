@@ -6,13 +6,9 @@ A study is a package with three files: `study.py` (`RECIPES`, and `cells(config,
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from groundglass.core import lookup
-
-if TYPE_CHECKING:
-    from groundglass.studies.engine.cell import Cell
-    from groundglass.studies.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -38,14 +34,13 @@ class Study:
         return import_module(f"{self.package}.report")
 
     @property
-    def recipes(self) -> "tuple[Recipe, ...]":
-        found: tuple[Recipe, ...] = self.plan.RECIPES
-        return found
+    def recipes(self) -> tuple[Any, ...]:
+        """Its recipes, see `studies.recipe`."""
+        return tuple(self.plan.RECIPES)
 
-    def cells(self, config: Any, dataset: Any) -> "list[Cell]":
+    def cells(self, config: Any, dataset: Any) -> list[Any]:
         """Every cell of the study, in an order in which inputs come first."""
-        found: list[Cell] = self.plan.cells(config, dataset)
-        return found
+        return list(self.plan.cells(config, dataset))
 
 
 #: In the order of the page.

@@ -19,12 +19,7 @@ SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Begun:
-    """What a checkpoint says about its training.
-
-    Attributes:
-        seconds: the time that went into it.
-        device: the fingerprint of the device that a classifier is fitted to.
-    """
+    """What a checkpoint says about its training: the time that went into it, and the fingerprint of a classifier's device."""
 
     seconds: float = 0.0
     device: str | None = None
@@ -51,11 +46,7 @@ def begun(path: Path) -> Begun:
 class Checkpoint:
     """The checkpoint of one training, in a file; without a path, none.
 
-    Args:
-        path: the file.
-        model, optimiser: what is trained.
-        identity: plain JSON; what a resumed run must agree with.
-        device: measured while training. A noisy one has its own noise for each frame.
+    A resumed run must agree with `identity`, plain JSON. A noisy device has its own noise for each frame: they are counted.
     """
 
     def __init__(

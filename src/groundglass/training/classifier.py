@@ -54,8 +54,6 @@ def encode_bits(
 
     Args:
         network: only the layers below the device are run.
-        images: n images.
-        encoding: of the features.
         batch_size: images a forward pass. Convolutions may round differently in another batch size, and a feature
             within a rounding error of its threshold may then fall on the other side.
         augment, seed, epoch: augmentation, off by default, as in `batches`; another epoch, other augmentations.
@@ -134,7 +132,6 @@ def fit_classifier(
     Args:
         network: with a device, or a linear head on bits. Its mode does not change.
         inputs: [n, N], the training images as they enter the device, see `encode_bits`.
-        labels: their classes.
         config: epochs, batch size, optimiser, rate and schedule; always in float32.
         seed: of the order of images. The same seed gives the same weights, whatever `rows` and `memory` are (with a
             noisy camera, whatever `rows` is).

@@ -38,8 +38,6 @@ def train(
 
     Args:
         model: images in [0, 1] -> logits. Left in eval mode.
-        images: the training set.
-        config: how.
         credit: `BackProp()` or `HybridDFA()`.
         seed: of the order of images, augmentation and dropout.
         checkpoint: a file written after every epoch, and inside one every 30 seconds. If it is there, training goes on

@@ -28,15 +28,7 @@ def make_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
 
 
 class OptimiserSteps:
-    """Takes the steps of one training, and reports on them.
-
-    Args:
-        config: rate, schedule, epochs, batch size.
-        optimiser: of what is trained.
-        images: in an epoch.
-        progress, name: told images, loss and accuracy under that name.
-        every: steps between two calls of `progress`.
-    """
+    """Takes the steps of one training, with so many images an epoch; reports on them after every `every` steps."""
 
     def __init__(
         self,

@@ -97,12 +97,5 @@ class TrainingState:
 
     def inside(self) -> dict[str, Any]:
         """The numbers of the unfinished epoch, as plain JSON. A float32 sum survives the round trip exactly."""
-        return {
-            "step": self.step,
-            "seen": self.seen,
-            "right": int(self.right),
-            "loss_sum": float(self.loss_sum),
-            "classes": self.classes,
-            "seconds": self.seconds,
-            "frames_begun": self.frames_begun,
-        }
+        counted = {name: getattr(self, name) for name in ("step", "seen", "classes", "seconds", "frames_begun")}
+        return {**counted, "right": int(self.right), "loss_sum": float(self.loss_sum)}

@@ -2,9 +2,9 @@ import statistics
 from dataclasses import replace
 
 import pytest
-from groundglass.evaluation.fidelity_standins import STANDINS
 
 from groundglass.optics import DeviceStore
+from groundglass.optics.fidelity import STANDINS
 from groundglass.results.kinds import ATTACK, COST, FIDELITY, ROWS, TRAIN
 from tests.studies.contract import Contract
 from tests.studies.tiny import enter, network, scale

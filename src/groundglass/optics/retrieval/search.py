@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +15,33 @@ from groundglass.kernels.threads import for_each
 from groundglass.optics.retrieval.hadamard_inputs import HadamardInputs
 from groundglass.optics.retrieval.method import Scale
 
-if TYPE_CHECKING:
-    from groundglass.optics.retrieval.fixed_exposure import FixedExposure
-
 # Steps between two looks at a row.
 _LOOK = 5
 # No step is shortened: the `trust` of a search.
 _FULL = np.float32(3e38)
 
 Index = npt.NDArray[np.int64]
+
+
+class SearchSettings(Protocol):
+    """What a search needs of `FixedExposure`, which says what each is."""
+
+    @property
+    def momentum(self) -> float: ...
+    @property
+    def power_iterations(self) -> int: ...
+    @property
+    def search(self) -> int: ...
+    @property
+    def polish(self) -> int: ...
+    @property
+    def tolerance(self) -> float: ...
+    @property
+    def near(self) -> float: ...
+    @property
+    def accepted(self) -> float: ...
+    @property
+    def starts(self) -> int: ...
 
 
 class Search:
@@ -38,7 +56,7 @@ class Search:
     """
 
     def __init__(
-        self, settings: "FixedExposure", design: HadamardInputs, readings: npt.NDArray[Any], scale: Scale
+        self, settings: SearchSettings, design: HadamardInputs, readings: npt.NDArray[Any], scale: Scale
     ) -> None:
         self.settings, self.design, self.readings, self.scale = settings, design, readings, scale
         # Dark rows divide by something, too.
