@@ -14,8 +14,9 @@ import pytest
 from groundglass.core import DamagedFileError
 from groundglass.results.bundle import BUNDLE, CompactCopyError, is_compact, refuse_without_networks
 from groundglass.results.compact import compact
+from groundglass.results.lock import lock
 from groundglass.results.manifest import OtherStudyError
-from groundglass.results.records import FolderLock, RecordStore
+from groundglass.results.records import RecordStore
 from tests.results.test_record_store import MANIFEST, filled, record
 
 
@@ -128,11 +129,8 @@ def test_a_failure_while_writing_leaves_nothing(run: Path, tmp_path: Path, monke
 def test_a_folder_at_work_can_be_copied_but_for_its_torn_line(run: Path, tmp_path: Path) -> None:
     lines = (run / "records.jsonl").read_bytes()
     (run / "records.jsonl").write_bytes(lines + b'{"key": "12')
-    held = FolderLock(run)
-    try:
+    with lock(run):
         compact(run, tmp_path / "copy")
-    finally:
-        held.release()
     assert len(RecordStore.read(tmp_path / "copy")) == len(lines.splitlines())
     assert (run / "records.jsonl").read_bytes() == lines + b'{"key": "12'
 

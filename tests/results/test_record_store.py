@@ -300,11 +300,11 @@ def test_an_interrupt_in_the_middle_of_an_append_leaves_whole_lines(
 def test_arrays_are_on_disk_before_their_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with RecordStore.open(tmp_path, MANIFEST) as store:
 
-        def look(journal: Any, line: dict[str, Any]) -> None:
+        def look(path: Path, line: dict[str, Any]) -> None:
             assert (tmp_path / line["arrays"]).exists()
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("groundglass.results.journal.Journal.append", look)
+        monkeypatch.setattr("groundglass.results.records.append_line", look)
         with pytest.raises(KeyboardInterrupt):
             store.add(record(), {"norm": np.zeros(1)})
 

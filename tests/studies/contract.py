@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from groundglass.core.schema import written
+from groundglass.core.schema import plain, written
 from groundglass.results import Record, Run
 from groundglass.results.kinds import CHECK, KINDS
-from groundglass.results.plain import plain
 from groundglass.studies import find_study
 from groundglass.studies.cells import network as network_module
 from groundglass.studies.cells.check import Found

@@ -23,7 +23,6 @@ from groundglass.studies.adversarial_training.study import AdversarialTrainingCo
 from groundglass.studies.black_box.study import BlackBoxConfig
 from groundglass.studies.cells.cost import CostGrid
 from groundglass.studies.engine import run as run_module
-from groundglass.studies.engine.cell import Cell
 from groundglass.studies.everything.study import EverythingConfig
 from groundglass.studies.recipe import Recipe
 from groundglass.studies.redraw.study import RedrawConfig
@@ -241,14 +240,6 @@ def enter(
     patch.setattr(run_module, "load", lambda name, data_dir=None: data)
     if cells is not None:
         patch.setattr(plan, "cells", cells)
-
-
-_white_box_cells = find_study("white-box").plan.cells
-
-
-def unjudged(config: WhiteBoxConfig, dataset: Dataset) -> list[Cell]:
-    """The white-box study without audits and checks: the page of version 0.1 reads no new ones, and goes soon."""
-    return [cell for cell in _white_box_cells(config, dataset) if cell.kind not in ("audit", "check")]
 
 
 def run(study: str, folder: Path, **changes: Any) -> int:

@@ -1,7 +1,6 @@
 from groundglass.report.drawing import Folder
-from groundglass.report.section import Section
+from groundglass.report.section import Finding, Section, Verdict
 from groundglass.report.table import Amount, Row, Table
-from groundglass.report.verdict import Finding, Verdict
 from groundglass.report.words import each
 from groundglass.results import Run
 

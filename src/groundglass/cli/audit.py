@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from groundglass.cli.options import DataDir
+from groundglass.cli.options import Command, DataDir
 
 if TYPE_CHECKING:
     from groundglass.audit import Audit as Found
 
 
 @dataclass(frozen=True)
-class Audit:
+class Audit(Command):
     """Can a robustness figure be believed? The checks of the field, and the worst case over all attacks, image by image."""
 
     model: tyro.conf.Positional[str]
@@ -43,37 +43,22 @@ class Audit:
     """An image, of the attacks that only ask."""
     seed: int = 0
 
-    def run(self) -> int:
-        """Carry the command out. Returns the exit code."""
+    def run(self) -> None:
         from groundglass.audit import AuditConfig
         from groundglass.cli.terminal import Terminal
         from groundglass.report import build
         from groundglass.studies.audit_model import audit_model
 
+        options = dict(vars(self))
+        config = AuditConfig(steps=options.pop("steps"), queries=options.pop("queries"))
         with Terminal() as terminal:
-            found = audit_model(
-                self.model,
-                self.out,
-                data=self.data,
-                weights=self.weights,
-                device_dir=self.device_dir,
-                data_dir=self.data_dir,
-                matrix=self.matrix,
-                norm=self.norm,
-                eps=self.eps,
-                claimed=self.claimed,
-                images=self.images,
-                config=AuditConfig(steps=self.steps, queries=self.queries),
-                seed=self.seed,
-                progress=terminal.progress,
-            )
+            found = audit_model(**options, config=config, progress=terminal.progress)
         page = build(self.out)
         if found is None:
             print(f"{self.out} holds this audit already: nothing was run again")
         else:
             _print_audit(found)
         print(f"report: {page}")
-        return 0
 
 
 def _print_audit(found: "Found") -> None:

@@ -1,18 +1,21 @@
 """`groundglass device`: make, look at, measure with and redraw simulated devices. Nothing here prints a secret."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from groundglass.cli.options import Command
+
 if TYPE_CHECKING:
     from groundglass.optics import SimulatedOPU
 
 
 @dataclass(frozen=True)
-class New:
+class New(Command):
     """Make a device: draw its secret matrix, set its exposure, write its file, readable by you alone."""
 
     out: Path
@@ -41,18 +44,11 @@ class New:
     seed: int | None = None
     """The secret, to make a device again exactly; whoever guesses it has the matrix. Default: a fresh secret from the system."""
 
-    def run(self) -> int:
-        """Carry the command out. Returns the exit code."""
-        from typing import get_args
-
-        from groundglass.core import lookup
+    def run(self) -> None:
         from groundglass.optics import Camera, SimulatedOPU
-        from groundglass.optics.medium import DeviceKind, MatrixKind
         from groundglass.optics.streams.reading_file import refuse_existing
 
         refuse_existing(self.out)
-        kinds: dict[str, DeviceKind] = {name: name for name in get_args(DeviceKind)}
-        matrices: dict[str, MatrixKind] = {name: name for name in get_args(MatrixKind)}
         camera = Camera(
             bits=_camera_bits(self.bits),
             saturation=self.saturation,
@@ -66,25 +62,23 @@ class New:
             count_of("--outputs", self.outputs),
             seed=self.seed,
             camera=camera,
-            matrix=lookup("matrix", self.matrix, matrices),
-            kind=lookup("kind", self.kind, kinds),
+            matrix=self.matrix,  # type: ignore[arg-type]
+            kind=self.kind,  # type: ignore[arg-type]
             noise_seed=self.noise_seed,
         )
         device.save(self.out)
         _describe(device)
         print(f"made in {time.perf_counter() - began:.1f} s")
         print(f"device: {self.out} (holds the secret)")
-        return 0
 
 
 @dataclass(frozen=True)
-class Info:
+class Info(Command):
     """What may be known of a device. It is made, and checked to be the one that was saved; the secret is not shown."""
 
     file: tyro.conf.Positional[Path]
 
-    def run(self) -> int:
-        """Carry the command out. Returns the exit code."""
+    def run(self) -> None:
         from groundglass.core import read_json
         from groundglass.optics import SimulatedOPU
 
@@ -94,11 +88,10 @@ class Info:
         # Nothing else of the content is kept, for it has the secret.
         print(f"file: {self.file}, format version {read_json(self.file)['version']}, its owner's alone; ", end="")
         print(f"made and checked in {time.perf_counter() - began:.1f} s")
-        return 0
 
 
 @dataclass(frozen=True)
-class Measure:
+class Measure(Command):
     """Measure a file of bit vectors to a file of readings, of any size, in bounded memory. The same command continues it."""
 
     file: tyro.conf.Positional[Path]
@@ -110,8 +103,7 @@ class Measure:
     packed: bool | None = None
     """Whether eight bits are in a byte. Default: told by the width."""
 
-    def run(self) -> int:
-        """Carry the command out. Returns the exit code."""
+    def run(self) -> None:
         from groundglass.cli.terminal import Terminal
         from groundglass.optics import SimulatedOPU
         from groundglass.optics.streams.measurement import measure_file
@@ -127,11 +119,10 @@ class Measure:
         if done.saturated is not None:
             print(f"saturated: {done.saturated:.2%} of the readings are {device.camera.top}")
         print(f"readings: {self.out}")
-        return 0
 
 
 @dataclass(frozen=True)
-class Redraw:
+class Redraw(Command):
     """Another device of the same kind, sizes and camera, with another secret; the old one stays."""
 
     file: tyro.conf.Positional[Path]
@@ -141,8 +132,7 @@ class Redraw:
     seed: int | None = None
     """The new secret, to repeat it exactly. Default: a fresh secret from the system."""
 
-    def run(self) -> int:
-        """Carry the command out. Returns the exit code."""
+    def run(self) -> None:
         from groundglass.optics import SimulatedOPU
         from groundglass.optics.streams.reading_file import refuse_existing
 
@@ -156,11 +146,10 @@ class Redraw:
         _describe(device)
         print(f"redrawn from {old.fingerprint} in {time.perf_counter() - began:.1f} s")
         print(f"device: {self.out} (holds the secret)")
-        return 0
 
 
 @dataclass(frozen=True)
-class Device:
+class Device(Command):
     """Simulated devices: make one, look at it, measure with it, redraw it. No command shows the secret."""
 
     command: (
@@ -170,8 +159,7 @@ class Device:
         | Annotated[Redraw, tyro.conf.subcommand("redraw")]
     )
 
-    def run(self) -> int:
-        """Carry the command out. Returns the exit code."""
+    def run(self) -> None:
         return self.command.run()
 
 
@@ -180,19 +168,16 @@ def _describe(device: "SimulatedOPU") -> None:
     from groundglass.core.text import size
     from groundglass.optics.streams.packed import batch_bytes
 
-    camera = device.camera
-    reading = "float32 intensities" if camera.bits is None else f"{camera.bits} bits"
-    print(f"fingerprint: {device.fingerprint}")
+    camera, batch = device.camera, batch_bytes(device.in_features, device.out_features)
     print(
-        f"{device.kind} device, {device.matrix} matrix: {device.in_features:,} inputs, {device.out_features:,} outputs"
+        f"fingerprint: {device.fingerprint}\n"
+        f"{device.kind} device, {device.matrix} matrix: {device.in_features:,} inputs, {device.out_features:,} outputs\n"
+        f"camera: {'float32 intensities' if camera.bits is None else f'{camera.bits} bits'}, "
+        f"saturation {camera.saturation:g} at density {camera.density:g}, "
+        f"read noise {camera.read_noise:g}, shot noise {camera.shot_noise:g}\n"
+        f"exposure: {device.exposure.gain:.6g} steps a unit of intensity, mean reading {device.mean_reading:.2f}\n"
+        f"memory: {size(device.nbytes)} held; measuring takes up to {size(batch)} of bits and light besides"
     )
-    print(
-        f"camera: {reading}, saturation {camera.saturation:g} at density {camera.density:g}, "
-        f"read noise {camera.read_noise:g}, shot noise {camera.shot_noise:g}"
-    )
-    print(f"exposure: {device.exposure.gain:.6g} steps a unit of intensity, mean reading {device.mean_reading:.2f}")
-    batch = batch_bytes(device.in_features, device.out_features)
-    print(f"memory: {size(device.nbytes)} held; measuring takes up to {size(batch)} of bits and light besides")
 
 
 def _camera_bits(text: str) -> int | None:
@@ -210,14 +195,9 @@ def count_of(name: str, text: str) -> int:
     Raises:
         ValueError: it is not a whole number.
     """
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        value = float(text)
-        if value.is_integer():
-            return int(value)
-    except ValueError:
-        pass
+    for read in (int, float):
+        with suppress(ValueError, OverflowError):
+            value = read(text)
+            if value == int(value):
+                return int(value)
     raise ValueError(f"`{name}` (={text!r}) must be a whole number: 1000000, 1_000_000 or 1e6")

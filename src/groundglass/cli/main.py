@@ -9,26 +9,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 import tyro
 
 from groundglass.cli.audit import Audit
 from groundglass.cli.device import Device
-from groundglass.cli.recipes import Recipes
+from groundglass.cli.options import Command
 from groundglass.cli.redraw import Redraw
 from groundglass.cli.results import Compact, Export, Report, Seeds, Tables
 from groundglass.cli.retrieve import Retrieve
-from groundglass.cli.run import Run
-
-
-class Command(Protocol):
-    """A command: a frozen dataclass of its options."""
-
-    def run(self) -> int:
-        """Carry it out. Returns the exit code."""
-        ...
-
+from groundglass.cli.run import Recipes, Run
 
 _COMMANDS: dict[str, Callable[..., Command]] = {
     "run": Run,
@@ -66,17 +56,6 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _code(stop: KeyboardInterrupt) -> int:
-    """The exit code of a process that a signal has stopped, as shells count it."""
-    return 128 + (signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT)
-
-
-def _is_study(word: str) -> bool:
-    from groundglass.studies import ALL, STUDIES
-
-    return any(study.name == word for study in (ALL, *STUDIES))
-
-
 def main(arguments: list[str] | None = None) -> int:
     """The `groundglass` command. Returns the exit code.
 
@@ -86,9 +65,12 @@ def main(arguments: list[str] | None = None) -> int:
     # cores busy that the threads of the device and of the convolutions need, and those of any other process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = sys.argv[1:] if arguments is None else arguments
-    if given and given[0] not in _COMMANDS and not given[0].startswith("-") and _is_study(given[0]):
-        print(f"groundglass: {given[0]} is a study: `groundglass run {' '.join(given)}`", file=sys.stderr)
-        return 2
+    if given and given[0] not in _COMMANDS and not given[0].startswith("-"):
+        from groundglass.studies import ALL, STUDIES
+
+        if any(study.name == given[0] for study in (ALL, *STUDIES)):
+            print(f"groundglass: {given[0]} is a study: `groundglass run {' '.join(given)}`", file=sys.stderr)
+            return 2
     command = tyro.extras.subcommand_cli_from_dict(
         _COMMANDS,
         prog="groundglass",
@@ -98,16 +80,20 @@ def main(arguments: list[str] | None = None) -> int:
     )
     try:
         with _terminable():
-            return command.run()
+            command.run()
     except KeyboardInterrupt as stop:
-        how = "ended by SIGTERM" if isinstance(stop, _Terminated) else "interrupted"
+        how, number = (
+            ("ended by SIGTERM", signal.SIGTERM) if isinstance(stop, _Terminated) else ("interrupted", signal.SIGINT)
+        )
         print(f"\n{how}: {stop}" if str(stop) else f"\n{how}", file=sys.stderr)
-        return _code(stop)
+        return 128 + number  # as shells count it
     except (ValueError, OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _is_ours(error):
+        # A RuntimeError of ours is a result (training diverged), another one is a bug.
+        if isinstance(error, RuntimeError) and not type(error).__module__.startswith("groundglass."):
             raise
         print(f"groundglass: {_said(error)}", file=sys.stderr)
         return 1
+    return 0
 
 
 def _said(error: Exception) -> str:
@@ -115,8 +101,3 @@ def _said(error: Exception) -> str:
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error)
     return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
-
-
-def _is_ours(error: RuntimeError) -> bool:
-    """A RuntimeError that is a result (training diverged), not a bug."""
-    return type(error).__module__.startswith("groundglass.")

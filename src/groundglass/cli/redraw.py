@@ -5,11 +5,11 @@ from pathlib import Path
 
 import tyro
 
-from groundglass.cli.options import DataDir
+from groundglass.cli.options import Command, DataDir
 
 
 @dataclass(frozen=True)
-class Redraw:
+class Redraw(Command):
     """Give a trained network a new secret matrix, and fit its classifier to it; the old model and device stay."""
 
     model: tyro.conf.Positional[Path]
@@ -26,22 +26,13 @@ class Redraw:
     device_seed: int | None = None
     """The new device's secret, to repeat a redraw exactly; never recorded. Default: a fresh secret from the system."""
 
-    def run(self) -> int:
-        """Carry the command out. Returns the exit code."""
+    def run(self) -> None:
         from groundglass.cli.terminal import Terminal
         from groundglass.studies.redraw_model import redraw_model
 
+        options = dict(vars(self))
         with Terminal() as terminal:
-            done = redraw_model(
-                self.model,
-                self.out,
-                data=self.data,
-                device_dir=self.device_dir,
-                data_dir=self.data_dir,
-                seed=self.seed,
-                device_seed=self.device_seed,
-                progress=terminal.progress,
-            )
+            done = redraw_model(options.pop("model"), **options, progress=terminal.progress)
         print(f"accuracy on {done.test_images} test images:")
         print(f"  {done.before:7.2%}  before, device {done.old_fingerprint}")
         print(f"  {done.untuned:7.2%}  redrawn, classifier not tuned")
@@ -53,4 +44,3 @@ class Redraw:
         print(f"{done.feature_seconds:.1f} features ({features})")
         print(f"device: {done.device} (holds the secret; without it the model guesses)")
         print(f"model: {done.model}")
-        return 0

@@ -6,26 +6,25 @@ from typing import Literal
 
 import tyro
 
+from groundglass.cli.options import Command, RunFolder
+
 
 @dataclass(frozen=True)
-class Report:
+class Report(Command):
     """Rebuild figures and report.html of a run folder from its records alone."""
 
-    folder: tyro.conf.Positional[Path]
-    """A run folder, or a compact copy of one."""
+    folder: RunFolder
     out: Path | None = None
     """Where report.html and figures/ go; made when missing. Default: the run folder."""
 
-    def run(self) -> int:
-        """Carry the command out. Returns the exit code."""
+    def run(self) -> None:
         from groundglass.report import build
 
         print(f"report: {build(self.folder, out=self.out)}")
-        return 0
 
 
 @dataclass(frozen=True)
-class Tables:
+class Tables(Command):
     """Print the figures of a run folder as Markdown tables, or make the tables of Markdown files anew."""
 
     folders: tyro.conf.Positional[tuple[Path, ...]] = ()
@@ -37,8 +36,7 @@ class Tables:
     root: Path = Path()
     """What the folders in those files are relative to. Default: the current folder."""
 
-    def run(self) -> int:
-        """Carry the command out. Returns the exit code."""
+    def run(self) -> None:
         from groundglass.core import atomic_write
         from groundglass.report.markdown import parts, refresh, tables
 
@@ -62,54 +60,46 @@ class Tables:
                 with atomic_write(path) as file:
                     file.write(new.encode())
             print(f"{path}: {'as it was' if new == old else 'tables made anew'}")
-        return 0
 
 
 @dataclass(frozen=True)
-class Seeds:
+class Seeds(Command):
     """Mean and spread of every figure over run folders that differ in their seed alone, as a Markdown table."""
 
     folders: tyro.conf.Positional[tuple[Path, ...]]
     """At least two run folders of one study, recipe and data set."""
 
-    def run(self) -> int:
-        """Carry the command out. Returns the exit code."""
+    def run(self) -> None:
         from groundglass.results.seeds import over_seeds, table
 
         print(table(over_seeds(self.folders), len(self.folders)))
-        return 0
 
 
 @dataclass(frozen=True)
-class Export:
+class Export(Command):
     """Write what a run folder holds as tables for other programs: a file a kind of result, a row a result."""
 
-    folder: tyro.conf.Positional[Path]
-    """A run folder, or a compact copy of one."""
+    folder: RunFolder
     out: Path | None = None
     """Where the files go. Default: tables/ in the run folder."""
     format: Literal["csv", "parquet", "json"] = "csv"
 
-    def run(self) -> int:
-        """Carry the command out. Returns the exit code."""
+    def run(self) -> None:
         from groundglass.results import export
 
         for path in export(self.folder, self.folder / "tables" if self.out is None else self.out, self.format):
             print(path)
-        return 0
 
 
 @dataclass(frozen=True)
-class Compact:
+class Compact(Command):
     """Copy a run folder without networks, devices and sets of images: small enough to commit, enough for report and tables."""
 
-    folder: tyro.conf.Positional[Path]
-    """A run folder, finished or not; left as it is."""
+    folder: RunFolder
     out: tyro.conf.Positional[Path]
     """The copy; not an existing folder."""
 
-    def run(self) -> int:
-        """Carry the command out. Returns the exit code."""
+    def run(self) -> None:
         from groundglass.results.compact import compact
 
         done = compact(self.folder, self.out)
@@ -117,4 +107,3 @@ class Compact:
         print(
             f"{done.files} files, {done.bytes / 2**20:.2f} MiB; `groundglass report {done.folder} --out PLACE` makes its page"
         )
-        return 0

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from groundglass.cli.options import Command
+
 if TYPE_CHECKING:
     from groundglass.optics import SimulatedOPU
 
 
 @dataclass(frozen=True)
-class Retrieve:
+class Retrieve(Command):
     """Retrieve a device's matrix from its readings alone, as an attacker who holds it would. The same command continues it."""
 
     device: tyro.conf.Positional[Path]
@@ -32,8 +34,7 @@ class Retrieve:
     frame_rate: float = 2000.0
     """Frames a second of the device, to say how long they take."""
 
-    def run(self) -> int:
-        """Carry the command out. Returns the exit code."""
+    def run(self) -> None:
         from groundglass.cli.terminal import Terminal
         from groundglass.core import lookup
         from groundglass.optics import DeviceAccess, SimulatedOPU, true_matrix
@@ -58,21 +59,19 @@ class Retrieve:
             )
         rows, n = found.matrix.shape
         wrong = float(found.told_wrong.float().mean())
-        print(f"{rows} rows of {n} from {found.frames} frames ({found.frames / n:.1f} N), method {method.name}")
-        print(f"seconds: {found.device_seconds:.1f} at the device ({self.frame_rate:g} frames a second), ", end="")
-        print(f"{found.compute_seconds:.1f} of computing, {found.measure_seconds:.1f} of simulating the frames")
-        print("what the attacker can tell, from held-out readings in grey levels: ", end="")
-        print(
-            f"median {float(found.held_out.median()):.2f} (chance {found.chance:.1f}, read noise {found.noise:.2f}), ",
-            end="",
-        )
-        print(f"{wrong:.1%} of the rows wrong")
         errors = row_errors(found.matrix, true_matrix(device)[:rows])
-        print("true relative error, up to phase and conjugation: ", end="")
-        print(f"median {float(errors.median()):.2%}, worst {float(errors.max()):.2%}, ", end="")
-        print(f"above 10% in {float((errors > 0.1).float().mean()):.1%} of the rows")
+        print(
+            f"{rows} rows of {n} from {found.frames} frames ({found.frames / n:.1f} N), method {method.name}\n"
+            f"seconds: {found.device_seconds:.1f} at the device ({self.frame_rate:g} frames a second), "
+            f"{found.compute_seconds:.1f} of computing, {found.measure_seconds:.1f} of simulating the frames\n"
+            "what the attacker can tell, from held-out readings in grey levels: "
+            f"median {float(found.held_out.median()):.2f} (chance {found.chance:.1f}, read noise {found.noise:.2f}), "
+            f"{wrong:.1%} of the rows wrong\n"
+            "true relative error, up to phase and conjugation: "
+            f"median {float(errors.median()):.2%}, worst {float(errors.max()):.2%}, "
+            f"above 10% in {float((errors > 0.1).float().mean()):.1%} of the rows"
+        )
         print(f"matrix: {self.out / 'matrix.npy'} (as good as the secret)")
-        return 0
 
 
 def _of(device: "SimulatedOPU", folder: Path) -> bool:

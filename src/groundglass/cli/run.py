@@ -1,4 +1,4 @@
-"""`groundglass run`: run a study, or go on with it."""
+"""`groundglass run` and `recipes`: what there is to run; run a study, or go on with it."""
 
 import time
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from typing import Literal
 
 import tyro
 
-from groundglass.cli.options import DataDir
+from groundglass.cli.options import Command, DataDir
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Command):
     """Run a study: train what it needs, attack it, write records, figures and report.html. The same command continues it."""
 
     study: tyro.conf.Positional[str]
@@ -36,29 +36,17 @@ class Run:
     jobs: int | None = None
     """How many cells run side by side, each with its share of the cores. Default: one a core as memory allows; with a GPU 1."""
 
-    def run(self) -> int:
-        """Carry the command out. Returns the exit code."""
+    def run(self) -> None:
         from groundglass.cli.terminal import Terminal
         from groundglass.report import build
         from groundglass.studies import run_study
 
-        started = time.perf_counter()
+        started, options = time.perf_counter(), dict(vars(self))
+        asked = [options.pop(name) for name in ("study", "recipe", "out")]
+        if self.precision == "auto":
+            options["precision"] = None
         with Terminal(kept=f"in {self.out}") as terminal:
-            ran = run_study(
-                self.study,
-                self.recipe,
-                self.out,
-                data=self.data,
-                seed=self.seed,
-                device_seed=self.device_seed,
-                device_kind=self.device_kind,
-                data_dir=self.data_dir,
-                precision=None if self.precision == "auto" else self.precision,
-                reuse=self.reuse,
-                jobs=self.jobs,
-                progress=terminal.progress,
-                listener=terminal,
-            )
+            ran = run_study(*asked, **options, progress=terminal.progress, listener=terminal)
             terminal.close()
             page = build(self.out)
         if ran == 0:
@@ -66,4 +54,24 @@ class Run:
         else:
             print(f"done: {ran} cells in {(time.perf_counter() - started) / 60:.1f} minutes")
         print(f"report: {page}")
-        return 0
+
+
+@dataclass(frozen=True)
+class Recipes(Command):
+    """List the recipes with what they cost."""
+
+    def run(self) -> None:
+        from rich.console import Console
+        from rich.table import Table
+
+        from groundglass.studies import ALL, STUDIES
+
+        table = Table(title="groundglass run STUDY --recipe RECIPE --out DIR")
+        for name in ("study", "recipe"):
+            table.add_column(name, no_wrap=True)  # names that must be typed are never cut
+        for name in ("data", "cost", "expect"):
+            table.add_column(name)
+        for study in (ALL, *STUDIES):
+            for recipe in study.recipes:
+                table.add_row(study.name, recipe.name, ", ".join(recipe.data), recipe.cost, recipe.expect)
+        Console().print(table)

@@ -4,6 +4,7 @@ A `Config` or `Result` is a frozen dataclass. `written` makes the plain JSON of 
 from that JSON, checking every field against its annotation.
 """
 
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, field, fields, is_dataclass
@@ -29,11 +30,45 @@ def named(name: str) -> Any:
 def written(one: Any) -> dict[str, Any]:
     """A Config or Result as the plain JSON of a record; tuples become lists."""
     return {
-        _name(f): _plain(value)
+        _name(f): plain(value, f.name)
         for f in fields(one)
         if not (f.metadata.get("left_out") and getattr(one, f.name) == f.default)
         for value in (getattr(one, f.name),)
     }
+
+
+def plain(value: Any, path: str) -> Any:
+    """`value` as JSON reads it back: dicts with str keys, lists, str, int, float, bool, None.
+
+    Args:
+        value: tuples become lists, a Config or Result becomes what is `written`; what JSON has no word for is refused.
+        path: what to call the value in an error, "result" say.
+
+    Raises:
+        TypeError: not plain JSON; names the field.
+        ValueError: NaN or infinite; names the field.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return written(value)
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"`{path}` is {value}: a record holds finite numbers only; use null for 'not measured'")
+        return float(value)
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"`{path}` has the key {key!r}: keys must be str")
+        return {key: plain(entry, f"{path}.{key}") for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry, f"{path}[{i}]") for i, entry in enumerate(value)]
+    raise TypeError(
+        f"`{path}` is a {type(value).__module__}.{type(value).__qualname__}, not plain JSON: "
+        "turn it into int, float, str, list or dict (arrays go into the record's arrays)"
+    )
 
 
 def read(cls: type[T], value: Any, where: str) -> T:
@@ -71,16 +106,6 @@ def _shape(cls: Any) -> tuple[tuple[Field[Any], Any], ...]:
 
 def _name(f: Field[Any]) -> str:
     return str(f.metadata.get("name", f.name))
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return written(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return value
 
 
 def _read(hint: Any, value: Any, where: str) -> Any:

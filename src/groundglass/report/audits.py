@@ -1,15 +1,16 @@
 """The audits of a run: a table, a figure, and what the head of the page says of the network that it is about."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from groundglass.audit.findings import CLEAR, MASKING, NOTHING
-from groundglass.core.statistics import Proportion, differs
+from groundglass.core.statistics import Paired
 from groundglass.core.text import duration
 from groundglass.report.drawing import Drawing, Folder
-from groundglass.report.figure import DotRow, Series, dots, spoken
+from groundglass.report.figure import DotRow, Series, save_dots
+from groundglass.report.section import FEWEST
 from groundglass.report.style import DEFENDED, OPEN, PLAIN, QUIET
-from groundglass.report.table import Amount, Row, Table
-from groundglass.report.verdict import FEWEST
+from groundglass.report.table import Amount, Row, Table, Value
 from groundglass.report.words import norm_name, radius
 from groundglass.results import Run
 from groundglass.results.kinds import AUDIT, Entry
@@ -54,25 +55,19 @@ def verdict(one: Audited) -> str:
 
 def tables(run: Run) -> list[Table]:
     """Each audit: clean accuracy, as claimed, in the worst case, and the verdict."""
-    rows = [
-        Row(
-            f"{one.config.model}, {where(one)}",
-            (
-                one.result.clean,
-                one.result.claimed,
-                one.result.worst,
-                verdict(one),
-                Amount(one.record.seconds, duration),
-            ),
-        )
-        for one in run.entries(AUDIT)
-    ]
-    columns = ("untouched", "claimed", "worst case", "verdict", "time")
+    columns: dict[str, Callable[[Audited], Value]] = {
+        "untouched": lambda one: one.result.clean,
+        "claimed": lambda one: one.result.claimed,
+        "worst case": lambda one: one.result.worst,
+        "verdict": verdict,
+        "time": lambda one: Amount(one.record.seconds, duration),
+    }
+    rows = [(f"{one.config.model}, {where(one)}", one) for one in run.entries(AUDIT)]
     note = (
         "Claimed: under the claim's own attacks. Worst case: right whatever was tried, image by image; a stronger attack "
         "may leave less."
     )
-    return [Table("", "network", columns, tuple(rows), note)] if rows else []
+    return [Table.of("", "network", columns, rows, note)] if rows else []
 
 
 def evidence(one: Audited) -> list[Table]:
@@ -81,17 +76,12 @@ def evidence(one: Audited) -> list[Table]:
     marks = {"passed": "✓ passed", "failed": "✗ failed", "skipped": "– skipped"}
     checks = [Row(c.name, (marks[c.status], c.measured, c.threshold, c.source, c.advice or None)) for c in found.checks]
     took = found.timing.attempts if found.timing else (0.0,) * len(found.attempts)
-    attacks = [
-        Row(
-            one.name + (f" (fitted on {one.fit['n_images']:,} natural images)" if one.fit else ""),
-            (
-                _ROLES.get(one.role, one.role),
-                *(Amount(n, "{:,.0f}".format) for n in (one.tried, one.broke, one.gradients, one.forwards)),
-                Amount(seconds, duration) if one.tried else "no image was left",
-            ),
-        )
-        for one, seconds in zip(found.attempts, took, strict=True)
-    ]
+    attacks = []
+    for tried, seconds in zip(found.attempts, took, strict=True):
+        fitted = f" (fitted on {tried.fit['n_images']:,} natural images)" if tried.fit else ""
+        counts = (Amount(n) for n in (tried.tried, tried.broke, tried.gradients, tried.forwards))
+        time = Amount(seconds, duration) if tried.tried else "no image was left"
+        attacks.append(Row(tried.name + fitted, (_ROLES.get(tried.role, tried.role), *counts, time)))
     name = f"{one.config.model}, {where(one)}"
     columns = ("role", "tried on", "broke", "gradients", "forward passes", "time")
     return [
@@ -112,12 +102,9 @@ def figure(run: Run, drawings: Folder) -> Drawing | None:
         shares = (one.result.clean, one.result.claimed, one.result.worst)
         name = f"{one.config.model}, {radius(one.config.norm, one.config.eps)}" if several else one.config.model
         rows.append(DotRow(name, (tuple((s.name, p) for s, p in zip(series, shares, strict=True) if p),)))
-    return drawings.save(
-        "audits",
-        dots(rows, series, x="right of the audited images (%)"),
-        alt=spoken([(row.name, [(name, 100 * p.share) for name, p in row.panels[0]]) for row in rows]),
-        caption="Clean accuracy, accuracy under the claim's attacks, and the worst case, with 95% Wilson intervals.",
-    )
+    x = "right of the audited images (%)"
+    caption = "Clean accuracy, accuracy under the claim's attacks, and the worst case, with 95% Wilson intervals."
+    return save_dots(drawings, "audits", rows, series, x=x, caption=caption)
 
 
 @dataclass(frozen=True)
@@ -125,24 +112,18 @@ class Headline:
     """What the head of the page says.
 
     Attributes:
-        network, ball: that it is about.
-        clean, claimed, worst: of its audit.
         finding: "masking", "clear", "nothing" (claimed), "few" (images) or "none" (no audit).
+        one: the audit that it is about.
         lost: whether the worst case is below the claim by more than chance, on the same images.
-        skipped: checks that could not be made, by name.
-        beside: clean accuracy on the whole test set of this network and of VGG-16, where both are known.
     """
 
-    network: str = ""
-    ball: str = ""
-    claimed_by: str = ""
-    clean: Proportion | None = None
-    claimed: Proportion | None = None
-    worst: Proportion | None = None
     finding: str = "none"
+    one: Audited | None = None
     lost: bool = False
-    skipped: tuple[str, ...] = ()
-    n_images: int = 0
+
+    @property
+    def network(self) -> str:
+        return self.one.config.model if self.one else ""
 
 
 def headline(run: Run) -> Headline:
@@ -151,27 +132,10 @@ def headline(run: Run) -> Headline:
     if not known:
         return Headline()
     one = next((x for x in known if x.config.model.startswith(DEFENDED)), known[0])
-    found = one.result
-    assert found.clean is not None
-    assert found.claimed is not None
-    assert found.worst is not None
-    finding = {MASKING: "masking", CLEAR: "clear", NOTHING: "nothing"}[found.judged]
-    # What falls below the claim is paired: the worst case has every image that the claim's attacks left, or fewer.
-    fell = found.claimed.count - found.worst.count
-    kept = dict.fromkeys(range(found.worst.count), True)
-    test = differs(
-        {i: i < found.claimed.count for i in range(found.claimed.total)},
-        {i: kept.get(i, False) for i in range(found.claimed.total)},
-    )
-    return Headline(
-        network=one.config.model,
-        ball=where(one),
-        claimed_by=found.claimed_by or "",
-        clean=found.clean,
-        claimed=found.claimed,
-        worst=found.worst,
-        finding="few" if found.claimed.total < FEWEST else finding,
-        lost=bool(fell and test and test.p < 0.05),
-        skipped=tuple(check.name for check in found.skipped),
-        n_images=found.claimed.total,
-    )
+    claimed, worst = one.result.claimed, one.result.worst
+    assert claimed is not None
+    assert worst is not None
+    finding = {MASKING: "masking", CLEAR: "clear", NOTHING: "nothing"}[one.result.judged]
+    # Paired: the worst case has every image that the claim's attacks left, or fewer.
+    fell = Paired(claimed.count - worst.count, 0, claimed.total)
+    return Headline("few" if claimed.total < FEWEST else finding, one, fell.p < 0.05)

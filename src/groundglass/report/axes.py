@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean as mean
 from typing import Any
 
 from groundglass.report.style import INK
@@ -55,30 +56,19 @@ def spread(centres: Sequence[float], heights: Sequence[float], *, low: float, hi
     Returns:
         The middle of each label, in the order given.
     """
-    blocks: list[tuple[list[int], float, float]] = []  # members from the bottom up, bottom, height
-    for i in sorted(range(len(centres)), key=lambda i: (centres[i], i)):
-        members, height = [i], heights[i]
-        bottom = max(low, min(centres[i] - height / 2, high - height))
-        while blocks and blocks[-1][1] + blocks[-1][2] > bottom:
-            members = blocks.pop()[0] + members
-            height = sum(heights[k] for k in members)
-            bottom = max(low, min(_best_bottom(members, centres, heights), high - height))
-        blocks.append((members, bottom, height))
+    order = sorted(range(len(centres)), key=lambda i: (centres[i], i))
+    below = [sum(heights[k] for k in order[:place]) for place in range(len(order) + 1)]
+    # Where the pile of all labels would begin if each had its own way; that may not fall from a label to the next.
+    blocks: list[list[float]] = []
+    for i, under in zip(order, below[:-1], strict=True):
+        blocks.append([centres[i] - heights[i] / 2 - under])
+        while len(blocks) > 1 and mean(blocks[-2]) > mean(blocks[-1]):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    begins = [max(low, min(mean(block), high - below[-1])) for block in blocks for _ in block]
     placed = [0.0] * len(centres)
-    for members, bottom, _ in blocks:
-        for k in members:
-            placed[k] = bottom + heights[k] / 2
-            bottom += heights[k]
+    for i, under, begin in zip(order, below[:-1], begins, strict=True):
+        placed[i] = begin + under + heights[i] / 2
     return placed
-
-
-def _best_bottom(members: list[int], centres: Sequence[float], heights: Sequence[float]) -> float:
-    """Where a block starts so that its labels are, on average, where they wanted to be."""
-    total, below = 0.0, 0.0
-    for k in members:
-        total += centres[k] - below - heights[k] / 2
-        below += heights[k]
-    return total / len(members)
 
 
 def top_axis(axes: Any, ticks: Mapping[float, str], label: str) -> None:

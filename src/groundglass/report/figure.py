@@ -8,6 +8,7 @@ from typing import Any
 
 from groundglass.core.statistics import Proportion
 from groundglass.report.axes import declutter, log_ticks, name_ends, new_axes, top_axis
+from groundglass.report.drawing import Drawing, Folder
 from groundglass.report.style import FAINT, GRID, INK, Style
 
 # Inches, of dots.
@@ -78,22 +79,13 @@ def curves(
     figure, axes = new_axes(left=left, right=right, bottom=0.135, top=0.85 if above else 0.95)
     shade = 0.18 if len(lines) <= 3 else 0.09  # many bands lie on each other
     for one in lines:
-        colour, style = one.style.ink.light, one.style
-        axes.plot(
-            one.x,
-            one.y,
-            color=colour,
-            marker=style.marker,
-            markevery=[len(one.x) - 1] if one.steps else None,
-            markerfacecolor="white" if style.hollow else colour,
-            linestyle=style.dash,
-            drawstyle="steps-post" if one.steps else "default",
-            clip_on=False,
-            zorder=3,
-        )
+        look = {"linestyle": one.style.dash, "clip_on": False, "zorder": 3, **one.style.marked}
+        if one.steps:
+            look |= {"markevery": [len(one.x) - 1], "drawstyle": "steps-post"}
+        axes.plot(one.x, one.y, **look)
         if one.low:
-            step = "post" if one.steps else None
-            axes.fill_between(one.x, one.low, one.high, step=step, color=colour, alpha=shade, linewidth=0, zorder=2)
+            band = {"step": "post" if one.steps else None, "color": one.style.ink.light, "alpha": shade}
+            axes.fill_between(one.x, one.low, one.high, **band, linewidth=0, zorder=2)
     every = [value for one in lines for value in one.x]
     axes.set_xscale("log" if x_log else "linear")
     axes.set_yscale("log" if y_log else "linear")
@@ -111,15 +103,8 @@ def curves(
     if level is not None:
         name, at = level
         axes.axhline(at, color=FAINT.light, linewidth=0.9, linestyle=(0, (2, 3)), zorder=1)
-        axes.annotate(
-            name,
-            (0, at),
-            (4, 2),
-            xycoords=axes.get_yaxis_transform(),
-            textcoords="offset points",
-            color=FAINT.light,
-            fontsize=8,
-        )
+        place = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
+        axes.annotate(name, (0, at), (4, 2), color=FAINT.light, fontsize=8, **place)
     named = [one for one in lines if one.name]
     ends = [(one.x[-1], one.y[-1]) for one in named]
     name_ends(axes, ends, [one.name for one in named], [one.style.ink.light for one in named])
@@ -163,7 +148,7 @@ def dots(
     heights = [max(_ROW, _LINE * (max(map(len, row.panels)) + 0.8)) for row in rows]
     there = {name for row in rows for panel in row.panels for name, _ in panel}
     series = [one for one in series if one.name in there]
-    keys = _key_rows(series) if key else 0
+    keys = math.ceil(len(series) / _columns(series)) if series and key else 0
     below, body = 0.44, sum(heights)
     figure, first = new_axes(left=0, right=1, bottom=0, top=1)
     wide = figure.get_figwidth()
@@ -188,7 +173,8 @@ def dots(
     _names(first, rows, heights)
     middle = (_NAMES + (wide - 0.14)) / 2
     figure.text(middle / wide, 0.03 / total, x, ha="center", va="bottom", fontsize=9, color=INK.light)
-    _key(figure, series, keys)
+    if keys:
+        _key(figure, series)
     return declutter(figure)
 
 
@@ -205,21 +191,9 @@ def _frame(axes: Any, title: str, body: float, *, wide_ticks: bool) -> None:
 
 
 def _dot(axes: Any, y: float, share: Proportion, style: Style, *, size: float) -> None:
-    colour = style.ink.light
-    low, high = share.interval
-    axes.plot([100 * low, 100 * high], [y, y], color=colour, linewidth=1.5, solid_capstyle="butt", clip_on=False)
-    face = "white" if style.hollow else colour
-    at = ([100 * share.share], [y])
-    axes.plot(
-        *at,
-        color=colour,
-        marker=style.marker,
-        markersize=size,
-        markerfacecolor=face,
-        linestyle="",
-        clip_on=False,
-        zorder=4,
-    )
+    ends = [100 * end for end in share.interval]
+    axes.plot(ends, [y, y], color=style.ink.light, linewidth=1.5, solid_capstyle="butt", clip_on=False)
+    axes.plot([100 * share.share], [y], markersize=size, linestyle="", clip_on=False, zorder=4, **style.marked)
 
 
 def _names(axes: Any, rows: Sequence[DotRow], heights: Sequence[float]) -> None:
@@ -243,28 +217,10 @@ def _columns(series: Sequence[Series]) -> int:
     return min(len(series), 4 if longest <= 9 else 3 if longest <= 15 else 2)
 
 
-def _key_rows(series: Sequence[Series]) -> int:
-    return math.ceil(len(series) / _columns(series)) if series else 0
-
-
-def _key(figure: Any, series: Sequence[Series], rows: int) -> None:
+def _key(figure: Any, series: Sequence[Series]) -> None:
     from matplotlib.lines import Line2D
 
-    if not rows:
-        return
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=one.style.ink.light,
-            marker=one.style.marker,
-            markersize=5.2,
-            markerfacecolor="white" if one.style.hollow else one.style.ink.light,
-            linewidth=1.5,
-            label=one.name,
-        )
-        for one in series
-    ]
+    handles = [Line2D([], [], markersize=5.2, linewidth=1.5, label=one.name, **one.style.marked) for one in series]
     columns = _columns(series)
     # A legend fills column by column; a reader goes row by row.
     handles = [handle for i in range(columns) for handle in handles[i::columns]]
@@ -288,3 +244,29 @@ def spoken(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> str:
         f"{name}: " + ", ".join(f"{what} {value:.0f}%" for what, value in values) for name, values in rows if values
     ]
     return "; ".join(parts) + "."
+
+
+def save_curves(
+    drawings: Folder, name: str, lines: Sequence[Curve], *, caption: str, said: str = "at {:.3g}", **look: Any
+) -> Drawing:
+    """Draw curves in percent for the page. `said`: how the x of a curve's end is put into words; `look`: see `curves`."""
+    alt = spoken([(line.name, [(said.format(line.x[-1]), line.y[-1])]) for line in lines])
+    return drawings.save(name, curves(lines, **look), alt=alt, caption=caption)
+
+
+def save_dots(
+    drawings: Folder,
+    name: str,
+    rows: Sequence[DotRow],
+    series: Sequence[Series],
+    *,
+    caption: str,
+    titles: Sequence[str] = ("",),
+    **look: Any,
+) -> Drawing:
+    """Draw dots for the page. `look`: see `dots`."""
+    told = []
+    for row in rows:
+        panels = [(title, *dot) for title, panel in zip(titles, row.panels, strict=True) for dot in panel]
+        told.append((row.name, [(title if what == row.name else what, 100 * p.share) for title, what, p in panels]))
+    return drawings.save(name, dots(rows, series, titles=titles, **look), alt=spoken(told), caption=caption)

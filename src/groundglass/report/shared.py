@@ -1,14 +1,16 @@
 """What every page has beside its studies: the networks, the checks, and where the run was made."""
 
+from collections.abc import Callable
 from typing import Any
 
 from groundglass.core.text import duration, listed
 from groundglass.report.drawing import Drawing, Folder
-from groundglass.report.figure import Curve, curves, spoken
+from groundglass.report.figure import Curve, save_curves
 from groundglass.report.style import BASELINE, DEFENDED, UNLAYERED, of_name
-from groundglass.report.table import Amount, Row, Table
+from groundglass.report.table import Amount, Row, Table, Value
 from groundglass.results import Run
-from groundglass.results.kinds import CHECK, TRAIN
+from groundglass.results.kinds import CHECK, TRAIN, Entry
+from groundglass.results.kinds.network import TrainConfig, TrainResult
 
 _CREDIT = {
     "bp": "backpropagation",
@@ -19,25 +21,21 @@ _CREDIT = {
 
 def networks(run: Run) -> list[Table]:
     """Each network: clean accuracy, and what training it took."""
-    rows = []
-    for one in run.entries(TRAIN):
-        result, credit = one.result, str(one.config.training["credit"])
-        features = f" of {result.features.name}" if result.features else ""
-        rows.append(
-            Row(
-                one.name,
-                (
-                    result.clean,
-                    _CREDIT.get(credit, credit) + features,
-                    result.device.said if result.device else None,
-                    Amount(result.parameters, "{:,.0f}".format),
-                    Amount(float(one.config.training["epochs"]), "{:.0f}".format),
-                    Amount(result.train_seconds, duration),
-                ),
-            )
-        )
-    columns = ("untouched", "training", "device", "parameters", "epochs", "time")
-    return [Table("Networks, %", "network", columns, tuple(rows))] if rows else []
+    columns: dict[str, Callable[[Entry[TrainConfig, TrainResult]], Value]] = {
+        "untouched": lambda one: one.result.clean,
+        "training": _trained,
+        "device": lambda one: one.result.device.said if one.result.device else None,
+        "parameters": lambda one: Amount(one.result.parameters),
+        "epochs": lambda one: Amount(one.config.epochs),
+        "time": lambda one: Amount(one.result.train_seconds, duration),
+    }
+    rows = [(one.name, one) for one in run.entries(TRAIN)]
+    return [Table.of("Networks, %", "network", columns, rows)] if rows else []
+
+
+def _trained(one: Entry[TrainConfig, TrainResult]) -> str:
+    features = f" of {one.result.features.name}" if one.result.features else ""
+    return _CREDIT.get(one.config.credit, one.config.credit) + features
 
 
 def training(run: Run, drawings: Folder) -> Drawing | None:
@@ -52,28 +50,18 @@ def training(run: Run, drawings: Folder) -> Drawing | None:
             lines.append(Curve(one.name, x, y, of_name(one.name, hollow=one.name == BASELINE)))
     if not lines:
         return None
-    return drawings.save(
-        "training",
-        curves(lines, x="epoch", y="accuracy on training images (%)"),
-        alt=spoken([(line.name, [("at the end", line.y[-1])]) for line in lines]),
-        caption="Accuracy in each epoch, on training images as they were learned.",
-    )
+    axes = {"x": "epoch", "y": "accuracy on training images (%)"}
+    caption = "Accuracy in each epoch, on training images as they were learned."
+    return save_curves(drawings, "training", lines, caption=caption, said="at the end", **axes)
 
 
 def checks(run: Run) -> list[Table]:
     """Signs of a claim that is not true, looked for in the records of each study."""
-    rows = [
-        Row(
-            one.config.check,
-            (
-                "✓ passed" if one.result.passed else "✗ failed",
-                _said(one.result.value) or None,
-                one.result.expected,
-                listed(sorted(run.studies(one.key))),
-            ),
-        )
-        for one in sorted(run.entries(CHECK), key=lambda one: one.result.passed)
-    ]
+    rows = []
+    for one in sorted(run.entries(CHECK), key=lambda one: one.result.passed):
+        passed = "✓ passed" if one.result.passed else "✗ failed"
+        found = (passed, _said(one.result.value) or None, one.result.expected, listed(sorted(run.studies(one.key))))
+        rows.append(Row(one.config.check, found))
     return [Table("Checks", "check", ("", "found", "expected", "study"), tuple(rows))] if rows else []
 
 

@@ -51,6 +51,12 @@ class Style:
     hollow: bool = False
     dash: Any = "-"
 
+    @property
+    def marked(self) -> dict[str, Any]:
+        """Colour and marker, as matplotlib has them."""
+        colour = self.ink.light
+        return {"color": colour, "marker": self.marker, "markerfacecolor": "white" if self.hollow else colour}
+
 
 def of_attacker(name: str, *, hollow: bool = False, dotted: bool = False) -> Style:
     """An attacker's. Hollow and dashed on a network without the layer."""
@@ -58,10 +64,9 @@ def of_attacker(name: str, *, hollow: bool = False, dotted: bool = False) -> Sty
     return Style(Ink(one.light, one.dark), one.marker, hollow, _DOTTED if dotted else _DASHED if hollow else "-")
 
 
-def of_name(name: str, *, hollow: bool = False, dotted: bool = False) -> Style:
+def of_name(name: str, *, hollow: bool = False) -> Style:
     """A network's, or a kind of device's."""
-    ink, marker = _NAMED.get(name, (_OTHER, "h"))
-    return Style(ink, marker, hollow, _DOTTED if dotted else _DASHED if hollow else "-")
+    return Style(*_NAMED.get(name, (_OTHER, "h")), hollow, _DASHED if hollow else "-")
 
 
 PLAIN = Style(INK, "o")

@@ -5,16 +5,20 @@ Of one run folder a share is shown with its 95% interval, of several the mean wi
 
 import csv
 import io
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from statistics import mean
+from typing import TypeVar
 
-import pandas as pd
 from markupsafe import Markup, escape
 
 from groundglass.core.statistics import Proportion
 from groundglass.core.text import percent
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,16 @@ class Amount:
     """
 
     value: float
-    write: Callable[[float], str]
+    write: Callable[[float], str] = "{:,.0f}".format
     of_one: str = ""
 
 
 Value = Proportion | Amount | str | None
+
+
+def amount(value: float | None, write: Callable[[float], str] = "{:,.0f}".format) -> Amount | None:
+    """A number that may not be known."""
+    return None if value is None or math.isnan(value) else Amount(value, write)
 
 
 @dataclass(frozen=True)
@@ -68,28 +77,31 @@ class Table:
         """The title as part of a file name."""
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")[:60].strip("-") or "table"
 
+    @classmethod
+    def of(
+        cls,
+        title: str,
+        head: str,
+        columns: Mapping[str, Callable[[T], Value]],
+        rows: Iterable[tuple[str, T]],
+        note: str = "",
+    ) -> "Table":
+        """A table of things with their names: each column says how its value is read from one."""
+        made = (Row(name, tuple(read(one) for read in columns.values())) for name, one in rows)
+        return cls(title, head, tuple(columns), tuple(made), note)
+
     @property
     def csv(self) -> str:
         """Every number as it is: a share with its interval in two columns more."""
-        parted = [
-            any(isinstance(row.values[i], Proportion) for row in self.rows if i < len(row.values))
-            for i in range(len(self.columns))
-        ]
-        head = [self.head]
-        for name, shares in zip(self.columns, parted, strict=True):
-            head += [name, f"{name}: low", f"{name}: high"] if shares else [name]
+        wide = [any(isinstance(row.values[i], Proportion) for row in self.rows) for i in range(len(self.columns))]
+        lines: list[list[object]] = [[name] for name in (self.head, *(row.name for row in self.rows))]
+        for name, is_wide in zip(self.columns, wide, strict=True):
+            lines[0] += [name, f"{name}: low", f"{name}: high"] if is_wide else [name]
+        for line, row in zip(lines[1:], self.rows, strict=True):
+            for value, is_wide in zip(row.values, wide, strict=True):
+                line += _numbers(value) + ["", ""] * (is_wide and not isinstance(value, Proportion))
         out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(head)
-        for row in self.rows:
-            line: list[object] = [row.name]
-            for value, shares in zip(row.values, parted, strict=True):
-                if isinstance(value, Proportion):
-                    line += [value.share, *value.interval]
-                else:
-                    line.append(value.value if isinstance(value, Amount) else "" if value is None else value)
-                    line += ["", ""] if shares else []
-            writer.writerow(line)
+        csv.writer(out, lineterminator="\n").writerows(lines)
         return out.getvalue()
 
     def html(self, text: Callable[[str], Markup]) -> Markup:
@@ -98,25 +110,19 @@ class Table:
         Args:
             text: how plain text is set: `code`, and words with their definitions.
         """
-        head = "".join(f"<th>{text(name)}</th>" for name in (self.head, *self.columns))
-        body = "".join(
-            f"<tr{' class=strong' if row.strong else ''}><th>{text(row.name)}</th>"
-            + "".join(
-                f"<td{'' if isinstance(value, Proportion | Amount) else ' class=words'}>{_shown(value, text)}{_note(row, i)}</td>"
-                for i, value in enumerate(row.values)
-            )
-            + "</tr>"
-            for row in self.rows
-        )
+        head, body = "".join(f"<th>{text(name)}</th>" for name in (self.head, *self.columns)), ""
+        for row in self.rows:
+            body += f"<tr{' class=strong' if row.strong else ''}><th>{text(row.name)}</th>"
+            for value, note in zip_longest(row.values, row.notes, fillvalue=""):
+                kind = "" if isinstance(value, Proportion | Amount) else " class=words"
+                below = f"<small>{escape(note)}</small>" if note else ""
+                body += f"<td{kind}>{_shown(value, text)}{below}</td>"
+            body += "</tr>"
         label = escape(self.title or self.head)
         return Markup(
             f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table><thead><tr>{head}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>"
         )
-
-
-def _note(row: Row, i: int) -> str:
-    return f"<small>{escape(row.notes[i])}</small>" if i < len(row.notes) and row.notes[i] else ""
 
 
 def _shown(value: Value, text: Callable[[str], Markup]) -> str:
@@ -130,23 +136,10 @@ def _shown(value: Value, text: Callable[[str], Markup]) -> str:
     return str(text(value))
 
 
-def amounts(
-    title: str,
-    head: str,
-    frame: pd.DataFrame,
-    columns: Mapping[str, tuple[str, Callable[[float], str]]],
-    note: str = "",
-) -> Table:
-    """Numbers of a frame as a table: a row a row, named by its column `name`.
-
-    Args:
-        columns: head -> (column of the frame, how its numbers are written).
-    """
-    rows = []
-    for _, row in frame.iterrows():
-        values = (None if pd.isna(row[column]) else Amount(row[column], write) for column, write in columns.values())
-        rows.append(Row(row["name"], tuple(values)))
-    return Table(title, head, tuple(columns), tuple(rows), note)
+def _numbers(value: Value) -> list[object]:
+    if isinstance(value, Proportion):
+        return [value.share, *value.interval]
+    return [value.value if isinstance(value, Amount) else value]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from groundglass.adaptive.attackers import rank
 from groundglass.core.statistics import Family, Proportion
 from groundglass.report.style import BASELINE
 from groundglass.results import Run
-from groundglass.results.kinds import TRAIN
+from groundglass.results.kinds import CHECK, TRAIN
 
 K = TypeVar("K", bound=Hashable)
 _ATTACKS = ("PGD", "CW", "FGSM", "RandomNoise")
@@ -68,10 +68,19 @@ def left(row: Any) -> Proportion:
     return Proportion(int(row.correct), int(row.n_images))
 
 
-def corrected_p(family: Family[K], key: K) -> str:
-    """ "p = 0.012", Holm-corrected; an empty string where nothing was compared."""
-    p = family.corrected.get(key)
+def chance(p: float | None) -> str:
+    """ "p = 0.012"; an empty string where nothing was compared."""
     return "" if p is None else f"p = {p:.2g}" if p >= 0.001 else "p < 0.001"
+
+
+def corrected_p(family: Family[K], key: K) -> str:
+    """The Holm-corrected p of one comparison, in words."""
+    return chance(family.corrected.get(key))
+
+
+def failed_checks(run: Run) -> list[str]:
+    """The checks of a study that found a sign of a claim that is not true."""
+    return [one.config.check for one in run.entries(CHECK) if not one.result.passed]
 
 
 def clean_accuracies(run: Run) -> dict[str, Proportion]:

@@ -5,13 +5,9 @@ together they take a quarter. So the records there have the SHA-256 of those. It
 only the few that the page shows: nothing can be added to it.
 """
 
-import hashlib
 import lzma
 import tarfile
-from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from groundglass.core import DamagedFileError
 
@@ -22,35 +18,21 @@ class CompactCopyError(ValueError):
     """A compact copy was asked for what it does not hold: networks, devices, or room for another result."""
 
 
-class Arrays:
-    """The files of arrays of a folder: in arrays/, or of a compact copy in its bundle."""
+def read_bundle(folder: Path) -> dict[str, bytes]:
+    """The files of arrays of a compact copy, by their path within the folder.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    All at once: what is one stream has no other way in, and the whole of all studies is some 15 MB.
 
-    def read(self, path: str) -> bytes | None:
-        """The bytes of `path`, which is within the folder; None where it is nowhere.
-
-        Raises:
-            DamagedFileError: the bundle cannot be read.
-        """
-        file = self._folder / path
-        if file.exists():
-            return file.read_bytes()
-        if not is_compact(self._folder):
-            return None
-        try:
-            return self._bundle.get(path)
-        except (OSError, EOFError, lzma.LZMAError, tarfile.TarError) as error:
-            raise DamagedFileError(
-                f"{self._folder / BUNDLE} cannot be read ({error}): put it back from a copy, or make the compact copy anew"
-            ) from error
-
-    @cached_property
-    def _bundle(self) -> dict[str, bytes]:
-        # All at once: what is one stream has no other way in, and the whole of all studies is some 15 MB.
-        with tarfile.open(self._folder / BUNDLE, "r:xz") as bundle:
+    Raises:
+        DamagedFileError: the bundle cannot be read.
+    """
+    try:
+        with tarfile.open(folder / BUNDLE, "r:xz") as bundle:
             return {member.name: file.read() for member in bundle if (file := bundle.extractfile(member))}
+    except (OSError, EOFError, lzma.LZMAError, tarfile.TarError) as error:
+        raise DamagedFileError(
+            f"{folder / BUNDLE} cannot be read ({error}): put it back from a copy, or make the compact copy anew"
+        ) from error
 
 
 def is_compact(folder: Path) -> bool:
@@ -69,35 +51,3 @@ def refuse_without_networks(folder: Path) -> None:
             f"{folder} is a compact copy: it has results, but neither networks nor devices. "
             "Give the run folder that it was made from, or leave it out: networks are then trained again"
         )
-
-
-def refuse_to_go_on(folder: Path, planned: Sequence[Mapping[str, Any]], done: Sequence[str]) -> None:
-    """Refuse to continue a compact copy that lacks planned results.
-
-    Args:
-        planned: the cells asked for, each with its `key`.
-        done: keys of the results that are there.
-
-    Raises:
-        CompactCopyError: `folder` is a compact copy, and a result is missing.
-    """
-    missing = [cell for cell in planned if cell["key"] not in set(done)]
-    if missing and is_compact(folder):
-        raise CompactCopyError(
-            f"{folder} is a compact copy, without networks or devices, and {len(missing)} of the {len(planned)} results "
-            f"asked for are not in it (first: {missing[0].get('name', missing[0]['key'])}): it cannot be continued. "
-            "Ask for the study that it holds, or give the run folder that it was made from or a new one as --out"
-        )
-
-
-def checked(data: bytes | None, sha256: str | None, what: str, advice: str) -> bytes:
-    """The bytes of a file of arrays, if they are there and are those that were recorded.
-
-    Raises:
-        DamagedFileError: they are not.
-    """
-    if data is None:
-        raise DamagedFileError(f"{what} is missing: {advice}")
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise DamagedFileError(f"{what} was altered since it was recorded (its SHA-256 differs): {advice}")
-    return data

@@ -15,7 +15,7 @@ import numpy as np
 
 from groundglass.core import atomic_write
 from groundglass.results.bundle import BUNDLE
-from groundglass.results.journal import Journal
+from groundglass.results.journal import read_lines
 from groundglass.results.manifest import STUDY_FILE
 from groundglass.results.records import RECORDS_FILE, RecordStore
 
@@ -47,9 +47,12 @@ def compact(folder: Path, out: Path) -> Compacted:
         DamagedFileError: a record or its arrays were altered; nothing is written.
     """
     folder, out = Path(folder), Path(out)
-    _refuse_existing(out)
+    if out.exists() or out.is_symlink():
+        raise FileExistsError(
+            f"{out} is there already: nothing is ever replaced; give a new folder, or remove it first"
+        )
     # Read once, the lines first: a run may be under way there, and add to them.
-    lines = Journal(folder / RECORDS_FILE).read(heal=False)
+    lines = read_lines(folder / RECORDS_FILE, heal=False)
     store = RecordStore.read(folder)
     unplanned = {record.key for record in store.unplanned}
     lines = [line for line in lines if line["key"] not in unplanned]
@@ -82,14 +85,6 @@ def _write(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return Compacted(out, len(size), sum(size), len(lines), len(arrays))
-
-
-def _refuse_existing(out: Path) -> None:
-    """Raises FileExistsError where there is anything at `out`, an empty folder too."""
-    if out.exists() or out.is_symlink():
-        raise FileExistsError(
-            f"{out} is there already: nothing is ever replaced; give a new folder, or remove it first"
-        )
 
 
 def _not_deflated(arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -9,83 +9,73 @@ from typing import Any
 from groundglass.core import DamagedFileError, DiskFullError
 
 
-class Journal:
-    """JSON objects in a file, one a line, each on the disk before `append` returns."""
+def read_lines(path: Path, *, heal: bool) -> list[dict[str, Any]]:
+    """All whole lines, in order.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    A process that dies while it appends leaves a last line without an end. That line is left out here.
 
-    def read(self, *, heal: bool) -> list[dict[str, Any]]:
-        """All whole lines, in order.
+    Args:
+        heal: also repair the file on disk: cut a torn last line off. Only for the process that owns the
+            file: to any other, the line may be one that is being written.
 
-        A process that dies while it appends leaves a last line without an end. That line is left out here.
-
-        Args:
-            heal: also mend the file on disk: cut a torn last line off. Only for the process that owns the
-                file: to any other, the line may be one that is being written.
-
-        Raises:
-            DamagedFileError: any other line is not a JSON object; names the line.
-        """
-        if not self.path.exists():
-            return []
-        data = self.path.read_bytes()
-        end = data.rfind(b"\n") + 1
-        # All of a line but its end may have reached the disk. An object that closes is whole, and may be an
-        # hour's work.
-        tail_is_whole = end < len(data) and _parse(data[end:]) is not None
-        lines = data[:end].split(b"\n")[:-1] + ([data[end:]] if tail_is_whole else [])
-        values = []
-        for number, line in enumerate(lines, start=1):
-            value = _parse(line)
-            if value is None:
-                raise DamagedFileError(
-                    f"{self.path}, line {number} is not a JSON object: the file was altered. Put it back "
-                    f"from a copy, or delete line {number}: what it recorded is then done again"
-                )
-            values.append(value)
-        if heal and end < len(data):
-            if tail_is_whole:
-                self._extend(b"\n")
-            else:
-                self._cut(end)
-        return values
-
-    def append(self, value: dict[str, Any]) -> None:
-        """Add a line, and return when it is on the disk.
-
-        Raises:
-            DiskFullError: no room; the file ends with its last whole line, as before.
-        """
-        self._extend(json.dumps(value, sort_keys=True, allow_nan=False).encode() + b"\n")
-
-    def _extend(self, data: bytes) -> None:
-        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        try:
-            before = os.fstat(fd).st_size
-            try:
-                # A disk that fills up takes part of the bytes first, and says so only at the next write.
-                while data:
-                    data = data[os.write(fd, data) :]
-                os.fsync(fd)
-            except BaseException:
-                os.ftruncate(fd, before)
-                raise
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise DiskFullError(
-                    error.errno,
-                    f"the disk is full: the last result was not added to {self.path} (those before it are "
-                    "safe). Free some space and run the same command again: it continues",
-                ) from error
-            raise
-        finally:
-            os.close(fd)
-
-    def _cut(self, size: int) -> None:
-        with self.path.open("r+b") as file:
-            file.truncate(size)
+    Raises:
+        DamagedFileError: any other line is not a JSON object; names the line.
+    """
+    if not path.exists():
+        return []
+    *lines, tail = path.read_bytes().split(b"\n")
+    # All of a line but its end may have reached the disk. An object that closes is whole, and may be an
+    # hour's work.
+    whole = _parse(tail) is not None
+    values = []
+    for number, line in enumerate([*lines, *([tail] if whole else [])], start=1):
+        value = _parse(line)
+        if value is None:
+            raise DamagedFileError(
+                f"{path}, line {number} is not a JSON object: the file was altered. Put it back "
+                f"from a copy, or delete line {number}: what it recorded is then done again"
+            )
+        values.append(value)
+    if heal and whole:
+        _extend(path, b"\n")
+    elif heal and tail:
+        with path.open("r+b") as file:
+            file.truncate(path.stat().st_size - len(tail))
             os.fsync(file.fileno())
+    return values
+
+
+def append_line(path: Path, value: dict[str, Any]) -> None:
+    """Add a line, and return when it is on the disk.
+
+    Raises:
+        DiskFullError: no room; the file ends with its last whole line, as before.
+    """
+    _extend(path, json.dumps(value, sort_keys=True, allow_nan=False).encode() + b"\n")
+
+
+def _extend(path: Path, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        before = os.fstat(fd).st_size
+        try:
+            # A disk that fills up takes part of the bytes first, and says so only at the next write.
+            while data:
+                data = data[os.write(fd, data) :]
+            os.fsync(fd)
+        except BaseException:
+            os.ftruncate(fd, before)
+            raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(
+                error.errno,
+                f"the disk is full: the last result was not added to {path} (those before it are "
+                "safe). Free some space and run the same command again: it continues",
+            ) from error
+        raise
+    finally:
+        os.close(fd)
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from groundglass.core import DamagedFileError, read_json, write_json
-from groundglass.results.plain import canonical_json, difference, plain
+from groundglass.core.schema import plain
+from groundglass.results.lock import LOCK_FILE
+from groundglass.results.plain import canonical_json, difference
 
 STUDY_FILE = "study.json"
 _REQUIRED = ("study", "recipe", "data", "config", "seed", "versions", "machine", "started")
@@ -17,34 +19,32 @@ class OtherStudyError(ValueError):
     """The folder holds another study, the same one with other settings, or something else altogether."""
 
 
-def enter_study(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def enter_study(folder: Path, manifest: Mapping[str, Any], *, write: bool = True) -> dict[str, Any]:
     """The manifest of `folder` from now on: `manifest` in a new folder, else the stored one.
 
     A study that goes on with other versions or on another machine gets an entry in the list `continued`.
+
+    Args:
+        write: keep it in the folder; else only look whether it may go on.
 
     Raises:
         OtherStudyError: the stored study or configuration differs; says how, field by field.
         ValueError: `manifest` lacks a field.
         DamagedFileError: study.json is not what was written.
     """
-    path = folder / STUDY_FILE
-    if not path.exists():
-        asked = _asked(manifest)
-        write_json(path, asked)
-        return asked
-    stored, current = compare_study(folder, manifest)
-    if current != stored:
+    path, asked = folder / STUDY_FILE, plain(dict(manifest), "manifest")
+    missing = [name for name in _REQUIRED if name not in asked]
+    if missing:
+        raise ValueError(f"the manifest lacks {', '.join(missing)}: it needs {', '.join(_REQUIRED)}")
+    stored = load_manifest(folder) if path.exists() else None
+    current = asked if stored is None else _continued(folder, stored, asked)
+    if write and current != stored:
         write_json(path, current)
     return current
 
 
-def compare_study(folder: Path, manifest: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The stored manifest of `folder`, and what it becomes when `manifest` goes on with it. Writes nothing.
-
-    Raises:
-        As `enter_study`, and FileNotFoundError: no study there.
-    """
-    asked, stored = _asked(manifest), load_manifest(folder)
+def _continued(folder: Path, stored: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    """The stored manifest with the plan as now asked, and a note when versions or machine have changed."""
     lines = difference(_identity(stored), _known_to(_identity(stored), _identity(asked)))
     if lines:
         raise OtherStudyError(
@@ -52,15 +52,12 @@ def compare_study(folder: Path, manifest: Mapping[str, Any]) -> tuple[dict[str, 
             + "\n".join(f"  {line}" for line in lines)
             + "\nGive another --out for the new settings, or ask for the stored ones: then it continues."
         )
-    return stored, _continued(stored, asked)
-
-
-def _asked(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    asked = plain(dict(manifest), "manifest")
-    missing = [name for name in _REQUIRED if name not in asked]
-    if missing:
-        raise ValueError(f"the manifest lacks {', '.join(missing)}: it needs {', '.join(_REQUIRED)}")
-    return asked
+    current = stored | {name: asked[name] for name in ("config", "cells") if name in asked}
+    last = (stored.get("continued") or [stored])[-1]
+    if any(canonical_json(last[name]) != canonical_json(asked[name]) for name in ("versions", "machine")):
+        note = {name: asked[name] for name in ("versions", "machine", "started")}
+        current["continued"] = [*stored.get("continued", []), note]
+    return current
 
 
 def load_manifest(folder: Path) -> dict[str, Any]:
@@ -86,8 +83,8 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     return stored
 
 
-def check_vacant(folder: Path, *, ours: tuple[str, ...]) -> None:
-    """Refuse a folder that holds something other than a study; files named in `ours` don't count.
+def check_vacant(folder: Path) -> None:
+    """Refuse a folder that holds something other than a study.
 
     Raises:
         OtherStudyError: the folder has files, but no study.json.
@@ -98,15 +95,11 @@ def check_vacant(folder: Path, *, ours: tuple[str, ...]) -> None:
     if not folder.exists() or (folder / STUDY_FILE).exists():
         return
     # A crash while study.json was first written leaves a part of it: still an empty folder to its owner.
-    others = sorted(
-        entry.name
-        for entry in folder.iterdir()
-        if entry.name not in ours and not (entry.name.startswith(f".{STUDY_FILE}.") and entry.name.endswith(".part"))
-    )
+    own = {LOCK_FILE, *(part.name for part in folder.glob(f".{STUDY_FILE}.*.part"))}
+    others = sorted(entry.name for entry in folder.iterdir() if entry.name not in own)
     if others:
         raise OtherStudyError(
-            f"{folder} holds something else (no {STUDY_FILE}, but {', '.join(others[:3])}"
-            f"{', ...' if others[3:] else ''}): "
+            f"{folder} holds something else (no {STUDY_FILE}, but {', '.join(others[:3])}{', ...' if others[3:] else ''}): "
             "give an --out that is new, empty, or holds the same study"
         )
 
@@ -131,16 +124,3 @@ def _known_to(stored: Any, asked: Any) -> Any:
             if key in stored or (key in _WAS and value != _WAS[key])
         }
     return asked
-
-
-def _continued(stored: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
-    """The stored manifest with the plan as now asked, and a note when versions or machine have changed."""
-    current = dict(stored)
-    current["config"] = asked["config"]
-    if "cells" in asked:
-        current["cells"] = asked["cells"]
-    last = (stored.get("continued") or [stored])[-1]
-    if any(canonical_json(last[name]) != canonical_json(asked[name]) for name in ("versions", "machine")):
-        note = {name: asked[name] for name in ("versions", "machine", "started")}
-        current["continued"] = [*stored.get("continued", []), note]
-    return current

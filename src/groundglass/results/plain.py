@@ -1,44 +1,13 @@
-"""Plain JSON: what a record may hold, one spelling for each value, and the difference of two values."""
+"""Plain JSON: one spelling for each value, what it is called by, and the difference of two values."""
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from groundglass.core.schema import plain
+
 _ABSENT = object()
-
-
-def plain(value: Any, path: str) -> Any:
-    """`value` as JSON reads it back: dicts with str keys, lists, str, int, float, bool, None.
-
-    Args:
-        value: tuples become lists; anything that JSON has no word for is refused.
-        path: what to call the value in an error, "result" say.
-
-    Raises:
-        TypeError: not plain JSON; names the field.
-        ValueError: NaN or infinite; names the field.
-    """
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError(f"`{path}` is {value}: a record holds finite numbers only; use null for 'not measured'")
-        return float(value)
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise TypeError(f"`{path}` has the key {key!r}: keys must be str")
-        return {key: plain(entry, f"{path}.{key}") for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry, f"{path}[{i}]") for i, entry in enumerate(value)]
-    raise TypeError(
-        f"`{path}` is a {type(value).__module__}.{type(value).__qualname__}, not plain JSON: "
-        "turn it into int, float, str, list or dict (arrays go into the record's arrays)"
-    )
 
 
 def canonical_json(value: Any) -> str:

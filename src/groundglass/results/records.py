@@ -12,24 +12,20 @@ import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from groundglass.core import DamagedFileError, atomic_write, remove_parts
-from groundglass.results.bundle import (
-    Arrays,
-    CompactCopyError,
-    checked,
-    is_compact,
-    refuse_to_go_on,
-)
-from groundglass.results.journal import Journal
-from groundglass.results.lock import LOCK_FILE, FolderInUseError, FolderLock
-from groundglass.results.manifest import OtherStudyError, check_vacant, compare_study, enter_study, load_manifest
-from groundglass.results.plain import cell_key, plain
+from groundglass.core.schema import plain, read
+from groundglass.results.bundle import CompactCopyError, is_compact, read_bundle
+from groundglass.results.journal import append_line, read_lines
+from groundglass.results.lock import FolderInUseError, lock
+from groundglass.results.manifest import OtherStudyError, check_vacant, enter_study, load_manifest
+from groundglass.results.plain import cell_key
 
 __all__ = ["FolderInUseError", "OtherStudyError", "Record", "RecordStore", "cell_key"]
 
@@ -71,12 +67,10 @@ class Record:
 class RecordStore:
     """The records of one run folder. Made by `open` (to add; one process at a time) or `read` (to look)."""
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], records: list[Record], held: FolderLock | None) -> None:
+    def __init__(self, folder: Path, manifest: dict[str, Any], records: list[Record], held: IO[str] | None) -> None:
         self.folder = folder
         self.manifest = manifest
         self._records = {record.key: record for record in records}
-        self._journal = Journal(folder / RECORDS_FILE)
-        self._arrays = Arrays(folder)
         self._lock = held
 
     @classmethod
@@ -95,21 +89,28 @@ class RecordStore:
             DamagedFileError: a file in it was altered.
         """
         folder = Path(folder)
-        check_vacant(folder, ours=(LOCK_FILE,))
+        check_vacant(folder)
         if is_compact(folder):
             # All that is asked for is there, or it is refused: a copy stays as it was made.
-            done = [record.key for record in _records(folder, heal=False)]
-            refuse_to_go_on(folder, manifest.get("cells", ()), done)
-            compare_study(folder, manifest)
-            return cls.read(folder)
+            store, planned = cls.read(folder), manifest.get("cells", ())
+            missing = [cell for cell in planned if cell["key"] not in store]
+            if missing:
+                raise CompactCopyError(
+                    f"{folder} is a compact copy, without networks or devices, and {len(missing)} of the {len(planned)} "
+                    f"results asked for are not in it (first: {missing[0].get('name', missing[0]['key'])}): it cannot be "
+                    "continued. Ask for the study that it holds, or give the run folder that it was made from or a new "
+                    "one as --out"
+                )
+            enter_study(folder, manifest, write=False)
+            return store
         folder.mkdir(parents=True, exist_ok=True)
-        held = FolderLock(folder)
+        held = lock(folder)
         try:
             stored = enter_study(folder, manifest)
             records = _records(folder, heal=True)
             remove_parts(folder)
         except BaseException:
-            held.release()
+            held.close()
             raise
         return cls(folder, stored, records, held)
 
@@ -128,7 +129,7 @@ class RecordStore:
     def records(self) -> tuple[Record, ...]:
         """The results that the plan asks for, in its order; all, oldest first, where the manifest has no plan.
 
-        Cells that run side by side end in any order: what is made from records must not hang on it. A folder that an
+        Cells that run side by side end in any order: what is made from records must not depend on it. A folder that an
         earlier version began may hold results of another plan: they stay, and no table mixes them with those of this one.
         """
         plan = self.manifest.get("cells")
@@ -180,15 +181,14 @@ class RecordStore:
         if record.key in self._records:
             there = self._records[record.key]
             raise ValueError(f"{self.folder} has the record {record.key} ({there.name}) already: none is ever replaced")
-        record = _from_json(plain(asdict(replace(record, arrays=None, arrays_sha256=None)), "record"))
+        bare = replace(record, arrays=None, arrays_sha256=None)
+        record = read(Record, plain(asdict(bare), "record"), "record")
         if arrays:
-            data = _pack(arrays)
-            record = replace(
-                record, arrays=f"{_ARRAYS}/{record.key}.npz", arrays_sha256=hashlib.sha256(data).hexdigest()
-            )
-            with atomic_write(self.folder / f"{_ARRAYS}/{record.key}.npz") as file:
+            data, path = _pack(arrays), f"{_ARRAYS}/{record.key}.npz"
+            record = replace(record, arrays=path, arrays_sha256=hashlib.sha256(data).hexdigest())
+            with atomic_write(self.folder / path) as file:
                 file.write(data)
-        self._journal.append(asdict(record))
+        append_line(self.folder / RECORDS_FILE, asdict(record))
         self._records[record.key] = record
         return record
 
@@ -200,28 +200,33 @@ class RecordStore:
         """
         if record.arrays is None:
             return {}
-        what = f"{self.folder / record.arrays}, which the record {record.key} ({record.name}) needs,"
-        data = checked(self._arrays.read(record.arrays), record.arrays_sha256, what, self._advice(record))
+        path = self.folder / record.arrays
+        data = path.read_bytes() if path.exists() else self._bundle.get(record.arrays)
+        advice = (
+            f"put it back from a copy, or delete the line of {record.key} from {RECORDS_FILE}: "
+            "it is then done again when the study continues"
+        )
+        if is_compact(self.folder):
+            advice = "put the folder back from a copy, or make the compact copy anew from its run folder"
+        needed = f"{path}, which the record {record.key} ({record.name}) needs,"
+        if data is None:
+            raise DamagedFileError(f"{needed} is missing: {advice}")
+        if hashlib.sha256(data).hexdigest() != record.arrays_sha256:
+            raise DamagedFileError(f"{needed} was altered since it was recorded (its SHA-256 differs): {advice}")
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as packed:
                 return {name: packed[name] for name in packed.files}
         except (ValueError, zipfile.BadZipFile) as error:
-            raise DamagedFileError(
-                f"{self.folder / str(record.arrays)} is no archive of plain arrays ({error}): {self._advice(record)}"
-            ) from error
+            raise DamagedFileError(f"{path} is no archive of plain arrays ({error}): {advice}") from error
 
-    def _advice(self, record: Record) -> str:
-        if is_compact(self.folder):
-            return "put the folder back from a copy, or make the compact copy anew from its run folder"
-        return (
-            f"put it back from a copy, or delete the line of {record.key} from {RECORDS_FILE}: "
-            "it is then done again when the study continues"
-        )
+    @cached_property
+    def _bundle(self) -> dict[str, bytes]:
+        return read_bundle(self.folder) if is_compact(self.folder) else {}
 
     def close(self) -> None:
         """Unlock the folder. Nothing can be added after this."""
         if self._lock is not None:
-            self._lock.release()
+            self._lock.close()
             self._lock = None
 
     def __enter__(self) -> "RecordStore":
@@ -231,36 +236,19 @@ class RecordStore:
         self.close()
 
 
-# What records of earlier versions have not.
-_LATER = ("memory",)
-_TYPES = {"key": str, "kind": str, "name": str, "config": dict, "result": dict, "inputs": list}
-
-
 def _records(folder: Path, *, heal: bool) -> list[Record]:
-    records: dict[str, Record] = {}
-    for number, value in enumerate(Journal(folder / RECORDS_FILE).read(heal=heal), start=1):
-        try:
-            record = _from_json(value)
-        except (TypeError, ValueError) as error:
-            raise DamagedFileError(f"{folder / RECORDS_FILE}, line {number} is not a record: {error}") from error
+    known, records = {field.name for field in fields(Record)}, dict[str, Record]()
+    for number, value in enumerate(read_lines(folder / RECORDS_FILE, heal=heal), start=1):
+        where = f"{folder / RECORDS_FILE}, line {number}"
+        # Those of earlier versions have no `memory`.
+        for word, names in (("lacks", known - value.keys() - {"memory"}), ("has", value.keys() - known)):
+            if names:
+                raise DamagedFileError(f"{where} is not a record: it {word} {', '.join(sorted(names))}")
+        record = read(Record, value, where)
         if record.key in records:
-            raise DamagedFileError(
-                f"{folder / RECORDS_FILE}, line {number} repeats the key {record.key}: delete one of the two lines"
-            )
+            raise DamagedFileError(f"{where} repeats the key {record.key}: delete one of the two lines")
         records[record.key] = record
     return list(records.values())
-
-
-def _from_json(value: dict[str, Any]) -> Record:
-    known = {field.name for field in fields(Record)}
-    unknown, missing = sorted(set(value) - known), sorted(known - set(value) - set(_LATER))
-    if unknown or missing:
-        wrong = [f"{word} {', '.join(names)}" for word, names in (("lacks", missing), ("has", unknown)) if names]
-        raise ValueError(f"it {' and '.join(wrong)}")
-    for name, type_ in _TYPES.items():
-        if not isinstance(value[name], type_):
-            raise TypeError(f"`{name}` must be a {type_.__name__}, not {value[name]!r}")
-    return Record(**{**value, "inputs": tuple(value["inputs"]), "seconds": float(value["seconds"])})
 
 
 def _pack(arrays: Mapping[str, np.ndarray]) -> bytes:

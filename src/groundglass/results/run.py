@@ -17,6 +17,7 @@ from groundglass.results.records import Record, RecordStore
 C = TypeVar("C")
 R = TypeVar("R")
 
+_BY_FRAME = {kind.frame: kind for kind in KINDS.values()}
 #: Columns that every frame has, after its own.
 COMMON_COLUMNS = {
     "studies": "studies of the run that the result belongs to",
@@ -35,12 +36,31 @@ class Progress:
     missing: tuple[str, ...]
 
 
+class _Frame:
+    """The frame of a kind as an attribute of a run."""
+
+    def __init__(self, kind: Kind[Any, Any]) -> None:
+        self._name = kind.frame
+
+    def __get__(self, run: "Run", owner: object = None) -> pd.DataFrame:
+        return run.frame(self._name)
+
+
 class Run:
     """What a run folder holds, or the part of it that belongs to some studies. Reading it needs no torch.
 
     Frames have the key of the record as index: `run.arrays(key)` has what there is for each image. `run.columns("attacks")`
     says what each column holds.
     """
+
+    networks = _Frame(TRAIN)
+    attacks = _Frame(ATTACK)
+    queries = _Frame(QUERY)
+    transfers = _Frame(TRANSFER)
+    redraws = _Frame(REDRAW)
+    retrievals = _Frame(RETRIEVE)
+    audits = _Frame(AUDIT)
+    costs = _Frame(COST)
 
     def __init__(self, store: RecordStore, records: Sequence[Record], owned: dict[str, frozenset[str]]) -> None:
         self._store, self.records, self._owned = store, tuple(records), owned
@@ -110,46 +130,6 @@ class Run:
         return self._store.arrays(self.record(key))
 
     @property
-    def networks(self) -> pd.DataFrame:
-        """Trained networks and their clean accuracy."""
-        return self.frame(TRAIN.frame)
-
-    @property
-    def attacks(self) -> pd.DataFrame:
-        """Attacks by gradients, and noise."""
-        return self.frame(ATTACK.frame)
-
-    @property
-    def queries(self) -> pd.DataFrame:
-        """Attacks by queries."""
-        return self.frame(QUERY.frame)
-
-    @property
-    def transfers(self) -> pd.DataFrame:
-        """Adversarial images tried on networks that they were not made on."""
-        return self.frame(TRANSFER.frame)
-
-    @property
-    def redraws(self) -> pd.DataFrame:
-        """Redraws of U."""
-        return self.frame(REDRAW.frame)
-
-    @property
-    def retrievals(self) -> pd.DataFrame:
-        """Retrievals of U."""
-        return self.frame(RETRIEVE.frame)
-
-    @property
-    def audits(self) -> pd.DataFrame:
-        """Audits: what was claimed, and the worst case."""
-        return self.frame(AUDIT.frame)
-
-    @property
-    def costs(self) -> pd.DataFrame:
-        """What devices cost in seconds and bytes."""
-        return self.frame(COST.frame)
-
-    @property
     def frames(self) -> dict[str, pd.DataFrame]:
         """Every frame that has a row, by name. A kind of a study of your own has a frame of its name."""
         names = [kind.frame for kind in KINDS.values() if any(r.kind == kind.name for r in self.records)]
@@ -159,41 +139,34 @@ class Run:
     def frame(self, name: str) -> pd.DataFrame:
         """A frame by its name."""
         if name not in self._frames:
-            kinds = {kind.frame: kind for kind in KINDS.values()}
-            if name not in kinds and any(record.kind == name for record in self.records):
-                self._frames[name] = self._plain_frame(name)
-            else:
-                self._frames[name] = self._typed_frame(lookup("frame", name, kinds))
+            self._frames[name] = self._made(name)
         return self._frames[name]
 
     @staticmethod
     def columns(name: str) -> dict[str, str]:
         """What each column of a frame holds."""
-        kind = lookup("frame", name, {kind.frame: kind for kind in KINDS.values()})
-        return {**kind.columns, **COMMON_COLUMNS}
+        return {**lookup("frame", name, _BY_FRAME).columns, **COMMON_COLUMNS}
 
-    def _typed_frame(self, kind: Kind[Any, Any]) -> pd.DataFrame:
-        rows = [kind.row(entry) for entry in self.entries(kind)]
-        values = {name: [row[name] for row in rows] for name in kind.columns}
-        return self._with_common(values, [record for record in self.records if record.kind == kind.name])
-
-    def _plain_frame(self, kind: str) -> pd.DataFrame:
-        """Of a kind that is not this package's: its config and result, as they are."""
-        records = [record for record in self.records if record.kind == kind]
-        flat = pd.json_normalize([{**record.config, **record.result} for record in records])
-        return self._with_common({str(name): flat[name].tolist() for name in flat}, records)
-
-    def _with_common(self, values: dict[str, Any], records: Sequence[Record]) -> pd.DataFrame:
-        common = {
+    def _made(self, name: str) -> pd.DataFrame:
+        if name not in _BY_FRAME and any(record.kind == name for record in self.records):
+            # A kind that is not this package's: its config and result, as they are.
+            records = [record for record in self.records if record.kind == name]
+            found = pd.json_normalize([{**record.config, **record.result} for record in records])
+        else:
+            kind = lookup("frame", name, _BY_FRAME)
+            entries = self.entries(kind)
+            records = [entry.record for entry in entries]
+            found = pd.DataFrame([kind.row(entry) for entry in entries], columns=list(kind.columns))
+        common: dict[str, list[Any]] = {
             "studies": ["+".join(sorted(self._owned[record.key])) for record in records],
             "seconds": [record.seconds for record in records],
             "memory_bytes": [record.memory for record in records],
             "finished": [record.finished for record in records],
         }
-        index = pd.Index([record.key for record in records], name="key", dtype=object)
-        frame = pd.DataFrame({**values, **common}, index=index)
+        found = found.assign(**common)
+        found.index = pd.Index([record.key for record in records], name="key", dtype=object)
         # An empty column of names would be one of floats, in which no name can be looked for.
-        return frame if len(frame) else frame.astype(object)
+        return found if len(found) else found.astype(object)
 
     def right(self, key: str) -> dict[int, bool]:
         """Which of the attacked images stay right under an attack: number of the image -> right.

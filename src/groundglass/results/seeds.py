@@ -22,26 +22,11 @@ _FIGURES: dict[str, tuple[str, Any]] = {
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure over seeds.
-
-    Attributes:
-        name: of the cell.
-        what: the figure, a share.
-        values: one a seed, in [0, 1], in the order of the folders.
-    """
+    """A share over seeds: the name of its cell, what it is, and its value in [0, 1] in each folder, in their order."""
 
     name: str
     what: str
     values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        return mean(self.values)
-
-    @property
-    def spread(self) -> float:
-        """Standard deviation over seeds (n - 1)."""
-        return stdev(self.values)
 
 
 def over_seeds(folders: Sequence[Path]) -> list[Figure]:
@@ -74,11 +59,10 @@ def over_seeds(folders: Sequence[Path]) -> list[Figure]:
     found = [{_identity(r): r for r in store.records if r.kind in _FIGURES} for store in stores]
     figures = []
     for identity, record in found[0].items():
-        records = [records.get(identity) for records in found]
-        if any(r is None for r in records):
-            continue
-        what, read = _FIGURES[record.kind]
-        figures.append(Figure(record.name, what, tuple(float(read(r.result)) for r in records if r is not None)))
+        if all(identity in records for records in found):
+            what, read = _FIGURES[record.kind]
+            values = tuple(float(read(records[identity].result)) for records in found)
+            figures.append(Figure(record.name, what, values))
     return figures
 
 
@@ -100,7 +84,7 @@ def table(figures: Sequence[Figure], seeds: int) -> str:
         "|---|---|---|---|---|---|",
     ]
     for figure in figures:
-        low, high = min(figure.values), max(figure.values)
-        numbers = " | ".join(f"{100 * v:.2f}" for v in (figure.mean, figure.spread, low, high))
+        told = (f"{100 * of(figure.values):.2f}" for of in (mean, stdev, min, max))
+        numbers = " | ".join(told)
         lines.append(f"| {figure.name} | {figure.what} | {numbers} |")
     return "\n".join(lines)

@@ -11,8 +11,7 @@ from groundglass.core.statistics import Proportion
 from groundglass.report import build
 from groundglass.report.axes import collisions
 from groundglass.report.drawing import drawing_style
-from groundglass.report.section import Section
-from groundglass.report.verdict import Finding, Verdict
+from groundglass.report.section import Finding, Section, Verdict
 from groundglass.results import Run
 from groundglass.studies.ablation.report import section, tables
 from groundglass.studies.registry import find_study

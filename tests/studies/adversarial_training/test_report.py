@@ -8,7 +8,7 @@ from groundglass.audit.findings import CLEAR, MASKING, NOTHING
 from groundglass.report import build
 from groundglass.report.axes import collisions
 from groundglass.report.drawing import Folder, drawing_style
-from groundglass.report.verdict import Finding
+from groundglass.report.section import Finding
 from groundglass.results import Run
 from groundglass.results.kinds import AUDIT
 from groundglass.results.kinds.audit import AuditedConfig, AuditResult

@@ -8,7 +8,7 @@ from groundglass.core import DamagedFileError
 from groundglass.core.statistics import Proportion
 from groundglass.report.axes import collisions
 from groundglass.report.drawing import Folder, drawing_style
-from groundglass.report.verdict import Finding
+from groundglass.report.section import Finding
 from groundglass.results import Run
 from groundglass.results.kinds import CHECK, CHOICE
 from groundglass.results.kinds.audit import CheckConfig, CheckResult

@@ -10,7 +10,7 @@ from groundglass.core.statistics import Proportion, Repeated
 from groundglass.report import figure
 from groundglass.report.axes import collisions
 from groundglass.report.drawing import Folder, drawing_style
-from groundglass.report.verdict import Finding
+from groundglass.report.section import Finding
 from groundglass.results import Run
 from groundglass.studies.redraw.report import section, tables
 from tests.runs import RunFolder, right

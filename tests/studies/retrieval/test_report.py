@@ -10,8 +10,7 @@ from groundglass.core.statistics import Proportion
 from groundglass.report import figure
 from groundglass.report.axes import collisions
 from groundglass.report.drawing import Folder, drawing_style
-from groundglass.report.section import Section
-from groundglass.report.verdict import Finding
+from groundglass.report.section import Finding, Section
 from groundglass.results import Run
 from groundglass.studies.retrieval.report import AS_FAR, SHORT, UNCLEAR, section, tables
 from tests.studies.pages import takeaway

@@ -8,8 +8,8 @@ import pytest
 
 from groundglass.report.axes import collisions
 from groundglass.report.drawing import Folder, drawing_style
+from groundglass.report.section import Finding
 from groundglass.report.table import Table
-from groundglass.report.verdict import Finding
 from groundglass.results import Run
 from groundglass.results.kinds import ATTACK, COST, FIDELITY, FIT, ROWS, TRAIN
 from groundglass.results.kinds.cost import LawResult, PowerLaw

@@ -9,8 +9,7 @@ import pytest
 from groundglass.core.statistics import Proportion
 from groundglass.report.axes import collisions
 from groundglass.report.drawing import Folder, drawing_style
-from groundglass.report.section import Section
-from groundglass.report.verdict import Finding
+from groundglass.report.section import Finding, Section
 from groundglass.results import Run
 from groundglass.studies.transfer.report import section, tables
 from tests.runs import RunFolder, right

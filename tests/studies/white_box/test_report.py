@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from groundglass.report.drawing import Folder
-from groundglass.report.verdict import Finding
+from groundglass.report.section import Finding
 from groundglass.studies.white_box.report import section, tables
 from tests.runs import RunFolder, right
 

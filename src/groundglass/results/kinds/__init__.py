@@ -14,28 +14,10 @@ from groundglass.results.kinds.network import DEVICE, RANDOMISE, REDRAW, TRAIN
 from groundglass.results.kinds.query import CHOICE, QUERY
 from groundglass.results.kinds.retrieve import RETRIEVE, ROWS
 
-KINDS: dict[str, Kind[Any, Any]] = {
-    kind.name: kind
-    for kind in (
-        TRAIN,
-        ATTACK,
-        QUERY,
-        TRANSFER,
-        REDRAW,
-        RETRIEVE,
-        AUDIT,
-        COST,
-        DEVICE,
-        RANDOMISE,
-        CHOICE,
-        COMMON,
-        CRAFT,
-        ROWS,
-        FIT,
-        FIDELITY,
-        CHECK,
-    )
-}
+#: Those that a `Run` has as attributes, then the others: the order of frames.
+_MAIN = (TRAIN, ATTACK, QUERY, TRANSFER, REDRAW, RETRIEVE, AUDIT, COST)
+_OTHERS = (DEVICE, RANDOMISE, CHOICE, COMMON, CRAFT, ROWS, FIT, FIDELITY, CHECK)
+KINDS: dict[str, Kind[Any, Any]] = {kind.name: kind for kind in (*_MAIN, *_OTHERS)}
 
 __all__ = [
     "ATTACK",

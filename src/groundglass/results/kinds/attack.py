@@ -83,6 +83,6 @@ class AttackResult:
         return Proportion(self.clean_correct, self.n_images)
 
 
-ATTACK: Kind[AttackConfig, AttackResult] = Kind(
+ATTACK = Kind(
     "attack", AttackConfig, AttackResult, "attacks", lambda r: f"accuracy under attack {r.robust_accuracy:.1%}"
 )

@@ -101,7 +101,7 @@ class CheckResult:
     expected: str = column("what a study that can be believed shows")
 
 
-AUDIT: Kind[AuditedConfig, AuditResult] = Kind("audit", AuditedConfig, AuditResult, "audits", lambda r: r.judged)
-CHECK: Kind[CheckConfig, CheckResult] = Kind(
+AUDIT = Kind("audit", AuditedConfig, AuditResult, "audits", lambda r: r.judged)
+CHECK = Kind(
     "check", CheckConfig, CheckResult, "checks", lambda r: "passed" if r.passed else f"FAILED: not {r.expected}"
 )

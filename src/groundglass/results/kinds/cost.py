@@ -110,10 +110,6 @@ class FidelityResult:
     of: int = column("laws that were tested")
 
 
-COST: Kind[CostConfig, CostResult] = Kind(
-    "cost", CostConfig, CostResult, "costs", lambda r: f"{duration(r.one_seconds)} a measurement"
-)
-FIT: Kind[FitConfig, FitResult] = Kind("fit", FitConfig, FitResult, "fits")
-FIDELITY: Kind[FidelityConfig, FidelityResult] = Kind(
-    "fidelity", FidelityConfig, FidelityResult, "laws", lambda r: f"{r.holding} of {r.of} laws hold"
-)
+COST = Kind("cost", CostConfig, CostResult, "costs", lambda r: f"{duration(r.one_seconds)} a measurement")
+FIT = Kind("fit", FitConfig, FitResult, "fits")
+FIDELITY = Kind("fidelity", FidelityConfig, FidelityResult, "laws", lambda r: f"{r.holding} of {r.of} laws hold")

@@ -105,13 +105,9 @@ class TransferResult:
         return Proportion(self.correct, self.n_images)
 
 
-COMMON: Kind[CommonConfig, CommonResult] = Kind(
-    "common", CommonConfig, CommonResult, "common_sets", lambda r: f"{r.common} of {r.n_images} images"
-)
-CRAFT: Kind[CraftConfig, CraftResult] = Kind(
-    "craft", CraftConfig, CraftResult, "crafted", lambda r: f"{r.fooled} of {r.n_images} fooled"
-)
-TRANSFER: Kind[TransferConfig, TransferResult] = Kind(
+COMMON = Kind("common", CommonConfig, CommonResult, "common_sets", lambda r: f"{r.common} of {r.n_images} images")
+CRAFT = Kind("craft", CraftConfig, CraftResult, "crafted", lambda r: f"{r.fooled} of {r.n_images} fooled")
+TRANSFER = Kind(
     "transfer",
     TransferConfig,
     TransferResult,

@@ -203,11 +203,11 @@ def counted(share: float, total: int) -> Proportion:
     return Proportion(round(share * total), total)
 
 
-DEVICE: Kind[DeviceConfig, DeviceResult] = Kind("device", DeviceConfig, DeviceResult, "devices")
-TRAIN: Kind[TrainConfig, TrainResult] = Kind(
+DEVICE = Kind("device", DeviceConfig, DeviceResult, "devices")
+TRAIN = Kind(
     "train", TrainConfig, TrainResult, "networks", lambda r: f"clean accuracy {r.clean.share:.1%}", named="network"
 )
-REDRAW: Kind[RedrawConfig, RedrawResult] = Kind(
+REDRAW = Kind(
     "redraw",
     RedrawConfig,
     RedrawResult,
@@ -215,7 +215,7 @@ REDRAW: Kind[RedrawConfig, RedrawResult] = Kind(
     lambda r: f"clean accuracy {r.before:.1%}, new U {r.untuned:.1%}, tuned {r.tuned:.1%}",
     named="network",
 )
-RANDOMISE: Kind[RandomiseConfig, RandomiseResult] = Kind(
+RANDOMISE = Kind(
     "randomise",
     RandomiseConfig,
     RandomiseResult,

@@ -127,9 +127,5 @@ def success_curve(
     return {float(q): share for q, count in points.items() if (share := result.within(count))}
 
 
-QUERY: Kind[QueryConfig, QueryResult] = Kind(
-    "query", QueryConfig, QueryResult, "queries", lambda r: f"fooled {r.success_rate:.1%}"
-)
-CHOICE: Kind[ChoiceConfig, ChoiceResult] = Kind(
-    "choice", ChoiceConfig, ChoiceResult, "choices", lambda r: f"{r.chosen:g}"
-)
+QUERY = Kind("query", QueryConfig, QueryResult, "queries", lambda r: f"fooled {r.success_rate:.1%}")
+CHOICE = Kind("choice", ChoiceConfig, ChoiceResult, "choices", lambda r: f"{r.chosen:g}")

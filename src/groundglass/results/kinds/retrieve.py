@@ -103,14 +103,14 @@ class RowsResult:
     threads: int = column("of computing")
 
 
-RETRIEVE: Kind[RetrieveConfig, RetrieveResult] = Kind(
+RETRIEVE = Kind(
     "retrieve",
     RetrieveConfig,
     RetrieveResult,
     "retrievals",
     lambda r: f"median error {r.error.median:.2%}, {r.failed_share:.1%} of the rows failed",
 )
-ROWS: Kind[RowsConfig, RowsResult] = Kind(
+ROWS = Kind(
     "rows",
     RowsConfig,
     RowsResult,

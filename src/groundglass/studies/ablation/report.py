@@ -9,11 +9,10 @@ from groundglass.adaptive.attackers import attacker, rank
 from groundglass.core.statistics import Family, Proportion, differs
 from groundglass.core.text import percent, signed
 from groundglass.report.drawing import Drawing, Folder
-from groundglass.report.figure import DotRow, Series, dots, spoken
-from groundglass.report.section import Section
+from groundglass.report.figure import DotRow, Series, save_dots
+from groundglass.report.section import FEWEST, Finding, Section, Verdict
 from groundglass.report.style import BASELINE, PLAIN, of_attacker
 from groundglass.report.table import Amount, Row, Table
-from groundglass.report.verdict import FEWEST, Finding, Verdict
 from groundglass.report.words import ball, channel_note, corrected_p, each, left, strongest
 from groundglass.results import Run
 from groundglass.results.kinds import TRAIN, Entry
@@ -213,12 +212,8 @@ def _figure(telling: pd.DataFrame, networks: Sequence[str], name: str, drawings:
         rows.append(DotRow(network, tuple(panels), rule_above=network not in _FIRST and rows[-1].name in _FIRST))
     series = [Series(label, PLAIN if one == _BEST else of_attacker(one)) for one, label in labels.items()]
     titles = [f"{threat}, {where.partition(' ')[2]}" for threat, where in balls.items()]
-    return drawings.save(
-        name,
-        dots(rows, series, x="images that stay right (%)", titles=titles),
-        alt=spoken([(r.name, [(what, 100 * p.share) for panel in r.panels for what, p in panel]) for r in rows]),
-        caption="At the radius where attacks of a kind leave nearest to half of the images, with 95% Wilson intervals.",
-    )
+    caption = "At the radius where attacks of a kind leave nearest to half of the images, with 95% Wilson intervals."
+    return save_dots(drawings, name, rows, series, x="images that stay right (%)", titles=titles, caption=caption)
 
 
 def _changes(family: Family[Change]) -> Table:

@@ -8,11 +8,10 @@ from groundglass.core.statistics import Difference, Family, Proportion, differs
 from groundglass.core.text import signed
 from groundglass.report.audits import Audited, audits, verdict, where
 from groundglass.report.drawing import Drawing, Folder
-from groundglass.report.figure import DotRow, Series, dots, spoken
-from groundglass.report.section import Section
+from groundglass.report.figure import DotRow, Series, save_dots
+from groundglass.report.section import Finding, Section, Verdict
 from groundglass.report.style import BASELINE, DEFENDED, OPEN, PLAIN, QUIET
 from groundglass.report.table import Amount, Row, Table
-from groundglass.report.verdict import Finding, Verdict
 from groundglass.report.words import clean_accuracies, corrected_p, radius
 from groundglass.results import Run
 from groundglass.results.kinds import TRAIN
@@ -115,12 +114,8 @@ def _figure(table: Table, balls: Balls, drawings: Folder) -> Drawing:
         panels = (dot[0], *(dot[i] + dot[i + 1] for i in range(1, len(dot), 2)))
         rows.append(DotRow(row.name, panels, rule_above=row.name == _NETWORKS[2]))
     series = (Series("clean", QUIET), Series("claimed", OPEN), Series("worst case", PLAIN))
-    return drawings.save(
-        "adversarial-training",
-        dots(rows, series, x="right (%)", titles=titles),
-        alt=spoken([(r.name, [(what, 100 * p.share) for panel in r.panels for what, p in panel]) for r in rows]),
-        caption="Clean accuracy, and at each radius the claim and the worst case, with 95% Wilson intervals.",
-    )
+    caption = "Clean accuracy, and at each radius the claim and the worst case, with 95% Wilson intervals."
+    return save_dots(drawings, "adversarial-training", rows, series, x="right (%)", titles=titles, caption=caption)
 
 
 def _changes(balls: Balls, family: Family[tuple[str, str]]) -> Table:

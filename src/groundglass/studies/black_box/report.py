@@ -8,14 +8,13 @@ import pandas as pd
 
 from groundglass.adaptive.attackers import PAPER_QUERIES, QUERIES, attacker, rank
 from groundglass.core.statistics import Family, Outcomes, Proportion, differs
-from groundglass.core.text import duration, minus
+from groundglass.core.text import duration, signed
 from groundglass.report import words
 from groundglass.report.drawing import Drawing, Folder
-from groundglass.report.figure import DotRow, Series, curves, dots, shares, spoken
-from groundglass.report.section import Section
+from groundglass.report.figure import DotRow, Series, save_curves, save_dots, shares
+from groundglass.report.section import Finding, Section, Verdict
 from groundglass.report.style import BASELINE, DEFENDED, of_attacker, of_name
-from groundglass.report.table import Amount, Row, Table, Value
-from groundglass.report.verdict import Finding, Verdict
+from groundglass.report.table import Amount, Row, Table, Value, amount
 from groundglass.results import Run
 from groundglass.results.kinds import CHECK, CHOICE, QUERY, Entry
 from groundglass.results.kinds.query import QueryConfig, QueryResult, best_setting, success_curve
@@ -107,16 +106,15 @@ def _fooled_table(ball: _Ball) -> Table:
     columns: dict[str, Callable[[QueryResult], Value]] = {
         f"{_FEW:,} queries": lambda one: one.success_within(_FEW),
         whole: lambda one: one.success,
-        "median queries": lambda one: _amount(one.median_queries),
+        "median queries": lambda one: amount(one.median_queries),
     }
     if max(budgets) < _FEW:
         columns.pop(f"{_FEW:,} queries")
     rows = []
     for name in ball.attacks:
         own = [ball.shown.get((network, name)) for network in ball.networks]
-        rows.append(
-            Row(f"`{name}`", tuple(read(one.result) if one else None for one in own for read in columns.values()))
-        )
+        values = (read(one.result) if one else None for one in own for read in columns.values())
+        rows.append(Row(f"`{name}`", tuple(values)))
     heads = tuple(f"{network}: {name}" for network in ball.networks for name in columns)
     note = "Of the images that the network got right. Success checks are queries too. Median: of the images fooled."
     return Table(f"Images fooled, {ball.name}, %", "attacker", heads, tuple(rows), note)
@@ -128,40 +126,42 @@ def _compared(title: str, columns: tuple[str, str, str], family: Family[str], pa
     for name, one in family.found.items():
         if one is not None:
             fooled = (Proportion(share.total - share.count, share.total) for share in (one.second, one.first))
-            points = Amount(one.points, lambda points: minus(f"{points:+.1f}"))
-            p = Amount(family.corrected[name], lambda p: "< 0.001" if p < 0.001 else f"{p:.2g}")
-            paper = (_amount(papers.get(name)),) if papers else ()
-            rows.append(Row(name, (*fooled, points, p, *paper), strong=name == _TOGETHER))
+            paper = (amount(papers.get(name)),) if papers else ()
+            p = Amount(family.corrected[name], lambda p: words.chance(p).removeprefix("p").removeprefix(" = "))
+            rows.append(Row(name, (*fooled, Amount(one.points, signed), p, *paper), strong=name == _TOGETHER))
     heads = (*columns, "p", *(("the paper",) if papers else ()))
     return Table(title, "attack", heads, tuple(rows), f"{family.note}.")
 
 
 def _details(ball: _Ball) -> Table:
     """Every attack, and of a sweep every setting: what it reached, and what it took."""
-    marks, rows = sorted({at for one in ball.tried for at, _ in one.result.success_at}), []
-    for one in ball.tried:
-        of, settings = one.result, ", ".join(f"{name} {value}" for name, value in one.config.settings.items())
-        zero, network = (_amount(share, "{:.1%}".format) for share in (of.flat_share, of.model_share))
-        numbers = [of.mean_queries, of.median_queries, of.median_loss_queries, of.clean_correct]
-        numbers += [of.n_images - of.clean_correct, of.loss_queries, of.check_queries, of.unconfirmed]
-        shown = "✓" if one in ball.shown.values() else None
-        values = (*map(of.success_within, marks), shown, zero, *map(_amount, [*numbers, of.forwards_per_second]))
-        rows.append(Row(one.name, (*values, network, Amount(one.record.seconds, duration), settings)))
-    columns = "shown, zero estimates, mean queries, median, without checks, attacked, wrong before, loss queries, "
-    columns += "success checks, successes withdrawn, forwards/s, time in the network, time, settings"
+    marks = sorted({at for one in ball.tried for at, _ in one.result.success_at})
+    columns: dict[str, Callable[[Entry[QueryConfig, QueryResult]], Value]] = {
+        **{f"{at:,}": lambda one, at=at: one.result.success_within(at) for at in marks},  # type: ignore[misc]
+        "shown": lambda one: "✓" if one in ball.shown.values() else None,
+        "zero estimates": lambda one: amount(one.result.flat_share, "{:.1%}".format),
+        "mean queries": lambda one: amount(one.result.mean_queries),
+        "median": lambda one: amount(one.result.median_queries),
+        "without checks": lambda one: amount(one.result.median_loss_queries),
+        "attacked": lambda one: Amount(one.result.clean_correct),
+        "wrong before": lambda one: Amount(one.result.n_images - one.result.clean_correct),
+        "loss queries": lambda one: Amount(one.result.loss_queries),
+        "success checks": lambda one: Amount(one.result.check_queries),
+        "successes withdrawn": lambda one: Amount(one.result.unconfirmed),
+        "forwards/s": lambda one: amount(one.result.forwards_per_second),
+        "time in the network": lambda one: amount(one.result.model_share, "{:.1%}".format),
+        "time": lambda one: Amount(one.record.seconds, duration),
+        "settings": lambda one: ", ".join(f"{name} {value}" for name, value in one.config.settings.items()),
+    }
     note = "Shown: the setting that fools most; of equals the one with fewer zero estimates, then with fewer queries."
     title = f"Every setting: images fooled within so many queries, {ball.name}, %"
-    return Table(title, "attack", (*(f"{at:,}" for at in marks), *columns.split(", ")), tuple(rows), note)
-
-
-def _amount(value: float | None, write: Callable[[float], str] = "{:,.0f}".format) -> Amount | None:
-    return None if value is None else Amount(value, write)
+    return Table.of(title, "attack", columns, [(one.name, one) for one in ball.tried], note)
 
 
 def _judge(ball: _Ball, gains: Family[str], beside: Family[str]) -> Verdict:
     """What becomes of the gain of Figure 3, over all attacks that both networks met."""
-    checks = {one.config.check: one.result.passed for one in ball.run.entries(CHECK)}
-    failed = {name for name, passed in checks.items() if not passed}
+    checks = ball.run.entries(CHECK)
+    failed = set(words.failed_checks(ball.run))
     own = {a: one for (n, a), one in ball.shown.items() if n == DEFENDED and one.result.success}
     flat = [name for name, one in own.items() if (one.result.flat_share or 0) > _FLAT]
     hindered = [name for name in ball.met_both if gains.above(name) and name not in flat]
@@ -215,8 +215,7 @@ def section(run: Run, drawings: Folder) -> Section | None:
             figures.append(_attackers(ball, drawings, f"black-box-attackers{ending}"))
             figures.append(_curves(ball, drawings, f"figure-3{ending}", PAPER_QUERIES))
             figures.append(_curves(ball, drawings, f"black-box{ending}", ball.attacks, early=True))
-    shown, drawn = tuple(table for table in found if table.rows), tuple(f for f in figures if f)
-    return Section(TITLE, verdict, drawn, shown, open_figures=0 if verdict.finding is Finding.FEW else 2)
+    return Section(TITLE, verdict, figures, found, open_figures=0 if verdict.finding is Finding.FEW else 2)
 
 
 def _attackers(ball: _Ball, drawings: Folder, name: str) -> Drawing:
@@ -228,16 +227,10 @@ def _attackers(ball: _Ball, drawings: Folder, name: str) -> Drawing:
         fooled = Proportion(row.clean_correct - row.correct, row.clean_correct)
         groups.setdefault(label, {})[row.network] = fooled
     found = [(label, tuple((n, p) for n in ball.networks if (p := own.get(n)))) for label, own in groups.items()]
-    return drawings.save(
-        name,
-        dots(
-            [DotRow(label, (own,), rule_above=i == len(ball.attacks) + 1) for i, (label, own) in enumerate(found)],
-            [Series(n, of_name(n, hollow=n == BASELINE)) for n in ball.networks],
-            x=f"images fooled (%), {ball.name}",
-        ),
-        alt=spoken([(label, [(n, 100 * p.share) for n, p in own]) for label, own in found]),
-        caption="Of the images that the network gets right, with 95% Wilson intervals. Below the line: no queries.",
-    )
+    dots = [DotRow(label, (own,), rule_above=i == len(ball.attacks) + 1) for i, (label, own) in enumerate(found)]
+    series = [Series(n, of_name(n, hollow=n == BASELINE)) for n in ball.networks]
+    caption = "Of the images that the network gets right, with 95% Wilson intervals. Below the line: no queries."
+    return save_dots(drawings, name, dots, series, x=f"images fooled (%), {ball.name}", caption=caption)
 
 
 def _curves(ball: _Ball, drawings: Folder, name: str, attacks: Collection[str], early: bool = False) -> Drawing | None:
@@ -246,19 +239,14 @@ def _curves(ball: _Ball, drawings: Folder, name: str, attacks: Collection[str], 
     for (network, attack), one in ball.shown.items():
         if attack in attacks and one.result.success and one.record.arrays:
             points = ball.run.per_image(one.key, partial(success_curve, config=one.config, result=one.result))
-            label = attacker(attack).label + ("" if network == DEFENDED else f" ({network})")
-            line = shares(
-                label,
-                {max(float(early), q): p for q, p in points.items()},
-                of_attacker(attack, hollow=network != DEFENDED),
-            )
+            bare = network != DEFENDED
+            points = {max(float(early), q): p for q, p in points.items()}
+            label = attacker(attack).label + f" ({network})" * bare
+            line = shares(label, points, of_attacker(attack, hollow=bare))
             lines.append(replace(line, steps=True, low=() if early else line.low))
     if not lines:
         return None
     which = "Every attack by queries" if early else "The attacks of the paper's Figure 3, with 95% Wilson intervals"
-    return drawings.save(
-        name,
-        curves(lines, x="queries an image", y="images fooled (%)", x_log=early),
-        alt=spoken([(line.name, [(f"within {line.x[-1]:,.0f} queries", line.y[-1])]) for line in lines]),
-        caption=f"{which}, {ball.name}, of the images that the network gets right. Solid: {DEFENDED}; dashed: {BASELINE}.",
-    )
+    whose = f"{ball.name}, of the images that the network gets right. Solid: {DEFENDED}; dashed: {BASELINE}."
+    axes = {"x": "queries an image", "y": "images fooled (%)", "x_log": early}
+    return save_curves(drawings, name, lines, caption=f"{which}, {whose}", said="within {:,.0f} queries", **axes)

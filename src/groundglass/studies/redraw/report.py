@@ -9,11 +9,10 @@ from groundglass.adaptive.attackers import attacker
 from groundglass.core.statistics import Family, Outcomes, Proportion, Repeated, as_good, differs
 from groundglass.core.text import duration, listed
 from groundglass.report.drawing import Drawing, Folder
-from groundglass.report.figure import DotRow, Series, dots, spoken
-from groundglass.report.section import Section
+from groundglass.report.figure import DotRow, Series, save_dots
+from groundglass.report.section import Finding, Section, Verdict
 from groundglass.report.style import BAD, OPEN, PLAIN, Style
 from groundglass.report.table import Amount, Row, Table
-from groundglass.report.verdict import Finding, Verdict
 from groundglass.report.words import each, norm_name, radius
 from groundglass.results import Run
 from groundglass.results.kinds import REDRAW
@@ -83,8 +82,8 @@ def tables(run: Run) -> list[Table]:
         for row in each(redraws):
             shares = (counted(share, row.n_test) for share in (row.before, row.untuned, row.tuned))
             accuracies.append(Row(row.network, (*shares, Amount(row.draw_seconds + row.tune_seconds, duration))))
-        head = ("before", "new U, old classifier", "tuned", "drawing and tuning")
-        found.append(Table(f"Right on the test set, {model}, %", "redraw", head, tuple(accuracies)))
+        heads = ("before", "new U, old classifier", "tuned", "drawing and tuning")
+        found.append(Table(f"Right on the test set, {model}, %", "redraw", heads, tuple(accuracies)))
         rows = tuple(Row(one.name, (_fooled(one.old), _mean(one.still))) for one in _made(run, redraws))
         columns = ("fooled the old network", "of these still fool, mean of the redraws")
         note = "On images that all networks get right. All redraws meet them: the interval is that of one redraw."
@@ -127,7 +126,7 @@ def section(run: Run, drawings: Folder) -> Section | None:
     found = [*tables(run), *([_detail(every, clear, family.note)] if made else []), _efforts(run)]
     found.sort(key=lambda table: not table.title.startswith("Images"))
     figures = (_survivors(every, drawings),) if any(one.old for one in made) else ()
-    return Section(TITLE, _judge(worst, family, made), figures, tuple(found), facts)
+    return Section(TITLE, _judge(worst, family, made), figures, found, facts)
 
 
 def _judge(worst: _Made, family: Family[tuple[str, str]], made: Sequence[_Made]) -> Verdict:
@@ -162,7 +161,7 @@ def _efforts(run: Run) -> Table:
     for name, one in ((entry.name, entry.result) for entry in run.entries(REDRAW)):
         features = "kept" if one.features_cached else Amount(one.feature_seconds, duration)
         times = (Amount(one.draw_seconds, duration), Amount(one.tune_seconds, duration))
-        rows.append(Row(name, (features, *times, Amount(one.n_train, "{:,.0f}".format), f"`{one.fingerprint[:12]}`")))
+        rows.append(Row(name, (features, *times, Amount(one.n_train), f"`{one.fingerprint[:12]}`")))
     columns = ("features", "drawing", "tuning", "images to tune on", "fingerprint of the new U")
     note = "Kept: the features were computed for an earlier redraw, and no redraw changes them."
     return Table("What each redraw took", "redraw", columns, tuple(rows), note)
@@ -175,9 +174,7 @@ def _survivors(made: Sequence[_Made], drawings: Folder) -> Drawing:
     for one in made:
         shares = (_fooled(one.old), _mean([_fooled(new) for new in one.new.values()]), _fooled(one.again))
         rows.append(DotRow(one.label, (tuple((s.name, p) for s, p in zip(series, shares, strict=True) if p),)))
-    return drawings.save(
-        "redraw-survivors",
-        dots(rows, series, x="images that fool the network (%)"),
-        alt=spoken([(row.name, [(name, 100 * p.share) for name, p in row.panels[0]]) for row in rows]),
-        caption="Images that all networks get right, attacked before the redraws, and again after one. With 95% intervals.",
+    caption = (
+        "Images that all networks get right, attacked before the redraws, and again after one. With 95% intervals."
     )
+    return save_dots(drawings, "redraw-survivors", rows, series, x="images that fool the network (%)", caption=caption)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import ceil
+from typing import Any
 
 import pandas as pd
 
@@ -10,14 +11,13 @@ from groundglass.adaptive.attackers import attacker, rank
 from groundglass.core.statistics import Family, Proportion, as_good, differs
 from groundglass.core.text import duration, listed
 from groundglass.report.drawing import Drawing, Folder
-from groundglass.report.figure import Curve, curves, shares, spoken
-from groundglass.report.section import Section
+from groundglass.report.figure import Curve, curves, save_curves, shares, spoken
+from groundglass.report.section import Finding, Section, Verdict
 from groundglass.report.style import BASELINE, DEFENDED, FAINT, PLAIN, Style, of_attacker
 from groundglass.report.table import Amount, Row, Table, Value
-from groundglass.report.verdict import Finding, Verdict
-from groundglass.report.words import each, left, radius, strongest
+from groundglass.report.words import each, failed_checks, left, radius, strongest
 from groundglass.results import Run
-from groundglass.results.kinds import CHECK, RETRIEVE, Entry
+from groundglass.results.kinds import RETRIEVE, Entry
 from groundglass.results.kinds.retrieve import RetrieveConfig, RetrieveResult
 
 TITLE = "The price of the secret"
@@ -62,8 +62,13 @@ _COLUMNS: dict[str, Callable[[Retrieval], Value]] = {
 }
 
 
-def _row(name: str, one: Retrieval, columns: Iterable[str]) -> Row:
-    return Row(name, tuple(_COLUMNS[column](one) for column in columns))
+_ERRORS = ("median error of a row", "rows lost")
+
+
+def _table(
+    title: str, head: str, columns: Iterable[str], rows: Iterable[tuple[str, Retrieval]], note: str = ""
+) -> Table:
+    return Table.of(title, head, {column: _COLUMNS[column] for column in columns}, rows, note)
 
 
 def _attacks(run: Run) -> pd.DataFrame:
@@ -101,10 +106,10 @@ def _attacks(run: Run) -> pd.DataFrame:
 
 def tables(run: Run) -> list[Table]:
     """The prices of U; then what PGD leaves with each U, and without any."""
-    columns, prices = ("median error of a row", "rows lost", "at the device", "computing"), []
-    for one in _retrievals(run, "price"):
-        name = f"{_times(one)}, N = {one.config.in_features:,}, M = {one.config.out_features:,}"
-        prices.append(_row(name, one, columns))
+    prices = [
+        (f"{_times(one)}, N = {one.config.in_features:,}, M = {one.config.out_features:,}", one)
+        for one in _retrievals(run, "price")
+    ]
     note = (
         "Lost: wrong by more than 10%; a guessed row is wrong by 141%. The paper names 72 minutes of computing for an "
         "error of 32% and 19 hours for 8%, at N of about 10,000 and M of about 100,000."
@@ -114,7 +119,7 @@ def tables(run: Run) -> list[Table]:
     found = {(row.ball, row.name): left(row) for row in each(frame)}
     names = frame.sort_values("place", kind="stable")["name"].unique()
     rows = tuple(Row(name, tuple(found.get((ball, name)) for ball in balls)) for name in names)
-    made = [Table("The price of U", "frames", columns, tuple(prices), note)]
+    made = [_table("The price of U", "frames", (*_ERRORS, "at the device", "computing"), prices, note)]
     made += [Table("Right under PGD, %", "the attacker's U", balls, rows, "All on the same images.")]
     return [table for table in made if table.rows]
 
@@ -211,11 +216,10 @@ def section(run: Run, drawings: Folder) -> Section | None:
     found += [_periods(run, compared), *_more(run)]
     facts = {
         "margin": 100 * _MARGIN,
-        "failed": [one.config.check for one in run.entries(CHECK) if not one.result.passed],
+        "failed": failed_checks(run),
         "ended": [f"{one.name} ({one.result.note})" for one in run.entries(RETRIEVE) if not one.result.complete],
     }
-    shown = tuple(table for table in found if table.rows)
-    return Section(TITLE, verdict, tuple(one for one in figures if one), shown, facts)
+    return Section(TITLE, verdict, figures, found, facts)
 
 
 def _curve(frame: pd.DataFrame, name: str, drawings: Folder) -> Drawing | None:
@@ -253,12 +257,11 @@ def _efforts(run: Run, drawings: Folder) -> list[Drawing]:
             style = PLAIN if purpose == "price" else Style(FAINT, "s^Dv"[i % 4], hollow=True)
             lines.append(Curve(label, list(own["frames"] / own["inputs"]), list(100 * own[name]), style))
         if lines:
-            y, y_range = f"{what} (%{', logarithmic' if log else ''})", None if log else (0.0, 100.0)
-            figure = curves(lines, x="frames for each input bit", y=y, y_range=y_range, y_log=log)
-            alt = spoken([(line.name, [(f"from {line.x[-1]:.3g} N", line.y[-1])]) for line in lines])
-            drawn.append(
-                drawings.save(f"retrieval-{name.split('_')[0]}", figure, alt=alt, caption=f"By frames: {what}.")
-            )
+            y: dict[str, Any] = {"y": f"{what} (%{', logarithmic' if log else ''})", "y_log": log}
+            y["y_range"] = None if log else (0.0, 100.0)
+            told = {"caption": f"By frames: {what}.", "said": "from {:.3g} N"}
+            place = f"retrieval-{name.split('_')[0]}"
+            drawn.append(save_curves(drawings, place, lines, x="frames for each input bit", **y, **told))
     return drawn
 
 
@@ -267,7 +270,6 @@ def _periods(run: Run, frame: pd.DataFrame) -> Table:
     tried, own = {one.config.period: one for one in _retrievals(run, "period")}, _retrievals(run, "price", "period")
     planned = run.manifest["config"].get("retrieval", run.manifest["config"]).get("periods", ())
     late = run.progress.missing if run.progress else ()
-    columns = ("median error of a row", "rows lost")
     rows = []
     for period in sorted({*tried, *planned}) if own else ():
         one = tried.get(period)
@@ -276,26 +278,27 @@ def _periods(run: Run, frame: pd.DataFrame) -> Table:
         waits |= frames >= min(r.result.frames for r in own)
         reach = listed(list(frame[frame["period"] == period]["reach"].unique()))
         why = (reach or None) if one else "not done yet" if waits else "too few frames"
-        values = (_COLUMNS[column](one) if one else None for column in columns)
-        rows.append(Row(f"{period:g} s", (Amount(frames, "{:,.0f}".format), *values, why)))
+        values = (_COLUMNS[column](one) if one else None for column in _ERRORS)
+        rows.append(Row(f"{period:g} s", (Amount(frames), *values, why)))
     note = "An attacker who measures from one redraw to the next, all the time. Each redraw also needs a fit of the classifier."
-    head = ("frames", *columns, "PGD gets, compared with the exact U")
+    head = ("frames", *_ERRORS, "PGD gets, compared with the exact U")
     return Table("What fits between two redraws", "redraw every", head, tuple(rows), note)
 
 
 def _more(run: Run) -> list[Table]:
     """What the attacker can see, what a camera takes away, and other methods."""
-    errors = ("median error of a row", "rows lost")
     seen = ("held-out readings off by (grey levels)", "with a wrong row")
     told = (*seen, "rows the attacker finds wrong", "rows lost", "threads")
-    rows = [_row(_times(one), one, told) for one in _retrievals(run, "price")]
-    found = [Table("What the attacker sees without the true U", "frames", told, tuple(rows))]
+    prices = [(_times(one), one) for one in _retrievals(run, "price")]
     varied = {}
     for one in (one for kind in ("noise", "bits", "exposure") for one in _retrievals(run, kind)):
         camera, depth = one.config.camera, f"{one.config.camera.bits} bits" if one.config.camera.bits else "float"
         name = f"{depth}, read noise {camera.read_noise:g}, {100 * camera.saturation:g}% of readings at the top"
-        varied[-(camera.bits or 99), camera.read_noise, camera.saturation] = _row(name, one, errors)
-    found.append(Table("What a camera takes away", "camera", errors, tuple(varied[key] for key in sorted(varied))))
-    columns = ("frames", *errors, *seen, "computing", "needs")
-    rows = [_row(one.config.method, one, columns) for one in _retrievals(run, "method")]
-    return [*found, Table("Ways to retrieve U, on one device", "method", columns, tuple(rows))]
+        varied[-(camera.bits or 99), camera.read_noise, camera.saturation] = (name, one)
+    columns = ("frames", *_ERRORS, *seen, "computing", "needs")
+    methods = [(one.config.method, one) for one in _retrievals(run, "method")]
+    return [
+        _table("What the attacker sees without the true U", "frames", told, prices),
+        _table("What a camera takes away", "camera", _ERRORS, [varied[key] for key in sorted(varied)]),
+        _table("Ways to retrieve U, on one device", "method", columns, methods),
+    ]

@@ -10,11 +10,10 @@ from groundglass.adaptive.attackers import attacker, rank
 from groundglass.core.statistics import Family, Outcomes, Proportion, as_good, differs
 from groundglass.core.text import duration, power_of_two, size
 from groundglass.report.drawing import Drawing, Folder
-from groundglass.report.figure import Curve, DotRow, Series, curves, dots, spoken
-from groundglass.report.section import Section
+from groundglass.report.figure import Curve, DotRow, Series, curves, save_dots
+from groundglass.report.section import Finding, Section, Verdict
 from groundglass.report.style import BASELINE, FAINT, PLAIN, QUIET, Style, of_attacker, of_name
-from groundglass.report.table import Amount, Row, Table, amounts
-from groundglass.report.verdict import Finding, Verdict
+from groundglass.report.table import Amount, Row, Table, amount
 from groundglass.report.words import ball, channel_note, clean_accuracies, each, left, strongest
 from groundglass.results import Run
 from groundglass.results.kinds import FIDELITY, FIT
@@ -37,6 +36,15 @@ _COSTS: Columns = {
 }
 
 
+def _amounts(title: str, head: str, frame: pd.DataFrame, columns: Columns, note: str) -> Table:
+    """A row for each of a frame, named by its column `name`."""
+    rows = [
+        Row(row["name"], tuple(amount(row[column], write) for column, write in columns.values()))
+        for _, row in frame.iterrows()
+    ]
+    return Table(title, head, tuple(columns), tuple(rows), note)
+
+
 def tables(run: Run) -> list[Table]:
     """The largest device of each kind, and what size buys a network."""
     costs = _costs(run)
@@ -46,7 +54,7 @@ def tables(run: Run) -> list[Table]:
         f"A stored matrix of a million by a million takes {size(_COMPLEX64 * _MILLION**2)} as complex64. "
         "Projected: the time of a block of outputs, times the blocks there are."
     )
-    devices = amounts("The largest device of each kind", "N = M, kind", largest.assign(name=names), _COSTS, note)
+    devices = _amounts("The largest device of each kind", "N = M, kind", largest.assign(name=names), _COSTS, note)
     return [*([devices] if names else []), *(_left_table(run, here) for here in _balls(run) if len(_networks(run)))]
 
 
@@ -175,8 +183,8 @@ def section(run: Run, drawings: Folder) -> Section | None:
         "passing": list(laws.loc[laws["standin"] & (laws["holding"] == laws["of"]), "medium"]),
         "naive": int(laws["standin"].sum()),
     }
-    shown = tuple(table for table in found if table.rows)
-    return Section(TITLE, verdict, tuple(filter(None, figures)), shown, facts, open_figures=2) if shown else None
+    shown = Section(TITLE, verdict, figures, found, facts, open_figures=2)
+    return shown if shown.tables else None
 
 
 def _every_cost(costs: pd.DataFrame) -> Table:
@@ -187,7 +195,7 @@ def _every_cost(costs: pd.DataFrame) -> Table:
     ]
     columns: Columns = {"making it": ("make_seconds", duration), **_COSTS}
     note = "Each in a process of its own, the median of its turns. Peak memory: above what the bare process takes."
-    return amounts("What each device costs", "kind, what grows: N × M", costs.assign(name=names), columns, note)
+    return _amounts("What each device costs", "kind, what grows: N × M", costs.assign(name=names), columns, note)
 
 
 def _exponents(run: Run) -> Table:
@@ -200,7 +208,7 @@ def _exponents(run: Run) -> Table:
     heads = {**{column: head for head, (column, _) in _COSTS.items()}, "row_seconds": "computing a row of U"}
     columns: Columns = {head: (column, "{:.2f}".format) for column, head in heads.items() if column in laws}
     note = "Cost = a · size^b: b by least squares on the logarithms of the largest sizes that were measured whole."
-    return amounts("How costs grow: exponents", "kind, what grows", laws.assign(name=names), columns, note)
+    return _amounts("How costs grow: exponents", "kind, what grows", laws.assign(name=names), columns, note)
 
 
 def _laws(run: Run) -> Table:
@@ -250,7 +258,7 @@ def _retrieval(run: Run) -> Table:
         f"{rows['rows'].max():.0f} rows of each were retrieved; U is projected from them. Frames serve all rows at once. "
         "A reading is a byte. A row fails with an error above 10%. A structured device may be cheaper to break than this."
     )
-    return amounts("Retrieving U, by size", "device", found, columns, note)
+    return _amounts("Retrieving U, by size", "device", found, columns, note)
 
 
 def _curves(
@@ -290,9 +298,6 @@ def _networks_figure(run: Run, drawings: Folder) -> Drawing | None:
         rows.append(DotRow(one.label, ((("clean", clean[one.Index]),), *panels)))
     rules = sorted(set(run.attacks["rule"]), key=rank)
     series = [Series("clean", QUIET), *(Series(attacker(rule).label, of_attacker(rule)) for rule in rules)]
-    return drawings.save(
-        "scale-networks",
-        dots(rows, [*series, Series(_TOGETHER, PLAIN)], x="right (%)", titles=["clean", *map(_ball, balls)]),
-        alt=spoken([(r.name, [(name, 100 * share.share) for p in r.panels for name, share in p]) for r in rows]),
-        caption="Accuracy under PGD by the attacker's gradient, and under all, image by image, with 95% Wilson intervals.",
-    )
+    caption = "Accuracy under PGD by the attacker's gradient, and under all, image by image, with 95% Wilson intervals."
+    look = {"x": "right (%)", "titles": ["clean", *map(_ball, balls)]}
+    return save_dots(drawings, "scale-networks", rows, [*series, Series(_TOGETHER, PLAIN)], caption=caption, **look)

@@ -8,13 +8,12 @@ import pandas as pd
 from groundglass.adaptive.attackers import TRANSFERS, attacker, rank
 from groundglass.core.statistics import Family, Proportion, differs
 from groundglass.core.text import duration, minus
+from groundglass.report import words
 from groundglass.report.drawing import Drawing, Folder
-from groundglass.report.figure import DotRow, Series, curves, dots, shares, spoken
-from groundglass.report.section import Section
+from groundglass.report.figure import DotRow, Series, save_curves, save_dots, shares
+from groundglass.report.section import Finding, Section, Verdict
 from groundglass.report.style import BASELINE, of_attacker, of_name
 from groundglass.report.table import Amount, Row, Table
-from groundglass.report.verdict import Finding, Verdict
-from groundglass.report.words import channel_note, clean_accuracies, each, paper_axis, radius, radius_axis, strongest
 from groundglass.results import Run
 from groundglass.results.kinds import CHECK, COMMON
 
@@ -51,13 +50,15 @@ class Trial:
         self.tried = _tried(run)
         self.moved = moved = self.tried[~self.tried["white"]]
         split = ((_BEST, moved), (_WHITE, self.tried[self.tried["white"]]))
-        best = {kind: strongest(some, ("network", "radius")) for kind, some in split}
-        self.at = {(row.network, row.radius, row.who): row for row in each(moved)}
-        self.at |= {(row.network, row.radius, kind): row for kind, some in best.items() for row in each(some)}
+        best = {kind: words.strongest(some, ("network", "radius")) for kind, some in split}
+        self.at = {(row.network, row.radius, row.who): row for row in words.each(moved)}
+        self.at |= {(row.network, row.radius, kind): row for kind, some in best.items() for row in words.each(some)}
         self.targets = list(moved["network"].unique())
         self.defended = [t for t in self.targets if t not in (BASELINE, _CONTROL, *_FEATURES.values())]
         radii = moved[["radius", "radius_paper"]].sort_values("radius").itertuples(index=False)
-        self.heads = {e: radius("linf", e) + ("" if pd.isna(paper) else f" (ε {paper:.3g})") for e, paper in radii}
+        self.heads = {
+            e: words.radius("linf", e) + ("" if pd.isna(paper) else f" (ε {paper:.3g})") for e, paper in radii
+        }
         above = [(target, BASELINE) for target in self.targets if target != BASELINE]
         beside = [(t, self.peer(t)) for t in self.defended if self.peer(t) != BASELINE]
         self.families = {
@@ -87,7 +88,7 @@ class Trial:
         """Points that the first keeps more than the second, and p, corrected.
 
         With each under the strongest attack on it: what keeps more under the attack that is strongest on it keeps more
-        under the strongest on each, so that is tested.
+        under the strongest on words.each, so that is tested.
         """
         first, second = (self.at.get((network, eps, who)) for network in pair)
         if first is None or second is None:
@@ -112,7 +113,7 @@ class Trial:
 
 def _tried(run: Run) -> pd.DataFrame:
     moved, white = run.transfers.rename(columns={"attacker": "who"}), run.attacks.rename(columns={"rule": "who"})
-    found = strongest(
+    found = words.strongest(
         pd.concat([moved, white], keys=[False, True], names=["white"]).reset_index("white"),
         ("network", "white", "who", "radius"),
     )
@@ -121,8 +122,8 @@ def _tried(run: Run) -> pd.DataFrame:
     kept = [{i: ok for i, ok in right[key].items() if i in common} for key in found.index]
     found = found.assign(right=pd.Series(kept, found.index, object))[[bool(some) for some in kept]]
     found["share"] = found["right"].map(lambda some: Proportion(sum(some.values()), len(some)))
-    found["accuracy_under_attack"] = [row.share.share for row in each(found)]
-    found["name"] = ["white-box, " * row.white + attacker(row.who).label for row in each(found)]
+    found["accuracy_under_attack"] = [row.share.share for row in words.each(found)]
+    found["name"] = ["white-box, " * row.white + attacker(row.who).label for row in words.each(found)]
     found["place"] = [_ORDER.index(name) if name in _ORDER else len(_ORDER) for name in found["network"]]
     found["rank"] = [rank(who) for who in found["who"]]
     return found.sort_values(["place", "network", "white", "rank", "radius"])
@@ -134,7 +135,7 @@ def tables(run: Run) -> list[Table]:
 
 
 def _table(trial: Trial) -> Table:
-    clean, radii = clean_accuracies(trial.run), trial.two
+    clean, radii = words.clean_accuracies(trial.run), trial.two
     rows = [Row(t, (clean.get(t), *(v for eps in radii for v in trial.left(t, eps).values()))) for t in trial.targets]
     for pair in trial.families:
         gains = [None if who == _WHITE else _cell(trial, pair, eps, who) for eps in radii for who in _KINDS]
@@ -148,14 +149,13 @@ def _cell(trial: Trial, pair: Pair, eps: float, who: str) -> Amount | None:
     if (found := trial.gain(pair, eps, who)) is None:
         return None
     points, p = found
-    chance = "" if p is None else " (p < 0.001)" if p < 0.001 else f" (p = {p:.2g})"
-    return Amount(points, lambda value: minus(f"{value:+.1f}"), chance)
+    return Amount(points, lambda value: minus(f"{value:+.1f}"), "" if p is None else f" ({words.chance(p)})")
 
 
 def _note(trial: Trial) -> str:
     notes = dict.fromkeys(f"{family.note}." for family in trial.families.values())
     how = "Strongest: each under the attack that leaves it least; p is of the one strongest on the network that keeps more."
-    return " ".join([*notes, how, channel_note(trial.run.transfers)]).strip()
+    return " ".join([*notes, how, words.channel_note(trial.run.transfers)]).strip()
 
 
 def _judge(trial: Trial) -> Verdict:
@@ -173,9 +173,9 @@ def _judge(trial: Trial) -> Verdict:
     lacking = [f"{attacker(who).label} on {n}" for n in networks for who in every if (n, eps, who) not in trial.at]
     is_even = not lacking
     white = [share for t in gains if (share := trial.left(t, eps)[_WHITE])]
-    checks = trial.run.entries(CHECK)
-    failed = [one.config.check for one in checks if not one.result.passed]
-    lacking += ["attacks with the weights"] * (len(white) < len(gains)) + ["the checks"] * (not checks)
+    failed = words.failed_checks(trial.run)
+    lacking += ["attacks with the weights"] * (len(white) < len(gains))
+    lacking += ["the checks"] * (not trial.run.entries(CHECK))
     if not any(trial.above((t, BASELINE), e, _PAPER) for t in gains for e in trial.met):
         finding = Finding.NOTHING
     elif is_even and not helped:
@@ -188,14 +188,14 @@ def _judge(trial: Trial) -> Verdict:
         finding = Finding.HOLDS
     family = trial.families[target, peer]
     reasons = {
-        "radius": radius("linf", eps),
+        "radius": words.radius("linf", eps),
         "target": target,
         "peer": "" if peer == BASELINE else peer,
         "kept": [trial.left(n, eps) for n in (target, peer, BASELINE)],
         "white": max(white, key=lambda share: share.share, default=None),
         "family": family,
         "standing": [
-            (key, attacker(key[2]).label, radius("linf", key[3])) for key in family.found if family.stands(key)
+            (key, attacker(key[2]).label, words.radius("linf", key[3])) for key in family.found if family.stands(key)
         ],
         "failed": failed,
     }
@@ -208,12 +208,12 @@ def section(run: Run, drawings: Folder) -> Section | None:
     """The section; None while no transferred attack was tried."""
     if not len(run.transfers):
         return None
-    trial, clean = Trial(run), clean_accuracies(run)
+    trial, clean = Trial(run), words.clean_accuracies(run)
     eps = trial.two[-1]
     rows = tuple(Row(t, (*trial.left(t, eps).values(), clean.get(t))) for t in trial.targets)
     images = f"the {trial.moved['n_images'].max():,} images that every network gets right"
     title = f"Accuracy under attack on {images}, {trial.heads[eps]}, %"
-    note = f"White-box: with the weights of the network. {channel_note(trial.moved)}".strip()
+    note = f"White-box: with the weights of the network. {words.channel_note(trial.moved)}".strip()
     first = Table(title, "network", (*_KINDS.values(), _CLEAN), rows, note)
     found = [first, _table(trial), _every_attack(trial), _gains(trial), _networks(trial), _efforts(trial)]
     drawn = {"figure-4": trial.moved[trial.moved["who"] == _PAPER]}
@@ -221,8 +221,7 @@ def section(run: Run, drawings: Folder) -> Section | None:
         f"transfer-{t.lower().replace(' ', '-')}": trial.tried[trial.tried["network"] == t] for t in trial.targets
     }
     figures = [_figure(trial, name, rows, drawings) for name, rows in drawn.items() if len(rows)]
-    shown = tuple(table for table in found if table.rows)
-    return Section(TITLE, _judge(trial), (_leaves(trial, drawings), *figures), shown, open_figures=2)
+    return Section(TITLE, _judge(trial), (_leaves(trial, drawings), *figures), found, open_figures=2)
 
 
 def _leaves(trial: Trial, drawings: Folder) -> Drawing:
@@ -231,35 +230,41 @@ def _leaves(trial: Trial, drawings: Folder) -> Drawing:
     left = {t: trial.left(t, eps).items() for t in trial.targets}
     rows = [DotRow(t, tuple(((t, share),) if share else () for _, share in some)) for t, some in left.items()]
     series = [Series(t, of_name(t, hollow=t not in trial.defended)) for t in left]
-    x = f"right under attack (%), L∞ ε = {radius('linf', eps)}"
-    return drawings.save(
-        "transfer-networks",
-        dots(rows, series, x=x, titles=list(_KINDS.values()), key=False),
-        alt=spoken([(t, [(kind, 100 * share.share) for kind, share in some if share]) for t, some in left.items()]),
-        caption="What three kinds of attack leave of each network. Hollow: without the layer.",
+    titles, caption = (
+        list(_KINDS.values()),
+        "What three kinds of attack leave of each network. Hollow: without the layer.",
     )
+    look: dict[str, Any] = {
+        "x": f"right under attack (%), L∞ ε = {words.radius('linf', eps)}",
+        "titles": titles,
+        "key": False,
+    }
+    return save_dots(drawings, "transfer-networks", rows, series, caption=caption, **look)
 
 
 def _figure(trial: Trial, name: str, rows: pd.DataFrame, drawings: Folder) -> Drawing:
     """The paper's Figure 4, a curve a network; or a curve an attack on one."""
-    drawn, (label, scale), is_paper = [], radius_axis("linf"), name == "figure-4"
+    drawn, (label, scale), is_paper = [], words.radius_axis("linf"), name == "figure-4"
     for first, points in _lines(rows):
         bare = first.network not in trial.defended
         style = of_attacker(first.who, hollow=first.white, dotted=first.white)
         style = of_name(first.network, hollow=bare) if is_paper else style
         start = Proportion(first.share.total, first.share.total)
         drawn.append(shares(first.network if is_paper else first.name, {0.0: start, **points}, style, scale=scale))
-    figure = curves(drawn, x=label, y="right of the common images (%)", above=paper_axis(trial.moved, scale))
-    alt = spoken([(line.name, [(f"at {line.x[-1]:.3g}", line.y[-1])]) for line in drawn])
     told = "The paper's Figure 4: PGD made on another VGG-16. Dashed: without the layer."
-    other = f"Every attack on {rows['network'].iloc[0]}. Dotted: with its weights."
-    return drawings.save(name, figure, alt=alt, caption=told if is_paper else other)
+    caption = told if is_paper else f"Every attack on {rows['network'].iloc[0]}. Dotted: with its weights."
+    axes: dict[str, Any] = {
+        "x": label,
+        "y": "right of the common images (%)",
+        "above": words.paper_axis(trial.moved, scale),
+    }
+    return save_curves(drawings, name, drawn, caption=caption, **axes)
 
 
 def _lines(frame: pd.DataFrame) -> list[tuple[Any, dict[float, Proportion]]]:
     """Each attack on each network: its first row, and what it leaves by radius."""
     lines = [own for _, own in frame.groupby(["network", "white", "who"], sort=False)]
-    return [(each(own)[0], dict(zip(own["radius"], own["share"], strict=True))) for own in lines]
+    return [(words.each(own)[0], dict(zip(own["radius"], own["share"], strict=True))) for own in lines]
 
 
 def _every_attack(trial: Trial) -> Table:
@@ -268,7 +273,7 @@ def _every_attack(trial: Trial) -> Table:
         for first, left in _lines(trial.tried)
     ]
     title = "Right on the common images, every attack, %"
-    return Table(title, "network ← attacker", tuple(trial.heads.values()), tuple(rows), channel_note(trial.moved))
+    return Table(title, "network ← attacker", tuple(trial.heads.values()), tuple(rows), words.channel_note(trial.moved))
 
 
 def _gains(trial: Trial) -> Table:
@@ -284,7 +289,7 @@ def _gains(trial: Trial) -> Table:
 
 
 def _networks(trial: Trial) -> Table:
-    clean, sets = clean_accuracies(trial.run), trial.run.entries(COMMON)
+    clean, sets = words.clean_accuracies(trial.run), trial.run.entries(COMMON)
     right = {n: Proportion(count, one.result.n_images) for one in sets[:1] for n, count in one.result.right}
     role = dict.fromkeys(trial.targets, "target")
     role |= {n: "source" for names in trial.moved["sources"].unique() for n in names.split(" + ")}

@@ -1,20 +1,27 @@
-"""`groundglass compact`, `tables` and `report --out`, on a study that was run."""
+"""`groundglass run`, `report`, `tables` and `compact`, on a study that is run once."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from groundglass import cli
-from tests.studies.tiny import enter, unjudged
+from groundglass.cli.terminal import Terminal
+from tests.studies.tiny import enter, white_box
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* steps of .* cannot reach:RuntimeWarning")
+
+
+def small(*asked, **named):
+    """The tiny study at one radius, by two rules."""
+    return replace(white_box(*asked, **named), eps_paper=(0.1,), eps_l2=(), rules=("dfa", "exact"), cw_images=0)
 
 
 @pytest.fixture(scope="module")
 def world():
     with pytest.MonkeyPatch.context() as patch:
-        enter(patch, "white-box", cells=unjudged)
+        enter(patch, "white-box", small)
         yield
 
 
@@ -33,6 +40,30 @@ def folder(world, tmp_path_factory) -> Path:
 def copy(folder: Path, tmp_path: Path) -> Path:
     assert cli.main(["compact", str(folder), str(tmp_path / "copy")]) == 0
     return tmp_path / "copy"
+
+
+def test_a_finished_run_is_not_run_again_and_its_page_is_made_anew_from_its_records(folder, capsys):
+    page = (folder / "report.html").read_bytes()
+    assert run(folder) == 0
+    shown = capsys.readouterr().out
+    assert "is complete" in shown
+    assert shown.splitlines()[-1] == f"report: {folder / 'report.html'}"
+    (folder / "report.html").unlink()
+    assert cli.main(["report", str(folder)]) == 0
+    assert (folder / "report.html").read_bytes() == page
+    assert {p.suffix for p in (folder / "figures").iterdir()} == {".png", ".svg"}
+
+
+def test_ctrl_c_leaves_a_folder_that_the_same_command_continues(folder, tmp_path, capsys, monkeypatch):
+    def interrupt(self, name, result, seconds):
+        if "VGG-16" in name:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Terminal, "finished", interrupt)
+        assert run(tmp_path, "--reuse", str(folder)) == 130
+    assert "the same command continues" in capsys.readouterr().err
+    assert run(tmp_path, "--reuse", str(folder)) == 0
 
 
 def names(folder: Path) -> list[str]:

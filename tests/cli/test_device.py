@@ -1,12 +1,9 @@
 """`groundglass device`: files made, looked at, measured with and redrawn, and no secret shown on the way."""
 
 import json
-import os
 import re
 import shlex
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from groundglass.terminal import Terminal
 
-from groundglass import cli, cli_device
+from groundglass import cli
+from groundglass.cli.device import count_of
+from groundglass.cli.terminal import Terminal
+from groundglass.core.text import size
 from groundglass.optics import Camera, SimulatedOPU
 from groundglass.optics.streams import measurement as measuring
 
@@ -99,7 +98,7 @@ def test_float_readings(tmp_path: Path) -> None:
     ("text", "count"), [("1e6", 10**6), ("1_000_000", 10**6), ("45", 45), ("2.5e3", 2500), ("1E3", 1000)]
 )
 def test_sizes_may_be_written_as_people_write_them(text: str, count: int) -> None:
-    assert cli_device.count_of("--inputs", text) == count
+    assert count_of("--inputs", text) == count
 
 
 @pytest.mark.parametrize(
@@ -150,7 +149,7 @@ def test_info_tells_what_is_public(device: Path, capfd: pytest.CaptureFixture) -
     assert f"fingerprint: {loaded.fingerprint}" in shown
     assert "dense device, complex matrix: 45 inputs, 30 outputs" in shown
     assert f"exposure: {loaded.exposure.gain:.6g} steps a unit of intensity" in shown
-    assert f"{cli_device.size_of(loaded.nbytes)} held" in shown
+    assert f"{size(loaded.nbytes)} held" in shown
     assert f"format version {json.loads(device.read_text())['version']}" in shown
 
 
@@ -228,28 +227,8 @@ def test_redraw_changes_the_secret_alone(tmp_path: Path, capfd: pytest.CaptureFi
     assert not (tmp_path / "d.device").exists()
 
 
-def test_help_needs_no_torch() -> None:
-    code = (
-        "import sys; from groundglass.cli import main\n"
-        "try: main(['device', 'new', '--help'])\n"
-        "except SystemExit: pass\n"
-        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=os.environ)
-    assert done.returncode == 0, done.stderr
-    assert "--noise-seed" in done.stdout
-    assert "--command" not in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 bytes"), (1023, "1023 bytes"), (2**30, "1.0 GiB"), (8 * 10**12, "7.3 TiB")]
-)
-def test_bytes_for_people(count: int, text: str) -> None:
-    assert cli_device.size_of(count) == text
-
-
 def test_the_walk_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (Path(__file__).parent.parent / "docs" / "how-to" / "device.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "device.md").read_text()
     monkeypatch.chdir(tmp_path)
     steps = re.findall(r"```python\n(.*?)```|^    groundglass (device [^\n]*)$", page, re.DOTALL | re.MULTILINE)
     assert len([block for block, _ in steps if block]) == 3

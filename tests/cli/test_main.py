@@ -1,0 +1,74 @@
+"""The `groundglass` command: its help, its errors, how it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from groundglass import cli
+
+
+@pytest.mark.parametrize(("words", "shown"), [(["--help"], "recipes"), (["device", "new", "--help"], "--noise-seed")])
+def test_help_needs_no_torch_and_names_options_plainly(words, shown):
+    code = (
+        "import sys; from groundglass.cli import main\n"
+        f"try: main({words})\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert shown in done.stdout
+    assert "--command" not in done.stdout
+
+
+def test_recipes_are_listed_with_their_cost(capsys):
+    assert cli.main(["recipes"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("quick", "laptop", "paper", "minutes"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "white-bx", "--out", "x"], "did you mean 'white-box'"),
+        (["run", "white-box", "--recipe", "labtop", "--out", "x"], "did you mean 'laptop'"),
+        (["run", "white-box", "--recipe", "laptop", "--data", "cifar1", "--out", "x"], "did you mean 'cifar10'"),
+        (["run", "all", "--recipe", "full-width", "--out", "x"], "unknown recipe of all 'full-width'"),
+        (["report", "nowhere"], "nowhere"),
+        (["tables", "retrieval"], "say --part retrieval"),
+        (["tables", "--update", "missing.md"], "groundglass: missing.md: No such file or directory\n"),
+        (["redraw", "nowhere", "--data", "shapes", "--out", "x"], "no model file nowhere"),
+    ],
+)
+def test_a_users_error_is_one_line_and_exit_code_1(arguments, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 1
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert shown.startswith("groundglass: ")
+    assert "Traceback" not in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("at", ["groundglass.studies.run_study", "groundglass.report.build"])
+def test_sigterm_ends_a_run_as_ctrl_c_does(at, tmp_path, capsys, monkeypatch):
+    def end(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("it went on")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("groundglass.studies.run_study", lambda *args, **kwargs: 0)
+    monkeypatch.setattr(at, end)
+    assert cli.main(["run", "white-box", "--out", str(tmp_path / "run")]) == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+    said = capsys.readouterr().err
+    assert "ended by SIGTERM: what is done is kept" in said
+    assert "the same command continues" in said
+
+
+def test_a_study_without_its_command_is_told_the_command(capsys):
+    assert cli.main(["white-box", "--out", "x"]) == 2
+    assert "`groundglass run white-box --out x`" in capsys.readouterr().err
