@@ -59,7 +59,7 @@ def redraw_model(
         data_dir: the data folder.
         seed: of the order of images.
         device_seed: the new device's secret, to repeat a redraw exactly. None draws one from the operating system.
-        progress: told of features, measuring and fitting.
+        progress: is called while features, measurements and fits are made.
 
     Raises:
         FileExistsError: `out` is there already. Said, like the next three, before any work.

@@ -213,7 +213,7 @@ def _figure(telling: pd.DataFrame, networks: Sequence[str], name: str, drawings:
     series = [Series(label, PLAIN if one == _BEST else of_attacker(one)) for one, label in labels.items()]
     titles = [f"{threat}, {where.partition(' ')[2]}" for threat, where in balls.items()]
     caption = "At the radius where attacks of a kind leave nearest to half of the images, with 95% Wilson intervals."
-    return save_dots(drawings, name, rows, series, x="images that stay right (%)", titles=titles, caption=caption)
+    return save_dots(drawings, name, rows, series, x="accuracy under attack (%)", titles=titles, caption=caption)
 
 
 def _changes(family: Family[Change]) -> Table:

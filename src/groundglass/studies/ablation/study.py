@@ -27,7 +27,7 @@ class AblationConfig(kit.TargetsConfig):
     classifiers are fitted; without, each is trained whole. The variants share OPU's features, or DFA's, but for N.
 
     Attributes:
-        features: name of the network that is the part DFA. Weights hang on names: "VGG-DFA" is trained once for other
+        features: name of the network that is the part DFA. Weights depend on names: "VGG-DFA" is trained once for other
             studies too, where their sizes agree.
         n_images: of the first so many test images: attacked with gradients, and, those that all get right, by transfer.
         inputs: other values of N.

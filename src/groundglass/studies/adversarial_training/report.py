@@ -75,7 +75,7 @@ def _compared(run: Run, balls: Balls) -> Family[tuple[str, str]]:
 
 
 def _judge(balls: Balls, family: Family[tuple[str, str]]) -> Verdict:
-    """What the layer adds to adversarial training; told of the ball where that is clearest."""
+    """What the layer adds to adversarial training; in the ball where that is clearest."""
     audited = {name for there in balls.values() for name, one in there.items() if one.result.worst}
     untried = tuple(f"an audit of {name}" for name in _NETWORKS if name not in audited)
     known = {ball: one for ball in balls if (one := family.found.get((_LAYER, ball))) is not None}

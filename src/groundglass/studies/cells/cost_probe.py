@@ -1,6 +1,6 @@
 """What a device costs, in a process of its own: `python -m groundglass.studies.cells.cost_probe JSON` prints it as JSON.
 
-Peak memory is that of a whole process, so it can be told of one device only where nothing else has been there.
+Peak memory is that of a whole process, so it is that of a device only where nothing else has run.
 """
 
 import json
@@ -34,7 +34,7 @@ def probe(kind: Any, in_features: int, out_features: int, *, block: int, batch: 
         measurements, and "peak_bytes" above what the process had before; None where the system does not tell.
     """
     bits = half_density(batch, in_features, generator(0, "scale"))
-    # Compiling, or loading what was compiled, is no part of a device.
+    # Compiling, or loading what was compiled, does not count.
     SimulatedOPU.create(64, 64, kind=kind).measure(half_density(2, 64, generator(0, "scale")))
     watch_memory()
     before = most_memory()

@@ -151,7 +151,7 @@ class RowsCell(BaseCell):
         whole = context.device(inputs[0])
         assert isinstance(whole, SimulatedOPU)
         device = whole.region(range(self.rows))
-        # Compiling, or loading what was compiled, is no part of what a row takes.
+        # Compiling, or loading what was compiled, does not count as time of a row.
         retrieve(DeviceAccess(SimulatedOPU.create(64, 64, seed=0)), _DEFAULT, frames=12 * 64, seed=0)
         found = retrieve(
             DeviceAccess(device, budget=self.frames, frame_rate=self.frame_rate),

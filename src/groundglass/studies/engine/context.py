@@ -36,7 +36,7 @@ class Context:
         device_seed: secret of the simulated device, for a study that must be repeatable; None draws one from the
             operating system. It goes into the device file, and into no record.
         progress: shown while a cell runs.
-        listener: told of cells that start and end.
+        listener: is called when a cell starts and when it ends.
         arrays: of a record of this run, see `RecordStore.arrays`.
     """
 

@@ -32,7 +32,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class WorkerEndedError(RuntimeError):
-    """A worker's process is gone, and has not said why."""
+    """A worker's process ended without saying why."""
 
 
 class CellFailedError(RuntimeError):
@@ -52,7 +52,7 @@ def run_side_by_side(cells: Sequence[Cell], store: RecordStore, context: Context
     """Run every cell that has no record yet, up to `jobs` at a time; returns how many were run.
 
     A cell starts when the records that it needs are there; of several, the first of the plan does. Every cell has its own seed,
-    so what comes out does not hang on who runs it, or when. Cells with a true attribute `alone`, whose result is a time,
+    so what comes out does not depend on who runs it, or when. Cells with a true attribute `alone`, whose result is a time,
     run last and one by one.
 
     Args:

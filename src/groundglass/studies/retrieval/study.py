@@ -18,7 +18,7 @@ from groundglass.studies.engine.cell import Cell, with_inputs
 from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, recipe
 from groundglass.training import Precision
 
-# Attackers who have not retrieved anything, from the weakest; the last has been told the secret.
+# Attackers who have not retrieved anything, from the weakest; the last knows the secret.
 _WITHOUT = ("bpda-drawn", "bpda-fit-linear", "dfa", "exact")
 # Frames an input in the sweeps of one thing, and of the three methods: multilateration's own number is about 15.
 _SWEEP, _METHODS = 12, 15

@@ -301,5 +301,5 @@ def _networks_figure(run: Run, drawings: Folder) -> Drawing | None:
     rules = sorted(set(run.attacks["rule"]), key=rank)
     series = [Series("clean", QUIET), *(Series(attacker(rule).label, of_attacker(rule)) for rule in rules)]
     caption = "Accuracy under PGD by the attacker's gradient, and under all, image by image, with 95% Wilson intervals."
-    look = {"x": "right (%)", "titles": ["clean", *map(_ball, balls)]}
+    look = {"x": "accuracy (%)", "titles": ["clean", *map(_ball, balls)]}
     return save_dots(drawings, "scale-networks", rows, [*series, Series(_TOGETHER, PLAIN)], caption=caption, **look)

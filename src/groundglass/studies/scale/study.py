@@ -123,7 +123,7 @@ def _laws(config: ScaleConfig) -> list[FidelityCell]:
 
 
 def _rows(config: ScaleConfig, networks: list[PlaceCell]) -> list[RowsCell]:
-    """One for each kind and N, of the network with the smallest M: what a row takes hangs on neither M nor the other rows."""
+    """One for each kind and N, of the network with the smallest M: the time of a row depends on neither M nor the other rows."""
     smallest: dict[tuple[int, DeviceKind], DeviceCell] = {}
     for network in networks:
         device = network.device

@@ -255,7 +255,7 @@ def _figure(trial: Trial, name: str, rows: pd.DataFrame, drawings: Folder) -> Dr
     caption = told if is_paper else f"Every attack on {rows['network'].iloc[0]}. Dotted: with its weights."
     axes: dict[str, Any] = {
         "x": label,
-        "y": "right of the common images (%)",
+        "y": "accuracy on the common images (%)",
         "above": words.paper_axis(trial.moved, scale),
     }
     return save_curves(drawings, name, drawn, caption=caption, **axes)

@@ -55,7 +55,9 @@ class TransferConfig(kit.TargetsConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if extra := sorted(set(self.stronger_eps_paper) - set(self.eps_paper)):
-            raise ValueError(f"stronger_eps_paper has {extra}, which eps_paper has not: nothing to compare with")
+            raise ValueError(
+                f"stronger_eps_paper has {extra}, which eps_paper does not have: there is nothing to compare with"
+            )
 
 
 @dataclass(frozen=True)
