@@ -59,9 +59,9 @@ def test_a_block_gets_its_table_and_all_else_stays(root: Path) -> None:
 
 
 def test_a_page_may_have_two_blocks_and_a_block_some_tables_and_columns_alone(root: Path) -> None:
-    few = BEGIN.replace("box", "box titles=L∞ columns=untouched")
+    few = BEGIN.replace("box", "box titles=L∞ columns=clean")
     first, second = refresh(f"{few}\n{END}\nand\n{BEGIN.replace('white-box', 'cost')}\n{END}\n", root).split("\nand\n")
-    assert "| network ← attacker | untouched |\n" in first
+    assert "| network ← attacker | clean accuracy |\n" in first
     assert "L2" not in first
     assert "| white-box |" in second
 

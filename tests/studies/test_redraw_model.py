@@ -10,6 +10,7 @@ from groundglass.models import ModelSpec, accuracy, build, load_model, save_mode
 from groundglass.optics import DeviceStore, SimulatedOPU
 from groundglass.studies import redraw_model as redraw_module
 from groundglass.studies.cells import cached_bits as features_module
+from groundglass.studies.cells import redraw as tuning_module
 from groundglass.studies.redraw_model import redraw_model
 from groundglass.training.classifier import encode_bits, fit_classifier
 from tests.studies.tiny import pictures
@@ -175,7 +176,7 @@ def test_an_interrupted_redraw_leaves_no_model_and_no_device(model, monkeypatch)
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(redraw_module, "fit_classifier", interrupt)
+    monkeypatch.setattr(tuning_module, "fit_classifier", interrupt)
     out = model.with_name("out.safetensors")
     assert cli.main(["redraw", str(model), "--data", "pictures", "--out", str(out)]) == 130
     assert not out.exists()

@@ -169,7 +169,7 @@ class Ledger:
         try:
             made = self._made(plan, rows, make)
         except NonFiniteError:
-            # The images stand, and the gradients are told of.
+            # The images stand, and the gradients are reported.
             self.not_finite.append(plan.name)
             attempt = replace(plan, tried=len(rows), seconds=round(time.perf_counter() - started, 3))
             self.attempts.append(attempt)
@@ -212,7 +212,7 @@ class Ledger:
             made = make(rows)
             made = replace(made, seconds=time.perf_counter() - started)
             if not torch.equal(stream, torch.get_rng_state()):
-                # The model draws, and what it draws next hangs on this attack: from here on there is no going on.
+                # The model draws, and what it draws next depends on this attack: it cannot go on from here.
                 self.kept = None
             elif kept is not None:
                 kept.put(place, name, rows, made)

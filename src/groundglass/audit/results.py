@@ -21,7 +21,7 @@ class Audit:
         ball: in words.
         claimed_by: how the claim was made.
         stated: the figure that was given, if one was.
-        clean, claimed, worst: of all images: right untouched, under the claim's attacks, under every attack.
+        clean, claimed, worst: of all images: right without an attack, under the claim's attacks, under every attack.
         attempts: in the order in which they were made.
         checks: in the order of the list that they are from.
         broken_by: for each image the place in `attempts` of the attack that broke it, -1 for none, -2 for an image that
@@ -77,7 +77,7 @@ class Audit:
         found = (
             f"Robust accuracy within {self.ball}: {self.claimed.share:.1%} under {self.claimed_by}, {self.worst.share:.1%} "
             f"({100 * low:.1f} to {100 * high:.1f}) under the strongest attacks here, of {self.worst.total} images, "
-            f"{self.clean.share:.1%} of them right untouched"
+            f"{self.clean.share:.1%} clean accuracy"
         )
         if self.verdict == CLEAR:
             return f"{found}: {CLEAR}{', and no robustness' if self.worst.share < _NONE else ''}."

@@ -59,7 +59,7 @@ def _terminable() -> Iterator[None]:
 def main(arguments: list[str] | None = None) -> int:
     """The `groundglass` command. Returns the exit code.
 
-    0; 1 for an error that the user can mend; 2 for words that are no command; 130 after Ctrl-C, 143 after SIGTERM.
+    0; 1 for an error that the user can correct; 2 for a wrong command line; 130 after Ctrl-C, 143 after SIGTERM.
     """
     # Read when torch is loaded, which is later. Its threads then sleep between operations, where they would keep the
     # cores busy that the threads of the device and of the convolutions need, and those of any other process.

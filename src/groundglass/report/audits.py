@@ -56,7 +56,7 @@ def verdict(one: Audited) -> str:
 def tables(run: Run) -> list[Table]:
     """Each audit: clean accuracy, as claimed, in the worst case, and the verdict."""
     columns: dict[str, Callable[[Audited], Value]] = {
-        "untouched": lambda one: one.result.clean,
+        "clean accuracy": lambda one: one.result.clean,
         "claimed": lambda one: one.result.claimed,
         "worst case": lambda one: one.result.worst,
         "verdict": verdict,

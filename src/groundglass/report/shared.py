@@ -22,7 +22,7 @@ _CREDIT = {
 def networks(run: Run) -> list[Table]:
     """Each network: clean accuracy, and what training it took."""
     columns: dict[str, Callable[[Entry[TrainConfig, TrainResult]], Value]] = {
-        "untouched": lambda one: one.result.clean,
+        "clean accuracy": lambda one: one.result.clean,
         "training": _trained,
         "device": lambda one: one.result.device.said if one.result.device else None,
         "parameters": lambda one: Amount(one.result.parameters),

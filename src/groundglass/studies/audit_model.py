@@ -18,10 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from groundglass.attacks import Ball
 from groundglass.audit import Audit, AuditConfig, audit, check_claim
 from groundglass.core import DamagedFileError, Progress, check_images, check_labels, lookup, silent
-from groundglass.core.platform import machine, versions
 from groundglass.data import Dataset, ImageSet, load
 from groundglass.models import load_model, read_spec
 from groundglass.models.files import load_weights
@@ -31,6 +29,7 @@ from groundglass.results.kinds.audit import FileAuditConfig
 from groundglass.studies.cells.attack import make_ball
 from groundglass.studies.cells.audit import audit_result, is_steady
 from groundglass.studies.engine.cell import as_json
+from groundglass.studies.engine.run import manifest
 
 # What its attacks have made, while it is under way.
 _CHECKPOINT = "checkpoint.safetensors"
@@ -109,7 +108,7 @@ def audit_model(
             model=Path(model).name if Path(model).is_file() else model,
             # Files by what is in them: another one of the same name is another audit.
             network=_state_digest(network),
-            files=tuple(map(_digest, given)),
+            files=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in given),
             norm=norm,
             eps=radius,
             eps_per_channel=None,
@@ -120,82 +119,45 @@ def audit_model(
             claimed=claimed,
         )
     )
-    key = cell_key("audit", settings, [])
-    name = f"audit of {settings['model']}"
-    manifest: dict[str, Any] = {
-        "study": "audit",
-        "recipe": "audit",
-        "data": pictures.name,
-        "config": {**settings, "classes": list(pictures.classes)},
-        "cells": [{"key": key, "kind": "audit", "name": name}],
-        "seed": seed,
-        "versions": versions(),
-        "machine": machine(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    vacant = not out.exists()
+    key, name = cell_key("audit", settings, []), f"audit of {settings['model']}"
+    plan = [{"key": key, "kind": "audit", "name": name}]
+    described = {**settings, "classes": list(pictures.classes)}
+    vacant, checkpoint = not out.exists(), out / _CHECKPOINT
     try:
-        return _audited(
-            out, manifest, key, name, settings, network, pictures, ball, retrieved, claimed, chosen, seed, progress
-        )
+        with RecordStore.open(out, manifest("audit", "audit", pictures.name, described, plan, seed)) as store:
+            if key in store:
+                return None
+            where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            found = audit(
+                network.to(where),
+                pictures.images.to(where),
+                pictures.labels.to(where),
+                ball,
+                claimed=claimed,
+                natural=pictures.natural,
+                matrix=retrieved,
+                config=chosen,
+                seed=seed,
+                checkpoint=checkpoint if is_steady(network) else None,
+                progress=progress,
+            )
+            record = Record(
+                key=key,
+                kind="audit",
+                name=name,
+                config=settings,
+                result=as_json(audit_result(found)),
+                seconds=round(found.seconds, 3),
+                finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            )
+            broken_by, adversarial = found.broken_by.numpy(), found.adversarial.cpu().numpy()
+            store.add(record, {"broken_by": broken_by, "label": pictures.labels.numpy(), "adversarial": adversarial})
+            checkpoint.unlink(missing_ok=True)
+            return found
     except Exception:
         if vacant and (out / "study.json").exists() and not any(RecordStore.read(out).records):
             shutil.rmtree(out)  # a folder that a refused model has left would refuse the next one
         raise
-
-
-def _audited(
-    out: Path,
-    manifest: dict[str, Any],
-    key: str,
-    name: str,
-    settings: dict[str, Any],
-    network: nn.Module,
-    pictures: Pictures,
-    ball: Ball,
-    retrieved: Tensor | None,
-    claimed: float | None,
-    chosen: AuditConfig,
-    seed: int,
-    progress: Progress,
-) -> Audit | None:
-    """The audit itself, in its folder; None if it is there."""
-    with RecordStore.open(out, manifest) as store:
-        if key in store:
-            return None
-        where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        found = audit(
-            network.to(where),
-            pictures.images.to(where),
-            pictures.labels.to(where),
-            ball,
-            claimed=claimed,
-            natural=pictures.natural,
-            matrix=retrieved,
-            config=chosen,
-            seed=seed,
-            checkpoint=out / _CHECKPOINT if is_steady(network) else None,
-            progress=progress,
-        )
-        record = Record(
-            key=key,
-            kind="audit",
-            name=name,
-            config=settings,
-            result=as_json(audit_result(found)),
-            seconds=round(found.seconds, 3),
-            finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        store.add(
-            record,
-            {
-                "broken_by": found.broken_by.numpy(),
-                "label": pictures.labels.numpy(),
-                "adversarial": found.adversarial.cpu().numpy(),
-            },
-        )
-        (out / _CHECKPOINT).unlink(missing_ok=True)
-    return found
 
 
 def parse_eps(text: str) -> float:
@@ -276,9 +238,18 @@ def read_network(model: str, weights: Path | None, device_dir: Path | None) -> n
         )
     if weights is not None:
         raise ValueError("--weights is for a factory (package.module:factory): a model file of ours has its own")
+    return load_with_devices(path, device_dir)[0]
+
+
+def load_with_devices(path: Path, device_dir: Path | None) -> tuple[nn.Module, DeviceStore]:
+    """A model file of ours, and the folder of its device: `devices` beside the model's folder where none is given.
+
+    Raises:
+        FileNotFoundError, DamagedFileError, ValueError: as of `load_model`; says how to name another folder.
+    """
     store = DeviceStore(path.resolve().parent.parent / "devices" if device_dir is None else device_dir)
     try:
-        return load_model(path, find_device=store.find)
+        return load_model(path, find_device=store.find), store
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}; or name the folder that holds it by --device-dir") from error
 
@@ -335,10 +306,6 @@ def _state_digest(network: nn.Module) -> str:
     with suppress(OSError, TypeError):  # a class typed in by hand has no source: its weights are all that can be known
         digest.update(inspect.getsource(type(network)).encode())
     return digest.hexdigest()
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _matrix(path: Path) -> Tensor:

@@ -7,8 +7,8 @@ from typing import Any, get_args
 from groundglass.attacks.search import QueryAttack
 from groundglass.core import lookup
 from groundglass.optics.medium import DeviceKind
+from groundglass.studies import kit
 from groundglass.studies.registry import STUDIES, Study
-from groundglass.studies.targets import TargetsConfig
 from groundglass.training import AdversarialTraining, Precision, TrainingConfig
 from groundglass.training.schedule import Schedule
 
@@ -32,11 +32,21 @@ class Recipe:
     """
 
     name: str
-    make: Callable[[str, int, Precision], TargetsConfig]
+    make: Callable[[str, int, Precision], kit.TargetsConfig]
     data: tuple[str, ...]
     cost: str
     expect: str
     in_all: bool = True
+
+    def __call__(self, data: str, seed: int, precision: Precision) -> Any:
+        return self.make(data, seed, precision)
+
+
+def recipe(
+    data: tuple[str, ...], cost: str, expect: str, *, in_all: bool = True
+) -> Callable[[Callable[[str, int, Precision], kit.TargetsConfig]], Recipe]:
+    """Make a function of its name a `Recipe`."""
+    return lambda make: Recipe(make.__name__.replace("_", "-"), make, data, cost, expect, in_all)
 
 
 def find_recipe(study: Study, name: str) -> Recipe:
@@ -52,7 +62,7 @@ def configure(
     seed: int,
     precision: Precision,
     device_kind: DeviceKind | None = None,
-) -> TargetsConfig:
+) -> kit.TargetsConfig:
     """The recipe's config for `data` (its own default when None), with devices of `device_kind` (as it says when None).
 
     Raises:
@@ -72,7 +82,7 @@ def configure(
     return _with_devices(config, lookup("device kind", device_kind, {kind: kind for kind in get_args(DeviceKind)}))
 
 
-def _with_devices(config: TargetsConfig, kind: DeviceKind) -> TargetsConfig:
+def _with_devices(config: kit.TargetsConfig, kind: DeviceKind) -> kit.TargetsConfig:
     """The same study, and the studies that it is made of, with devices of this kind."""
     parts = getattr(config, "studies", None)
     changes: Any = {} if parts is None else {"studies": {name: _with_devices(one, kind) for name, one in parts.items()}}

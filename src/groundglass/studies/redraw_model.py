@@ -7,31 +7,11 @@ from pathlib import Path
 import torch
 
 from groundglass.core import Progress, derive_seed, silent
-from groundglass.data import Dataset, load
-from groundglass.models import DefendedNetwork, load_model, read_spec, save_model
-from groundglass.optics import DeviceStore, SimulatedOPU
-from groundglass.studies.cells.cached_bits import cached_bits
-from groundglass.training import TrainingConfig
-from groundglass.training.classifier import FINE_TUNING, accuracy_of_bits, fit_classifier, place_device
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What a redraw did to a network, in shares of the test images classified right. Nothing in it is secret.
-
-    Attributes:
-        before, untuned, tuned: with the old device, with the new one under the old classifier, with the new one and a
-            classifier of its own.
-        feature_seconds: bits of all images; next to nothing when `features_cached`.
-        tune_seconds: measuring the training images, and fitting.
-    """
-
-    before: float
-    untuned: float
-    tuned: float
-    feature_seconds: float
-    features_cached: bool
-    tune_seconds: float
+from groundglass.data import load
+from groundglass.models import DefendedNetwork, read_spec, save_model
+from groundglass.optics import SimulatedOPU
+from groundglass.studies.audit_model import load_with_devices
+from groundglass.studies.cells.redraw import Tuned, tune
 
 
 @dataclass(frozen=True)
@@ -52,41 +32,6 @@ class Redrawn(Tuned):
     train_images: int
     test_images: int
     draw_seconds: float
-
-
-def tune(
-    network: DefendedNetwork,
-    device: SimulatedOPU,
-    dataset: Dataset,
-    folder: Path,
-    *,
-    config: TrainingConfig = FINE_TUNING,
-    seed: int,
-    checkpoint: Path | None = None,
-    progress: Progress = silent,
-) -> Tuned:
-    """Put a redrawn `device` into `network`, and fit its classifier, in place. The bits of all images are kept in `folder`.
-
-    With a `checkpoint` the fit goes on from there, see `fit_classifier`.
-    """
-    started = time.perf_counter()
-    train_bits, train_cached = cached_bits(network, dataset.train, folder, progress)
-    test_bits, test_cached = cached_bits(network, dataset.test, folder, progress)
-    feature_seconds = time.perf_counter() - started
-    before = accuracy_of_bits(network, test_bits, dataset.test.labels)
-    place_device(network, device)
-    untuned = accuracy_of_bits(network, test_bits, dataset.test.labels)
-    history = fit_classifier(
-        network, train_bits, dataset.train.labels, config, seed=seed, checkpoint=checkpoint, progress=progress
-    )
-    return Tuned(
-        before=before,
-        untuned=untuned,
-        tuned=accuracy_of_bits(network, test_bits, dataset.test.labels),
-        feature_seconds=feature_seconds,
-        features_cached=train_cached and test_cached,
-        tune_seconds=sum(h.seconds for h in history),  # of earlier, interrupted sessions too
-    )
 
 
 def redraw_model(
@@ -114,7 +59,7 @@ def redraw_model(
         data_dir: the data folder.
         seed: of the order of images.
         device_seed: the new device's secret, to repeat a redraw exactly. None draws one from the operating system.
-        progress: told of features, measuring and fitting.
+        progress: is called while features, measurements and fits are made.
 
     Raises:
         FileExistsError: `out` is there already. Said, like the next three, before any work.
@@ -135,11 +80,7 @@ def redraw_model(
             f"{path} is a variant for comparison (encoding {spec.encoding!r}), no defended network: what enters its device "
             "is not what a classifier is fitted to here. Redraw a network whose features become bits one by one"
         )
-    store = DeviceStore(path.resolve().parent.parent / "devices" if device_dir is None else device_dir)
-    try:
-        network = load_model(path, find_device=store.find)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}; or name the folder that holds it by --device-dir") from error
+    network, store = load_with_devices(path, device_dir)
     assert isinstance(network, DefendedNetwork)
     old = network.device
     assert isinstance(old, SimulatedOPU)

@@ -1,7 +1,7 @@
 """The studies: the one list that the command line, `all`, the page, the tables and the docs go through.
 
-A study is a package with three files: `study.py` (`RECIPES`, and `cells(config, dataset)`), `report.py` (`TITLE`,
-`tables(run)` and `section(run, drawings)`) and `page.html.j2`. To add one, add the package and a line here.
+A study is a package with three files: `study.py` (`RECIPES`, and `cells(config, dataset)`), `report.py`
+(`tables(run)` and `section(run, drawings)`) and `page.html.j2`. To add one, add the package and a line here.
 """
 
 from dataclasses import dataclass

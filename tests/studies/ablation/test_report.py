@@ -131,7 +131,7 @@ def test_the_best_gradient_is_the_one_that_leaves_least(tmp_path: Path) -> None:
     folder = made(tmp_path, {("OPU", "exact"): 60, ("OPU", "bpda-fit-linear"): 20, ("BIN", "dfa"): 40})
     folder.attack("OPU", right(30, N), rule="exact", eps=0.01, eps_paper=None, steps=100)
     (table,) = tables(folder.run())
-    assert table.columns == ("untouched", "best gradient, L∞ ε = 2.55/255")
+    assert table.columns == ("clean accuracy", "best gradient, L∞ ε = 2.55/255")
     assert {row.name: row.values[1] for row in table.rows} == {"OPU": Proportion(20, N), "BIN": None}
 
 
@@ -172,7 +172,7 @@ def test_the_open_table_is_small_and_no_label_of_a_figure_lies_on_another(name: 
     first = found.tables[0]
     assert [row.name for row in first.rows] == ["VGG-16", "DFA", "BIN", "RP", "OPU"]
     heads = [column.partition(",")[0] for column in first.columns]
-    assert heads == ["untouched", "best gradient", "fooled by `Square`", "transfer"]
+    assert heads == ["clean accuracy", "best gradient", "fooled by `Square`", "transfer"]
 
 
 def test_arrays_that_tell_no_outcomes_are_named(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ RULES = {"VGG-16": {"bp"}, "DFA": {"dfa", "bp"}, "BIN": {"dfa", "ste", "bpda-fit
 
 class TestContract(Contract):
     study, stop_at = STUDY, "MI-DI on"
-    refused = (({"query_images": 0}, "query_images"), ({"eps_paper": (8.0,)}, "normalised"))
 
 
 @pytest.fixture(scope="module")

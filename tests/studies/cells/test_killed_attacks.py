@@ -12,7 +12,7 @@ from groundglass.results import Run
 from groundglass.studies.cells.attack import AttackCell
 from groundglass.studies.cells.craft import CommonCell, CraftCell
 from groundglass.studies.engine.cell import with_inputs
-from groundglass.studies.targets import targets
+from groundglass.studies.kit import targets
 from tests.studies.tiny import enter, forget, results, run, white_box
 
 ATTACKS = ("attack", "craft")
@@ -27,22 +27,15 @@ def cells(config, dataset):
     baseline, defended = targets(config, dataset)
     shared = {"n_images": 30, "fit_images": 60, "gallery": 2, "seed": 0}
     pgd = PGD(steps=6, step_size=None, random_start=True, restarts=2)
+    distances = CarliniWagnerL2(steps=6, searches=3)
     common = CommonCell((baseline, defended), 30)
     made = {"common": common, "eps": 0.1, "seed": 0, "purpose": "transfer"}
     plain, diverse = TransferPGD(momentum=1.0, steps=5), TransferPGD(diversity=InputDiversity(), steps=4)
     return with_inputs(
         [
-            AttackCell(target=baseline, rule="bp", attack=pgd, norm="linf", eps=0.02, eps_paper=None, **shared),
-            AttackCell(target=defended, rule="bpda-drawn", attack=pgd, norm="l2", eps=1.0, eps_paper=None, **shared),
-            AttackCell(
-                target=defended,
-                rule="exact",
-                attack=CarliniWagnerL2(steps=6, searches=3),
-                norm="l2",
-                eps=10.0,
-                eps_paper=None,
-                **shared,
-            ),
+            AttackCell(target=baseline, rule="bp", attack=pgd, eps=0.02, **shared),
+            AttackCell(target=defended, rule="bpda-drawn", attack=pgd, norm="l2", eps=1.0, **shared),
+            AttackCell(target=defended, rule="exact", attack=distances, norm="l2", eps=10.0, **shared),
             CraftCell(label="MI", sources=((defended, "dfa"),), attack=plain, **made),
             CraftCell(label="DI", sources=((baseline, "bp"), (defended, "fa")), attack=diverse, **made),
         ]

@@ -7,9 +7,8 @@ import pytest
 from groundglass.models import accuracy
 from groundglass.optics import DeviceStore
 from groundglass.results import Run
-from groundglass.studies.cells import place
-from groundglass.studies.cells.network import DeviceCell
-from groundglass.studies.cells.place import PlaceCell
+from groundglass.studies.cells import network as network_module
+from groundglass.studies.cells.network import DeviceCell, PlaceCell
 from groundglass.studies.redraw.study import cells
 from groundglass.training import checkpoint as checkpoints
 from tests.studies.tiny import DATA, enter, network, redraw, results, run
@@ -91,8 +90,8 @@ def test_without_a_device_seed_the_device_that_was_begun_with_is_the_one(tmp_pat
 def test_a_record_counts_the_seconds_before_the_kill(tmp_path, monkeypatch):
     with pytest.raises(Killed):
         run("redraw", tmp_path, progress=killing)
-    real = place.begun
-    monkeypatch.setattr(place, "begun", lambda path: replace(real(path), seconds=real(path).seconds + 1000))
+    real = network_module.begun
+    monkeypatch.setattr(network_module, "begun", lambda path: replace(real(path), seconds=real(path).seconds + 1000))
     run("redraw", tmp_path)
     seconds = {record.name: record.seconds for record in Run.open(tmp_path).records}
     assert 1000 < seconds["VGG-OPU placed"] < 1100

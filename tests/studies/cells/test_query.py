@@ -22,7 +22,11 @@ CELLS = tuple(QueryCell(attack=NES(sigma=sigma), **SHARED) for sigma in SIGMAS)
 )
 def test_the_highest_success_and_then_the_fewest_queries_are_chosen(rates, means, chosen):
     swept = [
-        made(QUERY, {"settings": {"sigma": sigma}}, {"success_rate": rate, "mean_queries": mean})
+        made(
+            QUERY,
+            {"settings": {"sigma": sigma}},
+            {"success_rate": rate, "fooled": int(10 * rate), "mean_queries": mean},
+        )
         for sigma, rate, mean in zip(SIGMAS, rates, means, strict=True)
     ]
     found = ChoiceCell("sigma", CELLS).run(swept, None).result

@@ -1,12 +1,13 @@
 """The `study.py` of a study of one's own: four toys."""
 
-from groundglass.studies.recipe import Recipe
-from groundglass.studies.targets import TargetsConfig
+from groundglass.studies.kit import TargetsConfig
+from groundglass.studies.recipe import recipe
 from tests.studies.engine.toys import Toy
 from tests.studies.tiny import targets
 
 
-def make(data, seed, precision):
+@recipe(("shapes",), "cheap", "little")
+def tiny(data, seed, precision):
     return TargetsConfig(**targets(seed, precision))
 
 
@@ -20,4 +21,4 @@ def diamond():
     return [first, left, right, Toy("last", (left, right))]
 
 
-RECIPES = (Recipe("tiny", make, ("shapes",), "cheap", "little"),)
+RECIPES = (tiny,)

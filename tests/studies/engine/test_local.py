@@ -12,20 +12,13 @@ from groundglass.studies.engine import local
 from groundglass.studies.engine.cell import key_of, run_cells
 from groundglass.studies.engine.context import Context
 from groundglass.studies.engine.local import CellFailedError, WorkerEndedError, fitting_jobs, run_side_by_side
+from groundglass.studies.engine.run import manifest
 from tests.studies.engine.study import diamond
 from tests.studies.engine.toys import Toy
 from tests.studies.tiny import Listener, pictures
 
 SEED = 31415926535897
-MANIFEST = {
-    **dict.fromkeys(("study", "recipe", "data", "started"), "toy"),
-    "config": {},
-    "seed": 0,
-    "versions": {},
-    "machine": {},
-}
-
-
+MANIFEST = manifest("toy", "toy", "toy", {}, [], 0)
 DATA = pictures("toys", n_train=20, n_test=10)
 
 

@@ -9,7 +9,7 @@ from groundglass.results import Run
 from groundglass.results.kinds import DEVICE, TRAIN
 from groundglass.studies.cells import network as network_module
 from groundglass.studies.engine.cell import with_inputs
-from groundglass.studies.targets import targets as target_cells
+from groundglass.studies.kit import targets as target_cells
 from tests.studies.tiny import Listener, enter, run, white_box
 
 

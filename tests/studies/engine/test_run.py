@@ -5,8 +5,8 @@ import pytest
 from groundglass.results import OtherStudyError, Run
 from groundglass.studies import Study, run_study
 from groundglass.studies.engine import run as run_module
+from groundglass.studies.kit import TargetsConfig
 from groundglass.studies.recipe import Recipe, configure
-from groundglass.studies.targets import TargetsConfig
 from groundglass.training import fastest_precision, times_slower
 from groundglass.training import precision as precision_module
 from tests.studies.engine import study as toy_plan

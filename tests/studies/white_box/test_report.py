@@ -76,7 +76,7 @@ def test_controls_are_no_attack_of_the_figure(tmp_path: Path) -> None:
     folder.attack("VGG-OPU", right(70), rule="none", attack="RandomNoise", purpose="control")
     run = folder.run()
     (table,) = tables(run)
-    assert table.columns == ("untouched", "1.28/255 (ε 0.01)")
+    assert table.columns == ("clean accuracy", "1.28/255 (ε 0.01)")
     assert [row.name for row in table.rows] == ["VGG-OPU ← `dfa`", "VGG-OPU: strongest without U"]
     controls = section(run, Folder(tmp_path / "figures")).tables[1]
     assert [row.values[1].count for row in controls.rows] == [5, 70]

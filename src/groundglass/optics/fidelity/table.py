@@ -38,7 +38,7 @@ def device_light(device: SimulatedOPU) -> Light:
     """The intensities behind the readings of a device whose camera is `Camera(bits=None)`, without noise.
 
     Raises:
-        ValueError: a camera with bits or noise: what it rounds, cuts off or adds is no part of the medium.
+        ValueError: a camera with bits or noise: what it rounds, cuts off or adds does not belong to the medium.
     """
     if device.camera.bits is not None or device.camera.noisy:
         raise ValueError(f"the laws are those of light, not of {device.camera}: make the device with Camera(bits=None)")

@@ -45,7 +45,7 @@ class AttackConfig(BallConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What a fitted rule was fitted on, and how well it predicts images it has not seen."""
+    """What a fitted rule was fitted on, and how well it predicts new images."""
 
     n_images: int
     held_out_r2: float | None = None

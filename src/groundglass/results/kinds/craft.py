@@ -95,7 +95,7 @@ class TransferConfig(MadeConfig):
 class TransferResult:
     """What they left there."""
 
-    n_images: int = column("images that all networks get right untouched")
+    n_images: int = column("images that all networks classify correctly")
     correct: int = column("still right on the target")
     fooled_source: int = column("images that fool their source")
     also_fooled: int = column("of them, those that fool the target too")

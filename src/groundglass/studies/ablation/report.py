@@ -100,7 +100,7 @@ def tables(run: Run) -> list[Table]:
     if found.empty:
         return []
     chosen = found[(found["threat"] != "gradients") | (found["series"] == _BEST)]
-    title = "Right untouched and under attack; of query attacks the images fooled, %"
+    title = "Clean accuracy, accuracy under attack, and images fooled by queries, %"
     return [_table(run, title, chosen, _networks(run, found), effort=True)]
 
 
@@ -113,7 +113,7 @@ def _table(run: Run, title: str, found: pd.DataFrame, networks: Sequence[str], e
         notes = (_note(row, effort) if row else "" for row in there)
         rows.append(Row(name, (clean, *(_shown(row) if row else None for row in there)), ("", *notes)))
     note = "Best gradient: the rule that leaves least. Fooled: of the images right at first. Transfer: of those all get right."
-    return Table(title, "network", ("untouched", *columns), tuple(rows), f"{note} {channel_note(found)}".strip())
+    return Table(title, "network", ("clean accuracy", *columns), tuple(rows), f"{note} {channel_note(found)}".strip())
 
 
 def _shown(row: Any) -> Proportion:
@@ -196,7 +196,7 @@ def section(run: Run, drawings: Folder) -> Section | None:
         _changes(family),
         _parts(run, networks),
         *tables(run),
-        _table(run, "Right under each gradient, %", by_rule, networks),
+        _table(run, "Accuracy under each gradient, %", by_rule, networks),
     )
     return Section(TITLE, _judge(found, family), tuple(figures), shown)
 
@@ -213,7 +213,7 @@ def _figure(telling: pd.DataFrame, networks: Sequence[str], name: str, drawings:
     series = [Series(label, PLAIN if one == _BEST else of_attacker(one)) for one, label in labels.items()]
     titles = [f"{threat}, {where.partition(' ')[2]}" for threat, where in balls.items()]
     caption = "At the radius where attacks of a kind leave nearest to half of the images, with 95% Wilson intervals."
-    return save_dots(drawings, name, rows, series, x="images that stay right (%)", titles=titles, caption=caption)
+    return save_dots(drawings, name, rows, series, x="accuracy under attack (%)", titles=titles, caption=caption)
 
 
 def _changes(family: Family[Change]) -> Table:

@@ -57,7 +57,7 @@ def tables(run: Run) -> list[Table]:
         "Clean accuracy is on the whole test set, the rest on the audited images. Claimed: by the paper's attacks where "
         "there is a layer, else by PGD through the network's own gradient."
     )
-    found = Table("", "network", ("untouched", *columns), tuple(rows), note)
+    found = Table("", "network", ("clean accuracy", *columns), tuple(rows), note)
     return [found] if balls or clean.keys() & set(_NETWORKS) else []
 
 
@@ -75,7 +75,7 @@ def _compared(run: Run, balls: Balls) -> Family[tuple[str, str]]:
 
 
 def _judge(balls: Balls, family: Family[tuple[str, str]]) -> Verdict:
-    """What the layer adds to adversarial training; told of the ball where that is clearest."""
+    """What the layer adds to adversarial training; in the ball where that is clearest."""
     audited = {name for there in balls.values() for name, one in there.items() if one.result.worst}
     untried = tuple(f"an audit of {name}" for name in _NETWORKS if name not in audited)
     known = {ball: one for ball in balls if (one := family.found.get((_LAYER, ball))) is not None}
@@ -115,7 +115,7 @@ def _figure(table: Table, balls: Balls, drawings: Folder) -> Drawing:
         rows.append(DotRow(row.name, panels, rule_above=row.name == _NETWORKS[2]))
     series = (Series("clean", QUIET), Series("claimed", OPEN), Series("worst case", PLAIN))
     caption = "Clean accuracy, and at each radius the claim and the worst case, with 95% Wilson intervals."
-    return save_dots(drawings, "adversarial-training", rows, series, x="right (%)", titles=titles, caption=caption)
+    return save_dots(drawings, "adversarial-training", rows, series, x="accuracy (%)", titles=titles, caption=caption)
 
 
 def _changes(balls: Balls, family: Family[tuple[str, str]]) -> Table:

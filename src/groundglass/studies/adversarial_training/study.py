@@ -1,29 +1,21 @@
 """The control that any defence must be compared with: adversarial training, without the optical layer and with it."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from groundglass.data import Dataset
-from groundglass.studies.cells.audit import AuditCell, audits
+from groundglass.studies import kit
 from groundglass.studies.cells.network import NetworkCell, TrainCell
-from groundglass.studies.cells.place import PlaceCell
 from groundglass.studies.engine.cell import Cell, with_inputs
-from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, Recipe
-from groundglass.studies.targets import (
-    TargetsConfig,
-    laptop_networks,
-    paper_networks,
-    quick_networks,
-    targets,
-    two_stages,
-)
-from groundglass.training import AdversarialTraining, PGDTraining, Precision, TrainingConfig
+from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, recipe
+from groundglass.training import AdversarialTraining, PGDTraining, Precision
 
 #: Names of the trained networks; the ordinary ones are the other studies'.
 HARDENED = ("VGG-16 AT", "VGG-OPU AT")
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdversarialTrainingConfig(TargetsConfig):
+class AdversarialTrainingConfig(kit.TargetsConfig):
     """A study of adversarial training, complete.
 
     Attributes:
@@ -43,9 +35,10 @@ class AdversarialTrainingConfig(TargetsConfig):
 
 def cells(config: AdversarialTrainingConfig, dataset: Dataset) -> list[Cell]:
     """Every cell of the study, in an order in which inputs come first."""
-    networks = [*targets(config, dataset), *hardened(config, dataset)]
-    found = audits(config, dataset, networks)
-    found += [_at(audit, radius) for radius in config.radii for audit in found]
+    networks = [*kit.targets(config, dataset), *hardened(config, dataset)]
+    found = kit.audits(config, dataset, networks)
+    # The same audits in boxes that are as wide in every channel.
+    found += [replace(audit, eps=radius, eps_paper=None) for radius in config.radii for audit in found]
     return with_inputs([*networks, *found])
 
 
@@ -56,68 +49,41 @@ def early(config: AdversarialTrainingConfig, dataset: Dataset) -> tuple[NetworkC
 
 def hardened(config: AdversarialTrainingConfig, dataset: Dataset) -> tuple[TrainCell, NetworkCell]:
     """The cells that train VGG-16 AT and VGG-OPU AT."""
-    plain, defended = targets(config, dataset)
-    baseline = replace(plain, name=HARDENED[0], training=_with(config, plain.training, config.adversarial))
-    if isinstance(defended, PlaceCell):
-        assert config.classifier is not None
-        through = replace(config.adversarial, rule="bp")
-        return baseline, two_stages(
-            config,
-            dataset,
-            HARDENED[1],
-            features="VGG-DFA AT",
-            hybrid=_with(config, config.hybrid, through),
-            classifier=config.classifier,
-        )
-    through = replace(config.adversarial, rule=config.hybrid_rule)
-    return baseline, replace(defended, name=HARDENED[1], training=_with(config, defended.training, through))
-
-
-def _with(
-    config: AdversarialTrainingConfig, training: TrainingConfig, adversarial: AdversarialTraining
-) -> TrainingConfig:
-    epochs = training.epochs if config.epochs is None else config.epochs
-    return replace(training, adversarial=adversarial, epochs=epochs)
-
-
-def _at(audit: AuditCell, radius: float) -> AuditCell:
-    """The same audit in a box that is as wide in every channel."""
-    return replace(audit, eps=radius, eps_paper=None)
-
-
-def paper(data: str, seed: int, precision: Precision) -> AdversarialTrainingConfig:
-    """The control that the paper leaves for later work, at its sizes."""
-    return AdversarialTrainingConfig(**paper_networks(data, seed, precision), adversarial=PGDTraining(eps=8 / 255))
-
-
-def laptop(data: str, seed: int, precision: Precision) -> AdversarialTrainingConfig:
-    """The layer beside the control, at a quarter of the width."""
-    return replace(
-        paper(data, seed, precision),
-        **laptop_networks(data, seed, precision),
-        adversarial=PGDTraining(eps=8 / 255, steps=3),
-        epochs=6,
+    plain, defended = kit.targets(config, dataset)
+    epochs: dict[str, Any] = {} if config.epochs is None else {"epochs": config.epochs}
+    baseline = replace(
+        plain, name=HARDENED[0], training=replace(plain.training, adversarial=config.adversarial, **epochs)
     )
+    whole = isinstance(defended, TrainCell)
+    through = replace(config.adversarial, rule=config.hybrid_rule if whole else "bp")
+    training = replace(config.hybrid, adversarial=through, **epochs)
+    if isinstance(defended, TrainCell):
+        return baseline, replace(defended, name=HARDENED[1], training=training)
+    features = kit.hybrid_network(config, dataset, "VGG-DFA AT", training=training)
+    return baseline, kit.placed_network(config, HARDENED[1], features, defended.device)
 
 
+@recipe(("shapes",), QUICK_COST, QUICK_EXPECT, in_all=False)
 def quick(data: str, seed: int, precision: Precision) -> AdversarialTrainingConfig:
     """Two networks more, trained on their own adversarial images."""
-    return replace(
-        paper(data, seed, precision),
-        **quick_networks(data, seed, precision),
-        adversarial=PGDTraining(eps=1 / 255, steps=2),
-        radii=(1 / 255,),
-    )
+    networks = kit.quick_networks(data, seed, precision)
+    return AdversarialTrainingConfig(**networks, adversarial=PGDTraining(eps=1 / 255, steps=2), radii=(1 / 255,))
 
 
-RECIPES = (
-    Recipe("quick", quick, ("shapes",), QUICK_COST, QUICK_EXPECT, in_all=False),
-    Recipe(
-        "laptop",
-        laptop,
-        CIFAR,
-        "about 40 minutes on two cores, most of them training; CIFAR-100 some 45",
-        "the layer beside the control: clean accuracy against the worst case",
-    ),
-    Recipe("paper", paper, CIFAR, FOR_A_GPU, "the same at the paper's sizes"),
+@recipe(
+    CIFAR,
+    "about 40 minutes on two cores, most of them training; CIFAR-100 some 45",
+    "the layer beside the control: clean accuracy against the worst case",
 )
+def laptop(data: str, seed: int, precision: Precision) -> AdversarialTrainingConfig:
+    networks = kit.laptop_networks(data, seed, precision)
+    return AdversarialTrainingConfig(**networks, adversarial=PGDTraining(eps=8 / 255, steps=3), epochs=6)
+
+
+@recipe(CIFAR, FOR_A_GPU, "the same at the paper's sizes")
+def paper(data: str, seed: int, precision: Precision) -> AdversarialTrainingConfig:
+    """The control that the paper leaves for later work, at its sizes."""
+    return AdversarialTrainingConfig(**kit.paper_networks(data, seed, precision))
+
+
+RECIPES = (quick, laptop, paper)

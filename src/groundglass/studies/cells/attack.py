@@ -1,31 +1,34 @@
-"""Cells that attack a trained network with one rule, at one radius."""
+"""Cells that attack a trained network with one rule, at one radius; and the network as such an attacker sees it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from groundglass import attacks
-from groundglass.attacks import L2, PGD, Ball, CarliniWagnerL2, GradientAccess, Linf
-from groundglass.core import derive_seed
-from groundglass.models import predict_logits
+from groundglass.adaptive import FITTED, collapse, fit_facts, make_rule, observe
+from groundglass.attacks import L2, AttackCheckpoint, Ball, GradientAccess, GradientAttack, Linf
+from groundglass.core import derive_seed, generator
+from groundglass.models import DefendedNetwork, predict_logits
+from groundglass.optics import BackwardRule, true_matrix
 from groundglass.results import Record
-from groundglass.results.kinds.attack import AttackConfig, AttackResult, Fit
-from groundglass.studies.cells.gradient import seen_by
+from groundglass.results.kinds.attack import AttackResult, Fit
 from groundglass.studies.cells.network import NetworkCell
-from groundglass.studies.engine.cell import Cell, Outcome, attack_checkpoint, resumable
+from groundglass.studies.cells.retrieve import retrieved_matrix
+from groundglass.studies.engine.cell import BaseCell, Cell, Outcome, filled, scratch_of
 from groundglass.studies.engine.context import Context
 
+#: What an attack is for: a figure, a sanity check ("control"), a yardstick ("reference"), one of several settings
+#: ("sweep"), or the study that it is of.
+Purpose = Literal["figure", "control", "reference", "sweep", "transfer", "redraw", "ablation", "retrieval", "scale"]
+_NAMES = {"CarliniWagnerL2": "CW"}
 
-class Attack(Protocol):
-    """An attack of `groundglass.attacks`: a frozen dataclass, its configuration."""
 
-    def __call__(
-        self, access: GradientAccess, images: Tensor, labels: Tensor, ball: Ball, *, seed: int
-    ) -> attacks.AttackResult: ...
+def widest(eps: float | tuple[float, ...]) -> float:
+    """One number for a ball: where channels differ, the largest."""
+    return max(eps) if isinstance(eps, tuple) else eps
 
 
 def make_ball(norm: str, eps: float | tuple[float, ...]) -> Ball:
@@ -37,86 +40,79 @@ def make_ball(norm: str, eps: float | tuple[float, ...]) -> Ball:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttackCell:
+class BallCell(BaseCell):
+    """A cell of changes that stay within a ball.
+
+    Attributes:
+        norm, eps: the ball, in pixel units; a box may have a radius a channel.
+        eps_paper: the same radius on the paper's axis, where it has one.
+    """
+
+    norm: Literal["linf", "l2"] = "linf"
+    eps: float | tuple[float, ...]
+    eps_paper: float | None = None
+
+    @property
+    def eps_per_channel(self) -> tuple[float, ...] | None:
+        return self.eps if isinstance(self.eps, tuple) else None
+
+    @property
+    def ball_name(self) -> str:
+        radius = widest(self.eps)
+        return f"L-inf {radius * 255:.4g}/255" if self.norm == "linf" else f"L2 {radius:g}"
+
+    def described(self) -> dict[str, Any]:
+        return {"eps": widest(self.eps)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackCell(BallCell):
     """Attack the first `n_images` of the test set, or those of them that several networks get right.
 
     Attributes:
-        target: the network.
         rule: what the attacker differentiates with; "bp" for an ordinary network, "none" for an attack without gradients.
-        attack: the attack, its configuration.
-        norm, eps: the ball, in pixel units.
-        eps_paper: the same radius on the paper's axis, where it has one.
         gallery: this many images are kept whole, for the report.
         common: names those images; None attacks all.
         retrieved: has the matrix that the rule "bpda-retrieved" uses.
         matrix_error: relative, of the matrix that the rule "exact-blurred" uses.
-        purpose: "figure", "control" for the sanity checks, "reference" for the black-box study to compare with, or the
-            study that it is of.
     """
 
     target: NetworkCell
     rule: str
-    attack: Attack
-    norm: Literal["linf", "l2"]
-    eps: float | tuple[float, ...]
-    eps_paper: float | None
+    attack: GradientAttack
     n_images: int
-    fit_images: int
-    gallery: int
+    fit_images: int = 0
+    gallery: int = 0
     seed: int
     common: Cell | None = None
     retrieved: Cell | None = None
     matrix_error: float | None = None
-    purpose: Literal["figure", "control", "reference", "transfer", "redraw", "ablation", "retrieval", "scale"] = (
-        "figure"
-    )
+    purpose: Purpose = "figure"
 
     kind = "attack"
 
     @property
-    def radius(self) -> float:
-        """One number for the ball: where channels differ, the largest."""
-        return max(self.eps) if isinstance(self.eps, tuple) else self.eps
-
-    @property
     def name(self) -> str:
-        kind = type(self.attack).__name__
-        at = f"L-inf {self.radius * 255:.4g}/255" if self.norm == "linf" else f"L2 {self.radius:g}"
         matrix = f", {self.retrieved.name}" if self.retrieved is not None else ""
         if self.matrix_error is not None:
             matrix = f", error {self.matrix_error:g}"
-        return f"{self.target.name} <- {self.rule} ({kind}, {at}{matrix})"
+        return f"{self.target.name} <- {self.rule} ({type(self.attack).__name__}, {self.ball_name}{matrix})"
 
-    @property
-    def inputs(self) -> Sequence[Cell]:
-        return tuple(cell for cell in (self.target, self.common, self.retrieved) if cell is not None)
-
-    def config(self) -> AttackConfig:
-        settings = asdict(self.attack)  # type: ignore[call-overload]
-        return AttackConfig(
-            model=self.target.name,
-            rule=self.rule,
-            attack=_ATTACK_NAMES.get(type(self.attack).__name__, type(self.attack).__name__),
-            settings=settings,
-            norm=self.norm,
-            eps=self.radius,
-            eps_per_channel=self.eps if isinstance(self.eps, tuple) else None,
-            eps_paper=self.eps_paper,
-            steps=settings.get("steps"),
-            step_size=settings.get("step_size"),
-            restarts=settings.get("restarts"),
-            n_images=self.n_images,
-            fit_images=self.fit_images if self.rule.startswith("bpda-fit") else None,
-            gallery=self.gallery,
-            seed=self.seed,
-            purpose=self.purpose,
-            matrix_error=self.matrix_error,
-        )
+    def described(self) -> dict[str, Any]:
+        name, settings = type(self.attack).__name__, asdict(self.attack)  # type: ignore[call-overload]
+        return {
+            **super().described(),
+            "model": self.target.name,
+            "attack": _NAMES.get(name, name),
+            "settings": settings,
+            **{part: settings.get(part) for part in ("steps", "step_size", "restarts")},
+            "fit_images": self.fit_images if self.rule.startswith("bpda-fit") else None,
+        }
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         trained, test = inputs[0], context.dataset.test.head(self.n_images)
         index = np.arange(len(test)) if self.common is None else context.arrays(inputs[1])["index"]
-        images, labels = test.floats(torch.from_numpy(index)), test.labels[index]
+        images, labels = test.floats(torch.from_numpy(index)).to(context.where), test.labels[index].to(context.where)
         network, fit = seen_by(
             self.rule,
             trained,
@@ -128,58 +124,95 @@ class AttackCell:
         )
         # The same start for every rule and radius: curves differ by the attacker alone.
         seed = derive_seed(self.seed, "attack", type(self.attack).__name__)
-        images, labels = images.to(context.where), labels.to(context.where)
-        ball, checkpoint = make_ball(self.norm, self.eps), None
-        if isinstance(self.attack, PGD | CarliniWagnerL2):
-            checkpoint = attack_checkpoint(self, context)
-            claimed = self.attack(GradientAccess(network), images, labels, ball, seed=seed, checkpoint=checkpoint)
-        else:  # over in seconds
-            claimed = self.attack(GradientAccess(network), images, labels, ball, seed=seed)
+        checkpoint = AttackCheckpoint(scratch_of(self, context))
+        ball = make_ball(self.norm, self.eps)
+        claimed = self.attack(GradientAccess(network), images, labels, ball, seed=seed, checkpoint=checkpoint)
         # The attack ran on a copy arranged for speed: what counts is what fools the network itself.
         itself = context.network(trained)
         result = claimed.confirmed(GradientAccess(itself), labels)
-        withdrawn = int(claimed.success.sum() - result.success.sum())
         norms = result.norm[result.success]
-        found = AttackResult(
-            robust_accuracy=result.robust_accuracy,
+        found = filled(
+            AttackResult,
+            result,
             n_images=len(result),
             correct=int(result.robust.sum()),
             clean_correct=int(result.clean_correct.sum()),
             gradients=int(result.gradients.sum()),
-            zero_gradient_share=result.zero_gradient_share,
-            success_rate=result.success_rate,
             median_norm=float(norms.median()) if len(norms) else None,
-            unconfirmed=withdrawn,
+            unconfirmed=int(claimed.success.sum() - result.success.sum()),
             fit=None if fit is None else Fit(**fit),
         )
-        arrays = _arrays(result, index, images, labels, itself, self.gallery)
-        return Outcome(found, arrays) if checkpoint is None else resumable(found, arrays, checkpoint)
-
-
-_ATTACK_NAMES = {"CarliniWagnerL2": "CW"}
-
-
-def _arrays(
-    result: attacks.AttackResult,
-    index: np.ndarray,
-    images: Tensor,
-    labels: Tensor,
-    network: nn.Module,
-    gallery: int,
-) -> dict[str, np.ndarray]:
-    arrays = {
-        "index": index,
-        "success": result.success.cpu().numpy(),
-        "clean_correct": result.clean_correct.cpu().numpy(),
-        "norm": result.norm.float().cpu().numpy(),
-        "gradients": result.gradients.to(torch.int32).cpu().numpy(),
-        "prediction": predict_logits(network, result.adversarial).argmax(1).numpy(),
-        "label": labels.cpu().numpy(),
-    }
-    if gallery:
-        arrays |= {
-            "original": images[:gallery].cpu().numpy(),
-            "adversarial": result.adversarial[:gallery].float().cpu().numpy(),
-            "clean_prediction": predict_logits(network, images[:gallery]).argmax(1).numpy(),
+        arrays = {
+            "index": index,
+            "success": result.success.cpu().numpy(),
+            "clean_correct": result.clean_correct.cpu().numpy(),
+            "norm": result.norm.float().cpu().numpy(),
+            "gradients": result.gradients.to(torch.int32).cpu().numpy(),
+            "prediction": predict_logits(itself, result.adversarial).argmax(1).numpy(),
+            "label": labels.cpu().numpy(),
         }
-    return arrays
+        if shown := self.gallery:
+            arrays |= {
+                "original": images[:shown].cpu().numpy(),
+                "adversarial": result.adversarial[:shown].float().cpu().numpy(),
+                "clean_prediction": predict_logits(itself, images[:shown]).argmax(1).numpy(),
+            }
+        return Outcome(found, arrays, earlier_seconds=checkpoint.earlier_seconds, scratch=checkpoint.path)
+
+
+def seen_by(
+    rule: str,
+    trained: Record,
+    context: Context,
+    *,
+    fit_images: int,
+    seed: int,
+    retrieved: Record | None = None,
+    matrix_error: float | None = None,
+) -> tuple[nn.Module, dict[str, Any] | None]:
+    """The network as an attacker with this rule differentiates it, and what a fitted rule cost and reached.
+
+    Args:
+        fit_images: of the fitted rules.
+        retrieved, matrix_error: see `AttackCell`.
+
+    Raises:
+        ValueError: the rule is not for this network, or lacks what it needs.
+    """
+    target = context.target(trained)
+    if rule == "none":
+        return target, None
+    if not isinstance(target, DefendedNetwork):
+        if rule != "bp":
+            raise ValueError(f"{trained.name} has no optical layer: the rule 'bp' attacks it")
+        return target, None
+    if rule == "bpda-retrieved":
+        matrix = None if retrieved is None else retrieved_matrix(retrieved, context)
+        return target.seen_through(make_rule(rule, target, seed=seed, matrix=matrix)), None
+    if rule == "exact-blurred":
+        if matrix_error is None:
+            raise ValueError("the rule 'exact-blurred' needs a `matrix_error`")
+        assert target.device is not None
+        matrix = blurred(true_matrix(target.device), matrix_error, derive_seed(seed, "blur", str(matrix_error)))
+        return target.seen_through(make_rule(rule, target, seed=seed, matrix=matrix)), None
+
+    def pairs() -> Any:
+        subset = context.dataset.train.head(fit_images)
+        return context.memo(f"pairs/{trained.key}/{fit_images}", lambda: observe(target, subset))
+
+    def make() -> BackwardRule:
+        given = pairs if rule in FITTED else None
+        # The network learns no more: what lies above the device can be worked into the rule.
+        return collapse(make_rule(rule, target, seed=derive_seed(seed, "rule", rule), pairs=given), target)
+
+    # A rule is made once in a run: it may hold a drawn matrix, or have been fitted.
+    made: BackwardRule = context.memo(f"{trained.key}/{rule}/{fit_images}/{seed}", make)
+    return target.seen_through(made), fit_facts(made)
+
+
+def blurred(matrix: Tensor, error: float, seed: int) -> Tensor:
+    """Rows as long as the true ones and this far from them, relative to their length: 0 is U, sqrt(2) a draw of one's own."""
+    share = 1 - error**2 / 2
+    noise = torch.view_as_complex(torch.randn(*matrix.shape, 2, generator=generator(seed, "blur")))
+    size = matrix.abs().square().mean(1, keepdim=True).sqrt() / 2**0.5
+    return share * matrix + (1 - share**2) ** 0.5 * size * noise

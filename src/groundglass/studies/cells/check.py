@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from groundglass.results import Record
-from groundglass.results.kinds.audit import CheckConfig, CheckResult
-from groundglass.studies.engine.cell import Cell, Outcome
+from groundglass.results.kinds import Entry, Kind
+from groundglass.results.kinds.audit import CheckResult
+from groundglass.studies.engine.cell import BaseCell, Cell, Outcome
 from groundglass.studies.engine.context import Context
+
+C = TypeVar("C")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class CheckCell:
+class CheckCell(BaseCell):
     """One check over the records of some attacks."""
 
     check: Check
@@ -46,12 +50,8 @@ class CheckCell:
     def name(self) -> str:
         return self.check.name
 
-    @property
-    def inputs(self) -> Sequence[Cell]:
-        return self.attacks
-
-    def config(self) -> CheckConfig:
-        return CheckConfig(check=self.check.name)
+    def described(self) -> dict[str, Any]:
+        return {"check": self.name}
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         found = self.check.find(inputs)
@@ -63,3 +63,9 @@ class CheckCell:
 def check_cells(checks: Sequence[Check], attacks: Sequence[Cell]) -> list[CheckCell]:
     """Every check over the same attacks."""
     return [CheckCell(check, tuple(attacks)) for check in checks]
+
+
+def entries(records: Sequence[Record], kind: Kind[C, R], **chosen: Any) -> list[Entry[C, R]]:
+    """The records of a kind, typed, whose Config has these values. They have no arrays."""
+    found = [Entry(record, kind, lambda _: {}) for record in records if record.kind == kind.name]
+    return [one for one in found if all(getattr(one.config, name) == value for name, value in chosen.items())]

@@ -6,16 +6,17 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 
 from groundglass.optics.medium import DeviceKind
 from groundglass.results import Record
-from groundglass.results.kinds.cost import COST, CostConfig, CostResult, FitConfig, FitResult, PowerLaw
+from groundglass.results.kinds.cost import COST, CostResult, FitResult, PowerLaw
 from groundglass.results.kinds.retrieve import ROWS
-from groundglass.studies.engine.cell import Cell, Outcome
+from groundglass.studies.cells.check import entries
+from groundglass.studies.engine.cell import BaseCell, Cell, Outcome
 from groundglass.studies.engine.context import Context
 
 #: What is varied: N = M, M at one N, or N at one M.
@@ -46,15 +47,13 @@ class CostGrid:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CostCell:
+class CostCell(BaseCell):
     """Seconds and memory of one device, in a process of its own, with a secret of its own that is not kept.
 
     Attributes:
-        device_kind, in_features, out_features: of the device.
         sweep: that it is a point of.
         block: outputs that are measured; fewer than M: the rest is projected.
         batch: inputs of the second measurement.
-        repeats: turns.
     """
 
     device_kind: DeviceKind
@@ -74,16 +73,10 @@ class CostCell:
         part = "" if self.block == self.out_features else f", {self.block} outputs of them"
         return f"cost of {self.device_kind} {self.in_features} -> {self.out_features}{part}"
 
-    @property
-    def inputs(self) -> Sequence[Cell]:
-        return ()
-
-    def config(self) -> CostConfig:
-        return CostConfig(**asdict(self))
-
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
-        sizes = (self.in_features, self.out_features, self.block, self.batch, self.repeats, torch.get_num_threads())
-        command = [sys.executable, "-m", "groundglass.studies.cells.cost_probe", self.device_kind, *map(str, sizes)]
+        sizes = {name: getattr(self, name) for name in ("in_features", "out_features", "block", "batch", "repeats")}
+        asked = json.dumps({**sizes, "kind": self.device_kind, "threads": torch.get_num_threads()})
+        command = [sys.executable, "-m", "groundglass.studies.cells.cost_probe", asked]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             killed = f"its process was ended by signal {-done.returncode}: too little memory? Take a smaller size"
@@ -132,7 +125,7 @@ def cost_cells(
 
 
 @dataclass(frozen=True)
-class FitCell:
+class FitCell(BaseCell):
     """How the measured costs grow: exponents, fitted by least squares to the logarithms.
 
     Projected points are not fitted: they grow as they were assumed to.
@@ -143,44 +136,33 @@ class FitCell:
     kind = "fit"
     name = "exponents of the costs"
 
-    @property
-    def inputs(self) -> Sequence[Cell]:
-        return self.costs
-
-    def config(self) -> FitConfig:
-        return FitConfig(points=_FITTED)
+    def described(self) -> dict[str, Any]:
+        return {"points": _FITTED}
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         return Outcome(FitResult(fits=(*_device_fits(inputs), *_row_fits(inputs))))
 
 
 def _device_fits(records: Sequence[Record]) -> Iterator[PowerLaw]:
-    found = [(COST.config_of(r), COST.result_of(r)) for r in records if r.kind == COST.name]
-    measured = [(config, result) for config, result in found if not result.projected]
-    for kind, sweep in dict.fromkeys((config.device_kind, config.sweep) for config, _ in measured):
-        own = [(config, result) for config, result in measured if (config.device_kind, config.sweep) == (kind, sweep)]
+    measured = [one for one in entries(records, COST) if not one.result.projected]
+    for kind, sweep in dict.fromkeys((one.config.device_kind, one.config.sweep) for one in measured):
+        size = "out_features" if sweep == "outputs" else "in_features"
+        own = [one for one in measured if (one.config.device_kind, one.config.sweep) == (kind, sweep)]
         for quantity in ("one_seconds", "each_seconds", "peak_bytes", "held_bytes"):
-            points = [
-                (config.out_features if sweep == "outputs" else config.in_features, float(getattr(result, quantity)))
-                for config, result in own
-                if getattr(result, quantity)
-            ]
-            yield from _fit(kind, sweep, quantity, points)
+            found = [(getattr(one.config, size), getattr(one.result, quantity)) for one in own]
+            yield from _fit(kind, sweep, quantity, found)
 
 
 def _row_fits(records: Sequence[Record]) -> Iterator[PowerLaw]:
-    found = [(ROWS.config_of(r), ROWS.result_of(r)) for r in records if r.kind == ROWS.name]
-    for kind in dict.fromkeys(config.device_kind for config, _ in found):
-        points = [
-            (config.in_features, result.row_seconds)
-            for config, result in found
-            if config.device_kind == kind and result.row_seconds > 0
-        ]
-        yield from _fit(kind, "inputs", "row_seconds", points)
+    found = entries(records, ROWS)
+    for kind in dict.fromkeys(one.config.device_kind for one in found):
+        own = [one for one in found if one.config.device_kind == kind]
+        yield from _fit(kind, "inputs", "row_seconds", [(r.config.in_features, r.result.row_seconds) for r in own])
 
 
-def _fit(kind: str, sweep: str, quantity: str, points: Iterable[tuple[int, float]]) -> Iterator[PowerLaw]:
-    largest = sorted(points)[-_FITTED:]
+def _fit(kind: str, sweep: str, quantity: str, points: Iterable[tuple[int, float | None]]) -> Iterator[PowerLaw]:
+    """A law of the largest sizes. Nothing, or what was not measured, has no logarithm."""
+    largest = sorted((size, value) for size, value in points if value)[-_FITTED:]
     if len(largest) == _FITTED:
         exponent, factor = power_law(largest)
         yield PowerLaw(

@@ -1,23 +1,21 @@
-"""What a device costs, in a process of its own: `python -m groundglass.studies.cells.cost_probe ...` prints it as JSON.
+"""What a device costs, in a process of its own: `python -m groundglass.studies.cells.cost_probe JSON` prints it as JSON.
 
-Peak memory is that of a whole process, so it can be told of one device only where nothing else has been there.
+Peak memory is that of a whole process, so it is that of a device only where nothing else has run.
 """
 
-import argparse
 import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from groundglass.core import generator
+from groundglass.core.platform import most_memory, watch_memory
 from groundglass.optics import SimulatedOPU
 from groundglass.optics.access import half_density
 
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 # Turns of a measurement that takes longer than this, in seconds, are not many.
 _LONG = 2.0
 
@@ -36,16 +34,17 @@ def probe(kind: Any, in_features: int, out_features: int, *, block: int, batch: 
         measurements, and "peak_bytes" above what the process had before; None where the system does not tell.
     """
     bits = half_density(batch, in_features, generator(0, "scale"))
-    # Compiling, or loading what was compiled, is no part of a device.
+    # Compiling, or loading what was compiled, does not count.
     SimulatedOPU.create(64, 64, kind=kind).measure(half_density(2, 64, generator(0, "scale")))
-    before = _reset_peak()
+    watch_memory()
+    before = most_memory()
     started = time.perf_counter()
     device = SimulatedOPU.create(in_features, out_features, kind=kind)
     made = time.perf_counter() - started
     seen = device if block == out_features else device.region(range(block))
     one = _turns(lambda: seen.measure(bits[:1]), repeats)
     many = _turns(lambda: seen.measure(bits), repeats)
-    peak = _in_status("VmHWM")
+    peak = most_memory()
     return {
         "make_seconds": made,
         "one": one,
@@ -67,41 +66,7 @@ def _turns(run: Callable[[], Any], repeats: int) -> list[float]:
     return times[1:]
 
 
-def _in_status(name: str) -> int | None:
-    """Bytes, by Linux: of this process alone. `ru_maxrss` begins with what the parent had."""
-    try:
-        lines = _STATUS.read_text().splitlines()
-    except OSError:
-        return None
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), None)
-
-
-def _reset_peak() -> int | None:
-    """Forget the peak so far; the memory that is held now, or the peak where it cannot be forgotten."""
-    try:
-        _RESET.write_text("5")
-    except OSError:
-        return _in_status("VmHWM")
-    return _in_status("VmRSS")
-
-
-def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("kind")
-    for name in ("in_features", "out_features", "block", "batch", "repeats", "threads"):
-        parser.add_argument(name, type=int)
-    asked = parser.parse_args(arguments)
-    torch.set_num_threads(asked.threads)
-    found = probe(
-        asked.kind,
-        asked.in_features,
-        asked.out_features,
-        block=asked.block,
-        batch=asked.batch,
-        repeats=asked.repeats,
-    )
-    json.dump(found, sys.stdout)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    asked = json.loads(sys.argv[1])
+    torch.set_num_threads(asked.pop("threads"))
+    json.dump(probe(**asked), sys.stdout)

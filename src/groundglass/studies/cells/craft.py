@@ -1,15 +1,15 @@
 """Cells of adversarial images that are made on some networks and tried on others."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from groundglass.attacks import AttackResult, GradientAccess, Linf, QueryAttack, ScoreAccess
+from groundglass.attacks import AttackCheckpoint, AttackResult, GradientAccess, Linf, QueryAttack, ScoreAccess
 from groundglass.attacks.adversarial_files import AdversarialSet, Origin, load_adversarial, save_adversarial
 from groundglass.attacks.ensemble import Ensemble
 from groundglass.attacks.scheduler import earlier_seconds
@@ -17,25 +17,15 @@ from groundglass.attacks.transfer import TransferPGD
 from groundglass.core import derive_seed
 from groundglass.models import predict_logits
 from groundglass.results import Record
-from groundglass.results.kinds.craft import (
-    CRAFT,
-    CommonConfig,
-    CommonResult,
-    CraftConfig,
-    CraftResult,
-    TransferConfig,
-    TransferResult,
-)
-from groundglass.studies.cells.gradient import seen_by
+from groundglass.results.kinds.craft import CRAFT, CommonResult, CraftResult, TransferConfig, TransferResult
+from groundglass.studies.cells.attack import BallCell, Purpose, seen_by
 from groundglass.studies.cells.network import NetworkCell
-from groundglass.studies.engine.cell import Cell, Outcome, attack_checkpoint, key_of
+from groundglass.studies.engine.cell import BaseCell, Cell, Outcome, filled, key_of, scratch_of
 from groundglass.studies.engine.context import Context
-
-Purpose = Literal["transfer", "redraw", "ablation"]
 
 
 @dataclass(frozen=True)
-class CommonCell:
+class CommonCell(BaseCell):
     """Those of the first `n_images` test images that every one of some networks gets right (paper, section 3.2.2)."""
 
     networks: tuple[NetworkCell, ...]
@@ -47,12 +37,8 @@ class CommonCell:
     def name(self) -> str:
         return f"images that all {len(self.networks)} networks get right"
 
-    @property
-    def inputs(self) -> Sequence[Cell]:
-        return self.networks
-
-    def config(self) -> CommonConfig:
-        return CommonConfig(models=tuple(n.name for n in self.networks), n_images=self.n_images)
+    def described(self) -> dict[str, Any]:
+        return {"models": tuple(n.name for n in self.networks)}
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         subset = context.dataset.test.head(self.n_images)
@@ -75,27 +61,21 @@ class CommonCell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CraftCell:
+class CraftCell(BallCell):
     """Adversarial images of the common ones, made on one network or several, audited and saved.
 
     Attributes:
         label: of the attacker, for people.
-        common: the images.
         sources: networks with the rule by which each is differentiated; see `studies.rules`. Several are an ensemble.
         attack: by gradients, or by queries on a single source.
-        eps: L-inf radius, pixel units; one a channel for the paper's.
-        eps_paper: the same on the paper's axis, where it has one.
         budget: queries an image, for a query attack.
         fit_images: natural training images that a fitted surrogate has seen.
-        purpose: of which study.
     """
 
     label: str
     common: CommonCell
     sources: tuple[tuple[NetworkCell, str], ...]
     attack: TransferPGD | QueryAttack
-    eps: float | tuple[float, ...]
-    eps_paper: float | None = None
     budget: int | None = None
     fit_images: int = 0
     seed: int
@@ -104,42 +84,30 @@ class CraftCell:
     kind = "craft"
 
     @property
-    def radius(self) -> float:
-        """One number for the ball: where channels differ, the largest."""
-        return max(self.eps) if isinstance(self.eps, tuple) else self.eps
-
-    @property
     def name(self) -> str:
         on = " + ".join(network.name for network, _ in self.sources)
-        return f"{self.label} on {on} (L-inf {self.radius * 255:.4g}/255)"
+        return f"{self.label} on {on} ({self.ball_name})"
 
     @property
     def inputs(self) -> Sequence[Cell]:
         return (self.common, *(network for network, _ in self.sources))
 
-    def config(self) -> CraftConfig:
+    def described(self) -> dict[str, Any]:
         rules = tuple(rule for _, rule in self.sources)
-        return CraftConfig(
-            label=self.label,
-            sources=tuple(network.name for network, _ in self.sources),
-            rules=rules,
-            attack=type(self.attack).__name__,
-            settings=asdict(self.attack),
-            norm="linf",
-            eps=self.radius,
-            eps_per_channel=self.eps if isinstance(self.eps, tuple) else None,
-            eps_paper=self.eps_paper,
-            budget=self.budget,
-            fit_images=self.fit_images if any(rule.startswith("bpda-fit") for rule in rules) else None,
-            seed=self.seed,
-            purpose=self.purpose,
-        )
+        return {
+            **super().described(),
+            "sources": tuple(network.name for network, _ in self.sources),
+            "rules": rules,
+            "attack": type(self.attack).__name__,
+            "settings": asdict(self.attack),
+            "fit_images": self.fit_images if any(rule.startswith("bpda-fit") for rule in rules) else None,
+        }
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         common, *trained = inputs
         index, images, labels = _images(common, context)
         seed = derive_seed(self.seed, "craft", self.label)
-        ball, checkpoint = Linf(self.eps), attack_checkpoint(self, context)
+        ball, checkpoint = Linf(self.eps), AttackCheckpoint(scratch_of(self, context))
         if isinstance(self.attack, TransferPGD):
             views = [
                 seen_by(rule, record, context, fit_images=self.fit_images, seed=self.seed)[0]
@@ -196,7 +164,7 @@ class CraftCell:
 
 
 @dataclass(frozen=True)
-class TransferCell:
+class TransferCell(BaseCell):
     """Adversarial images tried on a network that they were not made on; audited before they are used."""
 
     crafted: CraftCell
@@ -213,9 +181,7 @@ class TransferCell:
         return (self.crafted, self.target, *self.crafted.inputs)
 
     def config(self) -> TransferConfig:
-        made = vars(self.crafted.config())
-        shared = {f.name: made[f.name] for f in fields(TransferConfig) if f.name in made}
-        return TransferConfig(target=self.target.name, **shared)
+        return filled(TransferConfig, self.crafted.config(), target=self.target.name)
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         crafted, target, common, *sources = inputs

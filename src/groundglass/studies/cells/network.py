@@ -1,62 +1,46 @@
-"""Cells that make a device and train networks."""
+"""Cells that make a device, and networks: trained whole, or in the paper's two stages."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from torch import nn
 
 from groundglass.core import derive_seed
-from groundglass.models import DefendedNetwork, ModelSpec, accuracy, build, save_model
-from groundglass.optics import Camera, OpticalDevice, SimulatedOPU
+from groundglass.models import DefendedNetwork, ModelSpec, accuracy, build, read_spec, save_model
+from groundglass.optics import Camera, Encoding, SimulatedOPU
 from groundglass.optics.medium import DeviceKind, MatrixKind
 from groundglass.results import Record
 from groundglass.results.kinds.network import (
+    TRAIN,
     CameraSettings,
-    DeviceConfig,
     DeviceNote,
     DeviceResult,
     Epoch,
     FeaturesNote,
-    TrainConfig,
     TrainResult,
 )
-from groundglass.studies.engine.cell import Cell, Outcome
+from groundglass.studies.cells.cached_bits import cached_bits
+from groundglass.studies.engine.cell import BaseCell, Cell, Outcome, filled, scratch_of
 from groundglass.studies.engine.context import Context
-from groundglass.training import BackProp, CreditAssignment, HybridDFA, TrainingConfig, train
+from groundglass.training import BackProp, HybridDFA, TrainingConfig, train
 from groundglass.training.checkpoint import begun
+from groundglass.training.classifier import FINE_TUNING, encode_bits, fit_classifier, place_device
 from groundglass.training.state import EpochResult
 
 CREDITS: dict[str, type[BackProp] | type[HybridDFA]] = {"bp": BackProp, "hybrid-dfa": HybridDFA}
 
 
-class NetworkCell(Protocol):
-    """A cell whose result names a network's file, its `checkpoint`: what can be attacked."""
-
-    @property
-    def kind(self) -> str: ...
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def inputs(self) -> Sequence[Cell]: ...
-
-    def config(self) -> Any: ...
-
-    def run(self, inputs: Sequence[Record], context: Context) -> Outcome: ...
+#: A cell whose result names a network's file, its `checkpoint`: what can be attacked.
+NetworkCell = Cell
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeviceCell:
+class DeviceCell(BaseCell):
     """A simulated device, its secret in a device file. The record names the device; it cannot make it again.
 
-    Attributes:
-        in_features, out_features: N and M.
-        camera: with its exposure's target.
-        matrix: "complex", or "real" for the published simulation's.
-        owner: whose; devices of equal sizes and cameras are one device, unless their owners or kinds differ.
-        device_kind: how it is simulated.
+    Devices of equal sizes and cameras are one device, unless their owners or kinds differ. The published simulation has a
+    "real" matrix.
     """
 
     in_features: int
@@ -75,19 +59,8 @@ class DeviceCell:
         kind = "" if self.device_kind == "dense" else f", {self.device_kind}"
         return f"device {self.in_features} -> {self.out_features}{matrix}{kind}{whose}"
 
-    @property
-    def inputs(self) -> Sequence[Cell]:
-        return ()
-
-    def config(self) -> DeviceConfig:
-        return DeviceConfig(
-            in_features=self.in_features,
-            out_features=self.out_features,
-            camera=CameraSettings(**asdict(self.camera)),
-            matrix=self.matrix,
-            owner=self.owner,
-            device_kind=self.device_kind,
-        )
+    def described(self) -> dict[str, Any]:
+        return {"camera": CameraSettings(**asdict(self.camera))}
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         seed, sizes = context.device_seed, (self.in_features, self.out_features)
@@ -100,7 +73,7 @@ class DeviceCell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainCell:
+class TrainCell(BaseCell):
     """Train one network and measure its clean accuracy on the whole test set."""
 
     name: str
@@ -113,40 +86,98 @@ class TrainCell:
 
     kind = "train"
 
-    @property
-    def inputs(self) -> Sequence[Cell]:
-        return () if self.device is None else (self.device,)
-
-    def config(self) -> TrainConfig:
-        return TrainConfig(
+    def described(self) -> dict[str, Any]:
+        return {
             # The weights depend on the name. The first three networks have none here: so their identities stay the same.
-            name="" if self.name in ("VGG-16", "VGG-OPU", "VGG-DFA") else self.name,
-            model=described_spec(self.spec),
-            training=described_training(self.training, self.credit),
-            data=self.data,
-            seed=self.seed,
-        )
+            "name": "" if self.name in ("VGG-16", "VGG-OPU", "VGG-DFA") else self.name,
+            "model": described_spec(self.spec),
+            "training": described_training(self.training, self.credit),
+        }
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
-        device = context.device(inputs[0]) if inputs else None
+        device, data = context.device(inputs[0]) if inputs else None, context.dataset
         model = build(self.spec, device=device, seed=derive_seed(self.seed, "weights", self.name)).to(context.where)
-        credit: CreditAssignment = CREDITS[self.credit]()
-        data = context.dataset
         checkpoint = context.folder / "checkpoints" / f"{stem(self.name)}.safetensors"
         earlier = begun(checkpoint).seconds
         history = train(
             model,
             data.train,
             self.training,
-            credit=credit,
+            credit=CREDITS[self.credit](),
             seed=derive_seed(self.seed, "training", self.name),
             augment=data.augment,
             checkpoint=checkpoint,
             progress=context.progress,
             name=self.name,
         )
-        result = trained(context, self.name, model, self.spec, self.training, history)
-        return Outcome(result, earlier_seconds=earlier)
+        return Outcome(trained(self, context, model, self.spec, history), earlier_seconds=earlier)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceCell(BaseCell):
+    """Put a device into a trained network in place of what it has, and fit the classifier alone.
+
+    Attributes:
+        features: the network whose convolutions, and features, it has; they stay as they are.
+        device: None for a linear classifier.
+        encoding: what enters the device, or the linear classifier.
+    """
+
+    name: str
+    features: TrainCell
+    device: DeviceCell | None
+    encoding: Encoding = "bits"
+    training: TrainingConfig = FINE_TUNING
+    data: str
+    seed: int
+
+    kind = "train"
+
+    def described(self) -> dict[str, Any]:
+        head: dict[str, int | None]
+        if self.device is not None:
+            head = {"device_in": self.device.in_features, "device_out": self.device.out_features}
+        else:
+            head = {"linear_hidden": self.features.spec.linear_hidden or self.features.spec.device_in}
+        return {
+            "model": {"features": self.features.name, "encoding": self.encoding, **head},
+            "training": described_training(self.training, "classifier"),
+        }
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
+        below = inputs[0]
+        device = None if self.device is None else context.device(inputs[1])
+        path, network = context.network_file(below), context.load(below)
+        assert isinstance(network, DefendedNetwork)
+        images = context.dataset.train
+        if self.encoding == "bits":
+            entering, _ = cached_bits(network, images, path.parent, context.progress)
+        else:
+            entering = encode_bits(network, images, encoding=self.encoding, progress=context.progress)
+        place_device(network, device, encoding=self.encoding)
+        checkpoint = scratch_of(self, context)
+        earlier = begun(checkpoint).seconds
+        history = fit_classifier(
+            network,
+            entering,
+            images.labels,
+            self.training,
+            seed=derive_seed(self.seed, "classifier", self.name),
+            checkpoint=checkpoint,
+            progress=context.progress,
+            name=self.name,
+        )
+        spec = replace(
+            read_spec(path),
+            device_in=None if device is None else device.in_features,
+            device_out=None if device is None else device.out_features,
+            linear_hidden=network.block.readout.in_features if device is None else None,
+            encoding=self.encoding,
+            fingerprint=None,
+        )
+        features = FeaturesNote(name=below.name, clean_accuracy=TRAIN.result_of(below).clean_accuracy)
+        result = trained(self, context, network, spec, history, features)
+        return Outcome(result, earlier_seconds=earlier, scratch=checkpoint)
 
 
 def stem(name: str) -> str:
@@ -167,41 +198,28 @@ def described_training(training: TrainingConfig, credit: str) -> dict[str, Any]:
 
 
 def trained(
+    cell: Any,
     context: Context,
-    name: str,
     model: nn.Module,
     spec: ModelSpec,
-    training: TrainingConfig,
     history: Sequence[EpochResult],
     features: FeaturesNote | None = None,
 ) -> TrainResult:
-    """Save a network in the run folder and measure it on the whole test set."""
-    path = context.folder / "models" / f"{stem(name)}.safetensors"
+    """Save the network that a cell has trained, and measure it on the whole test set."""
+    path = context.folder / "models" / f"{stem(cell.name)}.safetensors"
     save_model(path, model, replace(spec, trained_on=context.dataset.name))
     seconds = sum(h.seconds for h in history)
+    device = model.device if isinstance(model, DefendedNetwork) else None
+    assert device is None or isinstance(device, SimulatedOPU)
     return TrainResult(
         checkpoint=str(path.relative_to(context.folder)),
         clean_accuracy=accuracy(model, context.dataset.test),
         n_test=len(context.dataset.test),
         parameters=sum(p.numel() for p in model.parameters()),
-        device=_noted(model.device) if isinstance(model, DefendedNetwork) else None,
+        device=None if device is None else filled(DeviceNote, device, bits=device.camera.bits),
         train_seconds=round(seconds, 2),
         images_per_second=round(len(context.dataset.train) * len(history) / seconds, 1),
         epochs=tuple(Epoch(**asdict(h)) for h in history),
-        precision=training.precision,
+        precision=cell.training.precision,
         features=features,
-    )
-
-
-def _noted(device: OpticalDevice | None) -> DeviceNote | None:
-    if device is None:
-        return None
-    assert isinstance(device, SimulatedOPU)
-    return DeviceNote(
-        in_features=device.in_features,
-        out_features=device.out_features,
-        fingerprint=device.fingerprint,
-        bits=device.camera.bits,
-        matrix=device.matrix,
-        kind=device.kind,
     )

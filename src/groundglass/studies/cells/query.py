@@ -1,9 +1,9 @@
 """Cells that attack a trained network by queries alone, and that choose among settings of such an attack."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +14,10 @@ from groundglass.attacks.scheduler import earlier_seconds
 from groundglass.core import derive_seed
 from groundglass.models import predict_logits
 from groundglass.results import Record
-from groundglass.results.kinds.query import QUERY, ChoiceConfig, ChoiceResult, QueryConfig, QueryResult, best_setting
-from groundglass.studies.cells.attack import make_ball
+from groundglass.results.kinds.query import QUERY, ChoiceResult, QueryResult, best_setting
+from groundglass.studies.cells.attack import BallCell, Purpose, make_ball
 from groundglass.studies.cells.network import NetworkCell
-from groundglass.studies.engine.cell import Cell, Outcome, scratch_of
+from groundglass.studies.engine.cell import BaseCell, Outcome, scratch_of
 from groundglass.studies.engine.context import Context
 
 # The budgets at which success is told, beside the whole one.
@@ -43,25 +43,20 @@ class Stopwatch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QueryCell:
+class QueryCell(BallCell):
     """Attack by queries those of the first `n_images` test images that the network gets right.
 
     Attributes:
         target: the network. Who attacks it sees what it answers, and nothing else.
-        attack: the attack, its configuration.
-        norm, eps: the ball, in pixel units.
         budget: images that may go through the model for each image.
-        purpose: "figure", "sweep" for one of several settings, the best of which is shown, or "ablation".
     """
 
     target: NetworkCell
     attack: QueryAttack
-    norm: Literal["linf", "l2"]
-    eps: float
     budget: int
     n_images: int
     seed: int
-    purpose: Literal["figure", "sweep", "ablation"] = "figure"
+    purpose: Purpose = "figure"
 
     kind = "query"
 
@@ -70,23 +65,13 @@ class QueryCell:
         setting = f", sigma {self.attack.sigma:g}" if self.purpose == "sweep" and hasattr(self.attack, "sigma") else ""
         return f"{self.target.name} <- {type(self.attack).__name__}{setting}"
 
-    @property
-    def inputs(self) -> Sequence[Cell]:
-        return (self.target,)
-
-    def config(self) -> QueryConfig:
-        return QueryConfig(
-            model=self.target.name,
-            attack=type(self.attack).__name__,
-            settings=asdict(self.attack),
-            access="labels" if isinstance(self.attack, LabelAttack) else "scores",
-            norm=self.norm,
-            eps=self.eps,
-            budget=self.budget,
-            n_images=self.n_images,
-            seed=self.seed,
-            purpose=self.purpose,
-        )
+    def described(self) -> dict[str, Any]:
+        return {
+            "model": self.target.name,
+            "attack": type(self.attack).__name__,
+            "settings": asdict(self.attack),
+            "access": "labels" if isinstance(self.attack, LabelAttack) else "scores",
+        }
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         (trained,) = inputs
@@ -130,8 +115,10 @@ class QueryCell:
         queries, fooled = claimed.queries, result.success
         marks = sorted({mark for mark in _MARKS if mark < self.budget} | {self.budget})
 
-        def over_successes(values: Tensor, what: Callable[[Tensor], Tensor]) -> float | None:
-            return float(what(values[fooled].double())) if bool(fooled.any()) else None
+        def mean_and_median(name: str, counts: Tensor) -> dict[str, float | None]:
+            spent = counts[fooled].double()
+            found = (float(spent.mean()), float(spent.quantile(0.5))) if len(spent) else (None, None)
+            return dict(zip((f"mean_{name}", f"median_{name}"), found, strict=True))
 
         return QueryResult(
             n_images=len(result),
@@ -139,10 +126,8 @@ class QueryCell:
             fooled=int(fooled.sum()),
             success_rate=result.success_rate,
             success_at=tuple((mark, int((fooled & (queries <= mark)).sum())) for mark in marks),
-            mean_queries=over_successes(queries, torch.mean),
-            median_queries=over_successes(queries, lambda v: v.quantile(0.5)),
-            mean_loss_queries=over_successes(claimed.loss_queries, torch.mean),
-            median_loss_queries=over_successes(claimed.loss_queries, lambda v: v.quantile(0.5)),
+            **mean_and_median("queries", queries),
+            **mean_and_median("loss_queries", claimed.loss_queries),
             loss_queries=int(claimed.loss_queries.sum()),
             check_queries=int(claimed.check_queries.sum()),
             most_queries=int(queries.max()),
@@ -154,7 +139,7 @@ class QueryCell:
 
 
 @dataclass(frozen=True)
-class ChoiceCell:
+class ChoiceCell(BaseCell):
     """The best of several settings of one attack on one network, as the paper chooses NES's sigma.
 
     That is the highest success rate at the whole budget; among equals see `best_setting`.
@@ -170,18 +155,13 @@ class ChoiceCell:
         first = self.candidates[0]
         return f"{first.target.name} <- {type(first.attack).__name__}: best {self.parameter}"
 
-    @property
-    def inputs(self) -> Sequence[Cell]:
-        return self.candidates
-
-    def config(self) -> ChoiceConfig:
+    def described(self) -> dict[str, Any]:
         first = self.candidates[0]
-        return ChoiceConfig(
-            model=first.target.name,
-            attack=type(first.attack).__name__,
-            parameter=self.parameter,
-            values=tuple(getattr(c.attack, self.parameter) for c in self.candidates),
-        )
+        return {
+            "model": first.target.name,
+            "attack": type(first.attack).__name__,
+            "values": tuple(getattr(c.attack, self.parameter) for c in self.candidates),
+        }
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         tried = [(QUERY.config_of(r).settings[self.parameter], QUERY.result_of(r)) for r in inputs]

@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from groundglass.core import derive_seed
-from groundglass.optics import DeviceAccess, true_matrix
+from groundglass.optics import DeviceAccess, SimulatedOPU, true_matrix
 from groundglass.optics.retrieval import FixedExposure, RetrievalMethod, retrieve, row_errors
 from groundglass.results import Record
 from groundglass.results.kinds.network import CameraSettings
-from groundglass.results.kinds.retrieve import RETRIEVE, HeldOut, RetrieveConfig, RetrieveResult, RowErrors
+from groundglass.results.kinds.retrieve import RETRIEVE, HeldOut, RetrieveResult, RowErrors, RowsResult
 from groundglass.studies.cells.network import DeviceCell
-from groundglass.studies.engine.cell import Cell, Outcome, key_of
+from groundglass.studies.engine.cell import BaseCell, Outcome, filled, key_of
 from groundglass.studies.engine.context import Context
 
 # A row that is further off counts as failed.
@@ -25,18 +25,14 @@ _DEFAULT = FixedExposure()
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrieveCell:
+class RetrieveCell(BaseCell):
     """Retrieve the matrix of a device, and see how far it is from the true one.
 
     Attributes:
-        device: whose matrix.
         frames: that are taken, checks included.
-        method: the way.
         rows: the first so many; None for all.
         kept: the matrix is kept in the run folder, readable by its owner alone, for attacks to use.
         frame_rate: of the device, frames a second.
-        seed: of inputs and starts.
-        purpose: what it is compared with, see `RetrievalConfig`.
         period: seconds between two redraws that allow so many frames.
     """
 
@@ -73,33 +69,23 @@ class RetrieveCell:
             varied = f", redrawn every {self.period:g} s"
         return f"U {self.device.in_features} -> {count} from {self.per_input:.3g} N frames{varied}"
 
-    @property
-    def inputs(self) -> Sequence[Cell]:
-        return (self.device,)
-
-    def config(self) -> RetrieveConfig:
-        return RetrieveConfig(
-            method=self.method.name,
-            settings=asdict(self.method),  # type: ignore[call-overload]
-            frames=self.frames,
-            per_input=round(self.per_input, 4),
-            in_features=self.device.in_features,
-            out_features=self.device.out_features,
-            rows=self.rows,
-            camera=CameraSettings(**asdict(self.device.camera)),
-            exposure_control=self.method.exposure_control,
-            frame_rate=self.frame_rate,
-            seed=self.seed,
-            purpose=self.purpose,
-            period=self.period,
-        )
+    def described(self) -> dict[str, Any]:
+        return {
+            "method": self.method.name,
+            "settings": asdict(self.method),  # type: ignore[call-overload]
+            "per_input": round(self.per_input, 4),
+            "in_features": self.device.in_features,
+            "out_features": self.device.out_features,
+            "camera": CameraSettings(**asdict(self.device.camera)),
+            "exposure_control": self.method.exposure_control,
+        }
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         device = context.device(inputs[0])
         access = DeviceAccess(
             device, budget=self.frames, exposure_control=self.method.exposure_control, frame_rate=self.frame_rate
         )
-        folder = _folder(key_of(self)) if self.kept else None
+        folder = Path("retrieved") / key_of(self) if self.kept else None
         found = retrieve(
             access,
             self.method,
@@ -112,10 +98,9 @@ class RetrieveCell:
         )
         errors = row_errors(found.matrix, true_matrix(device)[: len(found.matrix)]).numpy()
         low, middle, high = (float(np.quantile(errors, share)) for share in (0.1, 0.5, 0.9))
-        result = RetrieveResult(
-            frames=found.frames,
-            complete=found.complete,
-            note=found.note,
+        result = filled(
+            RetrieveResult,
+            found,
             rows=len(errors),
             error=RowErrors(median=middle, q10=low, q90=high, max=float(errors.max()), mean=float(errors.mean())),
             failed_share=float((errors > _FAILED).mean()),
@@ -123,7 +108,6 @@ class RetrieveCell:
             told_share=float(found.told_wrong.float().mean()),
             measure_seconds=round(found.measure_seconds, 2),
             compute_seconds=round(found.compute_seconds, 2),
-            device_seconds=found.device_seconds,
             threads=torch.get_num_threads(),
             matrix=None if folder is None else str(folder / "matrix.npy"),
         )
@@ -133,12 +117,66 @@ class RetrieveCell:
         return Outcome(result, {"error": errors.astype(np.float32), "held_out": found.held_out.numpy()})
 
 
+@dataclass(frozen=True, kw_only=True)
+class RowsCell(BaseCell):
+    """Retrieve some rows of U, from a camera that reads these outputs alone, and see what a row takes.
+
+    Frames serve all rows at once, and rows are solved one by one: the whole matrix takes the same frames, and as much more
+    computing as it has more rows.
+    """
+
+    device: DeviceCell
+    rows: int
+    frames: int
+    frame_rate: float
+    seed: int
+
+    kind = "rows"
+    # The time of a row is measured: not beside another cell.
+    alone = True
+
+    @property
+    def name(self) -> str:
+        return f"{self.rows} rows of the U of {self.device.name}"
+
+    def described(self) -> dict[str, Any]:
+        return {
+            "method": _DEFAULT.name,
+            "settings": asdict(_DEFAULT),
+            "device_kind": self.device.device_kind,
+            "in_features": self.device.in_features,
+        }
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
+        whole = context.device(inputs[0])
+        assert isinstance(whole, SimulatedOPU)
+        device = whole.region(range(self.rows))
+        # Compiling, or loading what was compiled, does not count as time of a row.
+        retrieve(DeviceAccess(SimulatedOPU.create(64, 64, seed=0)), _DEFAULT, frames=12 * 64, seed=0)
+        found = retrieve(
+            DeviceAccess(device, budget=self.frames, frame_rate=self.frame_rate),
+            _DEFAULT,
+            frames=self.frames,
+            seed=derive_seed(self.seed, "rows", self.frames),
+            progress=context.progress,
+        )
+        errors = row_errors(found.matrix, true_matrix(device)).numpy()
+        return Outcome(
+            filled(
+                RowsResult,
+                found,
+                rows=len(errors),
+                median_error=float(np.median(errors)),
+                failed=int((errors > _FAILED).sum()),
+                row_seconds=found.compute_seconds / len(errors),
+                threads=torch.get_num_threads(),
+            ),
+            {"error": errors.astype(np.float32)},
+        )
+
+
 def retrieved_matrix(record: Record, context: Context) -> Tensor:
     """The matrix that a `RetrieveCell` has kept: complex64 [m, n]."""
     matrix = RETRIEVE.result_of(record).matrix
     assert matrix is not None
     return torch.from_numpy(np.load(context.folder / matrix, allow_pickle=False))
-
-
-def _folder(key: str) -> Path:
-    return Path("retrieved") / key

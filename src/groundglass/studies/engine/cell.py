@@ -2,18 +2,20 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
-from groundglass.attacks import AttackCheckpoint
 from groundglass.core.platform import most_memory, watch_memory
 from groundglass.core.schema import written
 from groundglass.results import Record, RecordStore, cell_key
+from groundglass.results.kinds import KINDS
 from groundglass.studies.engine.context import Context
+
+C = TypeVar("C")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,32 @@ class Cell(Protocol):
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome: ...
 
 
+@dataclass(frozen=True)
+class BaseCell:
+    """A cell that says what it is by its fields: those that are cells are its inputs, the others are its config."""
+
+    kind: ClassVar[str]
+
+    @property
+    def inputs(self) -> Sequence[Cell]:
+        values = [getattr(self, field.name) for field in fields(self)]
+        groups = [value if isinstance(value, tuple) else (value,) for value in values]
+        return tuple(one for group in groups for one in group if hasattr(one, "run"))
+
+    def config(self) -> Any:
+        return filled(KINDS[self.kind].config, self, **self.described())
+
+    def described(self) -> dict[str, Any]:
+        """What the Config has that is no attribute of the cell, or is written in another way."""
+        return {}
+
+
+def filled(cls: type[C], source: Any, **others: Any) -> C:
+    """A Config or Result with these values, and for its other fields the attributes of `source` that have their names."""
+    names = [field.name for field in fields(cls) if field.name not in others]  # type: ignore[arg-type]
+    return cls(**{name: getattr(source, name) for name in names if hasattr(source, name)}, **others)
+
+
 def key_of(cell: Cell) -> str:
     """The cell's key: the same config on the same inputs has the same key, in any study.
 
@@ -73,16 +101,6 @@ def key_of(cell: Cell) -> str:
 def scratch_of(cell: Cell, context: Context) -> Path:
     """Where the cell keeps unfinished work: a file whose name is the cell's identity."""
     return context.folder / "checkpoints" / f"{key_of(cell)}.safetensors"
-
-
-def attack_checkpoint(cell: Cell, context: Context) -> AttackCheckpoint:
-    """The cell's own file, from which a long attack that was killed goes on."""
-    return AttackCheckpoint(scratch_of(cell, context))
-
-
-def resumable(result: Any, arrays: dict[str, np.ndarray], checkpoint: AttackCheckpoint) -> Outcome:
-    """With the seconds that earlier runs of the attack took; the file goes when the record is stored."""
-    return Outcome(result, arrays, earlier_seconds=checkpoint.earlier_seconds, scratch=checkpoint.path)
 
 
 def with_inputs(cells: Iterable[Cell]) -> list[Cell]:

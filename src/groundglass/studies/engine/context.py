@@ -18,19 +18,13 @@ from groundglass.results.kinds import DEVICE, KINDS
 
 
 class Listener(Protocol):
-    """Told what a study is doing."""
+    """Told what a study is doing: of the run as a whole, what begins, and what has ended with its result in a few words."""
 
-    def note(self, text: str) -> None:
-        """Of the run as a whole; stays to be read."""
-        ...
+    def note(self, text: str) -> None: ...
 
-    def announce(self, text: str) -> None:
-        """Of what begins."""
-        ...
+    def announce(self, text: str) -> None: ...
 
-    def finished(self, name: str, said: str, seconds: float) -> None:
-        """Of what has ended, its result in a few words."""
-        ...
+    def finished(self, name: str, said: str, seconds: float) -> None: ...
 
 
 class Context:
@@ -42,7 +36,7 @@ class Context:
         device_seed: secret of the simulated device, for a study that must be repeatable; None draws one from the
             operating system. It goes into the device file, and into no record.
         progress: shown while a cell runs.
-        listener: told of cells that start and end.
+        listener: is called when a cell starts and when it ends.
         arrays: of a record of this run, see `RecordStore.arrays`.
     """
 
@@ -61,17 +55,13 @@ class Context:
         self.dataset = dataset
         self.progress = progress
         self.devices = DeviceStore(folder / "devices")
-        self._device_seed = device_seed
+        self.device_seed = device_seed
         self._listener = listener
         self._memo: dict[str, Any] = {}
 
     @property
     def where(self) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-    @property
-    def device_seed(self) -> int | None:
-        return self._device_seed
 
     def device(self, record: Record) -> OpticalDevice:
         """The device of a "device" record."""
@@ -82,14 +72,13 @@ class Context:
         checkpoint: str = KINDS[record.kind].result_of(record).checkpoint
         return self.folder / checkpoint
 
+    def load(self, record: Record) -> nn.Module:
+        """The network of a record from its file, in eval mode."""
+        return load_model(self.network_file(record), find_device=self.devices.find).to(self.where)
+
     def network(self, record: Record) -> nn.Module:
-        """The network of a record, in eval mode."""
-
-        def make() -> nn.Module:
-            model = load_model(self.network_file(record), find_device=self.devices.find)
-            return model.to(self.where)
-
-        network: nn.Module = self.memo(f"network/{record.key}", make)
+        """The same, loaded once: to be asked, not to be changed."""
+        network: nn.Module = self.memo(f"network/{record.key}", lambda: self.load(record))
         return network
 
     def target(self, record: Record) -> nn.Module:

@@ -32,7 +32,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class WorkerEndedError(RuntimeError):
-    """A worker's process is gone, and has not said why."""
+    """A worker's process ended without saying why."""
 
 
 class CellFailedError(RuntimeError):
@@ -52,7 +52,7 @@ def run_side_by_side(cells: Sequence[Cell], store: RecordStore, context: Context
     """Run every cell that has no record yet, up to `jobs` at a time; returns how many were run.
 
     A cell starts when the records that it needs are there; of several, the first of the plan does. Every cell has its own seed,
-    so what comes out does not hang on who runs it, or when. Cells with a true attribute `alone`, whose result is a time,
+    so what comes out does not depend on who runs it, or when. Cells with a true attribute `alone`, whose result is a time,
     run last and one by one.
 
     Args:
@@ -68,7 +68,16 @@ def run_side_by_side(cells: Sequence[Cell], store: RecordStore, context: Context
     workers: list[_Worker] = []
     try:
         while waiting or any(worker.cell for worker in workers):
-            _start(waiting, workers, store, context, min(jobs, fresh), threads, total)
+            while (ready := _next(waiting, workers, store, jobs)) is not None:
+                cell, inputs = ready
+                waiting.remove(cell)
+                context.announce(f"[{total - len(waiting)}/{total}] {cell.name}")
+                free = next((worker for worker in workers if worker.cell is None), None)
+                if free is None:
+                    free = _Worker(context, threads)
+                    workers.append(free)
+                free.give(cell, inputs)
+            assert any(worker.cell for worker in workers), "no cell can start: one comes before its inputs"
             failed: list[Exception] = []
             for worker in _told(workers):
                 what, *rest = worker.receive()
@@ -88,33 +97,20 @@ def run_side_by_side(cells: Sequence[Cell], store: RecordStore, context: Context
     return fresh
 
 
-def _start(
-    waiting: list[Cell],
-    workers: list["_Worker"],
-    store: RecordStore,
-    context: Context,
-    jobs: int,
-    threads: int,
-    total: int,
-) -> None:
-    """Give cells that can start to workers that have none. A cell that measures time waits until nothing else is under way."""
+def _next(
+    waiting: list[Cell], workers: list["_Worker"], store: RecordStore, jobs: int
+) -> tuple[Cell, list[Record]] | None:
+    """A cell that can start now, with its inputs. One that measures time waits until nothing else is under way."""
+    busy = [worker.cell for worker in workers if worker.cell is not None]
+    if len(busy) == jobs or any(map(_alone, busy)):
+        return None
     for cell in sorted(waiting, key=_alone):
-        free = next((worker for worker in workers if worker.cell is None), None)
-        if free is None and len(workers) == jobs:
-            return
-        busy = [worker.cell for worker in workers if worker.cell is not None]
-        if any(map(_alone, busy)) or (_alone(cell) and busy):
-            return
+        if _alone(cell) and busy:
+            return None
         inputs = inputs_of(cell, store)
-        if inputs is None:
-            continue
-        if free is None:
-            free = _Worker(context, threads)
-            workers.append(free)
-        waiting.remove(cell)
-        context.announce(f"[{total - len(waiting)}/{total}] {cell.name}")
-        free.give(cell, inputs)
-    assert any(worker.cell for worker in workers) or not waiting, "no cell can start: one comes before its inputs"
+        if inputs is not None:
+            return cell, inputs
+    return None
 
 
 def _alone(cell: Cell) -> bool:

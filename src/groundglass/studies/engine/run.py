@@ -41,6 +41,23 @@ def _told_precision(chosen: Precision, *, why: str) -> str:
     return f"training in {chosen}, {why}{warning}"
 
 
+def manifest(
+    study: str, recipe: str, data: str, config: dict[str, Any], cells: list[dict[str, Any]], seed: int
+) -> dict[str, Any]:
+    """What a run folder says of itself, see `RecordStore.open`."""
+    return {
+        "study": study,
+        "recipe": recipe,
+        "data": data,
+        "config": config,
+        "cells": cells,
+        "seed": seed,
+        "versions": versions(),
+        "machine": machine(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
 def planned(study: Study, config: Any, dataset: Dataset) -> tuple[list[Cell], list[dict[str, Any]]]:
     """The cells of a study, and the plan as the manifest has it: of `all` it says to which studies each cell belongs."""
     cells = study.cells(config, dataset)
@@ -109,18 +126,8 @@ def run_study(
     config = configure(study, recipe, data=data, seed=seed, precision=chosen, device_kind=device_kind)
     todo, plan = planned(study, config, dataset)
     _check_names(todo)
-    manifest: dict[str, Any] = {
-        "study": study.name,
-        "recipe": recipe,
-        "data": config.data,
-        "config": {**described(config), "classes": list(dataset.classes)},
-        "cells": plan,
-        "seed": seed,
-        "versions": versions(),
-        "machine": machine(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    with RecordStore.open(folder, manifest) as store:
+    told = {**described(config), "classes": list(dataset.classes)}
+    with RecordStore.open(folder, manifest(study.name, recipe, config.data, told, plan, seed)) as store:
         if all(key_of(cell) in store for cell in todo):
             return 0
         for other in reuse:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from groundglass.data import Dataset
+from groundglass.studies import kit
 from groundglass.studies.engine.cell import Cell, with_inputs
 from groundglass.studies.recipe import CIFAR, QUICK_COST, QUICK_EXPECT, Recipe, find_recipe
 from groundglass.studies.registry import STUDIES, Study
-from groundglass.studies.targets import TargetsConfig
 from groundglass.training import Precision
 
 # One name is one network, and one network is audited in one way.
@@ -16,14 +16,14 @@ _COMMON = ("data", "seed", "audit_images", "audit_eps_paper", "audit")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EverythingConfig(TargetsConfig):
+class EverythingConfig(kit.TargetsConfig):
     """Some studies, by name, with the networks of the first.
 
     Raises:
         ValueError: a study has another data set, another seed or other audits.
     """
 
-    studies: Mapping[str, TargetsConfig]
+    studies: Mapping[str, kit.TargetsConfig]
 
     def __post_init__(self) -> None:
         for name, part in self.studies.items():
@@ -32,7 +32,7 @@ class EverythingConfig(TargetsConfig):
                     raise ValueError(f"the study {name} has another `{field}`: all studies share their networks")
 
 
-def parts(config: EverythingConfig) -> dict[Study, TargetsConfig]:
+def parts(config: EverythingConfig) -> dict[Study, kit.TargetsConfig]:
     """The studies of a config, in the order of the page."""
     return {study: config.studies[study.name] for study in STUDIES if study.name in config.studies}
 
@@ -56,7 +56,7 @@ def _recipe(name: str, data: tuple[str, ...], cost: str, expect: str) -> Recipe:
             if find_recipe(study, name).in_all
         }
         first = next(iter(studies.values()))
-        shared: dict[str, Any] = {field.name: getattr(first, field.name) for field in fields(TargetsConfig)}
+        shared: dict[str, Any] = {field.name: getattr(first, field.name) for field in fields(kit.TargetsConfig)}
         return EverythingConfig(**shared, studies=studies)
 
     return Recipe(name, make, data, cost, expect)

@@ -57,7 +57,8 @@ def _made(run: Run, redraws: pd.DataFrame) -> list[_Made]:
         keys = dict(zip(own["network"], own.index, strict=True))
         right = {name: run.right_under([keys[name]]) if name in keys else {} for name in (model, *names)}
         same = (attacks["rule"] == rule) & (attacks["norm"] == norm) & (attacks["radius"] == eps)
-        again = run.right_under(list(attacks[same & (first.sources == model)].nsmallest(1, "correct").index))
+        anew = attacks[same & (first.sources == model)].sort_values("correct", kind="stable")
+        again = run.right_under(list(anew.index[:1]))
         name = f"`{label}`, {norm_name(first.norm)} ε = {radius(first.norm, first.radius)}"
         short = attacker(rule).label + ("" if first.sources == model else f" on {first.sources}")
         made.append(_Made(name, short, rule, right.pop(model), right, again))
@@ -83,7 +84,7 @@ def tables(run: Run) -> list[Table]:
             shares = (counted(share, row.n_test) for share in (row.before, row.untuned, row.tuned))
             accuracies.append(Row(row.network, (*shares, Amount(row.draw_seconds + row.tune_seconds, duration))))
         heads = ("before", "new U, old classifier", "tuned", "drawing and tuning")
-        found.append(Table(f"Right on the test set, {model}, %", "redraw", heads, tuple(accuracies)))
+        found.append(Table(f"Clean accuracy of {model}, %", "redraw", heads, tuple(accuracies)))
         rows = tuple(Row(one.name, (_fooled(one.old), _mean(one.still))) for one in _made(run, redraws))
         columns = ("fooled the old network", "of these still fool, mean of the redraws")
         note = "On images that all networks get right. All redraws meet them: the interval is that of one redraw."

@@ -120,7 +120,7 @@ def tables(run: Run) -> list[Table]:
     names = frame.sort_values("place", kind="stable")["name"].unique()
     rows = tuple(Row(name, tuple(found.get((ball, name)) for ball in balls)) for name in names)
     made = [_table("The price of U", "frames", (*_ERRORS, "at the device", "computing"), prices, note)]
-    made += [Table("Right under PGD, %", "the attacker's U", balls, rows, "All on the same images.")]
+    made += [Table("Accuracy under PGD, %", "the attacker's U", balls, rows, "All on the same images.")]
     return [table for table in made if table.rows]
 
 

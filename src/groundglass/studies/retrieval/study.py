@@ -4,44 +4,31 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from groundglass.attacks import PGD, paper_eps_to_pixels
+from groundglass.attacks import PGD
 from groundglass.data import Dataset
 from groundglass.optics.retrieval import FixedExposure, Multilateration, SparseInputs, frames_needed
 from groundglass.results import Record
 from groundglass.results.kinds import ATTACK, RETRIEVE
+from groundglass.studies import kit
 from groundglass.studies.cells.attack import AttackCell
-from groundglass.studies.cells.audit import audits
-from groundglass.studies.cells.check import Check, check_cells
+from groundglass.studies.cells.check import Check, check_cells, entries
 from groundglass.studies.cells.network import DeviceCell, NetworkCell
 from groundglass.studies.cells.retrieve import RetrieveCell
 from groundglass.studies.engine.cell import Cell, with_inputs
-from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, Recipe
-from groundglass.studies.targets import (
-    PAPER_STEP,
-    QUICK_RADII,
-    TargetsConfig,
-    laptop_networks,
-    paper_networks,
-    quick_networks,
-    targets,
-)
+from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, recipe
 from groundglass.training import Precision
 
-# Attackers who have not retrieved anything, from the weakest; the last has been told the secret.
+# Attackers who have not retrieved anything, from the weakest; the last knows the secret.
 _WITHOUT = ("bpda-drawn", "bpda-fit-linear", "dfa", "exact")
 # Frames an input in the sweeps of one thing, and of the three methods: multilateration's own number is about 15.
 _SWEEP, _METHODS = 12, 15
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrievalConfig(TargetsConfig):
+class RetrievalConfig(kit.TargetsConfig):
     """A study of the retrieval of U, complete.
 
     Attributes:
-        n_images: the first so many test images are attacked.
-        eps_paper: L-inf radii on the paper's axis.
-        steps, step_size: of PGD; in pixel units.
-        fit_images: natural training images that a fitted surrogate has seen.
         queries: frames that retrieve the network's own U, as multiples of N; also the sweep over frames.
         blurs: relative errors, up to sqrt(2), of a U between the true one and one drawn at random: how good must a retrieval be?
         periods: seconds between redraws.
@@ -68,35 +55,30 @@ class RetrievalConfig(TargetsConfig):
     sweep_rows: int = 256
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         least = frames_needed(FixedExposure(), self.device_in) / self.device_in
         if not self.queries or min(self.queries) < least:
             raise ValueError(f"queries {self.queries} must be at least {least:.2f} N each: fewer retrieve nothing")
         if any(not 0 < error <= 2**0.5 for error in self.blurs):
             raise ValueError(f"blurs {self.blurs} must be in (0, 1.414]: relative errors, of which sqrt(2) is chance")
-        if any(not 0 < e <= 2 for e in self.eps_paper):
-            raise ValueError(f"eps_paper {self.eps_paper} must be in (0, 2]: units of the normalised images, as .05")
 
 
 def cells(config: RetrievalConfig, dataset: Dataset) -> list[Cell]:
     """Every cell of the study, in an order in which inputs come first: the network's own U before any sweep."""
-    baseline, defended = targets(config, dataset)
+    baseline, defended = kit.targets(config, dataset)
     own = next(cell for cell in defended.inputs if isinstance(cell, DeviceCell))
-    priced = [*_priced(config, own), *_between_redraws(config, own)]
+    priced = [_retrieve(config, own, per_input, kept=True, purpose="price") for per_input in config.queries]
+    priced += _between_redraws(config, own)
     attacks = list(_attacks(config, dataset, baseline, defended, priced))
     sweeps = [*_over_frames(config), *_over_cameras(config), *_over_methods(config)]
     checks = check_cells(CHECKS, (*priced, *sweeps, *attacks))
-    audited = audits(config, dataset, (baseline, defended))
+    audited = kit.audits(config, dataset, (baseline, defended))
     return with_inputs([*defended.inputs, baseline, defended, *audited, *priced, *attacks, *sweeps, *checks])
 
 
 def _retrieve(config: RetrievalConfig, device: DeviceCell, per_input: float, **changes: Any) -> RetrieveCell:
     settings: dict[str, Any] = {"frame_rate": config.frame_rate, "seed": config.seed, **changes}
     return RetrieveCell(device=device, frames=round(per_input * device.in_features), **settings)
-
-
-def _priced(config: RetrievalConfig, own: DeviceCell) -> Iterator[RetrieveCell]:
-    for per_input in config.queries:
-        yield _retrieve(config, own, per_input, kept=True, purpose="price")
 
 
 def _between_redraws(config: RetrievalConfig, own: DeviceCell) -> Iterator[RetrieveCell]:
@@ -115,36 +97,23 @@ def _attacks(
     defended: NetworkCell,
     retrieved: list[RetrieveCell],
 ) -> Iterator[AttackCell]:
-    for eps_paper in config.eps_paper:
-        shared: dict[str, Any] = {
-            "attack": PGD(steps=config.steps, step_size=config.step_size),
-            "norm": "linf",
-            "eps": paper_eps_to_pixels(eps_paper, dataset.std),
-            "eps_paper": eps_paper,
-            "n_images": config.n_images,
-            "fit_images": config.fit_images,
-            "gallery": 0,
-            "seed": config.seed,
-            "purpose": "retrieval",
-        }
-        yield AttackCell(target=baseline, rule="bp", **shared)
+    attack = PGD(steps=config.steps, step_size=config.step_size)
+    for ball in kit.on_paper_axis(dataset, *config.eps_paper):
+        shared: dict[str, Any] = {**ball, "purpose": "retrieval"}
+        yield kit.attack_cell(config, baseline, "bp", attack, **shared)
         for rule in _WITHOUT:
-            yield AttackCell(target=defended, rule=rule, **shared)
+            yield kit.attack_cell(config, defended, rule, attack, **shared)
         for cell in retrieved:
-            yield AttackCell(target=defended, rule="bpda-retrieved", retrieved=cell, **shared)
+            yield kit.attack_cell(config, defended, "bpda-retrieved", attack, retrieved=cell, **shared)
         for error in config.blurs:
-            yield AttackCell(target=defended, rule="exact-blurred", matrix_error=error, **shared)
+            yield kit.attack_cell(config, defended, "exact-blurred", attack, matrix_error=error, **shared)
 
 
 def _device(config: RetrievalConfig, in_features: int, **camera: Any) -> DeviceCell:
     """A device to be measured, not defended with: only its rows' number differs from a real one."""
-    return DeviceCell(
-        in_features=in_features,
-        out_features=config.sweep_rows,
-        camera=replace(config.camera, **camera),
-        owner="retrieval",
-        device_kind=config.device_kind,
-    )
+    seen = replace(config.camera, **camera)
+    sizes = {"in_features": in_features, "out_features": config.sweep_rows}
+    return kit.device_cell(config, owner="retrieval", camera=seen, **sizes)
 
 
 def _over_frames(config: RetrievalConfig) -> Iterator[RetrieveCell]:
@@ -180,23 +149,20 @@ _TOLD = 0.05
 def _misjudged(records: Sequence[Record]) -> dict[str, float]:
     # Those that attacks use. Noise hides small errors from every reading, and the other methods err most along the field that
     # all inputs share, which spoils predictions beyond what it adds to the error.
-    own = [r for r in records if r.kind == RETRIEVE.name and RETRIEVE.config_of(r).purpose in ("price", "period")]
-    found = [(r.name, RETRIEVE.result_of(r)) for r in own]
-    gaps = {name: round(result.told_share - result.failed_share, 4) for name, result in found}
+    own = [one for one in entries(records, RETRIEVE) if one.config.purpose in ("price", "period")]
+    gaps = {one.name: round(one.result.told_share - one.result.failed_share, 4) for one in own}
     return {name: gap for name, gap in gaps.items() if abs(gap) > _TOLD}
 
 
 def _weaker_than_drawn(records: Sequence[Record]) -> dict[str, float]:
     """A good retrieval must be worth no less than a matrix of one's own, or the attack does not use it."""
-    attacks = [(r, ATTACK.config_of(r), ATTACK.result_of(r)) for r in records if r.kind == ATTACK.name]
-    good = {r.key for r in records if r.kind == RETRIEVE.name and RETRIEVE.result_of(r).failed_share < 0.01}
+    good = {one.key for one in entries(records, RETRIEVE) if one.result.failed_share < 0.01}
     weaker: dict[str, float] = {}
-    for _, drawn, least in (one for one in attacks if one[1].rule == "bpda-drawn"):
-        for record, config, result in attacks:
-            if config.rule == "bpda-retrieved" and config.eps == drawn.eps and good & set(record.inputs):
-                gap = result.robust_accuracy - least.robust_accuracy
-                if gap > max(0.01, 2 / result.n_images):
-                    weaker[record.name] = round(gap, 4)
+    for drawn in entries(records, ATTACK, rule="bpda-drawn"):
+        for one in entries(records, ATTACK, rule="bpda-retrieved", eps=drawn.config.eps):
+            gap = one.result.robust_accuracy - drawn.result.robust_accuracy
+            if good & set(one.inputs) and gap > max(0.01, 2 / one.result.n_images):
+                weaker[one.name] = round(gap, 4)
     return weaker
 
 
@@ -215,40 +181,13 @@ CHECKS = (
 )
 
 
-def paper(data: str, seed: int, precision: Precision) -> RetrievalConfig:
-    """What U costs, and what it is worth, at the paper's sizes."""
-    return RetrievalConfig(
-        **paper_networks(data, seed, precision),
-        n_images=1000,
-        eps_paper=(0.01, 0.02, 0.03),
-        fit_images=20_000,
-        periods=(1, 2, 4, 6, 12, 24, 60),
-        sizes=(256, 1024, 2048, 4096),
-        sweep_in=1024,
-    )
-
-
-def laptop(data: str, seed: int, precision: Precision) -> RetrievalConfig:
-    """The same at a quarter of the width."""
-    return replace(
-        paper(data, seed, precision),
-        **laptop_networks(data, seed, precision),
-        n_images=256,
-        eps_paper=(0.01, 0.02),
-        step_size=PAPER_STEP[data],
-        periods=(1, 1.5, 2, 3, 5, 10, 20),
-        sizes=(256, 512, 1024),
-        sweep_in=256,
-    )
-
-
+@recipe(("shapes",), QUICK_COST, QUICK_EXPECT)
 def quick(data: str, seed: int, precision: Precision) -> RetrievalConfig:
     """The white-box study's device read out, and what that is worth."""
-    return replace(
-        # Few frames would be too few for the paper's N.
-        replace(paper(data, seed, precision), **quick_networks(data, seed, precision)),
+    return RetrievalConfig(
+        **kit.quick_networks(data, seed, precision),
         n_images=64,
-        eps_paper=QUICK_RADII[1:2],
+        eps_paper=kit.QUICK_RADII[1:2],
         steps=20,
         step_size=0.002,
         fit_images=2000,
@@ -264,14 +203,33 @@ def quick(data: str, seed: int, precision: Precision) -> RetrievalConfig:
     )
 
 
-RECIPES = (
-    Recipe("quick", quick, ("shapes",), QUICK_COST, QUICK_EXPECT),
-    Recipe(
-        "laptop",
-        laptop,
-        CIFAR,
-        "about 15 minutes on two cores, most of them training; CIFAR-100 some 40",
-        "what U costs an attacker, and what it is worth",
-    ),
-    Recipe("paper", paper, CIFAR, FOR_A_GPU, "the same at the paper's sizes"),
+@recipe(
+    CIFAR,
+    "about 15 minutes on two cores, most of them training; CIFAR-100 some 40",
+    "what U costs an attacker, and what it is worth",
 )
+def laptop(data: str, seed: int, precision: Precision) -> RetrievalConfig:
+    return RetrievalConfig(
+        **kit.laptop_networks(data, seed, precision),
+        n_images=256,
+        eps_paper=(0.01, 0.02),
+        step_size=kit.PAPER_STEP[data],
+        fit_images=20_000,
+        periods=(1, 1.5, 2, 3, 5, 10, 20),
+    )
+
+
+@recipe(CIFAR, FOR_A_GPU, "the same at the paper's sizes")
+def paper(data: str, seed: int, precision: Precision) -> RetrievalConfig:
+    return RetrievalConfig(
+        **kit.paper_networks(data, seed, precision),
+        n_images=1000,
+        eps_paper=(0.01, 0.02, 0.03),
+        fit_images=20_000,
+        periods=(1, 2, 4, 6, 12, 24, 60),
+        sizes=(256, 1024, 2048, 4096),
+        sweep_in=1024,
+    )
+
+
+RECIPES = (quick, laptop, paper)

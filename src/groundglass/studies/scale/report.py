@@ -106,8 +106,10 @@ def _left_table(run: Run, here: pd.DataFrame) -> Table:
         "has BP alone. A dash: not tried. Networks of one N have the same features: only device and classifier differ. "
     )
     paper = "" if here["radius_paper"].isna().any() else f" (the paper's {here['radius_paper'].iloc[0]:.3g})"
-    heads = ("untouched", *(f"`{rule}`" for rule in columns[:-1]), _TOGETHER)
-    return Table(f"Right under attack, {_ball(here)}{paper}, %", "N × M", heads, tuple(rows), note + channel_note(here))
+    heads = ("clean accuracy", *(f"`{rule}`" for rule in columns[:-1]), _TOGETHER)
+    return Table(
+        f"Accuracy under attack, {_ball(here)}{paper}, %", "N × M", heads, tuple(rows), note + channel_note(here)
+    )
 
 
 def _grown(networks: pd.DataFrame, here: pd.DataFrame) -> list[tuple[str, Any, Any]]:
@@ -299,5 +301,5 @@ def _networks_figure(run: Run, drawings: Folder) -> Drawing | None:
     rules = sorted(set(run.attacks["rule"]), key=rank)
     series = [Series("clean", QUIET), *(Series(attacker(rule).label, of_attacker(rule)) for rule in rules)]
     caption = "Accuracy under PGD by the attacker's gradient, and under all, image by image, with 95% Wilson intervals."
-    look = {"x": "right (%)", "titles": ["clean", *map(_ball, balls)]}
+    look = {"x": "accuracy (%)", "titles": ["clean", *map(_ball, balls)]}
     return save_dots(drawings, "scale-networks", rows, [*series, Series(_TOGETHER, PLAIN)], caption=caption, **look)

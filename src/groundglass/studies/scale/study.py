@@ -2,34 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
-from groundglass.adaptive import check_rules
-from groundglass.attacks import PGD, paper_eps_to_pixels
+from groundglass.attacks import PGD
 from groundglass.data import Dataset
 from groundglass.optics.fidelity import STANDINS
 from groundglass.optics.medium import DeviceKind
 from groundglass.optics.retrieval import FixedExposure, frames_needed
+from groundglass.studies import kit
 from groundglass.studies.cells.attack import AttackCell
-from groundglass.studies.cells.audit import audits
 from groundglass.studies.cells.cost import CostGrid, FitCell, cost_cells
 from groundglass.studies.cells.fidelity import FidelityCell
-from groundglass.studies.cells.network import DeviceCell, NetworkCell
-from groundglass.studies.cells.place import PlaceCell
+from groundglass.studies.cells.network import DeviceCell, NetworkCell, PlaceCell
+from groundglass.studies.cells.retrieve import RowsCell
 from groundglass.studies.engine.cell import Cell, with_inputs
-from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_EXPECT, Recipe
-from groundglass.studies.scale.networks import RowsCell, defended
-from groundglass.studies.targets import (
-    PAPER_STEP,
-    QUICK_RADII,
-    TargetsConfig,
-    baseline_network,
-    device_cell,
-    laptop_networks,
-    paper_hybrid,
-    paper_networks,
-    quick_networks,
-)
+from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_EXPECT, recipe
 from groundglass.training import Precision
 
 Sizes = tuple[tuple[int, int], ...]
@@ -40,7 +26,7 @@ _WITH_MATRIX = ("fa", "bpda-drawn", "exact")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScaleConfig(TargetsConfig):
+class ScaleConfig(kit.TargetsConfig):
     """A study of size, complete.
 
     Attributes:
@@ -55,12 +41,7 @@ class ScaleConfig(TargetsConfig):
         networks: (N, M) of the networks; `device_in` and `device_out` are not used. VGG-16 and the first one are audited.
         structured: (N, M) of those that are made once more, with a structured device.
         shared_in: the N of which the features are the other studies' "VGG-DFA", trained once for all; None: of no N.
-        rules: what the networks are attacked with.
         matrix_entries: the most N M at which rules that hold a matrix of the device's size attack: 8 bytes an entry.
-        n_images: the first so many test images are attacked.
-        eps_paper: L-inf radii on the paper's axis.
-        steps, step_size: of PGD; in pixel units.
-        fit_images: natural training images that a fitted surrogate has seen.
         rows: of U that are retrieved.
         retrieved: N of further devices, without a network, of which as many rows are retrieved.
         per_input: frames an input bit that this takes.
@@ -68,8 +49,8 @@ class ScaleConfig(TargetsConfig):
     """
 
     costs: tuple[CostGrid, ...]
-    fixed_in: int
-    fixed_out: int
+    fixed_in: int = 2**12
+    fixed_out: int = 2**12
     batch: int = 64
     block: int = 4096
     repeats: int = 3
@@ -92,11 +73,7 @@ class ScaleConfig(TargetsConfig):
     frame_rate: float = 2000.0
 
     def __post_init__(self) -> None:
-        check_rules(self.rules)
-        if self.n_images < 1 or self.block < 1 or self.repeats < 1 or self.batch < 1:
-            raise ValueError("n_images, block, repeats and batch must be at least 1")
-        if any(not 0 < e <= 2 for e in self.eps_paper):
-            raise ValueError(f"eps_paper {self.eps_paper} must be in (0, 2]: units of the normalised images, as .05")
+        super().__post_init__()
         for n, m in (*self.networks, *self.structured, *((n, self.rows) for n in self.retrieved)):
             least = frames_needed(FixedExposure(), n)
             if self.per_input * n < least:
@@ -109,29 +86,31 @@ class ScaleConfig(TargetsConfig):
 
 def cells(config: ScaleConfig, dataset: Dataset) -> list[Cell]:
     """Every cell of the study, in an order in which inputs come first: costs and laws before any training."""
-    costs = cost_cells(
-        config.costs,
-        fixed_in=config.fixed_in,
-        fixed_out=config.fixed_out,
-        block=config.block,
-        batch=config.batch,
-        repeats=config.repeats,
-    )
+    sizes = {name: getattr(config, name) for name in ("fixed_in", "fixed_out", "block", "batch", "repeats")}
+    costs = cost_cells(config.costs, **sizes)
     networks = _networks(config, dataset)
     rows = _rows(config, networks)
-    baseline = baseline_network(config, dataset)
+    baseline = kit.baseline_network(config, dataset)
     attacks = list(_attacks(config, dataset, baseline, networks))
     # Audits of all networks would take longer than all else: these are the two that other studies have too.
-    audited = audits(config, dataset, (baseline, *networks[:1]))
+    audited = kit.audits(config, dataset, (baseline, *networks[:1]))
     fits = FitCell((*costs, *rows))
     return with_inputs([*costs, *_laws(config), *rows, fits, baseline, *networks[:1], *audited, *networks, *attacks])
 
 
 def _networks(config: ScaleConfig, dataset: Dataset) -> list[PlaceCell]:
+    """Behind each device of a kind and a size; features of N bits serve devices of any kind and any M."""
     kinds: list[tuple[int, int, DeviceKind]] = [(n, m, config.device_kind) for n, m in config.networks]
     kinds += [(n, m, "structured") for n, m in config.structured]
-    features = {} if config.shared_in is None else {config.shared_in: "VGG-DFA"}
-    return [defended(config, dataset, n, m, kind, features=features.get(n, "")) for n, m, kind in dict.fromkeys(kinds)]
+    found = []
+    for n, m, kind in dict.fromkeys(kinds):
+        # Under another study's name for it, a network is trained once for both.
+        shared = "VGG-DFA" if n == config.shared_in else f"VGG-DFA N={n}"
+        features = kit.hybrid_network(config, dataset, shared, features=n)
+        device = kit.device_cell(config, in_features=n, out_features=m, device_kind=kind)
+        name = f"VGG-OPU {n}x{m}" + ("" if kind == "dense" else f" {kind}")
+        found.append(kit.placed_network(config, name, features, device))
+    return found
 
 
 def _laws(config: ScaleConfig) -> list[FidelityCell]:
@@ -144,7 +123,7 @@ def _laws(config: ScaleConfig) -> list[FidelityCell]:
 
 
 def _rows(config: ScaleConfig, networks: list[PlaceCell]) -> list[RowsCell]:
-    """One for each kind and N, of the network with the smallest M: what a row takes hangs on neither M nor the other rows."""
+    """One for each kind and N, of the network with the smallest M: the time of a row depends on neither M nor the other rows."""
     smallest: dict[tuple[int, DeviceKind], DeviceCell] = {}
     for network in networks:
         device = network.device
@@ -153,7 +132,7 @@ def _rows(config: ScaleConfig, networks: list[PlaceCell]) -> list[RowsCell]:
         if device.out_features < known.out_features:
             smallest[device.in_features, device.device_kind] = device
     for n in config.retrieved:
-        alone = device_cell(replace(config, device_in=n, device_out=config.rows), owner="retrieval")
+        alone = kit.device_cell(config, owner="retrieval", in_features=n, out_features=config.rows)
         smallest.setdefault((n, config.device_kind), alone)
     return [
         RowsCell(
@@ -170,25 +149,15 @@ def _rows(config: ScaleConfig, networks: list[PlaceCell]) -> list[RowsCell]:
 def _attacks(
     config: ScaleConfig, dataset: Dataset, baseline: NetworkCell, networks: list[PlaceCell]
 ) -> Iterator[AttackCell]:
-    for eps_paper in config.eps_paper:
-        shared: dict[str, Any] = {
-            "attack": PGD(steps=config.steps, step_size=config.step_size),
-            "norm": "linf",
-            "eps": paper_eps_to_pixels(eps_paper, dataset.std),
-            "eps_paper": eps_paper,
-            "n_images": config.n_images,
-            "fit_images": config.fit_images,
-            "gallery": 0,
-            "seed": config.seed,
-            "purpose": "scale",
-        }
-        yield AttackCell(target=baseline, rule="bp", **shared)
+    attack = PGD(steps=config.steps, step_size=config.step_size)
+    for ball in kit.on_paper_axis(dataset, *config.eps_paper):
+        yield kit.attack_cell(config, baseline, "bp", attack, **ball, purpose="scale")
         for network in networks:
             assert network.device is not None
             entries = network.device.in_features * network.device.out_features
             for rule in config.rules:
                 if rule not in _WITH_MATRIX or entries <= config.matrix_entries:
-                    yield AttackCell(target=network, rule=rule, **shared)
+                    yield kit.attack_cell(config, network, rule, attack, **ball, purpose="scale")
 
 
 #: Costs up to a million by a million: dense up to 2 GiB, procedural in blocks of outputs past 2^30 entries.
@@ -215,49 +184,12 @@ COSTS = (
 )
 
 
-def paper(data: str, seed: int, precision: Precision) -> ScaleConfig:
-    """The laptop's sizes and more, at the paper's width."""
-    return ScaleConfig(
-        **{**paper_networks(data, seed, precision), "classifier": paper_hybrid(5, 0.01, precision)},
-        costs=COSTS,
-        fixed_in=2**12,
-        fixed_out=2**12,
-        networks=((512, 8000), (2048, 8000), (8192, 8000), (512, 32_000), (512, 128_000), (8192, 128_000)),
-        structured=((2048, 8000), (8192, 128_000)),
-        n_images=10_000,
-        eps_paper=(0.01, 0.02),
-        steps=50,
-        step_size=PAPER_STEP.get(data, 0.005),
-        fit_images=50_000,
-    )
-
-
-def laptop(data: str, seed: int, precision: Precision) -> ScaleConfig:
-    """What devices cost up to a million by a million, and what size buys a network at a quarter of the width.
-
-    At N = 8192 features do not train at this learning rate: a linear readout of so many is too steep for it. Retrieval
-    alone goes further. VGG-16 is the white-box recipe's and the features of N = 1024 the transfer recipe's.
-    """
-    return replace(
-        paper(data, seed, precision),
-        **laptop_networks(data, seed, precision),
-        networks=((1024, 8000), (2048, 8000), (1024, 32_000)),
-        structured=((2048, 8000),),
-        shared_in=1024,
-        retrieved=(4096, 8192, 16_384),
-        n_images=256,
-        eps_paper=(0.01,),
-        steps=20,
-        fit_images=20_000,
-    )
-
-
+@recipe(("shapes",), "about 2 minutes on one core", QUICK_EXPECT, in_all=False)
 def quick(data: str, seed: int, precision: Precision) -> ScaleConfig:
     """Devices up to 2^14, three small networks, 32 rows of each U."""
-    shared = quick_networks(data, seed, precision)
+    shared = kit.quick_networks(data, seed, precision)
     short = replace(shared["hybrid"], epochs=3)
-    return replace(
-        paper(data, seed, precision),
+    return ScaleConfig(
         **{**shared, "baseline": short, "hybrid": short, "audit_images": 24},
         costs=(
             CostGrid("dense", square=(2**8, 2**10, 2**12)),
@@ -273,21 +205,48 @@ def quick(data: str, seed: int, precision: Precision) -> ScaleConfig:
         networks=((64, 500), (256, 500), (64, 2000)),
         structured=((256, 500),),
         n_images=64,
-        eps_paper=QUICK_RADII[1:2],
+        eps_paper=kit.QUICK_RADII[1:2],
         steps=10,
         fit_images=2000,
         rows=32,
     )
 
 
-RECIPES = (
-    Recipe("quick", quick, ("shapes",), "about 2 minutes on one core", QUICK_EXPECT, in_all=False),
-    Recipe(
-        "laptop",
-        laptop,
-        CIFAR,
-        "about 25 minutes on two cores; CIFAR-100 some 35",
-        "what devices cost up to a million by a million, and what size buys a network",
-    ),
-    Recipe("paper", paper, CIFAR, FOR_A_GPU, "the same at the paper's width"),
+@recipe(
+    CIFAR,
+    "about 25 minutes on two cores; CIFAR-100 some 35",
+    "what devices cost up to a million by a million, and what size buys a network",
 )
+def laptop(data: str, seed: int, precision: Precision) -> ScaleConfig:
+    """At N = 8192 features do not train at this learning rate: a linear readout of so many is too steep for it. Retrieval
+    alone goes further. VGG-16 is the white-box recipe's and the features of N = 1024 the transfer recipe's.
+    """
+    return ScaleConfig(
+        **kit.laptop_networks(data, seed, precision),
+        costs=COSTS,
+        networks=((1024, 8000), (2048, 8000), (1024, 32_000)),
+        structured=((2048, 8000),),
+        shared_in=1024,
+        retrieved=(4096, 8192, 16_384),
+        n_images=256,
+        step_size=kit.PAPER_STEP[data],
+        fit_images=20_000,
+    )
+
+
+@recipe(CIFAR, FOR_A_GPU, "the same at the paper's width")
+def paper(data: str, seed: int, precision: Precision) -> ScaleConfig:
+    return ScaleConfig(
+        **{**kit.paper_networks(data, seed, precision), "classifier": kit.paper_hybrid(5, 0.01, precision)},
+        costs=COSTS,
+        networks=((512, 8000), (2048, 8000), (8192, 8000), (512, 32_000), (512, 128_000), (8192, 128_000)),
+        structured=((2048, 8000), (8192, 128_000)),
+        n_images=10_000,
+        eps_paper=(0.01, 0.02),
+        steps=50,
+        step_size=kit.PAPER_STEP[data],
+        fit_images=50_000,
+    )
+
+
+RECIPES = (quick, laptop, paper)

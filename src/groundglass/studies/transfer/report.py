@@ -140,8 +140,8 @@ def _table(trial: Trial) -> Table:
     for pair in trial.families:
         gains = [None if who == _WHITE else _cell(trial, pair, eps, who) for eps in radii for who in _KINDS]
         rows.append(Row(f"points of {pair[0]} above {pair[1]}", (None, *gains)))
-    columns = ("untouched", *(f"{trial.heads[eps]}: {kind}" for eps in radii for kind in _KINDS.values()))
-    title = "Right on the common images, L∞, %; untouched: of the test set"
+    columns = ("clean accuracy", *(f"{trial.heads[eps]}: {kind}" for eps in radii for kind in _KINDS.values()))
+    title = "Accuracy under attack on the common images, L∞, %; clean accuracy: of the test set"
     return Table(title, "network", columns, tuple(rows), _note(trial))
 
 
@@ -235,7 +235,7 @@ def _leaves(trial: Trial, drawings: Folder) -> Drawing:
         "What three kinds of attack leave of each network. Hollow: without the layer.",
     )
     look: dict[str, Any] = {
-        "x": f"right under attack (%), L∞ ε = {words.radius('linf', eps)}",
+        "x": f"accuracy under attack (%), L∞ ε = {words.radius('linf', eps)}",
         "titles": titles,
         "key": False,
     }
@@ -255,7 +255,7 @@ def _figure(trial: Trial, name: str, rows: pd.DataFrame, drawings: Folder) -> Dr
     caption = told if is_paper else f"Every attack on {rows['network'].iloc[0]}. Dotted: with its weights."
     axes: dict[str, Any] = {
         "x": label,
-        "y": "right of the common images (%)",
+        "y": "accuracy on the common images (%)",
         "above": words.paper_axis(trial.moved, scale),
     }
     return save_curves(drawings, name, drawn, caption=caption, **axes)
@@ -272,7 +272,7 @@ def _every_attack(trial: Trial) -> Table:
         Row(f"{first.network} ← {first.name}", tuple(map(left.get, trial.heads)), strong=first.white)
         for first, left in _lines(trial.tried)
     ]
-    title = "Right on the common images, every attack, %"
+    title = "Accuracy on the common images, every attack, %"
     return Table(title, "network ← attacker", tuple(trial.heads.values()), tuple(rows), words.channel_note(trial.moved))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 from groundglass.attacks import PGD, GaussianKernel, InputDiversity, TransferPGD, paper_eps_to_pixels
 from groundglass.core import derive_seed
@@ -10,35 +11,22 @@ from groundglass.core.statistics import Proportion
 from groundglass.data import Dataset
 from groundglass.results import Record
 from groundglass.results.kinds import ATTACK, CRAFT, TRANSFER
-from groundglass.results.kinds import craft as kinds
-from groundglass.studies.cells.attack import AttackCell
-from groundglass.studies.cells.audit import audits
-from groundglass.studies.cells.check import Check, Found, check_cells
+from groundglass.studies import kit
+from groundglass.studies.cells.attack import AttackCell, widest
+from groundglass.studies.cells.check import Check, Found, check_cells, entries
 from groundglass.studies.cells.craft import CommonCell, CraftCell, TransferCell
-from groundglass.studies.cells.network import NetworkCell, TrainCell
-from groundglass.studies.cells.place import PlaceCell
+from groundglass.studies.cells.network import NetworkCell, PlaceCell, TrainCell
 from groundglass.studies.engine.cell import Cell, with_inputs
-from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, Recipe
-from groundglass.studies.targets import (
-    QUICK_RADII,
-    TargetsConfig,
-    baseline_network,
-    laptop_networks,
-    paper_hybrid,
-    paper_networks,
-    quick_networks,
-    two_stages,
-)
+from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, recipe
 from groundglass.training import Precision, TrainingConfig
 from groundglass.training.classifier import FINE_TUNING
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransferConfig(TargetsConfig):
+class TransferConfig(kit.TargetsConfig):
     """A transfer study, complete. `hybrid` trains the features of the VGG-OPU of higher accuracy.
 
     Attributes:
-        n_images: of the first so many test images, those that every network gets right are attacked.
         lower: how the features of the VGG-OPU of lower accuracy are trained.
         lower_classifier: fits its classifier.
         baseline_lower: how a VGG-16 of lower accuracy is trained, a control of that network: what a short training buys
@@ -50,7 +38,6 @@ class TransferConfig(TargetsConfig):
         stronger_eps_paper: for the stronger ones and for the white-box yardsticks; some of `eps_paper`.
         steps, step_paper: of the paper's PGD; the step on the paper's axis.
         stronger_steps: of the stronger attacks, each of 2.5 times radius / steps.
-        fit_images: natural training images that a yardstick's fitted surrogate has seen.
     """
 
     n_images: int
@@ -66,12 +53,11 @@ class TransferConfig(TargetsConfig):
     fit_images: int = 10_000
 
     def __post_init__(self) -> None:
-        if self.n_images < 1:
-            raise ValueError(f"n_images (={self.n_images}) must be at least 1")
-        if any(not 0 < e <= 2 for e in self.eps_paper):
-            raise ValueError(f"eps_paper {self.eps_paper} must be in (0, 2]: units of the normalised images, as .05")
+        super().__post_init__()
         if extra := sorted(set(self.stronger_eps_paper) - set(self.eps_paper)):
-            raise ValueError(f"stronger_eps_paper has {extra}, which eps_paper has not: nothing to compare with")
+            raise ValueError(
+                f"stronger_eps_paper has {extra}, which eps_paper does not have: there is nothing to compare with"
+            )
 
 
 @dataclass(frozen=True)
@@ -91,60 +77,51 @@ def cells(config: TransferConfig, dataset: Dataset) -> list[Cell]:
     """Every cell of the study, in an order in which inputs come first: the paper's figure before the rest."""
     networks = _networks(config, dataset)
     common = CommonCell(networks.all, config.n_images)
-    crafted = [*_paper(config, dataset, common, networks), *_stronger(config, dataset, common, networks)]
+    shared: dict[str, Any] = {"common": common, "seed": config.seed, "purpose": "transfer"}
+    crafted = [*_paper(config, dataset, shared, networks), *_stronger(config, dataset, shared, networks)]
     tried = [TransferCell(made, target) for made in crafted for target in networks.targets]
-    yardsticks = list(_yardsticks(config, dataset, common, networks))
+    yardsticks = list(_yardsticks(config, dataset, shared, networks))
     checks = check_cells(CHECKS, (*crafted, *tried, *yardsticks))
-    return with_inputs([*networks.all, *audits(config, dataset, networks.targets), *tried, *yardsticks, *checks])
+    return with_inputs([*networks.all, *kit.audits(config, dataset, networks.targets), *tried, *yardsticks, *checks])
 
 
-def attackers_vgg(config: TargetsConfig, dataset: Dataset) -> TrainCell:
+def attackers_vgg(config: kit.TargetsConfig, dataset: Dataset) -> TrainCell:
     """A VGG-16 that the attacker trains: the defender's recipe, other weights, another order of images."""
-    return replace(baseline_network(config, dataset), name="VGG-16 source", seed=derive_seed(config.seed, "attacker"))
+    return replace(
+        kit.baseline_network(config, dataset), name="VGG-16 source", seed=derive_seed(config.seed, "attacker")
+    )
 
 
 def _networks(config: TransferConfig, dataset: Dataset) -> _Networks:
-    classifier = config.classifier or FINE_TUNING
-    higher = two_stages(
-        config, dataset, "VGG-OPU higher", features="VGG-DFA", hybrid=config.hybrid, classifier=classifier
-    )
-    lower = two_stages(
-        config,
-        dataset,
-        "VGG-OPU lower",
-        features="VGG-DFA lower",
-        hybrid=config.lower,
-        classifier=config.lower_classifier,
-    )
+    device = kit.device_cell(config)
+    higher = kit.placed_network(config, "VGG-OPU higher", kit.hybrid_network(config, dataset, "VGG-DFA"), device)
+    below = kit.hybrid_network(config, dataset, "VGG-DFA lower", training=config.lower)
+    lower = kit.placed_network(config, "VGG-OPU lower", below, device, training=config.lower_classifier)
     source, own = attackers_vgg(config, dataset), None
     if config.attacker is not None:
-        own = two_stages(
-            config,
-            dataset,
-            "VGG-OPU source",
-            features="VGG-DFA source",
-            hybrid=config.attacker,
-            classifier=classifier,
-            owner="attacker",
-            seed=source.seed,
-        )
-    baseline = baseline_network(config, dataset)
+        theirs = kit.device_cell(config, owner="attacker")
+        below = kit.hybrid_network(config, dataset, "VGG-DFA source", training=config.attacker, seed=source.seed)
+        own = kit.placed_network(config, "VGG-OPU source", below, theirs, seed=source.seed)
+    baseline = kit.baseline_network(config, dataset)
     if config.baseline_lower is None:
         return _Networks((baseline, higher, lower), source, own)
     control = replace(baseline, name="VGG-16 lower", training=config.baseline_lower)
     return _Networks((baseline, control, higher.features, higher, lower.features, lower), source, own)
 
 
-def _paper(config: TransferConfig, dataset: Dataset, common: CommonCell, networks: _Networks) -> Iterator[CraftCell]:
+def _paper(
+    config: TransferConfig, dataset: Dataset, shared: dict[str, Any], networks: _Networks
+) -> Iterator[CraftCell]:
     """Figure 4's attack: PGD on a VGG-16."""
-    attack = TransferPGD(
-        steps=config.steps, step_size=_widest(config.step_paper, dataset), random_start=False, keep="last"
-    )
-    for eps_paper in config.eps_paper:
-        yield _craft(config, dataset, "PGD", common, ((networks.source, "bp"),), attack, eps_paper)
+    step = widest(paper_eps_to_pixels(config.step_paper, dataset.std))
+    attack = TransferPGD(steps=config.steps, step_size=step, random_start=False, keep="last")
+    for ball in kit.on_paper_axis(dataset, *config.eps_paper):
+        yield CraftCell(label="PGD", sources=((networks.source, "bp"),), attack=attack, **ball, **shared)
 
 
-def _stronger(config: TransferConfig, dataset: Dataset, common: CommonCell, networks: _Networks) -> Iterator[CraftCell]:
+def _stronger(
+    config: TransferConfig, dataset: Dataset, shared: dict[str, Any], networks: _Networks
+) -> Iterator[CraftCell]:
     """Attacks that are known to transfer better, and better sources: a weak attack proves little."""
     views, smooth = InputDiversity(), GaussianKernel()
     vgg: tuple[NetworkCell, str] = (networks.source, "bp")
@@ -162,63 +139,22 @@ def _stronger(config: TransferConfig, dataset: Dataset, common: CommonCell, netw
             ("Own VGG-DFA", (features,), attack),
             ("Ensemble", (vgg, opu, features), attack),
         ]
-    for eps_paper in config.stronger_eps_paper:
-        size = 2.5 * _widest(eps_paper, dataset) / config.stronger_steps
+    for ball in kit.on_paper_axis(dataset, *config.stronger_eps_paper):
+        size = 2.5 * widest(ball["eps"]) / config.stronger_steps
         for label, sources, attack in lines:
             attack = replace(attack, steps=config.stronger_steps, step_size=size)
-            yield _craft(config, dataset, label, common, sources, attack, eps_paper)
-
-
-def _craft(
-    config: TargetsConfig,
-    dataset: Dataset,
-    label: str,
-    common: CommonCell,
-    sources: tuple[tuple[NetworkCell, str], ...],
-    attack: TransferPGD,
-    eps_paper: float,
-) -> CraftCell:
-    """Adversarial images at a radius of the paper's axis."""
-    return CraftCell(
-        label=label,
-        common=common,
-        sources=sources,
-        attack=attack,
-        eps=paper_eps_to_pixels(eps_paper, dataset.std),
-        eps_paper=eps_paper,
-        seed=config.seed,
-        purpose="transfer",
-    )
+            yield CraftCell(label=label, sources=sources, attack=attack, **ball, **shared)
 
 
 def _yardsticks(
-    config: TransferConfig, dataset: Dataset, common: CommonCell, networks: _Networks
+    config: TransferConfig, dataset: Dataset, shared: dict[str, Any], networks: _Networks
 ) -> Iterator[AttackCell]:
     """What an attacker leaves who holds the target's weights, at the same radii, on the same images."""
-    attack = PGD(steps=config.steps, step_size=_widest(config.step_paper, dataset))
-    for eps_paper in config.stronger_eps_paper:
+    attack = PGD(steps=config.steps, step_size=widest(paper_eps_to_pixels(config.step_paper, dataset.std)))
+    for ball in kit.on_paper_axis(dataset, *config.stronger_eps_paper):
         for target in networks.targets:
             for rule in ("bpda-fit-linear", "exact") if isinstance(target, PlaceCell) else ("bp",):
-                yield AttackCell(
-                    target=target,
-                    rule=rule,
-                    attack=attack,
-                    norm="linf",
-                    eps=paper_eps_to_pixels(eps_paper, dataset.std),
-                    eps_paper=eps_paper,
-                    n_images=config.n_images,
-                    fit_images=config.fit_images,
-                    gallery=0,
-                    seed=config.seed,
-                    common=common,
-                    purpose="transfer",
-                )
-
-
-def _widest(eps_paper: float, dataset: Dataset) -> float:
-    """A length on the paper's axis in pixel units, in the channel where it is longest."""
-    eps = paper_eps_to_pixels(eps_paper, dataset.std)
-    return max(eps) if isinstance(eps, tuple) else eps
+                yield kit.attack_cell(config, target, rule, attack, **ball, **shared)
 
 
 # Of the images, at the largest radius: fewer, and the attack is too weak on its own network to say anything of others.
@@ -226,38 +162,32 @@ _FOOLED = 0.9
 
 
 def _sources_fooled(records: Sequence[Record]) -> Found:
-    crafted = [(CRAFT.config_of(r), CRAFT.result_of(r)) for r in records if r.kind == CRAFT.name]
-    largest: dict[str, float] = {}
-    for config, _ in crafted:
-        largest[config.label] = max(largest.get(config.label, 0.0), config.eps)
-    found = {c.label: Proportion(r.fooled, r.n_images) for c, r in crafted if c.eps == largest[c.label]}
+    largest = {one.config.label: one for one in sorted(entries(records, CRAFT), key=lambda one: one.config.eps)}
+    found = {label: one.result.success for label, one in largest.items()}
     enough = all(fooled.interval[1] >= _FOOLED for fooled in found.values())
     return Found(enough, {label: round(fooled.share, 4) for label, fooled in found.items()})
 
 
-def _transferred(records: Sequence[Record]) -> list[tuple[kinds.TransferConfig, Proportion]]:
-    return [(TRANSFER.config_of(r), TRANSFER.result_of(r).robust) for r in records if r.kind == TRANSFER.name]
-
-
 def _rising(records: Sequence[Record]) -> dict[str, float]:
-    tried, rises = _transferred(records), {}
-    for who in sorted({(config.label, config.target) for config, _ in tried}):
-        curve = sorted(((c.eps, left) for c, left in tried if (c.label, c.target) == who), key=lambda point: point[0])
-        for (_, smaller), (_, larger) in pairwise(curve):
-            if smaller.clearly_below(larger):
-                rises[" -> ".join(who)] = round(larger.share - smaller.share, 4)
-    return rises
+    curves: dict[str, list[Proportion]] = {}
+    for one in sorted(entries(records, TRANSFER), key=lambda one: one.config.eps):
+        curves.setdefault(f"{one.config.label} -> {one.config.target}", []).append(one.result.robust)
+    return {
+        who: round(larger.share - smaller.share, 4)
+        for who, curve in sorted(curves.items())
+        for smaller, larger in pairwise(curve)
+        if smaller.clearly_below(larger)
+    }
 
 
 def _weaker_than_transfer(records: Sequence[Record]) -> dict[str, list[float]]:
     """An attacker who holds the target's weights should fool more than one who guesses at them."""
-    attacks = [(ATTACK.config_of(r), ATTACK.result_of(r).robust) for r in records if r.kind == ATTACK.name]
     masked: dict[str, list[float]] = {}
-    for model, eps in sorted({(config.model, config.eps) for config, _ in attacks}):
-        here = [left for config, left in attacks if (config.model, config.eps) == (model, eps)]
-        tried = [left for config, left in _transferred(records) if (config.target, config.eps) == (model, eps)]
+    for model, eps in sorted({(one.config.model, one.config.eps) for one in entries(records, ATTACK)}):
+        here = [one.result.robust for one in entries(records, ATTACK, model=model, eps=eps)]
+        tried = [one.result.robust for one in entries(records, TRANSFER, target=model, eps=eps)]
         if tried:
-            left, best = (min(some, key=lambda p: p.share) for some in (here, tried))
+            left, best = (min(some, key=lambda share: share.share) for some in (here, tried))
             if best.clearly_below(left):
                 masked[f"{model}, {eps * 255:.3g}/255"] = [round(left.share, 4), round(best.share, 4)]
     return masked
@@ -279,12 +209,50 @@ CHECKS = (
 )
 
 
-def paper(data: str, seed: int, precision: Precision) -> TransferConfig:
-    """Figure 4 at the paper's sizes."""
+@recipe(("shapes",), QUICK_COST, QUICK_EXPECT)
+def quick(data: str, seed: int, precision: Precision) -> TransferConfig:
+    """Three networks attacked from a fourth."""
+    shared = kit.quick_networks(data, seed, precision)
+    return TransferConfig(
+        **shared,
+        lower=replace(shared["hybrid"], epochs=3),
+        lower_classifier=replace(FINE_TUNING, epochs=2),
+        n_images=200,
+        eps_paper=kit.QUICK_RADII,
+        stronger_eps_paper=kit.QUICK_RADII[-1:],
+        steps=20,
+        step_paper=0.004,
+        fit_images=2000,
+    )
+
+
+@recipe(
+    CIFAR,
+    "about 30 minutes on two cores, most of them training; CIFAR-100 some 40",
+    "Figure 4 at a quarter of the width, and stronger transfer",
+)
+def laptop(data: str, seed: int, precision: Precision) -> TransferConfig:
+    """With stronger attacks, and with controls."""
+    shared = {**kit.laptop_networks(data, seed, precision), "device_in": 1024, "classifier": FINE_TUNING}
     long = data == "cifar100"
-    higher = paper_hybrid(125, 0.015, precision) if long else paper_hybrid(20, 0.035, precision)
-    classifier = paper_hybrid(5, 0.01, precision)
-    shared = {**paper_networks(data, seed, precision, epochs=55), "device_in": 1024}
+    return TransferConfig(
+        **shared,
+        lower=replace(shared["hybrid"], epochs=6 if long else 3),
+        lower_classifier=replace(FINE_TUNING, epochs=4 if long else 2),
+        # As short as the network that it is the control of.
+        baseline_lower=replace(shared["baseline"], epochs=6 if long else 3),
+        attacker=shared["hybrid"],
+        # At least 1,000 that all nine networks get right.
+        n_images=5000 if long else 1700,
+    )
+
+
+@recipe(CIFAR, FOR_A_GPU, "Figure 4 at the paper's sizes")
+def paper(data: str, seed: int, precision: Precision) -> TransferConfig:
+    long = data == "cifar100"
+    higher = kit.paper_hybrid(125, 0.015, precision) if long else kit.paper_hybrid(20, 0.035, precision)
+    classifier = kit.paper_hybrid(5, 0.01, precision)
+    shared = {**kit.paper_networks(data, seed, precision, epochs=55), "device_in": 1024}
     return TransferConfig(
         **{**shared, "hybrid": higher, "classifier": classifier},
         lower=replace(higher, epochs=79 if long else 17),
@@ -295,51 +263,4 @@ def paper(data: str, seed: int, precision: Precision) -> TransferConfig:
     )
 
 
-def laptop(data: str, seed: int, precision: Precision) -> TransferConfig:
-    """Figure 4 at a quarter of the width, with stronger attacks, and with controls."""
-    shared = {**laptop_networks(data, seed, precision), "device_in": 1024, "classifier": FINE_TUNING}
-    long = data == "cifar100"
-    return replace(
-        paper(data, seed, precision),
-        **shared,
-        lower=replace(shared["hybrid"], epochs=6 if long else 3),
-        lower_classifier=replace(FINE_TUNING, epochs=4 if long else 2),
-        # As short as the network that it is the control of.
-        baseline_lower=replace(shared["baseline"], epochs=6 if long else 3),
-        attacker=shared["hybrid"],
-        # At least 1,000 that all nine networks get right.
-        n_images=5000 if long else 1700,
-        fit_images=10_000,
-    )
-
-
-def quick(data: str, seed: int, precision: Precision) -> TransferConfig:
-    """Three networks attacked from a fourth."""
-    shared = quick_networks(data, seed, precision)
-    return replace(
-        paper(data, seed, precision),
-        **shared,
-        lower=replace(shared["hybrid"], epochs=3),
-        lower_classifier=replace(FINE_TUNING, epochs=2),
-        attacker=None,
-        n_images=200,
-        eps_paper=QUICK_RADII,
-        stronger_eps_paper=QUICK_RADII[-1:],
-        steps=20,
-        step_paper=0.004,
-        stronger_steps=20,
-        fit_images=2000,
-    )
-
-
-RECIPES = (
-    Recipe("quick", quick, ("shapes",), QUICK_COST, QUICK_EXPECT),
-    Recipe(
-        "laptop",
-        laptop,
-        CIFAR,
-        "about 30 minutes on two cores, most of them training; CIFAR-100 some 40",
-        "Figure 4 at a quarter of the width, and stronger transfer",
-    ),
-    Recipe("paper", paper, CIFAR, FOR_A_GPU, "Figure 4 at the paper's sizes"),
-)
+RECIPES = (quick, laptop, paper)

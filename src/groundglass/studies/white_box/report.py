@@ -56,8 +56,8 @@ def _accuracies(run: Run, frame: pd.DataFrame, distances: pd.DataFrame) -> Table
         if first.attack == "CW":  # one attack that looks for the smallest change gives every radius
             at = {eps: right_within(run.arrays(first.Index), eps) for eps in radii}
         # Once a network.
-        untouched = clean.pop(first.network, None)
-        rows.append(Row(f"{first.network} ← `{first.rule}`{how}", (untouched, *map(at.get, radii))))
+        unattacked = clean.pop(first.network, None)
+        rows.append(Row(f"{first.network} ← `{first.rule}`{how}", (unattacked, *map(at.get, radii))))
     own = frame[frame["network"] == DEFENDED]
     possible = own[[attacker(rule).possible for rule in own["rule"]]]
     if not possible.empty:
@@ -73,8 +73,8 @@ def _accuracies(run: Run, frame: pd.DataFrame, distances: pd.DataFrame) -> Table
         "Together: image by image, an image counts only when it was right before and none of these attacks fooled it. "
         + words.channel_note(frame)
     ).strip()
-    title = f"Right under attack, {words.norm_name(norm)}{axis}, %"
-    return Table(title, "network ← attacker", ("untouched", *columns), tuple(rows), note)
+    title = f"Accuracy under attack, {words.norm_name(norm)}{axis}, %"
+    return Table(title, "network ← attacker", ("clean accuracy", *columns), tuple(rows), note)
 
 
 def _lines(frame: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:

@@ -1,15 +1,19 @@
-"""The two networks that studies attack: a VGG-16, and a VGG-OPU of the same width. Studies in one folder share them."""
+"""What studies are put together from: their networks, the sizes and radii that many have, attacks and audits of these."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from groundglass.adaptive import check_rules
+from groundglass.attacks import GradientAttack, paper_eps_to_pixels
 from groundglass.audit import AuditConfig
 from groundglass.data import Dataset
 from groundglass.models import ModelSpec
-from groundglass.optics import Camera
+from groundglass.optics import Camera, Encoding
 from groundglass.optics.medium import DeviceKind
-from groundglass.studies.cells.network import DeviceCell, TrainCell
-from groundglass.studies.cells.place import PlaceCell
+from groundglass.studies.cells.attack import AttackCell
+from groundglass.studies.cells.audit import AuditCell
+from groundglass.studies.cells.network import DeviceCell, NetworkCell, PlaceCell, TrainCell
 from groundglass.training import Plateau, Precision, TrainingConfig
 from groundglass.training.classifier import FINE_TUNING
 from groundglass.training.schedule import Steps
@@ -32,6 +36,13 @@ class TargetsConfig:
         seed: of everything but the device.
         audit_images, audit_eps_paper, audit: how the networks are audited: on the first so many test images, in the L-inf ball
             of this radius on the paper's axis, with so much effort.
+
+    Settings that many studies have:
+        n_images: the first so many test images are attacked, or those of them that every network gets right.
+        eps_paper: L-inf radii on the paper's axis (units of the normalised images).
+        steps, step_size: of PGD; in pixel units (the paper: 50 of .01 of [-1, 1]).
+        rules: what the defended networks are attacked with.
+        fit_images: natural training images that a fitted surrogate has seen.
     """
 
     data: str
@@ -50,34 +61,41 @@ class TargetsConfig:
     audit_eps_paper: float = 0.05
     audit: AuditConfig = field(default_factory=AuditConfig)
 
+    def __post_init__(self) -> None:
+        """Settings that many studies have are checked here, for all of them."""
+        check_rules(getattr(self, "rules", ()))
+        for name in ("n_images", "query_images", "redraws", "block", "repeats", "batch"):
+            if (count := getattr(self, name, 1)) < 1:
+                raise ValueError(f"{name} (={count}) must be at least 1")
+        radii = getattr(self, "eps_paper", ())
+        if any(not 0 < eps <= 2 for eps in radii):
+            raise ValueError(f"eps_paper {radii} must be in (0, 2]: units of the normalised images, as .05")
 
-def device_cell(config: TargetsConfig, *, owner: str = "") -> DeviceCell:
+
+def device_cell(config: TargetsConfig, *, owner: str = "", **changes: Any) -> DeviceCell:
     """The cell that makes the study's device, or that of another owner."""
-    return DeviceCell(
+    cell = DeviceCell(
         in_features=config.device_in,
         out_features=config.device_out,
         camera=config.camera,
         owner=owner,
         device_kind=config.device_kind,
     )
+    return replace(cell, **changes)
 
 
-def baseline_spec(config: TargetsConfig, dataset: Dataset) -> ModelSpec:
-    """A VGG-16 for the data set."""
-    return ModelSpec(
+def baseline_network(config: TargetsConfig, dataset: Dataset) -> TrainCell:
+    """The cell that trains VGG-16."""
+    spec = ModelSpec(
         width=config.width,
         classes=dataset.num_classes,
         mean=dataset.mean,
         std=dataset.std,
         dropout=config.baseline_dropout,
     )
-
-
-def baseline_network(config: TargetsConfig, dataset: Dataset) -> TrainCell:
-    """The cell that trains VGG-16."""
     return TrainCell(
         name="VGG-16",
-        spec=baseline_spec(config, dataset),
+        spec=spec,
         training=config.baseline,
         credit="bp",
         device=None,
@@ -86,61 +104,70 @@ def baseline_network(config: TargetsConfig, dataset: Dataset) -> TrainCell:
     )
 
 
-def two_stages(
+def hybrid_network(
     config: TargetsConfig,
     dataset: Dataset,
     name: str,
+    device: DeviceCell | None = None,
     *,
-    features: str,
-    hybrid: TrainingConfig,
-    classifier: TrainingConfig,
-    owner: str = "",
-    seed: int | None = None,
-) -> PlaceCell:
-    """A VGG-OPU as the paper makes it for transfer and for CIFAR-100 (section 3.2.2).
+    features: int | None = None,
+    encoding: Encoding | None = None,
+    **changes: Any,
+) -> TrainCell:
+    """The cell that trains a network by hybrid DFA: around a device, or under a linear head on `features` bits.
 
     Args:
-        name: of the network.
-        features: name of the network with a linear head, hybrid-trained, whose convolutions it has.
-        hybrid, classifier: the two stages.
-        owner: of the device: the defender, or an attacker with another U.
-        seed: another than the study's.
+        features: N of the linear head; None: that of the study's device.
+        encoding: of what enters the device or the head.
+        changes: of the cell's training or seed.
     """
-    seed = config.seed if seed is None else seed
-    below = TrainCell(
-        name=features,
-        spec=replace(baseline_spec(config, dataset), dropout=config.hybrid_dropout, linear_hidden=config.device_in),
-        training=hybrid,
-        credit="hybrid-dfa",
-        device=None,
-        data=config.data,
-        seed=seed,
-    )
-    device = device_cell(config, owner=owner)
-    return PlaceCell(name=name, features=below, device=device, training=classifier, data=config.data, seed=seed)
+    plain = baseline_network(config, dataset)
+    spec = replace(plain.spec, dropout=config.hybrid_dropout, encoding=encoding)
+    if device is None:
+        spec = replace(spec, linear_hidden=features or config.device_in)
+    else:
+        spec = replace(spec, device_in=device.in_features, device_out=device.out_features)
+    settings = {"training": config.hybrid, **changes}
+    return replace(plain, name=name, spec=spec, credit="hybrid-dfa", device=device, **settings)
+
+
+def placed_network(
+    config: TargetsConfig, name: str, features: TrainCell, device: DeviceCell | None, **changes: Any
+) -> PlaceCell:
+    """The cell that puts a device behind trained features, or a linear head, and fits the classifier alone."""
+    settings = {"training": config.classifier or FINE_TUNING, "seed": config.seed, **changes}
+    return PlaceCell(name=name, features=features, device=device, data=config.data, **settings)
 
 
 def targets(config: TargetsConfig, dataset: Dataset) -> tuple[TrainCell, TrainCell | PlaceCell]:
-    """The cells that train VGG-16 and VGG-OPU."""
-    baseline = baseline_network(config, dataset)
-    if config.classifier is not None:
-        return baseline, two_stages(
-            config, dataset, "VGG-OPU", features="VGG-DFA", hybrid=config.hybrid, classifier=config.classifier
-        )
-    device = device_cell(config)
-    spec = replace(
-        baseline.spec, dropout=config.hybrid_dropout, device_in=config.device_in, device_out=config.device_out
-    )
-    defended = TrainCell(
-        name="VGG-OPU",
-        spec=spec,
-        training=config.hybrid,
-        credit="hybrid-dfa",
-        device=device,
-        data=config.data,
-        seed=config.seed,
-    )
-    return baseline, defended
+    """The cells that train VGG-16 and VGG-OPU: whole, or as the paper does for CIFAR-100 (section 3.2.2) in two stages."""
+    baseline, device = baseline_network(config, dataset), device_cell(config)
+    if config.classifier is None:
+        return baseline, hybrid_network(config, dataset, "VGG-OPU", device)
+    return baseline, placed_network(config, "VGG-OPU", hybrid_network(config, dataset, "VGG-DFA"), device)
+
+
+def on_paper_axis(dataset: Dataset, *radii: float) -> list[dict[str, Any]]:
+    """The L-inf balls of cells at these radii of the paper's axis."""
+    return [{"eps": paper_eps_to_pixels(eps_paper, dataset.std), "eps_paper": eps_paper} for eps_paper in radii]
+
+
+def attack_cell(config: Any, target: NetworkCell, rule: str, attack: GradientAttack, **changes: Any) -> AttackCell:
+    """An attack on the images that a study attacks, with its seed."""
+    settings = {
+        "n_images": config.n_images,
+        "fit_images": getattr(config, "fit_images", 0),
+        "seed": config.seed,
+        **changes,
+    }
+    return AttackCell(target=target, rule=rule, attack=attack, **settings)
+
+
+def audits(config: TargetsConfig, dataset: Dataset, networks: Iterable[NetworkCell]) -> list[AuditCell]:
+    """The audit of each network at the end of the paper's axis: no page shows the paper's figure without it."""
+    shared: dict[str, Any] = {"n_images": config.audit_images, "settings": config.audit, "seed": config.seed}
+    (ball,) = on_paper_axis(dataset, config.audit_eps_paper)
+    return [AuditCell(target=network, **ball, **shared) for network in networks]
 
 
 # A normalised unit of CIFAR-100 is about half of CIFAR-10's in pixels, and so is the paper's step of .01 of them.
@@ -187,7 +214,7 @@ def paper_networks(data: str, seed: int, precision: Precision, *, epochs: int = 
         schedule=Plateau(),
         precision=precision,
     )
-    return {**shared, "baseline": baseline, "hybrid": paper_hybrid(30, 0.01, precision), "classifier": None}
+    return {**shared, "baseline": baseline, "hybrid": paper_hybrid(30, 0.01, precision)}
 
 
 def laptop_networks(data: str, seed: int, precision: Precision) -> dict[str, Any]:
@@ -199,8 +226,6 @@ def laptop_networks(data: str, seed: int, precision: Precision) -> dict[str, Any
         "data": data,
         "width": 0.25,
         "device_out": 8000,
-        "baseline_dropout": 0.0,
-        "hybrid_dropout": 0.0,
         "seed": seed,
         "audit_images": 500,
     }
@@ -209,7 +234,7 @@ def laptop_networks(data: str, seed: int, precision: Precision) -> dict[str, Any
         stages = {"hybrid": replace(long, learning_rate=0.05), "classifier": FINE_TUNING}
         return {**shared, "device_in": 1024, "baseline": long, **stages}
     training = TrainingConfig(epochs=8, learning_rate=0.05, weight_decay=5e-4, precision=precision)
-    return {**shared, "device_in": 512, "baseline": training, "hybrid": training, "classifier": None}
+    return {**shared, "device_in": 512, "baseline": training, "hybrid": training}
 
 
 def quick_networks(data: str, seed: int, precision: Precision) -> dict[str, Any]:
@@ -222,9 +247,6 @@ def quick_networks(data: str, seed: int, precision: Precision) -> dict[str, Any]
         "device_out": 1000,
         "baseline": training,
         "hybrid": training,
-        "classifier": None,
-        "baseline_dropout": 0.0,
-        "hybrid_dropout": 0.0,
         "seed": seed,
         "audit_images": 48,
         "audit": AuditConfig(steps=20, queries=60, query_images=8, probes=12, fit_images=2000, samples=4),
