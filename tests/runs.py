@@ -14,22 +14,20 @@ from groundglass.core.statistics import Proportion
 from groundglass.report.drawing import Drawing, Folder
 from groundglass.results import Record, RecordStore, Run, cell_key
 from groundglass.results.kinds import ATTACK, AUDIT, CHECK, CRAFT, QUERY, REDRAW, TRAIN, TRANSFER, Kind
-from groundglass.results.kinds.attack import AttackConfig, AttackResult
-from groundglass.results.kinds.audit import Attempt, AuditedConfig, AuditResult, Check, CheckConfig, CheckResult, Timing
-from groundglass.results.kinds.craft import CraftConfig, CraftResult, TransferConfig, TransferResult
-from groundglass.results.kinds.network import (
-    DeviceNote,
-    Epoch,
-    FeaturesNote,
-    RedrawConfig,
-    RedrawResult,
-    TrainConfig,
-    TrainResult,
-)
-from groundglass.results.kinds.query import QueryConfig, QueryResult
+from groundglass.results.kinds.audit import Attempt, Check, Timing
+from groundglass.results.kinds.network import DeviceNote, Epoch, FeaturesNote
 
 T = TypeVar("T")
 CLASSES = ("cat", "dog", "ship")
+#: Where adversarial images were made.
+MADE: dict[str, Any] = {
+    "sources": ("VGG-16 source",),
+    "rules": ("bp",),
+    "attack": "TransferPGD",
+    "norm": "linf",
+    "eps": 0.02,
+    "eps_paper": 0.04,
+}
 
 
 class RunFolder:
@@ -82,9 +80,11 @@ class RunFolder:
         self.store.add(record, {k: np.asarray(v) for k, v in (arrays or {}).items()})
         return key
 
-    def fill(self, kind: Kind[Any, Any], config: Mapping[str, Any], result: Mapping[str, Any]) -> str:
-        """Any result of which only some fields matter: see `filled`."""
-        return self.add(kind, kind.name, filled(kind.config, **config), filled(kind.result, **result))
+    def fill(
+        self, kind: Kind[Any, Any], config: Mapping[str, Any], result: Mapping[str, Any], name: str = "", **more: Any
+    ) -> str:
+        """Any result of which only some fields matter: see `filled`. `more`: see `add`."""
+        return self.add(kind, name or kind.name, filled(kind.config, **config), filled(kind.result, **result), **more)
 
     def network(
         self,
@@ -100,31 +100,19 @@ class RunFolder:
         **config: Any,
     ) -> str:
         """A trained network. OPUs have a device of this N and M; `device` says how another one has one, or differs."""
-        told: dict[str, Any] = {"in_features": size[0], "out_features": size[1], "bits": 8, "matrix": "complex"}
-        note = DeviceNote(**{**told, "kind": simulation, **(device or {})}, fingerprint="f" * 64)
-        epochs = tuple(
-            Epoch(epoch=k, loss=1.0 / k, train_accuracy=0.3 * k, seconds=1.0, images_per_second=10.0) for k in (1, 2)
-        )
-        settings = {
-            "model": {},
-            "training": {"credit": credit, "epochs": 2},
-            "data": "cifar10",
-            "seed": 0,
-            "name": name,
+        note: dict[str, Any] = {"in_features": size[0], "out_features": size[1], "bits": 8, "matrix": "complex"}
+        note |= {"kind": simulation, "fingerprint": "f" * 64, **(device or {})}
+        result = {
+            "clean_accuracy": clean,
+            "n_test": 1000,
+            "parameters": 10**6,
+            "device": DeviceNote(**note) if "OPU" in name or device is not None else None,
+            "train_seconds": 2.0,
+            "epochs": tuple(filled(Epoch, epoch=k, train_accuracy=0.3 * k) for k in (1, 2)),
+            "features": FeaturesNote(name=features, clean_accuracy=clean) if features else None,
         }
-        result = TrainResult(
-            checkpoint=f"models/{name}.safetensors",
-            clean_accuracy=clean,
-            n_test=1000,
-            parameters=10**6,
-            device=note if "OPU" in name or device is not None else None,
-            train_seconds=2.0,
-            images_per_second=100.0,
-            epochs=epochs,
-            precision="float32",
-            features=FeaturesNote(name=features, clean_accuracy=clean) if features else None,
-        )
-        return self.add(TRAIN, name, TrainConfig(**{**settings, **config}), result, inputs=inputs)
+        settings = {"training": {"credit": credit, "epochs": 2}, "name": name, **config}
+        return self.fill(TRAIN, settings, result, name, inputs=inputs)
 
     def attack(
         self,
@@ -138,46 +126,27 @@ class RunFolder:
     ) -> str:
         """An attack by gradients: which images are right after it, and before it (all, if not said)."""
         after, before = np.asarray(right, bool), np.ones(len(right), bool) if clean is None else np.asarray(clean, bool)
-        settings: dict[str, Any] = {
-            "rule": "bp",
-            "attack": "PGD",
-            "settings": {},
-            "norm": "linf",
-            "eps": 0.005,
-            "eps_per_channel": None,
-            "eps_paper": 0.01,
-            "steps": 50,
-            "step_size": 0.005,
-            "restarts": 1,
+        hit, ball = before & ~after, {"norm": "linf", "eps": 0.005, "eps_paper": 0.01}
+        made = {"model": network, "rule": "bp", "attack": "PGD", "steps": 50, "n_images": len(after), **ball, **config}
+        result = {
+            "robust_accuracy": float((before & after).mean()),
             "n_images": len(after),
-            "fit_images": None,
-            "gallery": 0,
-            "seed": 0,
+            "correct": int((before & after).sum()),
+            "clean_correct": int(before.sum()),
+            "gradients": 10 * len(after),
+            "success_rate": float(hit.sum() / max(1, before.sum())),
+            "median_norm": made["eps"],
         }
-        made = AttackConfig(model=network, **{**settings, **config})
-        hit = before & ~after
-        result = AttackResult(
-            robust_accuracy=float((before & after).mean()),
-            n_images=len(after),
-            correct=int((before & after).sum()),
-            clean_correct=int(before.sum()),
-            gradients=10 * len(after),
-            zero_gradient_share=0.0,
-            success_rate=float(hit.sum() / max(1, before.sum())),
-            median_norm=made.eps,
-            unconfirmed=0,
-            fit=None,
-        )
         each = {
             "index": np.arange(len(after)),
             "success": hit,
             "clean_correct": before,
-            "norm": np.full(len(after), made.eps, np.float32),
+            "norm": np.full(len(after), made["eps"], np.float32),
             "label": np.zeros(len(after), int),
             "prediction": np.where(hit, 1, 0),
             **(arrays or {}),
         }
-        return self.add(ATTACK, f"{network} <- {made.rule}", made, result, inputs=inputs, arrays=each)
+        return self.fill(ATTACK, made, result, f"{network} <- {made['rule']}", inputs=inputs, arrays=each)
 
     def query(
         self,
@@ -188,40 +157,26 @@ class RunFolder:
         inputs: Sequence[str] = (),
         clean: Sequence[bool] | None = None,
         flat_share: float | None = None,
+        budget: int = 100,
         **config: Any,
     ) -> str:
         """An attack by queries: for each image the queries after which it was fooled; None: it was not."""
         before = np.ones(len(queries), bool) if clean is None else np.asarray(clean, bool)
-        budget = config.pop("budget", 100)
         hit = before & np.array([q is not None for q in queries])
         cost = np.array([budget if q is None else q for q in queries])
-        settings: dict[str, Any] = {
-            "settings": {},
-            "access": "labels" if attack == "RayS" else "scores",
-            "norm": "linf",
-            "eps": 8 / 256,
+        made = {"model": network, "attack": attack, "access": "labels" if attack == "RayS" else "scores"}
+        made |= {"norm": "linf", "eps": 8 / 256, "n_images": len(queries), "budget": budget, **config}
+        result = {
             "n_images": len(queries),
-            "seed": 0,
+            "clean_correct": int(before.sum()),
+            "fooled": int(hit.sum()),
+            "success_rate": float(hit.sum() / max(1, before.sum())),
+            "success_at": ((budget, int(hit.sum())),),
+            "mean_queries": float(cost[hit].mean()) if hit.any() else None,
+            "median_queries": float(np.median(cost[hit])) if hit.any() else None,
+            "loss_queries": int(cost[before].sum()),
+            "flat_share": flat_share,
         }
-        middle = float(np.median(cost[hit])) if hit.any() else None
-        result = QueryResult(
-            n_images=len(queries),
-            clean_correct=int(before.sum()),
-            fooled=int(hit.sum()),
-            success_rate=float(hit.sum() / max(1, before.sum())),
-            success_at=((budget, int(hit.sum())),),
-            mean_queries=float(cost[hit].mean()) if hit.any() else None,
-            median_queries=middle,
-            mean_loss_queries=middle,
-            median_loss_queries=middle,
-            loss_queries=int(cost[before].sum()),
-            check_queries=0,
-            most_queries=int(cost.max()),
-            flat_share=flat_share,
-            unconfirmed=0,
-            forwards_per_second=100.0,
-            model_share=0.9,
-        )
         arrays = {
             "index": np.arange(len(queries)),
             "success": hit,
@@ -229,56 +184,24 @@ class RunFolder:
             "loss_queries": cost,
             "check_queries": np.zeros(len(queries), int),
         }
-        made = QueryConfig(model=network, attack=attack, budget=budget, **{**settings, **config})
-        return self.add(QUERY, f"{network} <- {attack}", made, result, inputs=inputs, arrays=arrays)
+        return self.fill(QUERY, made, result, f"{network} <- {attack}", inputs=inputs, arrays=arrays)
 
     def transfer(self, target: str, right: Sequence[bool], *, inputs: Sequence[str] = (), **config: Any) -> str:
         """Adversarial images tried on a target: which are still right there."""
         after = np.asarray(right, bool)
-        settings: dict[str, Any] = {
-            "label": "PGD",
-            "sources": ("VGG-16 source",),
-            "rules": ("bp",),
-            "attack": "TransferPGD",
-            "norm": "linf",
-            "eps": 0.02,
-            "eps_per_channel": None,
-            "eps_paper": 0.04,
-            "purpose": "transfer",
-        }
-        made = TransferConfig(target=target, **{**settings, **config})
-        result = TransferResult(
-            n_images=len(after), correct=int(after.sum()), fooled_source=len(after), also_fooled=int((~after).sum())
-        )
-        arrays = {"index": np.arange(len(after)), "correct": after, "fooled_source": np.ones(len(after), bool)}
-        return self.add(TRANSFER, f"{target} <- {made.label}", made, result, inputs=inputs, arrays=arrays)
+        made = {"target": target, "label": "PGD", "purpose": "transfer", **MADE, **config}
+        result = {"n_images": len(after), "correct": int(after.sum()), "fooled_source": len(after)}
+        arrays = {"index": np.arange(len(after)), "correct": after}
+        return self.fill(TRANSFER, made, result, f"{target} <- {made['label']}", inputs=inputs, arrays=arrays)
 
     def craft(self, label: str = "PGD", *, fooled: int = 100, of: int = 100, gradients: int = 50, **config: Any) -> str:
         """Adversarial images, and how many of them fool the network that they were made on."""
-        settings: dict[str, Any] = {
-            "sources": ("VGG-16 source",),
-            "rules": ("bp",),
-            "attack": "TransferPGD",
-            "settings": {},
-            "norm": "linf",
-            "eps": 0.02,
-            "eps_per_channel": None,
-            "eps_paper": 0.04,
-            "budget": None,
-            "fit_images": None,
-            "seed": 0,
-            "purpose": "transfer",
-        }
-        result = CraftResult(
-            n_images=of, fooled=fooled, unconfirmed=0, gradients=gradients * of, queries=0, median_norm=None, file="x"
-        )
-        return self.add(CRAFT, label, CraftConfig(label=label, **{**settings, **config}), result)
+        result = {"n_images": of, "fooled": fooled, "gradients": gradients * of}
+        return self.fill(CRAFT, {"label": label, "purpose": "transfer", **MADE, **config}, result, label)
 
     def check(self, name: str = "a check", *, passed: bool = True) -> str:
         """A check of a study."""
-        return self.add(
-            CHECK, name, CheckConfig(check=name), CheckResult(passed=passed, value={}, expected="as it should")
-        )
+        return self.fill(CHECK, {"check": name}, {"passed": passed, "expected": "as it should"}, name)
 
     def redraw(
         self, number: int, *, tuned: float = 0.8, of: str = "VGG-OPU", inputs: Sequence[str] = (), **result: Any
@@ -287,20 +210,16 @@ class RunFolder:
         told: dict[str, Any] = {
             "before": 0.81,
             "untuned": 0.1,
-            "feature_seconds": 60.0,
+            "tuned": tuned,
             "features_cached": number > 1,
             "tune_seconds": 10.0,
             "draw_seconds": 0.5,
-            "n_train": 50_000,
             "n_test": 10_000,
             "old_fingerprint": "9f" * 16,
             "fingerprint": f"{number}a" * 16,
-            "checkpoint": f"models/redraw-{number}.safetensors",
+            **result,
         }
-        made = RedrawConfig(model=of, redraw=number, training={}, seed=0)
-        return self.add(
-            REDRAW, f"{of} redraw {number}", made, RedrawResult(tuned=tuned, **{**told, **result}), inputs=inputs
-        )
+        return self.fill(REDRAW, {"model": of, "redraw": number}, told, f"{of} redraw {number}", inputs=inputs)
 
     def audit(
         self,
@@ -320,47 +239,23 @@ class RunFolder:
 
         The images that nothing broke are those from number `first` on.
         """
-        settings: dict[str, Any] = {
-            "norm": "linf",
-            "eps": 0.025,
-            "eps_per_channel": None,
-            "eps_paper": 0.05,
-            "n_images": of,
-            "settings": {},
-            "seed": 0,
+        made = {"model": network, "norm": "linf", "eps": 0.025, "eps_paper": 0.05, "n_images": of, **config}
+        ended = [("claim stands", "passed"), *((n, "failed") for n in failed), *((n, "skipped") for n in skipped)]
+        claim = {"name": "PGD, dfa", "role": "claim", "tried": clean, "broke": clean - claimed}
+        result = {
+            "verdict": "likely gradient masking" if failed else "no sign of masking",
+            "ball": "L-inf 6.375/255",
+            "claimed_by": "the paper's attacks",
+            "clean": Proportion(clean, of),
+            "claimed": Proportion(claimed, of),
+            "worst": Proportion(worst, of),
+            "attempts": (filled(Attempt, **claim),),
+            "checks": tuple(Check(name=n, status=s, measured="", threshold="", source="") for n, s in ended),  # type: ignore[arg-type]
+            "timing": Timing(seconds=1.0, attempts=(1.0,)),
         }
-        named = [("claim stands", "passed"), *((n, "failed") for n in failed), *((n, "skipped") for n in skipped)]
-        result = AuditResult(
-            verdict="likely gradient masking" if failed else "no sign of masking",
-            sentence="As it was.",
-            ball="L-inf 6.375/255",
-            claimed_by="the paper's attacks",
-            clean=Proportion(clean, of),
-            claimed=Proportion(claimed, of),
-            worst=Proportion(worst, of),
-            attempts=(
-                Attempt(
-                    name="PGD, dfa",
-                    attack="PGD",
-                    mode="dfa",
-                    role="claim",
-                    tried=clean,
-                    broke=clean - claimed,
-                    gradients=1,
-                    forwards=1,
-                ),
-            ),
-            checks=tuple(
-                Check(name=n, status=s, measured="so much", threshold="less", source="a paper")  # type: ignore[arg-type]
-                for n, s in named
-            ),
-            timing=Timing(seconds=1.0, attempts=(1.0,)),
-        )
-        made = AuditedConfig(model=network, **{**settings, **config})
-        broken_by = np.roll(
-            [-1] * worst + [1] * (claimed - worst) + [0] * (clean - claimed) + [-2] * (of - clean), first
-        )
-        return self.add(AUDIT, f"audit of {network}", made, result, inputs=inputs, arrays={"broken_by": broken_by})
+        ends = [-1] * worst + [1] * (claimed - worst) + [0] * (clean - claimed) + [-2] * (of - clean)
+        arrays = {"broken_by": np.roll(ends, first)}
+        return self.fill(AUDIT, made, result, f"audit of {network}", inputs=inputs, arrays=arrays)
 
 
 def right(count: int, of: int = 100, *, first: int = 0) -> list[bool]:

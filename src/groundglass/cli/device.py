@@ -66,10 +66,7 @@ class New(Command):
             kind=self.kind,  # type: ignore[arg-type]
             noise_seed=self.noise_seed,
         )
-        device.save(self.out)
-        _describe(device)
-        print(f"made in {time.perf_counter() - began:.1f} s")
-        print(f"device: {self.out} (holds the secret)")
+        _keep(device, self.out, f"made in {time.perf_counter() - began:.1f} s")
 
 
 @dataclass(frozen=True)
@@ -142,10 +139,7 @@ class Redraw(Command):
         device = old.redraw(self.seed)
         if device.fingerprint == old.fingerprint:
             raise ValueError(f"this seed makes the device of {self.file} again: give another, or none")
-        device.save(self.out)
-        _describe(device)
-        print(f"redrawn from {old.fingerprint} in {time.perf_counter() - began:.1f} s")
-        print(f"device: {self.out} (holds the secret)")
+        _keep(device, self.out, f"redrawn from {old.fingerprint} in {time.perf_counter() - began:.1f} s")
 
 
 @dataclass(frozen=True)
@@ -161,6 +155,12 @@ class Device(Command):
 
     def run(self) -> None:
         return self.command.run()
+
+
+def _keep(device: "SimulatedOPU", out: Path, how: str) -> None:
+    device.save(out)
+    _describe(device)
+    print(f"{how}\ndevice: {out} (holds the secret)")
 
 
 def _describe(device: "SimulatedOPU") -> None:

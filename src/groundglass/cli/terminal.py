@@ -59,13 +59,12 @@ class Terminal:
             self.close()
             self._show(text)
         else:
-            self._console.print(text, highlight=False, soft_wrap=True)
+            self.note(text)
 
     def finished(self, name: str, said: str, seconds: float) -> None:
-        for what in [what for what in self._tasks if what.startswith(name)]:
-            del self._tasks[what]
+        self._tasks = {what: task for what, task in self._tasks.items() if not what.startswith(name)}
         told = ", ".join(part for part in (said, duration(seconds)) if part)
-        self._console.print(f"  {name}: {told}", highlight=False, soft_wrap=True)
+        self.note(f"  {name}: {told}")
 
     def progress(self, what: str, done: int, total: int, **figures: float) -> None:
         now = time.monotonic()
@@ -84,7 +83,7 @@ class Terminal:
         if self._console.is_terminal:
             self._show("\n".join(t.text for t in self._tasks.values() if t.text and now - t.heard <= _SILENT))
         else:
-            self._console.print(f"  {task.text}", highlight=False, soft_wrap=True)
+            self.note(f"  {task.text}")
 
     def _show(self, text: str) -> None:
         """In place of what stood there."""

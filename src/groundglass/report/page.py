@@ -92,14 +92,8 @@ def _beside(run: Run, network: str) -> tuple[Proportion, Proportion] | None:
 def _rendered(environment: Any, study: Study, section: Section) -> Markup:
     """The section by its study's own template."""
     text = files(study.package).joinpath("page.html.j2").read_text(encoding="utf-8")
-    context = {
-        "name": study.name,
-        "s": section,
-        "verdict": section.verdict,
-        "r": section.verdict.reasons,
-        **section.facts,
-    }
-    return Markup(environment.from_string(text).render(context))
+    told = {"name": study.name, "s": section, "verdict": section.verdict, "r": section.verdict.reasons}
+    return Markup(environment.from_string(text).render({**told, **section.facts}))
 
 
 def _csv_uri(table: Table) -> str:

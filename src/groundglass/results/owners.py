@@ -1,6 +1,7 @@
 """Which studies a result belongs to: as the plan says; for a folder of an earlier version, as the records tell."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from graphlib import TopologicalSorter
 from typing import Any
 
 from groundglass.results.records import Record
@@ -66,18 +67,8 @@ def _own(record: Record) -> str | None:
     return _BY_KIND.get(record.kind)
 
 
-def _inputs_first(records: Iterable[Record]) -> list[Record]:
+def _inputs_first(records: Sequence[Record]) -> list[Record]:
     """Every record after those that it was made from."""
     by_key = {record.key: record for record in records}
-    found: dict[str, Record] = {}
-
-    def visit(record: Record) -> None:
-        if record.key not in found:
-            for key in record.inputs:
-                if key in by_key:
-                    visit(by_key[key])
-            found[record.key] = record
-
-    for record in by_key.values():
-        visit(record)
-    return list(found.values())
+    made_from = {record.key: [key for key in record.inputs if key in by_key] for record in records}
+    return [by_key[key] for key in TopologicalSorter(made_from).static_order()]

@@ -152,13 +152,13 @@ def test_every_number_is_that_of_a_record(tmp_path: Path) -> None:
     folder.attack("OPU real U", right(20), rule="exact", eps_paper=None)
     folder.query("OPU real U", "Bandits", [7] * 30 + [None] * 60, flat_share=0.4)
     found = shown(folder)
-    table = found.tables[3]
+    table = found.tables[2]
     assert table.columns[1:] == ("best gradient, L∞ ε = 1.28/255", "fooled by `Bandits`, L∞ ε = 8/256, 100 queries")
     assert [row.name for row in table.rows] == ["DFA", "OPU real U"]
     assert table.rows[0].values == (Proportion(700, 1000), Proportion(30, 100), None)
     assert table.rows[1].values == (Proportion(800, 1000), Proportion(20, 100), Proportion(30, 90))
     assert table.rows[1].notes[2] == "median 7, 40.0% zero estimates"
-    kinds = {row.name: row.values for row in found.tables[2].rows}
+    kinds = {row.name: row.values for row in found.tables[1].rows}
     assert kinds["DFA"] == ("none", "linear, N = 1,024")
     assert kinds["OPU real U"] == ("threshold of the batch", "512 bits → 8,000 readings, 8-bit camera, real matrix")
 

@@ -8,7 +8,7 @@ from groundglass.report.drawing import Folder
 from groundglass.report.section import Section
 from groundglass.results.kinds import RETRIEVE
 from groundglass.results.kinds.network import CameraSettings
-from groundglass.results.kinds.retrieve import HeldOut, RetrieveConfig, RetrieveResult, RowErrors
+from groundglass.results.kinds.retrieve import HeldOut, RowErrors
 from groundglass.studies.retrieval.report import section
 from tests.runs import RunFolder, right
 
@@ -37,36 +37,28 @@ class Attacked(RunFolder):
     ) -> str:
         """A retrieval of U from so many frames an input, of a device of 512 inputs and 8,000 readings."""
         seen = {"bits": 8, "saturation": 0.01, "read_noise": 0.0, "shot_noise": 0.0, "density": 0.5, **camera}
-        made = RetrieveConfig(
-            method="fixed-exposure",
-            settings={},
-            frames=round(512 * per_input),
-            per_input=per_input,
-            in_features=512,
-            out_features=8000,
-            rows=None,
-            camera=CameraSettings(**seen),
-            exposure_control=False,
-            frame_rate=RATE,
-            seed=0,
-            purpose=purpose,
-            period=period,
-        )
-        result = RetrieveResult(
-            frames=made.frames,
-            complete=complete,
-            note="" if complete else "no time",
-            rows=8000,
-            error=RowErrors(median=error, q10=error, q90=error, max=1.4, mean=error),
-            failed_share=failed,
-            held_out=HeldOut(median=0.3, chance=23.0, noise=0.0),
-            told_share=failed,
-            measure_seconds=3.0,
-            compute_seconds=81.0,
-            device_seconds=made.frames / RATE,
-            threads=2,
-        )
-        return self.add(RETRIEVE, f"U from {per_input:.3g} N frames, {purpose}", made, result)
+        frames, per_row = round(512 * per_input), {"failed_share": failed, "told_share": failed}
+        made = {
+            "method": "fixed-exposure",
+            "frames": frames,
+            "per_input": per_input,
+            "in_features": 512,
+            "out_features": 8000,
+            "camera": CameraSettings(**seen),
+            "frame_rate": RATE,
+            "purpose": purpose,
+            "period": period,
+        }
+        result = {
+            "frames": frames,
+            "complete": complete,
+            "note": "" if complete else "no time",
+            "error": RowErrors(median=error, q10=error, q90=error, max=1.4, mean=error),
+            "held_out": HeldOut(median=0.3, chance=23.0, noise=0.0),
+            "compute_seconds": 81.0,
+            "device_seconds": frames / RATE,
+        }
+        return self.fill(RETRIEVE, made, {**result, **per_row}, f"U from {per_input:.3g} N frames, {purpose}")
 
     def pgd(
         self, rule: str, left: int | Left, *, network: str = "VGG-OPU", inputs: Sequence[str] = (), **config: Any

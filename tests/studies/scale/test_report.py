@@ -91,7 +91,7 @@ def test_a_gain_that_another_attack_takes_away_image_by_image_is_none(tmp_path: 
     found = shown(attacked(tmp_path, {SMALL: same(60), WIDE: both}))
     assert found.verdict.finding is Finding.FALLS
     assert found.verdict.reasons["published"] == ["2,048 × 8,000"], "the paper's attack takes size for robustness"
-    assert table(found, "Right under attack").rows[-1].values[-1].count == 60
+    assert table(found, "ccuracy under attack").rows[-1].values[-1].count == 60
 
 
 def test_a_network_that_fewer_rules_attacked_is_no_end_of_the_comparison(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_without_the_images_the_least_single_attack_counts(tmp_path: Path) -> No
         for entry in whole.entries(kind):
             bare.add(kind, entry.name, entry.config, entry.result)
     found = shown(bare)
-    assert [row.values[-1].count for row in table(found, "Right under attack").rows] == [40, 90]
+    assert [row.values[-1].count for row in table(found, "ccuracy under attack").rows] == [40, 90]
     assert found.verdict.finding is Finding.OPEN, "no paired test without the images"
 
 
