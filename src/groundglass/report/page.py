@@ -111,7 +111,6 @@ def _environment() -> Any:
         autoescape=True,
         finalize=typeset,
         undefined=StrictUndefined,
-        trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {
