@@ -9,8 +9,6 @@ import pytest
 from groundglass.core import DamagedFileError
 from groundglass.core.statistics import Proportion
 from groundglass.report import build
-from groundglass.report.axes import collisions
-from groundglass.report.drawing import drawing_style
 from groundglass.report.section import Finding, Section, Verdict
 from groundglass.results import Run
 from groundglass.studies.ablation.report import section, tables
@@ -164,11 +162,8 @@ def test_every_number_is_that_of_a_record(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_the_open_table_is_small_and_no_label_of_a_figure_lies_on_another(name: str) -> None:
-    drawn = Drawn()
-    with drawing_style():
-        found = section(Run.open(RESULTS / name).of("ablation"), drawn)
-        assert [collisions(figure) for figure in drawn.figures] == [[], []]
+def test_the_open_table_is_small(name: str) -> None:
+    found = section(Run.open(RESULTS / name).of("ablation"), Drawn())
     first = found.tables[0]
     assert [row.name for row in first.rows] == ["VGG-16", "DFA", "BIN", "RP", "OPU"]
     heads = [column.partition(",")[0] for column in first.columns]

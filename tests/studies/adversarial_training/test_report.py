@@ -6,8 +6,6 @@ import pytest
 
 from groundglass.audit.findings import CLEAR, MASKING, NOTHING
 from groundglass.report import build
-from groundglass.report.axes import collisions
-from groundglass.report.drawing import Folder, drawing_style
 from groundglass.report.section import Finding
 from groundglass.results import Run
 from groundglass.results.kinds import AUDIT
@@ -38,7 +36,7 @@ def run(path: Path, worst: dict[str, tuple[int, int]] | None = None, *, of: int 
 
 def judged(path: Path, *at: tuple[int, int], **more: int):
     """The verdict, where VGG-OPU AT keeps so many of 200, at both radii, beside VGG-16 AT's 74 and 62."""
-    return section(run(path, {"VGG-OPU AT": at[0]} if at else None, **more), Folder(path / "figures")).verdict
+    return section(run(path, {"VGG-OPU AT": at[0]} if at else None, **more), Drawn()).verdict
 
 
 @pytest.mark.parametrize(
@@ -62,7 +60,7 @@ def test_the_worst_case_is_compared_image_by_image(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run", "adversarial-training")
     folder.audit("VGG-16 AT", clean=120, claimed=100, worst=60, of=200)
     folder.audit("VGG-OPU AT", clean=120, claimed=100, worst=72, of=200, first=60)
-    found = section(folder.run(), Folder(tmp_path / "figures"))
+    found = section(folder.run(), Drawn())
     assert found.verdict.finding is Finding.NOTHING, "72 lost and won"
     assert found.verdict.reasons["layer"].paired
     assert judged(tmp_path, (74 + 24, 62)).finding is Finding.HOLDS
@@ -76,14 +74,14 @@ def test_the_verdict_says_what_training_gives_and_costs(tmp_path: Path) -> None:
 
 def test_a_training_that_gives_nothing_is_not_praised(tmp_path: Path) -> None:
     made = run(tmp_path, {"VGG-16 AT": (1, 0), "VGG-OPU AT": (1, 0)})
-    assert not section(made, Folder(tmp_path / "figures")).verdict.reasons["hardens"]
+    assert not section(made, Drawn()).verdict.reasons["hardens"]
 
 
 def test_few_images_are_too_few_to_judge(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run", "adversarial-training")
     for name, worst in (("VGG-16 AT", 0), ("VGG-OPU AT", 40)):
         folder.audit(name, clean=45, claimed=45, worst=worst, of=48)
-    assert section(folder.run(), Folder(tmp_path / "figures")).verdict.finding is Finding.FEW
+    assert section(folder.run(), Drawn()).verdict.finding is Finding.FEW
 
 
 def test_what_is_not_audited_is_named_and_nothing_is_said_of_it(tmp_path: Path) -> None:
@@ -96,7 +94,7 @@ def test_what_is_not_audited_is_named_and_nothing_is_said_of_it(tmp_path: Path) 
     )
     folder.add(AUDIT, "audit of VGG-16 AT", config, AuditResult(verdict="not audited", sentence="None."))
     made = folder.run()
-    found = section(made, Folder(tmp_path / "figures"))
+    found = section(made, Drawn())
     assert found.verdict.finding is Finding.OPEN
     assert found.verdict.untried == ("an audit of VGG-OPU", "an audit of VGG-16 AT", "an audit of VGG-OPU AT")
     (table,) = tables(made)
@@ -107,7 +105,7 @@ def test_what_is_not_audited_is_named_and_nothing_is_said_of_it(tmp_path: Path) 
 
 def test_every_number_is_that_of_an_audit(tmp_path: Path) -> None:
     made = run(tmp_path)
-    table, changes, trainings = section(made, Folder(tmp_path / "figures")).tables
+    table, changes, trainings = section(made, Drawn()).tables
     values = {row.name: [v.count for v in row.values[1:]] for row in table.rows}
     assert values["VGG-OPU"] == [100, 0, 100, 0]
     assert values["VGG-16 AT"] == [74, 74, 62, 62]
@@ -124,7 +122,7 @@ def test_a_claim_of_nothing_is_never_called_masking(tmp_path: Path) -> None:
     for name, claimed in (("VGG-16", 0), ("VGG-OPU", 30), ("VGG-16 AT", 30)):
         failed = () if name == "VGG-16 AT" else ("claim stands",)
         folder.audit(name, claimed=claimed, worst=0 if failed else 30, failed=failed)
-    trainings = section(folder.run(), Folder(tmp_path / "figures")).tables[2]
+    trainings = section(folder.run(), Drawn()).tables[2]
     assert [row.values[1] for row in trainings.rows[:3]] == [NOTHING, MASKING, CLEAR]
 
 
@@ -143,12 +141,12 @@ def test_features_tell_the_attack_inside_their_training(tmp_path: Path) -> None:
     inside = {"kind": "TRADES", "eps": 8 / 255, "steps": 1, "rule": "bp"}
     features = folder.network("VGG-DFA AT", training={"credit": "bp", "epochs": 2, "adversarial": inside})
     folder.network("VGG-OPU AT", training={"credit": "classifier", "epochs": 2}, inputs=[features])
-    trainings = section(folder.run(), Folder(tmp_path / "figures")).tables[2]
+    trainings = section(folder.run(), Drawn()).tables[2]
     assert trainings.rows[3].values[0] == "1-step TRADES within 8/255, gradients by BP"
 
 
 def test_other_studies_have_no_such_section(tmp_path: Path) -> None:
-    assert section(RunFolder(tmp_path / "run").run(), Folder(tmp_path / "figures")) is None
+    assert section(RunFolder(tmp_path / "run").run(), Drawn()) is None
 
 
 def test_a_folder_of_all_that_does_not_say_whose_cells_are_has_the_ordinary_networks_too(tmp_path: Path) -> None:
@@ -158,11 +156,3 @@ def test_a_folder_of_all_that_does_not_say_whose_cells_are_has_the_ordinary_netw
         folder.audit(name, inputs=[folder.network(name, clean=0.8)])
     (table,) = tables(folder.run().of("adversarial-training"))
     assert [row.values[0].count for row in table.rows] == [800] * 4
-
-
-@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_no_label_of_the_figure_lies_on_another(name: str) -> None:
-    drawn = Drawn()
-    with drawing_style():
-        section(Run.open(RESULTS / name).of("adversarial-training"), drawn)
-        assert [collisions(figure) for figure in drawn.figures] == [[]]

@@ -7,13 +7,10 @@ import pytest
 
 from groundglass.core import DamagedFileError
 from groundglass.core.statistics import Proportion, Repeated
-from groundglass.report import figure
-from groundglass.report.axes import collisions
-from groundglass.report.drawing import Folder, drawing_style
 from groundglass.report.section import Finding
 from groundglass.results import Run
 from groundglass.studies.redraw.report import section, tables
-from tests.runs import RunFolder, right
+from tests.runs import Drawn, RunFolder, right
 from tests.studies.pages import takeaway
 
 RULES = {"DFA": "dfa", "BPDA, fitted": "bpda-fit-linear", "Exact U": "exact", "Square": "none"}
@@ -36,7 +33,7 @@ def redrawn(path: Path, counts: Counts, *, of: int = 200, again: Mapping[str, in
 
 
 def found(path: Path, counts: Counts, **more: object):
-    return section(redrawn(path, counts, **more), Folder(path / "figures"))  # type: ignore[arg-type]
+    return section(redrawn(path, counts, **more), Drawn())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +79,7 @@ def test_a_difference_that_does_not_stand_after_correction_is_none(tmp_path: Pat
     alone.redraw(1)
     for target, count in (("VGG-OPU", 0), ("VGG-OPU redraw 1", 7)):
         alone.transfer(target, right(count, 200), label="Exact U", rules=("exact",), sources=("VGG-OPU",))
-    assert section(alone.run(), Folder(tmp_path / "figures")).facts["weakened"] == ["exact U"]
+    assert section(alone.run(), Drawn()).facts["weakened"] == ["exact U"]
     among = found(tmp_path, {"DFA": (0, 0, 0), "Exact U": (0, 7, 7)})
     assert among.facts["weakened"] == []
 
@@ -128,16 +125,7 @@ def test_records_that_do_not_say_what_happened_to_each_image_are_refused(tmp_pat
 
 
 def test_nothing_redrawn_is_no_section_and_redraws_alone_are_one(tmp_path: Path) -> None:
-    assert section(RunFolder(tmp_path / "a", "redraw").run(), Folder(tmp_path / "figures")) is None
+    assert section(RunFolder(tmp_path / "a", "redraw").run(), Drawn()) is None
     one = found(tmp_path, {})
     assert one.figures == ()
     assert [len(table.rows) for table in one.tables] == [2, 2]
-
-
-def test_no_label_lies_on_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = []
-    monkeypatch.setattr(figure, "declutter", lambda one, tidy=figure.declutter: drawn.append(tidy(one)) or drawn[-1])
-    counts = {label: (20 * i, 30 + 20 * i, 40 + 20 * i) for i, label in enumerate(RULES)}
-    with drawing_style():
-        found(tmp_path, counts, again={"dfa": 3})
-    assert [collisions(one) for one in drawn] == [[]]

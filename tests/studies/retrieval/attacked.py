@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from groundglass.report.drawing import Folder
 from groundglass.report.section import Section
 from groundglass.results.kinds import RETRIEVE
 from groundglass.results.kinds.network import CameraSettings
 from groundglass.results.kinds.retrieve import HeldOut, RowErrors
 from groundglass.studies.retrieval.report import section
-from tests.runs import RunFolder, right
+from tests.runs import Drawn, RunFolder, right
 
 #: Radius in pixel units -> images left right.
 Left = Mapping[float, int]
@@ -72,6 +71,6 @@ class Attacked(RunFolder):
         self.pgd("bpda-retrieved", left, inputs=[self.retrieval(purpose, per_input, **more)])
 
     def section(self) -> Section:
-        found = section(self.run(), Folder(self.path / "figures"))
+        found = section(self.run(), Drawn())
         assert found is not None
         return found

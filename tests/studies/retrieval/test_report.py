@@ -7,12 +7,10 @@ import pytest
 
 from groundglass.adaptive.attackers import RULES
 from groundglass.core.statistics import Proportion
-from groundglass.report import figure
-from groundglass.report.axes import collisions
-from groundglass.report.drawing import Folder, drawing_style
 from groundglass.report.section import Finding, Section
 from groundglass.results import Run
 from groundglass.studies.retrieval.report import AS_FAR, SHORT, UNCLEAR, section, tables
+from tests.runs import Drawn
 from tests.studies.pages import takeaway
 from tests.studies.retrieval.attacked import Attacked
 
@@ -161,7 +159,7 @@ def test_a_period_that_is_still_to_come_is_not_called_too_short(tmp_path: Path) 
 def test_nothing_retrieved_is_no_section_and_sweeps_alone_are_one(tmp_path: Path) -> None:
     empty = Attacked(tmp_path / "a")
     empty.pgd("exact", 3)
-    assert section(empty.run(), Folder(tmp_path / "figures")) is None
+    assert section(empty.run(), Drawn()) is None
     sweeps = Attacked(tmp_path / "b")
     for bits in (8, 4):
         sweeps.retrieval("bits", 12, bits=bits)
@@ -173,19 +171,15 @@ def test_nothing_retrieved_is_no_section_and_sweeps_alone_are_one(tmp_path: Path
 
 
 @pytest.mark.parametrize("data", ["cifar10", "cifar100"])
-def test_figures_of_the_committed_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str) -> None:
-    """No label lies on another, no point off the axes; only attackers of the registry."""
-    drawn: list[Any] = []
-    monkeypatch.setattr(figure, "declutter", lambda one, tidy=figure.declutter: drawn.append(tidy(one)) or drawn[-1])
-    run = Run.open(COMMITTED / data).of("retrieval")
-    with drawing_style():
-        found = section(run, Folder(tmp_path))
+def test_figures_of_the_committed_runs(data: str) -> None:
+    """No point off the axes; only attackers of the registry."""
+    drawn, run = Drawn(), Run.open(COMMITTED / data).of("retrieval")
+    found = section(run, drawn)
     assert found is not None
     assert found.verdict.finding is Finding.NOTHING
     assert set(run.attacks["rule"]) <= {one.name for one in RULES}
-    assert len(drawn) == 4
-    for one in drawn:
-        assert collisions(one) == []
+    assert len(drawn.figures) == 4
+    for one in drawn.figures:
         (low, high), (floor, top) = one.axes[0].get_xlim(), one.axes[0].get_ylim()
         for line in (line for line in one.axes[0].lines if line.get_transform() == one.axes[0].transData):
             assert low <= min(line.get_xdata()) + 1e-9

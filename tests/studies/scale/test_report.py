@@ -6,19 +6,14 @@ from typing import Any
 
 import pytest
 
-from groundglass.report.axes import collisions
-from groundglass.report.drawing import Folder, drawing_style
 from groundglass.report.section import Finding
 from groundglass.report.table import Table
-from groundglass.results import Run
 from groundglass.results.kinds import ATTACK, COST, FIDELITY, FIT, ROWS, TRAIN
 from groundglass.results.kinds.cost import LawResult, PowerLaw
 from groundglass.studies.scale.report import section
-from tests.runs import RunFolder, filled, right
+from tests.runs import Drawn, RunFolder, filled, right
 
-COMMITTED = Path(__file__).parents[3] / "docs" / "results"
 RULES = ("dfa", "dfa-fresh", "bpda-fit-linear")
-FIGURES = ("each", "networks", "memory", "retrieval")
 Left = Mapping[tuple[int, int], Mapping[str, list[bool]]]
 SMALL, WIDE, LONG = (512, 8000), (2048, 8000), (512, 128_000)
 
@@ -54,7 +49,7 @@ def rows(folder: RunFolder, n: int, seconds: float) -> None:
 
 
 def shown(folder: RunFolder) -> Any:
-    return section(folder.run(), Folder(folder.folder / "figures"))
+    return section(folder.run(), Drawn())
 
 
 def table(found: Any, title: str) -> Table:
@@ -171,11 +166,3 @@ def test_without_the_images_the_least_single_attack_counts(tmp_path: Path) -> No
     found = shown(bare)
     assert [row.values[-1].count for row in table(found, "ccuracy under attack").rows] == [40, 90]
     assert found.verdict.finding is Finding.OPEN, "no paired test without the images"
-
-
-def test_no_label_lies_on_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = {}
-    monkeypatch.setattr(Folder, "save", lambda self, name, figure, **_: drawn.setdefault(name, figure))
-    with drawing_style():
-        section(Run.open(COMMITTED / "cifar10").of("scale"), Folder(tmp_path))
-    assert [(name, collisions(drawn[f"scale-{name}"])) for name in FIGURES] == [(name, []) for name in FIGURES]

@@ -7,30 +7,16 @@ from typing import Any
 import pytest
 
 from groundglass.core.statistics import Proportion
-from groundglass.report.axes import collisions
-from groundglass.report.drawing import Folder, drawing_style
 from groundglass.report.section import Finding, Section
 from groundglass.results import Run
 from groundglass.studies.transfer.report import section, tables
-from tests.runs import RunFolder, right
+from tests.runs import Drawn, RunFolder, right
 
 COMMITTED = Path(__file__).parents[3] / "docs" / "results"
 HIGHER, FEATURES, BASELINE = "VGG-OPU higher", "VGG-DFA", "VGG-16"
 #: Images right of 200 under the paper's PGD and under MI-DI: the layer does all, a part, nothing; there is no gain.
 LAYER = {BASELINE: 20, FEATURES: 20, HIGHER: 120}
 PART, NONE, NO_GAIN = {**LAYER, FEATURES: 60}, {**LAYER, FEATURES: 120}, dict.fromkeys(LAYER, 20)
-
-
-class Looking(Folder):
-    """Saves no figure; in each it looks for texts that lie on each other, if it is asked to."""
-
-    def __init__(self, path: Path, *, closely: bool = False) -> None:
-        super().__init__(path)
-        self.closely = closely
-
-    def save(self, name: str, figure: Any, *, alt: str, caption: str) -> Any:
-        assert not self.closely or collisions(figure) == [], name
-        return name
 
 
 def folder(
@@ -49,7 +35,7 @@ def shown(made: RunFolder, path: Path, *, white: bool = True, check: bool | None
         made.attack(HIGHER, right(0, 200), rule="exact", eps=0.02, eps_paper=0.04, purpose="transfer")
     if check is not None:
         made.check("images fool their source", passed=check)
-    found = section(made.run(), Looking(path))
+    found = section(made.run(), Drawn())
     assert found is not None
     return found
 
@@ -155,13 +141,12 @@ def test_what_an_attack_took_and_did_to_its_own_source(tmp_path: Path) -> None:
 def test_nothing_tried_is_no_section(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run", "transfer").run()
     assert tables(run) == []
-    assert section(run, Looking(tmp_path)) is None
+    assert section(run, Drawn()) is None
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_what_stands_in_the_committed_runs(tmp_path: Path, name: str) -> None:
-    with drawing_style():
-        found = section(Run.open(COMMITTED / name).of("transfer"), Looking(tmp_path, closely=True))
+def test_what_stands_in_the_committed_runs(name: str) -> None:
+    found = section(Run.open(COMMITTED / name).of("transfer"), Drawn())
     assert found is not None
     reasons, family = found.verdict.reasons, found.verdict.reasons["family"]
     assert found.verdict.finding is Finding.FALLS

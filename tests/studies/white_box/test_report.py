@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from groundglass.report.drawing import Folder
 from groundglass.report.section import Finding
 from groundglass.studies.white_box.report import section, tables
-from tests.runs import RunFolder, right
+from tests.runs import Drawn, RunFolder, right
 
 
 def judged(path: Path, *, paper: int, adaptive: int, plain: int, of: int = 200):
@@ -17,7 +16,7 @@ def judged(path: Path, *, paper: int, adaptive: int, plain: int, of: int = 200):
     folder.attack("VGG-16", right(plain, of), inputs=[baseline])
     folder.attack("VGG-OPU", right(paper, of), rule="dfa-fresh", inputs=[defended])
     folder.attack("VGG-OPU", right(adaptive, of), rule="dfa", inputs=[defended])
-    return section(folder.run(), Folder(path / "figures"))
+    return section(folder.run(), Drawn())
 
 
 @pytest.mark.parametrize(
@@ -44,7 +43,7 @@ def test_without_an_adaptive_attack_nothing_is_decided_and_what_is_missing_is_na
     folder = RunFolder(tmp_path / "run")
     folder.attack("VGG-16", right(10))
     folder.attack("VGG-OPU", right(80), rule="dfa-fresh")
-    found = section(folder.run(), Folder(tmp_path / "figures"))
+    found = section(folder.run(), Drawn())
     assert found.verdict.finding is Finding.OPEN
     assert found.verdict.untried == ("DFA", "BPDA (linear fit)")
 
@@ -78,9 +77,9 @@ def test_controls_are_no_attack_of_the_figure(tmp_path: Path) -> None:
     (table,) = tables(run)
     assert table.columns == ("clean accuracy", "1.28/255 (ε 0.01)")
     assert [row.name for row in table.rows] == ["VGG-OPU ← `dfa`", "VGG-OPU: strongest without U"]
-    controls = section(run, Folder(tmp_path / "figures")).tables[1]
+    controls = section(run, Drawn()).tables[1]
     assert [row.values[1].count for row in controls.rows] == [5, 70]
 
 
 def test_nothing_attacked_is_no_section(tmp_path: Path) -> None:
-    assert section(RunFolder(tmp_path / "run").run(), Folder(tmp_path / "figures")) is None
+    assert section(RunFolder(tmp_path / "run").run(), Drawn()) is None
