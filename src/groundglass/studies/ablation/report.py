@@ -230,7 +230,7 @@ def _changes(family: Family[Change]) -> Table:
         name = f"{_PARTS[part]}: {part[1]}" if part in _PARTS else part[1]
         rows.append(Row(f"{name} beside {part[0]}", tuple(values), tuple(notes)))
     heads = tuple(series if series == _BEST else attacker(series).label for series in attackers)
-    title = "What each part gives or takes, points of images that stay right"
+    title = "What each part gives or takes, points of accuracy under attack"
     note = (
         f"{family.note}. Each at the radius where the difference is clearest; fewer than {FEWEST} images do not count."
     )

@@ -114,7 +114,7 @@ def section(run: Run, drawings: Folder) -> Section | None:
     worst = _together(made)
     every = [*made, *([worst] if worst.new else [])]
     tests = {(one.name, network): differs(new, one.old) for one in every for network, new in one.new.items()}
-    family = Family("Right on a redrawn network against the old one, by attack and redraw", tests)
+    family = Family("Accuracy on a redrawn network against the old one, by attack and redraw", tests)
     clear = {one.name: [network for network in one.new if family.above((one.name, network))] for one in every}
     again = [(one.label, p) for one in made if (p := _fooled(one.again)) and attacker(one.rule).possible]
     facts = {
