@@ -139,6 +139,9 @@ def test_update_rewrites_files_in_place(copy, tmp_path, capsys, monkeypatch):
     page.write_text(block)
     assert cli.main(["tables", "--update", "results.md", "bad.md"]) == 1
     assert page.read_text() == block, "an error in one file leaves all as they were"
+    (tmp_path / "bad.md").write_text("<!-- groundglas tables copy cost -->\n")
+    assert cli.main(["tables", "--update", "results.md", "bad.md"]) == 1
+    assert "bad.md has no block" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["tables"], ["tables", "x", "--update", "y.md"]])

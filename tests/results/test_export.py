@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from groundglass.results import Run, export
+from tests.runs import RunFolder
 
 FOLDER = Path(__file__).parents[2] / "docs" / "results" / "white-box" / "seed-1"
 
@@ -25,7 +26,7 @@ def test_every_frame_is_a_file_that_reads_back(format, read, tmp_path):
         assert found.index.tolist() == frame.index.tolist()
         assert list(found.columns) == list(frame.columns)
         for column in frame.select_dtypes("number"):
-            assert found[column].tolist() == pytest.approx(frame[column].tolist(), nan_ok=True)
+            assert found[column].tolist() == pytest.approx(frame[column].tolist(), rel=1e-13, nan_ok=True)
 
 
 def test_parquet_is_written_or_says_what_it_needs(tmp_path, monkeypatch):
@@ -49,3 +50,8 @@ def test_unknown_formats_and_folders_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         export(tmp_path / "nowhere", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match="no records yet"):
+        export(RunFolder(tmp_path / "empty").folder, tmp_path / "out")
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="is a file"):
+        export(FOLDER, tmp_path / "file")

@@ -54,6 +54,9 @@ class Tables(Command):
             print("\n\n".join(f"## {name}\n\n{text}" for name, text in found.items()))
         # All are made before any is written: an error in one leaves all as they were.
         before = [path.read_bytes().decode() for path in self.update]
+        for path, text in zip(self.update, before, strict=True):
+            if "<!-- groundglass tables " not in text:
+                raise ValueError(f"{path} has no block `<!-- groundglass tables FOLDER PART -->`: nothing to make anew")
         after = [refresh(text, self.root) for text in before]
         for path, old, new in zip(self.update, before, after, strict=True):
             if new != old:

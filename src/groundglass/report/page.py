@@ -19,7 +19,7 @@ from groundglass.report.style import BASELINE, css_names
 from groundglass.report.table import Table
 from groundglass.report.words import clean_accuracies
 from groundglass.results import Run
-from groundglass.results.manifest import STUDY_FILE
+from groundglass.results.manifest import STUDY_FILE, check_folder
 from groundglass.studies.registry import STUDIES, Study
 
 PAGE = "report.html"
@@ -42,12 +42,14 @@ def build(folder: Path, *, out: Path | None = None, studies: Sequence[Study] = S
 
     Raises:
         FileNotFoundError: no study in the folder.
+        NotADirectoryError: `out` is a file.
         FileExistsError: `out` is the run folder of another study, whose page it would replace.
         DamagedFileError: a record or its arrays were altered; names the file.
         DiskFullError: no room; an older page stays as it was.
     """
     folder = Path(folder)
     place = folder if out is None else Path(out)
+    check_folder(place)
     if place.resolve() != folder.resolve() and (place / STUDY_FILE).exists():
         raise FileExistsError(f"{place} is the run folder of another study, with a page of its own: name another")
     run, drawings, environment = Run.open(folder), Folder(place / FIGURES), _environment()

@@ -97,4 +97,4 @@ def _pairs(value: Any, path: str = "") -> list[tuple[str, str]]:
         return [(path, ", ".join(map(str, value)))]
     if isinstance(value, list):
         return [pair for i, entry in enumerate(value) for pair in _pairs(entry, f"{path}[{i}]")]
-    return [(path, str(value))]
+    return [(path, "none" if value is None else str(value))]

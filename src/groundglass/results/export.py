@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from groundglass.core import atomic_write, lookup
+from groundglass.results.manifest import check_folder
 from groundglass.results.run import Run
 
 Format = Literal["csv", "parquet", "json"]
@@ -16,19 +17,23 @@ def export(folder: Path, out: Path, format: Format = "csv") -> list[Path]:
         The files, in the order of the frames.
 
     Raises:
-        ValueError: an unknown format; or parquet without pyarrow.
+        ValueError: an unknown format; parquet without pyarrow; or no records yet.
         FileNotFoundError: no study in the folder.
+        NotADirectoryError: `out` is a file.
         DamagedFileError: a record was altered.
     """
     lookup("format", format, {name: name for name in get_args(Format)})
-    run, files = Run.open(folder), []
+    run, files = Run.open(folder), list[Path]()
+    if not run.frames:
+        raise ValueError(f"{folder} has no records yet: there is nothing to export")
+    check_folder(out)
     for name, frame in run.frames.items():
         path = out / f"{name}.{format}"
         with atomic_write(path) as file:
             if format == "csv":
                 frame.to_csv(file)
             elif format == "json":
-                frame.reset_index().to_json(file, orient="records", indent=2)
+                frame.reset_index().to_json(file, orient="records", indent=2, double_precision=15)
             else:
                 try:
                     frame.to_parquet(file)

@@ -83,6 +83,12 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     return stored
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a file where a folder must be (NotADirectoryError)."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file: --out must name a folder")
+
+
 def check_vacant(folder: Path) -> None:
     """Refuse a folder that holds something other than a study.
 
@@ -90,8 +96,7 @@ def check_vacant(folder: Path) -> None:
         OtherStudyError: the folder has files, but no study.json.
         NotADirectoryError: a file is in the way.
     """
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file: --out must name a folder, new or of the same study")
+    check_folder(folder)
     if not folder.exists() or (folder / STUDY_FILE).exists():
         return
     # A crash while study.json was first written leaves a part of it: still an empty folder to its owner.
