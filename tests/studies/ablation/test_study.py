@@ -23,12 +23,12 @@ class TestContract(Contract):
 
 
 @pytest.fixture(scope="module")
-def staged(tmp_path_factory):
-    """The same in the paper's two stages."""
+def staged(finished, tmp_path_factory):
+    """The same in the paper's two stages, with the networks that both have taken over."""
     folder = tmp_path_factory.mktemp("runs") / "staged"
     with pytest.MonkeyPatch.context() as patch:
         enter(patch, STUDY, lambda *asked: replace(ablation(*asked), classifier=FINE_TUNING, eps_paper=EPS[:1]))
-        run(STUDY, folder)
+        run(STUDY, folder, reuse=[finished.folder])
     return Run.open(folder)
 
 
