@@ -10,10 +10,11 @@ from matplotlib.text import Text
 
 from groundglass.core.statistics import Proportion
 from groundglass.core.text import duration
-from groundglass.report.axes import collisions, declutter, new_axes, spread
+from groundglass.report.axes import declutter, new_axes, spread
 from groundglass.report.drawing import drawing_style
 from groundglass.report.figure import Curve, DotRow, Series, curves, dots, shares
 from groundglass.report.style import OPEN, PLAIN, QUIET, of_attacker
+from tests.report.collisions import collisions
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,9 @@ import pytest
 
 from groundglass.report import build
 from groundglass.report.audits import headline
-from groundglass.report.axes import collisions
 from groundglass.report.drawing import Folder
 from groundglass.results import Run
+from tests.report.collisions import collisions
 from tests.runs import RunFolder, right
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
