@@ -84,6 +84,14 @@ class Scaled(nn.Module):
         return (x - 0.5) * 4
 
 
+class ScaledInPlace(nn.Module):
+    """What `Scaled` does, by writing to its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x -= 0.5
+        return x.mul_(4)
+
+
 class Recorded(nn.Module):
     """Keeps all that the model is asked about, a batch at a time."""
 

@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, is_dataclass, replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from groundglass.attacks import (
     APGD,
@@ -23,7 +23,7 @@ from groundglass.attacks import (
     RandomNoise,
     TransferPGD,
 )
-from tests.attacks.toy import Counting, blobs, trained
+from tests.attacks.toy import Counting, ScaledInPlace, assert_same, blobs, trained
 
 Attack = Callable[..., AttackResult]
 
@@ -119,6 +119,19 @@ def check_contract(attack: Attack, ball: Ball) -> None:
 @pytest.mark.parametrize(("attack", "ball"), CASES)
 def test_attacks_keep_the_contract(attack, ball):
     check_contract(attack, ball)
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=repr)
+def test_a_network_may_write_to_its_input(attack):
+    images, labels = problem()
+    kept, ball = images.clone(), L2(0.25)
+    writes = nn.Sequential(ScaledInPlace(), *list(trained())[1:])
+    if isinstance(attack, TransferPGD):
+        attack = replace(attack, step_size=None)
+    results = [attack(GradientAccess(model), images, labels, ball, seed=1) for model in (trained(), writes)]
+    assert_same(*results)
+    assert results[0].success.any()
+    assert torch.equal(images, kept)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=repr)

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from groundglass.attacks import Exact
 from groundglass.models import DefendedNetwork, OpticalBlock, defend, vgg16
-from groundglass.optics import Blocked, RandomFeedback, SimulatedOPU, binarise
+from groundglass.optics import Blocked, RandomFeedback, SimulatedOPU, binarise, true_matrix
 
 N, M, D, C = 48, 96, 20, 10
 
@@ -195,3 +196,18 @@ def test_wrong_places_are_refused_with_what_to_do(device):
         defend(Features(), at="body.2", device=device, seed=0)
     with pytest.raises(ValueError, match="hidden"):
         defend(Features(), at="fc", device=None, seed=0)
+
+
+@pytest.mark.parametrize("view", ["the training feedback", "another", "readings"])
+@pytest.mark.parametrize("change", [lambda z: z.mul_(2), lambda z: z.__iadd__(z.detach()), lambda z: z[:, :5].mul_(2)])
+def test_logits_can_be_changed_in_place(network, images, view, change):
+    rules = {"another": RandomFeedback.fresh(C, N, seed=1), "readings": Exact(true_matrix(network.device))}
+    seen = network.eval() if view == "the training feedback" else network.eval().seen_through(rules[view])
+    found = []
+    for in_place in (True, False):
+        x = images.clone().requires_grad_()
+        logits = seen(x)
+        logits = change(logits if in_place else logits.clone())
+        found.append(torch.autograd.grad(logits.square().sum(), x)[0])
+    assert torch.equal(*found)
+    assert found[0].any()

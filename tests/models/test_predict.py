@@ -29,3 +29,21 @@ def test_accuracy_counts_every_image_once_and_puts_the_mode_back():
     assert model.rows == 7
     assert model.training
     assert torch.equal(predict_logits(model, subset.floats(), batch_size=2), model.eval()(subset.floats()).detach())
+
+
+def test_a_network_that_writes_to_its_input_does_not_change_the_callers_images():
+    class Writes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = nn.Linear(48, 2)
+
+        def forward(self, x):
+            x.sub_(0.5)
+            return self.last(x.flatten(1))
+
+    images = torch.rand(7, 3, 4, 4)
+    kept = images.clone()
+    model = Writes()
+    first, second = predict_logits(model, images, batch_size=3), predict_logits(model, images, batch_size=3)
+    assert torch.equal(images, kept)
+    assert torch.equal(first, second)

@@ -170,6 +170,28 @@ def test_the_inner_attack_leaves_nothing_behind(frail, hybrid, precision):
     assert all(bool((p.grad != 1).any()) for p in model.parameters() if p.requires_grad and p.ndim > 1)
 
 
+@pytest.mark.parametrize("hybrid", [False, True])
+@pytest.mark.parametrize("kind", HARD)
+def test_a_network_may_write_to_its_input(frail, quick, hybrid, kind):
+    class InPlace(nn.Module):
+        def forward(self, x):
+            return x.sub_(0.5)
+
+    class Copied(nn.Module):
+        def forward(self, x):
+            return x - 0.5
+
+    config = replace(quick, epochs=1, adversarial=replace(HARD[kind], rule="dfa" if hybrid else "bp"))
+    trained = []
+    for first in (InPlace(), Copied()):
+        model = network(hybrid)
+        (model.network if hybrid else model)[1] = nn.Identity()
+        (model.network if hybrid else model)[0] = nn.Sequential(first, nn.AvgPool2d(8))
+        (history,) = train(model, frail.head(100), config, credit=by(hybrid), seed=0)
+        trained.append((history.loss, model.state_dict()))
+    assert same(*trained)
+
+
 def test_each_epoch_and_each_step_has_a_start_of_its_own(frail):
     model = network(False)
     x, y = frail.floats(slice(0, 10)), frail.labels[:10]

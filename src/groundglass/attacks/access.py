@@ -134,8 +134,9 @@ class GradientAccess(_Access):
             ValueError: the logits do not depend on the images, or a label is out of range.
         """
         with torch.enable_grad():
-            x = images.detach().clone().requires_grad_()
-            logits = self._run(x, "gradient")
+            x = images.detach().requires_grad_()
+            # The copy is part of the graph: a network that normalises its input in place may not write to a leaf.
+            logits = self._run(x.clone(), "gradient")
             check_labels(labels, count=len(images), classes=logits.shape[1])
             values = loss(logits.float(), labels)
             if not values.requires_grad:

@@ -26,10 +26,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def predict_logits(
     model: nn.Module, images: Float[Tensor, "n c h w"], *, batch_size: int = 500
 ) -> Float[Tensor, "n k"]:
-    """Logits of every image, in eval mode; the model's mode is put back."""
+    """Logits of every image, in eval mode; the model's mode is put back. The images stay as they are."""
     where = next(model.parameters()).device
     with evaluating(model):
-        return torch.cat([model(part.to(where)).float().cpu() for part in images.split(batch_size)])
+        return torch.cat([model(part.to(where, copy=True)).float().cpu() for part in images.split(batch_size)])
 
 
 def accuracy(model: nn.Module, images: ImageSet, *, batch_size: int = 500) -> float:

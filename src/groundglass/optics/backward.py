@@ -55,7 +55,8 @@ class _Stitch(torch.autograd.Function):
         ctx.rule = rule
         ctx.source_dtype = source.dtype
         ctx.save_for_backward(bits)
-        return output.view_as(output)
+        # A copy, not a view: what a function of one's own returns as a view cannot be changed in place.
+        return output.clone()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:

@@ -121,6 +121,8 @@ class AdversarialTraining(ABC):
         rule = self._make_rule(model, images, seed, epoch)
 
         def climb(x: Tensor) -> Tensor:
+            # A copy, in the graph: a network may normalise its input in place.
+            x = x.clone()
             # A context of its own: autocast would hand casts of weights, made without a graph, on to the training pass.
             with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
                 if rule is None:
