@@ -121,6 +121,27 @@ def test_attacks_keep_the_contract(attack, ball):
     check_contract(attack, ball)
 
 
+@pytest.mark.filterwarnings("ignore:.*cannot reach the border")
+@pytest.mark.parametrize(("attack", "ball"), CASES)
+def test_nobody_is_asked_about_nothing(attack, ball):
+    images, labels = blobs(5, seed=5)
+    model = Counting(trained())
+    access = GradientAccess(model)
+    none = attack(access, images[:0], labels[:0], ball, seed=1)
+    assert model.calls == 0
+    assert none.adversarial.shape == (0, 3, 8, 8)
+    assert (len(none), none.success_rate) == (0, 0.0)
+
+    wrong = (model.model(images).argmax(1) + 1) % 3
+    result = attack(access, images, wrong, ball, seed=1, batch_size=2)
+    assert torch.equal(result.adversarial, images)
+    assert result.check_queries.tolist() == [1] * 5
+    assert (model.rows, access.rows, int(result.gradients.sum())) == (5, 5, 0)
+    assert len(result.confirmed(access, wrong)) == 5
+    assert model.rows == 5
+    assert len(none.confirmed(access, labels[:0])) == 0
+
+
 @pytest.mark.parametrize("attack", ATTACKS, ids=repr)
 def test_a_network_may_write_to_its_input(attack):
     images, labels = problem()

@@ -212,6 +212,24 @@ def test_a_constant_model_is_never_fooled(attack, ball, problem):
         assert result.gradients.tolist() == [16 // attack.cost() * c for c in (1, 1, 0, 1, 1)]
 
 
+@every_case
+def test_nobody_is_asked_about_nothing(attack, ball, problem):
+    images, right = problem[0], network()(problem[0]).argmax(1)
+    model = Counting(network())
+    none = run(attack, ball, (images[:0], right[:0]), model=model)
+    assert model.calls == 0
+    assert none.adversarial.shape == (0, 3, 4, 4)
+    assert (len(none), none.success_rate) == (0, 0.0)
+
+    wrong = (right + 1) % 3
+    result = run(attack, ball, (images, wrong), model=model, batch_size=5)
+    assert torch.equal(result.adversarial, images)
+    assert result.queries.tolist() == result.check_queries.tolist() == [1] * COUNT
+    access = access_for(attack, model, None)
+    assert len(result.confirmed(access, wrong)) == COUNT
+    assert model.rows == COUNT
+
+
 class Trainable(nn.Module):
     """Would answer at random in train mode, and notes whether a graph was asked for."""
 

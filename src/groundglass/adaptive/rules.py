@@ -124,8 +124,10 @@ def fit_facts(rule: BackwardRule) -> dict[str, Any] | None:
 def observe(network: DefendedNetwork, images: ImageSet, *, batch_size: int = 500) -> Pairs:
     """What a white-box attacker sees by running the deployed network on natural images: bits and logits.
 
-    In eval mode; the mode is put back.
+    In eval mode; the mode is put back. Of no images there are no pairs, [0, N] and [0, 0]: the network is not asked.
     """
+    if not len(images):
+        return torch.zeros(0, network.block.width), torch.zeros(0, 0)
     where = next(network.parameters()).device
     with evaluating(network):
         found = [

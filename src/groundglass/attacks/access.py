@@ -61,8 +61,11 @@ class _Access:
     def _run(self, images: Tensor, purpose: str) -> Tensor:
         """Logits; counted under `purpose`, before the model runs: a model that fails half-way was asked too.
 
-        `images` must be a copy: a model that normalises them in place must not change what an attack keeps.
+        `images` must be a copy: a model that normalises them in place must not change what an attack keeps. Of no images
+        there are no logits, and the model is not asked: before the first answer not even their number is known.
         """
+        if not len(images):
+            return images.detach().new_zeros(0, self._classes or 0)
         if self._budget is not None and self.rows + len(images) > self._budget:
             raise BudgetExceededError(
                 f"{len(images)} more images would exceed the budget of {self._budget} ({self.rows} are used)"
@@ -133,6 +136,9 @@ class GradientAccess(_Access):
             NonFiniteError: NaN or infinite logits, or gradients.
             ValueError: the logits do not depend on the images, or a label is out of range.
         """
+        if not len(images):
+            none = images.detach().new_zeros(0)
+            return Gradients(none.new_zeros(0, self._classes or 0), none, images.detach().clone(), none.bool())
         with torch.enable_grad():
             x = images.detach().requires_grad_()
             # The copy is part of the graph: a network that normalises its input in place may not write to a leaf.
@@ -245,7 +251,8 @@ class LabelAccess(QueryAccess):
 
     def labels(self, images: Images, *, check: bool = False, owners: Sequence[int] | None = None) -> Labels:
         """The predicted class of each row; `check` and `owners` as for `ScoreAccess.logits`."""
-        return self._ask(images, "check" if check else "loss", owners).argmax(1)
+        logits = self._ask(images, "check" if check else "loss", owners)
+        return logits.argmax(1) if len(logits) else logits.new_zeros(0, dtype=torch.int64)
 
 
 def numpy_model(function: Callable[[np.ndarray], Any]) -> Model:

@@ -11,7 +11,7 @@ from torch import Tensor
 from groundglass.attacks.access import GradientAccess
 from groundglass.attacks.balls import L2, Ball, Linf
 from groundglass.attacks.tensors import Flags, Images, Labels
-from groundglass.core import check_labels
+from groundglass.core import check_labels, pieces
 from groundglass.core.states import CheckedFile
 
 TOLERANCE = 1e-6
@@ -101,9 +101,8 @@ def check_adversarial(
     near = [ball.contains(x.double(), centre.double(), tolerance=TOLERANCE) for x, centre in parts]
     _refuse("ball", ~torch.cat(near), f"is outside {ball!r} by more than {TOLERANCE:g}")
     resists = torch.zeros_like(claimed)
-    for rows in claimed.nonzero().squeeze(1).split(batch_size):
-        if len(rows):
-            resists[rows] = source.logits(adversarial[rows]).argmax(1) == labels[rows]
+    for rows in pieces(claimed.nonzero().squeeze(1), batch_size):
+        resists[rows] = source.logits(adversarial[rows]).argmax(1) == labels[rows]
     _refuse("source", resists, "should fool the source, and does not (was it made on another network?)")
 
 

@@ -9,6 +9,7 @@ from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.checkpoint import State
 from groundglass.attacks.gradient_attack import GradientAttack, Job, check_counts
 from groundglass.attacks.tensors import Rows, per_image
+from groundglass.core import pieces
 
 # Images are mapped into (-1, 1) scaled by this, so that black and white are not infinitely far away in tanh's space.
 _INTERIOR = 1 - 1e-6
@@ -73,7 +74,7 @@ class CarliniWagnerL2(GradientAttack):
         """Project what was found outside the ball, and see whether it fools the model from there."""
         board = job.board
         inside = ball.contains(board.adversarial, board.images, tolerance=0)
-        for rows in (board.clean_correct & ~inside).nonzero().squeeze(1).split(job.batch_size):
+        for rows in pieces((board.clean_correct & ~inside).nonzero().squeeze(1), job.batch_size):
             x = ball.project(board.adversarial[rows], board.images[rows])
             board.put(rows, x, *job.check(rows, x), board.iterations[rows])
 

@@ -6,6 +6,7 @@ from typing import Literal
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.checkpoint import State
 from groundglass.attacks.gradient_attack import GradientAttack, Job
+from groundglass.core import pieces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class FGSM(GradientAttack):
     loss: Literal["ce", "margin", "dlr"] = "ce"
 
     def _attack(self, job: Job, ball: Ball, state: State) -> None:
-        for rows in job.board.right.split(job.batch_size):
+        for rows in pieces(job.board.right, job.batch_size):
             centre = job.board.images[rows]
             x = ball.project(centre + ball.step(job.gradient(rows, centre).grad, ball.radius), centre)
             # The one step is the attack, whether or not it climbed.

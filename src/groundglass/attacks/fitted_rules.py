@@ -17,6 +17,8 @@ from groundglass.core import generator
 
 # Every tenth pair is held out: images may come in an order, and this is a fair share of any.
 _HELD_OUT = 10
+#: Pairs that a fit and its test take.
+FEWEST_PAIRS = 2 * _HELD_OUT
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class _Pairs:
             raise ValueError(
                 f"pairs must be bits [k, n] and logits [k, classes], not {tuple(bits.shape)}, {tuple(logits.shape)}"
             )
-        if len(bits) < 2 * _HELD_OUT:
-            raise ValueError(f"{len(bits)} pairs are too few to fit and to test: give at least {2 * _HELD_OUT}")
+        if len(bits) < FEWEST_PAIRS:
+            raise ValueError(f"{len(bits)} pairs are too few to fit and to test: give at least {FEWEST_PAIRS}")
         bits, logits = bits.detach().float(), logits.detach().float()
         if not bool(torch.isfinite(logits).all()):
             raise ValueError("logits contain NaN or infinity: look at the model that gave them")

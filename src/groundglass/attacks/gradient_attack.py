@@ -15,7 +15,7 @@ from groundglass.attacks.checkpoint import AttackCheckpoint, State
 from groundglass.attacks.losses import Loss, find_loss
 from groundglass.attacks.result import AttackResult
 from groundglass.attacks.tensors import Flags, Images, Labels, Logits, PerImage, Rows
-from groundglass.core import generator
+from groundglass.core import generator, pieces
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +47,9 @@ class Job:
 
     def batches(self, state: State) -> Iterator[tuple[int, Rows, State]]:
         """The images worth attacking that are left: the batch's number, its rows, and where it was interrupted."""
-        batches = self.board.right.split(self.batch_size)
+        batches = pieces(self.board.right, self.batch_size)
         for number in range(int(state["batch"]) if state else 0, len(batches)):
-            if len(batches[number]):
-                yield number, batches[number], state
+            yield number, batches[number], state
             state = {}
 
     def save(self, state: Callable[[], State]) -> None:
@@ -102,6 +101,8 @@ class GradientAttack(ABC):
         """
         self.check_ball(ball)
         board = Board.prepare(images, labels, ball, indices=indices, batch_size=batch_size)
+        if not len(board.images):
+            return board.result(ball or L2(0.0))
         loss, state = find_loss(self.loss), None
         if checkpoint is not None:
             state = checkpoint.resume(access, board, attack=self, ball=ball, seed=seed, batch_size=batch_size)

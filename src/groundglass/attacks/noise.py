@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.checkpoint import State
 from groundglass.attacks.gradient_attack import GradientAttack, Job, check_counts
+from groundglass.core import pieces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,6 @@ class RandomNoise(GradientAttack):
         draw = ball.random_extreme if self.extreme else ball.random_start
         for point in range(self.points):
             left = (board.clean_correct & ~board.success).nonzero().squeeze(1)
-            for rows in left.split(job.batch_size):
+            for rows in pieces(left, job.batch_size):
                 x = draw(board.images[rows], job.streams(rows, "noise", point))
                 board.offer(rows, x, *job.check(rows, x), 1)

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from groundglass.attacks.access import GradientAccess, LabelAccess, ScoreAccess
+from groundglass.core import pieces
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class AttackResult:
         """
         claimed = self.success.nonzero().squeeze(1)
         success, checks = self.success.clone(), self.check_queries.clone()
-        for rows in claimed.split(batch_size):
+        for rows in pieces(claimed, batch_size):
             success[rows] = _predicted(access, self.adversarial[rows]) != labels[rows]
             checks[rows] += 1
         return replace(self, success=success, check_queries=checks)

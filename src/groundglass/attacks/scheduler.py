@@ -18,7 +18,7 @@ from groundglass.attacks.bookkeeping import PIECE, Board
 from groundglass.attacks.losses import find_loss
 from groundglass.attacks.questions import PRECISION, Answer, Ask, Live, State, Stepwise
 from groundglass.attacks.result import AttackResult
-from groundglass.core import Progress, load_state, read_notes, save_state
+from groundglass.core import Progress, load_state, pieces, read_notes, save_state
 
 _SECONDS_BETWEEN_SAVES = 30.0
 # Batches of rows that the images under attack fill in a step. With several, the last is nearly full too.
@@ -98,7 +98,7 @@ class Scheduler:
         """See which images the model gets right: those are worth attacking."""
         board = self._board
         unseen = (board.check_queries == 0).nonzero().squeeze(1)
-        for rows in unseen.split(self._batch_size) if len(unseen) else ():
+        for rows in pieces(unseen, self._batch_size):
             owners = [board.indices[row] for row in rows.tolist()]
             if isinstance(self._access, ScoreAccess):
                 logits = self._access.logits(board.images[rows], check=True, owners=owners)

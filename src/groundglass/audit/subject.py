@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from groundglass.adaptive import Pairs, fit_facts, make_rule, observe
 from groundglass.attacks import GradientAccess, frozen_for_attack
 from groundglass.attacks.access import Model
+from groundglass.attacks.fitted_rules import FEWEST_PAIRS
 from groundglass.core import derive_seed
 from groundglass.data import ImageSet
 from groundglass.models import DefendedNetwork
@@ -102,8 +103,9 @@ def _adaptive(
     """How to make the mode, or why it cannot be made."""
     if name == "dfa" and target.feedback is None:
         return "the training feedback B was destroyed"
-    if name.startswith("bpda-fit") and natural is None:
-        return "no natural images to fit a surrogate to (`natural`)"
+    there = min(fit_images, 0 if natural is None else len(natural))
+    if name.startswith("bpda-fit") and there < FEWEST_PAIRS:
+        return f"{there or 'no'} natural images to fit a surrogate to (`natural`: it takes {FEWEST_PAIRS})"
     if name == "bpda-retrieved" and matrix is None:
         return "no retrieved matrix (`matrix`; `groundglass retrieve` makes one)"
     if name == "exact" and not isinstance(target.device, SimulatedOPU | MovingDevice):

@@ -10,6 +10,7 @@ from groundglass.core.progress import Progress, silent
 
 if TYPE_CHECKING:
     from groundglass.core.checks import check_eps, check_images, check_labels
+    from groundglass.core.pieces import pieces
     from groundglass.core.seeds import derive_seed, generator
     from groundglass.core.states import load_state, read_notes, save_state
 
@@ -26,6 +27,7 @@ __all__ = [
     "generator",
     "load_state",
     "lookup",
+    "pieces",
     "read_json",
     "read_notes",
     "remove_parts",
@@ -37,6 +39,7 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     dict.fromkeys(("check_eps", "check_images", "check_labels"), "groundglass.core.checks")
+    | {"pieces": "groundglass.core.pieces"}
     | dict.fromkeys(("derive_seed", "generator"), "groundglass.core.seeds")
     | dict.fromkeys(("load_state", "read_notes", "save_state"), "groundglass.core.states"),
 )

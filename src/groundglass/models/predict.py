@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from groundglass.core import pieces
 from groundglass.data import ImageSet
 
 
@@ -26,14 +27,24 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def predict_logits(
     model: nn.Module, images: Float[Tensor, "n c h w"], *, batch_size: int = 500
 ) -> Float[Tensor, "n k"]:
-    """Logits of every image, in eval mode; the model's mode is put back. The images stay as they are."""
+    """Logits of every image, in eval mode; the model's mode is put back. The images stay as they are.
+
+    Of no images: [0, 0], and the model is not asked.
+    """
     where = next(model.parameters()).device
     with evaluating(model):
-        return torch.cat([model(part.to(where, copy=True)).float().cpu() for part in images.split(batch_size)])
+        found = [model(part.to(where, copy=True)).float().cpu() for part in pieces(images, batch_size)]
+    return torch.cat(found) if found else torch.zeros(0, 0)
 
 
 def accuracy(model: nn.Module, images: ImageSet, *, batch_size: int = 500) -> float:
-    """Share of images classified right."""
+    """Share of images classified right.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not len(images):
+        raise ValueError("there are no images: a share of none is no figure")
     right = 0
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from groundglass.core import BudgetExceededError
-from groundglass.optics.device import OpticalDevice
+from groundglass.optics.device import OpticalDevice, check_bits, no_readings
 
 
 class DeviceAccess:
@@ -99,6 +99,9 @@ class DeviceAccess:
             raise BudgetExceededError(
                 f"{len(bits)} more frames would exceed the budget of {self._budget} ({self.frames} are used)"
             )
+        if not len(bits):
+            check_bits(bits, self.in_features)
+            return no_readings(self._device, bits.device)
         # Counted before the device answers: frames of one that fails half-way have been taken.
         self.frames += len(bits)
         if exposure == 1:

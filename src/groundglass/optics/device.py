@@ -40,6 +40,13 @@ class OpticalDevice(Protocol):
         ...
 
 
+def no_readings(device: OpticalDevice, where: torch.device) -> Tensor:
+    """Readings of no inputs, [0, M]. A device takes no frame without an input: it is not asked for them."""
+    camera = getattr(device, "camera", None)
+    dtype = torch.float32 if camera is not None and camera.bits is None else torch.uint8
+    return torch.zeros(0, device.out_features, dtype=dtype, device=where)
+
+
 def check_bits(bits: Tensor, in_features: int) -> None:
     """Refuse anything but a uint8 tensor [batch, in_features] of zeros and ones; says what to do."""
     if not isinstance(bits, Tensor):

@@ -52,7 +52,9 @@ class OpticalLayer(nn.Module):
 
     @torch.no_grad()
     def measure(self, inputs: Tensor) -> Tensor:
-        """The device's own readings, [batch, out_features]."""
+        """The device's own readings, [batch, out_features]. A device takes no frame without an input: it is not asked."""
+        if not len(inputs):
+            return inputs.new_zeros(0, self.device.out_features)
         return self.device.measure(inputs.to(torch.uint8))
 
     def forward(self, inputs: Float[Tensor, "batch n"]) -> Float[Tensor, "batch m"]:

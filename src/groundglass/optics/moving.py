@@ -125,7 +125,8 @@ class MovingDevice(Sealed):
             drawn = (self._draws.random(len(bits)) * len(self)).astype(np.int64)
         for k, device in enumerate(self._devices):
             rows = torch.from_numpy(np.flatnonzero(drawn == k)).to(bits.device)
-            readings[rows] = device.measure(bits[rows])
+            if len(rows):
+                readings[rows] = device.measure(bits[rows])
         return readings
 
 

@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from groundglass.adaptive import FITTED, check_rules, make_rule, observe
 from groundglass.attacks import Linf
+from groundglass.attacks.fitted_rules import FEWEST_PAIRS
 from groundglass.attacks.gradient_attack import check_counts, check_step_size
 from groundglass.core import check_eps, derive_seed, generator
 from groundglass.data import ImageSet
@@ -22,8 +23,6 @@ from groundglass.training.precision import Precision
 
 #: Rules that can be made again quickly while the network changes.
 RULES_WHILE_TRAINING = ("bp", "ste", "dfa", "dfa-fresh", "fa", "bpda-drawn", "bpda-fit-linear", "exact")
-
-_FEWEST_PAIRS = 20  # that a linear fit takes
 
 #: Images in [0, 1] -> logits, in a graph: of the attacker's rule, or of the credit assignment.
 Forward = Callable[[Tensor], Tensor]
@@ -63,8 +62,8 @@ class AdversarialTraining(ABC):
             raise ValueError("`eps` (=0) must be above 0, in pixel units: for plain training adversarial=None")
         check_counts(steps=self.steps)
         check_step_size(self.step_size)
-        if self.fit_images < _FEWEST_PAIRS:
-            raise ValueError(f"`fit_images` (={self.fit_images}) must be at least {_FEWEST_PAIRS}")
+        if self.fit_images < FEWEST_PAIRS:
+            raise ValueError(f"`fit_images` (={self.fit_images}) must be at least {FEWEST_PAIRS}")
         check_rules((self.rule,))
         if self.rule not in RULES_WHILE_TRAINING:
             raise ValueError(
@@ -104,8 +103,8 @@ class AdversarialTraining(ABC):
                 make_rule(self.rule, model, seed=0)
             except TypeError as error:  # "exact", for a device that is not simulated
                 raise ValueError(f"the rule {self.rule!r} is not for this network: {error}") from error
-        elif len(images) < _FEWEST_PAIRS:
-            raise ValueError(f"{len(images)} images are too few to fit {self.rule!r}: it takes {_FEWEST_PAIRS}")
+        elif len(images) < FEWEST_PAIRS:
+            raise ValueError(f"{len(images)} images are too few to fit {self.rule!r}: it takes {FEWEST_PAIRS}")
 
     def objective(
         self, model: nn.Module, learn: Forward, images: ImageSet, *, precision: Precision, seed: int, epoch: int

@@ -52,8 +52,10 @@ def train(
     Raises:
         DivergedError: the loss is not finite, or an epoch ended above twice the loss of guessing.
         DamagedFileError, ValueError: the checkpoint is damaged, or belongs to another run.
-        ValueError: the rule of adversarial training does not fit this network.
+        ValueError: the rule of adversarial training does not fit this network; or fewer than two images.
     """
+    if len(images) < 2:
+        raise ValueError(f"{len(images)} images to train on are too few: BatchNorm needs at least 2 in a batch")
     if config.adversarial is not None:
         config.adversarial.check(model, images)
     where = next(model.parameters()).device

@@ -5,7 +5,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from groundglass.optics.device import OpticalDevice, check_bits
+from groundglass.optics.device import OpticalDevice, check_bits, no_readings
 
 # Bytes of unpacked bits, and of the light that readings are made of, that are in memory at a time.
 _MEMORY = 2**28
@@ -68,7 +68,9 @@ def measure_packed(device: OpticalDevice, packed: UInt8[Tensor, "batch bytes"]) 
     n, m = device.in_features, device.out_features
     check_packed(packed, n)
     step = rows_at_a_time(n, m)
-    # The first piece gives the dtype of the readings; it is empty if there are no rows.
+    if not len(packed):
+        return no_readings(device, packed.device)
+    # The first piece gives the dtype of the readings.
     first = device.measure(unpack_bits(packed[:step], n))
     if len(packed) <= step:
         return first
