@@ -156,6 +156,28 @@ def test_a_network_may_write_to_its_input(attack):
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=repr)
+def test_a_result_says_that_there_were_no_gradients(attack):
+    """Logits so large that the softmax is exact: the cross-entropy has no gradient, and every image stands."""
+    images, labels = problem()
+    if isinstance(attack, TransferPGD):
+        attack = replace(attack, step_size=None)
+    saturated, flat = lambda x: 1e6 * trained()(x), lambda x: trained()(x).detach() + 0 * x.flatten(1)[:, :1]
+    honest, ball = attack(GradientAccess(trained()), images, labels, L2(0.25), seed=1), L2(0.25)
+    for model in (saturated, flat) if getattr(attack, "loss", None) == "ce" else (flat,):
+        found = attack(GradientAccess(model), images, labels, ball, seed=1)
+        if isinstance(attack, RandomNoise):
+            assert not found.unclimbed.any()
+            continue
+        assert found.zero_gradient_share > 0.5  # a view of an image may have one where the image has none
+        assert found.unclimbed[found.robust].float().mean() > 0.4
+        assert f"{int(found.unclimbed.sum())} of {int(found.robust.sum())} robust images" in repr(found)
+        assert f"{found.zero_gradient_share:.1%} of the gradients" in repr(found)
+    assert not honest.unclimbed.any()
+    assert "gradients" not in repr(honest)
+    assert len(repr(honest)) < 100
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=repr)
 def test_an_attack_is_its_configuration(attack):
     assert is_dataclass(attack)
     assert attack == replace(attack)

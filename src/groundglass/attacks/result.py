@@ -12,9 +12,9 @@ from groundglass.attacks.access import GradientAccess, LabelAccess, ScoreAccess
 from groundglass.core import pieces
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AttackResult:
-    """One row an image, in the order of the images that were given.
+    """One row an image, in the order of the images that were given. Its repr is short, and says where no gradient was.
 
     Attributes:
         adversarial: the image that the attack leaves: inside the ball, the first that fools the model or else the one
@@ -49,10 +49,26 @@ class AttackResult:
     def __len__(self) -> int:
         return len(self.success)
 
+    def __repr__(self) -> str:
+        told = f"{len(self)} images, right before the attack {self.clean_accuracy:.1%}, after it {self.robust_accuracy:.1%}"
+        if self.zero_gradients.any():
+            told += f"; {self.zero_gradient_share:.1%} of the gradients were zero everywhere"
+        if self.unclimbed.any():
+            told += (
+                f", and {int(self.unclimbed.sum())} of {int(self.robust.sum())} robust images had no other: the attack did "
+                "not move them. Climb another loss ('margin', 'dlr') or another gradient, or ask without one (Square)"
+            )
+        return f"AttackResult({told})"
+
     @property
     def robust(self) -> Bool[Tensor, "n"]:
         """Right before and after the attack."""
         return self.clean_correct & ~self.success
+
+    @property
+    def unclimbed(self) -> Bool[Tensor, "n"]:
+        """Robust, but for want of a gradient: every one that the attack had was zero everywhere, so it did not try."""
+        return self.robust & (self.gradients > 0) & (self.zero_gradients == self.gradients)
 
     @property
     def robust_accuracy(self) -> float:
