@@ -6,12 +6,13 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from groundglass.core import DamagedFileError
-from groundglass.optics import Camera, DeviceStore, DoesNotFitError, Exposure, SimulatedOPU
+from groundglass.optics import Camera, DeviceStore, DoesNotFitError, Exposure, SimulatedOPU, secret_file
 from groundglass.optics.kinds import make_medium
 from groundglass.optics.sealed import Seed
 from groundglass.optics.simulated import _fingerprint
@@ -253,3 +254,34 @@ def test_a_file_under_another_devices_name_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_fingerprint_is_refused(tmp_path: Path, fingerprint: str) -> None:
     with pytest.raises(ValueError, match="hex"):
         DeviceStore(tmp_path).find(fingerprint)
+
+
+def test_of_two_that_save_under_one_name_one_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both look, and see nothing there; then both write. No secret is lost without a word."""
+    path = tmp_path / "a.device"
+    first, second, write = create(seed=1), create(seed=2), secret_file._write
+
+    def late(*args: Any, **options: Any) -> None:
+        monkeypatch.setattr(secret_file, "_write", write)
+        first.save(path)
+        write(*args, **options)
+
+    monkeypatch.setattr(secret_file, "_write", late)
+    with pytest.raises(FileExistsError, match="overwritten is lost"):
+        second.save(path)
+    assert SimulatedOPU.load(path).fingerprint == first.fingerprint
+    # Two who save the same device are both served.
+    path.unlink()
+    monkeypatch.setattr(secret_file, "_write", late)
+    first.save(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.device"]
+
+
+def test_what_a_killed_process_left_of_a_secret_goes_with_the_next_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [tmp_path / ".a.device.4242.part", tmp_path / f".a.device.{'0' * 16}.part"]
+    for part in left:
+        part.write_text("a secret")
+    create(seed=1).save(tmp_path / "b.device")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["b.device"]

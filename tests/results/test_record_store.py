@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from groundglass.core import DamagedFileError, DiskFullError
+from groundglass.core import DamagedFileError, DiskFullError, atomic_write
 from groundglass.results.records import FolderInUseError, OtherStudyError, Record, RecordStore, cell_key
 
 MANIFEST: dict[str, Any] = {
@@ -345,10 +345,12 @@ def test_one_process_at_a_time_and_a_crash_unlocks(tmp_path: Path) -> None:
     (tmp_path / "arrays").mkdir()
     # What the killed process had not finished; what a living one is at is left alone.
     (tmp_path / "arrays" / f".0123456789ab.npz.{other.pid}.part").touch()
-    (tmp_path / f".report.html.{os.getppid()}.part").touch()
-    RecordStore.open(tmp_path, MANIFEST).close()
+    with atomic_write(tmp_path / "report.html") as page:
+        RecordStore.open(tmp_path, MANIFEST).close()
+        page.write(b"whole")
     assert not list((tmp_path / "arrays").iterdir())
-    assert [path.name for path in tmp_path.glob(".*.part")] == [f".report.html.{os.getppid()}.part"]
+    assert (tmp_path / "report.html").read_bytes() == b"whole"
+    assert not list(tmp_path.glob(".*.part"))
 
 
 def test_results_of_an_earlier_plan_stay_and_are_no_part_of_this_one(tmp_path: Path) -> None:

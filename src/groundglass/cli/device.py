@@ -45,8 +45,8 @@ class New(Command):
     """The secret, to make a device again exactly; whoever guesses it has the matrix. Default: a fresh secret from the system."""
 
     def run(self) -> None:
+        from groundglass.core import refuse_existing
         from groundglass.optics import Camera, SimulatedOPU
-        from groundglass.optics.streams.reading_file import refuse_existing
 
         refuse_existing(self.out)
         camera = Camera(
@@ -102,9 +102,9 @@ class Measure(Command):
 
     def run(self) -> None:
         from groundglass.cli.terminal import Terminal
+        from groundglass.core import refuse_existing
         from groundglass.optics import SimulatedOPU
         from groundglass.optics.streams.measurement import measure_file
-        from groundglass.optics.streams.reading_file import refuse_existing
 
         refuse_existing(self.out)  # before the device is made, which takes longer
         device = SimulatedOPU.load(self.file)
@@ -130,8 +130,8 @@ class Redraw(Command):
     """The new secret, to repeat it exactly. Default: a fresh secret from the system."""
 
     def run(self) -> None:
+        from groundglass.core import refuse_existing
         from groundglass.optics import SimulatedOPU
-        from groundglass.optics.streams.reading_file import refuse_existing
 
         refuse_existing(self.out)
         began = time.perf_counter()

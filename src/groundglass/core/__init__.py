@@ -3,7 +3,17 @@
 from typing import TYPE_CHECKING
 
 from groundglass.core.budget import BudgetExceededError
-from groundglass.core.files import DamagedFileError, DiskFullError, atomic_write, read_json, remove_parts, write_json
+from groundglass.core.files import (
+    DamagedFileError,
+    DiskFullError,
+    atomic_write,
+    make_folder,
+    publish,
+    read_json,
+    refuse_existing,
+    remove_parts,
+    write_json,
+)
 from groundglass.core.lazy import lazily
 from groundglass.core.names import lookup
 from groundglass.core.progress import Progress, silent
@@ -27,9 +37,12 @@ __all__ = [
     "generator",
     "load_state",
     "lookup",
+    "make_folder",
     "pieces",
+    "publish",
     "read_json",
     "read_notes",
+    "refuse_existing",
     "remove_parts",
     "save_state",
     "silent",

@@ -1,10 +1,15 @@
-"""Files that are either whole or not there: written beside their place, flushed, then renamed."""
+"""Files that are either whole or not there: written beside their place, flushed, then given their name; and on the disk, folder
+and all, when the writer returns."""
 
 import errno
+import fcntl
 import json
 import os
+import re
+import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,26 +23,41 @@ class DiskFullError(OSError):
 
 
 @contextmanager
-def atomic_write(path: Path, mode: str = "wb", *, private: bool = False) -> Iterator[IO[Any]]:
+def atomic_write(path: Path, mode: str = "wb", *, private: bool = False, new: bool = False) -> Iterator[IO[Any]]:
     """Open a file that takes the place of `path` only when the block ends without an error.
+
+    Nobody else can have made the file that is written to, and nobody can guess its name. It is locked while it is written,
+    so `remove_parts` can tell what a killed process has left.
 
     Args:
         path: where the whole file will stand. Its folder is made when missing.
         mode: "wb" or "w".
-        private: readable by its owner alone (0600), from the first byte on.
+        private: for its owner alone (0600), from the first byte on; where the system can, it has no name until it is whole, so
+            that a killed process leaves nothing of it.
+        new: never take the place of another file.
 
     Raises:
         DiskFullError: the disk is full. The part that was written is removed.
+        FileExistsError: there is something at `path`, and `new` was asked for.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    make_folder(path.parent)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666)
-        with os.fdopen(fd, mode) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        unnamed = _unnamed(part) if private else None
+        fd = _exclusive(part, 0o600 if private else 0o666) if unnamed is None else unnamed
+        try:
+            with os.fdopen(fd, mode) as file:
+                yield file
+                file.flush()
+                os.fsync(fd)
+                if unnamed is not None:
+                    _name(fd, path if new else part)
+                if unnamed is None or not new:
+                    publish(part, path, new=new)
+                else:
+                    sync_folder(path.parent)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(
@@ -46,33 +66,90 @@ def atomic_write(path: Path, mode: str = "wb", *, private: bool = False) -> Iter
                 "Free some space and run the same command again: it continues",
             ) from error
         raise
-    finally:
-        part.unlink(missing_ok=True)
 
 
-_SUFFIXES = ("json", "jsonl", "npz", "npy", "safetensors", "device", "moving", "png", "svg", "html")
+def publish(part: Path, path: Path, *, new: bool = False) -> None:
+    """Give a finished file or folder its name; on the disk when this returns.
+
+    Args:
+        new: of a file: never take the place of another one, not even of one that has just been made.
+
+    Raises:
+        FileExistsError: there is something at `path`, and `new` was asked for.
+    """
+    if new:
+        try:
+            os.link(part, path, follow_symlinks=False)
+        except FileExistsError:
+            raise _exists(path) from None
+        except OSError:
+            # A file system without such links: the name is taken first, which only one can do.
+            try:
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            except FileExistsError:
+                raise _exists(path) from None
+            os.replace(part, path)
+        else:
+            os.unlink(part)
+    else:
+        os.replace(part, path)
+    sync_folder(path.parent)
 
 
-def remove_parts(folder: Path) -> None:
-    """Remove the unfinished files that killed processes have left in `folder` and below: those of the living stay."""
-    for part in folder.rglob(".*.part"):
-        # .NAME.SUFFIX.PID.part, as `atomic_write` names them for all that this package writes.
-        *_, suffix, pid, _ = part.name.split(".")
-        if suffix in _SUFFIXES and pid.isdecimal() and not _alive(int(pid)):
-            part.unlink(missing_ok=True)
+def refuse_existing(path: Path) -> None:
+    """Raises FileExistsError for a file, folder or link that is there already."""
+    if path.exists() or path.is_symlink():
+        raise _exists(path)
 
 
-def _alive(pid: int) -> bool:
-    if pid == os.getpid():
-        # A file of an earlier process that had this number: nothing of ours is unfinished where this is asked.
-        return False
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Make a folder and those above it that are missing; on the disk when this returns."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    for one in missing:
+        sync_folder(one.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names of a folder's files on the disk: a renamed file is there after a power cut only when its folder is, too."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot, or need not
+            raise
+    finally:
+        os.close(fd)
+
+
+# As `atomic_write` names them; those of earlier versions had a process's number there, and one of these endings.
+_PART = re.compile(
+    r"\..+\.[0-9a-f]{16}\.part|\..+\.(json|jsonl|npz|npy|safetensors|device|moving|png|svg|html)\.[0-9]+\.part"
+)
+
+
+def is_part(name: str) -> bool:
+    """Whether a file of this name is one that `atomic_write` has not finished."""
+    return _PART.fullmatch(name) is not None
+
+
+def remove_parts(folder: Path, *, below: bool = True) -> None:
+    """Remove the unfinished files that killed processes have left in `folder` and, if asked, below: those of the living stay.
+
+    A living process has its file locked. Where files cannot be locked, all stay.
+    """
+    for part in folder.rglob(".*.part") if below else folder.glob(".*.part"):
+        if not is_part(part.name):
+            continue
+        with suppress(OSError):  # gone meanwhile, another user's, or still being written
+            fd = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                status = os.fstat(fd)
+                if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(part)
+            finally:
+                os.close(fd)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -88,3 +165,52 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except ValueError as error:
         raise DamagedFileError(f"{path} is not valid JSON ({error}): it was truncated or altered") from error
+
+
+def _exists(path: Path) -> FileExistsError:
+    return FileExistsError(f"{path} is there already: give the name of a new file, or delete it")
+
+
+def _unnamed(part: Path) -> int | None:
+    """A private file that has no name yet; None where the system has no such files, or no way to name one."""
+    try:
+        # An empty one shows whether there is a way.
+        empty = os.open(part.parent, os.O_WRONLY | os.O_TMPFILE, 0o600)
+        try:
+            _name(empty, part)
+        finally:
+            os.close(empty)
+        os.unlink(part)
+        fd = os.open(part.parent, os.O_WRONLY | os.O_TMPFILE, 0o600)
+    except (AttributeError, OSError):
+        return None
+    _hold(fd)
+    return fd
+
+
+def _name(fd: int, path: Path) -> None:
+    """Give a file that has none a name that is free."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # Without a folder's descriptor Python calls link(), which would link to the entry of /proc.
+        os.link(f"/proc/self/fd/{fd}", path.name, dst_dir_fd=folder, follow_symlinks=True)
+    except FileExistsError:
+        raise _exists(path) from None
+    finally:
+        os.close(folder)
+
+
+def _exclusive(part: Path, permissions: int) -> int:
+    """A file that was not there before, locked."""
+    while True:
+        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, permissions)
+        _hold(fd)
+        # Between the two, `remove_parts` of another process may have found it without a lock.
+        if os.fstat(fd).st_nlink:
+            return fd
+        os.close(fd)
+
+
+def _hold(fd: int) -> None:
+    with suppress(OSError):  # not every file system has locks
+        fcntl.flock(fd, fcntl.LOCK_EX)

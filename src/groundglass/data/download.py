@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from groundglass.core import DiskFullError
+from groundglass.core import DiskFullError, atomic_write, make_folder, publish
 from groundglass.data.cifar import Layout
 
 OFFICIAL_URL = "https://www.cs.toronto.edu/~kriz"
@@ -39,7 +39,7 @@ def fetch(layout: Layout, data_dir: Path, *, base_url: str | None = None) -> Pat
     url = f"{(base_url or os.environ.get(MIRROR_VARIABLE) or OFFICIAL_URL).rstrip('/')}/{layout.archive}"
     target = data_dir / layout.folder
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(data_dir)
         # Within data_dir, so that the last step is a rename and not a copy.
         with tempfile.TemporaryDirectory(dir=data_dir, prefix=f".{layout.folder}.", suffix=".part") as work:
             archive = _download(url, layout, Path(work))
@@ -110,7 +110,7 @@ def _unpack(archive: Path, layout: Layout, folder: Path) -> None:
                 member = tar.extractfile(f"{layout.folder}/{name}")
                 if member is None:
                     raise KeyError(name)
-                with member, open(folder / name, "wb") as file:
+                with member, atomic_write(folder / name) as file:
                     shutil.copyfileobj(member, file)
     except (KeyError, tarfile.TarError, EOFError) as error:
         raise DownloadError(f"{layout.archive} does not hold what it should: {error}. {_choices(layout)}") from error
@@ -118,7 +118,7 @@ def _unpack(archive: Path, layout: Layout, folder: Path) -> None:
 
 def _put(unpacked: Path, target: Path) -> None:
     try:
-        unpacked.rename(target)
+        publish(unpacked, target)
     except OSError:
         # Another process downloaded it too and was faster: its folder is as good as ours.
         if not target.is_dir():

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from groundglass.core import DamagedFileError, atomic_write, read_json
+from groundglass.core import DamagedFileError, atomic_write, read_json, remove_parts
 from groundglass.optics.camera import Camera, Exposure
 from groundglass.optics.kinds import DoesNotFitError, make_medium
 from groundglass.optics.medium import DeviceKind, Medium
@@ -31,11 +31,6 @@ class Saved:
 
 def write_secret(path: Path, saved: Saved) -> None:
     """See `SimulatedOPU.save`."""
-    if path.exists() and not _holds(path, saved.fingerprint):
-        raise FileExistsError(
-            f"{path} is there already, and is not this device's file: a secret that is overwritten is lost, and so is every "
-            "network that was trained with it. Give another name, or remove the file first"
-        )
     medium = saved.medium
     content = {
         "format": _FORMAT,
@@ -53,9 +48,15 @@ def write_secret(path: Path, saved: Saved) -> None:
         "seed": medium.seed.reveal(),
     }
     content["checksum"] = _checksum(content)
-    with atomic_write(path, "w", private=True) as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
+    try:
+        _write(path, content, new=True)
+    except FileExistsError:
+        if not _holds(path, saved.fingerprint):
+            raise FileExistsError(
+                f"{path} is there already, and is not this device's file: a secret that is overwritten is lost, and so is "
+                "every network that was trained with it. Give another name, or remove the file first"
+            ) from None
+        _write(path, content, new=False)
 
 
 def read_secret(path: Path) -> Saved:
@@ -83,6 +84,14 @@ def read_secret(path: Path) -> Saved:
         raise DoesNotFitError(f"{path} is whole, and cannot be opened here. {error}") from None
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedFileError(f"the device file {path} does not describe a device: {error}") from error
+
+
+def _write(path: Path, content: dict[str, Any], *, new: bool) -> None:
+    with atomic_write(path, "w", private=True, new=new) as file:
+        json.dump(content, file, indent=2)
+        file.write("\n")
+    # Where files must have a name, a killed process may have left one with its secret.
+    remove_parts(path.parent, below=False)
 
 
 def _holds(path: Path, fingerprint: str) -> bool:

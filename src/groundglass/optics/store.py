@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import cast
 
-from groundglass.core import DamagedFileError, read_json, write_json
+from groundglass.core import DamagedFileError, make_folder, read_json, write_json
 from groundglass.optics.moving import MovingDevice
 from groundglass.optics.simulated import SimulatedOPU
 
@@ -52,7 +52,7 @@ class DeviceStore:
             return path
         path = self.path(device.fingerprint)
         if not path.exists():
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self.folder, 0o700)
             device.save(path)
         return path
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from groundglass.core import atomic_write
+from groundglass.core import atomic_write, publish
 from groundglass.results.bundle import BUNDLE
 from groundglass.results.journal import read_lines
 from groundglass.results.manifest import STUDY_FILE
@@ -81,7 +81,7 @@ def _write(
                 member.size = len(arrays[path])
                 bundle.addfile(member, io.BytesIO(arrays[path]))
         size = [file.stat().st_size for file in part.iterdir()]
-        part.rename(out)
+        publish(part, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return Compacted(out, len(size), sum(size), len(lines), len(arrays))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from groundglass.core import DamagedFileError, DiskFullError
+from groundglass.core.files import sync_folder
 
 
 def read_lines(path: Path, *, heal: bool) -> list[dict[str, Any]]:
@@ -63,6 +64,8 @@ def _extend(path: Path, data: bytes) -> None:
             while data:
                 data = data[os.write(fd, data) :]
             os.fsync(fd)
+            if not before:  # the file may be new
+                sync_folder(path.parent)
         except BaseException:
             os.ftruncate(fd, before)
             raise

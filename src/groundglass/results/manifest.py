@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from groundglass.core import DamagedFileError, read_json, write_json
+from groundglass.core.files import is_part
 from groundglass.core.schema import plain
 from groundglass.results.lock import LOCK_FILE
 from groundglass.results.plain import canonical_json, difference
@@ -100,8 +101,8 @@ def check_vacant(folder: Path) -> None:
     if not folder.exists() or (folder / STUDY_FILE).exists():
         return
     # A crash while study.json was first written leaves a part of it: still an empty folder to its owner.
-    own = {LOCK_FILE, *(part.name for part in folder.glob(f".{STUDY_FILE}.*.part"))}
-    others = sorted(entry.name for entry in folder.iterdir() if entry.name not in own)
+    names = (entry.name for entry in folder.iterdir())
+    others = sorted(name for name in names if name != LOCK_FILE and not is_part(name))
     if others:
         raise OtherStudyError(
             f"{folder} holds something else (no {STUDY_FILE}, but {', '.join(others[:3])}{', ...' if others[3:] else ''}): "

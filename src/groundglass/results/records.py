@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from groundglass.core import DamagedFileError, atomic_write, remove_parts
+from groundglass.core import DamagedFileError, atomic_write, make_folder, remove_parts
 from groundglass.core.schema import plain, read
 from groundglass.results.bundle import CompactCopyError, is_compact, read_bundle
 from groundglass.results.journal import append_line, read_lines
@@ -103,7 +103,7 @@ class RecordStore:
                 )
             enter_study(folder, manifest, write=False)
             return store
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         held = lock(folder)
         try:
             stored = enter_study(folder, manifest)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from groundglass.core import Progress, derive_seed, silent
+from groundglass.core import Progress, derive_seed, make_folder, silent
 from groundglass.data import load
 from groundglass.models import DefendedNetwork, read_spec, save_model
 from groundglass.optics import SimulatedOPU
@@ -92,7 +92,7 @@ def redraw_model(
     draw_seconds = time.perf_counter() - started
     if new.fingerprint == old.fingerprint:
         raise ValueError("this --device-seed gives the device that the model already has: give another, or none")
-    out.parent.mkdir(parents=True, exist_ok=True)  # if it cannot be, better now than after the work
+    make_folder(out.parent)  # if it cannot be, better now than after the work
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     tuned = tune(network, new, dataset, path.parent, seed=derive_seed(seed, "redraw"), progress=progress)
     # The device first: without it the model would be of no use, and a device without a model harms nobody.

@@ -281,3 +281,32 @@ def test_a_result_in_hand_does_not_change_the_folder(device: SimulatedOPU, whole
     result = run(device, tmp_path)
     result.matrix.mul_(2)
     assert torch.equal(run(device, tmp_path).matrix, whole.matrix)
+
+
+def test_one_process_at_a_time(device: SimulatedOPU, whole: Retrieved, tmp_path: Path) -> None:
+    class Twice(Bench):
+        """Another retrieval begins in the same folder while this one takes its frames."""
+
+        told: str = ""
+
+        def measure(self, bits: torch.Tensor, **options: Any) -> torch.Tensor:
+            if not self.told:
+                self.told = "?"
+                with pytest.raises(OSError, match="another process") as found:
+                    run(device, tmp_path)
+                self.told = str(found.value)
+            return super().measure(bits, **options)
+
+    bench = Twice(device)
+    assert same(run(bench, tmp_path), whole)
+    assert str(tmp_path) in bench.told
+    assert run(device, tmp_path).complete
+
+
+def test_a_refusal_does_not_lock_the_folder(device: SimulatedOPU, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years")
+    kept = []
+    for _ in range(2):
+        with pytest.raises(FileExistsError, match="holds no retrieval") as told:
+            run(device, tmp_path)
+        kept.append(told)

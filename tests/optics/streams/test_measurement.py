@@ -431,5 +431,65 @@ def test_a_new_ledger_is_written_with_each_piece(bits: Path, tmp_path: Path, mon
     monkeypatch.setattr(os, "fsync", lambda fd: order.append("disk") or fsync(fd))
     monkeypatch.setattr(reading_file, "write_json", lambda *args: order.append("ledger") or write_json(*args))
     measure_file(create(), bits, tmp_path / "out.npy")
-    # write_json syncs the ledger itself
-    assert order == ["ledger", "disk", "disk"] + 4 * ["disk", "ledger", "disk"]
+    # write_json syncs the ledger and its folder; the last folder is that of the readings, which have got their name
+    assert order == ["ledger", "disk", "disk", "disk"] + 4 * ["disk", "ledger", "disk", "disk"] + ["disk"]
+
+
+def test_readings_are_their_owners_alone(bits: Path, tmp_path: Path) -> None:
+    """From the first byte on: whoever has the bits too can work out the matrix."""
+    modes = set[int]()
+
+    def look(what: str, done: int, total: int, **figures: float) -> None:
+        modes.update(path.stat().st_mode & 0o777 for path in tmp_path.glob(".out.npy.part"))
+
+    before = os.umask(0)
+    try:
+        measure_file(create(), bits, tmp_path / "out.npy", progress=look)
+    finally:
+        os.umask(before)
+    assert modes == {0o600}
+    assert (tmp_path / "out.npy").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_part_file_that_others_could_read_is_closed_to_them(bits: Path, tmp_path: Path) -> None:
+    """As an earlier version has left one."""
+    part = tmp_path / ".out.npy.part"
+    part.touch(mode=0o644)
+    measure_file(create(), bits, tmp_path / "out.npy")
+    assert (tmp_path / "out.npy").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("trap", ["link", "second name", "pipe", "folder", "another's"])
+def test_what_somebody_else_has_put_in_the_part_files_place_gets_no_readings(
+    trap: str, bits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, bait = tmp_path / ".out.npy.part", tmp_path / "bait"
+    bait.touch(mode=0o666)
+    if trap == "link":
+        part.symlink_to(bait)
+    elif trap == "second name":
+        os.link(bait, part)
+    elif trap == "pipe":
+        os.mkfifo(part)
+    elif trap == "folder":
+        part.mkdir()
+    else:
+        part.touch(mode=0o666)
+        monkeypatch.setattr(os, "geteuid", lambda: part.stat().st_uid + 1)
+    with pytest.raises(PermissionError, match="not a file of yours"):
+        measure_file(create(), bits, tmp_path / "out.npy")
+    assert not bait.read_bytes()
+    assert part.is_dir() or part.is_fifo() or not part.read_bytes()
+    assert not (tmp_path / "out.npy").exists()
+
+
+def test_a_file_that_has_come_meanwhile_is_not_overwritten(bits: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.npy"
+
+    def come(what: str, done: int, total: int, **figures: float) -> None:
+        if what == "readings":
+            out.write_text("mine")
+
+    with pytest.raises(FileExistsError, match="is there already"):
+        measure_file(create(), bits, out, progress=come)
+    assert out.read_text() == "mine"

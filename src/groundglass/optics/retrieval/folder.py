@@ -1,17 +1,20 @@
 """What an unfinished retrieval leaves behind: readings, solved rows, and how far they go."""
 
 import errno
+import fcntl
 import hashlib
 import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from groundglass.core import DamagedFileError, DiskFullError, read_json, write_json
+from groundglass.core import DamagedFileError, make_folder, read_json, remove_parts, write_json
+from groundglass.core.files import is_part
+from groundglass.optics.streams.reading_file import npy_header, reserve
 
 STATE = "retrieval.json"
 READINGS = "readings.npy"
@@ -21,8 +24,9 @@ MATRIX = "matrix.npy"
 class RetrievalFolder:
     """Readings and rows of one retrieval; in a folder, where the same retrieval resumes from them, or in memory.
 
-    The folder holds `readings.npy`, [rows, frames]; `matrix.npy`, complex64 [rows, N], readable by its owner alone, as it is as
-    good as the secret; and `retrieval.json`, which is rewritten after each batch and block.
+    The folder holds `readings.npy`, [rows, frames], and `matrix.npy`, complex64 [rows, N], for their owner alone, as they are
+    as good as the secret; and `retrieval.json`, which is rewritten after each batch and block. One process at a time works in
+    it, until the `with` block ends.
 
     Args:
         folder: None for memory. Made when missing.
@@ -35,6 +39,7 @@ class RetrievalFolder:
         ValueError: it holds another retrieval; names the first difference.
         DamagedFileError: a file was truncated or altered.
         DiskFullError: no room for the readings or the matrix, said before a frame is taken.
+        OSError: another process is at work there.
     """
 
     def __init__(
@@ -51,34 +56,53 @@ class RetrievalFolder:
         self.solved = 0
         self.seconds = {"measure": 0.0, "compute": 0.0}
         self._checksums: list[tuple[int, int, str]] = []
+        self._held: int | None = None
         self.readings: npt.NDArray[Any]
         self.matrix: npt.NDArray[np.complex64]
         if folder is None:
             self.readings = np.zeros(readings[:2], dtype=readings[2])
             self.matrix = np.zeros(matrix, dtype=np.complex64)
             return
+        make_folder(folder)
+        self._held = _lock(folder)
+        try:
+            self._begin(folder, readings, matrix)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _begin(self, folder: Path, readings: tuple[int, int, np.dtype[Any]], matrix: tuple[int, int]) -> None:
         state = folder / STATE
         if state.exists():
             self._go_on(read_json(state), state)
-        elif folder.exists() and any(folder.iterdir()):
+        elif not all(is_part(entry.name) for entry in folder.iterdir()):
             raise FileExistsError(
                 f"{folder} is there already and holds no retrieval: give another folder, or an empty one"
             )
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
+        remove_parts(folder, below=False)
+        if not self.taken:
             try:
+                # First of all: what a killed process leaves after it is known to be of a retrieval that has nothing yet.
+                self._save()
                 _make(folder / READINGS, readings[2], readings[:2])
                 _make(folder / MATRIX, np.dtype(np.complex64), matrix)
-                self._save()
             except OSError:
-                # The same command then starts again, and does not find files of nothing.
-                (folder / READINGS).unlink(missing_ok=True)
+                # The same command then starts again, and so may another one.
+                for name in (READINGS, MATRIX, STATE):
+                    (folder / name).unlink(missing_ok=True)
                 raise
         self.readings = _open(folder / READINGS, readings[2], readings[:2])
         self.matrix = _open(folder / MATRIX, np.dtype(np.complex64), matrix)
         for begin, end, checksum in self._checksums:
             if _checksum(self.matrix[begin:end]) != checksum:
                 raise DamagedFileError(f"rows {begin} to {end} of {folder / MATRIX} were altered: delete the folder")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        if self._held is not None:
+            os.close(self._held)
 
     @staticmethod
     def planned_in(folder: Path | None) -> int | None:
@@ -148,20 +172,27 @@ class RetrievalFolder:
                 )
 
 
-def _make(path: Path, dtype: np.dtype[Any], shape: tuple[int, int]) -> None:
-    """A file of zeros for its owner alone, with all its room taken: a full disk is met here, not while it is written."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+def _lock(folder: Path) -> int:
+    """The kernel's lock on the folder: it goes with the process, however that ends."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape).flush()
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(fd, 0, os.fstat(fd).st_size)
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(
-                error.errno, f"the disk has no room for {path} ({math.prod(shape) * dtype.itemsize / 1e9:.1f} GB)"
-            ) from error
-        raise
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise OSError(
+            errno.EWOULDBLOCK, f"another process is retrieving in {folder}: wait until it is done, or stop it"
+        ) from None
+    except OSError:  # not every file system has locks
+        pass
+    return fd
+
+
+def _make(path: Path, dtype: np.dtype[Any], shape: tuple[int, int]) -> None:
+    """A file of zeros for its owner alone, in place of what an earlier process began."""
+    path.unlink(missing_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        reserve(fd, path, npy_header(shape, dtype), math.prod(shape) * dtype.itemsize)
     finally:
         os.close(fd)
 

@@ -108,25 +108,25 @@ def retrieve(
     }
     dtype = np.dtype(np.float32 if access.top is None else np.uint8)
     shape = (count, access.in_features)
-    kept = RetrievalFolder(folder, identity, planned=given, readings=(count, len(plan), dtype), matrix=shape)
-    _measure(access, plan, kept, progress)
-    scale = Scale(access.top, access.mean_reading, read_noise(kept.readings, plan, access.top))
-    _solve(method, plan, scale, kept, derive_seed(seed, "solve"), progress)
-    held_out, chance = _held_out(kept, plan, access.top)
-    return Retrieved(
-        matrix=torch.from_numpy(np.asarray(kept.result())),
-        frames=len(plan),
-        complete=given == frames,
-        note=""
-        if given == frames
-        else f"the budget ended it: {given} frames ({given / access.in_features:.1f} N) of the {frames} that were asked for",
-        held_out=torch.from_numpy(held_out),
-        chance=chance,
-        noise=scale.noise,
-        device_seconds=len(plan) / access.frame_rate,
-        measure_seconds=kept.seconds["measure"],
-        compute_seconds=kept.seconds["compute"],
-    )
+    with RetrievalFolder(folder, identity, planned=given, readings=(count, len(plan), dtype), matrix=shape) as kept:
+        _measure(access, plan, kept, progress)
+        scale = Scale(access.top, access.mean_reading, read_noise(kept.readings, plan, access.top))
+        _solve(method, plan, scale, kept, derive_seed(seed, "solve"), progress)
+        held_out, chance = _held_out(kept, plan, access.top)
+        return Retrieved(
+            matrix=torch.from_numpy(np.asarray(kept.result())),
+            frames=len(plan),
+            complete=given == frames,
+            note=""
+            if given == frames
+            else f"the budget ended it: {given} frames ({given / access.in_features:.1f} N) of the {frames} that were asked for",
+            held_out=torch.from_numpy(held_out),
+            chance=chance,
+            noise=scale.noise,
+            device_seconds=len(plan) / access.frame_rate,
+            measure_seconds=kept.seconds["measure"],
+            compute_seconds=kept.seconds["compute"],
+        )
 
 
 def _plan(

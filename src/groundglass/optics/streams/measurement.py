@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from groundglass.core import Progress, silent
+from groundglass.core import Progress, refuse_existing, silent
 from groundglass.optics.camera import Camera
 from groundglass.optics.device import OpticalDevice
 from groundglass.optics.simulated import SimulatedOPU
 from groundglass.optics.streams.bit_file import BitFile
 from groundglass.optics.streams.packed import rows_at_a_time
-from groundglass.optics.streams.reading_file import ReadingFile, refuse_existing
+from groundglass.optics.streams.reading_file import ReadingFile
 
 # What a piece should take: a session that is killed loses one. A span is longer, as each one packs the whole batch for the
 # procedural device, half a second for 256 MiB of bits.

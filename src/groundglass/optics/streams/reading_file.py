@@ -6,17 +6,28 @@ import io
 import math
 import os
 import shutil
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from groundglass.core import DamagedFileError, DiskFullError, read_json, write_json
+from groundglass.core import (
+    DamagedFileError,
+    DiskFullError,
+    make_folder,
+    publish,
+    read_json,
+    refuse_existing,
+    write_json,
+)
 
 _FORMAT = "groundglass measurement"
 _VERSION = 1
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _COUNTS = ("row", "output", "batch", "saturated", "batch_saturated")
 _WORDS = {
     "fingerprint": "device",
@@ -30,7 +41,8 @@ class ReadingFile:
     """Readings [rows, M] on their way into `out`, for one process at a time.
 
     Until all are in, they are in `.NAME.part` beside it, whose room is taken at the start, and `.NAME.part.json` says whose
-    readings they are and how far they go. It is rewritten after each piece, once the piece is on the disk.
+    readings they are and how far they go. It is rewritten after each piece, once the piece is on the disk. The readings are
+    their owner's alone (0600): to whom has the bits too they tell the matrix.
 
     Pieces come in this order: rows from `row` on, and of `batch` rows at a time either all outputs or spans of them.
 
@@ -45,6 +57,7 @@ class ReadingFile:
 
     Raises:
         FileExistsError: `out` is there, or a part file without its ledger.
+        PermissionError: the part file is another user's, or a link.
         ValueError: the part file is of another measurement; names the first difference.
         DamagedFileError: the part file or its ledger was truncated or altered.
         DiskFullError: no room, said before anything is measured; nothing is left behind.
@@ -60,9 +73,9 @@ class ReadingFile:
         self._ledger = out.with_name(f".{out.name}.part.json")
         self._identity = dict(identity)
         self.shape, self._dtype = shape, np.dtype(dtype)
-        self._header = _header(shape, self._dtype)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(self._part, os.O_RDWR | os.O_CREAT, 0o666)
+        self._header = npy_header(shape, self._dtype)
+        make_folder(out.parent)
+        self._fd = _own(self._part)
         try:
             self._lock()
             refuse_existing(out)  # another process may just have finished it
@@ -97,7 +110,7 @@ class ReadingFile:
                 self._write(np.ascontiguousarray(piece).data, len(self._header) + at * self._dtype.itemsize)
             os.fsync(self._fd)
         except OSError as error:
-            raise self._full(error) from error
+            raise _full(error, self._out, self._bytes) from error
         self.output += outputs
         self.batch = rows
         self.saturated += saturated
@@ -116,8 +129,7 @@ class ReadingFile:
     def finish(self) -> None:
         """All readings are in: the part file becomes `out`."""
         assert self.row == self.shape[0]
-        refuse_existing(self._out)
-        self._part.rename(self._out)
+        publish(self._part, self._out, new=True)
         self._ledger.unlink()
 
     def _save(self) -> None:
@@ -172,26 +184,15 @@ class ReadingFile:
             ) from error
 
     def _make(self) -> None:
-        """A file of zeros with all its room taken: a full disk is met here, not while it is written."""
+        """A file of zeros; the ledger comes first."""
         self._save()
         try:
-            os.ftruncate(self._fd, 0)
-            # Asked first: what is much too large would else fill the disk before it fails.
-            if shutil.disk_usage(self._out.parent).free < self._bytes:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            try:
-                os.posix_fallocate(self._fd, 0, self._bytes)
-            except (AttributeError, OSError) as error:  # not every system has it, nor every file system
-                if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                    raise
-                os.ftruncate(self._fd, self._bytes)
-            self._write(memoryview(self._header), 0)
-            os.fsync(self._fd)
-        except OSError as error:
+            reserve(self._fd, self._out, self._header, math.prod(self.shape) * self._dtype.itemsize)
+        except OSError:
             # The same command then starts again.
             self._part.unlink(missing_ok=True)
             self._ledger.unlink(missing_ok=True)
-            raise self._full(error) from error
+            raise
 
     @property
     def _bytes(self) -> int:
@@ -203,23 +204,65 @@ class ReadingFile:
             written = os.pwrite(self._fd, left, at)
             left, at = left[written:], at + written
 
-    def _full(self, error: OSError) -> OSError:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return error
-        return DiskFullError(
-            error.errno,
-            f"the disk has no room for {self._out}, which takes {self._bytes / 1e9:.3g} GB. Free some space, or give a file on "
-            "another disk, and run the same command again",
-        )
+
+def reserve(fd: int, path: Path, header: bytes, size: int) -> None:
+    """Make an open file one of `header` and so many zeros, with all its room taken: a full disk is met here, not while it is
+    written. It is on the disk when this returns.
+
+    Raises:
+        DiskFullError: no room; `path` is the file that is named.
+    """
+    whole = len(header) + size
+    try:
+        os.ftruncate(fd, 0)
+        # Asked first: what is much too large would else fill the disk before it fails.
+        if shutil.disk_usage(path.parent).free < whole:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        try:
+            os.posix_fallocate(fd, 0, whole)
+        except (AttributeError, OSError) as error:  # not every system has it, nor every file system
+            if getattr(error, "errno", None) in _NO_ROOM:
+                raise
+            os.ftruncate(fd, whole)
+        os.pwrite(fd, header, 0)
+        os.fsync(fd)
+    except OSError as error:
+        raise _full(error, path, whole) from error
 
 
-def refuse_existing(out: Path) -> None:
-    """Raises FileExistsError for a file, folder or link that is there already."""
-    if out.exists() or out.is_symlink():
-        raise FileExistsError(f"{out} is there already: give the name of a new file, or delete it")
+def _full(error: OSError, path: Path, size: int) -> OSError:
+    if error.errno not in _NO_ROOM:
+        return error
+    return DiskFullError(
+        error.errno,
+        f"the disk has no room for {path}, which takes {size / 1e9:.3g} GB. Free some space, or give a file on another disk, "
+        "and run the same command again",
+    )
 
 
-def _header(shape: tuple[int, int], dtype: np.dtype[Any]) -> bytes:
+def _own(part: Path) -> int:
+    """Open the part file, or make it. Its name can be guessed: what another user has put there is not written to."""
+    flags = os.O_RDWR | os.O_NOFOLLOW
+    with suppress(FileExistsError):
+        return os.open(part, flags | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        fd = os.open(part, flags | os.O_NONBLOCK)
+        status = os.fstat(fd)
+        if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink == 1:
+            os.fchmod(fd, 0o600)  # earlier versions let others read it
+            return fd
+        os.close(fd)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EACCES, errno.ENXIO, errno.EISDIR):
+            raise
+    raise PermissionError(
+        f"{part} is there, and is not a file of yours alone: readings are not written to it. Delete it, or give another file "
+        "for the readings"
+    )
+
+
+def npy_header(shape: tuple[int, int], dtype: np.dtype[Any]) -> bytes:
+    """The first bytes of a .npy file."""
     described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, described)
