@@ -58,7 +58,7 @@ def test_divergence_stops_with_the_reason_and_keeps_the_last_good_checkpoint(col
     def remember(result):
         after_one["bytes"] = path.read_bytes()
 
-    with pytest.raises(DivergedError, match=r"loss is nan in epoch 2.*checkpoint is kept"):
+    with pytest.raises(DivergedError, match=r"(?i)nan.* in epoch 2.*checkpoint.* kept"):
         train(fresh(), coloured, config, credit=Poisoned(steps), seed=4, checkpoint=path, on_epoch=remember)
     assert path.read_bytes() == after_one["bytes"]
     whole, resumed = fresh(), fresh()

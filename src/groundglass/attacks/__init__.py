@@ -4,7 +4,6 @@ from groundglass.attacks.access import (
     GradientAccess,
     Gradients,
     LabelAccess,
-    NonFiniteError,
     QueryAccess,
     ScoreAccess,
     numpy_model,
@@ -41,7 +40,7 @@ from groundglass.attacks.result import AttackResult, worst_case
 from groundglass.attacks.search import LabelAttack, QueryAttack, ScoreAttack
 from groundglass.attacks.square import Square
 from groundglass.attacks.transfer import TransferPGD
-from groundglass.core import BudgetExceededError
+from groundglass.core import BudgetExceededError, NonFiniteError
 
 __all__ = [
     "APGD",

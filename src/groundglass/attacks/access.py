@@ -15,13 +15,9 @@ from torch import Tensor, nn
 from groundglass.attacks.losses import Loss
 from groundglass.attacks.model_identity import identity_of
 from groundglass.attacks.tensors import Flags, Images, Labels, Logits, PerImage
-from groundglass.core import BudgetExceededError, check_labels
+from groundglass.core import BudgetExceededError, NonFiniteError, check_labels, check_logits, check_weights
 
 Model = Callable[[Tensor], Tensor]
-
-
-class NonFiniteError(ValueError):
-    """The model gave NaN or infinite logits or gradients: an attack on it means nothing."""
 
 
 class _Access:
@@ -58,6 +54,25 @@ class _Access:
         """Rows of the budget that are left; None for no limit."""
         return None if self._budget is None else self._budget - self.rows
 
+    @property
+    def classes(self) -> int | None:
+        """Logits an image; None before the first question."""
+        return self._classes
+
+    def _predict(self, images: Images) -> Labels:
+        """The predicted class of each row; counted as a check."""
+        raise NotImplementedError
+
+    def wrong(self, images: Images, labels: Labels) -> Flags:
+        """Whether each image is taken for another class than its label's; a check each.
+
+        Raises:
+            ValueError: a label that is no class of the model: it would count as fooled.
+        """
+        predicted = self._predict(images)
+        check_labels(labels, count=len(images), classes=self._classes)
+        return predicted != labels
+
     def _run(self, images: Tensor, purpose: str) -> Tensor:
         """Logits; counted under `purpose`, before the model runs: a model that fails half-way was asked too.
 
@@ -70,6 +85,8 @@ class _Access:
             raise BudgetExceededError(
                 f"{len(images)} more images would exceed the budget of {self._budget} ({self.rows} are used)"
             )
+        if self._classes is None and isinstance(self._model, nn.Module):
+            check_weights(self._model)
         self._counts[purpose] += len(images)
         with _evaluating(self._model):
             logits = self._model(images)
@@ -77,17 +94,9 @@ class _Access:
         return logits
 
     def _check(self, logits: Tensor, rows: int) -> None:
-        if not isinstance(logits, Tensor) or not logits.is_floating_point() or logits.ndim != 2 or len(logits) != rows:
-            what = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-            hint = " (wrap a numpy function in `numpy_model`)" if isinstance(logits, np.ndarray) else ""
-            raise ValueError(f"the model must return float logits of shape ({rows}, classes), not {what}{hint}")
+        check_logits(logits, rows=rows)
         if self._classes not in (None, logits.shape[1]):
             raise ValueError(f"the model returned {logits.shape[1]} logits an image, and {self._classes} before")
-        if not bool(torch.isfinite(logits).all()):
-            bad = int((~torch.isfinite(logits)).any(1).sum())
-            raise NonFiniteError(
-                f"the model gave NaN or infinite logits for {bad} of {rows} images in [0, 1]: fix the model first"
-            )
         if self._classes is None and rows and are_probabilities(logits):
             warnings.warn(
                 f"the model seems to return probabilities, not logits: none of the {logits.numel()} numbers it gave for "
@@ -166,6 +175,9 @@ class GradientAccess(_Access):
         with torch.no_grad():
             return self._run(images.clone(), "check")
 
+    def _predict(self, images: Images) -> Labels:
+        return self.logits(images).argmax(1)
+
 
 class QueryAccess(_Access):
     """Black-box access: a question is an image, and every image may have a budget of its own.
@@ -240,6 +252,9 @@ class ScoreAccess(QueryAccess):
         """
         return self._ask(images, "check" if check else "loss", owners)
 
+    def _predict(self, images: Images) -> Labels:
+        return self.logits(images, check=True).argmax(1)
+
 
 class LabelAccess(QueryAccess):
     """Black-box access to the predicted class alone."""
@@ -253,6 +268,9 @@ class LabelAccess(QueryAccess):
         """The predicted class of each row; `check` and `owners` as for `ScoreAccess.logits`."""
         logits = self._ask(images, "check" if check else "loss", owners)
         return logits.argmax(1) if len(logits) else logits.new_zeros(0, dtype=torch.int64)
+
+    def _predict(self, images: Images) -> Labels:
+        return self.labels(images, check=True)
 
 
 def numpy_model(function: Callable[[np.ndarray], Any]) -> Model:

@@ -102,7 +102,7 @@ def check_adversarial(
     _refuse("ball", ~torch.cat(near), f"is outside {ball!r} by more than {TOLERANCE:g}")
     resists = torch.zeros_like(claimed)
     for rows in pieces(claimed.nonzero().squeeze(1), batch_size):
-        resists[rows] = source.logits(adversarial[rows]).argmax(1) == labels[rows]
+        resists[rows] = ~source.wrong(adversarial[rows], labels[rows])
     _refuse("source", resists, "should fool the source, and does not (was it made on another network?)")
 
 

@@ -73,7 +73,7 @@ class Board:
         """See which images the model gets right: one check query each. Returns their logits."""
         found = []
         for rows in torch.arange(len(self.images), device=self.images.device).split(batch_size):
-            logits = access.logits(self.images[rows]).float()
+            logits = access.logits(self.images[rows])
             self.see(rows, logits, loss)
             found.append(logits)
         return torch.cat(found)
@@ -87,15 +87,16 @@ class Board:
         for name in _WRITTEN:
             setattr(self, name, rows[name])
 
-    def see(self, rows: Rows, logits: Logits, loss: Loss) -> None:
-        """Note the model's answers for the images themselves: a check query each."""
+    def see(self, rows: Rows, logits: Logits, loss: Loss, dtype: torch.dtype = torch.float32) -> None:
+        """Note the model's answers for the images themselves: a check query each. The loss is computed in `dtype`."""
         check_labels(self.labels[rows], count=len(rows), classes=logits.shape[1])
         self.clean_correct[rows] = logits.argmax(1) == self.labels[rows]
-        self.loss[rows] = loss(logits, self.labels[rows]).to(self.loss.dtype)
+        self.loss[rows] = loss(logits.to(dtype), self.labels[rows]).to(self.loss.dtype)
         self.check_queries[rows] += 1
 
-    def see_labels(self, rows: Rows, predicted: Labels) -> None:
-        """`see` where only the predicted class is known: there is no loss to note."""
+    def see_labels(self, rows: Rows, predicted: Labels, classes: int | None) -> None:
+        """`see` where only the predicted class, of so many, is known: there is no loss to note."""
+        check_labels(self.labels[rows], count=len(rows), classes=classes)
         self.clean_correct[rows] = predicted == self.labels[rows]
         self.loss[rows] = torch.nan
         self.check_queries[rows] += 1

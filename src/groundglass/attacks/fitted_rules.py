@@ -40,8 +40,9 @@ class _Pairs:
         if len(bits) < FEWEST_PAIRS:
             raise ValueError(f"{len(bits)} pairs are too few to fit and to test: give at least {FEWEST_PAIRS}")
         bits, logits = bits.detach().float(), logits.detach().float()
-        if not bool(torch.isfinite(logits).all()):
-            raise ValueError("logits contain NaN or infinity: look at the model that gave them")
+        for name, values in (("bits", bits), ("logits", logits)):
+            if not bool(torch.isfinite(values).all()):
+                raise ValueError(f"{name} contain NaN or infinity: look at the model that gave them")
         held = torch.arange(len(bits), device=bits.device) % _HELD_OUT == _HELD_OUT - 1
         bits_mean, logits_mean = bits[~held].mean(0), logits[~held].mean(0)
         bits, logits = bits - bits_mean, logits - logits_mean

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from groundglass.attacks.access import GradientAccess, LabelAccess, ScoreAccess
-from groundglass.core import pieces
+from groundglass.core import check_labels, pieces
 
 
 @dataclass(frozen=True, repr=False)
@@ -131,10 +131,11 @@ class AttackResult:
         For an attack that ran on a copy of the model set up for speed (`frozen_for_attack`): give the access of the
         model itself. A success that is not confirmed is withdrawn; none is added.
         """
+        check_labels(labels, count=len(self))
         claimed = self.success.nonzero().squeeze(1)
         success, checks = self.success.clone(), self.check_queries.clone()
         for rows in pieces(claimed, batch_size):
-            success[rows] = _predicted(access, self.adversarial[rows]) != labels[rows]
+            success[rows] = access.wrong(self.adversarial[rows], labels[rows])
             checks[rows] += 1
         return replace(self, success=success, check_queries=checks)
 
@@ -143,15 +144,9 @@ def worst_case(results: Sequence[AttackResult]) -> Bool[Tensor, "n"]:
     """The images that none of several attacks on the same images fools."""
     if not results:
         raise ValueError("no results to combine")
+    if len({len(r) for r in results}) > 1:
+        raise ValueError(f"results of {[len(r) for r in results]} images are not of the same images")
     return reduce(torch.logical_and, [r.robust for r in results])
-
-
-def _predicted(access: GradientAccess | ScoreAccess | LabelAccess, images: Tensor) -> Tensor:
-    if isinstance(access, LabelAccess):
-        return access.labels(images)
-    if isinstance(access, ScoreAccess):
-        return access.logits(images, check=True).argmax(1)
-    return access.logits(images).argmax(1)
 
 
 def _share(flags: Tensor) -> float:

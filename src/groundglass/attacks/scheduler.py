@@ -102,9 +102,10 @@ class Scheduler:
             owners = [board.indices[row] for row in rows.tolist()]
             if isinstance(self._access, ScoreAccess):
                 logits = self._access.logits(board.images[rows], check=True, owners=owners)
-                board.see(rows, logits.to(PRECISION), self._loss)
+                board.see(rows, logits, self._loss, PRECISION)
             elif isinstance(self._access, LabelAccess):
-                board.see_labels(rows, self._access.labels(board.images[rows], check=True, owners=owners))
+                predicted = self._access.labels(board.images[rows], check=True, owners=owners)
+                board.see_labels(rows, predicted, self._access.classes)
         self._line = board.right
         if len(self._line) and int(self._remaining(self._line).min()) < self._attack.cost():
             raise ValueError(

@@ -74,8 +74,6 @@ class Ledger:
         self._progress = progress
         self._judge = GradientAccess(itself)
         self.classes = self._judge.logits(images[:1]).shape[1]
-        if self.classes < 2:
-            raise ValueError("the model gives one logit an image: give one a class, [-z, z] for a binary model")
         check_labels(labels, count=len(images), classes=self.classes)
         self.broken_by = torch.full((len(images),), STANDING)
         self.settle(randomised=False)
@@ -99,7 +97,7 @@ class Ledger:
         """Whether the model itself, asked afresh, gets each image wrong."""
         votes = _VOTES if self.randomised else 1
         passes = [
-            torch.cat([self._judge.logits(part).argmax(1) for part in images.split(250)]) != labels
+            torch.cat([self._judge.wrong(*part) for part in zip(images.split(250), labels.split(250), strict=True)])
             for _ in range(votes)
         ]
         return torch.stack(passes).sum(0) * 2 > votes

@@ -19,7 +19,14 @@ from groundglass.core.names import lookup
 from groundglass.core.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from groundglass.core.checks import check_eps, check_images, check_labels
+    from groundglass.core.checks import (
+        NonFiniteError,
+        check_eps,
+        check_images,
+        check_labels,
+        check_logits,
+        check_weights,
+    )
     from groundglass.core.pieces import pieces
     from groundglass.core.seeds import derive_seed, generator
     from groundglass.core.states import load_state, read_notes, save_state
@@ -28,11 +35,14 @@ __all__ = [
     "BudgetExceededError",
     "DamagedFileError",
     "DiskFullError",
+    "NonFiniteError",
     "Progress",
     "atomic_write",
     "check_eps",
     "check_images",
     "check_labels",
+    "check_logits",
+    "check_weights",
     "derive_seed",
     "generator",
     "load_state",
@@ -51,7 +61,10 @@ __all__ = [
 
 __getattr__ = lazily(
     __name__,
-    dict.fromkeys(("check_eps", "check_images", "check_labels"), "groundglass.core.checks")
+    dict.fromkeys(
+        ("NonFiniteError", "check_eps", "check_images", "check_labels", "check_logits", "check_weights"),
+        "groundglass.core.checks",
+    )
     | {"pieces": "groundglass.core.pieces"}
     | dict.fromkeys(("derive_seed", "generator"), "groundglass.core.seeds")
     | dict.fromkeys(("load_state", "read_notes", "save_state"), "groundglass.core.states"),

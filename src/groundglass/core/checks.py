@@ -1,10 +1,14 @@
 """What an image batch, its labels and a radius must be; said before any work is done."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 # Other libraries hand over images with float noise at the border: -3e-8 is not an error.
 _RANGE_TOLERANCE = 1e-5
+
+
+class NonFiniteError(ValueError):
+    """NaN or infinity where a model computes: whatever would be counted from it means nothing."""
 
 
 def check_images(images: Tensor) -> None:
@@ -49,6 +53,48 @@ def check_labels(labels: Tensor, *, count: int, classes: int | None = None) -> N
     if low < 0 or (classes is not None and high >= classes):
         top = f"{classes - 1}" if classes is not None else "classes - 1"
         raise ValueError(f"labels must be in 0..{top}, not {low}..{high}")
+
+
+def check_logits(logits: Tensor, *, rows: int) -> None:
+    """Refuse anything but finite float logits [rows, classes], at least two an image.
+
+    Raises:
+        NonFiniteError: NaN or infinity: an argmax would take it for a class.
+        ValueError: another type or shape; says which, and what to do.
+    """
+    if not isinstance(logits, Tensor) or not logits.is_floating_point() or logits.ndim != 2 or len(logits) != rows:
+        what = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        hint = " (wrap a numpy function in `numpy_model`)" if type(logits).__module__ == "numpy" else ""
+        raise ValueError(f"the model must return float logits of shape ({rows}, classes), not {what}{hint}")
+    if logits.shape[1] < 2:
+        # Its argmax is always the same class: nothing could ever be fooled.
+        raise ValueError(
+            f"the model gives {logits.shape[1]} logits an image: give one a class. Of a binary model with one logit z "
+            "that is torch.cat([-z, z], 1)"
+        )
+    finite = torch.isfinite(logits)
+    if not bool(finite.all()):
+        bad = int((~finite).any(1).sum())
+        raise NonFiniteError(
+            f"the model gave NaN or infinite logits for {bad} of {rows} images in [0, 1]: fix the model first"
+        )
+
+
+def check_weights(model: nn.Module) -> None:
+    """Refuse a module with weights that are not finite: a threshold or a ReLU may hide them from the logits.
+
+    Raises:
+        NonFiniteError: a parameter with NaN or infinity, or a buffer with NaN (a mask may well hold -inf).
+    """
+    for name, values in (*model.named_parameters(), *model.named_buffers()):
+        # One pass over what is whole: a sum is finite only if everything in it is.
+        if not values.is_floating_point() or bool(torch.isfinite(values.detach().sum())):
+            continue
+        bad = ~torch.isfinite(values) if isinstance(values, nn.Parameter) else torch.isnan(values)
+        if bool(bad.any()):
+            raise NonFiniteError(
+                f"{int(bad.sum())} of the model's weights in {name!r} are NaN or infinite: fix it first"
+            )
 
 
 def check_eps(eps: float, *, upper: float, unit: str) -> None:

@@ -104,6 +104,8 @@ def right_within(arrays: Mapping[str, np.ndarray], eps: float) -> Proportion:
     Args:
         arrays: `success` and `clean_correct` (bool), `norm` (of the perturbation), one entry an image.
     """
+    if np.isnan(arrays["norm"]).any() or math.isnan(eps):
+        raise ValueError("a norm or a radius is NaN: no image is known to be nearer or farther")
     fooled = arrays["success"].astype(bool) & (arrays["norm"] <= eps)
     right = arrays["clean_correct"].astype(bool) & ~fooled
     return Proportion(int(right.sum()), len(right))

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from groundglass.core import pieces
+from groundglass.core import check_images, check_labels, check_logits, pieces
 from groundglass.data import ImageSet
 
 
@@ -30,10 +30,19 @@ def predict_logits(
     """Logits of every image, in eval mode; the model's mode is put back. The images stay as they are.
 
     Of no images: [0, 0], and the model is not asked.
+
+    Raises:
+        ValueError: images that are not float NCHW in [0, 1]; logits that are not [n, k], k at least 2.
+        NonFiniteError: NaN or infinite logits.
     """
+    check_images(images)
     where = next(model.parameters()).device
+    found = []
     with evaluating(model):
-        found = [model(part.to(where, copy=True)).float().cpu() for part in pieces(images, batch_size)]
+        for part in pieces(images, batch_size):
+            logits = model(part.to(where, copy=True))
+            check_logits(logits, rows=len(part))
+            found.append(logits.float().cpu())
     return torch.cat(found) if found else torch.zeros(0, 0)
 
 
@@ -41,7 +50,7 @@ def accuracy(model: nn.Module, images: ImageSet, *, batch_size: int = 500) -> fl
     """Share of images classified right.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are none, or a label is no class of the model; else as `predict_logits`.
     """
     if not len(images):
         raise ValueError("there are no images: a share of none is no figure")
@@ -49,5 +58,6 @@ def accuracy(model: nn.Module, images: ImageSet, *, batch_size: int = 500) -> fl
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)
         logits = predict_logits(model, images.floats(part), batch_size=batch_size)
+        check_labels(images.labels[part], count=len(logits), classes=logits.shape[1])
         right += int((logits.argmax(1) == images.labels[part]).sum())
     return right / len(images)

@@ -4,9 +4,10 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from groundglass.core import NonFiniteError
 from groundglass.optics.device import OpticalDevice
 from groundglass.optics.sealed import Sealed
 from groundglass.optics.simulated import SimulatedOPU
@@ -22,20 +23,42 @@ def binarise(features: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
     """One bit a feature, 1. where it is above the mean of its own sample.
 
     The threshold is the sample's alone: the published code subtracts the mean over the whole batch, which makes a
-    prediction depend on the other images that happen to be asked about.
+    prediction depend on the other images that happen to be asked about. A sample with NaN or infinity in it gets NaN.
     """
-    return (features > features.mean(dim=1, keepdim=True)).to(features.dtype)
+    return _above(features, features.mean(dim=1, keepdim=True))
 
 
 def encode(features: Float[Tensor, "batch n"], encoding: Encoding) -> Float[Tensor, "batch n"]:
     """Features as they enter the device, without a gradient.
 
+    A sample with a feature that is NaN or infinite has NaN for bits: `as_bytes` refuses them.
     With "bits-batch" a sample's bits depend on the others of its batch: that variant is there to be compared with.
     """
     features = features.detach()
     if encoding == "float":
         return features
-    return binarise(features) if encoding == "bits" else (features > features.mean()).to(features.dtype)
+    return binarise(features) if encoding == "bits" else _above(features, features.mean())
+
+
+def _above(features: Tensor, mean: Tensor) -> Tensor:
+    """Bits; where the mean is not finite, NaN: no comparison with NaN holds, so a threshold alone would hide it."""
+    return (features > mean).to(features.dtype).add_(mean * 0)
+
+
+def as_bytes(bits: Float[Tensor, "batch n"]) -> UInt8[Tensor, "batch n"]:
+    """Bits as a device takes them.
+
+    Raises:
+        NonFiniteError: the features that they were made of are NaN or infinite.
+    """
+    # One pass: a sum is NaN if anything in it is.
+    if bits.is_floating_point() and bool(bits.sum().isnan()):
+        bad = int(bits.isnan().any(1).sum())
+        raise NonFiniteError(
+            f"the features that enter the optical layer are NaN or infinite for {bad} of {len(bits)} images: look at the "
+            "weights below the layer, and at the images"
+        )
+    return bits.to(torch.uint8)
 
 
 class OpticalLayer(nn.Module):
@@ -55,7 +78,7 @@ class OpticalLayer(nn.Module):
         """The device's own readings, [batch, out_features]. A device takes no frame without an input: it is not asked."""
         if not len(inputs):
             return inputs.new_zeros(0, self.device.out_features)
-        return self.device.measure(inputs.to(torch.uint8))
+        return self.device.measure(as_bytes(inputs))
 
     def forward(self, inputs: Float[Tensor, "batch n"]) -> Float[Tensor, "batch m"]:
         with torch.no_grad():

@@ -20,6 +20,7 @@ from groundglass.models import DefendedNetwork, OpticalBlock
 from groundglass.models.predict import evaluating
 from groundglass.optics import Encoding, OpticalDevice, encode
 from groundglass.optics.device import check_bits
+from groundglass.optics.layer import as_bytes
 from groundglass.training.checkpoint import Checkpoint
 from groundglass.training.config import TrainingConfig
 from groundglass.training.optimiser_steps import OptimiserSteps, make_optimiser
@@ -77,7 +78,8 @@ def encode_bits(
                 if not reached:
                     raise RuntimeError(f"the forward pass did not go through the optical block at {network.at!r}")
                 features = network.block.features(reached.pop().float())
-                inputs[batch.index] = encode(features, encoding).to(dtype).cpu()
+                encoded = encode(features, encoding)
+                inputs[batch.index] = (encoded if encoding == "float" else as_bytes(encoded)).cpu()
                 progress(name, int(batch.index[-1]) + 1, len(images))
     finally:
         hook.remove()

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from groundglass.core import Progress, derive_seed, silent
+from groundglass.core import NonFiniteError, Progress, derive_seed, silent
 from groundglass.data import Augment, ImageSet, batches
 from groundglass.models import DefendedNetwork
 from groundglass.training.adversarial import Objective
@@ -127,7 +127,13 @@ class _Run:
                 continue
             x = batch.images.to(where).contiguous(memory_format=torch.channels_last)
             y = batch.labels.to(where)
-            logits, loss = objective(x, y, state.step)
+            try:
+                logits, loss = objective(x, y, state.step)
+            except NonFiniteError as error:
+                raise DivergedError(
+                    f"{self.name}: {error}, in epoch {state.epoch + 1}, step {state.step}. The checkpoint before it is "
+                    "kept. Lower the learning rate, or the scale of B"
+                ) from error
             self.steps.take(state, logits, y, loss)
             if self.kept.due:
                 self._check(state)
