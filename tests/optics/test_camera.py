@@ -150,11 +150,11 @@ def test_noisy_readings_are_clipped_not_wrapped() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"bits": 9}, "1 to 8"),
-        ({"bits": 0}, "1 to 8"),
+        ({"bits": 9}, "float readings"),
+        ({"bits": 0}, "float readings"),
         ({"saturation": 1.0}, "share"),
         ({"saturation": -0.1}, "share"),
-        ({"read_noise": -1.0}, "negative"),
+        ({"read_noise": -1.0}, "0 or more"),
         ({"read_noise": float("nan")}, "read_noise"),
         ({"shot_noise": float("inf")}, "shot_noise"),
         ({"shot_noise": -1.0}, "photons"),

@@ -12,6 +12,7 @@ from groundglass.attacks.access import GradientAccess
 from groundglass.attacks.balls import L2, Ball, Linf
 from groundglass.attacks.tensors import Flags, Images, Labels
 from groundglass.core import check_labels, pieces
+from groundglass.core.settings import Settings
 from groundglass.core.states import CheckedFile
 
 TOLERANCE = 1e-6
@@ -25,7 +26,7 @@ _FILE = CheckedFile(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
+class Origin(Settings):
     """What adversarial images were made from and how. Equal origins, equal images.
 
     Attributes:

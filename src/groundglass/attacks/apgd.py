@@ -1,7 +1,7 @@
 """Auto-PGD: projected gradient descent that finds its own step size, image by image."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 
@@ -9,10 +9,11 @@ from groundglass.attacks.access import Gradients
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.checkpoint import State
-from groundglass.attacks.gradient_attack import GradientAttack, Job, check_counts
+from groundglass.attacks.gradient_attack import GradientAttack, Job
 from groundglass.attacks.losses import Loss, targeted_dlr
 from groundglass.attacks.runs import Runs
 from groundglass.attacks.tensors import Images, Logits, PerImage, per_image
+from groundglass.core.settings import Count, In
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,24 +44,17 @@ class APGD(GradientAttack):
             loss="dlr" and 4 classes). What is recorded is the untargeted loss, so that runs can be compared.
     """
 
-    steps: int = 100
-    restarts: int = 1
+    steps: Count = 100
+    restarts: Count = 1
     loss: Literal["ce", "margin", "dlr"] = "ce"
-    rho: float = 0.75
-    alpha: float = 0.75
+    rho: Annotated[float, In("[0, 1]", "a share of moves; the paper's is 0.75")] = 0.75
+    alpha: Annotated[float, In("(0, 1]", "1 for no momentum; the paper's is 0.75")] = 0.75
     random_start: bool = True
     stop_when_fooled: bool = True
-    targets: int = 0
+    targets: Annotated[int, In("[0, inf)", "untargeted, or how many classes to aim at")] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_counts(steps=self.steps, restarts=self.restarts)
-        if not 0 <= self.rho <= 1:
-            raise ValueError(f"`rho` (={self.rho:g}) must be in [0, 1]: a share of moves; the paper's is 0.75")
-        if not 0 < self.alpha <= 1:
-            raise ValueError(f"`alpha` (={self.alpha:g}) must be in (0, 1]: 1 for no momentum; the paper's is 0.75")
-        if self.targets < 0:
-            raise ValueError(f"`targets` (={self.targets}) must be 0 (untargeted) or the number of classes to aim at")
         if self.targets and self.loss != "dlr":
             raise ValueError(f"`targets` (={self.targets}) needs loss='dlr', not {self.loss!r}")
 

@@ -4,18 +4,20 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Generator, Tensor
 
 from groundglass.attacks.tensors import Flags, Images, PerImage, per_image
 from groundglass.core import check_eps
+from groundglass.core.settings import In, Settings
 
 # A point on the surface, computed in float32, may lie outside by this much, relatively.
 _ROUNDING = 1e-6
 
 
-class Ball(ABC):
+class Ball(Settings, ABC):
     """All images in [0, 1] within a distance of a centre, the original image.
 
     Every method works row by row: what it does to an image does not depend on the others in the batch.
@@ -80,6 +82,9 @@ class Linf(Ball):
     eps: float | tuple[float, ...]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.eps == ():
+            raise ValueError("`eps` is empty: give one number, or one a channel")
         for eps in self.eps if isinstance(self.eps, tuple) else (self.eps,):
             check_eps(eps, upper=1, unit="(L-inf)")
 
@@ -130,11 +135,7 @@ class L2(Ball):
         eps: pixel units: 0.5, or 128 / 255. At most the diagonal of the image, 55.4 for 3 x 32 x 32.
     """
 
-    eps: float
-
-    def __post_init__(self) -> None:
-        if not (self.eps >= 0 and math.isfinite(self.eps)):
-            raise ValueError(f"`eps` (={self.eps:g}) must be a length in pixel units, 0 or more")
+    eps: Annotated[float, In("[0, inf)", "a length in pixel units")]
 
     @property
     def radius(self) -> float:

@@ -8,6 +8,7 @@ from torch import Tensor
 from groundglass.attacks.balls import L2
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
+from groundglass.core.settings import Count, Positive
 
 # A slot's noise is drawn for so many steps at a time: making a generator takes longer than drawing some hundred numbers.
 _AHEAD = 8
@@ -38,19 +39,11 @@ class Bandits(ScoreAttack):
         step_size: pixel units; a sign step in L-inf, a step of this length in L2.
     """
 
-    exploration: float = 0.1
-    fd_eta: float = 0.1
-    online_lr: float = 0.1
-    tile_size: int = 16
-    step_size: float = 0.01
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("exploration", "fd_eta", "online_lr", "step_size"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"`{name}` (={getattr(self, name):g}) must be above 0")
-        if self.tile_size < 1:
-            raise ValueError(f"`tile_size` (={self.tile_size}) must be at least 1")
+    exploration: Positive = 0.1
+    fd_eta: Positive = 0.1
+    online_lr: Positive = 0.1
+    tile_size: Count = 16
+    step_size: Positive = 0.01
 
     def cost(self) -> int:
         return 3

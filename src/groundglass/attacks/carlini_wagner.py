@@ -7,9 +7,10 @@ import torch
 from groundglass.attacks.balls import L2, Ball
 from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.checkpoint import State
-from groundglass.attacks.gradient_attack import GradientAttack, Job, check_counts
+from groundglass.attacks.gradient_attack import GradientAttack, Job
 from groundglass.attacks.tensors import Rows, per_image
 from groundglass.core import pieces
+from groundglass.core.settings import Count, NotNegative, Positive
 
 # Images are mapped into (-1, 1) scaled by this, so that black and white are not infinitely far away in tanh's space.
 _INTERIOR = 1 - 1e-6
@@ -38,18 +39,13 @@ class CarliniWagnerL2(GradientAttack):
         abort_early: leave a search when a tenth of its steps has brought less than 0.01%.
     """
 
-    steps: int = 100
-    searches: int = 6
-    learning_rate: float = 0.01
-    initial_c: float = 0.01
-    confidence: float = 0.0
+    steps: Count = 100
+    searches: Count = 6
+    learning_rate: Positive = 0.01
+    initial_c: Positive = 0.01
+    confidence: NotNegative = 0.0
     abort_early: bool = True
     loss = "margin"
-
-    def __post_init__(self) -> None:
-        check_counts(steps=self.steps, searches=self.searches)
-        if self.learning_rate <= 0 or self.initial_c <= 0 or self.confidence < 0:
-            raise ValueError("`learning_rate` and `initial_c` must be above 0, `confidence` 0 or more")
 
     def check_ball(self, ball: Ball | None) -> None:
         if ball is not None and not isinstance(ball, L2):

@@ -4,7 +4,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Annotated, cast
 
 from torch import Generator, Tensor
 
@@ -16,6 +16,9 @@ from groundglass.attacks.losses import Loss, find_loss
 from groundglass.attacks.result import AttackResult
 from groundglass.attacks.tensors import Flags, Images, Labels, Logits, PerImage, Rows
 from groundglass.core import generator, pieces
+from groundglass.core.settings import In, Settings
+
+StepSize = Annotated[float, In("(0, 1]", "pixel units, so 2/255, not 2")]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +61,7 @@ class Job:
             self.checkpoint.offer(state)
 
 
-class GradientAttack(ABC):
+class GradientAttack(Settings, ABC):
     """An attack that asks for gradients. Subclasses are frozen dataclasses, their configuration.
 
     Attributes:
@@ -68,6 +71,7 @@ class GradientAttack(ABC):
     loss: str
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         find_loss(self.loss)
 
     def check_ball(self, ball: Ball | None) -> None:
@@ -118,19 +122,6 @@ class GradientAttack(ABC):
     @abstractmethod
     def _attack(self, job: Job, ball: Ball, state: State) -> None:
         """Attack all images that are right, or what is left of them after an interruption, and write to the board."""
-
-
-def check_counts(**counts: int) -> None:
-    """Refuse a number of steps or the like that is below 1."""
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"`{name}` (={count}) must be at least 1")
-
-
-def check_step_size(step_size: float | None) -> None:
-    """Refuse a step outside (0, 1]; None is a default."""
-    if step_size is not None and not 0 < step_size <= 1:
-        raise ValueError(f"`step_size` (={step_size:g}) must be in (0, 1]: pixel units, so 2/255, not 2")
 
 
 def reaching(step_size: float | None, default: float, *, steps: int, ball: Ball, too_short: str) -> float:

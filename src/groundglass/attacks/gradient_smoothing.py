@@ -2,15 +2,17 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 
 from groundglass.attacks.tensors import Images
+from groundglass.core.settings import Count, In, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class GaussianKernel:
+class GaussianKernel(Settings):
     """A gradient smoothed over the image: that of a loss averaged over shifts, nearly (TI; Dong et al. 2019).
 
     Differences from the original, 15 x 15 on 299 pixels: 7 x 7 with sigma 1, the same bell that ends at three sigma.
@@ -22,14 +24,13 @@ class GaussianKernel:
         sigma: pixels.
     """
 
-    size: int = 7
-    sigma: float = 1.0
+    size: Count = 7
+    sigma: Annotated[float, In("(0, inf)", "pixels")] = 1.0
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.size % 2 == 0:
-            raise ValueError(f"`size` (={self.size}) must be odd and at least 1, so that the kernel has a middle")
-        if not (self.sigma > 0 and math.isfinite(self.sigma)):
-            raise ValueError(f"`sigma` (={self.sigma:g}) must be above 0, in pixels")
+        super().__post_init__()
+        if self.size % 2 == 0:
+            raise ValueError(f"`size` (={self.size}) must be odd, so that the kernel has a middle")
 
     def weights(self) -> list[float]:
         """The kernel along one axis, sum 1; over the image it is the product of two."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from jaxtyping import Int64
 from torch import Generator, Tensor
 
 from groundglass.attacks.tensors import Images
+from groundglass.core.settings import In, Settings, Share
 
 
 class View:
@@ -42,7 +44,7 @@ class View:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputDiversity:
+class InputDiversity(Settings):
     """Gradients at random views of the image: shrunk, and put at a random place of an empty one (DI; Xie et al. 2019).
 
     Differences from the original, which enlarges 299 pixels to 299...329 and pads to 330: the view has the image's own
@@ -58,19 +60,9 @@ class InputDiversity:
         fill: of the padding, pixel units.
     """
 
-    probability: float = 0.5
-    smallest: float = 0.875
-    fill: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1:
-            raise ValueError(f"`probability` (={self.probability:g}) must be in [0, 1]")
-        if not 0 < self.smallest < 1:
-            raise ValueError(
-                f"`smallest` (={self.smallest:g}) must be in (0, 1): a share of the image's side, so 28/32"
-            )
-        if not 0 <= self.fill <= 1:
-            raise ValueError(f"`fill` (={self.fill:g}) must be in [0, 1]: pixel units, so 0.5 for grey, not 128")
+    probability: Share = 0.5
+    smallest: Annotated[float, In("(0, 1)", "a share of the image's side, so 28/32")] = 0.875
+    fill: Annotated[float, In("[0, 1]", "pixel units, so 0.5 for grey, not 128")] = 0.5
 
     def draw(self, images: Images, generators: Sequence[Generator]) -> View:
         """A view for each image, drawn from a generator of its own."""

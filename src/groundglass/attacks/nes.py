@@ -1,11 +1,13 @@
 """NES: a gradient estimated from losses at random points around the image."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
+from groundglass.core.settings import In, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +32,14 @@ class NES(ScoreAttack):
         step_size: pixel units; a sign step in L-inf, a step of this length in L2 (the bandits authors' L2 setting: .3).
     """
 
-    samples: int = 50
-    sigma: float = 0.1
-    step_size: float = 0.01
+    samples: Annotated[int, In("[2, inf)", "they are asked in pairs")] = 50
+    sigma: Positive = 0.1
+    step_size: Positive = 0.01
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.samples < 2 or self.samples % 2:
-            raise ValueError(f"`samples` (={self.samples}) must be even and at least 2: they are asked in pairs")
-        if not (self.sigma > 0 and self.step_size > 0):
-            raise ValueError(f"`sigma` (={self.sigma:g}) and `step_size` (={self.step_size:g}) must be above 0")
+        if self.samples % 2:
+            raise ValueError(f"`samples` (={self.samples}) must be even: they are asked in pairs")
 
     def cost(self) -> int:
         return self.samples + 1

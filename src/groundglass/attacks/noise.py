@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.checkpoint import State
-from groundglass.attacks.gradient_attack import GradientAttack, Job, check_counts
+from groundglass.attacks.gradient_attack import GradientAttack, Job
 from groundglass.core import pieces
+from groundglass.core.settings import Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,12 +19,9 @@ class RandomNoise(GradientAttack):
             the farther it goes.
     """
 
-    points: int = 20
+    points: Count = 20
     extreme: bool = True
     loss = "ce"
-
-    def __post_init__(self) -> None:
-        check_counts(points=self.points)
 
     def _attack(self, job: Job, ball: Ball, state: State) -> None:
         board = job.board

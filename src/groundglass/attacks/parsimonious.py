@@ -8,9 +8,9 @@ from jaxtyping import Bool, Int64
 from torch import Generator, Tensor
 
 from groundglass.attacks.balls import Ball, Linf
-from groundglass.attacks.gradient_attack import check_counts
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
+from groundglass.core.settings import Count
 
 # What a slot does next. Within a mini-batch of blocks, the members are those that are at +eps.
 _LOOK, _SCAN_IN, _LAZY_IN, _SCAN_OUT, _LAZY_OUT = range(5)
@@ -44,16 +44,11 @@ class Parsimonious(ScoreAttack):
             model's batches when few images are left, and may spend some more queries on an image.
     """
 
-    block_size: int = 4
-    mini_batch: int = 64
+    block_size: Count = 4
+    mini_batch: Count = 64
     hierarchical: bool = False
-    iterations: int = 1
-    group: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_counts(block_size=self.block_size, mini_batch=self.mini_batch)
-        check_counts(iterations=self.iterations, group=self.group)
+    iterations: Count = 1
+    group: Count = 1
 
     def check_ball(self, ball: Ball) -> None:
         if not isinstance(ball, Linf):

@@ -6,9 +6,10 @@ from typing import Literal
 from groundglass.attacks.access import Gradients
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.checkpoint import State
-from groundglass.attacks.gradient_attack import GradientAttack, Job, check_counts, check_step_size, reaching
+from groundglass.attacks.gradient_attack import GradientAttack, Job, StepSize, reaching
 from groundglass.attacks.runs import Runs
 from groundglass.attacks.tensors import Images
+from groundglass.core.settings import Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,20 +35,16 @@ class PGD(GradientAttack):
         loss: what is climbed, "ce" (cross-entropy), "margin" or "dlr" (needs 3 classes).
     """
 
-    steps: int = 50
-    step_size: float | None = 0.005
+    steps: Count = 50
+    step_size: StepSize | None = 0.005
     random_start: bool = False
-    restarts: int = 1
+    restarts: Count = 1
     keep: Literal["best", "last"] = "best"
     stop_when_fooled: bool = True
     loss: Literal["ce", "margin", "dlr"] = "ce"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_counts(steps=self.steps, restarts=self.restarts)
-        check_step_size(self.step_size)
-        if self.keep not in ("best", "last"):
-            raise ValueError(f"`keep` (={self.keep!r}) must be 'best' or 'last'")
         if self.keep == "last" and self.stop_when_fooled:
             raise ValueError("keep='last' runs every step: it needs stop_when_fooled=False")
 

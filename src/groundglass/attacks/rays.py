@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from groundglass.attacks.balls import Ball, Linf
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import LabelAttack
+from groundglass.core.settings import In
 
 # The first corner is tried at the far end of the pixels' range.
 _FARTHEST = 1.0
@@ -38,11 +40,7 @@ class RayS(LabelAttack):
             3 x 32 x 32 pixels that is 1.8e-5. The original's.
     """
 
-    tolerance: float = 1e-3
-
-    def __post_init__(self) -> None:
-        if not (self.tolerance > 0 and math.isfinite(self.tolerance)):
-            raise ValueError(f"`tolerance` (={self.tolerance:g}) must be above 0: a Euclidean length, pixel units")
+    tolerance: Annotated[float, In("(0, inf)", "a Euclidean length, pixel units")] = 1e-3
 
     def check_ball(self, ball: Ball) -> None:
         if not isinstance(ball, Linf):

@@ -16,10 +16,11 @@ from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.result import AttackResult
 from groundglass.attacks.scheduler import Scheduler
 from groundglass.core import Progress, silent
+from groundglass.core.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class QueryAttack(ABC):
+class QueryAttack(Settings, ABC):
     """An attack that only asks: a start, and a step. The scheduler does the rest, for any number of images.
 
     Subclasses are frozen dataclasses, their configuration. They implement `begin`, `step` and `cost` for many images at
@@ -42,7 +43,7 @@ class QueryAttack(ABC):
     def step(self, live: Live, state: State, ask: Ask) -> State:
         """One step for every live image; the state after it."""
 
-    def check_ball(self, ball: Ball) -> None:  # noqa: B027
+    def check_ball(self, ball: Ball) -> None:
         """Refuse a ball that the attack is not made for."""
 
     def __call__(
@@ -102,6 +103,7 @@ class ScoreAttack(QueryAttack):
     loss: Literal["ce", "margin", "dlr"] = "ce"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         find_loss(self.loss)
 
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor
 from groundglass.attacks.balls import L2, Ball, Linf
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
+from groundglass.core.settings import In
 
 # The share of pixels in a window is halved after so many ten-thousandths of the budget.
 _HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -49,12 +50,7 @@ class Square(ScoreAttack):
     """
 
     loss: Literal["ce", "margin", "dlr"] = "margin"
-    p_init: float = 0.8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.p_init <= 1:
-            raise ValueError(f"`p_init` (={self.p_init:g}) must be above 0 and at most 1: it is a share of the pixels")
+    p_init: Annotated[float, In("(0, 1]", "a share of the pixels")] = 0.8
 
     def check_ball(self, ball: Ball) -> None:
         if not isinstance(ball, Linf | L2):

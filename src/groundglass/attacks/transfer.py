@@ -1,18 +1,18 @@
 """Adversarial images made on one network, or several, to be tried on others: every step, no early stop."""
 
-import math
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 
 from groundglass.attacks.balls import L2, Ball
 from groundglass.attacks.checkpoint import State
-from groundglass.attacks.gradient_attack import GradientAttack, Job, check_counts, check_step_size, reaching
+from groundglass.attacks.gradient_attack import GradientAttack, Job, StepSize, reaching
 from groundglass.attacks.gradient_smoothing import GaussianKernel
 from groundglass.attacks.input_diversity import InputDiversity
 from groundglass.attacks.tensors import Flags, Images, PerImage, Rows, per_image
+from groundglass.core.settings import Count, In
 
 # An L2 projection leaves points that are outside by a millionth of the radius; what is saved must not be.
 _SLACK = 3e-6
@@ -46,23 +46,14 @@ class TransferPGD(GradientAttack):
         loss: what is climbed, "ce" (cross-entropy), "margin" or "dlr" (needs 3 classes).
     """
 
-    steps: int = 10
-    step_size: float | None = None
-    momentum: float = 0.0
+    steps: Count = 10
+    step_size: StepSize | None = None
+    momentum: Annotated[float, In("[0, inf)", "0 for none, 1 as in MI-FGSM")] = 0.0
     diversity: InputDiversity | None = None
     smoothing: GaussianKernel | None = None
     random_start: bool = False
     keep: Literal["last", "highest"] = "last"
     loss: Literal["ce", "margin", "dlr"] = "ce"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_counts(steps=self.steps)
-        check_step_size(self.step_size)
-        if not (self.momentum >= 0 and math.isfinite(self.momentum)):
-            raise ValueError(f"`momentum` (={self.momentum:g}) must be 0 or more: 0 for none, 1 as in MI-FGSM")
-        if self.keep not in ("last", "highest"):
-            raise ValueError(f"`keep` (={self.keep!r}) must be 'last' or 'highest'")
 
     def _attack(self, job: Job, ball: Ball, state: State) -> None:
         default, short = ball.radius / self.steps, "transfer will look too weak"

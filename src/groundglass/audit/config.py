@@ -1,6 +1,9 @@
 """How much an audit tries."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from groundglass.core.settings import Count, In, Settings
 
 
 class NothingToAuditError(ValueError):
@@ -8,7 +11,7 @@ class NothingToAuditError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditConfig:
+class AuditConfig(Settings):
     """How much an audit tries.
 
     Attributes:
@@ -21,15 +24,9 @@ class AuditConfig:
         samples: passes that expectation over transformation averages over, for a model whose answers differ.
     """
 
-    steps: int = 50
-    queries: int = 1000
-    query_images: int = 200
-    probes: int = 32
-    fit_images: int = 8000
-    samples: int = 8
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "queries", "query_images", "probes", "fit_images", "samples"):
-            least = 2 if name == "steps" else 1
-            if getattr(self, name) < least:
-                raise ValueError(f"`{name}` (={getattr(self, name)}) must be at least {least}")
+    steps: Annotated[int, In("[2, inf)")] = 50
+    queries: Count = 1000
+    query_images: Count = 200
+    probes: Count = 32
+    fit_images: Count = 8000
+    samples: Count = 8

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -10,11 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from groundglass.core import derive_seed
+from groundglass.core.settings import In, Settings
 from groundglass.data.random_words import unit, words
 
 
 @dataclass(frozen=True)
-class Augment:
+class Augment(Settings):
     """Shift, flip and turn images, each by draws of its own.
 
     The draws of an image depend on (seed, epoch, index of the image) alone: it comes out the same alone, in any
@@ -34,15 +36,9 @@ class Augment:
         ValueError: a negative `crop`, or a `rotation` outside [0, 180].
     """
 
-    crop: int = 4
+    crop: Annotated[int, In("[0, inf)", "pixels")] = 4
     flip: bool = True
-    rotation: float = 15.0
-
-    def __post_init__(self) -> None:
-        if self.crop < 0 or self.crop != int(self.crop):
-            raise ValueError(f"`crop` (={self.crop}) must be a whole number of pixels, 0 or more")
-        if not 0 <= self.rotation <= 180:
-            raise ValueError(f"`rotation` (={self.rotation:g}) must be in [0, 180] degrees")
+    rotation: Annotated[float, In("[0, 180]", "degrees")] = 15.0
 
     def __call__(
         self, images: Float[Tensor, "n c h w"], index: Int64[Tensor, " n"], *, seed: int, epoch: int

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from groundglass.core import check_labels
+from groundglass.core.settings import Positive, Settings
 from groundglass.data.augment import Augment
 
 CHANNELS = 3
@@ -66,7 +67,7 @@ class ImageSet:
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(Settings):
     """A data set and how the paper treats it.
 
     Attributes:
@@ -80,10 +81,11 @@ class Dataset:
     train: ImageSet
     test: ImageSet
     mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
     augment: Augment | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.train.classes != self.test.classes:
             raise ValueError(f"train and test of {self.name} must have the same classes")
 

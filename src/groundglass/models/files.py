@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from groundglass.core.settings import Count, Dropout, Positive, Settings
 from groundglass.core.states import CheckedFile
 from groundglass.models.defended import DefendedNetwork, defend
 from groundglass.models.vgg import vgg16
@@ -17,7 +18,7 @@ _FILE = CheckedFile("model file", "groundglass", "spec", "train again or copy it
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelSpec:
+class ModelSpec(Settings):
     """What to build: a VGG-16, with or without the optical layer in place of its head.
 
     Attributes:
@@ -32,14 +33,14 @@ class ModelSpec:
         trained_on: the data set, by name; None if it is not known.
     """
 
-    width: float
-    classes: int
+    width: Positive
+    classes: Count
     mean: tuple[float, ...]
-    std: tuple[float, ...]
-    dropout: float = 0.0
-    device_in: int | None = None
-    device_out: int | None = None
-    linear_hidden: int | None = None
+    std: tuple[Positive, ...]
+    dropout: Dropout = 0.0
+    device_in: Count | None = None
+    device_out: Count | None = None
+    linear_hidden: Count | None = None
     fingerprint: str | None = None
     encoding: Encoding | None = None
     trained_on: str | None = None

@@ -2,17 +2,19 @@
 
 import threading
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from groundglass.core.settings import In, NotNegative, Positive, Settings
 from groundglass.kernels.threads import for_each
 from groundglass.optics.sealed import Sealed, Seed
 
 
 @dataclass(frozen=True)
-class Camera:
+class Camera(Settings):
     """A camera, its calibration target and its noise. All of it is public.
 
     Args:
@@ -29,26 +31,17 @@ class Camera:
         ValueError: a value out of its range.
     """
 
-    bits: int | None = 8
-    saturation: float = 0.01
-    read_noise: float = 0.0
-    shot_noise: float = 0.0
-    density: float = 0.5
+    bits: Annotated[int, In("[1, 8]", "None for float readings")] | None = 8
+    saturation: Annotated[float, In("[0, 1)", "a share, so 0.01 for one percent")] = 0.01
+    read_noise: Annotated[float, In("[0, inf)", "a std in reading steps")] = 0.0
+    shot_noise: Annotated[float, In("[0, inf)", "photons at full scale, 0 is off")] = 0.0
+    density: Annotated[float, In("(0, 1]", "the share of ones at calibration")] = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("saturation", "read_noise", "shot_noise", "density"):
             # 2 and 2.0 are the same camera, in a file and in a fingerprint too.
             object.__setattr__(self, name, float(getattr(self, name)))
-        if self.bits is not None and not 1 <= self.bits <= 8:
-            raise ValueError(f"`bits` (={self.bits}) must be 1 to 8, or None for float readings")
-        if not 0 <= self.saturation < 1:
-            raise ValueError(f"`saturation` (={self.saturation}) must be in [0, 1): a share, so 0.01 for one percent")
-        if not 0 <= self.read_noise < float("inf"):
-            raise ValueError(f"`read_noise` (={self.read_noise}) must not be negative: a std in reading steps")
-        if not 0 <= self.shot_noise < float("inf"):
-            raise ValueError(f"`shot_noise` (={self.shot_noise}) must not be negative: photons at full scale, 0 is off")
-        if not 0 < self.density <= 1:
-            raise ValueError(f"`density` (={self.density}) must be in (0, 1]: the share of ones at calibration")
 
     @property
     def top(self) -> int:
@@ -68,7 +61,7 @@ class Camera:
 
 
 @dataclass(frozen=True)
-class Exposure:
+class Exposure(Settings):
     """The exposure of a calibrated device; public.
 
     Args:
@@ -76,14 +69,8 @@ class Exposure:
         mean_reading: the mean of the noise-free readings at calibration.
     """
 
-    gain: float
-    mean_reading: float
-
-    def __post_init__(self) -> None:
-        if not (0 < self.gain < float("inf") and 0 <= self.mean_reading < float("inf")):
-            raise ValueError(
-                f"`gain` (={self.gain}) must be above 0, `mean_reading` (={self.mean_reading}) not negative"
-            )
+    gain: Positive
+    mean_reading: NotNegative
 
 
 class FrameNoise(Sealed):

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 from groundglass.adaptive import check_rules
 from groundglass.attacks import GradientAttack, paper_eps_to_pixels
 from groundglass.audit import AuditConfig
+from groundglass.core.settings import Count, Dropout, In, Positive, Settings
 from groundglass.data import Dataset
 from groundglass.models import ModelSpec
 from groundglass.optics import Camera, Encoding
@@ -18,9 +19,11 @@ from groundglass.training import Plateau, Precision, TrainingConfig
 from groundglass.training.classifier import FINE_TUNING
 from groundglass.training.schedule import Steps
 
+PaperRadius = Annotated[float, In("(0, 2]", "units of the normalised images, as .05")]
+
 
 @dataclass(frozen=True, kw_only=True)
-class TargetsConfig:
+class TargetsConfig(Settings):
     """The networks of a study, complete.
 
     Attributes:
@@ -46,30 +49,24 @@ class TargetsConfig:
     """
 
     data: str
-    width: float
-    device_in: int
-    device_out: int
+    width: Positive
+    device_in: Count
+    device_out: Count
     camera: Camera = field(default_factory=Camera)
     device_kind: DeviceKind = "dense"
     baseline: TrainingConfig
     hybrid: TrainingConfig
     classifier: TrainingConfig | None = None
-    baseline_dropout: float = 0.0
-    hybrid_dropout: float = 0.0
+    baseline_dropout: Dropout = 0.0
+    hybrid_dropout: Dropout = 0.0
     seed: int = 0
-    audit_images: int = 200
-    audit_eps_paper: float = 0.05
+    audit_images: Count = 200
+    audit_eps_paper: PaperRadius = 0.05
     audit: AuditConfig = field(default_factory=AuditConfig)
 
     def __post_init__(self) -> None:
-        """Settings that many studies have are checked here, for all of them."""
+        super().__post_init__()
         check_rules(getattr(self, "rules", ()))
-        for name in ("n_images", "query_images", "redraws", "block", "repeats", "batch"):
-            if (count := getattr(self, name, 1)) < 1:
-                raise ValueError(f"{name} (={count}) must be at least 1")
-        radii = getattr(self, "eps_paper", ())
-        if any(not 0 < eps <= 2 for eps in radii):
-            raise ValueError(f"eps_paper {radii} must be in (0, 2]: units of the normalised images, as .05")
 
 
 def device_cell(config: TargetsConfig, *, owner: str = "", **changes: Any) -> DeviceCell:

@@ -13,8 +13,9 @@ from torch import Generator, Tensor, nn
 from groundglass.adaptive import FITTED, check_rules, make_rule, observe
 from groundglass.attacks import Linf
 from groundglass.attacks.fitted_rules import FEWEST_PAIRS
-from groundglass.attacks.gradient_attack import check_counts, check_step_size
+from groundglass.attacks.gradient_attack import StepSize
 from groundglass.core import check_eps, derive_seed, generator
+from groundglass.core.settings import Count, NotNegative, Settings
 from groundglass.data import ImageSet
 from groundglass.models import DefendedNetwork
 from groundglass.models.predict import evaluating
@@ -32,7 +33,7 @@ Objective = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdversarialTraining(ABC):
+class AdversarialTraining(Settings, ABC):
     """An attack inside each step of training, and the loss on its images. See `PGDTraining` and `TRADES`.
 
     The attack climbs in eval mode (dropout off, BatchNorm with its running statistics), in the precision of training,
@@ -51,17 +52,16 @@ class AdversarialTraining(ABC):
     """
 
     eps: float
-    steps: int = 7
-    step_size: float | None = None
+    steps: Count = 7
+    step_size: StepSize | None = None
     rule: str = "bp"
     fit_images: int = 2000
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_eps(self.eps, upper=1, unit="(L-inf)")
         if self.eps == 0:
             raise ValueError("`eps` (=0) must be above 0, in pixel units: for plain training adversarial=None")
-        check_counts(steps=self.steps)
-        check_step_size(self.step_size)
         if self.fit_images < FEWEST_PAIRS:
             raise ValueError(f"`fit_images` (={self.fit_images}) must be at least {FEWEST_PAIRS}")
         check_rules((self.rule,))
@@ -227,12 +227,7 @@ class TRADES(AdversarialTraining):
         beta: the authors' 6 favours robustness, 1 favours accuracy.
     """
 
-    beta: float = 6.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.beta < float("inf"):
-            raise ValueError(f"`beta` (={self.beta:g}) must be 0 or more")
+    beta: NotNegative = 6.0
 
     @property
     def weight(self) -> float:

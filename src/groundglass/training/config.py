@@ -1,15 +1,16 @@
 """How to train."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from groundglass.core.settings import Count, In, NotNegative, Positive, Settings
 from groundglass.training.adversarial import AdversarialTraining
 from groundglass.training.precision import Precision
 from groundglass.training.schedule import OneCycle, Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
+class TrainingConfig(Settings):
     """How to train.
 
     Attributes:
@@ -24,21 +25,15 @@ class TrainingConfig:
         adversarial: `PGDTraining(...)` or `TRADES(...)`; None for training on the images as they are.
     """
 
-    epochs: int
-    batch_size: int = 128
+    epochs: Count
+    batch_size: Annotated[int, In("[2, inf)", "BatchNorm has no variance over one image")] = 128
     optimiser: Literal["sgd", "adam"] = "sgd"
-    learning_rate: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    learning_rate: Positive = 0.05
+    momentum: Annotated[float, In("[0, 1)")] = 0.9
+    weight_decay: NotNegative = 5e-4
     schedule: Schedule = field(default_factory=OneCycle)
     precision: Precision = "float32"
     adversarial: AdversarialTraining | None = None
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 2:
-            raise ValueError(f"epochs (={self.epochs}) must be at least 1, batch_size (={self.batch_size}) at least 2")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate (={self.learning_rate}) must be above 0")
 
     def described(self) -> dict[str, Any]:
         """As part of an identity. Without adversarial training there is no such entry: older identities stay the same."""

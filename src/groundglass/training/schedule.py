@@ -3,7 +3,9 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
+
+from groundglass.core.settings import In, Positive, Settings, Tally
 
 
 @runtime_checkable
@@ -14,10 +16,10 @@ class Schedule(Protocol):
 
 
 @dataclass(frozen=True)
-class OneCycle:
+class OneCycle(Settings):
     """Up along a cosine during the first `warmup` of training, then down along one to zero (Smith and Topin 2017)."""
 
-    warmup: float = 0.25
+    warmup: Annotated[float, In("[0, 1)", "a share of all epochs")] = 0.25
 
     def factor(self, epoch: float, epochs: int, losses: Sequence[float]) -> float:
         x = epoch / epochs
@@ -27,26 +29,26 @@ class OneCycle:
 
 
 @dataclass(frozen=True)
-class Steps:
+class Steps(Settings):
     """Times `by` at each of `at` epochs."""
 
-    at: tuple[int, ...] = (45, 60)
-    by: float = 0.5
+    at: tuple[Tally, ...] = (45, 60)
+    by: Positive = 0.5
 
     def factor(self, epoch: float, epochs: int, losses: Sequence[float]) -> float:
         return float(self.by ** sum(epoch >= a for a in self.at))
 
 
 @dataclass(frozen=True)
-class Plateau:
+class Plateau(Settings):
     """Times `by` when the training loss was not `threshold` (relative) below its best for more than `patience` epochs.
 
     The rule of torch's ReduceLROnPlateau, which the paper's scripts use, replayed over the losses so far.
     """
 
-    patience: int = 2
-    by: float = 0.5
-    threshold: float = 0.01
+    patience: Tally = 2
+    by: Positive = 0.5
+    threshold: Annotated[float, In("[0, 1)", "a share of the best loss")] = 0.01
 
     def factor(self, epoch: float, epochs: int, losses: Sequence[float]) -> float:
         factor, best, bad = 1.0, math.inf, 0

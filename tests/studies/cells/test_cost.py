@@ -23,7 +23,9 @@ def test_peak_memory_is_the_devices_own_whatever_the_parent_holds():
 
 
 def test_a_probe_that_fails_says_why():
-    cell = CostCell(device_kind="dense", in_features=0, out_features=8, sweep="square", block=8, batch=1, repeats=1)
+    cell = CostCell(
+        device_kind="dense", in_features=2**22 + 1, out_features=8, sweep="square", block=8, batch=1, repeats=1
+    )
     with pytest.raises(RuntimeError, match="in_features"):
         cell.run([], None)
 

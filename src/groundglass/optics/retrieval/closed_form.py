@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from groundglass.core.settings import Count, In, Settings, Tally
 from groundglass.optics.retrieval.method import Design, Readings, Rows, Scale, in_blocks, own_design
 from groundglass.optics.retrieval.multilateration import planar_points
 
@@ -47,7 +49,7 @@ class PairDesign:
 
 
 @dataclass(frozen=True)
-class SparseInputs:
+class SparseInputs(Settings):
     """Interference of every input with a few anchors, e_1..e_r; equations (B1) to (B6) of the theory. O(r N M).
 
     |u_a + u_j|^2 - |u_a|^2 - |u_j|^2 = 2 Re(conj(u_a) u_j): linear in u_j once the anchors are known, and these come from
@@ -64,21 +66,18 @@ class SparseInputs:
             without those at the top. 0: the closed form alone, where a reading at the top counts as the top.
     """
 
-    anchors: int = 2
-    most_anchors: int = 16
-    saturation: float = 1e-3
-    refinements: int = 4
+    anchors: Annotated[int, In("[2, inf)")] = 2
+    most_anchors: Count = 16
+    saturation: Annotated[float, In("(0, 1)", "a share, so 0.001 for 0.1 percent")] = 1e-3
+    refinements: Tally = 4
 
     name = "closed-form"
     exposure_control = True
 
     def __post_init__(self) -> None:
-        if not 2 <= self.anchors <= self.most_anchors:
+        super().__post_init__()
+        if self.anchors > self.most_anchors:
             raise ValueError(f"`anchors` (={self.anchors}) must be 2 to `most_anchors` (={self.most_anchors})")
-        if not 0 < self.saturation < 1:
-            raise ValueError(f"`saturation` (={self.saturation}) must be in (0, 1): a share, so 0.001 for 0.1 percent")
-        if self.refinements < 0:
-            raise ValueError(f"`refinements` (={self.refinements}) must not be negative")
 
     def least(self, in_features: int) -> int:
         """N + rN - r(r + 1)/2 with r = `anchors`: 3N - 3 for two."""

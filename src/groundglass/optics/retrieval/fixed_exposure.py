@@ -1,18 +1,20 @@
 """Retrieval at a fixed exposure: spectral start, Gerchberg-Saxton between the camera's roundings, weighted polish."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 
 from groundglass.core import derive_seed
+from groundglass.core.settings import Count, In, Positive, Settings, Tally
 from groundglass.optics.retrieval.hadamard_inputs import HadamardInputs
 from groundglass.optics.retrieval.method import Design, Readings, Rows, Scale, own_design
 from groundglass.optics.retrieval.search import Search
 
 
 @dataclass(frozen=True)
-class FixedExposure:
+class FixedExposure(Settings):
     """Gerchberg-Saxton on designed inputs, x = (1 + H D) / 2, accelerated (docs/theory.md, retrieval).
 
     A row u gives fields z = Xu. Each step moves every field the shortest way to an intensity that its reading allows, and
@@ -36,27 +38,17 @@ class FixedExposure:
         ValueError: a setting out of its range.
     """
 
-    momentum: float = 0.9
-    power_iterations: int = 10
-    search: int = 200
-    polish: int = 60
-    tolerance: float = 3e-4
-    near: float = 0.01
-    accepted: float = 1.15
-    starts: int = 8
+    momentum: Annotated[float, In("[0, 1)")] = 0.9
+    power_iterations: Count = 10
+    search: Count = 200
+    polish: Tally = 60
+    tolerance: Positive = 3e-4
+    near: Positive = 0.01
+    accepted: Annotated[float, In("(1, inf)")] = 1.15
+    starts: Count = 8
 
     name = "fixed-exposure"
     exposure_control = False
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"`momentum` (={self.momentum}) must be in [0, 1)")
-        for name, fewest in (("power_iterations", 1), ("search", 1), ("polish", 0), ("starts", 1)):
-            if getattr(self, name) < fewest:
-                raise ValueError(f"`{name}` (={getattr(self, name)}) must be at least {fewest}")
-        for name, least in (("tolerance", 0.0), ("near", 0.0), ("accepted", 1.0)):
-            if not getattr(self, name) > least:
-                raise ValueError(f"`{name}` (={getattr(self, name)}) must be above {least:g}")
 
     def least(self, in_features: int) -> int:
         """4 N: a row has 2 N real unknowns. About half of the rows are found with twice as many readings; with 8 N all are."""

@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Complex128, Float, Float64, UInt8
 from torch import Tensor
 
+from groundglass.core.settings import In, Settings, Tally
 from groundglass.optics.retrieval.method import Design, Readings, Rows, Scale, in_blocks, own_design
 
 # Values of the largest temporary of a block of rows: bounds memory, changes nothing.
@@ -81,7 +83,7 @@ class AnchorDesign:
 
 
 @dataclass(frozen=True)
-class Multilateration:
+class Multilateration(Settings):
     """Numerical interferometry with binary inputs; equations (C1) to (C7) of the theory. O(k N M + N M log N).
 
     Source: Gupta, Gribonval, Daudet, Dokmanic, "Fast optical system identification by numerical interferometry", ICASSP
@@ -110,26 +112,14 @@ class Multilateration:
         imputations: rounds of replacing readings at the top.
     """
 
-    parts: int = 4
-    overlap: float = 1 / 16
-    brightest: float = 0.65
-    most_anchors: int = 21
-    imputations: int = 4
+    parts: Annotated[int, In("[2, inf)", "an anchor is larger than its part")] = 4
+    overlap: Annotated[float, In("(0, 1)", "a share of the inputs")] = 1 / 16
+    brightest: Annotated[float, In("(0, 1]", "a share of the inputs")] = 0.65
+    most_anchors: Annotated[int, In("[3, inf)", "a plane has no fewer")] = 21
+    imputations: Tally = 4
 
     name = "multilateration"
     exposure_control = False
-
-    def __post_init__(self) -> None:
-        if self.parts < 2:
-            raise ValueError(f"`parts` (={self.parts}) must be at least 2: an anchor is larger than its part")
-        if not 0 < self.overlap < 1:
-            raise ValueError(f"`overlap` (={self.overlap}) must be in (0, 1): a share of the inputs")
-        if not 0 < self.brightest <= 1:
-            raise ValueError(f"`brightest` (={self.brightest}) must be in (0, 1]: a share of the inputs")
-        if self.most_anchors < 3:
-            raise ValueError(f"`most_anchors` (={self.most_anchors}) must be at least 3: a plane has no fewer")
-        if self.imputations < 0:
-            raise ValueError(f"`imputations` (={self.imputations}) must not be negative")
 
     def _support(self, in_features: int) -> int:
         shared = max(_LEAST_SHARED, math.ceil(self.overlap * in_features))

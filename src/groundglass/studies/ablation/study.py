@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from groundglass.attacks import PGD, Bandits, InputDiversity, Square, TransferPGD
+from groundglass.core.settings import Count, Positive, Tally
 from groundglass.data import Dataset
 from groundglass.studies import kit
 from groundglass.studies.cells.attack import widest
@@ -38,15 +39,15 @@ class AblationConfig(kit.TargetsConfig):
     """
 
     features: str = "DFA"
-    n_images: int
-    inputs: tuple[int, ...] = ()
-    outputs: tuple[int, ...] = ()
-    eps_paper: tuple[float, ...] = (0.005, 0.01, 0.02, 0.04)
-    steps: int = 20
-    fit_images: int = 10_000
-    query_images: int
-    query_eps: float = 8 / 256
-    budget: int = 500
+    n_images: Count
+    inputs: tuple[Count, ...] = ()
+    outputs: tuple[Count, ...] = ()
+    eps_paper: tuple[kit.PaperRadius, ...] = (0.005, 0.01, 0.02, 0.04)
+    steps: Count = 20
+    fit_images: Tally = 10_000
+    query_images: Count
+    query_eps: Positive = 8 / 256
+    budget: Count = 500
 
 
 # A network, and the gradient rules that attack it: the training signal's, and the best there is.

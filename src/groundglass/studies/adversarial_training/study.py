@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from groundglass.core.settings import Count, Positive
 from groundglass.data import Dataset
 from groundglass.studies import kit
 from groundglass.studies.cells.network import NetworkCell, TrainCell
@@ -29,8 +30,8 @@ class AdversarialTrainingConfig(kit.TargetsConfig):
 
     adversarial: AdversarialTraining = PGDTraining(eps=8 / 255)
     hybrid_rule: str = "dfa"
-    epochs: int | None = None
-    radii: tuple[float, ...] = (8 / 255,)
+    epochs: Count | None = None
+    radii: tuple[Positive, ...] = (8 / 255,)
 
 
 def cells(config: AdversarialTrainingConfig, dataset: Dataset) -> list[Cell]:

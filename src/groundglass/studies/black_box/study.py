@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from groundglass.attacks import NES, PGD, Bandits, Parsimonious, RandomNoise, RayS, Square
 from groundglass.attacks.search import QueryAttack
+from groundglass.core.settings import Count, Positive
 from groundglass.core.statistics import Proportion
 from groundglass.data import Dataset
 from groundglass.results import Record
@@ -32,13 +33,13 @@ class BlackBoxConfig(kit.TargetsConfig):
         reference_steps: of PGD at the same radius, the white-box attacker to compare with.
     """
 
-    n_images: int
-    eps: float = 8 / 256
-    budget: int = 15_000
-    sigmas: tuple[float, ...] = (0.05, 0.1, 0.5, 1.0)
+    n_images: Count
+    eps: Positive = 8 / 256
+    budget: Count = 15_000
+    sigmas: tuple[Positive, ...] = (0.05, 0.1, 0.5, 1.0)
     nes: NES = field(default_factory=NES)
     others: tuple[QueryAttack, ...] = (Bandits(), Parsimonious(), Square(), RayS())
-    reference_steps: int = 50
+    reference_steps: Count = 50
 
     def __post_init__(self) -> None:
         super().__post_init__()

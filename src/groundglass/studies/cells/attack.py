@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from groundglass.adaptive import FITTED, collapse, fit_facts, make_rule, observe
 from groundglass.attacks import L2, AttackCheckpoint, Ball, GradientAccess, GradientAttack, Linf
 from groundglass.core import derive_seed, generator
+from groundglass.core.settings import Count, NotNegative, Tally
 from groundglass.models import DefendedNetwork, predict_logits
 from groundglass.optics import BackwardRule, true_matrix
 from groundglass.results import Record
@@ -49,8 +50,8 @@ class BallCell(BaseCell):
     """
 
     norm: Literal["linf", "l2"] = "linf"
-    eps: float | tuple[float, ...]
-    eps_paper: float | None = None
+    eps: NotNegative | tuple[NotNegative, ...]
+    eps_paper: NotNegative | None = None
 
     @property
     def eps_per_channel(self) -> tuple[float, ...] | None:
@@ -80,13 +81,13 @@ class AttackCell(BallCell):
     target: NetworkCell
     rule: str
     attack: GradientAttack
-    n_images: int
-    fit_images: int = 0
-    gallery: int = 0
+    n_images: Count
+    fit_images: Tally = 0
+    gallery: Tally = 0
     seed: int
     common: Cell | None = None
     retrieved: Cell | None = None
-    matrix_error: float | None = None
+    matrix_error: NotNegative | None = None
     purpose: Purpose = "figure"
 
     kind = "attack"

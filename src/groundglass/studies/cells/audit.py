@@ -8,6 +8,7 @@ from torch import nn
 
 from groundglass.audit import Audit, AuditConfig, NothingToAuditError, audit
 from groundglass.core import derive_seed
+from groundglass.core.settings import Count
 from groundglass.models import DefendedNetwork
 from groundglass.optics import MovingDevice, SimulatedOPU
 from groundglass.results import Record
@@ -23,7 +24,7 @@ class AuditCell(BallCell):
     """Audit one network on the first `n_images` of the test set, with such `settings`; see `groundglass.audit`."""
 
     target: NetworkCell
-    n_images: int
+    n_images: Count
     settings: AuditConfig
     seed: int
 

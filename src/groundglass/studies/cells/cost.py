@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 
+from groundglass.core.settings import Count, Settings
 from groundglass.optics.medium import DeviceKind
 from groundglass.results import Record
 from groundglass.results.kinds.cost import COST, CostResult, FitResult, PowerLaw
@@ -27,7 +28,7 @@ _FITTED = 3
 
 
 @dataclass(frozen=True)
-class CostGrid:
+class CostGrid(Settings):
     """Sizes at which a kind of device is measured.
 
     Attributes:
@@ -40,10 +41,10 @@ class CostGrid:
     """
 
     kind: DeviceKind
-    square: tuple[int, ...]
-    outputs: tuple[int, ...] = ()
-    inputs: tuple[int, ...] = ()
-    whole: int = 2**60
+    square: tuple[Count, ...]
+    outputs: tuple[Count, ...] = ()
+    inputs: tuple[Count, ...] = ()
+    whole: Count = 2**60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +58,12 @@ class CostCell(BaseCell):
     """
 
     device_kind: DeviceKind
-    in_features: int
-    out_features: int
+    in_features: Count
+    out_features: Count
     sweep: Sweep
-    block: int
-    batch: int
-    repeats: int
+    block: Count
+    batch: Count
+    repeats: Count
 
     kind = "cost"
     # A time is measured: not beside another cell.

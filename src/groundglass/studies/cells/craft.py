@@ -15,6 +15,7 @@ from groundglass.attacks.ensemble import Ensemble
 from groundglass.attacks.scheduler import earlier_seconds
 from groundglass.attacks.transfer import TransferPGD
 from groundglass.core import derive_seed
+from groundglass.core.settings import Count, Tally
 from groundglass.models import predict_logits
 from groundglass.results import Record
 from groundglass.results.kinds.craft import CRAFT, CommonResult, CraftResult, TransferConfig, TransferResult
@@ -29,7 +30,7 @@ class CommonCell(BaseCell):
     """Those of the first `n_images` test images that every one of some networks gets right (paper, section 3.2.2)."""
 
     networks: tuple[NetworkCell, ...]
-    n_images: int
+    n_images: Count
 
     kind = "common"
 
@@ -76,8 +77,8 @@ class CraftCell(BallCell):
     common: CommonCell
     sources: tuple[tuple[NetworkCell, str], ...]
     attack: TransferPGD | QueryAttack
-    budget: int | None = None
-    fit_images: int = 0
+    budget: Count | None = None
+    fit_images: Tally = 0
     seed: int
     purpose: Purpose
 

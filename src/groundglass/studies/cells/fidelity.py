@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from groundglass.core import derive_seed
+from groundglass.core.settings import Count, Tally
 from groundglass.optics import Camera, SimulatedOPU, true_matrix
 from groundglass.optics.fidelity import Light, device_light, fidelity
 from groundglass.optics.fidelity.standins import STANDINS
@@ -27,9 +28,9 @@ class FidelityCell(BaseCell):
     """
 
     medium: str
-    in_features: int
-    out_features: int
-    redraws: int
+    in_features: Count
+    out_features: Count
+    redraws: Tally
     seed: int
 
     kind = "fidelity"

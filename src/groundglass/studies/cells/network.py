@@ -7,6 +7,7 @@ from typing import Any, Literal
 from torch import nn
 
 from groundglass.core import derive_seed
+from groundglass.core.settings import Count
 from groundglass.models import DefendedNetwork, ModelSpec, accuracy, build, read_spec, save_model
 from groundglass.optics import Camera, Encoding, SimulatedOPU
 from groundglass.optics.medium import DeviceKind, MatrixKind
@@ -43,8 +44,8 @@ class DeviceCell(BaseCell):
     "real" matrix.
     """
 
-    in_features: int
-    out_features: int
+    in_features: Count
+    out_features: Count
     camera: Camera
     matrix: MatrixKind = "complex"
     owner: str = ""

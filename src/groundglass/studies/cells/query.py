@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from groundglass.attacks import AttackResult, LabelAccess, LabelAttack, QueryAttack, ScoreAccess
 from groundglass.attacks.scheduler import earlier_seconds
 from groundglass.core import derive_seed
+from groundglass.core.settings import Count
 from groundglass.models import predict_logits
 from groundglass.results import Record
 from groundglass.results.kinds.query import QUERY, ChoiceResult, QueryResult, best_setting
@@ -53,8 +54,8 @@ class QueryCell(BallCell):
 
     target: NetworkCell
     attack: QueryAttack
-    budget: int
-    n_images: int
+    budget: Count
+    n_images: Count
     seed: int
     purpose: Purpose = "figure"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from groundglass.core import Progress, derive_seed, silent
+from groundglass.core.settings import Count, NotNegative
 from groundglass.data import Dataset
 from groundglass.models import DefendedNetwork, read_spec, save_model
 from groundglass.optics import MovingDevice, SimulatedOPU
@@ -154,7 +155,7 @@ class TunedCell(BaseCell, ABC):
 class RedrawCell(TunedCell):
     """A redraw of a network's U; of `number` 1, 2, ... each is another."""
 
-    number: int
+    number: Count
 
     kind = "redraw"
 
@@ -183,16 +184,10 @@ class RandomisedCell(TunedCell):
         read_noise: of its camera, grey levels.
     """
 
-    matrices: int = 1
-    read_noise: float = 0.0
+    matrices: Count = 1
+    read_noise: NotNegative = 0.0
 
     kind = "randomise"
-
-    def __post_init__(self) -> None:
-        if self.matrices < 1 or self.read_noise < 0:
-            raise ValueError(
-                f"matrices (={self.matrices}) must be at least 1, read_noise (={self.read_noise:g}) 0 or more"
-            )
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from groundglass.core import derive_seed
+from groundglass.core.settings import Count, Positive
 from groundglass.optics import DeviceAccess, SimulatedOPU, true_matrix
 from groundglass.optics.retrieval import FixedExposure, RetrievalMethod, retrieve, row_errors
 from groundglass.results import Record
@@ -37,14 +38,14 @@ class RetrieveCell(BaseCell):
     """
 
     device: DeviceCell
-    frames: int
+    frames: Count
     method: RetrievalMethod = _DEFAULT
-    rows: int | None = None
+    rows: Count | None = None
     kept: bool = False
-    frame_rate: float = 2000.0
+    frame_rate: Positive = 2000.0
     seed: int
     purpose: Literal["price", "period", "queries", "noise", "bits", "exposure", "method"]
-    period: float | None = None
+    period: Positive | None = None
 
     kind = "retrieve"
 
@@ -126,9 +127,9 @@ class RowsCell(BaseCell):
     """
 
     device: DeviceCell
-    rows: int
-    frames: int
-    frame_rate: float
+    rows: Count
+    frames: Count
+    frame_rate: Positive
     seed: int
 
     kind = "rows"

@@ -11,6 +11,7 @@ import numpy as np
 
 from groundglass.core.platform import most_memory, watch_memory
 from groundglass.core.schema import written
+from groundglass.core.settings import Settings
 from groundglass.results import Record, RecordStore, cell_key
 from groundglass.results.kinds import KINDS
 from groundglass.studies.engine.context import Context
@@ -61,7 +62,7 @@ class Cell(Protocol):
 
 
 @dataclass(frozen=True)
-class BaseCell:
+class BaseCell(Settings):
     """A cell that says what it is by its fields: those that are cells are its inputs, the others are its config."""
 
     kind: ClassVar[str]

@@ -26,6 +26,7 @@ class EverythingConfig(kit.TargetsConfig):
     studies: Mapping[str, kit.TargetsConfig]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, part in self.studies.items():
             for field in _COMMON:
                 if getattr(part, field) != getattr(self, field):

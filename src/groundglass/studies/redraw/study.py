@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from groundglass.attacks import PGD, Square, TransferPGD
+from groundglass.core.settings import Count, NotNegative, Positive, Tally
 from groundglass.data import Dataset
 from groundglass.studies import kit
 from groundglass.studies.cells.craft import CommonCell, CraftCell, TransferCell
@@ -34,15 +35,15 @@ class RedrawConfig(kit.TargetsConfig):
         read_noises: of cameras, grey levels.
     """
 
-    redraws: int = 3
-    n_images: int
-    eps: float = 8 / 255
-    steps: int = 50
-    budget: int = 2000
-    fit_images: int = 10_000
+    redraws: Count = 3
+    n_images: Count
+    eps: Positive = 8 / 255
+    steps: Count = 50
+    budget: Count = 2000
+    fit_images: Tally = 10_000
     fine_tuning: TrainingConfig = FINE_TUNING
-    moving: tuple[int, ...] = (4,)
-    read_noises: tuple[float, ...] = (4.0,)
+    moving: tuple[Count, ...] = (4,)
+    read_noises: tuple[NotNegative, ...] = (4.0,)
 
 
 def cells(config: RedrawConfig, dataset: Dataset) -> list[Cell]:

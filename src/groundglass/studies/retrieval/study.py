@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 from groundglass.attacks import PGD
+from groundglass.attacks.gradient_attack import StepSize
+from groundglass.core.settings import Count, In, NotNegative, Positive, Share, Tally
 from groundglass.data import Dataset
 from groundglass.optics.retrieval import FixedExposure, Multilateration, SparseInputs, frames_needed
 from groundglass.results import Record
@@ -24,6 +26,10 @@ _WITHOUT = ("bpda-drawn", "bpda-fit-linear", "dfa", "exact")
 _SWEEP, _METHODS = 12, 15
 
 
+_Blur = Annotated[float, In("(0, 1.41422)", "a relative error, of which sqrt(2) is chance")]
+_Bits = Annotated[int, In("[1, 8]")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RetrievalConfig(kit.TargetsConfig):
     """A study of the retrieval of U, complete.
@@ -38,29 +44,35 @@ class RetrievalConfig(kit.TargetsConfig):
         sweep_in, sweep_rows: N and M of the devices of all other sweeps; M of all.
     """
 
-    n_images: int
-    eps_paper: tuple[float, ...]
-    steps: int = 50
-    step_size: float = 0.005
-    fit_images: int = 10_000
-    queries: tuple[float, ...] = (4.5, 5, 6, 8, 12, 24)
-    blurs: tuple[float, ...] = (0.1, 0.3, 0.6, 0.9, 1.1, 1.25, 1.35)
-    periods: tuple[float, ...]
-    frame_rate: float = 2000.0
-    sizes: tuple[int, ...] = (256, 512, 1024)
-    noises: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
-    bits: tuple[int, ...] = (6, 5, 4, 3)
-    saturations: tuple[float, ...] = (0.0001, 0.001, 0.1, 0.3)
-    sweep_in: int = 256
-    sweep_rows: int = 256
+    n_images: Count
+    eps_paper: tuple[kit.PaperRadius, ...]
+    steps: Count = 50
+    step_size: StepSize = 0.005
+    fit_images: Tally = 10_000
+    queries: tuple[Positive, ...] = (4.5, 5, 6, 8, 12, 24)
+    blurs: tuple[_Blur, ...] = (
+        0.1,
+        0.3,
+        0.6,
+        0.9,
+        1.1,
+        1.25,
+        1.35,
+    )
+    periods: tuple[Positive, ...]
+    frame_rate: Positive = 2000.0
+    sizes: tuple[Count, ...] = (256, 512, 1024)
+    noises: tuple[NotNegative, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
+    bits: tuple[_Bits, ...] = (6, 5, 4, 3)
+    saturations: tuple[Share, ...] = (0.0001, 0.001, 0.1, 0.3)
+    sweep_in: Count = 256
+    sweep_rows: Count = 256
 
     def __post_init__(self) -> None:
         super().__post_init__()
         least = frames_needed(FixedExposure(), self.device_in) / self.device_in
         if not self.queries or min(self.queries) < least:
             raise ValueError(f"queries {self.queries} must be at least {least:.2f} N each: fewer retrieve nothing")
-        if any(not 0 < error <= 2**0.5 for error in self.blurs):
-            raise ValueError(f"blurs {self.blurs} must be in (0, 1.414]: relative errors, of which sqrt(2) is chance")
 
 
 def cells(config: RetrievalConfig, dataset: Dataset) -> list[Cell]:

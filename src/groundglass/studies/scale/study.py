@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from groundglass.attacks import PGD
+from groundglass.attacks.gradient_attack import StepSize
+from groundglass.core.settings import Count, Positive, Tally
 from groundglass.data import Dataset
 from groundglass.optics.fidelity import STANDINS
 from groundglass.optics.medium import DeviceKind
@@ -18,7 +20,7 @@ from groundglass.studies.engine.cell import Cell, with_inputs
 from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_EXPECT, recipe
 from groundglass.training import Precision
 
-Sizes = tuple[tuple[int, int], ...]
+Sizes = tuple[tuple[Count, Count], ...]
 
 _RULES = ("dfa-fresh", "bpda-drawn", "bpda-fit-linear", "dfa", "exact")
 # These hold a matrix of the device's size, 8 bytes an entry.
@@ -49,28 +51,28 @@ class ScaleConfig(kit.TargetsConfig):
     """
 
     costs: tuple[CostGrid, ...]
-    fixed_in: int = 2**12
-    fixed_out: int = 2**12
-    batch: int = 64
-    block: int = 4096
-    repeats: int = 3
-    laws: tuple[int, int] = (1024, 1024)
-    padded: tuple[int, int] = (700, 1500)
-    redraws: int = 40
+    fixed_in: Count = 2**12
+    fixed_out: Count = 2**12
+    batch: Count = 64
+    block: Count = 4096
+    repeats: Count = 3
+    laws: tuple[Count, Count] = (1024, 1024)
+    padded: tuple[Count, Count] = (700, 1500)
+    redraws: Count = 40
     networks: Sizes
     structured: Sizes = ()
-    shared_in: int | None = None
+    shared_in: Count | None = None
     rules: tuple[str, ...] = _RULES
-    matrix_entries: int = 2**27
-    n_images: int
-    eps_paper: tuple[float, ...] = (0.01,)
-    steps: int = 20
-    step_size: float = 0.005
-    fit_images: int = 10_000
-    rows: int = 64
-    retrieved: tuple[int, ...] = ()
-    per_input: float = 12.0
-    frame_rate: float = 2000.0
+    matrix_entries: Count = 2**27
+    n_images: Count
+    eps_paper: tuple[kit.PaperRadius, ...] = (0.01,)
+    steps: Count = 20
+    step_size: StepSize = 0.005
+    fit_images: Tally = 10_000
+    rows: Count = 64
+    retrieved: tuple[Count, ...] = ()
+    per_input: Positive = 12.0
+    frame_rate: Positive = 2000.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

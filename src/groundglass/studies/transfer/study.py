@@ -7,6 +7,7 @@ from typing import Any
 
 from groundglass.attacks import PGD, GaussianKernel, InputDiversity, TransferPGD, paper_eps_to_pixels
 from groundglass.core import derive_seed
+from groundglass.core.settings import Count, Tally
 from groundglass.core.statistics import Proportion
 from groundglass.data import Dataset
 from groundglass.results import Record
@@ -40,17 +41,17 @@ class TransferConfig(kit.TargetsConfig):
         stronger_steps: of the stronger attacks, each of 2.5 times radius / steps.
     """
 
-    n_images: int
+    n_images: Count
     lower: TrainingConfig
     lower_classifier: TrainingConfig
     baseline_lower: TrainingConfig | None = None
     attacker: TrainingConfig | None = None
-    eps_paper: tuple[float, ...] = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1)
-    stronger_eps_paper: tuple[float, ...] = (0.02, 0.04, 0.06, 0.1)
-    steps: int = 50
-    step_paper: float = 0.01
-    stronger_steps: int = 20
-    fit_images: int = 10_000
+    eps_paper: tuple[kit.PaperRadius, ...] = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1)
+    stronger_eps_paper: tuple[kit.PaperRadius, ...] = (0.02, 0.04, 0.06, 0.1)
+    steps: Count = 50
+    step_paper: kit.PaperRadius = 0.01
+    stronger_steps: Count = 20
+    fit_images: Tally = 10_000
 
     def __post_init__(self) -> None:
         super().__post_init__()

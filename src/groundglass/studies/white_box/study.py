@@ -8,6 +8,8 @@ from typing import Any
 
 from groundglass.adaptive import RULES
 from groundglass.attacks import FGSM, PGD, CarliniWagnerL2, RandomNoise
+from groundglass.attacks.gradient_attack import StepSize
+from groundglass.core.settings import Count, Positive, Tally
 from groundglass.data import Dataset
 from groundglass.results import Record
 from groundglass.results.kinds import ATTACK, Entry
@@ -36,15 +38,15 @@ class WhiteBoxConfig(kit.TargetsConfig):
         gallery: images shown in the report, for each rule, at the middle radius.
     """
 
-    n_images: int
-    eps_paper: tuple[float, ...] = (0.01, 0.02, 0.03, 0.04, 0.05)
-    eps_l2: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
-    steps: int = 50
-    step_size: float = 0.005
+    n_images: Count
+    eps_paper: tuple[kit.PaperRadius, ...] = (0.01, 0.02, 0.03, 0.04, 0.05)
+    eps_l2: tuple[Positive, ...] = (0.25, 0.5, 0.75, 1.0)
+    steps: Count = 50
+    step_size: StepSize = 0.005
     rules: tuple[str, ...] = _DEFENDED_RULES
-    fit_images: int = 10_000
-    cw_images: int = 0
-    gallery: int = 6
+    fit_images: Tally = 10_000
+    cw_images: Tally = 0
+    gallery: Tally = 6
 
 
 def cells(config: WhiteBoxConfig, dataset: Dataset) -> list[Cell]:
