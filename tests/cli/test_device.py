@@ -107,7 +107,7 @@ def test_sizes_may_be_written_as_people_write_them(text: str, count: int) -> Non
         (["--kind", "proceduarl"], "did you mean 'procedural'"),
         (["--matrix", "reel"], "did you mean 'real'"),
         (["--bits", "9"], "must be in [1, 8]"),
-        (["--bits", "eight"], "must be in [1, 8], or float"),
+        (["--bits", "eight"], "must be 1 to 8, or float"),
         (["--inputs", "many"], "`--inputs` (='many') must be a whole number"),
         (["--inputs", "1.5"], "must be a whole number"),
         (["--inputs", "inf"], "must be a whole number"),
