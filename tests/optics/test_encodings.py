@@ -53,7 +53,7 @@ def test_a_layer_of_float_input_gives_its_secret_to_nobody(device, features):
     assert not list(layer.parameters())
     with pytest.raises(TypeError, match="secret"):
         pickle.dumps(layer)
-    for shown in (repr(layer), repr(vars(layer)), repr(layer._sealed)):
+    for shown in (repr(layer), repr(vars(layer)), repr(layer._normalised), repr(layer._normalised.projection)):
         assert str(SECRET) not in shown
         assert "tensor([[" not in shown
     assert layer(features.requires_grad_()).grad_fn is None

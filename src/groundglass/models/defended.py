@@ -1,14 +1,11 @@
 """The defence: a secret optical layer inside a classifier, and a way back for gradients around it (paper, Figure 1)."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from groundglass.core import derive_seed, lookup
+from groundglass.models.passes import Pass, ReachedError, pass_of, running
 from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, draw_feedback, stitch
 from groundglass.optics.device import OpticalDevice
 from groundglass.optics.layer import Encoding, FloatInputLayer, OpticalLayer, encode
@@ -44,7 +41,6 @@ class OpticalBlock(nn.Module):
         self.project = nn.Sequential(nn.Linear(in_features, hidden, bias=False), nn.BatchNorm1d(hidden))
         self.readout = nn.Linear(hidden if device is None else device.out_features, out_features)
         self.hold(device, encoding)
-        self._pass: _Pass | None = None
 
     def hold(self, device: OpticalDevice | None, encoding: Encoding | None = None) -> None:
         """Put `device`, or none, below the readout, whose inputs must match."""
@@ -76,25 +72,14 @@ class OpticalBlock(nn.Module):
         # The optical part stays in float32 under autocast: a rounding error before a threshold is a flipped bit.
         with torch.autocast(x.device.type, enabled=False):
             hidden = self.features(x.float())
-            current = self._pass
-            rule: BackwardRule = current.rule if current is not None else Blocked()
             bits = encode(hidden, self.encoding)
+            current = pass_of(self, bits)
+            if current.until_features:
+                raise ReachedError(hidden)
             above = bits if self.optical is None else self.optical(bits)
-            if rule.site == "readings" and hidden.requires_grad:
-                above = stitch(above, hidden, bits, rule)
-            if current is not None:
-                current.hidden, current.bits = hidden, bits
-            out: Tensor = self.readout(above * self.gain)
-            return out
-
-
-@dataclass
-class _Pass:
-    """What one forward pass through a defended network keeps: the tensor where the gradient re-enters, and the bits."""
-
-    rule: BackwardRule
-    hidden: Tensor | None = None
-    bits: Tensor | None = None
+            if current.rule.site == "readings" and hidden.requires_grad:
+                above = stitch(above, hidden, bits, current.rule)
+            return current.leave(hidden, bits, self.readout(above * self.gain))
 
 
 class DefendedNetwork(nn.Module):
@@ -138,23 +123,51 @@ class DefendedNetwork(nn.Module):
         """The same network and logits, with gradients by `rule`: what an attacker differentiates."""
         return View(self, rule)
 
+    def features(self, images: Tensor) -> Tensor:
+        """What the device's inputs are made of, [batch, N], not negative. Nothing is measured."""
+        with running(Pass(self.block, Blocked(), until_features=True)):
+            try:
+                self.network(images)
+            except ReachedError as reached:
+                found: Tensor = reached.args[0]
+                return found
+        raise self._missed()
+
     def observe(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Bits that enter the device, and logits: what an attacker sees who runs the deployed network on images."""
-        with _tapped(self.block, Blocked()) as tap:
+        """Bits that enter the device, and logits: what an attacker sees who runs the deployed network on images.
+
+        Raises:
+            ValueError: the block is not called once in a forward pass: there is no one row of bits for a row of logits.
+        """
+        with running(Pass(self.block, Blocked())) as this:
             logits: Tensor = self.network(images)
-        assert tap.bits is not None
-        return tap.bits, logits
+        if not this.bits:
+            raise self._missed()
+        if len(this.bits) > 1:
+            raise ValueError(
+                f"the optical block at {self.at!r} is called {len(this.bits)} times in a forward pass: it has no one row of "
+                "bits for a row of logits. A rule that is fitted to such pairs is not for this network"
+            )
+        return this.bits[0], logits
 
     def run(self, images: Tensor, rule: BackwardRule) -> Tensor:
-        """Logits, with gradients by `rule`."""
-        with _tapped(self.block, rule) as tap:
+        """Logits, with gradients by `rule`, to every call of the block.
+
+        Raises:
+            RuntimeError: the block was not called.
+            ValueError: the rule takes the error at the logits, and the block got other rows than the network gave.
+        """
+        with running(Pass(self.block, rule)) as this:
             logits: Tensor = self.network(images)
-        if tap.hidden is None:
-            raise RuntimeError(f"the forward pass did not go through the optical block at {self.at!r}")
-        if rule.site == "readings" or not tap.hidden.requires_grad:
-            return logits
-        assert tap.bits is not None
-        return stitch(logits.float(), tap.hidden, tap.bits, rule)
+        if not this.bits:
+            raise self._missed()
+        return this.finish(logits)
+
+    def _missed(self) -> RuntimeError:
+        return RuntimeError(
+            f"the forward pass did not go through the optical block at {self.at!r}: the network must call it, and in the "
+            "thread in which it is called itself"
+        )
 
     def extra_repr(self) -> str:
         return f"at={self.at!r}, feedback={'saved' if self.feedback is not None else 'none'}"
@@ -167,20 +180,10 @@ class View(nn.Module):
         super().__init__()
         self.defended = defended
         self.rule = rule
-        self.train(defended.training)
+        self.training = defended.training  # its own mode alone: the network keeps those of its modules
 
     def forward(self, images: Tensor) -> Tensor:
         return self.defended.run(images, self.rule)
-
-
-@contextmanager
-def _tapped(block: OpticalBlock, rule: BackwardRule) -> Iterator[_Pass]:
-    current = _Pass(rule)
-    block._pass = current
-    try:
-        yield current
-    finally:
-        block._pass = None
 
 
 def defend(

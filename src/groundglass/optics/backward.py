@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from groundglass.core import generator
+from groundglass.optics.opaque import Opaque, uncompiled, vjp
 
 
 @runtime_checkable
@@ -44,36 +45,59 @@ class Blocked:
         return torch.zeros_like(bits)
 
 
+class _Rule(Opaque):
+    """A rule as operators ask for it."""
+
+    __slots__ = ("rule",)
+
+    def __init__(self, rule: BackwardRule) -> None:
+        self.rule = rule
+        self._enter()
+
+    def _pull_back(self, bits: Tensor, grad: Tensor) -> Tensor:
+        return self.rule.vjp(bits, grad)
+
+
 class _Stitch(torch.autograd.Function):
     """Identity on `output`; in the backward pass the gradient is sent on to `source` as well, by the rule.
 
     `output` does not depend on `source` in the graph (the device lies between), so nothing is counted twice.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, output: Tensor, source: Tensor, bits: Tensor, rule: BackwardRule) -> Tensor:
-        ctx.rule = rule
-        ctx.source_dtype = source.dtype
-        ctx.save_for_backward(bits)
+    def forward(output: Tensor, source: Tensor, bits: Tensor, rule: _Rule, error: Tensor | None) -> Tensor:
         # A copy, not a view: what a function of one's own returns as a view cannot be changed in place.
         return output.clone()
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, source, bits, ctx.rule, ctx.error = inputs
+        ctx.source_dtype = source.dtype
+        ctx.save_for_backward(bits)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         (grad,) = grads
         (bits,) = ctx.saved_tensors
         to_source = None
         if ctx.needs_input_grad[1]:
-            to_source = ctx.rule.vjp(bits.float(), grad.float()).to(ctx.source_dtype)
-        return (grad if ctx.needs_input_grad[0] else None), to_source, None, None
+            error = grad if ctx.error is None else ctx.error
+            to_source = vjp(ctx.rule, bits.float(), error.float()).to(ctx.source_dtype)
+        return (grad if ctx.needs_input_grad[0] else None), to_source, None, None, None
 
 
-def stitch(output: Tensor, source: Tensor, bits: Tensor, rule: BackwardRule) -> Tensor:
+@uncompiled
+def stitch(output: Tensor, source: Tensor, bits: Tensor, rule: BackwardRule, *, error: Tensor | None = None) -> Tensor:
     """Reconnect `source` (the input of the binarisation) to `output`, across the device, by `rule`.
 
     Returns `output` unchanged in value. Its gradient goes to `output` as usual, and through `rule.vjp` to `source`.
+
+    Args:
+        error: what the rule gets in place of the gradient at `output`, where that is known already.
     """
-    stitched: Tensor = _Stitch.apply(output, source, bits, rule)
+    stitched: Tensor = _Stitch.apply(output, source, bits, _Rule(rule), error)
     return stitched
 
 

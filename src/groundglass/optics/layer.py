@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from groundglass.core import NonFiniteError
 from groundglass.optics.device import OpticalDevice
-from groundglass.optics.sealed import Sealed
+from groundglass.optics.opaque import Opaque, measure
 from groundglass.optics.simulated import SimulatedOPU
 from groundglass.optics.true_matrix import true_matrix
 
@@ -61,10 +61,52 @@ def as_bytes(bits: Float[Tensor, "batch n"]) -> UInt8[Tensor, "batch n"]:
     return bits.to(torch.uint8)
 
 
+class _Projection(Opaque):
+    """U as float32 planes, real and imaginary, and what they make of inputs that are scaled to one length."""
+
+    __slots__ = ("length", "planes")
+
+    def __init__(self, device: OpticalDevice) -> None:
+        matrix = true_matrix(device)
+        assert isinstance(device, SimulatedOPU)  # any other has been refused
+        self.planes = [plane.contiguous() for plane in (matrix.real, matrix.imag)]
+        self.length = (device.in_features * device.camera.density) ** 0.5
+        self._enter()
+
+    def _answer(self, inputs: Tensor, exposure: float) -> Tensor:
+        scaled = F.normalize(inputs, dim=1) * self.length
+        real, imaginary = (plane.to(inputs.device) for plane in self.planes)
+        out = (scaled @ real.t()).square_()
+        return out.add_((scaled @ imaginary.t()).square_())
+
+
+class _Normalised(Opaque):
+    """A device, or its projection, and its readings with mean 0 and a spread of about 1."""
+
+    __slots__ = ("device", "projection")
+
+    def __init__(self, device: OpticalDevice, projection: _Projection | None = None) -> None:
+        self.device, self.projection = device, projection
+        self._enter()
+
+    def readings(self, inputs: Tensor) -> Tensor:
+        if self.projection is None:
+            if not len(inputs):  # a device takes no frame without an input: it is not asked
+                return inputs.new_zeros(0, self.device.out_features)
+            return self.device.measure(as_bytes(inputs))
+        return measure(self.projection, inputs, outputs=self.device.out_features, dtype=torch.float32)
+
+    def _answer(self, inputs: Tensor, exposure: float) -> Tensor:
+        # A speckle's intensity is exponential: its spread is its mean.
+        # In place: fresh memory for thousands of readings an image takes longer than the arithmetic.
+        return self.readings(inputs).to(torch.float32).div_(self.device.mean_reading).sub_(1)
+
+
 class OpticalLayer(nn.Module):
     """device -> readings with mean 0 and a spread of about 1. No gradient passes: see `backward.stitch`.
 
-    The device is an attribute, not a buffer: nothing of it enters a `state_dict`, and a pickle of the module fails.
+    The device is an attribute, not a buffer: nothing of it enters a `state_dict`, and a pickle of the module fails. A graph
+    that torch records has the layer as one operator (`opaque.py`).
 
     Shapes: bits [batch, in_features], 0. or 1., -> [batch, out_features], float32.
     """
@@ -73,31 +115,28 @@ class OpticalLayer(nn.Module):
         super().__init__()
         self.device = device
 
+    @property
+    def device(self) -> OpticalDevice:
+        return self._normalised.device
+
+    @device.setter
+    def device(self, device: OpticalDevice) -> None:
+        self._normalised = self._normalise(device)
+
+    def _normalise(self, device: OpticalDevice) -> _Normalised:
+        return _Normalised(device)
+
     @torch.no_grad()
     def measure(self, inputs: Tensor) -> Tensor:
-        """The device's own readings, [batch, out_features]. A device takes no frame without an input: it is not asked."""
-        if not len(inputs):
-            return inputs.new_zeros(0, self.device.out_features)
-        return self.device.measure(as_bytes(inputs))
+        """The device's own readings, [batch, out_features]."""
+        return self._normalised.readings(inputs)
 
+    @torch.no_grad()
     def forward(self, inputs: Float[Tensor, "batch n"]) -> Float[Tensor, "batch m"]:
-        with torch.no_grad():
-            # A speckle's intensity is exponential: its spread is its mean.
-            # In place: fresh memory for thousands of readings an image takes longer than the arithmetic.
-            return self.measure(inputs).to(torch.float32).div_(self.device.mean_reading).sub_(1)
+        return measure(self._normalised, inputs, outputs=self.device.out_features, dtype=torch.float32)
 
     def extra_repr(self) -> str:
         return f"in_features={self.device.in_features}, out_features={self.device.out_features}"
-
-
-class _Planes(Sealed):
-    """U as float32 planes, real and imaginary, that nothing prints, pickles or saves."""
-
-    __slots__ = ("planes",)
-
-    def __init__(self, device: OpticalDevice) -> None:
-        matrix = true_matrix(device)
-        self.planes = [plane.contiguous() for plane in (matrix.real, matrix.imag)]
 
 
 class FloatInputLayer(OpticalLayer):
@@ -118,15 +157,10 @@ class FloatInputLayer(OpticalLayer):
         TypeError: the device is not a simulated one, so its matrix is not known.
     """
 
-    def __init__(self, device: OpticalDevice) -> None:
-        super().__init__(device)
-        self._sealed = _Planes(device)
-        assert isinstance(device, SimulatedOPU)  # the planes refused any other
-        self.length = (device.in_features * device.camera.density) ** 0.5
+    def _normalise(self, device: OpticalDevice) -> _Normalised:
+        return _Normalised(device, _Projection(device))
 
-    @torch.no_grad()
-    def measure(self, inputs: Float[Tensor, "batch n"]) -> Float[Tensor, "batch m"]:
-        scaled = F.normalize(inputs, dim=1) * self.length
-        real, imaginary = (plane.to(inputs.device) for plane in self._sealed.planes)
-        out = (scaled @ real.t()).square_()
-        return out.add_((scaled @ imaginary.t()).square_())
+    @property
+    def length(self) -> float:
+        assert self._normalised.projection is not None
+        return self._normalised.projection.length

@@ -15,7 +15,8 @@ from groundglass.optics.camera import Camera, Exposure, FrameNoise
 from groundglass.optics.device import check_bits
 from groundglass.optics.kinds import make_medium
 from groundglass.optics.medium import DeviceKind, MatrixKind, Medium
-from groundglass.optics.sealed import Sealed, Seed
+from groundglass.optics.opaque import Opaque, measure
+from groundglass.optics.sealed import Seed
 from groundglass.optics.secret_file import Saved, read_secret, write_secret
 
 # float64 intensities at a time, when they are needed before rounding: bounds memory, changes nothing.
@@ -25,7 +26,7 @@ _CALIBRATED = 2**29
 _CHALLENGED = 2**28
 
 
-class SimulatedOPU(Sealed):
+class SimulatedOPU(Opaque):
     """|Ux|^2 of binary x, seen by a camera. Make one with `create` or `load`; see `OpticalDevice` for its use.
 
     Reading = clamp(floor(gain * |Ux|^2 + 0.5), 0, 255), with |Ux|^2 an exact integer (structured: float32 sums in a fixed
@@ -46,6 +47,7 @@ class SimulatedOPU(Sealed):
         self._region = region_of is not None
         self._noise = FrameNoise(medium.seed, noise_seed, region_of or "")
         self._fingerprint = region_of or _fingerprint(medium, camera, exposure)
+        self._enter()
 
     @classmethod
     def create(
@@ -149,6 +151,12 @@ class SimulatedOPU(Sealed):
         """
         if not 0 < exposure < float("inf"):
             raise ValueError(f"`exposure` (={exposure}) must be above 0: times the device's own")
+        if not isinstance(bits, Tensor):
+            check_bits(bits, self.in_features)
+        dtype = torch.float32 if self._camera.bits is None else torch.uint8
+        return measure(self, bits, outputs=self.out_features, dtype=dtype, exposure=exposure)
+
+    def _answer(self, bits: Tensor, exposure: float) -> Tensor:
         check_bits(bits, self.in_features)
         x = bits.detach().cpu().contiguous()
         gain = self._exposure.gain * exposure

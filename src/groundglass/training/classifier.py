@@ -5,7 +5,6 @@ one measurement of them and a linear classifier on the readings (paper, section 
 """
 
 import math
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,6 @@ from groundglass.training.schedule import OneCycle
 from groundglass.training.state import EpochResult
 
 FINE_TUNING = TrainingConfig(epochs=5, batch_size=64, learning_rate=0.05, schedule=OneCycle(warmup=0.1))
-
-
-class _Reached(Exception):
-    """The forward pass has reached the optical block; the rest is not needed."""
 
 
 @torch.no_grad()
@@ -63,26 +58,12 @@ def encode_bits(
     where = next(network.parameters()).device
     dtype = torch.float32 if encoding == "float" else torch.uint8
     inputs = torch.empty(len(images), network.block.width, dtype=dtype)
-    reached: list[Tensor] = []
-
-    def stop(module: nn.Module, given: tuple[Tensor, ...]) -> None:
-        reached.append(given[0])
-        raise _Reached
-
-    hook = network.block.register_forward_pre_hook(stop)
-    try:
-        with evaluating(network):
-            for batch in batches(images, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, shuffle=False):
-                with suppress(_Reached):
-                    network.network(batch.images.to(where))
-                if not reached:
-                    raise RuntimeError(f"the forward pass did not go through the optical block at {network.at!r}")
-                features = network.block.features(reached.pop().float())
-                encoded = encode(features, encoding)
-                inputs[batch.index] = (encoded if encoding == "float" else as_bytes(encoded)).cpu()
-                progress(name, int(batch.index[-1]) + 1, len(images))
-    finally:
-        hook.remove()
+    with evaluating(network):
+        for batch in batches(images, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, shuffle=False):
+            features = network.features(batch.images.to(where))
+            encoded = encode(features, encoding)
+            inputs[batch.index] = (encoded if encoding == "float" else as_bytes(encoded)).cpu()
+            progress(name, int(batch.index[-1]) + 1, len(images))
     return inputs
 
 
