@@ -65,12 +65,13 @@ class RunFolder:
         seconds: float = 1.0,
     ) -> str:
         """Any result, by its kind."""
-        key = cell_key(kind.name, {**written(config), "#": len(self.store)}, list(inputs))
+        told = {**written(config), "#": len(self.store)}  # two of the same config are two
+        key = cell_key(kind.name, told, list(inputs))
         record = Record(
             key=key,
             kind=kind.name,
             name=name,
-            config=written(config),
+            config=told,
             result=written(result),
             inputs=tuple(inputs),
             seconds=seconds,

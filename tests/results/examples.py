@@ -57,9 +57,10 @@ def made(
 ) -> Record:
     """A record of a kind, with these values and plausible ones."""
     told, found = filled(kind.config, config or {}), filled(kind.result, result or {})
+    # Two that found something else are two.
+    told = {**told, "#": cell_key(kind.name, found, ())}
     return Record(
-        # Two that found something else are two.
-        key=cell_key(kind.name, {"config": told, "result": found}, inputs),
+        key=cell_key(kind.name, told, inputs),
         kind=kind.name,
         name=name or kind.name,
         config=told,

@@ -30,8 +30,8 @@ MANIFEST: dict[str, Any] = {
 def record(name: str = "VGG-OPU <- dfa", **config: Any) -> Record:
     config = {"rule": "dfa", "eps": 0.025, **config}
     return Record(
-        key=cell_key("attack", config, ["0123456789ab"]),
-        kind="attack",
+        key=cell_key("mine", config, ["0123456789ab"]),
+        kind="mine",
         name=name,
         config=config,
         inputs=("0123456789ab",),
@@ -59,7 +59,7 @@ def test_a_record_reads_back_equal_with_its_arrays(tmp_path: Path) -> None:
         assert store.get(full.key) == full
     again = RecordStore.read(tmp_path / "run")
     assert again.records == (plain, full)
-    assert again.manifest == MANIFEST
+    assert again.manifest == {**MANIFEST, "format": 2}
     assert full.config["steps"] == [3, 4]
     assert full.key in again
     assert "0" * 12 not in again
@@ -76,7 +76,7 @@ def test_a_study_continues_where_it_was(tmp_path: Path) -> None:
     with RecordStore.open(tmp_path, {**MANIFEST, "started": "2027-01-01T00:00:00+00:00"}) as store:
         assert len(store) == 2
         store.add(record(steps=9))
-        assert store.manifest == MANIFEST
+        assert store.manifest == {**MANIFEST, "format": 2}
     assert len(RecordStore.read(tmp_path)) == 3
 
 

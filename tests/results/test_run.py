@@ -9,11 +9,12 @@ import pytest
 
 from groundglass.core import DamagedFileError
 from groundglass.core.statistics import Proportion
-from groundglass.results import Record, RecordStore, Run
+from groundglass.results import Record, RecordStore, Run, cell_key
 from groundglass.results.kinds import ATTACK, KINDS, QUERY, TRAIN, TRANSFER
 from groundglass.studies import find_study
 from groundglass.studies.engine.run import planned
 from groundglass.studies.recipe import configure
+from tests.altered import rewrite
 from tests.golden.test_committed_runs import DATA
 from tests.results.examples import made
 from tests.results.test_record_store import MANIFEST
@@ -94,11 +95,19 @@ def tried(index: list[int], right: list[bool], fooled: list[bool]) -> dict[str, 
 
 
 TRAINED = {"training": {"credit": "bp", "epochs": 1}}
+
+
+def counts(correct: int, clean: int, total: int) -> dict[str, float]:
+    """Of an attack."""
+    told = {"n_images": total, "clean_correct": clean, "correct": correct}
+    return {**told, "robust_accuracy": correct / total, "success_rate": 1 - correct / clean}
+
+
 ONE, TWO, ASKED, MOVED, BARE = (
-    made(ATTACK),
-    made(ATTACK, {"rule": "fa"}),
-    made(QUERY),
-    made(TRANSFER),
+    made(ATTACK, result=counts(1, 2, 3)),
+    made(ATTACK, {"rule": "fa"}, counts(2, 2, 3)),
+    made(QUERY, result={"n_images": 3, "clean_correct": 2, "fooled": 1, "success_rate": 0.5}),
+    made(TRANSFER, result={"n_images": 2, "correct": 1}),
     made(TRAIN, TRAINED),
 )
 ALL = (
@@ -126,7 +135,7 @@ def test_the_outcome_of_each_image(tmp_path: Path) -> None:
 
 
 def test_arrays_that_say_nothing_name_their_record(tmp_path: Path) -> None:
-    short = {**tried([0, 1], [True, True], [True, True]), "index": np.array([0])}
+    short = {**ALL[0][1], "index": np.array([0])}
     for place, arrays in enumerate(({"index": np.array([0])}, short)):
         run = folder(tmp_path / str(place), (replace(ONE, name="the attack"), arrays))
         with pytest.raises(DamagedFileError, match=rf"{ONE.key} \(the attack\).*from a copy"):
@@ -142,7 +151,13 @@ def test_arrays_that_say_nothing_name_their_record(tmp_path: Path) -> None:
 
 def test_a_kind_of_ones_own_has_a_plain_frame(tmp_path: Path) -> None:
     mine = [
-        replace(ONE, key=f"{i:012x}", kind="speckle", config={"camera": {"bits": i}}, result={"contrast": i / 2})
+        replace(
+            ONE,
+            key=cell_key("speckle", {"camera": {"bits": i}}, ONE.inputs),
+            kind="speckle",
+            config={"camera": {"bits": i}},
+            result={"contrast": i / 2},
+        )
         for i in (1, 2)
     ]
     run = folder(tmp_path, *((one, {}) for one in mine), (BARE, {}))
@@ -169,7 +184,7 @@ def test_the_plan_of_all_says_whose_each_record_is(tmp_path: Path) -> None:
 
 
 def test_a_record_that_lacks_a_field_is_named(tmp_path: Path) -> None:
-    result = {key: value for key, value in ONE.result.items() if key != "correct"}
-    run = folder(tmp_path, (replace(ONE, name="odd", result=result), {}))
-    with pytest.raises(DamagedFileError, match=rf"result of {ONE.key} \(odd\) lacks `correct`"):
-        _ = run.attacks
+    folder(tmp_path, (replace(ONE, name="odd"), {}))
+    rewrite(tmp_path, lambda line: line["result"].pop("correct"))
+    with pytest.raises(DamagedFileError, match=rf"records.jsonl, line 1.* result of {ONE.key} \(odd\) lacks `correct`"):
+        Run.open(tmp_path)

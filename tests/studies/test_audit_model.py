@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from groundglass.audit import CLEAR, MASKING, AuditConfig
+from groundglass.audit.ledger import Ledger
 from groundglass.cli import main
-from groundglass.core import DamagedFileError
+from groundglass.core import DamagedFileError, DiskFullError
 from groundglass.models import ModelSpec, build, save_model
 from groundglass.optics import DeviceStore, SimulatedOPU
-from groundglass.results import OtherStudyError, RecordStore
+from groundglass.results import FolderInUseError, OtherStudyError, RecordStore
 from groundglass.studies.audit_model import audit_model, parse_eps, read_network, read_pictures
 from tests.audit.known import EPS, Shattered, network, pictures, trained
 
@@ -191,14 +192,68 @@ def test_radii(text: str, value: float) -> None:
 
 
 def test_a_refused_audit_leaves_no_folder(here: Path) -> None:
-    labels = (trained(False)(pictures(60, 7)[0]).argmax(1) + 1) % 4
-    np.savez(here / "wrong.npz", images=pictures(60, 7)[0].numpy(), labels=labels.numpy())
     with pytest.raises(ValueError, match="nothing to audit"):
-        run(here, "plain", data="wrong.npz")
+        run(here, "plain", **refused(here))
     assert not (here / "out").exists()
     with pytest.raises(ValueError, match="not 45"):
         run(here, "plain", claimed=45)
     assert run(here, "plain") is not None
+
+
+def refused(here: Path) -> dict[str, object]:
+    """Settings of an audit that is refused once the folder is there: the model gets no image right."""
+    images, _ = pictures(60, 7)
+    np.savez(here / "wrong.npz", images=images.numpy(), labels=((trained(False)(images).argmax(1) + 1) % 4).numpy())
+    return {"data": "wrong.npz"}
+
+
+def test_an_error_after_the_attacks_deletes_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    attack = Ledger._run
+    monkeypatch.setattr(Ledger, "_run", lambda self, plan, *asked: made.append(plan.name) or attack(self, plan, *asked))
+
+    def full(self: RecordStore, *_: object) -> None:
+        raise DiskFullError("the disk is full: run the same command again, it continues")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordStore, "add", full)
+        with pytest.raises(DiskFullError):
+            run(here, "plain")
+    before = len(made)
+    assert before
+    assert run(here, "plain") is not None
+    assert len(made) == before, "an attack that had ended was made again"
+
+
+def test_an_audit_that_is_refused_leaves_the_folder_of_another(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entered, others = RecordStore.open, []
+
+    def late(folder: Path, told: dict) -> RecordStore:
+        """Another process has begun the same audit in between."""
+        others.append(entered(folder, told))
+        return entered(folder, told)
+
+    monkeypatch.setattr(RecordStore, "open", late)
+    with pytest.raises(FolderInUseError):
+        run(here, "plain")
+    assert (here / "out" / "study.json").exists()
+    others[0].close()
+
+
+def test_a_refused_audit_takes_back_no_more_than_it_made(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "out").mkdir()
+    with pytest.raises(ValueError, match="nothing to audit"):
+        run(here, "plain", **refused(here))
+    assert list((here / "out").iterdir()) == [], "the folder was there before"
+
+    def writes(*_: object, **__: object) -> None:
+        (here / "out" / "attacks").touch()
+        raise ValueError("nothing to audit")
+
+    monkeypatch.setattr("groundglass.studies.audit_model.audit", writes)
+    with pytest.raises(ValueError, match="nothing to audit"):
+        run(here, "plain")
+    assert {path.name for path in (here / "out").iterdir()} == {".lock", "study.json", "attacks"}
 
 
 @pytest.mark.parametrize("text", ["", "eight", "8/0", "8/x"])

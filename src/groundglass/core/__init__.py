@@ -9,7 +9,6 @@ from groundglass.core.files import (
     atomic_write,
     make_folder,
     publish,
-    read_json,
     refuse_existing,
     remove_parts,
     write_json,
@@ -17,6 +16,7 @@ from groundglass.core.files import (
 from groundglass.core.lazy import lazily
 from groundglass.core.names import lookup
 from groundglass.core.progress import Progress, silent
+from groundglass.core.untrusted import read_json
 
 if TYPE_CHECKING:
     from groundglass.core.checks import (

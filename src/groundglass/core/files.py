@@ -159,14 +159,6 @@ def write_json(path: Path, value: Any) -> None:
         file.write("\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON; a file that does not parse is a DamagedFileError."""
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise DamagedFileError(f"{path} is not valid JSON ({error}): it was truncated or altered") from error
-
-
 def _exists(path: Path) -> FileExistsError:
     return FileExistsError(f"{path} is there already: give the name of a new file, or delete it")
 

@@ -81,7 +81,7 @@ def read(cls: type[T], value: Any, where: str) -> T:
         DamagedFileError: a field is missing or of another type; names it.
     """
     if not isinstance(value, Mapping):
-        raise DamagedFileError(f"{where} must be an object, not {value!r:.60}")
+        raise DamagedFileError(f"{where} must be an object, not {value!r:.60}: it was altered, put it back from a copy")
     found = {}
     for f, hint in _shape(cls):  # type: ignore[arg-type]
         name = _name(f)
@@ -123,17 +123,21 @@ def _read(hint: Any, value: Any, where: str) -> Any:
             return tuple(_read(kind, entry, f"{where}[{i}]") for i, (kind, entry) in enumerate(zip(inner, value)))  # noqa: B905
     if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
         if isinstance(value, Mapping):
-            return {str(key): _read(inner[1], entry, f"{where}.{key}") for key, entry in value.items()}
+            return {
+                str(key): _read(inner[1], entry, f"{where}.{key if key.isidentifier() else repr(key)}")
+                for key, entry in value.items()
+            }
     elif origin is Literal:
         if value in inner:
             return value
     elif is_dataclass(hint) and isinstance(hint, type):
         return read(hint, value, where)
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        if abs(value) < 1e300:  # infinity and NaN are no numbers of a record, and an int may be too large for a float
+            return float(value)
     elif hint in (int, str, bool) and type(value) is hint:
         return value
-    raise DamagedFileError(f"{where} must be {_said(hint)}, not {value!r:.60}: the file was altered")
+    raise DamagedFileError(f"{where} must be {_said(hint)}, not {value!r:.60}: it was altered, put it back from a copy")
 
 
 def _said(hint: Any) -> str:

@@ -6,12 +6,16 @@ only the few that the page shows: nothing can be added to it.
 """
 
 import lzma
+import re
 import tarfile
 from pathlib import Path
 
-from groundglass.core import DamagedFileError
+from groundglass.core.arrays import check_unpacked, unpacked_limit
+from groundglass.core.untrusted import damaged, read_bytes, within
 
 BUNDLE = "arrays.tar.xz"
+_MEMBER = re.compile(r"arrays/[0-9a-f]{12}\.npz")
+_MOST = 2**32
 
 
 class CompactCopyError(ValueError):
@@ -26,13 +30,33 @@ def read_bundle(folder: Path) -> dict[str, bytes]:
     Raises:
         DamagedFileError: the bundle cannot be read.
     """
-    try:
-        with tarfile.open(folder / BUNDLE, "r:xz") as bundle:
-            return {member.name: file.read() for member in bundle if (file := bundle.extractfile(member))}
-    except (OSError, EOFError, lzma.LZMAError, tarfile.TarError) as error:
-        raise DamagedFileError(
-            f"{folder / BUNDLE} cannot be read ({error}): put it back from a copy, or make the compact copy anew"
-        ) from error
+    path = within(folder, BUNDLE)
+    packed = read_bytes(path, most=_MOST)
+    again = "put it back from a copy, or make the compact copy anew"
+    with damaged(str(path), again, lzma.LZMAError, tarfile.TarError):
+        limit = unpacked_limit(len(packed))
+        stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=2**28)
+        data = stream.decompress(packed, max_length=limit)
+        if not stream.eof:
+            check_unpacked(len(data) + (len(data) == limit), len(packed), str(path))
+            raise EOFError("it was cut short")
+        return _members(memoryview(data))
+
+
+def _members(data: memoryview) -> dict[str, bytes]:
+    """The files of an archive that `compact` wrote. No other member is taken: no link, no folder, no header of another kind."""
+    found: dict[str, bytes] = {}
+    at, block = 0, tarfile.BLOCKSIZE
+    while any(header := bytes(data[at : at + block])):
+        member = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
+        end = at + block + member.size
+        if member.type != tarfile.REGTYPE or not _MEMBER.fullmatch(member.name) or member.name in found:
+            raise ValueError(f"{member.name!r:.80} is no array of a result")
+        if not at + block <= end <= len(data):
+            raise EOFError("it was cut short")
+        found[member.name] = bytes(data[at + block : end])
+        at += block + -(-member.size // block) * block
+    return found
 
 
 def is_compact(folder: Path) -> bool:

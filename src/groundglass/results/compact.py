@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-import os
+import secrets
 import shutil
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from groundglass.core import atomic_write, publish
 from groundglass.results.bundle import BUNDLE
-from groundglass.results.journal import read_lines
-from groundglass.results.manifest import STUDY_FILE
-from groundglass.results.records import RECORDS_FILE, RecordStore
+from groundglass.results.journal import SEAL, read_lines, sealed
+from groundglass.results.manifest import STUDY_FILE, on_disk
+from groundglass.results.records import RECORDS_FILE, RecordStore, not_deflated
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,10 @@ def compact(folder: Path, out: Path) -> Compacted:
     for line in lines:
         record = store.get(line["key"])
         if record is not None and record.arrays is not None:
-            data = packed[record.arrays] = _not_deflated(store.arrays(record))
+            data = packed[record.arrays] = not_deflated(store.arrays(record))
             line["arrays_sha256"] = hashlib.sha256(data).hexdigest()
+            if SEAL in line:
+                line[SEAL] = sealed(line)[SEAL]
     return _write(out, store.manifest, lines, packed)
 
 
@@ -69,10 +69,11 @@ def _write(
     out: Path, manifest: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], arrays: Mapping[str, bytes]
 ) -> Compacted:
     """Whole or not at all. `arrays`: path within the folder -> bytes of that file."""
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    part = out.with_name(f".{out.name}.{secrets.token_hex(4)}.part")
+    part.mkdir(parents=True)  # an error before this line removes nothing
     try:
         with atomic_write(part / STUDY_FILE, "w") as file:
-            file.write(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+            file.write(json.dumps(on_disk(manifest), indent=2, sort_keys=True) + "\n")
         with atomic_write(part / RECORDS_FILE, "w") as file:
             file.writelines(json.dumps(line, sort_keys=True, allow_nan=False) + "\n" for line in lines)
         with atomic_write(part / BUNDLE) as file, tarfile.open(fileobj=file, mode="w:xz", preset=8) as bundle:
@@ -85,10 +86,3 @@ def _write(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return Compacted(out, len(size), sum(size), len(lines), len(arrays))
-
-
-def _not_deflated(arrays: Mapping[str, np.ndarray]) -> bytes:
-    buffer = io.BytesIO()
-    contents: dict[str, Any] = dict(arrays)
-    np.savez(buffer, allow_pickle=False, **contents)
-    return buffer.getvalue()

@@ -1,13 +1,48 @@
-"""A file of JSON lines that only grows, a line at a time, and never has half a line in its middle."""
+"""A file of JSON lines that only grows, a line at a time, and never has half a line in its middle.
+
+Every line has the SHA-256 of the rest of it, so that one that was altered is noticed. Older files have lines without.
+"""
 
 import errno
+import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from groundglass.core import DamagedFileError, DiskFullError
 from groundglass.core.files import sync_folder
+from groundglass.core.untrusted import MOST_JSON, parse_json, read_bytes, within
+
+#: The name that a value's checksum has in it.
+SEAL = "sha256"
+# A study of ours has some MB.
+_MOST = 2**28
+
+
+def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+    """`value` with the checksum of all else that is in it."""
+    bare = {name: entry for name, entry in value.items() if name != SEAL}
+    text = json.dumps(bare, sort_keys=True, allow_nan=False)
+    return {**bare, SEAL: hashlib.sha256(text.encode()).hexdigest()}
+
+
+def unsealed(value: dict[str, Any], where: str, *, required: bool) -> dict[str, Any]:
+    """`value` without its checksum, which is right.
+
+    Args:
+        where: what to call it in an error.
+        required: it has one.
+
+    Raises:
+        DamagedFileError: it was altered.
+    """
+    if (SEAL in value or required) and value.get(SEAL) != sealed(value)[SEAL]:
+        raise DamagedFileError(
+            f"{where} was altered since it was written: its SHA-256 is not the one that it has. Put the file back from a copy"
+        )
+    return {name: entry for name, entry in value.items() if name != SEAL}
 
 
 def read_lines(path: Path, *, heal: bool) -> list[dict[str, Any]]:
@@ -22,21 +57,16 @@ def read_lines(path: Path, *, heal: bool) -> list[dict[str, Any]]:
     Raises:
         DamagedFileError: any other line is not a JSON object; names the line.
     """
+    path = within(path.parent, path.name)
     if not path.exists():
         return []
-    *lines, tail = path.read_bytes().split(b"\n")
+    *lines, tail = read_bytes(path, most=_MOST).split(b"\n")
     # All of a line but its end may have reached the disk. An object that closes is whole, and may be an
     # hour's work.
-    whole = _parse(tail) is not None
+    whole = tail.rstrip().endswith(b"}") and _is_object(tail)
     values = []
     for number, line in enumerate([*lines, *([tail] if whole else [])], start=1):
-        value = _parse(line)
-        if value is None:
-            raise DamagedFileError(
-                f"{path}, line {number} is not a JSON object: the file was altered. Put it back "
-                f"from a copy, or delete line {number}: what it recorded is then done again"
-            )
-        values.append(value)
+        values.append(_parse(line, f"{path}, line {number}"))
     if heal and whole:
         _extend(path, b"\n")
     elif heal and tail:
@@ -47,16 +77,16 @@ def read_lines(path: Path, *, heal: bool) -> list[dict[str, Any]]:
 
 
 def append_line(path: Path, value: dict[str, Any]) -> None:
-    """Add a line, and return when it is on the disk.
+    """Add a line with its checksum, and return when it is on the disk.
 
     Raises:
         DiskFullError: no room; the file ends with its last whole line, as before.
     """
-    _extend(path, json.dumps(value, sort_keys=True, allow_nan=False).encode() + b"\n")
+    _extend(path, json.dumps(sealed(value), sort_keys=True, allow_nan=False).encode() + b"\n")
 
 
 def _extend(path: Path, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     try:
         before = os.fstat(fd).st_size
         try:
@@ -81,9 +111,25 @@ def _extend(path: Path, data: bytes) -> None:
         os.close(fd)
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def _parse(line: bytes, where: str) -> dict[str, Any]:
     try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
+        if len(line) > MOST_JSON:
+            raise DamagedFileError(f"it has {len(line):,} bytes")
+        value = parse_json(line, where)
+        if not isinstance(value, dict):
+            raise DamagedFileError(f"it is {line[:20]!r}")
+    except DamagedFileError as error:
+        number = where.rpartition(" ")[2]
+        raise DamagedFileError(
+            f"{where} is not a JSON object ({error}): the file was altered. Put it back "
+            f"from a copy, or delete line {number}: what it recorded is then done again"
+        ) from error
+    return value
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        _parse(line, "the last line")
+    except DamagedFileError:
+        return False
+    return True

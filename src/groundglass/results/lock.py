@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import IO
 
+from groundglass.core.untrusted import within
+
 LOCK_FILE = ".lock"
 
 
@@ -22,7 +24,9 @@ def lock(folder: Path) -> IO[str]:
     Raises:
         FolderInUseError: another process holds it; names the process.
     """
-    file = (folder / LOCK_FILE).open("a+")
+    # Not by way of a link: the file is emptied.
+    path = within(folder, LOCK_FILE)
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), "a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -34,7 +38,20 @@ def lock(folder: Path) -> IO[str]:
             f"another process (pid {holder}) is running a study in {folder}: "
             "wait until it is done or stop it, or give another --out",
         ) from error
+    if not _names(path, file):
+        # Whoever had it has given the folder up in between: what is locked is a file that is gone.
+        file.close()
+        raise FolderInUseError(
+            errno.EWOULDBLOCK, f"another process was giving {folder} up just now: run the same command again"
+        )
     file.truncate(0)
     file.write(f"{os.getpid()}\n")
     file.flush()
     return file
+
+
+def _names(path: Path, file: IO[str]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False

@@ -1,19 +1,53 @@
 """study.json: what a run folder was made for. A folder holds one study, with one configuration."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from groundglass.core import DamagedFileError, read_json, write_json
 from groundglass.core.files import is_part
-from groundglass.core.schema import plain
+from groundglass.core.schema import plain, read
+from groundglass.core.untrusted import within
+from groundglass.results.journal import sealed, unsealed
 from groundglass.results.lock import LOCK_FILE
 from groundglass.results.plain import canonical_json, difference
 
 STUDY_FILE = "study.json"
+#: Of a folder that this version begins: every line, and this file, has its checksum. 1, without a number, did not.
+FORMAT = 2
 _REQUIRED = ("study", "recipe", "data", "config", "seed", "versions", "machine", "started")
 # Where and when a study runs does not change what it is; `cells` (the plan) follows from the rest.
-_CIRCUMSTANCES = ("versions", "machine", "started", "cells", "continued")
+_CIRCUMSTANCES = ("versions", "machine", "started", "cells", "continued", "format")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Planned:
+    key: str
+    kind: str
+    name: str
+    studies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Note:
+    versions: Mapping[str, Any]
+    machine: Mapping[str, Any]
+    started: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Manifest(_Note):
+    """What the fields of study.json are."""
+
+    study: str
+    recipe: str
+    data: str
+    config: Mapping[str, Any]
+    seed: int
+    cells: tuple[_Planned, ...] | None = None
+    continued: tuple[_Note, ...] = ()
+    format: int = 1
 
 
 class OtherStudyError(ValueError):
@@ -38,10 +72,20 @@ def enter_study(folder: Path, manifest: Mapping[str, Any], *, write: bool = True
     if missing:
         raise ValueError(f"the manifest lacks {', '.join(missing)}: it needs {', '.join(_REQUIRED)}")
     stored = load_manifest(folder) if path.exists() else None
-    current = asked if stored is None else _continued(folder, stored, asked)
+    current = {**asked, "format": FORMAT} if stored is None else _continued(folder, stored, asked)
     if write and current != stored:
-        write_json(path, current)
+        write_json(path, on_disk(current))
     return current
+
+
+def on_disk(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest as its file has it: with its checksum, where it is of a format that has one."""
+    return sealed(manifest) if format_of(manifest) > 1 else dict(manifest)
+
+
+def format_of(manifest: Mapping[str, Any]) -> int:
+    """The format of the folder that it is of."""
+    return int(manifest.get("format", 1))
 
 
 def _continued(folder: Path, stored: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
@@ -74,14 +118,19 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     if not path.exists():
         what = f"{folder} holds no study (no {STUDY_FILE})" if folder.is_dir() else f"there is no folder {folder}"
         raise FileNotFoundError(f"{what}: `groundglass run STUDY --out {folder}` makes one")
-    stored = read_json(path)
+    stored = read_json(within(folder, STUDY_FILE))
     missing = [name for name in _REQUIRED if not isinstance(stored, dict) or name not in stored]
     if missing:
         raise DamagedFileError(
             f"{path} lacks {', '.join(missing)}: it was altered, or is no study of ours. "
             "Put it back from a copy, or run the study anew in another folder"
         )
-    return stored
+    version = read(_Manifest, stored, str(path)).format
+    if version > FORMAT:
+        raise DamagedFileError(
+            f"{path} is of format {version}, and this version reads 1 to {FORMAT}: use the version that wrote it, or a newer one"
+        )
+    return unsealed(stored, str(path), required=version > 1)
 
 
 def check_folder(folder: Path) -> None:

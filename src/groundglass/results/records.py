@@ -9,9 +9,9 @@ with the first result that is missing.
 import hashlib
 import io
 import re
-import zipfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, fields, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -20,58 +20,48 @@ from typing import IO, Any
 import numpy as np
 
 from groundglass.core import DamagedFileError, atomic_write, make_folder, remove_parts
+from groundglass.core.arrays import read_npz, unpacked_limit
 from groundglass.core.schema import plain, read
+from groundglass.core.untrusted import read_bytes, within
 from groundglass.results.bundle import CompactCopyError, is_compact, read_bundle
-from groundglass.results.journal import append_line, read_lines
-from groundglass.results.lock import FolderInUseError, lock
-from groundglass.results.manifest import OtherStudyError, check_vacant, enter_study, load_manifest
+from groundglass.results.journal import append_line, read_lines, unsealed
+from groundglass.results.kinds import KINDS
+from groundglass.results.lock import LOCK_FILE, FolderInUseError, lock
+from groundglass.results.manifest import (
+    STUDY_FILE,
+    OtherStudyError,
+    check_vacant,
+    enter_study,
+    format_of,
+    load_manifest,
+)
 from groundglass.results.plain import cell_key
+from groundglass.results.record import Record
 
 __all__ = ["FolderInUseError", "OtherStudyError", "Record", "RecordStore", "cell_key"]
 
 RECORDS_FILE = "records.jsonl"
 _ARRAYS = "arrays"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """One result: what was done (`kind`, `name`, `config`, `inputs`) and what came out.
-
-    Attributes:
-        key: 12 hex digits, as `cell_key` makes them; unique in a folder.
-        kind: "train", "attack", "check", ...
-        name: for people: "VGG-OPU <- dfa".
-        config: plain JSON; all that determines the result, beside the inputs.
-        inputs: keys of the records that this one was made from.
-        result: plain JSON; finite numbers only.
-        seconds: wall time.
-        finished: ISO 8601, with its offset from UTC.
-        memory: the most bytes that the process held while it was at work on it; None where that is not known.
-        arrays: path within the folder of the result's arrays, or None. Set by the store.
-        arrays_sha256: checksum of that file. Set by the store.
-    """
-
-    key: str
-    kind: str
-    name: str
-    config: dict[str, Any]
-    result: dict[str, Any]
-    inputs: tuple[str, ...] = ()
-    seconds: float
-    finished: str
-    memory: int | None = None
-    arrays: str | None = None
-    arrays_sha256: str | None = None
+_MOST_ARRAYS = 2**36
 
 
 class RecordStore:
     """The records of one run folder. Made by `open` (to add; one process at a time) or `read` (to look)."""
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], records: list[Record], held: IO[str] | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: dict[str, Any],
+        records: list[Record],
+        held: IO[str] | None,
+        *,
+        begun: Sequence[Path] = (),
+    ) -> None:
         self.folder = folder
         self.manifest = manifest
         self._records = {record.key: record for record in records}
         self._lock = held
+        self._begun = begun
 
     @classmethod
     def open(cls, folder: Path, manifest: Mapping[str, Any]) -> "RecordStore":
@@ -103,16 +93,18 @@ class RecordStore:
                 )
             enter_study(folder, manifest, write=False)
             return store
+        begun = [] if folder.exists() else [folder]
         make_folder(folder)
         held = lock(folder)
         try:
+            begun += [path for path in (folder / STUDY_FILE,) if not path.exists()]
             stored = enter_study(folder, manifest)
-            records = _records(folder, heal=True)
+            records = _records(folder, stored, heal=True)
             remove_parts(folder)
         except BaseException:
             held.close()
             raise
-        return cls(folder, stored, records, held)
+        return cls(folder, stored, records, held, begun=begun)
 
     @classmethod
     def read(cls, folder: Path) -> "RecordStore":
@@ -123,7 +115,8 @@ class RecordStore:
             DamagedFileError: a file in it was altered.
         """
         folder = Path(folder)
-        return cls(folder, load_manifest(folder), _records(folder, heal=False), None)
+        manifest = load_manifest(folder)
+        return cls(folder, manifest, _records(folder, manifest, heal=False), None)
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -183,6 +176,11 @@ class RecordStore:
             raise ValueError(f"{self.folder} has the record {record.key} ({there.name}) already: none is ever replaced")
         bare = replace(record, arrays=None, arrays_sha256=None)
         record = read(Record, plain(asdict(bare), "record"), "record")
+        _check(
+            record,
+            f"the record {record.name!r}",
+            "make it with cell_key(kind, config, inputs) and a Result that can be",
+        )
         if arrays:
             data, path = _pack(arrays), f"{_ARRAYS}/{record.key}.npz"
             record = replace(record, arrays=path, arrays_sha256=hashlib.sha256(data).hexdigest())
@@ -200,8 +198,8 @@ class RecordStore:
         """
         if record.arrays is None:
             return {}
-        path = self.folder / record.arrays
-        data = path.read_bytes() if path.exists() else self._bundle.get(record.arrays)
+        path = within(self.folder, record.arrays)
+        data = read_bytes(path, most=_MOST_ARRAYS) if path.exists() else self._bundle.get(record.arrays)
         advice = (
             f"put it back from a copy, or delete the line of {record.key} from {RECORDS_FILE}: "
             "it is then done again when the study continues"
@@ -213,15 +211,26 @@ class RecordStore:
             raise DamagedFileError(f"{needed} is missing: {advice}")
         if hashlib.sha256(data).hexdigest() != record.arrays_sha256:
             raise DamagedFileError(f"{needed} was altered since it was recorded (its SHA-256 differs): {advice}")
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as packed:
-                return {name: packed[name] for name in packed.files}
-        except (ValueError, zipfile.BadZipFile) as error:
-            raise DamagedFileError(f"{path} is no archive of plain arrays ({error}): {advice}") from error
+        arrays = read_npz(data, needed, advice)
+        if record.kind in KINDS:
+            KINDS[record.kind].check_arrays(record, arrays, needed, advice)
+        return arrays
 
     @cached_property
     def _bundle(self) -> dict[str, bytes]:
         return read_bundle(self.folder) if is_compact(self.folder) else {}
+
+    def give_up(self) -> None:
+        """Close, and take back what `open` has made here, if nothing else is there: no result and no unfinished work."""
+        study = self.folder / STUDY_FILE
+        bare = {path.name for path in self.folder.iterdir()} <= {STUDY_FILE, LOCK_FILE}
+        if self._lock is not None and bare and study in self._begun:
+            for path in (study, self.folder / LOCK_FILE):
+                path.unlink(missing_ok=True)
+            if self.folder in self._begun:
+                with suppress(OSError):  # another process has put something there just now
+                    self.folder.rmdir()
+        self.close()
 
     def close(self) -> None:
         """Unlock the folder. Nothing can be added after this."""
@@ -236,19 +245,33 @@ class RecordStore:
         self.close()
 
 
-def _records(folder: Path, *, heal: bool) -> list[Record]:
+def _records(folder: Path, manifest: Mapping[str, Any], *, heal: bool) -> list[Record]:
     known, records = {field.name for field in fields(Record)}, dict[str, Record]()
-    for number, value in enumerate(read_lines(folder / RECORDS_FILE, heal=heal), start=1):
+    for number, line in enumerate(read_lines(folder / RECORDS_FILE, heal=heal), start=1):
         where = f"{folder / RECORDS_FILE}, line {number}"
-        # Those of earlier versions have no `memory`.
-        for word, names in (("lacks", known - value.keys() - {"memory"}), ("has", value.keys() - known)):
+        value = unsealed(line, where, required=format_of(manifest) > 1)
+        # Those of earlier versions have no `memory` and no `files`.
+        for word, names in (("lacks", known - value.keys() - {"memory", "files"}), ("has", value.keys() - known)):
             if names:
-                raise DamagedFileError(f"{where} is not a record: it {word} {', '.join(sorted(names))}")
+                raise DamagedFileError(f"{where} is not a record: it {word} {', '.join(map(repr, sorted(names)))}")
         record = read(Record, value, where)
         if record.key in records:
-            raise DamagedFileError(f"{where} repeats the key {record.key}: delete one of the two lines")
+            raise DamagedFileError(f"{where} repeats the key {record.key!r:.40}: delete one of the two lines")
+        _check(
+            record, where, "it was altered, put it back from a copy, or delete the line: the result is then made again"
+        )
         records[record.key] = record
     return list(records.values())
+
+
+def _check(record: Record, where: str, again: str) -> None:
+    """Refuse a record that is well formed, and cannot be."""
+    if cell_key(record.kind, record.config, record.inputs) != record.key:
+        raise DamagedFileError(f"{where}: the key {record.key!r:.40} is not that of its config and inputs: {again}")
+    if record.arrays not in (None, f"{_ARRAYS}/{record.key}.npz"):
+        raise DamagedFileError(f"{where}: the arrays of {record.key} are not in {record.arrays!r:.80}: {again}")
+    if record.kind in KINDS:
+        KINDS[record.kind].check(record, where, again)
 
 
 def _pack(arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -258,4 +281,14 @@ def _pack(arrays: Mapping[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
     contents: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
     np.savez_compressed(buffer, allow_pickle=False, **contents)
+    data = buffer.getvalue()
+    # As it may be read again: see `core.arrays`.
+    return data if sum(a.nbytes for a in contents.values()) < unpacked_limit(len(data)) // 2 else not_deflated(contents)
+
+
+def not_deflated(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """An .npz file of arrays as they are."""
+    buffer = io.BytesIO()
+    contents: dict[str, Any] = dict(arrays)
+    np.savez(buffer, allow_pickle=False, **contents)
     return buffer.getvalue()

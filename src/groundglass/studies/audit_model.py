@@ -4,7 +4,6 @@ import hashlib
 import importlib
 import inspect
 import os
-import shutil
 import sys
 import zipfile
 from collections.abc import Callable
@@ -122,42 +121,44 @@ def audit_model(
     key, name = cell_key("audit", settings, []), f"audit of {settings['model']}"
     plan = [{"key": key, "kind": "audit", "name": name}]
     described = {**settings, "classes": list(pictures.classes)}
-    vacant, checkpoint = not out.exists(), out / _CHECKPOINT
+    checkpoint = out / _CHECKPOINT
+    store = RecordStore.open(out, manifest("audit", "audit", pictures.name, described, plan, seed))
     try:
-        with RecordStore.open(out, manifest("audit", "audit", pictures.name, described, plan, seed)) as store:
-            if key in store:
-                return None
-            where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-            found = audit(
-                network.to(where),
-                pictures.images.to(where),
-                pictures.labels.to(where),
-                ball,
-                claimed=claimed,
-                natural=pictures.natural,
-                matrix=retrieved,
-                config=chosen,
-                seed=seed,
-                checkpoint=checkpoint if is_steady(network) else None,
-                progress=progress,
-            )
-            record = Record(
-                key=key,
-                kind="audit",
-                name=name,
-                config=settings,
-                result=as_json(audit_result(found)),
-                seconds=round(found.seconds, 3),
-                finished=datetime.now(UTC).isoformat(timespec="seconds"),
-            )
-            broken_by, adversarial = found.broken_by.numpy(), found.adversarial.cpu().numpy()
-            store.add(record, {"broken_by": broken_by, "label": pictures.labels.numpy(), "adversarial": adversarial})
-            checkpoint.unlink(missing_ok=True)
-            return found
+        if key in store:
+            return None
+        where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        found = audit(
+            network.to(where),
+            pictures.images.to(where),
+            pictures.labels.to(where),
+            ball,
+            claimed=claimed,
+            natural=pictures.natural,
+            matrix=retrieved,
+            config=chosen,
+            seed=seed,
+            checkpoint=checkpoint if is_steady(network) else None,
+            progress=progress,
+        )
+        record = Record(
+            key=key,
+            kind="audit",
+            name=name,
+            config=settings,
+            result=as_json(audit_result(found)),
+            seconds=round(found.seconds, 3),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        broken_by, adversarial = found.broken_by.numpy(), found.adversarial.cpu().numpy()
+        store.add(record, {"broken_by": broken_by, "label": pictures.labels.numpy(), "adversarial": adversarial})
     except Exception:
-        if vacant and (out / "study.json").exists() and not any(RecordStore.read(out).records):
-            shutil.rmtree(out)  # a folder that a refused model has left would refuse the next one
+        store.give_up()  # a folder that a refused model has left would refuse the next one
         raise
+    finally:
+        store.close()
+    with suppress(OSError):  # the record stands: it is not needed any more
+        checkpoint.unlink()
+    return found
 
 
 def parse_eps(text: str) -> float:

@@ -52,7 +52,7 @@ def redraw_model(
 
     Args:
         path: a model with an optical layer, and a simulated device.
-        out: the new model file.
+        out: the new model file. Should another one take its name meanwhile, the fingerprint is added to it.
         data: the data set it was trained with; its training images fit the classifier, its test images judge it.
         device_dir: where the device file lies, and the new one goes. Default: `devices` beside the model's folder, as
             the studies lay it out.
@@ -97,6 +97,8 @@ def redraw_model(
     tuned = tune(network, new, dataset, path.parent, seed=derive_seed(seed, "redraw"), progress=progress)
     # The device first: without it the model would be of no use, and a device without a model harms nobody.
     device_path = store.put(new)
+    if out.exists():  # another redraw was faster: its file stays, and so does this work
+        out = out.with_name(f"{out.stem}-{new.fingerprint[:8]}{out.suffix}")
     save_model(out, network, replace(spec, fingerprint=new.fingerprint))
     return Redrawn(
         **vars(tuned),

@@ -173,5 +173,5 @@ def test_the_open_table_is_small(name: str) -> None:
 def test_arrays_that_tell_no_outcomes_are_named(tmp_path: Path) -> None:
     folder = made(tmp_path, best(DFA=40))
     key = folder.attack("OPU", right(4), rule="exact", arrays={"success": np.zeros(3, bool)})
-    with pytest.raises(DamagedFileError, match=f"{key}.*each image"):
+    with pytest.raises(DamagedFileError, match=f"{key}.*3 images, and the record says 100"):
         shown(folder)

@@ -139,7 +139,8 @@ def swept(folder: RunFolder, *settings: tuple[float, float, int]) -> None:
         for sigma, flat, queries in settings
     ]
     config = ChoiceConfig(model="VGG-OPU", attack="NES", parameter="sigma", values=tuple(s for s, *_ in settings))
-    folder.add(CHOICE, "sigma", config, ChoiceResult(chosen=settings[0][0], key=tried[0], table=()), inputs=tried)
+    found = ChoiceResult(chosen=settings[0][0], key=tried[0], table=tuple((s, 1.0, float(q)) for s, _, q in settings))
+    folder.add(CHOICE, "sigma", config, found, inputs=tried)
 
 
 def test_of_settings_that_tie_the_one_with_fewer_zero_estimates_is_shown_then_fewer_queries(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from groundglass.core.statistics import Proportion
-from groundglass.results.kinds.base import Kind, column, derives, through
+from groundglass.results.kinds.base import Kind, column, counted_of, derives, length_of, near, share, through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,5 +84,23 @@ class AttackResult:
 
 
 ATTACK = Kind(
-    "attack", AttackConfig, AttackResult, "attacks", lambda r: f"accuracy under attack {r.robust_accuracy:.1%}"
+    "attack",
+    AttackConfig,
+    AttackResult,
+    "attacks",
+    lambda r: f"accuracy under attack {r.robust_accuracy:.1%}",
+    holds={
+        "1 <= n_images": lambda r: r.n_images >= 1,
+        "correct <= clean_correct <= n_images": lambda r: r.correct <= r.clean_correct <= r.n_images,
+        "robust_accuracy is correct / n_images": lambda r: near(r.robust_accuracy, r.correct / r.n_images),
+        "success_rate is of clean_correct": lambda r: near(
+            r.success_rate * r.clean_correct, r.clean_correct - r.correct
+        ),
+        "shares are in [0, 1]": lambda r: share(r.success_rate, r.zero_gradient_share),
+    },
+    counts={
+        "images": (length_of("success"), lambda r: r.n_images),
+        "images right at first": (counted_of("clean_correct"), lambda r: r.clean_correct),
+        "images right after it": (lambda a: int((a["clean_correct"] & ~a["success"]).sum()), lambda r: r.correct),
+    },
 )

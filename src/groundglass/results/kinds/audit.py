@@ -7,7 +7,7 @@ from typing import Any
 from groundglass.audit.findings import Attempt, Check, judged
 from groundglass.core.statistics import Proportion
 from groundglass.results.kinds.attack import BallConfig
-from groundglass.results.kinds.base import Kind, column, derives, through
+from groundglass.results.kinds.base import Kind, column, derives, length_of, through
 
 #: The verdict on a network that gets no image right.
 NOT_AUDITED = "not audited"
@@ -101,7 +101,30 @@ class CheckResult:
     expected: str = column("what a study that can be believed shows")
 
 
-AUDIT = Kind("audit", AuditedConfig, AuditResult, "audits", lambda r: r.judged)
+def _shrinks(r: AuditResult) -> bool:
+    """Or nothing was audited."""
+    if r.clean is None or r.claimed is None or r.worst is None:
+        return r.clean is r.claimed is r.worst is None
+    total = r.clean.total
+    return r.worst.count <= r.claimed.count <= r.clean.count and total == r.claimed.total == r.worst.total
+
+
+AUDIT = Kind(
+    "audit",
+    AuditedConfig,
+    AuditResult,
+    "audits",
+    lambda r: r.judged,
+    holds={
+        "worst <= claimed <= clean, of the same images": _shrinks,
+        "no attack broke more than it was tried on": lambda r: all(a.broke <= a.tried for a in r.attempts),
+    },
+    counts={
+        "images": (length_of("broken_by"), lambda r: r.clean and r.clean.total),
+        "images that stand": (lambda a: int((a["broken_by"] == -1).sum()), lambda r: r.worst and r.worst.count),
+        "images right at first": (lambda a: int((a["broken_by"] != -2).sum()), lambda r: r.clean and r.clean.count),
+    },
+)
 CHECK = Kind(
     "check", CheckConfig, CheckResult, "checks", lambda r: "passed" if r.passed else f"FAILED: not {r.expected}"
 )

@@ -3,16 +3,19 @@
 Every field that is a column of the frame says so where it is defined: to add a column is to add a line.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from groundglass.core.files import DamagedFileError
 from groundglass.core.schema import read
 from groundglass.core.statistics import Proportion
-from groundglass.results.records import Record
+from groundglass.core.untrusted import damaged
+from groundglass.results.record import Record
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -112,6 +115,8 @@ class Kind(Generic[C, R]):
             are of images in [0, 1] unless the name says otherwise.
         line: a result in a few words, for a terminal.
         named: column that has the record's name; none if empty.
+        holds: what is true of every result, in words -> whether it is.
+        counts: what its arrays must say, as they are counted -> the same of the result.
     """
 
     name: str
@@ -120,6 +125,43 @@ class Kind(Generic[C, R]):
     frame: str
     line: Callable[[R], str] = lambda result: ""
     named: str = ""
+    holds: Mapping[str, Callable[[R], bool]] = field(default_factory=dict)
+    counts: Mapping[str, tuple[Callable[[Mapping[str, np.ndarray]], Any], Callable[[R], Any]]] = field(
+        default_factory=dict
+    )
+
+    def check(self, record: Record, where: str, again: str) -> None:
+        """Refuse a record that is well formed, and cannot be.
+
+        Args:
+            where: the record's file.
+            again: what to do.
+
+        Raises:
+            DamagedFileError: what cannot be, and where.
+        """
+        read(self.config, record.config, f"{where}, the config of {record.key} ({record.name})")
+        result = read(self.result, record.result, f"{where}, the result of {record.key} ({record.name})")
+        for f in fields(result):  # type: ignore[arg-type]
+            value = getattr(result, f.name)
+            if type(value) is int and value < 0:
+                raise DamagedFileError(
+                    f"{where}: {record.key} ({record.name}) has `{f.name}` {value}, below 0: {again}"
+                )
+        for says, holds in self.holds.items():
+            with damaged(where, again):
+                if not holds(result):
+                    raise DamagedFileError(
+                        f"{where}: of {record.key} ({record.name}) it does not hold that {says}: {again}"
+                    )
+
+    def check_arrays(self, record: Record, arrays: Mapping[str, np.ndarray], where: str, again: str) -> None:
+        """Refuse arrays that say something else than their record; as `check`."""
+        result = self.result_of(record)
+        for name, (counted, told) in self.counts.items():
+            with damaged(where, again), suppress(KeyError):  # who needs an array that is not there, says so
+                if (found := counted(arrays)) != told(result):
+                    raise DamagedFileError(f"{where} holds {found} {name}, and the record says {told(result)}: {again}")
 
     def config_of(self, record: Record) -> C:
         """The Config of a record of this kind."""
@@ -165,6 +207,26 @@ class Kind(Generic[C, R]):
             else:
                 found[name] = round(value, 9) if name.startswith("radius") and value is not None else value
         return found
+
+
+def near(one: float | None, other: float) -> bool:
+    """Equal, but for rounding; what is not known is near everything."""
+    return one is None or abs(one - other) < 1e-6
+
+
+def share(*values: float | None) -> bool:
+    """Whether all are in [0, 1], or not known."""
+    return all(value is None or 0 <= value <= 1 for value in values)
+
+
+def counted_of(name: str) -> Callable[[Mapping[str, np.ndarray]], int]:
+    """How many are true in an array."""
+    return lambda arrays: int(arrays[name].sum())
+
+
+def length_of(name: str) -> Callable[[Mapping[str, np.ndarray]], int]:
+    """How many entries an array has."""
+    return lambda arrays: len(arrays[name])
 
 
 def _reader(part: str, name: str) -> Callable[[Entry[Any, Any]], Any]:

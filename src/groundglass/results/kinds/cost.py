@@ -110,6 +110,22 @@ class FidelityResult:
     of: int = column("laws that were tested")
 
 
-COST = Kind("cost", CostConfig, CostResult, "costs", lambda r: f"{duration(r.one_seconds)} a measurement")
+COST = Kind(
+    "cost",
+    CostConfig,
+    CostResult,
+    "costs",
+    lambda r: f"{duration(r.one_seconds)} a measurement",
+    holds={"every turn took some time": lambda r: min((*r.batch, r.one_seconds, *(r.one or (0,)))) > 0},
+)
 FIT = Kind("fit", FitConfig, FitResult, "fits")
-FIDELITY = Kind("fidelity", FidelityConfig, FidelityResult, "laws", lambda r: f"{r.holding} of {r.of} laws hold")
+FIDELITY = Kind(
+    "fidelity",
+    FidelityConfig,
+    FidelityResult,
+    "laws",
+    lambda r: f"{r.holding} of {r.of} laws hold",
+    holds={
+        "the laws that hold are counted": lambda r: (r.holding, r.of) == (sum(law.holds for law in r.laws), len(r.laws))
+    },
+)

@@ -6,7 +6,7 @@ from typing import Any
 
 from groundglass.core.statistics import Proportion
 from groundglass.results.kinds.attack import BallConfig
-from groundglass.results.kinds.base import Kind, column, derives
+from groundglass.results.kinds.base import Kind, column, counted_of, derives, length_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +105,45 @@ class TransferResult:
         return Proportion(self.correct, self.n_images)
 
 
-COMMON = Kind("common", CommonConfig, CommonResult, "common_sets", lambda r: f"{r.common} of {r.n_images} images")
-CRAFT = Kind("craft", CraftConfig, CraftResult, "crafted", lambda r: f"{r.fooled} of {r.n_images} fooled")
+COMMON = Kind(
+    "common",
+    CommonConfig,
+    CommonResult,
+    "common_sets",
+    lambda r: f"{r.common} of {r.n_images} images",
+    holds={
+        "each network gets right at least the common images, and at most all": lambda r: all(
+            r.common <= right <= r.n_images for _, right in r.right
+        )
+    },
+    counts={"images": (length_of("index"), lambda r: r.common)},
+)
+CRAFT = Kind(
+    "craft",
+    CraftConfig,
+    CraftResult,
+    "crafted",
+    lambda r: f"{r.fooled} of {r.n_images} fooled",
+    holds={"fooled <= n_images, and 1 <= n_images": lambda r: r.fooled <= r.n_images and r.n_images >= 1},
+    counts={
+        "images": (length_of("success"), lambda r: r.n_images),
+        "images that fool": (counted_of("success"), lambda r: r.fooled),
+    },
+)
 TRANSFER = Kind(
     "transfer",
     TransferConfig,
     TransferResult,
     "transfers",
     lambda r: f"accuracy under attack {r.correct / r.n_images:.1%}",
+    holds={
+        "correct <= n_images, and 1 <= n_images": lambda r: r.correct <= r.n_images and r.n_images >= 1,
+        "also_fooled <= fooled_source <= n_images": lambda r: r.also_fooled <= r.fooled_source <= r.n_images,
+        "also_fooled <= n_images - correct": lambda r: r.also_fooled <= r.n_images - r.correct,
+    },
+    counts={
+        "images": (length_of("correct"), lambda r: r.n_images),
+        "images right": (counted_of("correct"), lambda r: r.correct),
+        "images that fool their source": (counted_of("fooled_source"), lambda r: r.fooled_source),
+    },
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 from groundglass.core.schema import left_out
 from groundglass.core.statistics import Proportion
-from groundglass.results.kinds.base import Kind, column, derives, through
+from groundglass.results.kinds.base import Kind, column, derives, share, through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +205,13 @@ def counted(share: float, total: int) -> Proportion:
 
 DEVICE = Kind("device", DeviceConfig, DeviceResult, "devices")
 TRAIN = Kind(
-    "train", TrainConfig, TrainResult, "networks", lambda r: f"clean accuracy {r.clean.share:.1%}", named="network"
+    "train",
+    TrainConfig,
+    TrainResult,
+    "networks",
+    lambda r: f"clean accuracy {r.clean.share:.1%}",
+    named="network",
+    holds={"clean_accuracy is a share of n_test": lambda r: share(r.clean_accuracy) and r.n_test >= 1},
 )
 REDRAW = Kind(
     "redraw",
@@ -214,6 +220,7 @@ REDRAW = Kind(
     "redraws",
     lambda r: f"clean accuracy {r.before:.1%}, new U {r.untuned:.1%}, tuned {r.tuned:.1%}",
     named="network",
+    holds={"before, untuned and tuned are shares": lambda r: share(r.before, r.untuned, r.tuned) and r.n_test >= 1},
 )
 RANDOMISE = Kind(
     "randomise",
@@ -222,4 +229,5 @@ RANDOMISE = Kind(
     "randomised",
     lambda r: f"clean accuracy {r.clean_accuracy:.1%}, before {r.before:.1%}",
     named="network",
+    holds={"before and clean_accuracy are shares": lambda r: share(r.before, r.clean_accuracy) and r.n_test >= 1},
 )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from groundglass.core.statistics import Proportion
-from groundglass.results.kinds.base import Kind, column, derives
+from groundglass.results.kinds.base import Kind, column, counted_of, derives, length_of, near, share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,5 +127,29 @@ def success_curve(
     return {float(q): share for q, count in points.items() if (share := result.within(count))}
 
 
-QUERY = Kind("query", QueryConfig, QueryResult, "queries", lambda r: f"fooled {r.success_rate:.1%}")
-CHOICE = Kind("choice", ChoiceConfig, ChoiceResult, "choices", lambda r: f"{r.chosen:g}")
+QUERY = Kind(
+    "query",
+    QueryConfig,
+    QueryResult,
+    "queries",
+    lambda r: f"fooled {r.success_rate:.1%}",
+    holds={
+        "fooled <= clean_correct <= n_images": lambda r: r.fooled <= r.clean_correct <= r.n_images,
+        "success_rate is of clean_correct": lambda r: near(r.success_rate * r.clean_correct, r.fooled),
+        "no count of success_at is above fooled": lambda r: all(0 <= count <= r.fooled for _, count in r.success_at),
+        "shares are in [0, 1]": lambda r: share(r.success_rate, r.flat_share, r.model_share),
+    },
+    counts={
+        "images": (length_of("success"), lambda r: r.n_images),
+        "images right at first": (counted_of("clean_correct"), lambda r: r.clean_correct),
+        "images fooled": (lambda a: int((a["clean_correct"] & a["success"]).sum()), lambda r: r.fooled),
+    },
+)
+CHOICE = Kind(
+    "choice",
+    ChoiceConfig,
+    ChoiceResult,
+    "choices",
+    lambda r: f"{r.chosen:g}",
+    holds={"the chosen value was tried": lambda r: any(value == r.chosen for value, _, _ in r.table)},
+)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from groundglass.core.text import duration
-from groundglass.results.kinds.base import Kind, column, through
+from groundglass.results.kinds.base import Kind, column, length_of, share, through
 from groundglass.results.kinds.network import CameraSettings
 
 
@@ -109,6 +109,8 @@ RETRIEVE = Kind(
     RetrieveResult,
     "retrievals",
     lambda r: f"median error {r.error.median:.2%}, {r.failed_share:.1%} of the rows failed",
+    holds={"failed_share and told_share are shares": lambda r: share(r.failed_share, r.told_share)},
+    counts={"rows": (length_of("error"), lambda r: r.rows)},
 )
 ROWS = Kind(
     "rows",
@@ -116,4 +118,6 @@ ROWS = Kind(
     RowsResult,
     "rows",
     lambda r: f"median error {r.median_error:.2%}, {duration(r.row_seconds)} a row",
+    holds={"failed <= rows": lambda r: r.failed <= r.rows},
+    counts={"rows": (length_of("error"), lambda r: r.rows)},
 )

@@ -112,10 +112,11 @@ class RetrieveCell(BaseCell):
             threads=torch.get_num_threads(),
             matrix=None if folder is None else str(folder / "matrix.npy"),
         )
-        if folder is not None:
-            # The readings have served: they are the largest of the files.
-            (context.folder / folder / "readings.npy").unlink(missing_ok=True)
-        return Outcome(result, {"error": errors.astype(np.float32), "held_out": found.held_out.numpy()})
+        # Once the record stands the readings have served: they are the largest of the files. Before, a retrieval that is
+        # interrupted goes on from them.
+        readings = None if folder is None else context.folder / folder / "readings.npy"
+        each = {"error": errors.astype(np.float32), "held_out": found.held_out.numpy()}
+        return Outcome(result, each, scratch=readings)
 
 
 @dataclass(frozen=True, kw_only=True)

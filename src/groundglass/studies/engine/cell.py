@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +28,7 @@ class Outcome:
         result: the Result of the cell's kind; of a kind of your own plain JSON will do.
         arrays: one entry an image.
         earlier_seconds: that earlier, interrupted sessions put into it.
-        scratch: a file of unfinished work, deleted once the record stands.
+        scratch: a file that no one needs once the record stands: it is deleted then.
     """
 
     result: Any
@@ -144,7 +145,8 @@ def keep(record: Record, outcome: Outcome, store: RecordStore, context: Context)
     """Store what a cell found, and tell of it. The scratch file goes when the record stands."""
     store.add(record, outcome.arrays)
     if outcome.scratch is not None:
-        outcome.scratch.unlink(missing_ok=True)
+        with suppress(OSError):  # it is in nobody's way
+            outcome.scratch.unlink()
     context.report_cell(record)
 
 

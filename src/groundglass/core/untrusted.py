@@ -1,0 +1,154 @@
+"""Reading what may come from a stranger: plain files, plain names, and JSON of bounded size and depth.
+
+All that the package reads from files goes through here, `core.arrays` or `core.states`. What is wrong with a file is one
+error, `DamagedFileError`, which names it.
+"""
+
+import json
+import math
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from groundglass.core.files import DamagedFileError
+
+#: Of a file of JSON, or of a line: our largest are a hundredth of it.
+MOST_JSON = 2**25
+_DEPTH = 64
+
+
+def within(folder: Path, name: str) -> Path:
+    """The path of a file in `folder` whose name was read from a file: no way out of the folder, and no link on the way.
+
+    Raises:
+        DamagedFileError: the name leads elsewhere.
+    """
+    parts = name.split("/")
+    if not all(part and part not in (".", "..") and part.isprintable() and len(part) <= 200 for part in parts):
+        raise DamagedFileError(f"{name!r:.80} is no name of a file in {folder}: what names it was altered")
+    path = folder
+    for part in parts:
+        path = path / part
+        if path.is_symlink():
+            raise DamagedFileError(f"{path} is a link: a file of a run folder must be there itself. Put it back")
+    return path
+
+
+def check_file(path: Path, *, most: float = math.inf) -> int:
+    """The size of a regular file, in bytes.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedFileError: a folder, pipe or device, or more than `most` bytes.
+    """
+    return _size(path, path.stat(), most)
+
+
+def read_bytes(path: Path, *, most: int) -> bytes:
+    """A regular file, whole; see `check_file`."""
+    check_file(path, most=most)
+    # A pipe that takes its place in between must not be waited for.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        _size(path, os.fstat(file.fileno()), most)
+        return file.read()
+
+
+def _size(path: Path, status: os.stat_result, most: float) -> int:
+    if not stat.S_ISREG(status.st_mode):
+        raise DamagedFileError(f"{path} is no regular file, but a folder, a pipe or a device: give a file")
+    if status.st_size > most:
+        raise DamagedFileError(f"{path} has {status.st_size:,} bytes, and such a file has at most {most:,.0f}")
+    return status.st_size
+
+
+def read_json(path: Path) -> Any:
+    """JSON of bounded size and depth; what is not is a DamagedFileError."""
+    return parse_json(read_bytes(path, most=MOST_JSON), str(path))
+
+
+def parse_json(text: bytes | str, where: str, *, finite: bool = True) -> Any:
+    """JSON of bounded depth, with finite numbers and texts that can be written.
+
+    Args:
+        where: what to call it in an error; begins with the file.
+        finite: refuse NaN and infinite numbers.
+
+    Raises:
+        DamagedFileError: it is not.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse if finite else None)
+        _check(value, finite)
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(f"{where} is not valid JSON ({error}): it was truncated or altered") from error
+    return value
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _check(value: Any, finite: bool) -> None:
+    level = [value]
+    for _ in range(_DEPTH):
+        deeper: list[Any] = []
+        for one in level:
+            if isinstance(one, dict):
+                deeper.extend(one)
+                deeper.extend(one.values())
+            elif isinstance(one, list):
+                deeper.extend(one)
+            elif isinstance(one, str):
+                if not one.isascii():
+                    one.encode()
+            elif finite and isinstance(one, float) and not math.isfinite(one):
+                raise ValueError("a number is infinite")
+            elif isinstance(one, int) and one.bit_length() > 128:
+                raise ValueError("a number has more than 128 bits")
+        if not deeper:
+            return
+        level = deeper
+    raise ValueError(f"it is nested more than {_DEPTH} deep")
+
+
+_ERRORS: tuple[type[Exception], ...] = (
+    *(
+        ArithmeticError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        MemoryError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ),
+    *(AssertionError, SyntaxError, struct.error, zipfile.BadZipFile, zlib.error),
+)
+
+
+@contextmanager
+def damaged(where: str, again: str, *others: type[Exception]) -> Iterator[None]:
+    """What goes wrong in this block is the fault of the file that is read in it: for a few lines that take it apart.
+
+    Args:
+        where: the file.
+        again: what to do.
+        others: further errors that the format's own library raises.
+
+    Raises:
+        DamagedFileError: names the file and says what to do.
+    """
+    try:
+        yield
+    except DamagedFileError:
+        raise
+    except (*_ERRORS, *others) as error:
+        told = f"{type(error).__name__} {error}" if isinstance(error, LookupError | AttributeError) else str(error)
+        raise DamagedFileError(f"{where} is damaged ({told:.200}): {again}") from error

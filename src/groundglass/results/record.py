@@ -1,0 +1,37 @@
+"""One result of a study, as a line of records.jsonl has it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One result: what was done (`kind`, `name`, `config`, `inputs`) and what came out.
+
+    Attributes:
+        key: 12 hex digits, as `cell_key` makes them; unique in a folder.
+        kind: "train", "attack", "check", ...
+        name: for people: "VGG-OPU <- dfa".
+        config: plain JSON; all that determines the result, beside the inputs.
+        inputs: keys of the records that this one was made from.
+        result: plain JSON; finite numbers only.
+        seconds: wall time.
+        finished: ISO 8601, with its offset from UTC.
+        memory: the most bytes that the process held while it was at work on it; None where that is not known.
+        arrays: path within the folder of the result's arrays, or None. Set by the store.
+        arrays_sha256: checksum of that file. Set by the store.
+        files: path within the folder -> checksum of each file that the result has made, as a network's.
+    """
+
+    key: str
+    kind: str
+    name: str
+    config: dict[str, Any]
+    result: dict[str, Any]
+    inputs: tuple[str, ...] = ()
+    seconds: float
+    finished: str
+    memory: int | None = None
+    arrays: str | None = None
+    arrays_sha256: str | None = None
+    files: dict[str, str] = field(default_factory=dict)
