@@ -62,8 +62,12 @@ def test_each_part_of_a_run_is_what_belongs_to_its_study(committed: Run) -> None
         assert {r.key for r in part.records} == {r.key for r in committed.records if study in committed.studies(r.key)}
         assert part.attacks.studies.str.contains(study).all()
         assert len(part.attacks) == sum(study in committed.studies(e.key) for e in committed.entries(ATTACK))
-    assert committed.of("nobody's").records == ()
-    assert committed.of("nobody's").attacks.network.str.contains("VGG").sum() == 0, "an empty frame is one to ask too"
+    nothing = committed.of("nobody's", maybe=True)
+    assert nothing.records == ()
+    assert nothing.attacks.network.str.contains("VGG").sum() == 0, "an empty frame is one to ask too"
+    for name, said in (("nobody's", "There are: "), ("white-bx", "did you mean 'white-box'"), ("all", "There are: ")):
+        with pytest.raises(ValueError, match=said):
+            committed.of(name)
     assert committed.progress is not None
     assert committed.progress.missing == ()
 

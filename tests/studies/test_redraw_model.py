@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import stat
 from dataclasses import replace
 
@@ -181,3 +183,20 @@ def test_an_interrupted_redraw_leaves_no_model_and_no_device(model, monkeypatch)
     assert cli.main(["redraw", str(model), "--data", "pictures", "--out", str(out)]) == 130
     assert not out.exists()
     assert len(DeviceStore(model.parent.parent / "devices").fingerprints()) == 1
+
+
+def test_a_folder_that_takes_no_device_is_noticed_before_the_tuning(model, monkeypatch):
+    devices, opened = str(model.parent.parent / "devices"), os.open
+
+    def read_only(path, flags, *more, **named):
+        if flags & os.O_CREAT and str(path).startswith(devices):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, flags, *more, **named)
+
+    monkeypatch.setattr(os, "open", read_only)
+    monkeypatch.setattr(redraw_module, "tune", lambda *given, **named: pytest.fail("tuned first"))
+    with pytest.raises(PermissionError, match=r"nothing can be written into .*devices"):
+        redraw_model(model, model.with_name("new.safetensors"), data="pictures")
+    monkeypatch.undo()
+    assert not model.with_name("new.safetensors").exists()
+    assert len(list((model.parent.parent / "devices").iterdir())) == 1

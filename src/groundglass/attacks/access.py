@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from groundglass.attacks.losses import Loss
 from groundglass.attacks.model_identity import identity_of
 from groundglass.attacks.tensors import Flags, Images, Labels, Logits, PerImage
-from groundglass.core import BudgetExceededError, NonFiniteError, check_labels, check_logits, check_weights
+from groundglass.core import (
+    BudgetExceededError,
+    NonFiniteError,
+    check_labels,
+    check_logits,
+    check_weights,
+    explain_layout,
+)
 
 Model = Callable[[Tensor], Tensor]
 
@@ -71,7 +78,7 @@ class _Access:
         """
         predicted = self._predict(images)
         check_labels(labels, count=len(images), classes=self._classes)
-        return predicted != labels
+        return predicted != labels.long()
 
     def _run(self, images: Tensor, purpose: str) -> Tensor:
         """Logits; counted under `purpose`, before the model runs: a model that fails half-way was asked too.
@@ -89,7 +96,11 @@ class _Access:
             check_weights(self._model)
         self._counts[purpose] += len(images)
         with _evaluating(self._model):
-            logits = self._model(images)
+            try:
+                logits = self._model(images)
+            except RuntimeError as error:
+                explain_layout(images, error)
+                raise
         self._check(logits, len(images))
         return logits
 
@@ -153,7 +164,7 @@ class GradientAccess(_Access):
             # The copy is part of the graph: a network that normalises its input in place may not write to a leaf.
             logits = self._run(x.clone(), "gradient")
             check_labels(labels, count=len(images), classes=logits.shape[1])
-            values = loss(logits.float(), labels)
+            values = loss(logits.float(), labels.long())
             if not values.requires_grad:
                 raise ValueError(
                     "the logits do not depend on the images through autograd: the model detaches them, runs under "

@@ -91,6 +91,7 @@ def check_adversarial(
     if adversarial.shape != images.shape:
         raise ValueError(f"audit, shape: {tuple(adversarial.shape)} for images {tuple(images.shape)}")
     check_labels(labels, count=len(images))
+    labels = labels.long()
     claimed = torch.ones(len(images), dtype=torch.bool, device=images.device) if claimed is None else claimed
     if claimed.shape != labels.shape or claimed.dtype != torch.bool:
         raise ValueError(f"audit, claims: {claimed.dtype} {tuple(claimed.shape)}, not bool, one an image")

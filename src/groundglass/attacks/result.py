@@ -132,6 +132,7 @@ class AttackResult:
         model itself. A success that is not confirmed is withdrawn; none is added.
         """
         check_labels(labels, count=len(self))
+        labels = labels.long()
         claimed = self.success.nonzero().squeeze(1)
         success, checks = self.success.clone(), self.check_queries.clone()
         for rows in pieces(claimed, batch_size):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from groundglass.cli.options import Command, DataDir
+from groundglass.cli.terminal import Terminal, say, say_table
 
 if TYPE_CHECKING:
     from groundglass.audit import Audit as Found
@@ -45,39 +46,38 @@ class Audit(Command):
 
     def run(self) -> None:
         from groundglass.audit import AuditConfig
-        from groundglass.cli.terminal import Terminal
         from groundglass.report import build
         from groundglass.studies.audit_model import audit_model
 
         options = dict(vars(self))
         config = AuditConfig(steps=options.pop("steps"), queries=options.pop("queries"))
-        with Terminal() as terminal:
-            found = audit_model(**options, config=config, progress=terminal.progress)
+        try:
+            with Terminal() as terminal:
+                found = audit_model(**options, config=config, progress=terminal.progress)
+        except RuntimeError as error:
+            if type(error) is not RuntimeError:  # ours, which say what they mean, and bugs
+                raise
+            raise ValueError(
+                f"{self.model} fails on the images of {self.data}: {error}. Give --data with images such as it was trained on"
+            ) from error
         page = build(self.out)
         if found is None:
-            print(f"{self.out} holds this audit already: nothing was run again")
+            say(f"{self.out} holds this audit already: nothing was run again")
         else:
             _print_audit(found)
-        print(f"report: {page}")
+        say(f"report: {page}")
 
 
 def _print_audit(found: "Found") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    attempts = Table(
-        "attack", "tried on", "broke", "gradients", "forward passes", "s", title="attacks, each on what is left"
-    )
+    attempts = []
     for attempt in found.attempts:
         counts = (attempt.tried, attempt.broke, attempt.gradients, attempt.forwards)
-        attempts.add_row(attempt.name, *(f"{count:,}" for count in counts), f"{attempt.seconds:.1f}")
-    table = Table("check", "", "measured", "expected", title="checks")
-    for check in found.checks:
-        table.add_row(check.name, check.status, check.measured, check.threshold)
-    console = Console()
-    console.print(attempts)
-    console.print(table)
+        attempts.append((attempt.name, *(f"{count:,}" for count in counts), f"{attempt.seconds:.1f}"))
+    heads = ("attack", "tried on", "broke", "gradients", "forward passes", "s")
+    say_table("attacks, each on what is left", heads, attempts)
+    checks = [(check.name, check.status, check.measured, check.threshold) for check in found.checks]
+    say_table("checks", ("check", "", "measured", "expected"), checks)
     for check in found.failed:
-        console.print(f"{check.name}: {check.advice}", highlight=False)
-    console.print(f"\n{found.sentence}", highlight=False)
-    console.print(f"seconds: {found.seconds:.0f}")
+        say(f"{check.name}: {check.advice}")
+    say(f"\n{found.sentence}")
+    say(f"seconds: {found.seconds:.0f}")

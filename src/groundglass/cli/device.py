@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from groundglass.cli.options import Command
+from groundglass.cli.terminal import Terminal, say
 
 if TYPE_CHECKING:
     from groundglass.optics import SimulatedOPU
@@ -83,8 +84,8 @@ class Info(Command):
         device = SimulatedOPU.load(self.file)
         _describe(device)
         # Nothing else of the content is kept, for it has the secret.
-        print(f"file: {self.file}, format version {read_json(self.file)['version']}, its owner's alone; ", end="")
-        print(f"made and checked in {time.perf_counter() - began:.1f} s")
+        say(f"file: {self.file}, format version {read_json(self.file)['version']}, its owner's alone; ", end="")
+        say(f"made and checked in {time.perf_counter() - began:.1f} s")
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,6 @@ class Measure(Command):
     """Whether eight bits are in a byte. Default: told by the width."""
 
     def run(self) -> None:
-        from groundglass.cli.terminal import Terminal
         from groundglass.core import refuse_existing
         from groundglass.optics import SimulatedOPU
         from groundglass.optics.streams.measurement import measure_file
@@ -110,12 +110,12 @@ class Measure(Command):
         device = SimulatedOPU.load(self.file)
         with Terminal(kept=f"beside {self.out}") as terminal:
             done = measure_file(device, self.bits, self.out, packed=self.packed, progress=terminal.progress)
-        print(f"{done.rows:,} rows of {device.in_features:,} bits -> {device.out_features:,} readings each")
+        say(f"{done.rows:,} rows of {device.in_features:,} bits -> {device.out_features:,} readings each")
         before = f", {done.gone_on_from:.0%} of it in earlier sessions" if done.gone_on_from else ""
-        print(f"seconds: {done.seconds:.1f} at the device{before}; {done.rate:,.0f} readings a second")
+        say(f"seconds: {done.seconds:.1f} at the device{before}; {done.rate:,.0f} readings a second")
         if done.saturated is not None:
-            print(f"saturated: {done.saturated:.2%} of the readings are {device.camera.top}")
-        print(f"readings: {self.out}")
+            say(f"saturated: {done.saturated:.2%} of the readings are {device.camera.top}")
+        say(f"readings: {self.out}")
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Device(Command):
 def _keep(device: "SimulatedOPU", out: Path, how: str) -> None:
     device.save(out)
     _describe(device)
-    print(f"{how}\ndevice: {out} (holds the secret)")
+    say(f"{how}\ndevice: {out} (holds the secret)")
 
 
 def _describe(device: "SimulatedOPU") -> None:
@@ -169,7 +169,7 @@ def _describe(device: "SimulatedOPU") -> None:
     from groundglass.optics.streams.packed import batch_bytes
 
     camera, batch = device.camera, batch_bytes(device.in_features, device.out_features)
-    print(
+    say(
         f"fingerprint: {device.fingerprint}\n"
         f"{device.kind} device, {device.matrix} matrix: {device.in_features:,} inputs, {device.out_features:,} outputs\n"
         f"camera: {'float32 intensities' if camera.bits is None else f'{camera.bits} bits'}, "

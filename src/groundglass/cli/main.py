@@ -4,6 +4,7 @@ Torch is imported only when there is something to compute, so that `--help` is q
 """
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -14,11 +15,13 @@ import tyro
 
 from groundglass.cli.audit import Audit
 from groundglass.cli.device import Device
+from groundglass.cli.errors import said
 from groundglass.cli.options import Command
 from groundglass.cli.redraw import Redraw
 from groundglass.cli.results import Compact, Export, Report, Seeds, Tables
 from groundglass.cli.retrieve import Retrieve
 from groundglass.cli.run import Recipes, Run
+from groundglass.cli.terminal import complain, lasting_streams, unwritten
 
 _COMMANDS: dict[str, Callable[..., Command]] = {
     "run": Run,
@@ -33,6 +36,10 @@ _COMMANDS: dict[str, Callable[..., Command]] = {
     "device": Device,
     "recipes": Recipes,
 }
+
+
+# Where there are fewer columns, what sets the help never ends.
+_NARROWEST = 30
 
 
 class _Terminated(KeyboardInterrupt):
@@ -56,11 +63,39 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _check_folder() -> None:
+    """A shell stays in a folder that another has deleted; torch's libraries end the process there without a word of why.
+
+    Raises:
+        FileNotFoundError: the current folder is gone.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise FileNotFoundError("the current folder is no longer there: `cd` to one that is") from None
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The `groundglass` command. Returns the exit code.
 
     0; 1 for an error that the user can correct; 2 for a wrong command line; 130 after Ctrl-C, 143 after SIGTERM.
+    A log that cannot be written changes nothing. Nor does a reader of the output that leaves early; output that was not
+    written for another reason, as a full disk, is an error: 1.
     """
+    with lasting_streams() as output:
+        try:
+            code = _run(arguments)
+        except SystemExit as end:  # after --help, or a command line that does not parse
+            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        if why := unwritten(output):
+            complain(f"groundglass: not all of the output was written: {why}: free some space, or send it elsewhere")
+            code = code or 1
+        return code
+
+
+def _run(arguments: list[str] | None) -> int:
+    if shutil.get_terminal_size().columns < _NARROWEST:
+        os.environ["COLUMNS"] = str(_NARROWEST)
     # Read when torch is loaded, which is later. Its threads then sleep between operations, where they would keep the
     # cores busy that the threads of the device and of the convolutions need, and those of any other process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -69,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
         from groundglass.studies import ALL, STUDIES
 
         if any(study.name == given[0] for study in (ALL, *STUDIES)):
-            print(f"groundglass: {given[0]} is a study: `groundglass run {' '.join(given)}`", file=sys.stderr)
+            complain(f"groundglass: {given[0]} is a study: `groundglass run {' '.join(given)}`")
             return 2
     command = tyro.extras.subcommand_cli_from_dict(
         _COMMANDS,
@@ -79,25 +114,19 @@ def main(arguments: list[str] | None = None) -> int:
         config=(tyro.conf.OmitArgPrefixes,),  # the options of `device new` are --out, not --command.out
     )
     try:
+        _check_folder()
         with _terminable():
             command.run()
     except KeyboardInterrupt as stop:
         how, number = (
             ("ended by SIGTERM", signal.SIGTERM) if isinstance(stop, _Terminated) else ("interrupted", signal.SIGINT)
         )
-        print(f"\n{how}: {stop}" if str(stop) else f"\n{how}", file=sys.stderr)
+        complain(f"\n{how}: {stop}" if str(stop) else f"\n{how}")
         return 128 + number  # as shells count it
-    except (ValueError, OSError, RuntimeError) as error:
-        # A RuntimeError of ours is a result (training diverged), another one is a bug.
-        if isinstance(error, RuntimeError) and not type(error).__module__.startswith("groundglass."):
+    except Exception as error:
+        line = said(error, given[0], command)
+        if line is None:  # a bug of ours, or in a factory of the user's
             raise
-        print(f"groundglass: {_said(error)}", file=sys.stderr)
+        complain(f"groundglass: {line}")
         return 1
     return 0
-
-
-def _said(error: Exception) -> str:
-    """An error without its number: `[Errno 11]` helps nobody."""
-    if not isinstance(error, OSError) or error.strerror is None:
-        return str(error)
-    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"

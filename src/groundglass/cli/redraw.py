@@ -6,6 +6,7 @@ from pathlib import Path
 import tyro
 
 from groundglass.cli.options import Command, DataDir
+from groundglass.cli.terminal import Terminal, say
 
 
 @dataclass(frozen=True)
@@ -27,20 +28,17 @@ class Redraw(Command):
     """The new device's secret, to repeat a redraw exactly; never recorded. Default: a fresh secret from the system."""
 
     def run(self) -> None:
-        from groundglass.cli.terminal import Terminal
         from groundglass.studies.redraw_model import redraw_model
 
         options = dict(vars(self))
         with Terminal() as terminal:
             done = redraw_model(options.pop("model"), **options, progress=terminal.progress)
-        print(f"accuracy on {done.test_images} test images:")
-        print(f"  {done.before:7.2%}  before, device {done.old_fingerprint}")
-        print(f"  {done.untuned:7.2%}  redrawn, classifier not tuned")
-        print(
-            f"  {done.tuned:7.2%}  redrawn and tuned on {done.train_images} training images, device {done.fingerprint}"
-        )
+        say(f"accuracy on {done.test_images} test images:")
+        say(f"  {done.before:7.2%}  before, device {done.old_fingerprint}")
+        say(f"  {done.untuned:7.2%}  redrawn, classifier not tuned")
+        say(f"  {done.tuned:7.2%}  redrawn and tuned on {done.train_images} training images, device {done.fingerprint}")
         features = "read from the cache" if done.features_cached else "kept beside the model for the next redraw"
-        print(f"seconds: {done.draw_seconds:.1f} drawing, {done.tune_seconds:.1f} tuning, ", end="")
-        print(f"{done.feature_seconds:.1f} features ({features})")
-        print(f"device: {done.device} (holds the secret; without it the model guesses)")
-        print(f"model: {done.model}")
+        say(f"seconds: {done.draw_seconds:.1f} drawing, {done.tune_seconds:.1f} tuning, ", end="")
+        say(f"{done.feature_seconds:.1f} features ({features})")
+        say(f"device: {done.device} (holds the secret; without it the model guesses)")
+        say(f"model: {done.model}")

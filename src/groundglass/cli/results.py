@@ -7,6 +7,7 @@ from typing import Literal
 import tyro
 
 from groundglass.cli.options import Command, RunFolder
+from groundglass.cli.terminal import say
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Report(Command):
     def run(self) -> None:
         from groundglass.report import build
 
-        print(f"report: {build(self.folder, out=self.out)}")
+        say(f"report: {build(self.folder, out=self.out)}")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Tables(Command):
             found = tables(self.folders, self.part)
             if not found:
                 raise ValueError(f"{self.folders[0]} has no records yet: there is nothing to tell")
-            print("\n\n".join(f"## {name}\n\n{text}" for name, text in found.items()))
+            say("\n\n".join(f"## {name}\n\n{text}" for name, text in found.items()))
         # All are made before any is written: an error in one leaves all as they were.
         before = [path.read_bytes().decode() for path in self.update]
         for path, text in zip(self.update, before, strict=True):
@@ -62,7 +63,7 @@ class Tables(Command):
             if new != old:
                 with atomic_write(path) as file:
                     file.write(new.encode())
-            print(f"{path}: {'as it was' if new == old else 'tables made anew'}")
+            say(f"{path}: {'as it was' if new == old else 'tables made anew'}")
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,13 @@ class Seeds(Command):
     def run(self) -> None:
         from groundglass.results.seeds import over_seeds, table
 
-        print(table(over_seeds(self.folders), len(self.folders)))
+        say(table(over_seeds(self.folders), len(self.folders)))
 
 
 @dataclass(frozen=True)
 class Export(Command):
-    """Write what a run folder holds as tables for other programs: a file a kind of result, a row a result."""
+    """Write what a run folder holds as tables for other programs: a file a kind of result, a row a result. Files of these names
+    that were there before are replaced, as those of an earlier export."""
 
     folder: RunFolder
     out: Path | None = None
@@ -91,7 +93,7 @@ class Export(Command):
         from groundglass.results import export
 
         for path in export(self.folder, self.folder / "tables" if self.out is None else self.out, self.format):
-            print(path)
+            say(str(path))
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Compact(Command):
         from groundglass.results.compact import compact
 
         done = compact(self.folder, self.out)
-        print(f"{done.folder}: {done.records} records, {done.arrays} of them with arrays, every checksum right")
-        print(
+        say(f"{done.folder}: {done.records} records, {done.arrays} of them with arrays, every checksum right")
+        say(
             f"{done.files} files, {done.bytes / 2**20:.2f} MiB; `groundglass report {done.folder} --out PLACE` makes its page"
         )

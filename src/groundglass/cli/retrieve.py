@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from groundglass.cli.options import Command
+from groundglass.cli.terminal import Terminal, say
 
 if TYPE_CHECKING:
     from groundglass.optics import SimulatedOPU
@@ -35,7 +36,6 @@ class Retrieve(Command):
     """Frames a second of the device, to say how long they take."""
 
     def run(self) -> None:
-        from groundglass.cli.terminal import Terminal
         from groundglass.core import lookup
         from groundglass.optics import DeviceAccess, SimulatedOPU, true_matrix
         from groundglass.optics.retrieval import METHODS, frames_of, retrieve, row_errors
@@ -60,7 +60,7 @@ class Retrieve(Command):
         rows, n = found.matrix.shape
         wrong = float(found.told_wrong.float().mean())
         errors = row_errors(found.matrix, true_matrix(device)[:rows])
-        print(
+        say(
             f"{rows} rows of {n} from {found.frames} frames ({found.frames / n:.1f} N), method {method.name}\n"
             f"seconds: {found.device_seconds:.1f} at the device ({self.frame_rate:g} frames a second), "
             f"{found.compute_seconds:.1f} of computing, {found.measure_seconds:.1f} of simulating the frames\n"
@@ -71,7 +71,7 @@ class Retrieve(Command):
             f"median {float(errors.median()):.2%}, worst {float(errors.max()):.2%}, "
             f"above 10% in {float((errors > 0.1).float().mean()):.1%} of the rows"
         )
-        print(f"matrix: {self.out / 'matrix.npy'} (as good as the secret)")
+        say(f"matrix: {self.out / 'matrix.npy'} (as good as the secret)")
 
 
 def _of(device: "SimulatedOPU", folder: Path) -> bool:

@@ -8,6 +8,7 @@ from typing import Literal
 import tyro
 
 from groundglass.cli.options import Command, DataDir
+from groundglass.cli.terminal import Terminal, say, say_table
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,6 @@ class Run(Command):
     """How many cells run side by side, each with its share of the cores. Default: one a core as memory allows; with a GPU 1."""
 
     def run(self) -> None:
-        from groundglass.cli.terminal import Terminal
         from groundglass.report import build
         from groundglass.studies import run_study
 
@@ -50,10 +50,10 @@ class Run(Command):
             terminal.close()
             page = build(self.out)
         if ran == 0:
-            print(f"{self.out} is complete: nothing was run again")
+            say(f"{self.out} is complete: nothing was run again")
         else:
-            print(f"done: {ran} cells in {(time.perf_counter() - started) / 60:.1f} minutes")
-        print(f"report: {page}")
+            say(f"done: {ran} cells in {(time.perf_counter() - started) / 60:.1f} minutes")
+        say(f"report: {page}")
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,12 @@ class Recipes(Command):
     """List the recipes with what they cost."""
 
     def run(self) -> None:
-        from rich.console import Console
-        from rich.table import Table
-
         from groundglass.studies import ALL, STUDIES
 
-        table = Table(title="groundglass run STUDY --recipe RECIPE --out DIR")
-        for name in ("study", "recipe"):
-            table.add_column(name, no_wrap=True)  # names that must be typed are never cut
-        for name in ("data", "cost", "expect"):
-            table.add_column(name)
-        for study in (ALL, *STUDIES):
-            for recipe in study.recipes:
-                table.add_row(study.name, recipe.name, ", ".join(recipe.data), recipe.cost, recipe.expect)
-        Console().print(table)
+        rows = [
+            (study.name, recipe.name, ", ".join(recipe.data), recipe.cost, recipe.expect)
+            for study in (ALL, *STUDIES)
+            for recipe in study.recipes
+        ]
+        heads = ("study", "recipe", "data", "cost", "expect")
+        say_table("groundglass run STUDY --recipe RECIPE --out DIR", heads, rows, uncut=2)

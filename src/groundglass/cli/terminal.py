@@ -1,13 +1,147 @@
-"""What long work looks like on a terminal, and in a log."""
+"""The one place through which everything that a command prints passes: its results, its log, its errors.
 
+What stands in front of it must not end the work: a reader that has gone, a full disk, an encoding of 128 characters. And
+names come from files that others wrote: no character of one acts on the terminal, and rich's [marks] are text.
+"""
+
+import errno
+import os
+import sys
 import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
-from rich.console import Console
-from rich.status import Status
+from groundglass.core.text import duration, visible
 
-from groundglass.core.text import duration
+if TYPE_CHECKING:  # imported where something is shown: `--help` needs no rich
+    from rich.console import Console
+    from rich.status import Status
+    from rich.text import Text
+
+# What an encoding lacks is said by what is near it; anything else by its number.
+_PLAIN = str.maketrans(
+    {
+        "∞": "inf",
+        "ε": "eps",
+        "µ": "u",
+        "→": "->",
+        "←": "<-",
+        "–": "-",
+        "−": "-",
+        "…": "...",
+        "•": "*",
+        "✓": "+",
+        "✗": "x",
+    }
+)
+
+
+class _Stream:
+    """Standard output or error that never fails: what it cannot pass on is lost, and `lost` says why.
+
+    Args:
+        inner: None where the process was started without it.
+    """
+
+    def __init__(self, inner: IO[str] | None) -> None:
+        self._inner = inner
+        self.lost: OSError | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    @property
+    def encoding(self) -> str:
+        return getattr(self._inner, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        return self._inner is not None and self._inner.isatty()
+
+    def write(self, text: str) -> int:
+        if self._inner is not None and self.lost is None:
+            try:
+                self._inner.write(text)
+            except UnicodeEncodeError:
+                self.write(text.translate(_PLAIN).encode(self.encoding, "backslashreplace").decode(self.encoding))
+            except OSError as error:
+                self.lost = error
+        return len(text)
+
+    def flush(self) -> None:
+        if self._inner is not None and self.lost is None:
+            try:
+                self._inner.flush()
+            except OSError as error:
+                self.lost = error
+
+    def leave(self) -> None:
+        """What is still to be written goes nowhere: Python would try again when it ends, and say so."""
+        self.flush()
+        if self.lost is not None:
+            with suppress(OSError, ValueError):  # a stream without a descriptor keeps what it has
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self.fileno())
+                os.close(nowhere)
+
+
+@contextmanager
+def lasting_streams() -> Iterator[_Stream]:
+    """Within it nothing that is printed can fail. Gives standard output, which knows whether all was written."""
+    before = sys.stdout, sys.stderr
+    streams = _Stream(sys.stdout), _Stream(sys.stderr)
+    sys.stdout, sys.stderr = streams
+    try:
+        yield streams[0]
+    finally:
+        sys.stdout, sys.stderr = before
+        for stream in streams:
+            stream.leave()
+
+
+def unwritten(stream: _Stream) -> str | None:
+    """Why not all of it was written; None where it was, or where its reader has gone and wants no more."""
+    stream.flush()
+    return None if stream.lost is None or stream.lost.errno == errno.EPIPE else stream.lost.strerror
+
+
+def say(*lines: str, end: str = "\n") -> None:
+    """A result, on standard output."""
+    print(visible("\n".join(lines)), end=end)
+
+
+def complain(text: str) -> None:
+    """What went wrong, on standard error."""
+    print(visible(text), file=sys.stderr)
+
+
+def say_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, uncut: int = 0) -> None:
+    """A table, on standard output; the first `uncut` columns hold what must be typed, and are never broken."""
+    from rich.table import Table
+
+    table = Table(title=title)
+    for i, column in enumerate(columns):
+        table.add_column(column, no_wrap=i < uncut)
+    for row in rows:
+        table.add_row(*map(visible, row))
+    _console().print(table)
+
+
+def _console(*, stderr: bool = False) -> "Console":
+    """One to which text is text, and nothing else."""
+    from rich.console import Console
+
+    stream: Any = sys.stderr if stderr else sys.stdout
+    lasting = stream if isinstance(stream, _Stream) else _Stream(stream)  # a Terminal in a user's own program
+    return Console(file=lasting, markup=False, emoji=False, highlight=False)  # type: ignore[arg-type]
+
+
+def _text(text: str) -> "Text":
+    """Without marks: to rich, "[bold]" in a string is none of its letters."""
+    from rich.text import Text
+
+    return Text(visible(text))
 
 
 @dataclass
@@ -37,8 +171,8 @@ class Terminal:
             then leaves the `with` block with these words in it.
     """
 
-    def __init__(self, console: Console | None = None, *, kept: str = "") -> None:
-        self._console = console or Console(stderr=True)
+    def __init__(self, console: "Console | None" = None, *, kept: str = "") -> None:
+        self._console = console or _console(stderr=True)
         self._kept = kept
         self._status: Status | None = None
         self._tasks: dict[str, _Task] = {}
@@ -52,7 +186,7 @@ class Terminal:
             error.args = (f"what is done is kept {self._kept}; the same command continues",)
 
     def note(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(_text(text), soft_wrap=True)
 
     def announce(self, text: str) -> None:
         if self._console.is_terminal:
@@ -88,10 +222,10 @@ class Terminal:
     def _show(self, text: str) -> None:
         """In place of what stood there."""
         if self._status is None:
-            self._status = self._console.status(text)
+            self._status = self._console.status(_text(text))
             self._status.start()
         else:
-            self._status.update(text)
+            self._status.update(_text(text))
 
     def close(self) -> None:
         if self._status is not None:

@@ -7,6 +7,7 @@ from groundglass.core.files import (
     DamagedFileError,
     DiskFullError,
     atomic_write,
+    check_writable,
     make_folder,
     publish,
     refuse_existing,
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
         check_labels,
         check_logits,
         check_weights,
+        explain_layout,
     )
     from groundglass.core.pieces import pieces
-    from groundglass.core.seeds import derive_seed, generator
+    from groundglass.core.seeds import check_seed, derive_seed, generator
     from groundglass.core.states import load_state, read_notes, save_state
 
 __all__ = [
@@ -42,8 +44,11 @@ __all__ = [
     "check_images",
     "check_labels",
     "check_logits",
+    "check_seed",
     "check_weights",
+    "check_writable",
     "derive_seed",
+    "explain_layout",
     "generator",
     "load_state",
     "lookup",
@@ -62,10 +67,18 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     dict.fromkeys(
-        ("NonFiniteError", "check_eps", "check_images", "check_labels", "check_logits", "check_weights"),
+        (
+            "NonFiniteError",
+            "check_eps",
+            "check_images",
+            "check_labels",
+            "check_logits",
+            "check_weights",
+            "explain_layout",
+        ),
         "groundglass.core.checks",
     )
     | {"pieces": "groundglass.core.pieces"}
-    | dict.fromkeys(("derive_seed", "generator"), "groundglass.core.seeds")
+    | dict.fromkeys(("check_seed", "derive_seed", "generator"), "groundglass.core.seeds")
     | dict.fromkeys(("load_state", "read_notes", "save_state"), "groundglass.core.states"),
 )

@@ -39,6 +39,21 @@ def check_images(images: Tensor) -> None:
         raise ValueError(f"images must be in [0, 1], not [{low:.4g}, {high:.4g}]: {hint}")
 
 
+def explain_layout(images: Tensor, error: RuntimeError) -> None:
+    """Say what is wrong where a model has failed on images whose channels stand last, as other libraries have them.
+
+    Only where it has failed: images of three columns are rare, and allowed.
+
+    Raises:
+        ValueError: they look like NHWC; else nothing.
+    """
+    if images.shape[-1] in (1, 3, 4) and images.shape[1] not in (1, 3, 4):
+        raise ValueError(
+            f"images of shape {list(images.shape)} seem to be NHWC, with their channels last, and the model cannot take them: "
+            f"give NCHW, images.permute(0, 3, 1, 2) ({error})"
+        ) from error
+
+
 def check_labels(labels: Tensor, *, count: int, classes: int | None = None) -> None:
     """Refuse anything but `count` integer labels in [0, classes)."""
     if not isinstance(labels, Tensor):
@@ -49,7 +64,8 @@ def check_labels(labels: Tensor, *, count: int, classes: int | None = None) -> N
         raise ValueError(f"labels must be integers, not {labels.dtype}: class indices, not scores")
     if count == 0:
         return
-    low, high = (int(v) for v in torch.aminmax(labels))
+    # Torch has no minimum of unsigned integers above a byte.
+    low, high = (int(v) for v in torch.aminmax(labels.long()))
     if low < 0 or (classes is not None and high >= classes):
         top = f"{classes - 1}" if classes is not None else "classes - 1"
         raise ValueError(f"labels must be in 0..{top}, not {low}..{high}")

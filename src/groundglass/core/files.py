@@ -110,6 +110,24 @@ def make_folder(folder: Path, mode: int = 0o777) -> None:
         sync_folder(one.parent)
 
 
+def check_writable(folder: Path) -> None:
+    """Make a folder if need be, and a file in it for a moment: better now than when hours of work go there.
+
+    Raises:
+        OSError: it cannot be; names the folder, and says what to do.
+    """
+    probe = folder / f".probe.{secrets.token_hex(8)}.part"
+    try:
+        make_folder(folder)
+        os.close(_exclusive(probe, 0o600))
+        probe.unlink()
+    except OSError as error:
+        raise type(error)(
+            f"nothing can be written into {folder} ({error.strerror}): the results would have no place. Give another folder, "
+            "or change its permissions"
+        ) from error
+
+
 def sync_folder(folder: Path) -> None:
     """Put the names of a folder's files on the disk: a renamed file is there after a power cut only when its folder is, too."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -6,6 +6,14 @@ import hashlib
 import torch
 
 
+def check_seed(seed: int) -> None:
+    """Refuse what a study cannot be repeated by: to some libraries -1 is another seed each time, and to none of ours."""
+    if seed < 0:
+        raise ValueError(
+            f"`seed` (={seed}) must not be negative: the same number repeats the same draws, so give 0, 1, 2, ..."
+        )
+
+
 def derive_seed(seed: int, *path: str | int) -> int:
     """A seed in [0, 2**63) for the stream that `path` names: `derive_seed(0, "pgd", 17)`.
 

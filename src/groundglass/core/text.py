@@ -2,6 +2,13 @@
 
 from collections.abc import Sequence
 
+# Control characters but for tab and line feed, and what turns the direction of writing, ends lines, or stands alone.
+_HIDDEN = (
+    *range(9), *range(11, 32), *range(127, 160), *range(0x200E, 0x2010), *range(0x2028, 0x202F), *range(0x2066, 0x206A),
+    *range(0xD800, 0xE000), 0xFEFF,
+)  # fmt: skip
+_SHOWN = {code: ascii(chr(code))[1:-1] for code in _HIDDEN}
+
 _TIMES = (
     (1e-6, "µs"),
     (1e-3, "ms"),
@@ -11,6 +18,11 @@ _TIMES = (
     (86_400.0, "days"),
     (31_557_600.0, "years"),
 )
+
+
+def visible(text: str) -> str:
+    """A text from elsewhere, whose characters are to be seen and do nothing: an escape is "\\x1b". Its lines stay."""
+    return text.translate(_SHOWN)
 
 
 def duration(seconds: float) -> str:

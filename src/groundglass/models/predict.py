@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from groundglass.core import check_images, check_labels, check_logits, pieces
+from groundglass.core import check_images, check_labels, check_logits, explain_layout, pieces
 from groundglass.data import ImageSet
 
 
@@ -40,7 +40,11 @@ def predict_logits(
     found = []
     with evaluating(model):
         for part in pieces(images, batch_size):
-            logits = model(part.to(where, copy=True))
+            try:
+                logits = model(part.to(where, copy=True))
+            except RuntimeError as error:
+                explain_layout(part, error)
+                raise
             check_logits(logits, rows=len(part))
             found.append(logits.float().cpu())
     return torch.cat(found) if found else torch.zeros(0, 0)

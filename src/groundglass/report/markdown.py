@@ -24,7 +24,9 @@ _END = "<!-- end -->"
 
 def parts(studies: Sequence[Study] = STUDIES) -> dict[str, Callable[[Run], list[Table]]]:
     """What makes the tables of each part, in the order of the page."""
-    of_studies = {study.name: lambda run, study=study: study.report.tables(run.of(study.name)) for study in studies}
+    of_studies = {
+        study.name: lambda run, study=study: study.report.tables(run.of(study.name, maybe=True)) for study in studies
+    }
     return {**of_studies, "audit": audits.tables, "cost": cost.tables}
 
 
@@ -80,7 +82,12 @@ def refresh(text: str, root: Path) -> str:
         end = next((i for i in range(number, len(lines)) if lines[i].strip() == _END), None)
         if end is None or any(_BEGIN.fullmatch(line) for line in lines[number:end]):
             raise ValueError(f"line {number}: the block has no `{_END}` after it")
-        words = shlex.split(begin[1])
+        try:
+            words = shlex.split(begin[1])
+        except ValueError as error:
+            raise ValueError(
+                f"line {number}: the words of the block cannot be told apart ({error}): a name with spaces stands in quotes"
+            ) from error
         *folders, part = [word for word in words if "=" not in word] or [""]
         if not folders:
             raise ValueError(f"line {number}: a block names a run folder and a part, as in `docs/run white-box`")

@@ -57,7 +57,7 @@ def build(folder: Path, *, out: Path | None = None, studies: Sequence[Study] = S
         sections = [
             (study, section, _rendered(environment, study, section))
             for study in studies
-            if (section := study.report.section(run.of(study.name), drawings)) is not None
+            if (section := study.report.section(run.of(study.name, maybe=True), drawings)) is not None
         ]
         head = audits.headline(run)
         page = environment.get_template("page.html.j2").render(

@@ -77,8 +77,21 @@ class Run:
         store = RecordStore.read(Path(folder))
         return cls(store, store.records, owners(store.manifest, store.records))
 
-    def of(self, study: str) -> "Run":
-        """The results that belong to one study."""
+    def of(self, study: str, *, maybe: bool = False) -> "Run":
+        """The results that belong to one study.
+
+        Args:
+            maybe: nothing at all, instead of an error, of a study that this run does not have.
+
+        Raises:
+            ValueError: this run is not of that study; names those that it is of.
+        """
+        if not maybe:
+            planned = (cell.get("studies", ()) for cell in self.manifest.get("cells") or ())
+            here = {name for names in (*self._owned.values(), *planned) for name in names} or {
+                str(self.manifest["study"])
+            }
+            lookup("study of this run", study, dict.fromkeys(here))
         return Run(self._store, [r for r in self.records if study in self._owned[r.key]], self._owned)
 
     @property

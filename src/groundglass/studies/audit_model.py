@@ -6,8 +6,8 @@ import inspect
 import os
 import sys
 import zipfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from groundglass.audit import Audit, AuditConfig, audit, check_claim
-from groundglass.core import DamagedFileError, Progress, check_images, check_labels, lookup, silent
+from groundglass.core import DamagedFileError, Progress, check_images, check_labels, check_seed, lookup, silent
 from groundglass.data import Dataset, ImageSet, load
 from groundglass.models import load_model, read_spec
 from groundglass.models.files import load_weights
@@ -90,6 +90,7 @@ def audit_model(
     Raises:
         ValueError, OSError: of what is given; says what to do, before any work.
     """
+    check_seed(seed)
     chosen = config if config is not None else AuditConfig()
     radius = parse_eps(eps)
     ball = make_ball(norm, radius)
@@ -256,11 +257,15 @@ def load_with_devices(path: Path, device_dir: Path | None) -> tuple[nn.Module, D
 
 
 def _factory(module: str, name: str) -> Callable[[], Any]:
+    if module.endswith(".py") or not all(part.isidentifier() for part in (*module.split("."), name)):
+        raise ValueError(
+            f"{module}:{name} is no package.module:factory: give names of Python with dots between them, as they are imported: "
+            "networks:make is the function make of networks.py in this folder"
+        )
     here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
     try:
-        found = importlib.import_module(module)
+        with _importable(here):
+            found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not module.startswith(error.name):
             raise ValueError(f"{module} cannot be imported: it needs {error.name}, which is not installed") from error
@@ -270,6 +275,21 @@ def _factory(module: str, name: str) -> Callable[[], Any]:
     functions = {key: value for key, value in vars(found).items() if callable(value) and not key.startswith("_")}
     factory: Callable[[], Any] = lookup(f"factory in {module}", name, functions)
     return factory
+
+
+@contextmanager
+def _importable(folder: str) -> Iterator[None]:
+    """A module in this folder is found before others of its name; afterwards after them, as what it imports later may lie
+    there too: no name in the folder then stands for a library's."""
+    if folder in sys.path:
+        yield
+        return
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        sys.path.append(folder)
 
 
 def _state(path: Path) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from groundglass.core import Progress, derive_seed, make_folder, silent
+from groundglass.core import Progress, check_seed, check_writable, derive_seed, silent
 from groundglass.data import load
 from groundglass.models import DefendedNetwork, read_spec, save_model
 from groundglass.optics import SimulatedOPU
@@ -62,12 +62,13 @@ def redraw_model(
         progress: is called while features, measurements and fits are made.
 
     Raises:
-        FileExistsError: `out` is there already. Said, like the next three, before any work.
+        FileExistsError: `out` is there already. Said, like all that follows, before any work.
         FileNotFoundError: no model, or its device is not in the folder.
         ValueError: no optical device in the model, or one that does not get bits; another data set; a
             `device_seed` that gives the old device.
         DamagedFileError, PermissionError: of the files that are read.
     """
+    check_seed(seed)
     if out.exists():
         raise FileExistsError(f"{out} is there already: give another --out, or move it away first")
     spec = read_spec(path)
@@ -92,7 +93,8 @@ def redraw_model(
     draw_seconds = time.perf_counter() - started
     if new.fingerprint == old.fingerprint:
         raise ValueError("this --device-seed gives the device that the model already has: give another, or none")
-    make_folder(out.parent)  # if it cannot be, better now than after the work
+    for place in (out.parent, store.folder):
+        check_writable(place)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     tuned = tune(network, new, dataset, path.parent, seed=derive_seed(seed, "redraw"), progress=progress)
     # The device first: without it the model would be of no use, and a device without a model harms nobody.

@@ -11,7 +11,9 @@ import torch
 from jaxtyping import Bool, Complex, Complex64, Float
 from torch import Tensor
 
-from groundglass.core import Progress, derive_seed, silent
+from groundglass.core import Progress, check_seed, derive_seed, silent
+from groundglass.core.platform import available_memory
+from groundglass.core.text import size
 from groundglass.optics.access import DeviceAccess
 from groundglass.optics.retrieval.folder import RetrievalFolder
 from groundglass.optics.retrieval.method import RetrievalMethod, Scale
@@ -20,6 +22,8 @@ from groundglass.optics.retrieval.readings import read_noise, take
 
 # Bytes of readings that a block of rows may have: memory is a few times that, whatever N and M are.
 _BLOCK_BYTES = 2**26
+# What a frame of the plan takes.
+_FRAME_BYTES = 32
 # A row with a relative error of a tenth is off by about this share of what chance is, on held-out readings.
 _WRONG = 0.1
 
@@ -89,12 +93,14 @@ def retrieve(
         progress: called with the frames and rows that are done.
 
     Raises:
-        ValueError: too few frames, said before one is taken; a folder with another retrieval.
+        ValueError: too few frames, or more than there is memory to plan, said before one is taken; a folder with another
+            retrieval; a negative seed.
         PermissionError: the method needs control of the exposure, and the access has none.
         ExposureError: the camera sees nothing, or nothing but white; says which exposure would do.
         MatrixChangedError: the matrix changed meanwhile.
         DamagedFileError, DiskFullError: of the folder.
     """
+    check_seed(seed)
     plan, given = _plan(access, method, frames, seed, folder)
     count = access.out_features if rows is None else rows
     if not 1 <= count <= access.out_features:
@@ -148,6 +154,12 @@ def _plan(
         raise ValueError(
             f"{whose} are too few for {n} inputs: {method.name!r} needs at least {method.least(n)} "
             f"({method.least(n) / n:.1f} N), and {OVERHEAD} for checks: {needed}"
+        )
+    memory = available_memory()
+    if memory is not None and given * _FRAME_BYTES > memory:
+        raise ValueError(
+            f"{given:,} frames take {size(given * _FRAME_BYTES)} of memory to plan, and there are {size(memory)}: ask for "
+            f"fewer; {method.name!r} needs at least {needed:,}"
         )
     design = method.design(
         n, given - OVERHEAD, Scale(access.top, access.mean_reading), seed=derive_seed(seed, "design")

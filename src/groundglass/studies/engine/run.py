@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from groundglass.core import Progress, read_json, silent
+from groundglass.core import Progress, check_seed, read_json, silent
 from groundglass.core.platform import machine, versions
 from groundglass.data import Dataset, load
 from groundglass.optics.medium import DeviceKind
@@ -110,10 +110,12 @@ def run_study(
             `if __name__ == "__main__":`.
 
     Raises:
-        ValueError: unknown names; `jobs` below 1; a folder that holds another study, or this one with other settings.
+        ValueError: unknown names; `jobs` below 1; a negative seed; a folder that holds another study, or this one with other
+            settings.
     """
     if jobs is not None and jobs < 1:
         raise ValueError(f"`jobs` (={jobs}) must be 1 or more: cells that run side by side")
+    check_seed(seed)
     # Cheap refusals first: names, then the data, then the folder.
     if isinstance(study, str):
         study = find_study(study)
