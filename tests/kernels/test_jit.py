@@ -24,3 +24,13 @@ def test_numba_is_imported_with_the_first_kernel() -> None:
 def test_there_is_no_kernel_of_another_name() -> None:
     with pytest.raises(AttributeError, match="no attribute 'filox'"):
         _ = jit.filox
+
+
+def test_what_numba_says_of_the_environment_is_told_with_the_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(name: str) -> None:
+        raise ValueError("Number of threads specified must be > 0.")
+
+    monkeypatch.setattr(jit, "import_module", refused)
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "0")
+    with pytest.raises(ValueError, match=r"numba.*must be > 0.*NUMBA_NUM_THREADS"):
+        _ = jit.philox

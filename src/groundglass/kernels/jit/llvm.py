@@ -5,13 +5,17 @@ checks that LLVM puts around a short loop cost as much as the loop. LLVM splits 
 """
 
 import hashlib
+import pickle
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from llvmlite import ir
 from numba import njit, types
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.extending import intrinsic
 
 FLOAT, BYTE, SHORT, INT = ir.FloatType(), ir.IntType(8), ir.IntType(16), ir.IntType(32)
@@ -23,13 +27,65 @@ vector = ir.VectorType
 _SOURCES = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parents[1].rglob("*.py"))))
 
 
+class _File(IndexDataCacheFile):  # type: ignore[misc]
+    """A file of numba's cache whose content is checked: it is machine code, and a changed byte of it may compute anything."""
+
+    def _dump(self, obj: Any) -> bytes:
+        data: bytes = super()._dump(obj)
+        return data + hashlib.sha256(data).digest()
+
+    def _load_data(self, name: str) -> Any:
+        content = Path(self._data_path(name)).read_bytes()
+        data, digest = content[:-32], content[-32:]
+        if hashlib.sha256(data).digest() != digest:
+            raise ValueError(f"{name} was truncated or altered")
+        return pickle.loads(data)
+
+
+class _Cache(FunctionCache):  # type: ignore[misc]
+    """Numba's cache, which is a help and no more: what cannot be read is compiled anew, what cannot be written is not kept."""
+
+    said = False
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        plain = self._cache_file
+        self._cache_file = _File(plain._cache_path, self._impl.filename_base, plain._source_stamp)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:
+            self._say(error)
+            with suppress(Exception):
+                self.flush()  # it is written again, where it can be
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:
+            self._say(error)
+
+    def _say(self, error: Exception) -> None:
+        """Once, of whatever kernel."""
+        if not _Cache.said:
+            _Cache.said = True
+            warnings.warn(
+                f"the cache of compiled kernels in {self.cache_path} is damaged, or cannot be written ({error}): they are "
+                "compiled anew, which takes some seconds. Make room there, or delete the folder",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
 def compiled(function: Callable[..., Any]) -> Any:
     """`njit` that lets other threads run; with a cache on disk where there is a place for one."""
     function.__qualname__ += f"_{_SOURCES.hexdigest()[:8]}"
-    try:
-        return njit(nogil=True, cache=True)(function)
-    except RuntimeError:
-        return njit(nogil=True)(function)
+    made = njit(nogil=True)(function)
+    with suppress(RuntimeError, OSError):  # no place
+        made._cache = _Cache(function)
+    return made
 
 
 def step(*others: Any) -> Callable[[Callable[..., None]], Any]:
