@@ -27,13 +27,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from groundglass.core.sealed import Seed
 from groundglass.kernels import jit
 from groundglass.kernels.products import TILE_LANES
 from groundglass.kernels.threads import for_each
 from groundglass.optics import SimulatedOPU
 from groundglass.optics.dense import DenseMedium
 from groundglass.optics.procedural import ProceduralMedium
-from groundglass.optics.sealed import Seed
 from groundglass.optics.tiled import gaussian_table
 
 MILLION = 10**6

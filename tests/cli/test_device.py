@@ -1,5 +1,6 @@
 """`groundglass device`: files made, looked at, measured with and redrawn, and no secret shown on the way."""
 
+import io
 import json
 import re
 import shlex
@@ -241,3 +242,52 @@ def test_the_walk_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             exec(compile(block, "device.md", "exec"), space)
     assert space["done"].rows == 64
     assert space["done"].saturated == (space["readings"] == 255).mean()
+
+
+def from_file(path: Path, text: str, *more: str) -> list[str]:
+    path.write_text(text)
+    return ["--seed-file", str(path), *more]
+
+
+def test_a_seed_comes_from_a_file_or_from_standard_input(
+    tmp_path: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = SimulatedOPU.create(45, 30, seed=SEED).fingerprint
+    seed = tmp_path / "seed.device"  # a name that may hold it, see above
+    for name, text in (("a", f"{SEED}\n"), ("b", f"  {SEED:#x}")):
+        assert cli.main(new(tmp_path / f"{name}.device", *from_file(seed, text))) == 0
+        assert SimulatedOPU.load(tmp_path / f"{name}.device").fingerprint == wanted
+    for name, command in (
+        ("c", new(tmp_path / "c.device", "--seed-file", "-")),
+        (
+            "d",
+            ["device", "redraw", str(tmp_path / "e.device"), "--out", str(tmp_path / "d.device"), "--seed-file", "-"],
+        ),
+    ):
+        assert cli.main(new(tmp_path / "e.device")) in (0, 1)
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{SEED}\n"))
+        assert cli.main(command) == 0
+        assert SimulatedOPU.load(tmp_path / f"{name}.device").fingerprint == wanted
+    capfd.readouterr()
+
+
+@pytest.mark.parametrize("text", ["", f"{SEED}x", f"{SEED}.0", "one two"])
+def test_what_is_no_seed_is_refused_and_not_repeated(text: str, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    seed = tmp_path / "seed.device"
+    assert cli.main(new(tmp_path / "a.device", *from_file(seed, text))) == 1
+    assert f"--seed-file {seed}: not a whole number" in capfd.readouterr().err
+    assert cli.main(new(tmp_path / "a.device", *from_file(seed, "5", "--seed", "5"))) == 1
+    assert "not both" in capfd.readouterr().err
+    assert cli.main(new(tmp_path / "a.device", "--seed-file", str(tmp_path / "none"))) == 1
+    assert "none" in capfd.readouterr().err
+    if text:
+        assert cli.main(new(tmp_path / "a.device", "--seed", text)) == 2
+        assert "not a whole number" in re.sub(r"[\s│]+", " ", "".join(capfd.readouterr()))
+    assert not (tmp_path / "a.device").exists()
+
+
+def test_a_given_seed_is_told_to_be_public(device: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    assert cli.main(["device", "info", str(device)]) == 0
+    assert "seed: public" in capfd.readouterr().out
+    assert cli.main(new(tmp_path / "b.device")) == 0
+    assert "seed: drawn from the operating system" in capfd.readouterr().out

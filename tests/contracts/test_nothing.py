@@ -11,11 +11,11 @@ from groundglass.attacks import PGD, GradientAccess, LabelAccess, Linf, ScoreAcc
 from groundglass.attacks.adversarial_files import AdversarialSet, Origin, load_adversarial, save_adversarial
 from groundglass.attacks.losses import margin
 from groundglass.audit import AuditConfig, NothingToAuditError, audit
+from groundglass.core.sealed import Single
 from groundglass.data import ImageSet
 from groundglass.models import ModelSpec, accuracy, build, predict_logits
 from groundglass.optics import Camera, MovingDevice, OpticalLayer, SimulatedOPU, measure_packed
 from groundglass.optics.access import DeviceAccess
-from groundglass.optics.sealed import Single
 from groundglass.training import BackProp, TrainingConfig, encode_bits, train
 from groundglass.training.classifier import accuracy_of_bits, fit_classifier
 

@@ -30,6 +30,7 @@ def test_what_numba_says_of_the_environment_is_told_with_the_names(monkeypatch: 
     def refused(name: str) -> None:
         raise ValueError("Number of threads specified must be > 0.")
 
+    monkeypatch.delattr(jit, "philox", raising=False)
     monkeypatch.setattr(jit, "import_module", refused)
     monkeypatch.setenv("NUMBA_NUM_THREADS", "0")
     with pytest.raises(ValueError, match=r"numba.*must be > 0.*NUMBA_NUM_THREADS"):

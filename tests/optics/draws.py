@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from groundglass.core.sealed import Seed
 from groundglass.optics.dense import DenseMedium
 from groundglass.optics.medium import MatrixKind
-from groundglass.optics.sealed import Seed
 
 
 def draw(rows: int, inputs: int, density: float = 0.5, seed: int = 0) -> Tensor:

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from groundglass.core import DamagedFileError
+from groundglass.core.sealed import Seed
 from groundglass.optics import Camera, DeviceStore, DoesNotFitError, Exposure, SimulatedOPU, secret_file
 from groundglass.optics.kinds import make_medium
-from groundglass.optics.sealed import Seed
 from groundglass.optics.simulated import _fingerprint
 from tests.optics.draws import draw
 
@@ -285,3 +285,13 @@ def test_what_a_killed_process_left_of_a_secret_goes_with_the_next_save(
         part.write_text("a secret")
     create(seed=1).save(tmp_path / "b.device")
     assert [entry.name for entry in tmp_path.iterdir()] == ["b.device"]
+
+
+def test_what_is_not_the_files_fault_is_not_put_on_it(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*args: object, **options: object) -> None:
+        raise ValueError("numba does not start: look at NUMBA_NUM_THREADS")
+
+    monkeypatch.setattr(secret_file, "make_medium", refused)
+    with pytest.raises(ValueError, match="NUMBA_NUM_THREADS") as told:
+        SimulatedOPU.load(saved)
+    assert not isinstance(told.value, DamagedFileError)

@@ -4,10 +4,10 @@ import hashlib
 
 import numpy as np
 
+from groundglass.core.sealed import Seed
 from groundglass.kernels import jit
 from groundglass.kernels.products import TILE_LANES
 from groundglass.optics.procedural import ProceduralMedium
-from groundglass.optics.sealed import Seed
 from groundglass.optics.tiled import gaussian_table
 from tests.kernels.references import philox
 

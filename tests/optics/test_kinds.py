@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from groundglass.core.sealed import Seed
 from groundglass.optics import Camera, DoesNotFitError, SimulatedOPU, true_matrix
 from groundglass.optics.kinds import bytes_needed, check_fits, make_medium
-from groundglass.optics.sealed import Seed
 
 GIB = 2**30
 KINDS = ["dense", "procedural", "structured"]

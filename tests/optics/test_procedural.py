@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from groundglass.core.sealed import Seed
 from groundglass.optics import Camera, SimulatedOPU, true_matrix
 from groundglass.optics.dense import DenseMedium
 from groundglass.optics.medium import MatrixKind
 from groundglass.optics.procedural import ProceduralMedium
-from groundglass.optics.sealed import Seed
 from tests.optics.draws import draw
 from tests.threads import torch_threads
 

@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from groundglass.core import DamagedFileError
+from groundglass.core.sealed import Sealed, Seed
 from groundglass.optics import Camera, MovingDevice, OpticalLayer, SimulatedOPU
 from groundglass.optics.camera import FrameNoise
-from groundglass.optics.sealed import Sealed, Seed
 
 SEED = 0x5EC2E75EC2E75EC2E75EC2E7
 

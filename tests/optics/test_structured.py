@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from groundglass.optics.sealed import Seed
+from groundglass.core.sealed import Seed
 from groundglass.optics.structured import StructuredMedium, quarter_circle
 from groundglass.optics.tiled import ENTRY_STD
 from tests.kernels.references import chain_of_transforms

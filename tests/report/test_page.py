@@ -12,6 +12,8 @@ from groundglass.report import build
 from groundglass.report.audits import headline
 from groundglass.report.drawing import Folder
 from groundglass.results import Run
+from groundglass.results.kinds import DEVICE
+from groundglass.results.kinds.network import CameraSettings, DeviceConfig, DeviceResult
 from tests.report.collisions import collisions
 from tests.runs import RunFolder, right
 
@@ -197,3 +199,27 @@ def test_making_a_page_and_its_tables_needs_no_torch(tmp_path: Path) -> None:
         f"tables([Path({str(RESULTS / 'full-width')!r})]); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("seeds", "manifest", "public"),
+    [
+        ([None, True], {}, True),
+        ([False], {}, False),
+        ([None], {}, False),  # of an earlier version: not known, so nothing is said
+        ([], {"public_seed": True}, True),
+        ([], {"public_seed": False}, False),
+    ],
+)
+def test_the_card_says_that_a_seed_is_public(
+    tmp_path: Path, seeds: list[bool | None], manifest: dict, public: bool
+) -> None:
+    folder = RunFolder(tmp_path / "run", **manifest)
+    for public_seed in seeds:
+        camera = CameraSettings(bits=8, saturation=0.01, read_noise=0, shot_noise=0, density=0.5)
+        config = DeviceConfig(in_features=16, out_features=32, camera=camera)
+        folder.add(DEVICE, "a device", config, DeviceResult(fingerprint="ab", mean_reading=1, public_seed=public_seed))
+    run = folder.run()
+    assert ("Public seed" in " ".join(seen(build(tmp_path / "run").read_text(encoding="utf-8")).text)) is public
+    if seeds:
+        assert list(run.frame("devices")["public_seed"]) == seeds

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from groundglass.cli.options import Command
+from groundglass.cli.options import Command, SeedFile, SeedOption, given_seed
 from groundglass.cli.terminal import Terminal, say
 
 if TYPE_CHECKING:
@@ -42,8 +42,10 @@ class New(Command):
     """Photons at full scale; fewer are noisier, 0 is off."""
     noise_seed: int = 0
     """Another one is another stream of noise."""
-    seed: int | None = None
-    """The secret, to make a device again exactly; whoever guesses it has the matrix. Default: a fresh secret from the system."""
+    seed: SeedOption = None
+    """The secret, to make a device again exactly. Whoever knows or guesses it has the matrix: the device is marked as public.
+    Default: a fresh secret from the system."""
+    seed_file: SeedFile = None
 
     def run(self) -> None:
         from groundglass.core import refuse_existing
@@ -61,7 +63,7 @@ class New(Command):
         device = SimulatedOPU.create(
             count_of("--inputs", self.inputs),
             count_of("--outputs", self.outputs),
-            seed=self.seed,
+            seed=given_seed("--seed", self.seed, self.seed_file),
             camera=camera,
             matrix=self.matrix,  # type: ignore[arg-type]
             kind=self.kind,  # type: ignore[arg-type]
@@ -77,14 +79,13 @@ class Info(Command):
     file: tyro.conf.Positional[Path]
 
     def run(self) -> None:
-        from groundglass.core import read_json
         from groundglass.optics import SimulatedOPU
+        from groundglass.optics.secret_file import format_version
 
         began = time.perf_counter()
         device = SimulatedOPU.load(self.file)
         _describe(device)
-        # Nothing else of the content is kept, for it has the secret.
-        say(f"file: {self.file}, format version {read_json(self.file)['version']}, its owner's alone; ", end="")
+        say(f"file: {self.file}, format version {format_version(self.file)}, its owner's alone; ", end="")
         say(f"made and checked in {time.perf_counter() - began:.1f} s")
 
 
@@ -126,8 +127,9 @@ class Redraw(Command):
     """The device file."""
     out: Path
     """The new device file; not an existing one."""
-    seed: int | None = None
-    """The new secret, to repeat it exactly. Default: a fresh secret from the system."""
+    seed: SeedOption = None
+    """The new secret, to repeat it exactly; it makes the device public. Default: a fresh secret from the system."""
+    seed_file: SeedFile = None
 
     def run(self) -> None:
         from groundglass.core import refuse_existing
@@ -136,7 +138,7 @@ class Redraw(Command):
         refuse_existing(self.out)
         began = time.perf_counter()
         old = SimulatedOPU.load(self.file)
-        device = old.redraw(self.seed)
+        device = old.redraw(given_seed("--seed", self.seed, self.seed_file))
         if device.fingerprint == old.fingerprint:
             raise ValueError(f"this seed makes the device of {self.file} again: give another, or none")
         _keep(device, self.out, f"redrawn from {old.fingerprint} in {time.perf_counter() - began:.1f} s")
@@ -176,8 +178,12 @@ def _describe(device: "SimulatedOPU") -> None:
         f"saturation {camera.saturation:g} at density {camera.density:g}, "
         f"read noise {camera.read_noise:g}, shot noise {camera.shot_noise:g}\n"
         f"exposure: {device.exposure.gain:.6g} steps a unit of intensity, mean reading {device.mean_reading:.2f}\n"
+        f"seed: {_PUBLIC if device.public else 'drawn from the operating system, in the device file alone'}\n"
         f"memory: {size(device.nbytes)} held; measuring takes up to {size(batch)} of bits and light besides"
     )
+
+
+_PUBLIC = "public, as it was given: who knows or guesses it has the matrix"
 
 
 def _camera_bits(text: str) -> int | None:

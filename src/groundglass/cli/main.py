@@ -82,9 +82,11 @@ def main(arguments: list[str] | None = None) -> int:
     A log that cannot be written changes nothing. Nor does a reader of the output that leaves early; output that was not
     written for another reason, as a full disk, is an error: 1.
     """
+    given = [sys.argv[1:] if arguments is None else arguments]
+    del arguments  # a seed may be among them: no traceback shows it
     with lasting_streams() as output:
         try:
-            code = _run(arguments)
+            code = _run(given)
         except SystemExit as end:  # after --help, or a command line that does not parse
             code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
         if why := unwritten(output):
@@ -93,26 +95,18 @@ def main(arguments: list[str] | None = None) -> int:
         return code
 
 
-def _run(arguments: list[str] | None) -> int:
+def _run(arguments: list[list[str]]) -> int:
+    """The command of a list with the arguments in it, which are taken out."""
     if shutil.get_terminal_size().columns < _NARROWEST:
         os.environ["COLUMNS"] = str(_NARROWEST)
     # Read when torch is loaded, which is later. Its threads then sleep between operations, where they would keep the
     # cores busy that the threads of the device and of the convolutions need, and those of any other process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    given = sys.argv[1:] if arguments is None else arguments
-    if given and given[0] not in _COMMANDS and not given[0].startswith("-"):
-        from groundglass.studies import ALL, STUDIES
-
-        if any(study.name == given[0] for study in (ALL, *STUDIES)):
-            complain(f"groundglass: {given[0]} is a study: `groundglass run {' '.join(given)}`")
-            return 2
-    command = tyro.extras.subcommand_cli_from_dict(
-        _COMMANDS,
-        prog="groundglass",
-        description="What a secret analog layer buys a neural network against adversarial attack, and what it costs to break.",
-        args=arguments,
-        config=(tyro.conf.OmitArgPrefixes,),  # the options of `device new` are --out, not --command.out
-    )
+    given = arguments.pop()
+    name, command = "".join(given[:1]), _parsed(given)
+    del given
+    if command is None:
+        return 2
     try:
         _check_folder()
         with _terminable():
@@ -124,9 +118,26 @@ def _run(arguments: list[str] | None) -> int:
         complain(f"\n{how}: {stop}" if str(stop) else f"\n{how}")
         return 128 + number  # as shells count it
     except Exception as error:
-        line = said(error, given[0], command)
+        line = said(error, name, command)
         if line is None:  # a bug of ours, or in a factory of the user's
             raise
         complain(f"groundglass: {line}")
         return 1
     return 0
+
+
+def _parsed(given: list[str]) -> Command | None:
+    """The command; None, once the mistake is told, for a study's name in its place."""
+    if given and given[0] not in _COMMANDS and not given[0].startswith("-"):
+        from groundglass.studies import ALL, STUDIES
+
+        if any(study.name == given[0] for study in (ALL, *STUDIES)):
+            complain(f"groundglass: {given[0]} is a study: `groundglass run {' '.join(given)}`")
+            return None
+    return tyro.extras.subcommand_cli_from_dict(
+        _COMMANDS,
+        prog="groundglass",
+        description="What a secret analog layer buys a neural network against adversarial attack, and what it costs to break.",
+        args=given,
+        config=(tyro.conf.OmitArgPrefixes,),  # the options of `device new` are --out, not --command.out
+    )

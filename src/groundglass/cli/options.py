@@ -1,11 +1,16 @@
 """What commands share: their base, and options that several have."""
 
+import sys
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+
+from groundglass.core.sealed import Seed, without_locals
 
 DataDir = Annotated[
     Path | None,
@@ -16,6 +21,58 @@ DataDir = Annotated[
 RunFolder = Annotated[
     tyro.conf.Positional[Path], tyro.conf.arg(help="A run folder, finished or not, or a compact copy of one.")
 ]
+
+
+@without_locals
+def _seed(words: Sequence[str]) -> Seed:
+    """A number, sealed. What it is if it is none is not repeated: it may be a secret with a slip in it."""
+    text = words[0].strip()
+    with suppress(ValueError):
+        return Seed(int(text, 16 if text.lower().startswith("0x") else 10))
+    raise ValueError("not a whole number, as 1234 or 0x4d2 (it is not shown)")
+
+
+SeedOption = Annotated[
+    Seed | None,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=_seed,
+        is_instance=lambda value: isinstance(value, Seed),
+        str_from_instance=lambda value: ["None" if value is None else "sealed"],
+    ),
+]
+SeedFile = Annotated[
+    Path | None,
+    tyro.conf.arg(
+        help="A file with that number, or - for standard input: every user of a machine can see a command line."
+    ),
+]
+
+
+def given_seed(name: str, seed: Seed | None, file: Path | None) -> Seed | None:
+    """The seed of an option, or of the file that is given in its place; None where neither is.
+
+    Args:
+        name: of the option, "--seed"; the other one is "--seed-file".
+
+    Raises:
+        ValueError: both are given, or there is no number in the file.
+        OSError: it cannot be read.
+    """
+    if file is None:
+        return seed
+    if seed is not None:
+        raise ValueError(f"give {name} or {name}-file, not both")
+    try:
+        return _read(file)
+    except ValueError as error:
+        raise ValueError(f"{name}-file {file}: {error}") from None
+
+
+@without_locals
+def _read(file: Path) -> Seed:
+    return _seed([sys.stdin.readline() if str(file) == "-" else file.read_text()])
 
 
 @dataclass(frozen=True)

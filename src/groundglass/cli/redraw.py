@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from groundglass.cli.options import Command, DataDir
+from groundglass.cli.options import Command, DataDir, SeedFile, SeedOption, given_seed
 from groundglass.cli.terminal import Terminal, say
 
 
@@ -24,13 +24,15 @@ class Redraw(Command):
     data_dir: DataDir = None
     seed: int = 0
     """Of the order of images."""
-    device_seed: int | None = None
-    """The new device's secret, to repeat a redraw exactly; never recorded. Default: a fresh secret from the system."""
+    device_seed: SeedOption = None
+    """The new device's secret, to repeat a redraw exactly; it makes the device public. Default: a fresh secret."""
+    device_seed_file: SeedFile = None
 
     def run(self) -> None:
         from groundglass.studies.redraw_model import redraw_model
 
         options = dict(vars(self))
+        options["device_seed"] = given_seed("--device-seed", self.device_seed, options.pop("device_seed_file"))
         with Terminal() as terminal:
             done = redraw_model(options.pop("model"), **options, progress=terminal.progress)
         say(f"accuracy on {done.test_images} test images:")

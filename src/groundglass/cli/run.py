@@ -7,7 +7,7 @@ from typing import Literal
 
 import tyro
 
-from groundglass.cli.options import Command, DataDir
+from groundglass.cli.options import Command, DataDir, SeedFile, SeedOption, given_seed
 from groundglass.cli.terminal import Terminal, say, say_table
 
 
@@ -28,8 +28,10 @@ class Run(Command):
     """Of weights, batches and attacks."""
     reuse: tuple[Path, ...] = ()
     """Other run folders: networks that they have trained with the same settings are copied, not trained again."""
-    device_seed: int | None = None
-    """The simulated device's secret, to repeat a study exactly; never recorded. Default: a fresh secret from the system."""
+    device_seed: SeedOption = None
+    """The simulated device's secret, to repeat a study exactly; never recorded, but that it was given is: it makes the devices
+    public. Default: a fresh secret from the system."""
+    device_seed_file: SeedFile = None
     device_kind: Literal["dense", "procedural", "structured"] | None = None
     """How devices are simulated. Default: the recipe's, dense; procedural is the same device; structured another."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -42,6 +44,7 @@ class Run(Command):
         from groundglass.studies import run_study
 
         started, options = time.perf_counter(), dict(vars(self))
+        options["device_seed"] = given_seed("--device-seed", self.device_seed, options.pop("device_seed_file"))
         asked = [options.pop(name) for name in ("study", "recipe", "out")]
         if self.precision == "auto":
             options["precision"] = None

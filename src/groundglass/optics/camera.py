@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from groundglass.core.sealed import Sealed, Seed
 from groundglass.core.settings import In, NotNegative, Positive, Settings
 from groundglass.kernels.threads import for_each
-from groundglass.optics.sealed import Sealed, Seed
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from groundglass.core.sealed import Seed
 from groundglass.kernels.kernel_choice import fastest_kernel
 from groundglass.kernels.memory import Output
 from groundglass.kernels.products import TILE_LANES
 from groundglass.kernels.threads import for_each
 from groundglass.optics.medium import MatrixKind, Medium
-from groundglass.optics.sealed import Seed
 from groundglass.optics.tiled import TiledMedium
 
 

@@ -4,10 +4,10 @@ from typing import get_args
 
 from groundglass.core import lookup
 from groundglass.core.platform import available_memory
+from groundglass.core.sealed import Seed, without_locals
 from groundglass.optics.dense import DenseMedium
 from groundglass.optics.medium import DeviceKind, MatrixKind, Medium
 from groundglass.optics.procedural import ProceduralMedium
-from groundglass.optics.sealed import Seed
 from groundglass.optics.structured import StructuredMedium, size_of
 
 # The intensity of N inputs is |sum of integers|^2 in float64, which holds every integer up to 2^53: sums below 2^26 in each
@@ -26,19 +26,31 @@ class DoesNotFitError(ValueError):
 def make_medium(
     kind: DeviceKind, seed: Seed, in_features: int, out_features: int, matrix: MatrixKind, *, draw: int = Medium.draw
 ) -> Medium:
-    """A medium of this kind.
+    """A medium of this kind, drawn. See `check_medium` for what is refused, and for `draw`."""
+    check_medium(kind, in_features, out_features, matrix, draw=draw)
+    return _drawn(kind, seed, in_features, out_features, matrix, draw)
+
+
+@without_locals
+def _drawn(kind: DeviceKind, seed: Seed, in_features: int, out_features: int, matrix: MatrixKind, draw: int) -> Medium:
+    if draw != Medium.draw:
+        return DenseMedium(seed, in_features, out_features, matrix, draw)
+    return _MEDIA[kind](seed, in_features, out_features, matrix)
+
+
+def check_medium(
+    kind: DeviceKind, in_features: int, out_features: int, matrix: MatrixKind, *, draw: int = Medium.draw
+) -> None:
+    """Refuse what is no medium, or does not fit here.
 
     Args:
         draw: the recipe of a device file; 1 is of dense media alone. The others are those of `Medium`.
     """
-    medium = lookup("device kind", kind, _MEDIA)
+    lookup("device kind", kind, _MEDIA)
     lookup("matrix", matrix, dict.fromkeys(get_args(MatrixKind)))
     check_fits(kind, in_features, out_features, matrix)
-    if draw == 1 and medium is DenseMedium:
-        return DenseMedium(seed, in_features, out_features, matrix, draw)
-    if draw != Medium.draw:
+    if draw != Medium.draw and (draw, kind) != (1, DenseMedium.kind):
         raise ValueError(f"a {kind} device drawn by recipe {draw} is not known to this groundglass")
-    return medium(seed, in_features, out_features, matrix)
 
 
 def bytes_needed(kind: DeviceKind, in_features: int, out_features: int, matrix: MatrixKind = "complex") -> int:

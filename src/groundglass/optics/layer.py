@@ -8,6 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from groundglass.core import NonFiniteError
+from groundglass.core.sealed import without_locals
 from groundglass.optics.device import OpticalDevice
 from groundglass.optics.opaque import Opaque, measure
 from groundglass.optics.simulated import SimulatedOPU
@@ -66,6 +67,7 @@ class _Projection(Opaque):
 
     __slots__ = ("length", "planes")
 
+    @without_locals
     def __init__(self, device: OpticalDevice) -> None:
         matrix = true_matrix(device)
         assert isinstance(device, SimulatedOPU)  # any other has been refused
@@ -73,6 +75,7 @@ class _Projection(Opaque):
         self.length = (device.in_features * device.camera.density) ** 0.5
         self._enter()
 
+    @without_locals
     def _answer(self, inputs: Tensor, exposure: float) -> Tensor:
         scaled = F.normalize(inputs, dim=1) * self.length
         real, imaginary = (plane.to(inputs.device) for plane in self.planes)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from groundglass.core import generator
+from groundglass.core.sealed import Single
 from groundglass.optics.device import check_bits
-from groundglass.optics.sealed import Single
 
 _DARK = "the camera sees nothing; check the laser, the shutter and the exposure"
 

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from groundglass.core.sealed import Sealed, Seed, without_locals
 from groundglass.kernels.memory import Output
-from groundglass.optics.sealed import Sealed, Seed
 
 #: Entries of U: complex Gaussian as in equation (1) of the paper, or real as in its published simulation.
 MatrixKind = Literal["complex", "real"]
@@ -23,6 +23,8 @@ class Medium(Sealed, ABC):
 
     An intensity depends on its input and its output alone: not on the batch, the number of threads, the machine, or which
     other outputs are asked for.
+
+    An error that comes out of a medium shows no local variables of what is below: those hold pieces of U.
 
     Attributes:
         kind: how it is simulated.
@@ -45,10 +47,12 @@ class Medium(Sealed, ABC):
         self.matrix: MatrixKind = matrix
         self.parts = 2 if matrix == "complex" else 1
 
+    @without_locals
     def intensities(self, bits: Tensor) -> Tensor:
         """uint8 bits [batch, N], checked, contiguous, on the CPU -> float64 [batch, M]."""
         return self._filled(bits, Output.of_light(len(bits), self.out_features))
 
+    @without_locals
     def readings(self, bits: Tensor, *, gain: float, top: int) -> Tensor:
         """As `intensities`, digitised: uint8 [batch, M], floor(gain * intensity + 0.5), at most `top`."""
         return self._filled(bits, Output.of_readings(len(bits), self.out_features, gain, top))

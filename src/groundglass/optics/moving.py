@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from groundglass.core.sealed import Sealed, Seed
 from groundglass.optics.camera import Camera
 from groundglass.optics.device import check_bits
 from groundglass.optics.medium import DeviceKind
-from groundglass.optics.sealed import Sealed, Seed
 from groundglass.optics.simulated import SimulatedOPU
 
 
@@ -45,9 +45,10 @@ class MovingDevice(Sealed):
         "keep with the model"
     )
 
-    def __init__(self, devices: Sequence[SimulatedOPU], *, seed: int | None = None) -> None:
+    def __init__(self, devices: Sequence[SimulatedOPU], *, seed: int | Seed | None = None) -> None:
+        seed = Seed(seed)
         self._devices = _checked(devices)
-        self._draws = np.random.Generator(np.random.Philox(key=Seed(seed).number("moving/choices")))
+        self._draws = np.random.Generator(np.random.Philox(key=seed.check().number("moving/choices")))
         self._lock = threading.Lock()
         # One constant for all: readings are normalised without telling which matrix they come from.
         self._mean_reading = sum(device.mean_reading for device in self._devices) / len(self._devices)
@@ -61,22 +62,24 @@ class MovingDevice(Sealed):
         out_features: int,
         *,
         count: int,
-        seed: int | None = None,
+        seed: int | Seed | None = None,
         camera: Camera | None = None,
         kind: DeviceKind = "dense",
     ) -> "MovingDevice":
         """A new device of `count` matrices and a stream of draws, all from one secret. See `SimulatedOPU.create`."""
+        seed = Seed(seed)
         if count < 1:
             raise ValueError(f"`count` (={count}) must be at least 1: the matrices that the device switches among")
-        secret = Seed(seed)
+        secret = seed.check()
         devices = [
-            SimulatedOPU.create(in_features, out_features, seed=secret.number(f"moving/{k}"), camera=camera, kind=kind)
+            SimulatedOPU.create(in_features, out_features, seed=secret.derived(f"moving/{k}"), camera=camera, kind=kind)
             for k in range(count)
         ]
-        return cls(devices, seed=secret.number("moving/draws"))
+        return cls(devices, seed=secret.derived("moving/draws"))
 
-    def with_draws(self, seed: int | None) -> "MovingDevice":
+    def with_draws(self, seed: int | Seed | None) -> "MovingDevice":
         """The same K devices under another stream of draws: what a study needs of a device out of a file."""
+        seed = Seed(seed)
         return MovingDevice(self._devices, seed=seed)
 
     @property
@@ -102,6 +105,11 @@ class MovingDevice(Sealed):
         return self._fingerprint
 
     @property
+    def public(self) -> bool:
+        """Whether the seed of one of the K was given: see `SimulatedOPU.public`."""
+        return any(device.public for device in self._devices)
+
+    @property
     def mean_reading(self) -> float:
         """The mean of the K devices' own."""
         return self._mean_reading
@@ -112,7 +120,7 @@ class MovingDevice(Sealed):
     def __repr__(self) -> str:
         return (
             f"MovingDevice({self.in_features} -> {self.out_features}, {len(self)} matrices, {self.camera}, "
-            f"fingerprint={self.fingerprint})"
+            f"fingerprint={self.fingerprint}{', public seed' if self.public else ''})"
         )
 
     def measure(self, bits: Tensor) -> Tensor:

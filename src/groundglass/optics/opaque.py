@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from groundglass.optics.sealed import Sealed
+from groundglass.core.sealed import Sealed
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -3,15 +3,16 @@
 import hashlib
 import json
 import stat
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from groundglass.core import DamagedFileError, atomic_write, read_json, remove_parts
+from groundglass.core import DamagedFileError, atomic_write, remove_parts
+from groundglass.core.sealed import Seed, without_locals
 from groundglass.optics.camera import Camera, Exposure
-from groundglass.optics.kinds import DoesNotFitError, make_medium
+from groundglass.optics.kinds import DoesNotFitError, check_medium, make_medium
 from groundglass.optics.medium import DeviceKind, Medium
-from groundglass.optics.sealed import Seed
 
 _FORMAT = "groundglass optical device"
 # 1: dense devices alone, drawn by the first recipe; still read.
@@ -32,7 +33,7 @@ class Saved:
 def write_secret(path: Path, saved: Saved) -> None:
     """See `SimulatedOPU.save`."""
     medium = saved.medium
-    content = {
+    told = {
         "format": _FORMAT,
         "version": _VERSION,
         "fingerprint": saved.fingerprint,
@@ -44,26 +45,24 @@ def write_secret(path: Path, saved: Saved) -> None:
         "camera": asdict(saved.camera),
         "exposure": asdict(saved.exposure),
         "noise_seed": saved.noise_seed,
-        # Hex: a JSON number of 128 bits would be rounded by other readers.
-        "seed": medium.seed.reveal(),
+        "public": medium.seed.public,
     }
-    content["checksum"] = _checksum(content)
     try:
-        _write(path, content, new=True)
+        _write(path, told, medium.seed, new=True)
     except FileExistsError:
         if not _holds(path, saved.fingerprint):
             raise FileExistsError(
                 f"{path} is there already, and is not this device's file: a secret that is overwritten is lost, and so is "
                 "every network that was trained with it. Give another name, or remove the file first"
             ) from None
-        _write(path, content, new=False)
+        _write(path, told, medium.seed, new=False)
 
 
 def read_secret(path: Path) -> Saved:
     """See `SimulatedOPU.load`. The file may still be of another device than it says: the fingerprint is not checked."""
     if not path.is_file():
         raise FileNotFoundError(f"no device file {path}: a run keeps its own under devices/ in its folder")
-    content, seed = _read(path)
+    told, seed = _read(path)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:  # afterwards: this advice is for device files alone
         raise PermissionError(
@@ -71,22 +70,29 @@ def read_secret(path: Path) -> Saved:
             f"device. Run: chmod 600 {path}"
         )
     try:
-        kind, draw = ("dense", 1) if content["version"] == 1 else (str(content["kind"]), content["draw"])
-        sizes = content["in_features"], content["out_features"]
-        return Saved(
-            make_medium(cast(DeviceKind, kind), seed, *sizes, content["matrix"], draw=draw),
-            Camera(**content["camera"]),
-            Exposure(**content["exposure"]),
-            content["noise_seed"],
-            content["fingerprint"],
-        )
+        kind, draw = ("dense", 1) if told["version"] == 1 else (str(told["kind"]), told["draw"])
+        described = cast(DeviceKind, kind), told["in_features"], told["out_features"], told["matrix"]
+        check_medium(*described, draw=draw)
+        camera, exposure = Camera(**told["camera"]), Exposure(**told["exposure"])
+        noise_seed, fingerprint = told["noise_seed"], told["fingerprint"]
     except DoesNotFitError as error:
         raise DoesNotFitError(f"{path} is whole, and cannot be opened here. {error}") from None
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedFileError(f"the device file {path} does not describe a device: {error}") from error
+    # Out here: what goes wrong from now on is not the file's fault.
+    return Saved(make_medium(described[0], seed, *described[1:], draw=draw), camera, exposure, noise_seed, fingerprint)
 
 
-def _write(path: Path, content: dict[str, Any], *, new: bool) -> None:
+def format_version(path: Path) -> int:
+    """Of a device file."""
+    return int(_read(path)[0]["version"])
+
+
+@without_locals
+def _write(path: Path, told: dict[str, Any], seed: Seed, *, new: bool) -> None:
+    # Hex: a JSON number of 128 bits would be rounded by other readers.
+    content = {**told, "seed": seed.reveal()}
+    content["checksum"] = _checksum(content)
     with atomic_write(path, "w", private=True, new=new) as file:
         json.dump(content, file, indent=2)
         file.write("\n")
@@ -94,13 +100,20 @@ def _write(path: Path, content: dict[str, Any], *, new: bool) -> None:
     remove_parts(path.parent, below=False)
 
 
+@without_locals
 def _holds(path: Path, fingerprint: str) -> bool:
     """Whether the file says that it is that device's; anything else, damaged or not, may be needed."""
-    try:
-        content = read_json(path)
-    except (DamagedFileError, OSError, ValueError):
-        return False
+    content = None
+    with suppress(OSError):
+        content = _parsed(path)
     return isinstance(content, dict) and content.get("fingerprint") == fingerprint
+
+
+def _parsed(path: Path) -> Any:
+    """The JSON of a file; None if it has none. A parser's own error would have the whole text, with the seed."""
+    with suppress(ValueError, RecursionError):
+        return json.loads(path.read_bytes())
+    return None
 
 
 def _checksum(content: dict[str, Any]) -> str:
@@ -108,14 +121,15 @@ def _checksum(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()
 
 
+@without_locals
 def _read(path: Path) -> tuple[dict[str, Any], Seed]:
     """The checked content of a device file, and apart from it the seed."""
-    content = read_json(path)
+    content = _parsed(path)
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        del content  # whatever it is, a traceback with local variables does not show it
-        raise DamagedFileError(f"{path} is not a device file")
+        raise DamagedFileError(f"{path} is not a device file, or was truncated: restore it from a copy")
     whole = content.get("checksum") == _checksum(content)
-    seed = _seed(content.pop("seed", None))
+    public = content.get("public")
+    seed = Seed.of_hex(content.pop("seed", None), public=public if isinstance(public, bool) else None)
     if not whole or seed is None:
         raise DamagedFileError(f"the device file {path} was truncated or altered: restore it from a copy")
     if content.get("version") not in (1, _VERSION):
@@ -124,10 +138,3 @@ def _read(path: Path) -> tuple[dict[str, Any], Seed]:
             "use the groundglass that wrote it, or a newer one"
         )
     return content, seed
-
-
-def _seed(text: Any) -> Seed | None:
-    try:
-        return Seed(int(text, 16))
-    except (TypeError, ValueError):
-        return None

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from groundglass.core import DamagedFileError
+from groundglass.core.sealed import Seed
 from groundglass.optics.camera import Camera, Exposure, FrameNoise
 from groundglass.optics.device import check_bits
 from groundglass.optics.kinds import make_medium
 from groundglass.optics.medium import DeviceKind, MatrixKind, Medium
 from groundglass.optics.opaque import Opaque, measure
-from groundglass.optics.sealed import Seed
 from groundglass.optics.secret_file import Saved, read_secret, write_secret
 
 # float64 intensities at a time, when they are needed before rounding: bounds memory, changes nothing.
@@ -55,7 +55,7 @@ class SimulatedOPU(Opaque):
         in_features: int,
         out_features: int,
         *,
-        seed: int | None = None,
+        seed: int | Seed | None = None,
         camera: Camera | None = None,
         matrix: MatrixKind = "complex",
         kind: DeviceKind = "dense",
@@ -66,8 +66,8 @@ class SimulatedOPU(Opaque):
         Args:
             in_features: N.
             out_features: M.
-            seed: the secret. None draws 128 bits from the operating system. A small number is for tests and for
-                studies that must be repeatable: who guesses it has U.
+            seed: the secret. None draws 128 bits from the operating system. A number is for tests and for studies that must be
+                repeatable, and makes the device `public`: who knows or guesses it has U.
             camera: default `Camera()`, 8 bits without noise.
             matrix: "complex", or "real" for (Wx)^2: what the paper's published simulation computes.
             kind: "dense" keeps U in memory. "procedural" is the same device bit for bit, for sizes that memory cannot hold:
@@ -78,8 +78,9 @@ class SimulatedOPU(Opaque):
         Raises:
             ValueError: a size or seed out of range; sizes that do not fit in memory, with the kind that would do.
         """
+        seed = Seed(seed)  # first of all: no traceback shows it
         camera = Camera() if camera is None else camera
-        medium = make_medium(kind, Seed(seed), in_features, out_features, matrix)
+        medium = make_medium(kind, seed.check(), in_features, out_features, matrix)
         return cls(medium, camera, _calibrate(medium, camera), noise_seed)
 
     @property
@@ -99,6 +100,11 @@ class SimulatedOPU(Opaque):
     def kind(self) -> DeviceKind:
         """How it is simulated."""
         return self._medium.kind
+
+    @property
+    def public(self) -> bool:
+        """Whether its seed was given, and not drawn from the operating system: others may know it, or find it by trying."""
+        return self._medium.seed.public
 
     @property
     def nbytes(self) -> int:
@@ -133,7 +139,7 @@ class SimulatedOPU(Opaque):
     def __repr__(self) -> str:
         return (
             f"SimulatedOPU({self.in_features} -> {self.out_features}, {self.kind}, {self.matrix}, {self.camera}, "
-            f"fingerprint={self.fingerprint})"
+            f"fingerprint={self.fingerprint}{', public seed' if self.public else ''})"
         )
 
     def measure(self, bits: Tensor) -> Tensor:
@@ -196,8 +202,9 @@ class SimulatedOPU(Opaque):
         """Count on, as if `count` frames had been measured: a resumed measurement has the noise that it would have had."""
         self._noise.skip(count)
 
-    def redraw(self, seed: int | None = None) -> "SimulatedOPU":
+    def redraw(self, seed: int | Seed | None = None) -> "SimulatedOPU":
         """A device with another U and the same sizes and camera, calibrated again: `create` with another seed."""
+        seed = Seed(seed)
         return SimulatedOPU.create(
             self.in_features,
             self.out_features,

@@ -9,11 +9,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from groundglass.core.sealed import Seed
 from groundglass.kernels import jit
 from groundglass.kernels.memory import Output, aligned
 from groundglass.kernels.threads import for_each
 from groundglass.optics.medium import MatrixKind, Medium
-from groundglass.optics.sealed import Seed
 from groundglass.optics.tiled import ENTRY_STD
 
 # The least size of a transform: in a small one the sums have too few terms to be Gaussian.

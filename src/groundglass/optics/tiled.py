@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from groundglass.core.sealed import Seed
 from groundglass.kernels import jit
 from groundglass.kernels.memory import Output
 from groundglass.kernels.products import TILE_LANES
 from groundglass.optics.medium import MatrixKind, Medium
-from groundglass.optics.sealed import Seed
 
 # Standard deviation of an entry (of its real and of its imaginary part), in units of the integer. Rounding adds
 # an error of sqrt(1/12) = 0.29, 0.9% of it. A Gaussian leaves +-127 in 7 of 100,000 draws.

@@ -6,11 +6,13 @@ import torch
 from jaxtyping import Complex64
 from torch import Tensor
 
+from groundglass.core.sealed import without_locals
 from groundglass.optics.device import OpticalDevice
 from groundglass.optics.moving import MovingDevice
 from groundglass.optics.simulated import SimulatedOPU
 
 
+@without_locals
 def true_matrix(device: OpticalDevice) -> Complex64[Tensor, "m n"]:
     """U of a simulated device, complex64 [out_features, in_features] as in equation (1), exposure included.
 

@@ -63,6 +63,7 @@ def build(folder: Path, *, out: Path | None = None, studies: Sequence[Study] = S
         page = environment.get_template("page.html.j2").render(
             run=run,
             head=head,
+            public_seed=shared.public_seed(run),
             clean=_beside(run, head.network),
             sections=sections,
             progress=run.progress,

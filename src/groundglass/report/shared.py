@@ -9,7 +9,7 @@ from groundglass.report.figure import Curve, save_curves
 from groundglass.report.style import BASELINE, DEFENDED, UNLAYERED, of_name
 from groundglass.report.table import Amount, Row, Table, Value
 from groundglass.results import Run
-from groundglass.results.kinds import CHECK, TRAIN, Entry
+from groundglass.results.kinds import CHECK, DEVICE, TRAIN, Entry
 from groundglass.results.kinds.network import TrainConfig, TrainResult
 
 _CREDIT = {
@@ -87,6 +87,11 @@ def provenance(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
     for note in told.get("continued", ()):
         parts.append((f"Continued {note['started']}", _pairs(note["versions"]) + _pairs(note["machine"])))
     return [*parts, ("Configuration", _pairs(told["config"]))]
+
+
+def public_seed(run: Run) -> bool:
+    """Whether the seed of a device was given, as far as the folder says: those of earlier versions do not."""
+    return bool(run.manifest.get("public_seed")) or any(one.result.public_seed for one in run.entries(DEVICE))
 
 
 def _pairs(value: Any, path: str = "") -> list[tuple[str, str]]:

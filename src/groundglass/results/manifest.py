@@ -18,7 +18,7 @@ STUDY_FILE = "study.json"
 FORMAT = 2
 _REQUIRED = ("study", "recipe", "data", "config", "seed", "versions", "machine", "started")
 # Where and when a study runs does not change what it is; `cells` (the plan) follows from the rest.
-_CIRCUMSTANCES = ("versions", "machine", "started", "cells", "continued", "format")
+_CIRCUMSTANCES = ("versions", "machine", "started", "cells", "continued", "format", "public_seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,7 @@ class _Manifest(_Note):
     cells: tuple[_Planned, ...] | None = None
     continued: tuple[_Note, ...] = ()
     format: int = 1
+    public_seed: bool = False
 
 
 class OtherStudyError(ValueError):

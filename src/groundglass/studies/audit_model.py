@@ -123,7 +123,9 @@ def audit_model(
     plan = [{"key": key, "kind": "audit", "name": name}]
     described = {**settings, "classes": list(pictures.classes)}
     checkpoint = out / _CHECKPOINT
-    store = RecordStore.open(out, manifest("audit", "audit", pictures.name, described, plan, seed))
+    public = bool(getattr(getattr(network, "device", None), "public", False))
+    told = manifest("audit", "audit", pictures.name, described, plan, seed, public_seed=public)
+    store = RecordStore.open(out, told)
     try:
         if key in store:
             return None

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from groundglass.core import Progress, check_seed, check_writable, derive_seed, silent
+from groundglass.core.sealed import Seed
 from groundglass.data import load
 from groundglass.models import DefendedNetwork, read_spec, save_model
 from groundglass.optics import SimulatedOPU
@@ -42,7 +43,7 @@ def redraw_model(
     device_dir: Path | None = None,
     data_dir: Path | None = None,
     seed: int = 0,
-    device_seed: int | None = None,
+    device_seed: int | Seed | None = None,
     progress: Progress = silent,
 ) -> Redrawn:
     """Draw another U for the network of a model file, fit its classifier to it, write both as new files.
@@ -68,6 +69,9 @@ def redraw_model(
             `device_seed` that gives the old device.
         DamagedFileError, PermissionError: of the files that are read.
     """
+    device_seed = None if device_seed is None else Seed(device_seed)  # first of all: no traceback shows it
+    if device_seed is not None:
+        device_seed.check()
     check_seed(seed)
     if out.exists():
         raise FileExistsError(f"{out} is there already: give another --out, or move it away first")
@@ -87,7 +91,7 @@ def redraw_model(
     assert isinstance(old, SimulatedOPU)
     dataset = load(data, data_dir=data_dir)
     spec.check_data(dataset.name, dataset.num_classes)
-    secret = None if device_seed is None else derive_seed(device_seed, "redraw", old.in_features, old.out_features)
+    secret = None if device_seed is None else device_seed.at("redraw", old.in_features, old.out_features)
     started = time.perf_counter()
     new = old.redraw(secret)
     draw_seconds = time.perf_counter() - started

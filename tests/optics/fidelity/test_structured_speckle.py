@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from groundglass.optics.sealed import Seed
+from groundglass.core.sealed import Seed
 from groundglass.optics.structured import StructuredMedium, quarter_circle
 from tests.kernels.references import walsh_hadamard
 from tests.optics.test_structured import SIZES, UNIT, hot

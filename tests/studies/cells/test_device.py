@@ -26,3 +26,12 @@ def test_a_studys_procedural_device_is_its_dense_one_and_its_structured_one_is_n
         found[kind] = cell.run((), context).result.fingerprint
         assert context.devices.find(found[kind]).kind == kind
     assert found["dense"] == found["procedural"] != found["structured"]
+
+
+def test_a_record_says_whether_the_seed_was_given_and_the_key_does_not(tmp_path):
+    cell = DeviceCell(in_features=48, out_features=96, camera=Camera())
+    for name, seed, public in (("given", 7, True), ("drawn", None, False)):
+        context = Context(tmp_path / name, dataset=DATA, device_seed=seed)
+        result = cell.run((), context).result
+        assert result.public_seed is public
+        assert context.devices.find(result.fingerprint).public is public

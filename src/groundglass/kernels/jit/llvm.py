@@ -27,7 +27,7 @@ vector = ir.VectorType
 _SOURCES = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parents[1].rglob("*.py"))))
 
 
-class _File(IndexDataCacheFile):  # type: ignore[misc]
+class _File(IndexDataCacheFile):
     """A file of numba's cache whose content is checked: it is machine code, and a changed byte of it may compute anything."""
 
     def _dump(self, obj: Any) -> bytes:
@@ -42,7 +42,7 @@ class _File(IndexDataCacheFile):  # type: ignore[misc]
         return pickle.loads(data)
 
 
-class _Cache(FunctionCache):  # type: ignore[misc]
+class _Cache(FunctionCache):
     """Numba's cache, which is a help and no more: what cannot be read is compiled anew, what cannot be written is not kept."""
 
     said = False
@@ -82,7 +82,7 @@ class _Cache(FunctionCache):  # type: ignore[misc]
 def compiled(function: Callable[..., Any]) -> Any:
     """`njit` that lets other threads run; with a cache on disk where there is a place for one."""
     function.__qualname__ += f"_{_SOURCES.hexdigest()[:8]}"
-    made = njit(nogil=True)(function)
+    made: Any = njit(nogil=True)(function)
     with suppress(RuntimeError, OSError):  # no place
         made._cache = _Cache(function)
     return made

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from groundglass.core import Progress, check_seed, derive_seed, silent
 from groundglass.core.platform import available_memory
+from groundglass.core.sealed import without_locals
 from groundglass.core.text import size
 from groundglass.optics.access import DeviceAccess
 from groundglass.optics.retrieval.folder import RetrievalFolder
@@ -46,7 +47,7 @@ class Retrieved:
             is simulated.
     """
 
-    matrix: Complex64[Tensor, "rows n"]
+    matrix: Complex64[Tensor, "rows n"] = field(repr=False)
     frames: int
     complete: bool
     note: str
@@ -205,6 +206,7 @@ def _held_out(kept: RetrievalFolder, plan: FramePlan, top: int | None) -> tuple[
     return away, float(np.median(np.abs(read - np.roll(read, 1, axis=1)).mean(1)))
 
 
+@without_locals
 def row_errors(estimate: Complex[Tensor, "m n"], truth: Complex[Tensor, "m n"]) -> Float[Tensor, "m"]:
     """Relative error of each row, whatever its phase and conjugation: |Ux|^2 of real x is the same for all of them.
 

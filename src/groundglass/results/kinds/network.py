@@ -41,6 +41,9 @@ class DeviceResult:
 
     fingerprint: str = column("names the device; says nothing of U")
     mean_reading: float
+    public_seed: bool | None = column(
+        "its seed was given, so others may know it or find it; none: not recorded", default=None, left_out=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

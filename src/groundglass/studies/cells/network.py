@@ -67,10 +67,10 @@ class DeviceCell(BaseCell):
         seed, sizes = context.device_seed, (self.in_features, self.out_features)
         # Not the kind: with the same seed a procedural device is the dense one again.
         told = [value for value, usual in ((self.matrix, "complex"), (self.owner, "")) if value != usual]
-        secret = None if seed is None else derive_seed(seed, "device", *sizes, *told)
+        secret = None if seed is None else seed.at("device", *sizes, *told)
         device = SimulatedOPU.create(*sizes, seed=secret, camera=self.camera, matrix=self.matrix, kind=self.device_kind)
         context.devices.put(device)
-        return Outcome(DeviceResult(fingerprint=device.fingerprint, mean_reading=device.mean_reading))
+        return Outcome(filled(DeviceResult, device, public_seed=device.public))
 
 
 @dataclass(frozen=True, kw_only=True)

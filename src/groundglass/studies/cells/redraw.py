@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from groundglass.core import Progress, derive_seed, silent
+from groundglass.core.sealed import Seed
 from groundglass.core.settings import Count, NotNegative
 from groundglass.data import Dataset
 from groundglass.models import DefendedNetwork, read_spec, save_model
@@ -109,7 +110,7 @@ class TunedCell(BaseCell, ABC):
     def name(self) -> str: ...
 
     @abstractmethod
-    def draw(self, old: SimulatedOPU, secret: int | None) -> SimulatedOPU | MovingDevice:
+    def draw(self, old: SimulatedOPU, secret: Seed | None) -> SimulatedOPU | MovingDevice:
         """The new device, by the secret of the study."""
 
     @abstractmethod
@@ -166,9 +167,9 @@ class RedrawCell(TunedCell):
     def described(self) -> dict[str, Any]:
         return {**super().described(), "redraw": self.number}
 
-    def draw(self, old: SimulatedOPU, secret: int | None) -> SimulatedOPU:
+    def draw(self, old: SimulatedOPU, secret: Seed | None) -> SimulatedOPU:
         path = ("redraw", old.in_features, old.out_features, self.number)
-        return old.redraw(None if secret is None else derive_seed(secret, *path))
+        return old.redraw(None if secret is None else secret.at(*path))
 
     def tuning(self) -> dict[str, Any]:
         return {"seed": derive_seed(self.seed, "redraw", self.number)}
@@ -195,9 +196,9 @@ class RandomisedCell(TunedCell):
         parts += [f"read noise {self.read_noise:g}"] if self.read_noise else []
         return f"{self.network.name} with {' and '.join(parts) or 'another matrix'}"
 
-    def draw(self, old: SimulatedOPU, secret: int | None) -> SimulatedOPU | MovingDevice:
-        def derived(*path: str | int) -> int | None:
-            return None if secret is None else derive_seed(secret, "randomise", *path)
+    def draw(self, old: SimulatedOPU, secret: Seed | None) -> SimulatedOPU | MovingDevice:
+        def derived(*path: str | int) -> Seed | None:
+            return None if secret is None else secret.at("randomise", *path)
 
         made = [
             SimulatedOPU.create(

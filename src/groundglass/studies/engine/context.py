@@ -10,6 +10,7 @@ from torch import nn
 
 from groundglass.attacks import frozen_for_attack
 from groundglass.core import Progress, silent
+from groundglass.core.sealed import Seed
 from groundglass.data import Dataset
 from groundglass.models import load_model
 from groundglass.optics import DeviceStore, OpticalDevice
@@ -34,7 +35,7 @@ class Context:
         folder: the run folder.
         dataset: the images.
         device_seed: secret of the simulated device, for a study that must be repeatable; None draws one from the
-            operating system. It goes into the device file, and into no record.
+            operating system. It goes into the device file, and into no record; that it was given does.
         progress: shown while a cell runs.
         listener: is called when a cell starts and when it ends.
         arrays: of a record of this run, see `RecordStore.arrays`.
@@ -45,17 +46,19 @@ class Context:
         folder: Path,
         *,
         dataset: Dataset,
-        device_seed: int | None = None,
+        device_seed: int | Seed | None = None,
         progress: Progress = silent,
         listener: Listener | None = None,
         arrays: Callable[[Record], dict[str, np.ndarray]] = lambda record: {},
     ) -> None:
+        # First of all: no traceback shows it.
+        device_seed = None if device_seed is None else Seed(device_seed)
         self.folder = folder
         self.arrays = arrays
         self.dataset = dataset
         self.progress = progress
         self.devices = DeviceStore(folder / "devices")
-        self.device_seed = device_seed
+        self.device_seed = None if device_seed is None else device_seed.check()
         self._listener = listener
         self._memo: dict[str, Any] = {}
 

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from groundglass.core.platform import available_memory, usable_cores
+from groundglass.core.sealed import Seed, without_locals
 from groundglass.data import Dataset
 from groundglass.results import Record, RecordStore
 from groundglass.studies.engine.cell import Cell, inputs_of, keep, key_of, perform
@@ -141,10 +142,9 @@ class _Worker:
             self._process.start()
         theirs.close()
         alive.close()
-        seed = context.device_seed
         # Not a part of anything that is pickled.
         with suppress(BrokenPipeError, ConnectionResetError):
-            self.pipe.send_bytes(b"" if seed is None else str(seed).encode())
+            send_seed(self.pipe, context.device_seed)
         self._send((context.folder, context.dataset))
 
     def give(self, cell: Cell, inputs: Sequence[Record]) -> None:
@@ -181,6 +181,18 @@ class _Worker:
             self.pipe.send_bytes(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
 
 
+@without_locals
+def send_seed(pipe: Connection, seed: Seed | None) -> None:
+    """What a worker's devices are made from."""
+    pipe.send_bytes(b"" if seed is None else seed.reveal().encode())
+
+
+@without_locals
+def receive_seed(pipe: Connection) -> Seed | None:
+    """The other end of `send_seed`. It was given, so it is public."""
+    return Seed.of_hex(pipe.recv_bytes(), public=True)
+
+
 @contextmanager
 def _environment(threads: int) -> Iterator[None]:
     """What a child finds when it loads numpy and torch."""
@@ -201,9 +213,9 @@ def _serve(pipe: Connection, alive: Connection, threads: int) -> None:
     threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
     torch.set_num_threads(threads)
     with suppress(EOFError, BrokenPipeError):
-        seed = pipe.recv_bytes().decode()
+        seed = receive_seed(pipe)
         folder, dataset = pickle.loads(pipe.recv_bytes())
-        context = _context(pipe, folder, dataset, int(seed) if seed else None)
+        context = _context(pipe, folder, dataset, seed)
         while True:
             cell, inputs = pickle.loads(pipe.recv_bytes())
             try:
@@ -213,7 +225,7 @@ def _serve(pipe: Connection, alive: Connection, threads: int) -> None:
             pipe.send_bytes(pickle.dumps(answer, pickle.HIGHEST_PROTOCOL))
 
 
-def _context(pipe: Connection, folder: Path, dataset: Dataset, device_seed: int | None) -> Context:
+def _context(pipe: Connection, folder: Path, dataset: Dataset, device_seed: Seed | None) -> Context:
     last = 0.0
 
     def progress(what: str, done: int, total: int, **figures: float) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from groundglass.core import Progress, check_seed, read_json, silent
 from groundglass.core.platform import machine, versions
+from groundglass.core.sealed import Seed
 from groundglass.data import Dataset, load
 from groundglass.optics.medium import DeviceKind
 from groundglass.results import RecordStore
@@ -42,9 +43,16 @@ def _told_precision(chosen: Precision, *, why: str) -> str:
 
 
 def manifest(
-    study: str, recipe: str, data: str, config: dict[str, Any], cells: list[dict[str, Any]], seed: int
+    study: str,
+    recipe: str,
+    data: str,
+    config: dict[str, Any],
+    cells: list[dict[str, Any]],
+    seed: int,
+    *,
+    public_seed: bool = False,
 ) -> dict[str, Any]:
-    """What a run folder says of itself, see `RecordStore.open`."""
+    """What a run folder says of itself, see `RecordStore.open`. `public_seed`: a device's was given."""
     return {
         "study": study,
         "recipe": recipe,
@@ -52,6 +60,7 @@ def manifest(
         "config": config,
         "cells": cells,
         "seed": seed,
+        "public_seed": public_seed,
         "versions": versions(),
         "machine": machine(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -86,7 +95,7 @@ def run_study(
     *,
     data: str | None = None,
     seed: int = 0,
-    device_seed: int | None = None,
+    device_seed: int | Seed | None = None,
     device_kind: DeviceKind | None = None,
     data_dir: Path | None = None,
     precision: Precision | None = None,
@@ -100,7 +109,8 @@ def run_study(
     Args:
         study: its name, or a study of your own; recipe, data, seed: see `groundglass recipes`.
         folder: the run folder; made, or continued.
-        device_seed: the simulated device's secret, to repeat a study exactly. Never recorded. None: a fresh secret.
+        device_seed: the simulated device's secret, to repeat a study exactly. Never recorded, but that it was
+            given is: such devices are public. None: a fresh secret.
         device_kind: how devices are simulated; None: as the recipe says.
         data_dir: the data folder.
         precision: of training; None measures which is faster here, and keeps to it in this folder.
@@ -113,9 +123,12 @@ def run_study(
         ValueError: unknown names; `jobs` below 1; a negative seed; a folder that holds another study, or this one with other
             settings.
     """
+    device_seed = None if device_seed is None else Seed(device_seed)  # first of all: no traceback shows it
     if jobs is not None and jobs < 1:
         raise ValueError(f"`jobs` (={jobs}) must be 1 or more: cells that run side by side")
     check_seed(seed)
+    if device_seed is not None:
+        device_seed.check()
     # Cheap refusals first: names, then the data, then the folder.
     if isinstance(study, str):
         study = find_study(study)
@@ -129,7 +142,9 @@ def run_study(
     todo, plan = planned(study, config, dataset)
     _check_names(todo)
     told = {**described(config), "classes": list(dataset.classes)}
-    with RecordStore.open(folder, manifest(study.name, recipe, config.data, told, plan, seed)) as store:
+    with RecordStore.open(
+        folder, manifest(study.name, recipe, config.data, told, plan, seed, public_seed=device_seed is not None)
+    ) as store:
         if all(key_of(cell) in store for cell in todo):
             return 0
         for other in reuse:

@@ -1,0 +1,163 @@
+"""Things that hold a secret: they do not print it, copy it, or let it into a pickle."""
+
+import hashlib
+import operator
+import secrets
+import sys
+import traceback
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ClassVar, NoReturn, ParamSpec, Self, SupportsIndex, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+# A seed of 128 bits from the operating system is below this once in four billion; one that people type nearly always.
+_SHORT = 2**96
+
+
+def without_locals(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorator: an error that comes out of `function` shows where it was raised, and no local variable from here on.
+
+    For what must have a secret in its hands: a logger that writes tracebacks with their variables then writes none of it.
+    """
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        outer = sys.exception()
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            del args, kwargs
+            _forget(error, outer)
+            raise
+
+    return called
+
+
+def _forget(error: BaseException, outer: BaseException | None) -> None:
+    """Clear the frames of an error, and of those that it came from, up to one that was there before."""
+    todo, seen = [error], set[int]()
+    while todo:
+        one = todo.pop()
+        if one is outer or id(one) in seen:
+            continue
+        seen.add(id(one))
+        traceback.clear_frames(one.__traceback__)
+        todo += [other for other in (one.__cause__, one.__context__) if other is not None]
+
+
+class Single:
+    """Base of what there is once: a copy is the object itself, and a pickle is refused."""
+
+    __slots__ = ("__weakref__",)
+
+    #: Why it is not pickled, and what to do.
+    _unpickled: ClassVar[str]
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} {self._unpickled}")
+
+
+class Sealed(Single):
+    """Base of what holds a seed or a matrix.
+
+    Immutable from outside, so a copy is the object itself. Python hides nothing from code in the same process. What
+    this class ensures is that no log, traceback (with local variables or without), checkpoint or `state_dict` shows a
+    secret by accident.
+    """
+
+    __slots__ = ()
+
+    _unpickled = (
+        "holds a secret and is not pickled: save the device into a file of its own, device.save(path) or "
+        "DeviceStore(folder).put(device), and keep device.fingerprint with the model (torch.save(model.state_dict(), ...) "
+        "holds nothing of the device)"
+    )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: sealed>"
+
+
+class Seed(Sealed):
+    """A seed that is passed around without being seen; all streams of a device come from it.
+
+    A function that takes a seed seals it first, `seed = Seed(seed)`, and only then looks at it, `seed.check()`: so no
+    traceback has it.
+
+    Args:
+        value: not negative; or a Seed, which stays what it is. None draws 128 bits from the operating system, too many to be
+            found by trying. Nothing is raised here.
+        public: whether others may know it, or find it by trying. None: where a number is given, yes.
+
+    Attributes:
+        public: as given.
+    """
+
+    __slots__ = ("_value", "public")
+
+    def __init__(self, value: "int | Seed | None" = None, *, public: bool | None = None) -> None:
+        inherited = value.public if isinstance(value, Seed) else value is not None
+        self.public: bool = inherited if public is None else public
+        self._value: Any = (
+            secrets.randbits(128) if value is None else value._value if isinstance(value, Seed) else value
+        )
+
+    def check(self) -> Self:
+        """The seed itself, if it is one.
+
+        Raises:
+            TypeError: not an integer.
+            ValueError: negative.
+        """
+        try:
+            self._value = operator.index(self._value)
+        except TypeError:
+            pass
+        else:
+            if self._value >= 0:
+                return self
+            raise ValueError("`seed` must not be negative")
+        # Out here: this error comes from no other one.
+        raise TypeError("`seed` must be an integer, or None for a fresh secret")
+
+    @classmethod
+    def of_hex(cls, text: object, *, public: bool | None = None) -> "Seed | None":
+        """What `reveal` gave; None if `text` is no such thing.
+
+        Args:
+            public: None: not known. Then a short one is taken for one that was given.
+        """
+        try:
+            value = int(text, 16)  # type: ignore[call-overload]
+        except (TypeError, ValueError):
+            return None
+        return None if value < 0 else cls(value, public=value < _SHORT if public is None else public)
+
+    def stream(self, purpose: str, count: int) -> bytes:
+        """`count` random bytes for a purpose (SHAKE-128): they give away neither the seed nor another stream."""
+        return hashlib.shake_128(f"groundglass/1/{purpose}/{self._value:x}".encode()).digest(count)
+
+    def number(self, purpose: str) -> int:
+        """128 random bits for a purpose."""
+        return int.from_bytes(self.stream(purpose, 16), "big")
+
+    def derived(self, purpose: str) -> "Seed":
+        """The seed of a part, `number(purpose)`; as public as this one."""
+        return Seed(self.number(purpose), public=self.public)
+
+    @without_locals
+    def at(self, *path: str | int) -> "Seed":
+        """The seed `derive_seed(self, *path)`; as public as this one."""
+        from groundglass.core.seeds import derive_seed
+
+        return Seed(derive_seed(self._value, *path), public=self.public)
+
+    def reveal(self) -> str:
+        """Hex digits, for the device file."""
+        return f"{self._value:x}"
