@@ -36,7 +36,7 @@ class QuadraticForms:
     @classmethod
     def of(cls, rule: BackwardRule, readout: Float[Tensor, "classes m"], in_features: int) -> "QuadraticForms":
         """What `rule` gives for each single bit and each row of the readout: that determines it."""
-        units = torch.eye(in_features, device=readout.device)
+        units = torch.eye(in_features, device=readout.device, dtype=torch.float32)
         forms = [
             torch.cat([rule.vjp(part, row.expand(len(part), -1)) for part in units.split(_PIECE)]) for row in readout
         ]
@@ -62,7 +62,9 @@ def collapse(rule: BackwardRule, network: DefendedNetwork) -> BackwardRule:
     readout = block.readout.weight.detach().float() * block.gain
     classes, m = readout.shape
     if type(rule) is LinearMatrix:
-        return RandomFeedback(rule.vjp(torch.zeros(classes, block.width, device=readout.device), readout), rule.name)
+        return RandomFeedback(
+            rule.vjp(torch.zeros(classes, block.width, device=readout.device, dtype=torch.float32), readout), rule.name
+        )
     # Two complex products become one with a matrix a class.
     if type(rule) is DrawnMatrix and classes * block.width < 4 * m:
         return QuadraticForms.of(rule, readout, block.width)

@@ -18,7 +18,7 @@ from groundglass.attacks import (
     Normalised,
     StraightThrough,
 )
-from groundglass.core import lookup
+from groundglass.core import input_dtype, lookup
 from groundglass.data import ImageSet
 from groundglass.models import DefendedNetwork
 from groundglass.models.predict import evaluating
@@ -127,11 +127,12 @@ def observe(network: DefendedNetwork, images: ImageSet, *, batch_size: int = 500
     In eval mode; the mode is put back. Of no images there are no pairs, [0, N] and [0, 0]: the network is not asked.
     """
     if not len(images):
-        return torch.zeros(0, network.block.width), torch.zeros(0, 0)
+        none = torch.zeros(0, 0, dtype=torch.float32, device="cpu")
+        return none.reshape(0, network.block.width), none
     where = next(network.parameters()).device
     with evaluating(network):
         found = [
-            network.observe(images.floats(slice(start, start + batch_size)).to(where))
+            network.observe(images.floats(slice(start, start + batch_size)).to(where, input_dtype(network)))
             for start in range(0, len(images), batch_size)
         ]
     return torch.cat([bits for bits, _ in found]), torch.cat([logits for _, logits in found])

@@ -22,6 +22,7 @@ from groundglass.core import (
     check_logits,
     check_weights,
     explain_layout,
+    input_dtype,
 )
 
 Model = Callable[[Tensor], Tensor]
@@ -55,6 +56,10 @@ class _Access:
     def model_identity(self) -> dict[str, Any]:
         """What distinguishes the model from others, for a file of unfinished work. Plain JSON, of no use to an attacker."""
         return identity_of(self._model)
+
+    @cached_property
+    def _dtype(self) -> torch.dtype:
+        return input_dtype(self._model)
 
     @property
     def remaining(self) -> int | None:
@@ -97,7 +102,7 @@ class _Access:
         self._counts[purpose] += len(images)
         with _evaluating(self._model):
             try:
-                logits = self._model(images)
+                logits = self._model(images.to(self._dtype))
             except RuntimeError as error:
                 explain_layout(images, error)
                 raise

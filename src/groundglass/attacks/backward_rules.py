@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from groundglass.core import generator
+from groundglass.core import generator, normal
 from groundglass.optics.backward import BackwardRule
 
 Bits = Float[Tensor, "batch n"]
@@ -64,7 +64,7 @@ class LinearMatrix(_AtReadings):
     @classmethod
     def draw(cls, in_features: int, out_features: int, *, seed: int) -> "LinearMatrix":
         """R with independent N(0, 1/m) entries."""
-        draw = torch.randn(in_features, out_features, generator=generator(seed, "linear matrix"))
+        draw = normal(in_features, out_features, generator=generator(seed, "linear matrix"))
         return cls(draw / out_features**0.5)
 
     def vjp(self, bits: Bits, grad: Float[Tensor, "batch m"]) -> Bits:
@@ -99,8 +99,8 @@ class Exact(_AtReadings):
         self._planes = [plane.to(grad.device) for plane in self._planes]
         fields = [bits @ plane.t() for plane in self._planes]
         if self._saturation is not None:
-            intensity = sum(field.square() for field in fields)
-            grad = torch.where(torch.as_tensor(intensity) >= self._saturation, torch.zeros_like(grad), grad)
+            intensity = sum((field.square() for field in fields[1:]), fields[0].square())
+            grad = torch.where(intensity >= self._saturation, torch.zeros_like(grad), grad)
         out = torch.zeros_like(bits)
         for field, plane in zip(fields, self._planes, strict=True):
             out += (grad * field) @ plane
@@ -116,7 +116,7 @@ class DrawnMatrix(Exact):
     """
 
     def __init__(self, in_features: int, out_features: int, *, seed: int, name: str = "bpda-drawn") -> None:
-        planes = torch.randn(2, out_features, in_features, generator=generator(seed, "drawn matrix")) / 2**0.5
+        planes = normal(2, out_features, in_features, generator=generator(seed, "drawn matrix")) / 2**0.5
         super().__init__(torch.complex(planes[0], planes[1]), name)
 
 

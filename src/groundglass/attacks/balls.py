@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from groundglass.attacks.tensors import Flags, Images, PerImage, per_image
-from groundglass.core import check_eps
+from groundglass.core import check_eps, integers, normal, uniform
 from groundglass.core.settings import In, Settings
 
 # A point on the surface, computed in float32, may lie outside by this much, relatively.
@@ -119,11 +119,11 @@ class Linf(Ball):
         return torch.tensor(self.eps, dtype=like.dtype, device=like.device).view(-1, 1, 1)
 
     def _inside(self, shape: torch.Size, generator: Generator) -> Tensor:
-        unit = torch.rand(shape, generator=generator)
+        unit = uniform(*shape, generator=generator)
         return (2 * unit - 1) * self._widths(unit)
 
     def _extreme(self, shape: torch.Size, generator: Generator) -> Tensor:
-        bits = torch.randint(0, 2, shape, generator=generator).float()
+        bits = integers(2, shape, generator=generator).float()
         return (2 * bits - 1) * self._widths(bits)
 
 
@@ -174,9 +174,9 @@ class L2(Ball):
 
     def _inside(self, shape: torch.Size, generator: Generator) -> Tensor:
         direction = self._extreme(shape, generator)
-        share = float(torch.rand((), dtype=torch.float64, generator=generator)) ** (1 / shape.numel())
+        share = float(torch.rand((), dtype=torch.float64, generator=generator, device="cpu")) ** (1 / shape.numel())
         return direction * share
 
     def _extreme(self, shape: torch.Size, generator: Generator) -> Tensor:
-        direction = torch.randn(shape, generator=generator)
+        direction = normal(*shape, generator=generator)
         return direction * (self.eps / torch.linalg.vector_norm(direction))

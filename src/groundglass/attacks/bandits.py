@@ -8,6 +8,7 @@ from torch import Tensor
 from groundglass.attacks.balls import L2
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
+from groundglass.core import counting, normal
 from groundglass.core.settings import Count, Positive
 
 # A slot's noise is drawn for so many steps at a time: making a generator takes longer than drawing some hundred numbers.
@@ -84,7 +85,7 @@ class Bandits(ScoreAttack):
         if not len(due):
             return noise
         noise = noise.clone()
-        noise[due] = live.draw(lambda g: torch.randn(noise.shape[1:], generator=g), "bandits", slots=due)
+        noise[due] = live.draw(lambda g: normal(*noise.shape[1:], generator=g), "bandits", slots=due)
         return noise
 
 
@@ -100,7 +101,7 @@ def _length(grid: Tensor, like: Tensor) -> Tensor:
 
 def _tile_of(size: int, tiles: int, like: Tensor) -> Tensor:
     """Which tile each pixel of a side belongs to: the nearest, as in nearest upsampling."""
-    return torch.arange(size, device=like.device) * tiles // size
+    return counting(size, like.device) * tiles // size
 
 
 def _moved(x: Tensor, grid: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from groundglass.attacks.balls import Ball
 from groundglass.attacks.losses import Loss
 from groundglass.attacks.result import AttackResult
 from groundglass.attacks.tensors import Flags, Images, Labels, Logits, PerImage, Rows
-from groundglass.core import check_images, check_labels
+from groundglass.core import check_images, check_labels, counting
 
 # Images that are compared together, where all at once would take a copy of the set.
 PIECE = 1024
@@ -64,7 +64,8 @@ class Board:
         if len(numbers) != len(images):
             raise ValueError(f"{len(numbers)} indices for {len(images)} images: one an image")
         # Other libraries hand over images with float noise at the border; balls are exact from here on.
-        images = images.detach().float()
+        # In one layout: rounding, and who looks at pixels in a row, depend on it.
+        images = images.detach().float().contiguous()
         low, high = torch.aminmax(images) if len(images) else (0, 1)
         images = images if low >= 0 and high <= 1 else images.clamp(0, 1)
         return cls(images, labels.to(torch.int64), numbers)
@@ -72,7 +73,7 @@ class Board:
     def look(self, access: GradientAccess, loss: Loss, batch_size: int) -> Logits:
         """See which images the model gets right: one check query each. Returns their logits."""
         found = []
-        for rows in torch.arange(len(self.images), device=self.images.device).split(batch_size):
+        for rows in counting(len(self.images), self.images.device).split(batch_size):
             logits = access.logits(self.images[rows])
             self.see(rows, logits, loss)
             found.append(logits)

@@ -9,7 +9,7 @@ from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.checkpoint import State
 from groundglass.attacks.gradient_attack import GradientAttack, Job
 from groundglass.attacks.tensors import Rows, per_image
-from groundglass.core import pieces
+from groundglass.core import counting, pieces, whole
 from groundglass.core.settings import Count, NotNegative, Positive
 
 # Images are mapped into (-1, 1) scaled by this, so that black and white are not infinitely far away in tanh's space.
@@ -119,7 +119,7 @@ class _Searches:
 
     def __init__(self, board: Board, rows: Rows, batch: int, c: float, state: State) -> None:
         self.board, self.rows, self.batch, self.search = board, rows, batch, 0
-        self.low = torch.zeros(len(rows), device=rows.device)
+        self.low = torch.zeros(len(rows), device=rows.device, dtype=torch.float32)
         self.high, self.nearest = (torch.full_like(self.low, torch.inf) for _ in range(2))
         self.c = torch.full_like(self.low, c)
         self.begin()
@@ -132,13 +132,13 @@ class _Searches:
         """A new search, from the images themselves."""
         self.step = 0
         self.found = torch.zeros_like(self.rows, dtype=torch.bool)
-        self.live = torch.arange(len(self.rows), device=self.rows.device)
+        self.live = counting(len(self.rows), self.rows.device)
         self.w = torch.atanh((2 * self.board.images[self.rows] - 1) * _INTERIOR)
         self.first, self.second = torch.zeros_like(self.w), torch.zeros_like(self.w)
         self.before = torch.full_like(self.c, torch.inf)
 
     def state(self) -> State:
-        numbers = {name: torch.tensor(getattr(self, name)) for name in ("batch", "search", "step")}
+        numbers = {name: whole(getattr(self, name)) for name in ("batch", "search", "step")}
         return numbers | {name: getattr(self, name) for name in _TENSORS}
 
 

@@ -6,14 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from groundglass.attacks.access import GradientAccess
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.model_identity import digest
-from groundglass.core import load_state, save_state
+from groundglass.core import load_state, save_state, whole
 
 SECONDS_BETWEEN_SAVES = 30.0
 
@@ -55,7 +54,7 @@ class AttackCheckpoint:
             "ball": repr(ball),
             "seed": seed,
             "batch_size": batch_size,
-            "images": digest((board.images, board.labels, torch.tensor(board.indices, dtype=torch.int64))),
+            "images": digest((board.images, board.labels, whole(board.indices))),
             **access.model_identity,
         }
         self._started = self._saved = time.monotonic()

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from groundglass.core import generator
+from groundglass.core import counting, generator, normal, permutation
 
 # Every tenth pair is held out: images may come in an order, and this is a fair share of any.
 _HELD_OUT = 10
@@ -39,11 +39,12 @@ class _Pairs:
             )
         if len(bits) < FEWEST_PAIRS:
             raise ValueError(f"{len(bits)} pairs are too few to fit and to test: give at least {FEWEST_PAIRS}")
-        bits, logits = bits.detach().float(), logits.detach().float()
+        # In one layout: sums round in the order of memory.
+        bits, logits = bits.detach().float().contiguous(), logits.detach().float().contiguous()
         for name, values in (("bits", bits), ("logits", logits)):
             if not bool(torch.isfinite(values).all()):
                 raise ValueError(f"{name} contain NaN or infinity: look at the model that gave them")
-        held = torch.arange(len(bits), device=bits.device) % _HELD_OUT == _HELD_OUT - 1
+        held = counting(len(bits), bits.device) % _HELD_OUT == _HELD_OUT - 1
         bits_mean, logits_mean = bits[~held].mean(0), logits[~held].mean(0)
         bits, logits = bits - bits_mean, logits - logits_mean
         return cls(bits[~held], logits[~held], bits[held], logits[held], bits_mean)
@@ -155,8 +156,7 @@ class FittedNetwork(FittedRule):
         scale = pairs.logits.std().clamp_min(1e-12)
         shapes = [((hidden, n), (4 / n) ** 0.5), ((hidden,), 0.0), ((classes, hidden), hidden**-0.5), ((classes,), 0.0)]
         weights = [
-            (torch.randn(shape, generator=random) * size).to(pairs.bits.device).requires_grad_()
-            for shape, size in shapes
+            (normal(*shape, generator=random) * size).to(pairs.bits.device).requires_grad_() for shape, size in shapes
         ]
         total = epochs * -(-count // batch_size)
         optimiser = torch.optim.Adam(weights, lr=learning_rate)
@@ -164,7 +164,7 @@ class FittedNetwork(FittedRule):
         best: FittedNetwork | None = None
         with torch.enable_grad():
             for _ in range(epochs):
-                for rows in torch.randperm(count, generator=random).to(pairs.bits.device).split(batch_size):
+                for rows in permutation(count, generator=random).to(pairs.bits.device).split(batch_size):
                     error = _forward(weights, pairs.bits[rows]) - pairs.logits[rows] / scale
                     optimiser.zero_grad()
                     error.square().mean().backward()

@@ -99,7 +99,7 @@ def _layer_at(sequence: nn.Sequential, names: list[str], free: set[str]) -> tupl
     conv = modules[0]
     assert isinstance(conv, nn.Conv2d)
     pool = len(modules) == 3 and names[2] in free and _is_plain_pool(modules[2])
-    bias = conv.bias if conv.bias is not None else torch.zeros(conv.out_channels)
+    bias = conv.bias if conv.bias is not None else torch.zeros(conv.out_channels, dtype=torch.float32, device="cpu")
     return ConvLayer(conv.weight.detach(), bias.detach(), pool), 3 if pool else 2
 
 

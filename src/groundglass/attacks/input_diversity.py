@@ -10,6 +10,7 @@ from jaxtyping import Int64
 from torch import Generator, Tensor
 
 from groundglass.attacks.tensors import Images
+from groundglass.core import counting
 from groundglass.core.settings import In, Settings, Share
 
 
@@ -69,10 +70,10 @@ class InputDiversity(Settings):
         height, width = images.shape[-2:]
         if height < 2:
             raise ValueError(f"images of {height} x {width} pixels cannot shrink: use an attack without `diversity`")
-        unit = torch.stack([torch.rand(4, generator=g, dtype=torch.float64) for g in generators])
+        unit = torch.stack([torch.rand(4, generator=g, dtype=torch.float64, device="cpu") for g in generators])
         low = max(1, min(height - 1, int(self.smallest * height + 1e-9)))
         tall = low + (unit[:, 1] * (height - low)).long()
-        wide = (tall * width / height).round().long().clamp(1, width)
+        wide = ((tall * width).float() / height).round().long().clamp(1, width)
         changed = unit[:, 0] < self.probability
         tall, wide = torch.where(changed, tall, height), torch.where(changed, wide, width)
         rows = _nearest(height, tall, (unit[:, 2] * (height - tall + 1)).long())[:, :, None]
@@ -83,5 +84,5 @@ class InputDiversity(Settings):
 
 def _nearest(side: int, small: Int64[Tensor, "b"], offset: Int64[Tensor, "b"]) -> Int64[Tensor, "b side"]:
     """Where each pixel of a view comes from, along one axis, `small` pixels beginning at `offset`; -1 is outside."""
-    at = torch.arange(side) - offset[:, None]
+    at = counting(side) - offset[:, None]
     return torch.where((at >= 0) & (at < small[:, None]), at * side // small[:, None], -1)

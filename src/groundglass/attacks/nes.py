@@ -7,6 +7,7 @@ import torch
 
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
+from groundglass.core import normal
 from groundglass.core.settings import In, Positive
 
 
@@ -50,7 +51,7 @@ class NES(ScoreAttack):
     def step(self, live: Live, state: State, ask: Ask) -> State:
         x, shape, pairs = state["x"], live.original.shape[1:], self.samples // 2
         noise, probes = live.buffer("noise", len(live), pairs, *shape), live.buffer("x", len(live), 2, pairs, *shape)
-        live.draw(lambda g: torch.randn(pairs, *shape, generator=g), "nes", out=noise)
+        live.draw(lambda g: normal(pairs, *shape, generator=g), "nes", out=noise)
         noise *= self.sigma / shape.numel() ** 0.5
         torch.add(x[:, None], noise, out=probes[:, 0])
         torch.sub(x[:, None], noise, out=probes[:, 1])

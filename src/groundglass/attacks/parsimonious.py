@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from groundglass.attacks.balls import Ball, Linf
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
+from groundglass.core import counting, permutation, whole
 from groundglass.core.settings import Count
 
 # What a slot does next. Within a mini-batch of blocks, the members are those that are at +eps.
@@ -91,7 +92,7 @@ class Parsimonious(ScoreAttack):
         blocks = torch.cat([state["blocks"], torch.full_like(state["size"], -1)[:, None]], dim=1)[slots, column]
         # One block of each image is turned; most slots ask about one image, and then that is all that is copied.
         x = state["x"].clone() if len(slots) == len(live) else state["x"][slots]
-        _turn(state, x, torch.arange(len(slots), device=slots.device), slots, blocks)
+        _turn(state, x, counting(len(slots), slots.device), slots, blocks)
         answer = ask(x, slots, inside=True)
         return self._settled(live, self._learned(state, slots, column, answer.loss))
 
@@ -188,7 +189,7 @@ class Parsimonious(ScoreAttack):
             count = int(_block_count(shape, size))
             order = live.draw(_Shuffled(count), "parsimonious", slots=those, at=state["round"][those])
             start = state["part"][those, None] * self.mini_batch
-            places = start + torch.arange(self.mini_batch, device=slots.device)
+            places = start + counting(self.mini_batch, slots.device)
             blocks[those] = order.gather(1, places.clamp_max(count - 1)).where(places < count, -1)
         row, column, channel = _corners(blocks[slots].clamp_min(0), state["size"][slots, None], shape)
         member = state["member"].clone()
@@ -203,7 +204,7 @@ class _Shuffled:
     count: int
 
     def __call__(self, generator: Generator) -> Tensor:
-        return torch.randperm(self.count, generator=generator)
+        return permutation(self.count, generator=generator)
 
 
 def _taken(state: State, slots: Tensor, place: Tensor) -> State:
@@ -249,8 +250,8 @@ def _turn(state: State, x: Tensor, rows: Tensor, slots: Tensor, blocks: Tensor, 
 @lru_cache(maxsize=32)
 def _pixels(shape: torch.Size, size: int) -> Int64[Tensor, "blocks pixels"]:
     """Where the pixels of each block are in an image as a vector; some twice for a block that is cut at the border."""
-    count = int(_block_count(shape, torch.tensor(size)))
-    row, column, channel = _corners(torch.arange(count), torch.tensor(size), shape)
-    rows = (row[:, None] + torch.arange(size)).clamp_max(shape[1] - 1)
-    columns = (column[:, None] + torch.arange(size)).clamp_max(shape[2] - 1)
+    count = int(_block_count(shape, whole(size)))
+    row, column, channel = _corners(counting(count), whole(size), shape)
+    rows = (row[:, None] + counting(size)).clamp_max(shape[1] - 1)
+    columns = (column[:, None] + counting(size)).clamp_max(shape[2] - 1)
     return ((channel[:, None, None] * shape[1] + rows[:, :, None]) * shape[2] + columns[:, None, :]).flatten(1)

@@ -13,7 +13,7 @@ from groundglass.attacks.access import LabelAccess, QueryAccess, ScoreAccess
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.losses import Loss
-from groundglass.core import generator
+from groundglass.core import counting, generator
 
 # Of losses. A confident network's cross-entropy is below what float32 can tell from 0, although its logits still move.
 PRECISION = torch.float64
@@ -50,7 +50,7 @@ class Live:
     @property
     def slots(self) -> Int64[Tensor, "s"]:
         """0, 1, ...: one query for each slot."""
-        return torch.arange(len(self), device=self.original.device)
+        return counting(len(self), self.original.device)
 
     def buffer(self, name: str, *shape: int) -> Tensor:
         """Room for float32 images, uninitialised; the next step gets the same. Fresh memory takes longer than its use."""
@@ -210,13 +210,15 @@ class Stepwise(Protocol):
 def _best_of_each(slots: Tensor, loss: Tensor, fooled: Tensor) -> Tensor:
     """Of the rows of each slot, the first that fools the model, else the first of highest loss: their positions."""
     if len(slots) == 1 or bool((slots[1:] != slots[:-1]).all()):
-        return torch.arange(len(slots), device=slots.device)
+        return counting(len(slots), slots.device)
     rank = torch.where(fooled, torch.inf, loss.nan_to_num(nan=-torch.inf))
     _, group = torch.unique_consecutive(slots, return_inverse=True)
     count = int(group[-1]) + 1
     top = torch.full((count,), -torch.inf, dtype=rank.dtype, device=slots.device).scatter_reduce_(
         0, group, rank, "amax"
     )
-    order = torch.arange(len(slots), device=slots.device)
+    order = counting(len(slots), slots.device)
     order = torch.where(rank == top[group], order, len(slots))
-    return torch.full((count,), len(slots), device=slots.device).scatter_reduce_(0, group, order, "amin")
+    return torch.full((count,), len(slots), device=slots.device, dtype=torch.int64).scatter_reduce_(
+        0, group, order, "amin"
+    )

@@ -10,6 +10,7 @@ from torch import Tensor
 from groundglass.attacks.balls import Ball, Linf
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import LabelAttack
+from groundglass.core import counting
 from groundglass.core.settings import In
 
 # The first corner is tried at the far end of the pixels' range.
@@ -50,8 +51,8 @@ class RayS(LabelAttack):
         return 1
 
     def begin(self, live: Live) -> State:
-        zero, far = torch.zeros(len(live)), torch.full((len(live),), torch.inf)
-        low, high, best = (values.to(live.original) for values in (zero, zero, far))
+        low = high = live.original.new_zeros(len(live))
+        best = torch.full_like(low, torch.inf)
         level, block = torch.zeros_like(live.step), torch.zeros_like(live.step)
         signs = torch.ones_like(live.original, dtype=torch.int8)
         searching = torch.zeros_like(live.step, dtype=torch.bool)
@@ -104,7 +105,7 @@ def _block(level: Tensor, block: Tensor, pixels: int) -> tuple[Tensor, Tensor]:
     """The pixels of a block, [s, pixels], and where it ends. A level has 2^level blocks, or fewer if they are used up."""
     size = -(-pixels // 2**level)
     start, end = block * size, ((block + 1) * size).clamp_max(pixels)
-    pixel = torch.arange(pixels, device=level.device)
+    pixel = counting(pixels, level.device)
     return (pixel >= start[:, None]) & (pixel < end[:, None]), end
 
 

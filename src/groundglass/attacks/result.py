@@ -100,7 +100,7 @@ class AttackResult:
         Among the images that were right at first; empty if none was fooled.
         """
         at, counts = torch.unique(self.queries[self.success], return_counts=True)
-        return at, counts.cumsum(0) / max(1, int(self.clean_correct.sum()))
+        return at, counts.cumsum(0).float() / max(1, int(self.clean_correct.sum()))
 
     @property
     def zero_gradient_share(self) -> float:

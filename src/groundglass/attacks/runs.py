@@ -11,7 +11,7 @@ from groundglass.attacks.checkpoint import State
 from groundglass.attacks.gradient_attack import Job
 from groundglass.attacks.losses import Loss
 from groundglass.attacks.tensors import Images, Rows
-from groundglass.core import pieces
+from groundglass.core import counting, pieces
 
 
 class Climbing(Protocol):
@@ -136,7 +136,7 @@ class Runs(ABC):
         """See whether last iterates fool the model. Images that are not fooled, and have runs left, join the line."""
         ended, self._last = self._waiting(), []
         rows, run, x = ended["rows"], ended["run"], ended["x"]
-        for part in pieces(torch.arange(len(rows), device=rows.device), self._job.batch_size):
+        for part in pieces(counting(len(rows), rows.device), self._job.batch_size):
             keep = self._board.offer if self._keep_best else self._board.put
             keep(rows[part], x[part], *self._job.check(rows[part], x[part]), self._steps)
         again = ~self._board.success[rows] & (run + 1 < self._count)

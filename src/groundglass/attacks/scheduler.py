@@ -18,7 +18,7 @@ from groundglass.attacks.bookkeeping import PIECE, Board
 from groundglass.attacks.losses import find_loss
 from groundglass.attacks.questions import PRECISION, Answer, Ask, Live, State, Stepwise
 from groundglass.attacks.result import AttackResult
-from groundglass.core import Progress, load_state, pieces, read_notes, save_state
+from groundglass.core import Progress, load_state, pieces, read_notes, save_state, whole
 
 _SECONDS_BETWEEN_SAVES = 30.0
 # Batches of rows that the images under attack fill in a step. With several, the last is nearly full too.
@@ -170,7 +170,7 @@ class Scheduler:
     def _identity(self) -> dict[str, Any]:
         board = self._board
         contents = hashlib.sha256()
-        for tensor in (board.images, board.labels, torch.tensor(board.indices)):
+        for tensor in (board.images, board.labels, whole(board.indices)):
             contents.update(tensor.cpu().contiguous().numpy().tobytes())
         return {
             "attack": type(self._attack).__name__,
@@ -189,7 +189,7 @@ class Scheduler:
         tensors = {f"board/{name}": rows for name, rows in board.rows().items() if name != "adversarial"}
         # Of images that nothing has moved yet no copy is written.
         tensors |= {"touched": touched, "adversarial": board.adversarial[touched]}
-        tensors["asked"] = torch.tensor(self._access.asked(board.indices), dtype=torch.int64)
+        tensors["asked"] = whole(self._access.asked(board.indices))
         tensors |= {"live/rows": self._rows, "live/step": self._step, "live/left": self._left}
         tensors |= {f"state/{name}": value for name, value in self._state.items()}
         if self._line is not None:

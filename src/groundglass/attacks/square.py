@@ -12,6 +12,7 @@ from torch import Tensor
 from groundglass.attacks.balls import L2, Ball, Linf
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
+from groundglass.core import counting, integers, whole
 from groundglass.core.settings import In
 
 # The share of pixels in a window is halved after so many ten-thousandths of the budget.
@@ -84,7 +85,7 @@ class Square(ScoreAttack):
         dice, due = state["dice"], (live.step % _AHEAD == 0).nonzero().squeeze(1)
         if len(due):
             dice = dice.clone()
-            dice[due] = live.draw(lambda g: torch.randint(_MANY, dice.shape[1:], generator=g), "square", slots=due)
+            dice[due] = live.draw(lambda g: integers(_MANY, dice.shape[1:], generator=g), "square", slots=due)
         return dice
 
     def _changed(self, live: Live, state: State, dice: Tensor) -> Tensor:
@@ -94,8 +95,8 @@ class Square(ScoreAttack):
         euclidean = isinstance(live.ball, L2)
         sides = self._sides(height, width, odd=euclidean)
         done = (live.step - 1).clamp_min(0) * 10_000 // allowed
-        level = torch.bucketize(done, torch.tensor(_HALVED_AFTER, device=x.device))
-        side = torch.tensor(sides, device=x.device)[level]
+        level = torch.bucketize(done, whole(_HALVED_AFTER, x.device))
+        side = whole(sides, x.device)[level]
         up, dice = dice[:, :channels] % 2 == 0, dice[:, channels:]
         window = _Window(dice[:, 0], dice[:, 1], side, height, width)
         if not euclidean:
@@ -121,8 +122,8 @@ class _Window:
 
     def __init__(self, down: Tensor, right: Tensor, side: Tensor, height: int, width: int) -> None:
         """`down` and `right` are large random integers: all places where the window fits are equally likely."""
-        rows = torch.arange(height, device=side.device) - (down % (height - side + 1))[:, None]
-        columns = torch.arange(width, device=side.device) - (right % (width - side + 1))[:, None]
+        rows = counting(height, side.device) - (down % (height - side + 1))[:, None]
+        columns = counting(width, side.device) - (right % (width - side + 1))[:, None]
         in_rows, in_columns = ((at >= 0) & (at < side[:, None]) for at in (rows, columns))
         self.mask = (in_rows[:, :, None] & in_columns[:, None, :])[:, None]
         self._rows, self._columns = rows, columns
@@ -144,7 +145,7 @@ def _recoloured(state: State, window: "_Window", up: Tensor, die: Tensor) -> Ten
     if bool(same.any()):
         # Then some channels change sides: any subset but the empty one, all equally likely.
         subset = 1 + die % (2 ** min(channels, 62) - 1)
-        bits = subset[:, None] >> torch.arange(channels, device=x.device).clamp_max(62) & 1
+        bits = subset[:, None] >> counting(channels, x.device).clamp_max(62) & 1
         up = up ^ (same[:, None] & (bits == 1))
         wanted = torch.where(up[:, :, None, None], above, below)
     return torch.where(window.mask, wanted, x)
@@ -164,7 +165,7 @@ def _rebalanced(live: Live, x: Tensor, window: Tensor, other: Tensor, bump: Tens
 def _stripes(live: Live) -> Tensor:
     """Vertical stripes one pixel wide, of one random sign each in every channel."""
     channels, _, width = live.original.shape[1:]
-    bits = live.draw(lambda g: torch.randint(2, (channels, width), generator=g), "square", "stripes")
+    bits = live.draw(lambda g: integers(2, (channels, width), generator=g), "square", "stripes")
     return (1 - 2 * bits[:, :, None, :]).expand_as(live.original).to(live.original)
 
 
@@ -173,7 +174,7 @@ def _bumps(live: Live) -> Tensor:
     channels, height, width = live.original.shape[1:]
     side = max(1, min(height, width) // 5)
     down, across = height // side, width // side
-    bits = live.draw(lambda g: torch.randint(2, (channels + 1, down, across), generator=g), "square", "bumps") == 0
+    bits = live.draw(lambda g: integers(2, (channels + 1, down, across), generator=g), "square", "bumps") == 0
     pattern = _patterns((side,))[0].to(live.original)
     tiles = torch.where(bits[:, 0, ..., None, None], pattern, pattern.T)[:, None] * _signs(bits[:, 1:])
     grid = tiles.transpose(3, 4).reshape(len(live), channels, down * side, across * side)
@@ -184,7 +185,7 @@ def _bumps(live: Live) -> Tensor:
 @lru_cache(maxsize=32)
 def _patterns(sides: tuple[int, ...]) -> Tensor:
     """A bump for each side, of length 1, padded with zeros to the largest: [k, s, s]. Do not change it."""
-    table = torch.zeros(len(sides), max(sides), max(sides), dtype=torch.float64)
+    table = torch.zeros(len(sides), max(sides), max(sides), dtype=torch.float64, device="cpu")
     for at, side in enumerate(sides):
         half = side // 2
         table[at, :half, :side] = _pyramid(half, side)
@@ -195,9 +196,9 @@ def _patterns(sides: tuple[int, ...]) -> Tensor:
 def _pyramid(height: int, width: int) -> Tensor:
     """Rectangles around one centre, the k-th of weight 1 / k^2, added up; of length 1 (the paper's eta)."""
     rings = max(height, width) // 2 + 1
-    weights = 1 / torch.arange(1, rings + 1, dtype=torch.float64) ** 2
+    weights = 1 / torch.arange(1, rings + 1, dtype=torch.float64, device="cpu") ** 2
     from_ring = weights.flip(0).cumsum(0).flip(0)
-    rows, columns = (torch.arange(height) - height // 2).abs(), (torch.arange(width) - width // 2).abs()
+    rows, columns = (counting(height) - height // 2).abs(), (counting(width) - width // 2).abs()
     pyramid = from_ring[torch.maximum(rows[:, None], columns[None, :])]
     return pyramid / torch.linalg.vector_norm(pyramid).clamp_min(1e-30)
 
@@ -215,7 +216,7 @@ def _energy(delta: Tensor) -> Tensor:
 
 def _signs(up: Tensor) -> Tensor:
     """+-1, with two dimensions more: for the rows and columns that share the sign."""
-    return (2.0 * up - 1)[..., None, None]
+    return (2 * up.float() - 1)[..., None, None]
 
 
 def _wide(values: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from groundglass.attacks.gradient_attack import GradientAttack, Job, StepSize, r
 from groundglass.attacks.gradient_smoothing import GaussianKernel
 from groundglass.attacks.input_diversity import InputDiversity
 from groundglass.attacks.tensors import Flags, Images, PerImage, Rows, per_image
+from groundglass.core import whole
 from groundglass.core.settings import Count, In
 
 # An L2 projection leaves points that are outside by a millionth of the radius; what is saved must not be.
@@ -87,7 +88,7 @@ class TransferPGD(GradientAttack):
                 grad = self.smoothing(grad)
             g = self.momentum * g + _normalised(grad)
             x = ball.project(x + ball.step(g, size), centre)
-            job.save(partial(dict, batch=torch.tensor(number), step=torch.tensor(step + 1), x=x, g=g))
+            job.save(partial(dict, batch=whole(number), step=whole(step + 1), x=x, g=g))
         self._keep(job, rows, x, self.steps, *job.check(rows, x))
 
     def _keep(self, job: Job, rows: Rows, x: Images, move: int, loss: PerImage, fooled: Flags) -> None:

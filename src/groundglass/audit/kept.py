@@ -64,7 +64,7 @@ class Kept:
 
     def put(self, place: int, name: str, rows: Tensor, made: Made) -> None:
         """Keep what the attack at this place made. Of images that it says it left alone nothing is kept."""
-        kept = torch.ones(len(rows), dtype=torch.bool) if made.claimed is None else made.claimed.cpu()
+        kept = torch.ones(len(rows), dtype=torch.bool, device="cpu") if made.claimed is None else made.claimed.cpu()
         self._tensors[f"{place}/rows"] = rows.cpu()
         self._tensors[f"{place}/claimed"] = kept
         self._tensors[f"{place}/adversarial"] = made.adversarial[kept.to(made.adversarial.device)].cpu()

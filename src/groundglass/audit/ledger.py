@@ -75,7 +75,7 @@ class Ledger:
         self._judge = GradientAccess(itself)
         self.classes = self._judge.logits(images[:1]).shape[1]
         check_labels(labels, count=len(images), classes=self.classes)
-        self.broken_by = torch.full((len(images),), STANDING)
+        self.broken_by = torch.full((len(images),), STANDING, dtype=torch.int64, device="cpu")
         self.settle(randomised=False)
 
     def settle(self, *, randomised: bool) -> None:
@@ -173,7 +173,7 @@ class Ledger:
             self.attempts.append(attempt)
             return attempt
         self.miscounted += made.miscounted
-        claimed = torch.ones(len(rows), dtype=torch.bool) if made.claimed is None else made.claimed
+        claimed = torch.ones(len(rows), dtype=torch.bool, device="cpu") if made.claimed is None else made.claimed
         at = claimed.nonzero().squeeze(1)
         inside = self.ball.contains(
             made.adversarial[at], self.images[rows[at]], tolerance=_TOLERANCE * max(1.0, self.ball.radius)

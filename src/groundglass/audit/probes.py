@@ -10,7 +10,7 @@ from torch import Tensor
 from groundglass.attacks import Ball, GradientAccess, NonFiniteError
 from groundglass.attacks.access import are_probabilities
 from groundglass.attacks.losses import Loss, cross_entropy
-from groundglass.core import generator
+from groundglass.core import generator, integers, permutation
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def answers(
     calls = torch.stack([access.logits(images) for _ in range(5)])
     classes = calls.argmax(2)
     same = (classes == classes[0]).all(0)
-    order = torch.randperm(len(images), generator=generator(seed, "shuffle")).to(images.device)
+    order = permutation(len(images), generator=generator(seed, "shuffle")).to(images.device)
     # Half of the batch, shuffled: other neighbours, another place, another size.
     half = order[: max(1, len(images) // 2)]
     shuffled = access.logits(images[half]).argmax(1)
@@ -87,7 +87,7 @@ def slopes(
     seed: int,
 ) -> Slopes:
     """Cross-entropy at `reach` (pixel units) before and after each image, in directions of random signs."""
-    signs = torch.randint(0, 2, (len(images), directions, *images.shape[1:]), generator=generator(seed, "slopes"))
+    signs = integers(2, (len(images), directions, *images.shape[1:]), generator=generator(seed, "slopes"))
     made = (2 * signs - 1).to(images)
 
     def losses(sign: float) -> Tensor:

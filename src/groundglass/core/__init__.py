@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         check_weights,
         explain_layout,
     )
+    from groundglass.core.numbers import counting, input_dtype, integers, normal, permutation, uniform, whole
     from groundglass.core.pieces import pieces
     from groundglass.core.seeds import check_seed, derive_seed, generator
     from groundglass.core.states import load_state, read_notes, save_state
@@ -47,12 +48,17 @@ __all__ = [
     "check_seed",
     "check_weights",
     "check_writable",
+    "counting",
     "derive_seed",
     "explain_layout",
     "generator",
+    "input_dtype",
+    "integers",
     "load_state",
     "lookup",
     "make_folder",
+    "normal",
+    "permutation",
     "pieces",
     "publish",
     "read_json",
@@ -61,6 +67,8 @@ __all__ = [
     "remove_parts",
     "save_state",
     "silent",
+    "uniform",
+    "whole",
     "write_json",
 ]
 
@@ -77,6 +85,9 @@ __getattr__ = lazily(
             "explain_layout",
         ),
         "groundglass.core.checks",
+    )
+    | dict.fromkeys(
+        ("counting", "input_dtype", "integers", "normal", "permutation", "uniform", "whole"), "groundglass.core.numbers"
     )
     | {"pieces": "groundglass.core.pieces"}
     | dict.fromkeys(("check_seed", "derive_seed", "generator"), "groundglass.core.seeds")

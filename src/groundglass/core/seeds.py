@@ -25,4 +25,4 @@ def derive_seed(seed: int, *path: str | int) -> int:
 
 def generator(seed: int, *path: str | int) -> torch.Generator:
     """A CPU generator for the stream that `path` names. Draw on the CPU, then move: CUDA's streams differ."""
-    return torch.Generator().manual_seed(derive_seed(seed, *path))
+    return torch.Generator(device="cpu").manual_seed(derive_seed(seed, *path))

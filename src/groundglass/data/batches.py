@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from groundglass.core import generator
+from groundglass.core import counting, generator, permutation
 from groundglass.data.augment import Augment
 from groundglass.data.dataset import ImageSet
 
@@ -51,7 +50,7 @@ def batches(
         if value < least:
             raise ValueError(f"`{name}` (={value}) must be {least} or more")
     count = len(images)
-    order = torch.randperm(count, generator=generator(seed, "batches", epoch)) if shuffle else torch.arange(count)
+    order = permutation(count, generator=generator(seed, "batches", epoch)) if shuffle else counting(count)
     parts = order.split(batch_size) if count else ()
     return _walk(images, parts[start:], seed, epoch, augment)
 

@@ -261,7 +261,7 @@ def _weights_at_points(weight: Tensor, scheme: Scheme, *, back: bool) -> Floats:
     filters, channels = taps.shape[:2]
     groups = -(-filters // rows)
     kernel = torch.from_numpy(scheme.kernel)
-    values = torch.zeros(scheme.points, scheme.points, groups * rows, channels, dtype=torch.float64)
+    values = torch.zeros(scheme.points, scheme.points, groups * rows, channels, dtype=torch.float64, device="cpu")
     values[:, :, :filters] = torch.einsum("ia,jb,kcab->ijkc", kernel, kernel, taps)
     values = values.view(scheme.points**2, groups, rows, channels).transpose(2, 3)
     return np.ascontiguousarray(values.float().numpy()).reshape(-1)

@@ -25,8 +25,12 @@ class Classifier(nn.Module):
             raise ValueError(f"mean {mean} and std {std} must have one value a channel, std above 0")
         self.features = features
         self.head = head
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer(
+            "mean", torch.tensor(mean, dtype=torch.float32, device="cpu").view(1, -1, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "std", torch.tensor(std, dtype=torch.float32, device="cpu").view(1, -1, 1, 1), persistent=False
+        )
 
     def forward(self, images: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch classes"]:
         if images.ndim != 4 or images.shape[1] != self.mean.shape[1]:

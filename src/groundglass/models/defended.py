@@ -38,8 +38,13 @@ class OpticalBlock(nn.Module):
         if device is not None and device.in_features != hidden:
             raise ValueError(f"the device takes {device.in_features} bits, the block has {hidden} features")
         self.dropout = nn.Dropout(dropout)
-        self.project = nn.Sequential(nn.Linear(in_features, hidden, bias=False), nn.BatchNorm1d(hidden))
-        self.readout = nn.Linear(hidden if device is None else device.out_features, out_features)
+        self.project = nn.Sequential(
+            nn.Linear(in_features, hidden, bias=False, dtype=torch.float32, device="cpu"),
+            nn.BatchNorm1d(hidden, dtype=torch.float32, device="cpu"),
+        )
+        self.readout = nn.Linear(
+            hidden if device is None else device.out_features, out_features, dtype=torch.float32, device="cpu"
+        )
         self.hold(device, encoding)
 
     def hold(self, device: OpticalDevice | None, encoding: Encoding | None = None) -> None:
@@ -64,14 +69,16 @@ class OpticalBlock(nn.Module):
 
     def classify(self, inputs: Float[Tensor, "batch n"]) -> Float[Tensor, "batch out"]:
         """From what enters the device to the output; no gradient passes the device."""
-        above = inputs if self.optical is None else self.optical(inputs)
-        out: Tensor = self.readout(above * self.gain)
+        return self._read(inputs if self.optical is None else self.optical(inputs))
+
+    def _read(self, above: Tensor) -> Tensor:
+        out: Tensor = self.readout(above.to(self.readout.weight.dtype) * self.gain)
         return out
 
     def forward(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch out"]:
         # The optical part stays in float32 under autocast: a rounding error before a threshold is a flipped bit.
         with torch.autocast(x.device.type, enabled=False):
-            hidden = self.features(x.float())
+            hidden = self.features(x.to(self.readout.weight.dtype).contiguous())
             bits = encode(hidden, self.encoding)
             current = pass_of(self, bits)
             if current.until_features:
@@ -79,7 +86,7 @@ class OpticalBlock(nn.Module):
             above = bits if self.optical is None else self.optical(bits)
             if current.rule.site == "readings" and hidden.requires_grad:
                 above = stitch(above, hidden, bits, current.rule)
-            return current.leave(hidden, bits, self.readout(above * self.gain))
+            return current.leave(hidden, bits, self._read(above))
 
 
 class DefendedNetwork(nn.Module):
@@ -229,8 +236,8 @@ def defend(
         torch.manual_seed(derive_seed(seed, "optical block"))
         sizes = linears[0].in_features, linears[-1].out_features
         block = OpticalBlock(*sizes, device, hidden=n, dropout=dropout, encoding=encoding)
-    block.train(place.training)
+    block.train(place.training).to(linears[0].weight.device)
     parent, _, leaf = at.rpartition(".")
     setattr(network.get_submodule(parent), leaf, block)
-    feedback = draw_feedback(last_linear.out_features, n, seed=derive_seed(seed, "B"))
+    feedback = draw_feedback(last_linear.out_features, n, seed=derive_seed(seed, "B")).to(last_linear.weight.device)
     return DefendedNetwork(network, at, feedback=feedback)

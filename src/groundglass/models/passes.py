@@ -54,7 +54,8 @@ class Pass:
         for hidden, bits in zip(self.hidden, self.bits, strict=True):
             if direct and hidden.requires_grad:
                 _check_rows(hidden, logits)
-                logits = stitch(logits.float(), hidden, bits, self.rule)
+                # float32 under autocast.
+                logits = stitch(logits if logits.dtype == torch.float64 else logits.float(), hidden, bits, self.rule)
         self.hidden.clear()  # a pass does not keep its graph
         if logits.requires_grad and not (direct and all(self.made)):
             announced: Tensor = _Announce.apply(logits, self)

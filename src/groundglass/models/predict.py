@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from groundglass.core import check_images, check_labels, check_logits, explain_layout, pieces
+from groundglass.core import check_images, check_labels, check_logits, explain_layout, input_dtype, pieces
 from groundglass.data import ImageSet
 
 
@@ -36,18 +36,18 @@ def predict_logits(
         NonFiniteError: NaN or infinite logits.
     """
     check_images(images)
-    where = next(model.parameters()).device
+    where, dtype = next(model.parameters()).device, input_dtype(model)
     found = []
     with evaluating(model):
         for part in pieces(images, batch_size):
             try:
-                logits = model(part.to(where, copy=True))
+                logits = model(part.to(where, dtype, copy=True, memory_format=torch.contiguous_format))
             except RuntimeError as error:
                 explain_layout(part, error)
                 raise
             check_logits(logits, rows=len(part))
             found.append(logits.float().cpu())
-    return torch.cat(found) if found else torch.zeros(0, 0)
+    return torch.cat(found) if found else torch.zeros(0, 0, dtype=torch.float32, device="cpu")
 
 
 def accuracy(model: nn.Module, images: ImageSet, *, batch_size: int = 500) -> float:

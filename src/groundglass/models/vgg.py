@@ -23,9 +23,9 @@ def _features(width: float) -> nn.Sequential:
         for channels in stage:
             outgoing = _scaled(channels, width)
             # BatchNorm has the bias.
-            conv = nn.Conv2d(incoming, outgoing, 3, padding=1, bias=False)
+            conv = nn.Conv2d(incoming, outgoing, 3, padding=1, bias=False, dtype=torch.float32, device="cpu")
             nn.init.normal_(conv.weight, 0.0, math.sqrt(2 / (9 * outgoing)))
-            layers += [conv, nn.BatchNorm2d(outgoing), nn.ReLU(inplace=True)]
+            layers += [conv, nn.BatchNorm2d(outgoing, dtype=torch.float32, device="cpu"), nn.ReLU(inplace=True)]
             incoming = outgoing
         layers.append(nn.MaxPool2d(2))
     return nn.Sequential(*layers, nn.Flatten())
@@ -34,11 +34,11 @@ def _features(width: float) -> nn.Sequential:
 def _head(features: int, classes: int, dropout: float) -> nn.Sequential:
     layers: list[nn.Module] = []
     for a, b in pairwise((features, features, features)):
-        linear = nn.Linear(a, b)
+        linear = nn.Linear(a, b, dtype=torch.float32, device="cpu")
         # For ReLU: torch's default shrinks the signal through the head, and training starts late.
         nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
         layers += [nn.Dropout(dropout), linear, nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(features, classes))
+    return nn.Sequential(*layers, nn.Linear(features, classes, dtype=torch.float32, device="cpu"))
 
 
 def vgg16(

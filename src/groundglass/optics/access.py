@@ -112,4 +112,4 @@ class DeviceAccess:
 
 def half_density(count: int, in_features: int, random: torch.Generator) -> Tensor:
     """Random inputs, each bit on with probability 1/2: uint8 [count, in_features]."""
-    return torch.randint(0, 2, (count, in_features), dtype=torch.uint8, generator=random)
+    return torch.randint(0, 2, (count, in_features), dtype=torch.uint8, generator=random, device="cpu")

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from groundglass.core import generator
+from groundglass.core import generator, uniform
 from groundglass.optics.opaque import Opaque, uncompiled, vjp
 
 
@@ -133,5 +133,5 @@ class RandomFeedback:
 
 def draw_feedback(classes: int, in_features: int, *, seed: int) -> Float[Tensor, "classes n"]:
     """B: uniform in [-1, 1] / sqrt(n), so that the synthetic gradient of a sample has the size of its error."""
-    draw = torch.rand(classes, in_features, generator=generator(seed, "feedback"))
+    draw = uniform(classes, in_features, generator=generator(seed, "feedback"))
     return (2 * draw - 1) / in_features**0.5

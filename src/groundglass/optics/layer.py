@@ -77,7 +77,7 @@ class _Projection(Opaque):
 
     @without_locals
     def _answer(self, inputs: Tensor, exposure: float) -> Tensor:
-        scaled = F.normalize(inputs, dim=1) * self.length
+        scaled = F.normalize(inputs.float(), dim=1) * self.length
         real, imaginary = (plane.to(inputs.device) for plane in self.planes)
         out = (scaled @ real.t()).square_()
         return out.add_((scaled @ imaginary.t()).square_())

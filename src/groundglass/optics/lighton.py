@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from groundglass.core import generator
+from groundglass.core import generator, uniform
 from groundglass.core.sealed import Single
 from groundglass.optics.device import check_bits
 
@@ -93,7 +93,7 @@ class LightOnOPU(Single):
         """The adapter, with the mean reading measured on `frames` random inputs of which `density` is on."""
         options = {"fingerprint": fingerprint, "arrays": arrays, "rows_per_call": rows_per_call}
         device = cls(opu, in_features, out_features, mean_reading=1.0, **options)  # type: ignore[arg-type]
-        draw = torch.rand(frames, in_features, generator=generator(0, "lighton calibration"))
+        draw = uniform(frames, in_features, generator=generator(0, "lighton calibration"))
         device.mean_reading = device.measure((draw < density).to(torch.uint8)).double().mean().item()
         if not device.mean_reading:
             raise ValueError(_DARK)
@@ -116,7 +116,7 @@ class LightOnOPU(Single):
     def _transform(self, rows: Tensor) -> Tensor:
         if not len(rows):
             # A real device takes no frame without an input.
-            return torch.empty(0, self.out_features, dtype=torch.uint8)
+            return torch.empty(0, self.out_features, dtype=torch.uint8, device="cpu")
         answer = self._opu.transform(rows.numpy() if self._arrays == "numpy" else rows)
         readings = answer if isinstance(answer, Tensor) else torch.from_numpy(np.array(answer))
         if readings.dtype != torch.uint8 or readings.shape != (len(rows), self.out_features):

@@ -14,7 +14,7 @@ from groundglass.adaptive import FITTED, check_rules, make_rule, observe
 from groundglass.attacks import Linf
 from groundglass.attacks.fitted_rules import FEWEST_PAIRS
 from groundglass.attacks.gradient_attack import StepSize
-from groundglass.core import check_eps, derive_seed, generator
+from groundglass.core import check_eps, derive_seed, generator, normal, uniform
 from groundglass.core.settings import Count, NotNegative, Settings
 from groundglass.data import ImageSet
 from groundglass.models import DefendedNetwork
@@ -162,7 +162,7 @@ class AdversarialTraining(Settings, ABC):
             (grad,) = torch.autograd.grad(goal(climb(x).float()), x)
             stuck = grad.flatten(1).abs().amax(1) == 0
             if bool(stuck.any()):
-                grad[stuck] = torch.randn(grad[stuck].shape, generator=generator).to(grad)
+                grad[stuck] = normal(*grad[stuck].shape, generator=generator).to(grad)
             x = ball.project(x.detach() + ball.step(grad, size), images)
         return x
 
@@ -199,7 +199,7 @@ class PGDTraining(AdversarialTraining):
     """
 
     def _noise(self, shape: torch.Size, generator: Generator) -> Tensor:
-        return (2 * torch.rand(shape, generator=generator) - 1) * self.eps
+        return (2 * uniform(*shape, generator=generator) - 1) * self.eps
 
     def _goal(self, climb: Forward, images: Tensor, labels: Tensor) -> Callable[[Tensor], Tensor]:
         return lambda logits: F.cross_entropy(logits, labels, reduction="sum")
@@ -234,7 +234,7 @@ class TRADES(AdversarialTraining):
         return 1 + self.beta
 
     def _noise(self, shape: torch.Size, generator: Generator) -> Tensor:
-        return 0.001 * torch.randn(shape, generator=generator)
+        return 0.001 * normal(*shape, generator=generator)
 
     def _goal(self, climb: Forward, images: Tensor, labels: Tensor) -> Callable[[Tensor], Tensor]:
         with torch.no_grad():

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from groundglass.core import Progress, check_labels, generator, silent
+from groundglass.core import Progress, check_labels, generator, input_dtype, permutation, silent
 from groundglass.data import Augment, ImageSet, batches
 from groundglass.models import DefendedNetwork, OpticalBlock
 from groundglass.models.predict import evaluating
@@ -57,12 +57,12 @@ def encode_bits(
     """
     where = next(network.parameters()).device
     dtype = torch.float32 if encoding == "float" else torch.uint8
-    inputs = torch.empty(len(images), network.block.width, dtype=dtype)
+    inputs = torch.empty(len(images), network.block.width, dtype=dtype, device="cpu")
     with evaluating(network):
         for batch in batches(images, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, shuffle=False):
-            features = network.features(batch.images.to(where))
+            features = network.features(batch.images.to(where, input_dtype(network)))
             encoded = encode(features, encoding)
-            inputs[batch.index] = (encoded if encoding == "float" else as_bytes(encoded)).cpu()
+            inputs[batch.index] = (encoded if encoding == "float" else as_bytes(encoded)).to(dtype).cpu()
             progress(name, int(batch.index[-1]) + 1, len(images))
     return inputs
 
@@ -161,7 +161,7 @@ def fit_classifier(
     scale, offset = (1.0, 0.0) if network.device is None else (block.gain / network.device.mean_reading, block.gain)
     steps = OptimiserSteps(config, optimiser, len(inputs), progress, name, every=50)
     while state.epoch < config.epochs:
-        order = torch.randperm(len(inputs), generator=generator(seed, "classifier", state.epoch))
+        order = permutation(len(inputs), generator=generator(seed, "classifier", state.epoch))
         for index in order.split(config.batch_size)[state.step :]:
             x = readings[index].to(where).float().sub_(mean).mul_(scale)
             y = labels[index].to(where)
@@ -220,9 +220,9 @@ class _Readings:
         self._kept: Tensor | None = None
         first = self._measure(inputs[:rows])
         width = first.shape[1]
-        total = torch.zeros(width, dtype=torch.float64)
+        total = torch.zeros(width, dtype=torch.float64, device="cpu")
         if len(inputs) * width * first.element_size() <= memory:
-            self._kept = torch.empty(len(inputs), width, dtype=first.dtype)
+            self._kept = torch.empty(len(inputs), width, dtype=first.dtype, device="cpu")
         for start in range(0, len(inputs), rows):
             part = first if start == 0 else self._measure(inputs[start : start + rows])
             # Whole numbers in float64: the same sum in any order.
@@ -243,7 +243,7 @@ class _Readings:
 
 def _zeros(inputs: int, outputs: int) -> nn.Linear:
     """A Linear of zeros; nothing is drawn from torch's stream."""
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, dtype=torch.float32, device="cpu")
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer

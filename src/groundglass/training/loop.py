@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from groundglass.core import NonFiniteError, Progress, derive_seed, silent
+from groundglass.core import NonFiniteError, Progress, derive_seed, input_dtype, silent
 from groundglass.data import Augment, ImageSet, batches
 from groundglass.models import DefendedNetwork
 from groundglass.training.adversarial import Objective
@@ -105,7 +105,7 @@ class _Run:
         """What is left of an epoch."""
         model, config = self.model, self.config
         model.train()
-        where = next(model.parameters()).device
+        where, dtype = next(model.parameters()).device, input_dtype(model)
         state.start_clock()
         if not state.step:
             state.frames_begun = max(state.frames, self.kept.frames)
@@ -125,7 +125,7 @@ class _Run:
         for batch in stream:
             if len(batch) < 2:  # BatchNorm has no variance over one image
                 continue
-            x = batch.images.to(where).contiguous(memory_format=torch.channels_last)
+            x = batch.images.to(where, dtype).contiguous(memory_format=torch.channels_last)
             y = batch.labels.to(where)
             try:
                 logits, loss = objective(x, y, state.step)

@@ -15,8 +15,12 @@ def step_seconds(where: str = "cpu") -> dict[Precision, float]:
     """Seconds of a training step of a small convolution in each precision, measured now; it takes about a second."""
     device = torch.device(where)
     with torch.random.fork_rng(devices=[]):
-        net = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1)).to(device)
-    images = torch.zeros(16, 32, 16, 16, device=device).to(memory_format=torch.channels_last)
+        net = nn.Sequential(
+            nn.Conv2d(32, 32, 3, padding=1, dtype=torch.float32, device="cpu"),
+            nn.ReLU(),
+            nn.Conv2d(32, 32, 3, padding=1, dtype=torch.float32, device="cpu"),
+        ).to(device)
+    images = torch.zeros(16, 32, 16, 16, device=device, dtype=torch.float32).to(memory_format=torch.channels_last)
 
     def seconds(enabled: bool) -> float:
         best = float("inf")

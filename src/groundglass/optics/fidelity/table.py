@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from groundglass.core import generator
+from groundglass.core import generator, permutation
 from groundglass.optics.fidelity.laws import (
     Array,
     Law,
@@ -103,7 +103,7 @@ class _Inputs:
     def __init__(self, in_features: int, rows: int, seed: int) -> None:
         self.in_features = in_features
         self.rows = rows
-        self.order = torch.randperm(in_features, generator=generator(seed, "fidelity")).numpy()
+        self.order = permutation(in_features, generator=generator(seed, "fidelity")).numpy()
 
     def bits(self, supports: list[npt.NDArray[np.int64]]) -> Tensor:
         out = np.zeros((len(supports), self.in_features), dtype=np.uint8)
@@ -127,7 +127,9 @@ class _Inputs:
 
     def block(self) -> Tensor:
         """One-hot inputs 0, 1, 2, ...: a power of two of them."""
-        return torch.eye(power_of_two(min(self.rows, self.in_features)), self.in_features, dtype=torch.uint8)
+        return torch.eye(
+            power_of_two(min(self.rows, self.in_features)), self.in_features, dtype=torch.uint8, device="cpu"
+        )
 
     def codes(self) -> Tensor:
         """Half of a power of two of the inputs; any two of them have half of their ones in common."""
@@ -162,7 +164,7 @@ def _totals_over_redraws(redraw: Callable[[int], Light], redraws: int, inputs: _
     some = torch.cat([bits[:1] for bits in kinds.values()])
     n = inputs.in_features
     # All one-hot inputs, where there is time for N rows a redraw.
-    every = torch.eye(n, dtype=torch.uint8) if n * outputs <= _LIGHT else None
+    every = torch.eye(n, dtype=torch.uint8, device="cpu") if n * outputs <= _LIGHT else None
     totals, sums = np.empty((redraws, len(some))), np.empty(redraws)
     for k in range(redraws):
         medium = redraw(k)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from groundglass.core import counting
 from groundglass.core.settings import Count, In, Settings, Tally
 from groundglass.optics.retrieval.method import Design, Readings, Rows, Scale, in_blocks, own_design
 from groundglass.optics.retrieval.multilateration import planar_points
@@ -35,15 +36,15 @@ class PairDesign:
 
     def bits(self, start: int, stop: int) -> UInt8[Tensor, "frames n"]:
         n = self.in_features
-        first, second = [torch.arange(n)], [torch.arange(n)]
+        first, second = [counting(n)], [counting(n)]
         for a in range(self.anchors):
-            first.append(torch.full((n - 1 - a,), a))
-            second.append(torch.arange(a + 1, n))
+            first.append(torch.full((n - 1 - a,), a, dtype=torch.int64, device="cpu"))
+            second.append(torch.arange(a + 1, n, dtype=torch.int64, device="cpu"))
         on = torch.stack((torch.cat(first), torch.cat(second)), 1)[start:stop]
-        return torch.zeros(len(on), n, dtype=torch.uint8).scatter_(1, on, 1)
+        return torch.zeros(len(on), n, dtype=torch.uint8, device="cpu").scatter_(1, on, 1)
 
     def exposures(self) -> Float[Tensor, "frames"]:
-        out = torch.full((len(self),), self.pair, dtype=torch.float64)
+        out = torch.full((len(self),), self.pair, dtype=torch.float64, device="cpu")
         out[: self.in_features] = self.single
         return out
 

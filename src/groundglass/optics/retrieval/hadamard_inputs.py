@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from groundglass.core import generator
+from groundglass.core import generator, integers
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class HadamardInputs:
     def draw(cls, in_features: int, frames: int, *, seed: int) -> "HadamardInputs":
         """Inputs for N bits; another seed gives other signs."""
         blocks = -(-frames // _padded(in_features))
-        draw = torch.randint(0, 2, (blocks, in_features), generator=generator(seed, "hadamard inputs"))
+        draw = integers(2, (blocks, in_features), generator=generator(seed, "hadamard inputs"))
         signs = (2 * draw - 1).numpy().astype(np.float32)
         # Column 0 of H is all 1: that input is on, or off, for a whole block, and must not be the same in all of them.
         signs[:, 0] = 1 - 2 * (np.arange(blocks) % 2)
@@ -45,7 +45,7 @@ class HadamardInputs:
         return self.frames
 
     def exposures(self) -> Float[Tensor, "frames"]:
-        return torch.ones(self.frames, dtype=torch.float64)
+        return torch.ones(self.frames, dtype=torch.float64, device="cpu")
 
     def bits(self, start: int, stop: int) -> UInt8[Tensor, "frames n"]:
         frame, column = np.arange(start, stop)[:, None], np.arange(self.in_features)[None]

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Complex128, Float, Float64, UInt8
 from torch import Tensor
 
+from groundglass.core import counting, permutation
 from groundglass.core.settings import In, Settings, Tally
 from groundglass.optics.retrieval.method import Design, Readings, Rows, Scale, in_blocks, own_design
 
@@ -48,7 +49,7 @@ class AnchorDesign:
     @property
     def pairs(self) -> Tensor:
         """The two anchors of each frame that is a difference of anchors, int64 [2, k(k - 1)/2]."""
-        return torch.triu_indices(self.anchors.shape[1], self.anchors.shape[1], 1)
+        return torch.triu_indices(self.anchors.shape[1], self.anchors.shape[1], 1, dtype=torch.int64, device="cpu")
 
     @property
     def part(self) -> int:
@@ -62,7 +63,7 @@ class AnchorDesign:
         out = []
         for part in range(len(self.support)):
             first = part * self.part
-            out.append(self._bits(part, torch.arange(self.part)[max(start - first, 0) : max(stop - first, 0)]))
+            out.append(self._bits(part, counting(self.part)[max(start - first, 0) : max(stop - first, 0)]))
         return torch.cat(out)
 
     def _bits(self, part: int, frames: Tensor) -> Tensor:
@@ -72,14 +73,14 @@ class AnchorDesign:
         pair, rest = frames[frames < pairs], frames[frames >= pairs] - pairs
         signal, anchor = rest.div(k, rounding_mode="floor"), rest % k
         block, shift = signal.div(n, rounding_mode="floor"), signal % n
-        x = torch.zeros(len(rest), self.in_features, dtype=torch.uint8)
-        x[:, support] = columns[block[:, None], (shift[:, None] - torch.arange(n)) % n]
+        x = torch.zeros(len(rest), self.in_features, dtype=torch.uint8, device="cpu")
+        x[:, support] = columns[block[:, None], (shift[:, None] - counting(n)) % n]
         # The zero anchor less a signal is minus the signal: the same light.
         x = torch.where(anchor[:, None] == 0, x, anchors[anchor] - x)
         return torch.cat((anchors[large[pair]] - anchors[small[pair]], x))
 
     def exposures(self) -> Float[Tensor, "frames"]:
-        return torch.ones(len(self), dtype=torch.float64)
+        return torch.ones(len(self), dtype=torch.float64, device="cpu")
 
 
 @dataclass(frozen=True)
@@ -145,11 +146,11 @@ class Multilateration(Settings):
         most, each = min(self.most_anchors, room + 2), frames // self.parts
         blocks = 2 if most >= 5 and _frames(n, 5, 2) <= each else 1
         count = max(k for k in range(3, most + 1) if _frames(n, k, blocks) <= each)
-        random = torch.Generator().manual_seed(seed)
-        order = torch.randperm(in_features, generator=random)
+        random = torch.Generator(device="cpu").manual_seed(seed)
+        order = permutation(in_features, generator=random)
         starts = [round(p * (in_features - n) / (self.parts - 1)) for p in range(self.parts)]
         columns = torch.stack([_columns(n, blocks, random) for _ in starts])
-        anchors = torch.zeros(self.parts, count, in_features, dtype=torch.uint8)
+        anchors = torch.zeros(self.parts, count, in_features, dtype=torch.uint8, device="cpu")
         for part, at in enumerate(starts):
             outwards = order.roll(-at)  # the support first
             for k in range(1, count):
@@ -162,8 +163,8 @@ class Multilateration(Settings):
         return in_blocks(lambda rows: self._solve(own, rows, scale), readings, _BLOCK // own.part)
 
     def _solve(self, design: AnchorDesign, readings: Tensor, scale: Scale) -> Tensor:
-        total = torch.zeros(len(readings), design.in_features, dtype=torch.complex128)
-        times = torch.zeros(design.in_features, dtype=torch.float64)
+        total = torch.zeros(len(readings), design.in_features, dtype=torch.complex128, device="cpu")
+        times = torch.zeros(design.in_features, dtype=torch.float64, device="cpu")
         top = math.inf if scale.top is None else float(scale.top)
         for part, y in enumerate(readings.split(design.part, 1)):
             support = design.support[part]
@@ -186,7 +187,7 @@ def _frames(support: int, anchors: int, blocks: int) -> int:
 
 def _columns(n: int, blocks: int, random: torch.Generator) -> Tensor:
     """Random binary first columns, uint8 [blocks, n]: of 64 draws those whose inverse amplifies noise least."""
-    draws = torch.randint(0, 2, (64, blocks, n), dtype=torch.uint8, generator=random)
+    draws = torch.randint(0, 2, (64, blocks, n), dtype=torch.uint8, generator=random, device="cpu")
     power = torch.fft.rfft(draws.to(torch.float64)).abs().square().sum(1)
     return draws[(1 / power.clamp_min(1e-12)).sum(1).argmin()]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from groundglass.adaptive import FITTED, collapse, fit_facts, make_rule, observe
 from groundglass.attacks import L2, AttackCheckpoint, Ball, GradientAccess, GradientAttack, Linf
-from groundglass.core import derive_seed, generator
+from groundglass.core import derive_seed, generator, normal
 from groundglass.core.settings import Count, NotNegative, Tally
 from groundglass.models import DefendedNetwork, predict_logits
 from groundglass.optics import BackwardRule, true_matrix
@@ -214,6 +214,6 @@ def seen_by(
 def blurred(matrix: Tensor, error: float, seed: int) -> Tensor:
     """Rows as long as the true ones and this far from them, relative to their length: 0 is U, sqrt(2) a draw of one's own."""
     share = 1 - error**2 / 2
-    noise = torch.view_as_complex(torch.randn(*matrix.shape, 2, generator=generator(seed, "blur")))
+    noise = torch.view_as_complex(normal(*matrix.shape, 2, generator=generator(seed, "blur")))
     size = matrix.abs().square().mean(1, keepdim=True).sqrt() / 2**0.5
     return share * matrix + (1 - share**2) ** 0.5 * size * noise

@@ -1,0 +1,46 @@
+"""Tensors of drawn and of counted numbers, the same whatever torch's default dtype and device are.
+
+What is drawn is drawn on the CPU, in one dtype, and moved by who needs it elsewhere: CUDA's streams differ. A house test
+refuses torch's own factories without a dtype and a device.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor, nn
+
+
+def normal(*shape: int, generator: Generator) -> Tensor:
+    """Standard normal numbers, float32."""
+    return torch.randn(*shape, generator=generator, dtype=torch.float32, device="cpu")
+
+
+def uniform(*shape: int, generator: Generator) -> Tensor:
+    """Numbers in [0, 1), float32."""
+    return torch.rand(*shape, generator=generator, dtype=torch.float32, device="cpu")
+
+
+def integers(below: int, shape: Sequence[int], *, generator: Generator) -> Tensor:
+    """Integers in [0, below), int64."""
+    return torch.randint(below, tuple(shape), generator=generator, dtype=torch.int64, device="cpu")
+
+
+def permutation(count: int, *, generator: Generator) -> Tensor:
+    """0 to count - 1 in random order, int64."""
+    return torch.randperm(count, generator=generator, dtype=torch.int64, device="cpu")
+
+
+def counting(count: int, device: torch.device | str = "cpu") -> Tensor:
+    """0 to count - 1, int64."""
+    return torch.arange(count, dtype=torch.int64, device=device)
+
+
+def whole(values: int | Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+    """Given integers, int64."""
+    return torch.tensor(values, dtype=torch.int64, device=device)
+
+
+def input_dtype(model: object) -> torch.dtype:
+    """What a model is asked in: float64 if all its weights are float64, else float32."""
+    weights = [w for w in model.parameters() if w.is_floating_point()] if isinstance(model, nn.Module) else []
+    return torch.float64 if weights and all(w.dtype == torch.float64 for w in weights) else torch.float32
