@@ -56,7 +56,7 @@ def test_it_is_as_near_to_the_truth_as_what_it_replaces():
     grad = error.double() @ (defended.block.readout.weight.double() * defended.block.gain)
     x = bits.double().requires_grad_()
     # The W that the rule drew, from what it makes of single bits: |Wb|^2 by autograd.
-    planes = [plane.double() for plane in rule._planes]
+    planes = [plane.double() for plane in rule._planes.on(bits.device)]
     light = sum((x @ plane.t()).square() for plane in planes)
     (truth,) = torch.autograd.grad((light * grad).sum(), x)
     off = [

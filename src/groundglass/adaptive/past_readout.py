@@ -13,6 +13,7 @@ from torch import Tensor
 from groundglass.attacks import DrawnMatrix, LinearMatrix
 from groundglass.models import Classifier, DefendedNetwork
 from groundglass.optics import BackwardRule, RandomFeedback
+from groundglass.optics.backward import Held
 
 # Rows of the forms that are made at a time.
 _PIECE = 512
@@ -31,7 +32,8 @@ class QuadraticForms:
     def __init__(self, forms: Float[Tensor, "classes n n"], name: str) -> None:
         self.name = name
         self._classes = len(forms)
-        self._stacked = forms.detach().float().flatten(0, 1).contiguous()
+        self._n = forms.shape[-1]
+        self._stacked = Held(forms.detach().float().flatten(0, 1).contiguous())
 
     @classmethod
     def of(cls, rule: BackwardRule, readout: Float[Tensor, "classes m"], in_features: int) -> "QuadraticForms":
@@ -43,11 +45,11 @@ class QuadraticForms:
         return cls(torch.stack(forms), rule.name)
 
     def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch n"]:
-        self._stacked = self._stacked.to(grad.device)
-        return (grad[:, :, None] * bits[:, None, :]).flatten(1) @ self._stacked
+        (stacked,) = self._stacked.on(grad.device)
+        return (grad[:, :, None] * bits[:, None, :]).flatten(1) @ stacked
 
     def __repr__(self) -> str:
-        return f"QuadraticForms(name={self.name!r}, n={self._stacked.shape[1]}, classes={self._classes})"
+        return f"QuadraticForms(name={self.name!r}, n={self._n}, classes={self._classes})"
 
 
 def collapse(rule: BackwardRule, network: DefendedNetwork) -> BackwardRule:

@@ -13,7 +13,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from groundglass.core import generator, normal
-from groundglass.optics.backward import BackwardRule
+from groundglass.optics.backward import BackwardRule, Held
 
 Bits = Float[Tensor, "batch n"]
 """What enters the device, a row an image; and a gradient of the same shape."""
@@ -59,7 +59,7 @@ class LinearMatrix(_AtReadings):
 
     def __init__(self, matrix: Float[Tensor, "n m"], name: str = "fa") -> None:
         super().__init__(name, n=matrix.shape[0], m=matrix.shape[1])
-        self._transposed = matrix.detach().float().t().contiguous()
+        self._transposed = Held(matrix.detach().float().t().contiguous())
 
     @classmethod
     def draw(cls, in_features: int, out_features: int, *, seed: int) -> "LinearMatrix":
@@ -68,8 +68,8 @@ class LinearMatrix(_AtReadings):
         return cls(draw / out_features**0.5)
 
     def vjp(self, bits: Bits, grad: Float[Tensor, "batch m"]) -> Bits:
-        self._transposed = self._transposed.to(grad.device)
-        return grad @ self._transposed
+        (transposed,) = self._transposed.on(grad.device)
+        return grad @ transposed
 
 
 class Exact(_AtReadings):
@@ -93,16 +93,16 @@ class Exact(_AtReadings):
         super().__init__(name, n=matrix.shape[1], m=matrix.shape[0])
         self._saturation = saturation
         planes = [matrix.real, matrix.imag] if matrix.is_complex() else [matrix]
-        self._planes = [plane.detach().to(torch.float32).contiguous() for plane in planes]
+        self._planes = Held(*(plane.detach().to(torch.float32).contiguous() for plane in planes))
 
     def vjp(self, bits: Bits, grad: Float[Tensor, "batch m"]) -> Bits:
-        self._planes = [plane.to(grad.device) for plane in self._planes]
-        fields = [bits @ plane.t() for plane in self._planes]
+        planes = self._planes.on(grad.device)
+        fields = [bits @ plane.t() for plane in planes]
         if self._saturation is not None:
             intensity = sum((field.square() for field in fields[1:]), fields[0].square())
             grad = torch.where(intensity >= self._saturation, torch.zeros_like(grad), grad)
         out = torch.zeros_like(bits)
-        for field, plane in zip(fields, self._planes, strict=True):
+        for field, plane in zip(fields, planes, strict=True):
             out += (grad * field) @ plane
         return out.mul_(2)
 

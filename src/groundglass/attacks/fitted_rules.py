@@ -116,8 +116,7 @@ class FittedLinear(FittedRule):
         return best
 
     def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch n"]:
-        self._transposed = self._transposed.to(grad.device)
-        return grad @ self._transposed
+        return grad @ self._transposed.to(grad.device)
 
 
 class FittedNetwork(FittedRule):
@@ -179,11 +178,10 @@ class FittedNetwork(FittedRule):
         return best
 
     def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch n"]:
-        self._weights = [w.to(grad.device) for w in self._weights]
-        self._bits_mean = self._bits_mean.to(grad.device)
+        weights = [w.to(grad.device) for w in self._weights]
         with torch.enable_grad():
-            x = (bits.detach() - self._bits_mean).requires_grad_()
-            (out,) = torch.autograd.grad(_forward(self._weights, x), x, grad)
+            x = (bits.detach() - self._bits_mean.to(grad.device)).requires_grad_()
+            (out,) = torch.autograd.grad(_forward(weights, x), x, grad)
         return out
 
 

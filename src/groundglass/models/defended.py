@@ -1,5 +1,7 @@
 """The defence: a secret optical layer inside a classifier, and a way back for gradients around it (paper, Figure 1)."""
 
+from typing import NoReturn
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from groundglass.models.passes import Pass, ReachedError, pass_of, running
 from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, draw_feedback, stitch
 from groundglass.optics.device import OpticalDevice
 from groundglass.optics.layer import Encoding, FloatInputLayer, OpticalLayer, encode
+from groundglass.optics.opaque import uncompiled
 
 
 class OpticalBlock(nn.Module):
@@ -75,7 +78,13 @@ class OpticalBlock(nn.Module):
         out: Tensor = self.readout(above.to(self.readout.weight.dtype) * self.gain)
         return out
 
+    @uncompiled(recursive=False)
     def forward(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch out"]:
+        if isinstance(x, torch.fx.Proxy):
+            raise TypeError(
+                "torch.fx.symbolic_trace cannot follow an optical block: let your tracer's is_leaf_module be true for an "
+                "OpticalBlock, or record the network with torch.export or make_fx"
+            )
         # The optical part stays in float32 under autocast: a rounding error before a threshold is a flipped bit.
         with torch.autocast(x.device.type, enabled=False):
             hidden = self.features(x.to(self.readout.weight.dtype).contiguous())
@@ -84,9 +93,14 @@ class OpticalBlock(nn.Module):
             if current.until_features:
                 raise ReachedError(hidden)
             above = bits if self.optical is None else self.optical(bits)
-            if current.rule.site == "readings" and hidden.requires_grad:
+            if current.rule.site == "readings" and hidden.requires_grad and torch._C._get_tracing_state() is None:
                 above = stitch(above, hidden, bits, current.rule)
             return current.leave(hidden, bits, self._read(above))
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        raise TypeError(
+            "an optical block is no TorchScript: record the network with torch.jit.trace, under torch.no_grad"
+        )
 
 
 class DefendedNetwork(nn.Module):
@@ -157,6 +171,7 @@ class DefendedNetwork(nn.Module):
             )
         return this.bits[0], logits
 
+    @uncompiled(recursive=False)
     def run(self, images: Tensor, rule: BackwardRule) -> Tensor:
         """Logits, with gradients by `rule`, to every call of the block.
 

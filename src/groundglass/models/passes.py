@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from groundglass.optics.backward import BackwardRule, Blocked, stitch
+from groundglass.optics.opaque import applied, uncompiled
 
 
 class ReachedError(Exception):
@@ -41,6 +42,7 @@ class Pass:
     bits: list[Tensor] = field(default_factory=list)
     made: list[bool] = field(default_factory=list)
 
+    @uncompiled(recursive=True)
     def leave(self, hidden: Tensor, bits: Tensor, out: Tensor) -> Tensor:
         """A call of the block ends: its output, remembered."""
         self.hidden.append(hidden)
@@ -48,8 +50,11 @@ class Pass:
         self.made.append(hidden.requires_grad)
         return out
 
+    @uncompiled(recursive=True)
     def finish(self, logits: Tensor) -> Tensor:
         """The network's output, with gradients to all calls of the block."""
+        if torch._C._get_tracing_state() is not None:
+            return logits  # TorchScript cannot save a gradient of one's own
         direct = self.rule.site == "logits"
         for hidden, bits in zip(self.hidden, self.bits, strict=True):
             if direct and hidden.requires_grad:
@@ -58,8 +63,7 @@ class Pass:
                 logits = stitch(logits if logits.dtype == torch.float64 else logits.float(), hidden, bits, self.rule)
         self.hidden.clear()  # a pass does not keep its graph
         if logits.requires_grad and not (direct and all(self.made)):
-            announced: Tensor = _Announce.apply(logits, self)
-            return announced
+            return _announce(logits, self)
         return logits
 
 
@@ -136,6 +140,7 @@ def running(this: Pass) -> Iterator[Pass]:
         _HERE.running.remove(this)
 
 
+@uncompiled(recursive=True)
 def pass_of(block: nn.Module, bits: Tensor) -> Pass | _Again | _Bare:
     """The pass that a call of `block` with these bits belongs to: the innermost that is running, or the one it repeats."""
     for one in reversed(_HERE.running):
@@ -184,6 +189,9 @@ class _Announce(torch.autograd.Function):
         engine: Any = torch.autograd.Variable._execution_engine
         engine.queue_callback(lambda: there.remove(entry) if entry in there else None)
         return grads[0], None
+
+
+_announce = applied(_Announce)
 
 
 class _Refuse(torch.autograd.Function):

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from groundglass.core import generator, uniform
-from groundglass.optics.opaque import Opaque, uncompiled, vjp
+from groundglass.core.sealed import Sealed
+from groundglass.optics.opaque import Opaque, applied, uncompiled, vjp
 
 
 @runtime_checkable
@@ -43,6 +44,24 @@ class Blocked:
 
     def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch k"]) -> Float[Tensor, "batch n"]:
         return torch.zeros_like(bits)
+
+
+class Held(Sealed):
+    """Matrices of a rule, on whatever device they are asked for: they may be U, or as good."""
+
+    __slots__ = ("_places",)
+
+    _unpickled = "holds matrices that may be a device's, and is not pickled: make the rule again where it is needed"
+
+    def __init__(self, *matrices: Tensor) -> None:
+        self._places = {matrices[0].device: matrices}
+
+    def on(self, device: torch.device) -> tuple[Tensor, ...]:
+        """The matrices there. Threads may ask for different devices at once."""
+        if device not in self._places:
+            (matrices, *_) = self._places.values()
+            self._places[device] = tuple(matrix.to(device) for matrix in matrices)
+        return self._places[device]
 
 
 class _Rule(Opaque):
@@ -88,7 +107,10 @@ class _Stitch(torch.autograd.Function):
         return (grad if ctx.needs_input_grad[0] else None), to_source, None, None, None
 
 
-@uncompiled
+_apply_stitch = applied(_Stitch)
+
+
+@uncompiled(recursive=True)
 def stitch(output: Tensor, source: Tensor, bits: Tensor, rule: BackwardRule, *, error: Tensor | None = None) -> Tensor:
     """Reconnect `source` (the input of the binarisation) to `output`, across the device, by `rule`.
 
@@ -97,8 +119,7 @@ def stitch(output: Tensor, source: Tensor, bits: Tensor, rule: BackwardRule, *, 
     Args:
         error: what the rule gets in place of the gradient at `output`, where that is known already.
     """
-    stitched: Tensor = _Stitch.apply(output, source, bits, _Rule(rule), error)
-    return stitched
+    return _apply_stitch(output, source, bits, _Rule(rule), error)
 
 
 class RandomFeedback:
