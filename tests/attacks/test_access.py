@@ -69,7 +69,7 @@ def test_the_budget_is_never_exceeded(images):
     assert (model.rows, access.rows, access.gradients) == (6, 6, 0)
     access.loss_and_grad(images[:3], LABELS[:3], cross_entropy)
     assert (model.rows, access.remaining) == (9, 0)
-    with pytest.raises(ValueError, match="above 0"):
+    with pytest.raises(ValueError, match="at least 1"):
         GradientAccess(model, budget=0)
 
 

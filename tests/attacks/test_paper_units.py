@@ -19,7 +19,7 @@ def test_there_and_back():
         assert pixels_to_paper_eps(paper_eps_to_pixels(0.03, std), std) == pytest.approx(0.03)
     with pytest.raises(ValueError, match="no place on the paper's axis"):
         pixels_to_paper_eps(8 / 255, C100)
-    with pytest.raises(ValueError, match="all above 0"):
+    with pytest.raises(ValueError, match="above 0"):
         paper_eps_to_pixels(0.05, (0.5, 0.0, 0.5))
 
 

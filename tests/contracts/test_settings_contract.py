@@ -3,6 +3,7 @@
 import importlib
 import math
 import pkgutil
+import sys
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -62,6 +63,10 @@ def package() -> list[type]:
             for one in vars(importlib.import_module(module.name)).values():
                 if isinstance(one, type) and is_dataclass(one) and one.__module__.startswith("groundglass"):
                     found[one] = None
+            # Some packages offer a function by its module's name: the module must not stay in its place.
+            parent, name = sys.modules[module.name.rpartition(".")[0]], module.name.rpartition(".")[2]
+            if name in getattr(parent, "__all__", ()) and isinstance(vars(parent).get(name), types.ModuleType):
+                vars(parent).pop(name)
     return list(found)
 
 

@@ -99,5 +99,5 @@ def test_a_linear_classifier_does_not_solve_it():
 
 @pytest.mark.parametrize("sizes", [(0, 10), (10, 0), (-1, 10)])
 def test_empty_sets_are_refused(sizes):
-    with pytest.raises(ValueError, match="must be 1 or more"):
+    with pytest.raises(ValueError, match="must be at least 1"):
         load_shapes(*sizes)

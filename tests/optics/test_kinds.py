@@ -23,7 +23,7 @@ def memory(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("sizes", "says"),
     [
-        ((0, 5), "in_features.*1 to"),
+        ((0, 5), "in_features.*1"),
         ((5, 0), "out_features.*at least 1"),
         ((2**22 + 1, 1), "in_features"),
         ((-3, 5), "in_fe"),

@@ -19,6 +19,7 @@ from groundglass.attacks import (
     StraightThrough,
 )
 from groundglass.core import input_dtype, lookup
+from groundglass.core.settings import Count, fit
 from groundglass.data import ImageSet
 from groundglass.models import DefendedNetwork
 from groundglass.models.predict import evaluating
@@ -126,6 +127,7 @@ def observe(network: DefendedNetwork, images: ImageSet, *, batch_size: int = 500
 
     In eval mode; the mode is put back. Of no images there are no pairs, [0, N] and [0, 0]: the network is not asked.
     """
+    batch_size = fit(Count, batch_size, "batch_size")
     if not len(images):
         none = torch.zeros(0, 0, dtype=torch.float32, device="cpu")
         return none.reshape(0, network.block.width), none

@@ -24,6 +24,7 @@ from groundglass.core import (
     explain_layout,
     input_dtype,
 )
+from groundglass.core.settings import Count, fit
 
 Model = Callable[[Tensor], Tensor]
 
@@ -40,10 +41,8 @@ class _Access:
     def __init__(self, model: Model, budget: int | None = None) -> None:
         if not callable(model):
             raise TypeError(f"the model must be callable, images -> logits, not {type(model).__name__}")
-        if budget is not None and budget <= 0:
-            raise ValueError(f"`budget` (={budget}) must be above 0, or None for no limit")
         self._model = model
-        self._budget = budget
+        self._budget: int | None = fit(Count | None, budget, "budget")
         self._counts: Counter[str] = Counter()
         self._classes: int | None = None
 
@@ -207,9 +206,7 @@ class QueryAccess(_Access):
 
     def __init__(self, model: Model, budget: int | None = None, *, per_image: int | None = None) -> None:
         super().__init__(model, budget)
-        if per_image is not None and per_image <= 0:
-            raise ValueError(f"`per_image` (={per_image}) must be above 0, or None for no limit")
-        self.per_image = per_image
+        self.per_image: int | None = fit(Count | None, per_image, "per_image")
         self._asked: Counter[int] = Counter()
 
     def asked(self, owners: Sequence[int]) -> list[int]:

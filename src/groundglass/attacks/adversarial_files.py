@@ -12,6 +12,7 @@ from groundglass.attacks.access import GradientAccess
 from groundglass.attacks.balls import L2, Ball, Linf
 from groundglass.attacks.tensors import Flags, Images, Labels
 from groundglass.core import check_labels, pieces
+from groundglass.core.files import check_place
 from groundglass.core.settings import Settings
 from groundglass.core.states import CheckedFile
 
@@ -118,7 +119,9 @@ def save_adversarial(path: Path, found: AdversarialSet, images: Images, source: 
     Raises:
         ValueError: the audit failed.
         DiskFullError: the file that was there before is untouched.
+        OSError: nothing can be written there; said before the source is asked.
     """
+    check_place(path)
     check_adversarial(images, found.adversarial, found.labels, found.origin.ball, source, claimed=found.claimed)
     tensors = {name: getattr(found, name) for name in _TENSORS}
     _FILE.save(path, tensors, json.dumps(_plain(found.origin), sort_keys=True))

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from groundglass.attacks.tensors import Images, Logits
+from groundglass.core.settings import Count, fit
 
 
 class Averaged(nn.Module):
@@ -35,11 +36,9 @@ class Averaged(nn.Module):
 
     def __init__(self, model: nn.Module, samples: int, *, rows: int = 512) -> None:
         super().__init__()
-        if samples < 1 or rows < 1:
-            raise ValueError(f"`samples` (={samples}) and `rows` (={rows}) must be at least 1")
         self.model = model
-        self.samples = samples
-        self.rows = rows
+        self.samples: int = fit(Count, samples, "samples")
+        self.rows: int = fit(Count, rows, "rows")
         self.training = model.training
 
     def forward(self, images: Images) -> Logits:

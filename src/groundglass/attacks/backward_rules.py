@@ -13,6 +13,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from groundglass.core import generator, normal
+from groundglass.core.settings import Positive, fit
 from groundglass.optics.backward import BackwardRule, Held
 
 Bits = Float[Tensor, "batch n"]
@@ -88,8 +89,7 @@ class Exact(_AtReadings):
     def __init__(self, matrix: Complex[Tensor, "m n"], name: str = "exact", *, saturation: float | None = None) -> None:
         if matrix.ndim != 2:
             raise ValueError(f"U must be [m, n], not {tuple(matrix.shape)}")
-        if saturation is not None and saturation <= 0:
-            raise ValueError(f"`saturation` (={saturation:g}) must be above 0, or None")
+        saturation = fit(Positive | None, saturation, "saturation")
         super().__init__(name, n=matrix.shape[1], m=matrix.shape[0])
         self._saturation = saturation
         planes = [matrix.real, matrix.imag] if matrix.is_complex() else [matrix]

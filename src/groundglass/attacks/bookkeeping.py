@@ -11,6 +11,7 @@ from groundglass.attacks.losses import Loss
 from groundglass.attacks.result import AttackResult
 from groundglass.attacks.tensors import Flags, Images, Labels, Logits, PerImage, Rows
 from groundglass.core import check_images, check_labels, counting
+from groundglass.core.settings import Count, fit
 
 # Images that are compared together, where all at once would take a copy of the set.
 PIECE = 1024
@@ -56,11 +57,10 @@ class Board:
         check_labels(labels, count=len(images))
         if labels.device != images.device:
             raise ValueError(f"images are on {images.device}, labels on {labels.device}: put them on one device")
-        if batch_size < 1:
-            raise ValueError(f"`batch_size` (={batch_size}) must be at least 1")
+        fit(Count, batch_size, "batch_size")
         if ball is not None:
             ball.check(images)
-        numbers = list(range(len(images))) if indices is None else [int(i) for i in indices]
+        numbers = list(range(len(images))) if indices is None else [fit(int, i, "indices") for i in indices]
         if len(numbers) != len(images):
             raise ValueError(f"{len(numbers)} indices for {len(images)} images: one an image")
         # Other libraries hand over images with float noise at the border; balls are exact from here on.

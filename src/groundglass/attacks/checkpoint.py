@@ -12,7 +12,7 @@ from groundglass.attacks.access import GradientAccess
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.model_identity import digest
-from groundglass.core import load_state, save_state, whole
+from groundglass.core import begin_state, load_state, save_state, whole
 
 SECONDS_BETWEEN_SAVES = 30.0
 
@@ -34,8 +34,8 @@ class AttackCheckpoint:
         earlier_seconds: the time that earlier calls put into the file; 0 if there was none.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
         self.earlier_seconds = 0.0
 
     def resume(
@@ -46,9 +46,10 @@ class AttackCheckpoint:
         Raises:
             ValueError: the file belongs to another attack, model or images; names the first setting that differs.
             DamagedFileError: truncated or altered.
+            TypeError, OSError: a setting that cannot be written, or a place where nothing can be.
         """
         self._board = board
-        self._identity = {
+        identity = {
             "attack": type(attack).__name__,
             "settings": asdict(attack),
             "ball": repr(ball),
@@ -57,6 +58,7 @@ class AttackCheckpoint:
             "images": digest((board.images, board.labels, whole(board.indices))),
             **access.model_identity,
         }
+        self.path, self._identity = begin_state(self.path, identity)
         self._started = self._saved = time.monotonic()
         if not self.path.exists():
             return None

@@ -1,12 +1,15 @@
 """Several networks attacked as one."""
 
-import math
 from collections.abc import Sequence
+from typing import Annotated
 
 from torch import nn
 
 from groundglass.attacks.access import Model
 from groundglass.attacks.tensors import Images, Logits
+from groundglass.core.settings import In, fit
+
+_Weight = Annotated[float, In("(0, inf)", "leave a model out instead")]
 
 
 class Ensemble(nn.Module):
@@ -25,11 +28,9 @@ class Ensemble(nn.Module):
         super().__init__()
         if not models:
             raise ValueError("an ensemble needs at least one model")
-        shares = [1.0] * len(models) if weights is None else [float(w) for w in weights]
+        shares = [1.0] * len(models) if weights is None else fit(tuple[_Weight, ...], list(weights), "weights")
         if len(shares) != len(models):
             raise ValueError(f"{len(shares)} weights for {len(models)} models: one a model")
-        if any(not (w > 0 and math.isfinite(w)) for w in shares):
-            raise ValueError(f"`weights` (={tuple(shares)}) must all be above 0: leave a model out instead")
         self._members = list(models)
         self._shares = [w / sum(shares) for w in shares]
         # Registered, so that eval mode reaches them.

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from groundglass.core import counting, generator, normal, permutation
+from groundglass.core.settings import Count, Positive, fit
 
 # Every tenth pair is held out: images may come in an order, and this is a fair share of any.
 _HELD_OUT = 10
@@ -99,8 +100,9 @@ class FittedLinear(FittedRule):
         Args:
             ridge: penalties to choose from, in units of the mean variance of a bit times the number of pairs.
         """
-        if not ridge or min(ridge) <= 0:
-            raise ValueError(f"`ridge` (={tuple(ridge)}) must hold at least one number, all above 0")
+        ridge = fit(tuple[Positive, ...], list(ridge), "ridge")
+        if not ridge:
+            raise ValueError("`ridge` must hold at least one number")
         pairs = _Pairs.split(bits, logits)
         gram = (pairs.bits.t() @ pairs.bits).double()
         target = (pairs.bits.t() @ pairs.logits).double()
@@ -146,8 +148,8 @@ class FittedNetwork(FittedRule):
         learning_rate: float = 2e-3,
     ) -> "FittedNetwork":
         """Adam on the squared error, one-cycle; the epoch that does best on the held-out pairs is kept."""
-        if hidden < 1 or epochs < 1 or batch_size < 1 or learning_rate <= 0:
-            raise ValueError("`hidden`, `epochs` and `batch_size` must be at least 1, `learning_rate` above 0")
+        hidden, epochs = fit(Count, hidden, "hidden"), fit(Count, epochs, "epochs")
+        batch_size, learning_rate = fit(Count, batch_size, "batch_size"), fit(Positive, learning_rate, "learning_rate")
         pairs = _Pairs.split(bits, logits)
         count, n = pairs.bits.shape
         classes = pairs.logits.shape[1]

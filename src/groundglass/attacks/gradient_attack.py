@@ -4,6 +4,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, cast
 
 from torch import Generator, Tensor
@@ -16,7 +17,7 @@ from groundglass.attacks.losses import Loss, find_loss
 from groundglass.attacks.result import AttackResult
 from groundglass.attacks.tensors import Flags, Images, Labels, Logits, PerImage, Rows
 from groundglass.core import generator, pieces
-from groundglass.core.settings import In, Settings
+from groundglass.core.settings import Count, In, Settings, fit
 
 StepSize = Annotated[float, In("(0, 1]", "pixel units, so 2/255, not 2")]
 
@@ -89,7 +90,7 @@ class GradientAttack(Settings, ABC):
         seed: int,
         indices: Sequence[int] | Tensor | None = None,
         batch_size: int = 128,
-        checkpoint: AttackCheckpoint | None = None,
+        checkpoint: AttackCheckpoint | Path | str | None = None,
     ) -> AttackResult:
         """Attack each image. One that the model gets wrong costs one check, and is left alone.
 
@@ -98,12 +99,16 @@ class GradientAttack(Settings, ABC):
             indices: the number of each image in its set, for its random draws; 0, 1, ... if not given.
             batch_size: images in a pass through the model. It changes no result, if the model's logits for an image
                 do not depend on the batch.
-            checkpoint: of a long attack that may be interrupted. An attack that is short starts again.
+            checkpoint: of a long attack that may be interrupted, or its file. An attack that is short starts again.
 
         Raises:
             ValueError: images, labels, ball or model that cannot be attacked; says what to do.
+            OSError: nothing can be written to the checkpoint; said before the model is asked.
         """
         self.check_ball(ball)
+        seed, batch_size = fit(int, seed, "seed"), fit(Count, batch_size, "batch_size")
+        if isinstance(checkpoint, Path | str):
+            checkpoint = AttackCheckpoint(checkpoint)
         board = Board.prepare(images, labels, ball, indices=indices, batch_size=batch_size)
         if not len(board.images):
             return board.result(ball or L2(0.0))

@@ -7,6 +7,8 @@ On CIFAR-10 (std .5) .05 is .025 of a pixel, 6.375/255; on CIFAR-100 (std .267 .
 
 from collections.abc import Sequence
 
+from groundglass.core.settings import Positive, fit
+
 
 def paper_eps_to_pixels(eps: float, std: Sequence[float]) -> float | tuple[float, ...]:
     """The paper's radius, or step, in pixel units: one number if all channels have the same std, else one a channel.
@@ -43,5 +45,5 @@ def pixels_to_paper_eps(eps: float | Sequence[float], std: Sequence[float]) -> f
 
 
 def _check(std: Sequence[float]) -> None:
-    if not std or any(s <= 0 for s in std):
-        raise ValueError(f"`std` (={tuple(std)}) must have one value a channel, all above 0")
+    if not fit(tuple[Positive, ...], list(std), "std"):
+        raise ValueError("`std` must have one value a channel, all above 0")

@@ -3,6 +3,7 @@
 import hashlib
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -18,7 +19,7 @@ from groundglass.attacks.bookkeeping import PIECE, Board
 from groundglass.attacks.losses import find_loss
 from groundglass.attacks.questions import PRECISION, Answer, Ask, Live, State, Stepwise
 from groundglass.attacks.result import AttackResult
-from groundglass.core import Progress, load_state, pieces, read_notes, save_state, whole
+from groundglass.core import Progress, begin_state, load_state, pieces, read_notes, save_state, whole
 
 _SECONDS_BETWEEN_SAVES = 30.0
 # Batches of rows that the images under attack fill in a step. With several, the last is nearly full too.
@@ -43,7 +44,7 @@ class Scheduler:
         seed: int,
         indices: Sequence[int] | Tensor | None,
         batch_size: int,
-        checkpoint: Path | None,
+        checkpoint: Path | str | None,
     ) -> None:
         name, cost = type(attack).__name__, attack.cost()
         if access.per_image is None:
@@ -60,7 +61,8 @@ class Scheduler:
             raise ValueError(
                 "`indices` must be different numbers, 0 or more: an image's budget and draws depend on them"
             )
-        self._batch_size, self._checkpoint = batch_size, checkpoint
+        self._batch_size = batch_size
+        self._checkpoint = None if checkpoint is None else begin_state(checkpoint, self._settings)[0]
         self._loss = find_loss(getattr(attack, "loss", "ce"))
         self._slots = max(1, _BATCHES_IN_A_STEP * batch_size // cost)
         where = self._board.images.device
@@ -89,7 +91,13 @@ class Scheduler:
             self._keep(error)
             raise
         if self._checkpoint is not None:
-            self._save(self._checkpoint)
+            try:
+                self._save(self._checkpoint)
+            except OSError as error:
+                # All queries are spent, and their result is here.
+                warnings.warn(
+                    f"the attack is done, but {self._checkpoint} was not written: {error}", RuntimeWarning, stacklevel=3
+                )
         for x, image in zip(self._board.adversarial.split(PIECE), self._board.images.split(PIECE), strict=True):
             assert bool(self._ball.contains(x, image, tolerance=1e-6).all()), "an attack left the ball"
         return self._board.result(self._ball)
@@ -172,6 +180,10 @@ class Scheduler:
         contents = hashlib.sha256()
         for tensor in (board.images, board.labels, whole(board.indices)):
             contents.update(tensor.cpu().contiguous().numpy().tobytes())
+        return {**self._settings, "images": contents.hexdigest(), **self._access.model_identity}
+
+    @property
+    def _settings(self) -> dict[str, Any]:
         return {
             "attack": type(self._attack).__name__,
             "settings": asdict(self._attack),  # type: ignore[call-overload]
@@ -179,8 +191,6 @@ class Scheduler:
             "budget": self._budget,
             "ball": repr(self._ball),
             "seed": self._seed,
-            "images": contents.hexdigest(),
-            **self._access.model_identity,
         }
 
     def _save(self, path: Path) -> None:
@@ -232,13 +242,17 @@ class Scheduler:
         if not int(self._board.check_queries.sum()):
             return
         path = self._checkpoint
-        if path is None:
-            folder = tempfile.mkdtemp(prefix="groundglass-")
-            path = Path(folder) / f"{type(self._attack).__name__.lower()}.safetensors"
-        self._save(path)
-        error.add_note(
-            f"What the attack had done is kept in {path}: the same call with checkpoint=that goes on from it"
-        )
+        try:
+            if path is None:
+                folder = tempfile.mkdtemp(prefix="groundglass-")
+                path = Path(folder) / f"{type(self._attack).__name__.lower()}.safetensors"
+            self._save(path)
+        except Exception as failed:  # the model's error is what counts
+            error.add_note(f"What the attack had done could not be kept: {failed}")
+        else:
+            error.add_note(
+                f"What the attack had done is kept in {path}: the same call with checkpoint=that goes on from it"
+            )
 
 
 def earlier_seconds(checkpoint: Path) -> float:

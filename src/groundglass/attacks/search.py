@@ -16,7 +16,7 @@ from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.result import AttackResult
 from groundglass.attacks.scheduler import Scheduler
 from groundglass.core import Progress, silent
-from groundglass.core.settings import Settings
+from groundglass.core.settings import Count, Settings, fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class QueryAttack(Settings, ABC):
         seed: int,
         indices: Sequence[int] | Tensor | None = None,
         batch_size: int = 256,
-        checkpoint: Path | None = None,
+        checkpoint: Path | str | None = None,
         progress: Progress = silent,
     ) -> AttackResult:
         """Attack each image until it is fooled, or its budget does not suffice for another step.
@@ -76,6 +76,7 @@ class QueryAttack(Settings, ABC):
         Raises:
             ValueError: images, labels, ball, budget or model that cannot be, or a checkpoint of another attack, of other
                 images or of another network; says what to do.
+            OSError: nothing can be written to the checkpoint; said before the model is asked.
             NonFiniteError: NaN or infinite logits.
             Exception: whatever the model raises; a note on it names the file that keeps what was done.
         """
@@ -85,6 +86,7 @@ class QueryAttack(Settings, ABC):
             wanted = f"{self._asks_for}: give a {self._access.__name__}"
             raise TypeError(f"{type(self).__name__} asks for {wanted}, not {given}")
         self.check_ball(ball)
+        seed, batch_size = fit(int, seed, "seed"), fit(Count, batch_size, "batch_size")
         scheduler = Scheduler(
             self, access, images, labels, ball, seed=seed, indices=indices, batch_size=batch_size, checkpoint=checkpoint
         )

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from groundglass.core import load_state, save_state
+from groundglass.core import begin_state, load_state, save_state
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class Kept:
         earlier_seconds: that earlier sessions put into what the file has.
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
-        self._path, self._identity = path, identity
+    def __init__(self, path: Path | str, identity: dict[str, Any]) -> None:
+        self._path, self._identity = begin_state(path, identity)
         self._started = time.perf_counter()
         self._tensors: dict[str, Tensor] = {}
         #: By the place of the attack: one that ended at a NaN, or had nothing to attack, is not among them.
         self._notes: dict[str, dict[str, Any]] = {}
         self.earlier_seconds = 0.0
-        if path.exists():
-            self._tensors, notes = load_state(path, identity)
+        if self._path.exists():
+            self._tensors, notes = load_state(self._path, self._identity)
             self._notes, self.earlier_seconds = notes["attempts"], notes["seconds"]
 
     def get(self, place: int, name: str, rows: Tensor, images: Tensor) -> Made | None:

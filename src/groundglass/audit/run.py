@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from jaxtyping import Complex, Float, Int64
@@ -21,6 +22,8 @@ from groundglass.audit.results import Audit
 from groundglass.audit.steps import AuditSteps
 from groundglass.audit.subject import PAPER_RULES, Subject, subject
 from groundglass.core import Progress, check_images, check_labels, derive_seed, silent
+from groundglass.core.files import check_place
+from groundglass.core.settings import In, fit
 from groundglass.core.statistics import Proportion
 from groundglass.data import ImageSet
 
@@ -39,7 +42,7 @@ def audit(
     attacks: Mapping[str, GivenAttack] | None = None,
     config: AuditConfig | None = None,
     seed: int = 0,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     progress: Progress = silent,
 ) -> Audit:
     """Whether a robustness figure can be believed, and what is left of it under the strongest attacks here.
@@ -78,6 +81,9 @@ def audit(
     """
     started = time.perf_counter()
     chosen = config if config is not None else AuditConfig()
+    seed = fit(int, seed, "seed")
+    if checkpoint is not None:
+        check_place(Path(checkpoint))
     check_images(images)
     check_labels(labels, count=len(images))
     ball.check(images)
@@ -142,8 +148,7 @@ def audit(
 
 def check_claim(claimed: float) -> None:
     """Refuse a stated figure that is no share."""
-    if not 0 <= claimed <= 1:
-        raise ValueError(f"`claimed` (={claimed:g}) must be in [0, 1]: 0.45, not 45")
+    fit(Annotated[float, In("[0, 1]", "0.45, not 45")], claimed, "claimed")
 
 
 def described(ball: Ball) -> str:

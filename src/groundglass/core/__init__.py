@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from groundglass.core.numbers import counting, input_dtype, integers, normal, permutation, uniform, whole
     from groundglass.core.pieces import pieces
     from groundglass.core.seeds import check_seed, derive_seed, generator
-    from groundglass.core.states import load_state, read_notes, save_state
+    from groundglass.core.states import begin_state, load_state, read_notes, save_state
 
 __all__ = [
     "BudgetExceededError",
@@ -41,6 +41,7 @@ __all__ = [
     "NonFiniteError",
     "Progress",
     "atomic_write",
+    "begin_state",
     "check_eps",
     "check_images",
     "check_labels",
@@ -91,5 +92,5 @@ __getattr__ = lazily(
     )
     | {"pieces": "groundglass.core.pieces"}
     | dict.fromkeys(("check_seed", "derive_seed", "generator"), "groundglass.core.seeds")
-    | dict.fromkeys(("load_state", "read_notes", "save_state"), "groundglass.core.states"),
+    | dict.fromkeys(("begin_state", "load_state", "read_notes", "save_state"), "groundglass.core.states"),
 )

@@ -57,7 +57,8 @@ def atomic_write(path: Path, mode: str = "wb", *, private: bool = False, new: bo
                 else:
                     sync_folder(path.parent)
         finally:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):  # nothing takes the place of the error that brought us here
+                part.unlink(missing_ok=True)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(
@@ -126,6 +127,17 @@ def check_writable(folder: Path) -> None:
             f"nothing can be written into {folder} ({error.strerror}): the results would have no place. Give another folder, "
             "or change its permissions"
         ) from error
+
+
+def check_place(path: Path) -> None:
+    """Refuse a place where no file can be written, before the work that is to be kept there.
+
+    Raises:
+        OSError: a folder stands there, or nothing can be written beside it.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: give the name of a file in it")
+    check_writable(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 from torch import Tensor
 
+from groundglass.core.settings import Count, fit
+
 
 def pieces(rows: Tensor, size: int) -> tuple[Tensor, ...]:
     """`rows.split(size)`, but no piece of no rows: torch gives one empty piece, and a model would be asked about nothing."""
-    return rows.split(size) if len(rows) else ()
+    return rows.split(fit(Count, size, "batch_size")) if len(rows) else ()

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from groundglass.core.files import DamagedFileError
+from groundglass.core.settings import plain_number
 
 T = TypeVar("T")
 
@@ -41,7 +42,8 @@ def plain(value: Any, path: str) -> Any:
     """`value` as JSON reads it back: dicts with str keys, lists, str, int, float, bool, None.
 
     Args:
-        value: tuples become lists, a Config or Result becomes what is `written`; what JSON has no word for is refused.
+        value: tuples become lists, a Config or Result becomes what is `written`, numbers of numpy and torch Python's
+            own; what JSON has no word for is refused.
         path: what to call the value in an error, "result" say.
 
     Raises:
@@ -52,12 +54,11 @@ def plain(value: Any, path: str) -> Any:
         return written(value)
     if value is None or isinstance(value, bool | str):
         return value
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError(f"`{path}` is {value}: a record holds finite numbers only; use null for 'not measured'")
-        return float(value)
+    number = plain_number(value)
+    if number is not None:
+        if not math.isfinite(number):
+            raise ValueError(f"`{path}` is {number}: a record holds finite numbers only; use null for 'not measured'")
+        return number
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):

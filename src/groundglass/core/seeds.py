@@ -5,10 +5,12 @@ import hashlib
 
 import torch
 
+from groundglass.core.settings import fit
+
 
 def check_seed(seed: int) -> None:
     """Refuse what a study cannot be repeated by: to some libraries -1 is another seed each time, and to none of ours."""
-    if seed < 0:
+    if fit(int, seed, "seed") < 0:
         raise ValueError(
             f"`seed` (={seed}) must not be negative: the same number repeats the same draws, so give 0, 1, 2, ..."
         )

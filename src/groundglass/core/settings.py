@@ -10,12 +10,14 @@
 """
 
 import inspect
+import json
 import math
 import numbers
 import types
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from groundglass.core.names import lookup
@@ -118,6 +120,26 @@ def plain_number(value: Any) -> int | float | bool | None:
     if isinstance(value, numbers.Integral):
         return int(value)
     return float(value) if isinstance(value, numbers.Real) else None
+
+
+def plain_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What unfinished work must agree with, as JSON reads it back: tuples are lists, numbers of numpy and torch Python's own,
+    and paths their text.
+
+    Raises:
+        TypeError: something else is in it.
+    """
+
+    def settled(value: Any) -> Any:
+        found = str(value) if isinstance(value, PurePath) else plain_number(value)
+        if found is None:
+            raise TypeError(
+                f"a setting that is a {type(value).__qualname__} cannot be saved: use numbers, text, tuples, dicts"
+            )
+        return found
+
+    found: dict[str, Any] = json.loads(json.dumps(dict(identity), default=settled))
+    return found
 
 
 def _number(kind: Any, value: Any, name: str) -> Any:

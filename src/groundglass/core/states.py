@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from groundglass.core.files import DamagedFileError, atomic_write
+from groundglass.core.files import DamagedFileError, atomic_write, check_place
+from groundglass.core.settings import plain_identity
 
 _FORMAT = "1"
 
@@ -38,9 +39,26 @@ def save_state(path: Path, tensors: Mapping[str, Tensor], notes: Any, identity: 
     Args:
         tensors: any names, any device.
         notes: plain JSON.
-        identity: plain JSON; what work that goes on from here must agree with.
+        identity: what work that goes on from here must agree with, see `begin_state`.
     """
-    _write(path, tensors, {"notes": json.dumps(notes), "identity": json.dumps(identity, sort_keys=True)})
+    _write(
+        path, tensors, {"notes": json.dumps(notes), "identity": json.dumps(plain_identity(identity), sort_keys=True)}
+    )
+
+
+def begin_state(path: Path | str, identity: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """The place and the identity of work that `save_state` will save: looked at before the work begins.
+
+    Returns:
+        The identity as plain JSON: tuples are lists, numbers of numpy and torch Python's own, paths their text.
+
+    Raises:
+        TypeError: an identity that cannot be written; names what in it.
+        OSError: nothing can be written there.
+    """
+    path, plain = Path(path), plain_identity(identity)
+    check_place(path)
+    return path, plain
 
 
 def read_notes(path: Path) -> tuple[Any, dict[str, Any]] | None:
@@ -60,7 +78,7 @@ def load_state(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tenso
         ValueError: the state of other work; names the first setting that differs.
     """
     tensors, notes, stored = _opened(path)
-    asked = json.loads(json.dumps(identity))
+    asked = plain_identity(identity)
     for field in sorted(stored.keys() | asked.keys()):
         then, now = stored.get(field), asked.get(field)
         known = field not in stored or field not in asked or None not in (then, now)

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from groundglass.core import counting, generator, permutation
+from groundglass.core.settings import Count, Tally, fit
 from groundglass.data.augment import Augment
 from groundglass.data.dataset import ImageSet
 
@@ -46,9 +47,11 @@ def batches(
     Raises:
         ValueError: `batch_size` below 1, `epoch` or `start` below 0 (at the call, not at the first batch).
     """
-    for name, value, least in (("batch_size", batch_size, 1), ("epoch", epoch, 0), ("start", start, 0)):
-        if value < least:
-            raise ValueError(f"`{name}` (={value}) must be {least} or more")
+    batch_size, epoch, start = (
+        fit(Count, batch_size, "batch_size"),
+        fit(Tally, epoch, "epoch"),
+        fit(Tally, start, "start"),
+    )
     count = len(images)
     order = permutation(count, generator=generator(seed, "batches", epoch)) if shuffle else counting(count)
     parts = order.split(batch_size) if count else ()

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from groundglass.core import check_labels
-from groundglass.core.settings import Positive, Settings
+from groundglass.core.settings import Positive, Settings, fit
 from groundglass.data.augment import Augment
 
 CHANNELS = 3
@@ -61,6 +61,7 @@ class ImageSet:
         Raises:
             ValueError: `n` is negative or more than there are.
         """
+        n = fit(int, n, "n")
         if not 0 <= n <= len(self):
             raise ValueError(f"`n` (={n}) must be in 0..{len(self)}: {self.name} {self.split} has {len(self)} images")
         return replace(self, images=self.images[:n], labels=self.labels[:n])

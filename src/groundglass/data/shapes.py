@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from groundglass.core import derive_seed
+from groundglass.core.settings import Count, fit
 from groundglass.data.dataset import CHANNELS, SIZE, Dataset, ImageSet
 from groundglass.data.random_words import unit, words
 from groundglass.data.shape_outlines import FIGURES
@@ -55,9 +56,7 @@ def load_shapes(n_train: int = TRAIN_SIZE, n_test: int = TEST_SIZE, *, seed: int
     Raises:
         ValueError: a size below 1.
     """
-    for name, size in (("n_train", n_train), ("n_test", n_test)):
-        if size < 1:
-            raise ValueError(f"`{name}` (={size}) must be 1 or more")
+    n_train, n_test, seed = fit(Count, n_train, "n_train"), fit(Count, n_test, "n_test"), fit(int, seed, "seed")
     half = (0.5, 0.5, 0.5)
     return Dataset("shapes", _split("train", n_train, seed), _split("test", n_test, seed), mean=half, std=half)
 

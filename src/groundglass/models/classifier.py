@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from groundglass.core.settings import Positive, fit
+
 
 class Classifier(nn.Module):
     """normalise -> features -> head.
@@ -21,8 +23,9 @@ class Classifier(nn.Module):
         self, features: nn.Module, head: nn.Module, *, mean: tuple[float, ...], std: tuple[float, ...]
     ) -> None:
         super().__init__()
-        if len(mean) != len(std) or any(s <= 0 for s in std):
-            raise ValueError(f"mean {mean} and std {std} must have one value a channel, std above 0")
+        mean, std = fit(tuple[float, ...], mean, "mean"), fit(tuple[Positive, ...], std, "std")
+        if len(mean) != len(std):
+            raise ValueError(f"mean {mean} and std {std} must have one value a channel")
         self.features = features
         self.head = head
         self.register_buffer(

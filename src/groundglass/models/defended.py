@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from groundglass.core import derive_seed, lookup
+from groundglass.core.settings import Count, Dropout, fit
 from groundglass.models.passes import Pass, ReachedError, pass_of, running
 from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, draw_feedback, stitch
 from groundglass.optics.device import OpticalDevice
@@ -244,8 +245,8 @@ def defend(
         raise ValueError(f"the module at {at!r} holds no Linear to replace; these are Linear: {', '.join(holders)}")
     if device is None and hidden is None:
         raise ValueError("without a device, `hidden` (N) must be given")
-    n = device.in_features if device is not None else hidden
-    assert n is not None
+    n: int = device.in_features if device is not None else fit(Count, hidden, "hidden")
+    dropout = fit(Dropout, dropout, "dropout")
     last_linear = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "optical block"))

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from groundglass.core import check_images, check_labels, check_logits, explain_layout, input_dtype, pieces
+from groundglass.core.settings import Count, fit
 from groundglass.data import ImageSet
 
 
@@ -58,7 +59,7 @@ def accuracy(model: nn.Module, images: ImageSet, *, batch_size: int = 500) -> fl
     """
     if not len(images):
         raise ValueError("there are no images: a share of none is no figure")
-    right = 0
+    right, batch_size = 0, fit(Count, batch_size, "batch_size")
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)
         logits = predict_logits(model, images.floats(part), batch_size=batch_size)

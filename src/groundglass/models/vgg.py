@@ -2,11 +2,13 @@
 
 import math
 from itertools import pairwise
+from typing import Annotated
 
 import torch
 from torch import nn
 
 from groundglass.core import derive_seed
+from groundglass.core.settings import Dropout, In, fit
 from groundglass.models.classifier import Classifier
 
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -59,10 +61,8 @@ def vgg16(
         dropout: of the head, in [0, 1).
         seed: of the initial weights (convolutions: normal, std sqrt(2 / (9 out))).
     """
-    if not 0 < width <= 8:
-        raise ValueError(f"`width` (={width}) must be in (0, 8]: a factor on the channels, 1 is VGG-16")
-    if classes < 2:
-        raise ValueError(f"`classes` (={classes}) must be at least 2")
+    width = fit(Annotated[float, In("(0, 8]", "a factor on the channels, 1 is VGG-16")], width, "width")
+    classes, dropout = fit(Annotated[int, In("[2, inf)")], classes, "classes"), fit(Dropout, dropout, "dropout")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "vgg16"))
         body = _features(width)

@@ -1,12 +1,12 @@
 """What an attacker who holds the device may do: ask, frame by frame, each frame counted."""
 
-import math
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from groundglass.core import BudgetExceededError
+from groundglass.core.settings import In, fit
 from groundglass.optics.device import OpticalDevice, check_bits, no_readings
 
 
@@ -36,17 +36,15 @@ class DeviceAccess:
         exposure_control: bool = False,
         frame_rate: float = 2000.0,
     ) -> None:
-        if budget is not None and budget < 1:
-            raise ValueError(f"`budget` (={budget}) must be at least 1 frame, or None for no limit")
-        if not 0 < frame_rate < math.inf:
-            raise ValueError(
-                f"`frame_rate` (={frame_rate}) must be above 0: frames a second, 2000 for the paper's device"
-            )
+        frame_rate = fit(
+            Annotated[float, In("(0, inf)", "frames a second, 2000 for the paper's device")], frame_rate, "frame_rate"
+        )
         if exposure_control and not hasattr(device, "measure_at"):
             raise TypeError(
                 f"the exposure of a {type(device).__name__} cannot be set from here: it has no `measure_at`"
             )
-        self._device, self._budget = device, budget
+        self._device = device
+        self._budget: int | None = fit(Annotated[int, In("[1, inf)", "frames")] | None, budget, "budget")
         self.in_features, self.out_features = device.in_features, device.out_features
         self.fingerprint, self.mean_reading = device.fingerprint, device.mean_reading
         self.exposure_control = exposure_control

@@ -1,6 +1,6 @@
 """A real optical processing unit behind the same protocol: any object with LightOn's `transform`."""
 
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from groundglass.core import generator, uniform
 from groundglass.core.sealed import Single
+from groundglass.core.settings import Count, In, fit
 from groundglass.optics.device import check_bits
 
 _DARK = "the camera sees nothing; check the laser, the shutter and the exposure"
@@ -63,17 +64,14 @@ class LightOnOPU(Single):
         components = getattr(opu, "n_components", out_features)
         if components != out_features:
             raise ValueError(f"`out_features` (={out_features}) is not the n_components of the OPU, {components}")
-        if in_features < 1 or out_features < 1 or rows_per_call < 1:
-            raise ValueError("`in_features`, `out_features` and `rows_per_call` must be at least 1")
-        if not 0 < mean_reading < float("inf"):
-            raise ValueError(f"`mean_reading` (={mean_reading}) must be above 0: {_DARK}")
+        mean_reading = fit(Annotated[float, In("(0, inf)", _DARK)], mean_reading, "mean_reading")
         if not fingerprint:
             raise ValueError("`fingerprint` must not be empty: it is the name by which models find the device")
         self._opu = opu
         self._arrays = arrays
-        self._rows_per_call = rows_per_call
-        self.in_features = in_features
-        self.out_features = out_features
+        self._rows_per_call: int = fit(Count, rows_per_call, "rows_per_call")
+        self.in_features: int = fit(Count, in_features, "in_features")
+        self.out_features: int = fit(Count, out_features, "out_features")
         self.fingerprint = fingerprint
         self.mean_reading = mean_reading
 
@@ -93,6 +91,8 @@ class LightOnOPU(Single):
         """The adapter, with the mean reading measured on `frames` random inputs of which `density` is on."""
         options = {"fingerprint": fingerprint, "arrays": arrays, "rows_per_call": rows_per_call}
         device = cls(opu, in_features, out_features, mean_reading=1.0, **options)  # type: ignore[arg-type]
+        frames = fit(Count, frames, "frames")
+        density = fit(Annotated[float, In("(0, 1]")], density, "density")
         draw = uniform(frames, in_features, generator=generator(0, "lighton calibration"))
         device.mean_reading = device.measure((draw < density).to(torch.uint8)).double().mean().item()
         if not device.mean_reading:

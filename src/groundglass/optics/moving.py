@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from groundglass.core.sealed import Sealed, Seed
+from groundglass.core.settings import Count, fit
 from groundglass.optics.camera import Camera
 from groundglass.optics.device import check_bits
 from groundglass.optics.medium import DeviceKind
@@ -68,8 +69,7 @@ class MovingDevice(Sealed):
     ) -> "MovingDevice":
         """A new device of `count` matrices and a stream of draws, all from one secret. See `SimulatedOPU.create`."""
         seed = Seed(seed)
-        if count < 1:
-            raise ValueError(f"`count` (={count}) must be at least 1: the matrices that the device switches among")
+        count = fit(Count, count, "count")  # the matrices that the device switches among
         secret = seed.check()
         devices = [
             SimulatedOPU.create(in_features, out_features, seed=secret.derived(f"moving/{k}"), camera=camera, kind=kind)

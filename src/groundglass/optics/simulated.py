@@ -12,6 +12,7 @@ from torch import Tensor
 
 from groundglass.core import DamagedFileError
 from groundglass.core.sealed import Seed
+from groundglass.core.settings import Count, fit
 from groundglass.optics.camera import Camera, Exposure, FrameNoise
 from groundglass.optics.device import check_bits
 from groundglass.optics.kinds import make_medium
@@ -80,6 +81,8 @@ class SimulatedOPU(Opaque):
         """
         seed = Seed(seed)  # first of all: no traceback shows it
         camera = Camera() if camera is None else camera
+        in_features, out_features = fit(Count, in_features, "in_features"), fit(Count, out_features, "out_features")
+        noise_seed = fit(int, noise_seed, "noise_seed")
         medium = make_medium(kind, seed.check(), in_features, out_features, matrix)
         return cls(medium, camera, _calibrate(medium, camera), noise_seed)
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,8 @@ def _extend(path: Path, data: bytes) -> None:
             if not before:  # the file may be new
                 sync_folder(path.parent)
         except BaseException:
-            os.ftruncate(fd, before)
+            with suppress(OSError):  # else the next reader drops the line that is not whole
+                os.ftruncate(fd, before)
             raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from groundglass.core import DamagedFileError, load_state, read_notes, save_state
+from groundglass.core import DamagedFileError, begin_state, load_state, read_notes, save_state
 from groundglass.models.files import load_weights
 from groundglass.optics import OpticalDevice, SimulatedOPU
 from groundglass.training.state import EpochResult, TrainingState
@@ -58,6 +58,8 @@ class Checkpoint:
         device: OpticalDevice | None = None,
     ) -> None:
         self._path, self._model, self._optimiser, self._identity = path, model, optimiser, identity
+        if path is not None:
+            self._path, self._identity = begin_state(path, identity)
         self._device = device if isinstance(device, SimulatedOPU) else None
         self._saved = time.monotonic()
 

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from groundglass.core import Progress, check_labels, generator, input_dtype, permutation, silent
+from groundglass.core.settings import Count, Tally, fit
 from groundglass.data import Augment, ImageSet, batches
 from groundglass.models import DefendedNetwork, OpticalBlock
 from groundglass.models.predict import evaluating
@@ -138,6 +139,7 @@ def fit_classifier(
         raise ValueError(
             f"the optical block at {network.at!r} is not the end of this network: its readout cannot be fitted alone"
         )
+    rows, memory, seed = fit(Count, rows, "rows"), fit(Tally, memory, "memory"), fit(int, seed, "seed")
     _check_inputs(network, inputs, labels)
     if config.adversarial is not None:
         raise ValueError("a classifier is fitted to given readings: `adversarial` is for `train`")
@@ -194,7 +196,7 @@ def accuracy_of_bits(
     if len(inputs) == 0:
         raise ValueError("there are no bits to classify")
     where = network.block.readout.weight.device
-    right = 0
+    right, rows = 0, fit(Count, rows, "rows")
     for part, y in zip(inputs.split(rows), labels.split(rows), strict=True):
         right += int((network.block.classify(part.to(where).float()).argmax(1).cpu() == y).sum())
     return right / len(inputs)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from groundglass.core import NonFiniteError, Progress, derive_seed, input_dtype, silent
+from groundglass.core.settings import fit
 from groundglass.data import Augment, ImageSet, batches
 from groundglass.models import DefendedNetwork
 from groundglass.training.adversarial import Objective
@@ -54,6 +55,7 @@ def train(
         DamagedFileError, ValueError: the checkpoint is damaged, or belongs to another run.
         ValueError: the rule of adversarial training does not fit this network; or fewer than two images.
     """
+    seed = fit(int, seed, "seed")
     if len(images) < 2:
         raise ValueError(f"{len(images)} images to train on are too few: BatchNorm needs at least 2 in a batch")
     if config.adversarial is not None:

@@ -71,7 +71,7 @@ def test_the_first_rows_alone() -> None:
     assert torch.equal(result.matrix, run(opu(N, M)).matrix[:5])
     for rows in (0, -1, M + 1):
         bench = Bench(opu(N, M))
-        with pytest.raises(ValueError, match=rf"`rows` \(={rows}\) must be 1 to {M}"):
+        with pytest.raises(ValueError, match=rf"`rows` \(={rows}\) must be (1 to {M}|at least 1)"):
             run(bench, rows=rows)
         assert bench.taken == 0
 

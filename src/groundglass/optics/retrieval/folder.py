@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from groundglass.core import DamagedFileError, make_folder, read_json, remove_parts, write_json
-from groundglass.core.files import is_part
+from groundglass.core.files import check_place, is_part
+from groundglass.core.settings import plain_identity
 from groundglass.optics.streams.reading_file import npy_header, reserve
 
 STATE = "retrieval.json"
@@ -51,7 +53,7 @@ class RetrievalFolder:
         readings: tuple[int, int, np.dtype[Any]],
         matrix: tuple[int, int],
     ) -> None:
-        self._folder, self._identity, self._planned = folder, dict(identity), planned
+        self._folder, self._identity, self._planned = folder, plain_identity(identity), planned
         self.taken = 0
         self.solved = 0
         self.seconds = {"measure": 0.0, "compute": 0.0}
@@ -80,7 +82,9 @@ class RetrievalFolder:
                 f"{folder} is there already and holds no retrieval: give another folder, or an empty one"
             )
         remove_parts(folder, below=False)
-        if not self.taken:
+        if self.taken:
+            check_place(state)
+        else:
             try:
                 # First of all: what a killed process leaves after it is known to be of a retrieval that has nothing yet.
                 self._save()
@@ -88,8 +92,9 @@ class RetrievalFolder:
                 _make(folder / MATRIX, np.dtype(np.complex64), matrix)
             except OSError:
                 # The same command then starts again, and so may another one.
-                for name in (READINGS, MATRIX, STATE):
-                    (folder / name).unlink(missing_ok=True)
+                with suppress(OSError):
+                    for name in (READINGS, MATRIX, STATE):
+                        (folder / name).unlink(missing_ok=True)
                 raise
         self.readings = _open(folder / READINGS, readings[2], readings[:2])
         self.matrix = _open(folder / MATRIX, np.dtype(np.complex64), matrix)

@@ -14,6 +14,7 @@ from torch import Tensor
 from groundglass.core import Progress, check_seed, derive_seed, silent
 from groundglass.core.platform import available_memory
 from groundglass.core.sealed import without_locals
+from groundglass.core.settings import Count, fit
 from groundglass.core.text import size
 from groundglass.optics.access import DeviceAccess
 from groundglass.optics.retrieval.folder import RetrievalFolder
@@ -76,7 +77,7 @@ def retrieve(
     frames: int,
     seed: int,
     rows: int | None = None,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     progress: Progress = silent,
 ) -> Retrieved:
     """Retrieve the matrix of a device through its readings alone.
@@ -99,12 +100,14 @@ def retrieve(
         PermissionError: the method needs control of the exposure, and the access has none.
         ExposureError: the camera sees nothing, or nothing but white; says which exposure would do.
         MatrixChangedError: the matrix changed meanwhile.
-        DamagedFileError, DiskFullError: of the folder.
+        DamagedFileError, DiskFullError, OSError: of the folder; said before a frame is taken.
     """
+    folder = None if folder is None else Path(folder)
+    frames, seed, rows = fit(int, frames, "frames"), fit(int, seed, "seed"), fit(Count | None, rows, "rows")
     check_seed(seed)
     plan, given = _plan(access, method, frames, seed, folder)
     count = access.out_features if rows is None else rows
-    if not 1 <= count <= access.out_features:
+    if count > access.out_features:
         raise ValueError(f"`rows` (={rows}) must be 1 to {access.out_features}, the device's outputs")
     identity = {
         "fingerprint": access.fingerprint,

@@ -24,6 +24,8 @@ from groundglass.core import (
     refuse_existing,
     write_json,
 )
+from groundglass.core.files import check_place
+from groundglass.core.settings import plain_identity
 
 _FORMAT = "groundglass measurement"
 _VERSION = 1
@@ -71,7 +73,7 @@ class ReadingFile:
         self._out = out
         self._part = out.with_name(f".{out.name}.part")
         self._ledger = out.with_name(f".{out.name}.part.json")
-        self._identity = dict(identity)
+        self._identity = plain_identity(identity)
         self.shape, self._dtype = shape, np.dtype(dtype)
         self._header = npy_header(shape, self._dtype)
         make_folder(out.parent)
@@ -79,7 +81,9 @@ class ReadingFile:
         try:
             self._lock()
             refuse_existing(out)  # another process may just have finished it
-            if not self._go_on():
+            if self._go_on():
+                check_place(self._ledger)
+            else:
                 self._make()
         except BaseException:
             os.close(self._fd)

@@ -88,9 +88,14 @@ def run_side_by_side(cells: Sequence[Cell], store: RecordStore, context: Context
                     failed.append(rest[0])
                 else:
                     worker.cell = None
-                    keep(rest[0], rest[1], store, context)
-            # What others have found by then is kept first.
+                    try:
+                        keep(rest[0], rest[1], store, context)
+                    except Exception as error:
+                        failed.append(error)
+            # What others have found by then is kept first, and no second error takes the place of the first.
             if failed:
+                for other in failed[1:]:
+                    failed[0].add_note(f"{type(other).__name__} in another cell: {other}")
                 raise failed[0]
     finally:
         for worker in workers:

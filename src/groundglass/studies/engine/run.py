@@ -8,6 +8,7 @@ from typing import Any
 from groundglass.core import Progress, check_seed, read_json, silent
 from groundglass.core.platform import machine, versions
 from groundglass.core.sealed import Seed
+from groundglass.core.settings import Count, fit
 from groundglass.data import Dataset, load
 from groundglass.optics.medium import DeviceKind
 from groundglass.results import RecordStore
@@ -124,8 +125,7 @@ def run_study(
             settings.
     """
     device_seed = None if device_seed is None else Seed(device_seed)  # first of all: no traceback shows it
-    if jobs is not None and jobs < 1:
-        raise ValueError(f"`jobs` (={jobs}) must be 1 or more: cells that run side by side")
+    jobs = fit(Count | None, jobs, "jobs")
     check_seed(seed)
     if device_seed is not None:
         device_seed.check()
