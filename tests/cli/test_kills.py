@@ -1,7 +1,7 @@
 """A command that is killed, or whose machine loses its power, at any moment: the same command then does what it should.
 
 A child process is ended, without a word, at the k-th of the calls that change the disk; for each k in turn. After that no
-secret may lie in an unfinished file, nothing that was whole may be gone, and the command, run again, must end as if nothing had been.
+secret may lie in an unfinished file, nothing that was whole may be gone, and the command, run again, must end as ever.
 """
 
 import os

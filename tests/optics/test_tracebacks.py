@@ -19,13 +19,17 @@ import pytest
 import torch
 
 import groundglass
+from groundglass.adaptive import make_rule
+from groundglass.attacks.backward_rules import Exact
 from groundglass.cli.device import New
 from groundglass.cli.options import given_seed
 from groundglass.core.sealed import Seed
+from groundglass.models import defend
 from groundglass.optics import Camera, DeviceStore, MovingDevice, OpticalLayer, SimulatedOPU, true_matrix
 from groundglass.optics.layer import FloatInputLayer
 from groundglass.optics.retrieval import row_errors
 from groundglass.optics.tiled import gaussian_table
+from groundglass.studies.cells.attack import blurred
 from groundglass.studies.cells.network import DeviceCell
 from groundglass.studies.cells.redraw import RandomisedCell, RedrawCell
 from groundglass.studies.engine import local
@@ -36,6 +40,8 @@ from tests.studies.tiny import DATA
 SEED = 0x5EC2E75EC2E75EC2E75EC2E75EC2E7
 HOME = str(Path(groundglass.__file__).parent)
 N, M = 24, 16
+#: Of pieces of U: entries, keys, diagonals.
+PIECES = (np.int8, np.uint16, np.uint32, np.uint64, np.complex64, np.complex128)
 #: What seals, and what clears: they cannot do it for themselves.
 KEEPERS = {(f"{HOME}/core/sealed.py", name) for name in ("__init__", "called", "_forget")}
 
@@ -76,7 +82,8 @@ def shown(error: BaseException, forms: set[str]) -> list[str]:
                 found.append(where)
             array = value.numpy() if isinstance(value, torch.Tensor) and not value.requires_grad else value
             if isinstance(array, np.ndarray) and array.size and array is not gaussian_table():
-                found += [where] if array.dtype in (np.int8, np.uint16, np.uint32, np.uint64, np.complex64) else []
+                whole = array.shape == (M, N) and array.dtype in (np.float32, np.float64)
+                found += [where] if whole or array.dtype in PIECES else []
     return found
 
 
@@ -196,6 +203,11 @@ def by_command(folder: Path) -> None:
     New(out, str(N), str(M), seed=given_seed("--seed", None, folder / "seed")).run()
 
 
+def exact_rule() -> None:
+    body = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 4))
+    make_rule("exact", defend(body, at="1", device=create(), seed=0), seed=0)
+
+
 X = draw(6, N)
 WORK: dict[str, Callable[[Path], object]] = {
     **{f"create {kind}": lambda _, kind=kind: create(kind) for kind in ("dense", "procedural", "structured")},
@@ -214,6 +226,9 @@ WORK: dict[str, Callable[[Path], object]] = {
     "a command": by_command,
     "true matrix": lambda _: row_errors(true_matrix(create()), true_matrix(create(matrix="real"))),
     "float input": lambda _: FloatInputLayer(create()).measure(torch.rand(3, N)),
+    "exact": lambda _: Exact(true_matrix(create()), saturation=255).vjp(X[:2].float(), torch.ones(2, M)),
+    "exact by name": lambda _: exact_rule(),
+    "a blurred matrix": lambda _: blurred(true_matrix(create()), 0.1, 0),
     "a layer": lambda _: OpticalLayer(create())(X.float()),
 }
 

@@ -19,6 +19,7 @@ from groundglass.attacks import (
     StraightThrough,
 )
 from groundglass.core import input_dtype, lookup
+from groundglass.core.sealed import without_locals
 from groundglass.core.settings import Count, fit
 from groundglass.data import ImageSet
 from groundglass.models import DefendedNetwork
@@ -51,6 +52,7 @@ def check_rules(names: tuple[str, ...]) -> None:
         lookup("rule", name, RULES)
 
 
+@without_locals
 def make_rule(
     name: str,
     network: DefendedNetwork,

@@ -13,6 +13,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from groundglass.core import generator, normal
+from groundglass.core.sealed import without_locals
 from groundglass.core.settings import Positive, fit
 from groundglass.optics.backward import BackwardRule, Held
 
@@ -86,6 +87,7 @@ class Exact(_AtReadings):
             derivative is zero; 255 for a U scaled to readings. None: no such level.
     """
 
+    @without_locals
     def __init__(self, matrix: Complex[Tensor, "m n"], name: str = "exact", *, saturation: float | None = None) -> None:
         if matrix.ndim != 2:
             raise ValueError(f"U must be [m, n], not {tuple(matrix.shape)}")
@@ -95,6 +97,7 @@ class Exact(_AtReadings):
         planes = [matrix.real, matrix.imag] if matrix.is_complex() else [matrix]
         self._planes = Held(*(plane.detach().to(torch.float32).contiguous() for plane in planes))
 
+    @without_locals
     def vjp(self, bits: Bits, grad: Float[Tensor, "batch m"]) -> Bits:
         planes = self._planes.on(grad.device)
         fields = [bits @ plane.t() for plane in planes]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from groundglass.adaptive import FITTED, collapse, fit_facts, make_rule, observe
 from groundglass.attacks import L2, AttackCheckpoint, Ball, GradientAccess, GradientAttack, Linf
 from groundglass.core import derive_seed, generator, normal
+from groundglass.core.sealed import without_locals
 from groundglass.core.settings import Count, NotNegative, Tally
 from groundglass.models import DefendedNetwork, predict_logits
 from groundglass.optics import BackwardRule, true_matrix
@@ -161,6 +162,7 @@ class AttackCell(BallCell):
         return Outcome(found, arrays, earlier_seconds=checkpoint.earlier_seconds, scratch=checkpoint.path)
 
 
+@without_locals
 def seen_by(
     rule: str,
     trained: Record,
@@ -211,6 +213,7 @@ def seen_by(
     return target.seen_through(made), fit_facts(made)
 
 
+@without_locals
 def blurred(matrix: Tensor, error: float, seed: int) -> Tensor:
     """Rows as long as the true ones and this far from them, relative to their length: 0 is U, sqrt(2) a draw of one's own."""
     share = 1 - error**2 / 2
