@@ -1,7 +1,12 @@
 """Figures hold the numbers they are given, and no label lies on another or outside."""
 
+import io
 import itertools
+import os
+import subprocess
+import sys
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -9,9 +14,9 @@ from hypothesis import strategies as st
 from matplotlib.text import Text
 
 from groundglass.core.statistics import Proportion
-from groundglass.core.text import duration
+from groundglass.core.text import duration, visible
 from groundglass.report.axes import declutter, new_axes, spread
-from groundglass.report.drawing import drawing_style
+from groundglass.report.drawing import Folder, drawing_style
 from groundglass.report.figure import Curve, DotRow, Series, curves, dots, shares
 from groundglass.report.style import OPEN, PLAIN, QUIET, of_attacker
 from tests.report.collisions import collisions
@@ -112,3 +117,69 @@ def test_a_dollar_in_a_name_begins_no_formula() -> None:
     row, series = DotRow(name, (((name, Proportion(1, 2)),),)), [Series(name, PLAIN)]
     for figure in (curves([Curve(name, [0, 1], [1, 2], PLAIN)], x=name, y=name), dots([row], series, x=name)):
         assert [one.get_parse_math() for one in texts(figure) if "$" in one.get_text()] == [False] * 3
+
+
+HOSTILE = ["$\\frac{$", "a\x1b[31m\x00b", "<script>alert(1)</script>--><x>", "\udcff", "猫 $x$", "[bold]"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_in_figures_are_text_whatever_they_are(name: str, tmp_path: Any) -> None:
+    share = Proportion(1, 3)
+    made = {
+        "curves": curves(
+            [Curve(name, [0, 1], [0, 50], PLAIN)], x=name, y=name, level=(name, 20), above=(name, {1: name})
+        ),
+        "dots": dots([DotRow(name, ((("s", share),),))], [Series("s", OPEN)], x=name, titles=[name]),
+        "key": dots([DotRow("a", (((name, share), ("s", share)),))], [Series(name, OPEN), Series("s", PLAIN)], x="x"),
+    }
+    for what, figure in made.items():
+        drawing = Folder(tmp_path).save(what, figure, alt=name, caption=name)
+        root = ElementTree.fromstring((tmp_path / f"{what}.svg").read_bytes())
+        assert not [one for one in root.iter() if "script" in str(one.tag)]
+        assert "<script" not in drawing.svg
+        assert "\x1b" not in drawing.svg
+    shown = "".join(one.get_text() for one in texts(made["curves"]))
+    assert visible(name).split()[0] in shown
+
+
+@pytest.mark.parametrize(
+    "backend", ["module://matplotlib_inline.backend_inline", "module://nowhere", "nonsense", "qtagg"]
+)
+def test_figures_need_no_backend_and_leave_the_users_choice(backend: str) -> None:
+    code = (
+        "import os; from groundglass.report.style import load_matplotlib, rc_params\n"
+        "m = load_matplotlib(); from matplotlib.figure import Figure; Figure().savefig('/dev/null', format='svg')\n"
+        f"assert os.environ['MPLBACKEND'] == {backend!r}\n"
+        f"assert 'nonsense' in {backend!r} or 'inline' in {backend!r} or m.rcParams['backend'] == {backend!r}"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "MPLBACKEND": backend}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_users_settings_change_no_figure_and_are_back_afterwards() -> None:
+    import matplotlib
+
+    odd = {
+        "text.usetex": True,
+        "svg.fonttype": "none",
+        "savefig.bbox": "tight",
+        "path.sketch": (1, 100, 2),
+        "savefig.dpi": 10,
+    }
+    odd |= {"font.size": 3, "axes.formatter.use_locale": True, "figure.constrained_layout.use": True}
+
+    def picture() -> bytes:
+        with drawing_style():
+            out = io.BytesIO()
+            curves([Curve("a", [0, 1], [0, 50], PLAIN)], x="x", y="y").savefig(
+                out, format="svg", metadata={"Date": None}
+            )
+        return out.getvalue()
+
+    plain = picture()
+    with matplotlib.rc_context(odd):
+        before = dict(matplotlib.rcParams)
+        assert picture() == plain
+        assert dict(matplotlib.rcParams) == before

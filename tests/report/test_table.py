@@ -9,10 +9,12 @@ from html import unescape
 import pytest
 
 from groundglass.core.statistics import Proportion, wilson
+from groundglass.core.text import visible
 from groundglass.report.glossary import defined
 from groundglass.report.table import Amount, Row, Table, markdown
 
 HOSTILE = ["<script>alert(1)</script>", "$x$ and $y$", "two\nlines", "[bold]not[/bold]", "a|b", 'say "no", now', "&lt;"]
+HOSTILE += ["[a](https://b)", "\x1b[31mred\x07"]
 
 
 def cells(html: str) -> list[str]:
@@ -31,8 +33,9 @@ def test_a_name_is_text_on_the_page_whatever_it_is(name: str) -> None:
     html = str(table.html(defined))
     assert set(re.findall(r"<(\w+)", html)) <= {"div", "table", "thead", "tbody", "tr", "th", "td", "small"}
     assert cells(html) == [name, name, name, f"{name}note {name}"]
-    assert list(csv.reader(io.StringIO(table.csv, newline=""))) == [[name, name]] * 2
+    assert list(csv.reader(io.StringIO(table.csv, newline=""))) == [[visible(name)] * 2] * 2
     lines = markdown([[table]]).splitlines()[-3:]
+    assert not re.search(r"<[a-z/]|\]\(|(?<!\\)\$|&lt;(?=lt;)|[\x00-\x08\x1b]", "".join(lines))
     assert [line.replace("\\|", "").count("|") for line in lines] == [3, 3, 3]
 
 
@@ -74,3 +77,13 @@ def test_rows_of_one_name_keep_their_own_numbers() -> None:
     (table,) = one(Proportion(1, 2))
     both = replace(table, rows=(table.rows[0], Row("a", (Proportion(2, 2),))))
     assert [line.split()[3] for line in markdown([[both]]).splitlines()[2:]] == ["50.0", "100.0"]
+
+
+@pytest.mark.parametrize("name", ["=1+2", "@SUM(A1)", "+cmd", "-2+3", "\t=1", "=HYPERLINK(0)"])
+def test_no_name_is_a_formula_to_a_spreadsheet_and_numbers_stay(name: str) -> None:
+    (table,) = one(name, row=name, column=name)
+    assert list(csv.reader(io.StringIO(table.csv))) == [["what", f"'{name}"], [f"'{name}"] * 2]
+    for number in ("-3.5", "+3.5", "+12%", "-6.2e-05 (-0.7 σ)", "−2", "a=b"):
+        (table,) = one(number)
+        assert list(csv.reader(io.StringIO(table.csv)))[1] == ["a", number]
+    assert list(csv.reader(io.StringIO(one(Amount(-2.5))[0].csv)))[1] == ["a", "-2.5"]

@@ -1,13 +1,17 @@
 """How numbers and lists are written, everywhere alike."""
 
+import re
 from collections.abc import Sequence
 
-# Control characters but for tab and line feed, and what turns the direction of writing, ends lines, or stands alone.
-_HIDDEN = (
-    *range(9), *range(11, 32), *range(127, 160), *range(0x200E, 0x2010), *range(0x2028, 0x202F), *range(0x2066, 0x206A),
-    *range(0xD800, 0xE000), 0xFEFF,
-)  # fmt: skip
-_SHOWN = {code: ascii(chr(code))[1:-1] for code in _HIDDEN}
+# Control characters but for tab and line feed; what turns the direction of writing, or ends lines; and halves of characters.
+_HIDDEN = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff\\ufeff]"
+)
+# "p < 0.001" is no tag.
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+_ENTITY = re.compile(r"&(?=#?\w+;)")
+# What a spreadsheet takes for a formula; "+3.5" and "-2 (-0.7 σ)" are numbers.
+_FORMULA = re.compile(r"[=@\t\r]|[-+](?![\d.,]+(?:e[-+]\d+)?%?(?: \([^()|!]*\))?$)")
 
 _TIMES = (
     (1e-6, "µs"),
@@ -22,7 +26,18 @@ _TIMES = (
 
 def visible(text: str) -> str:
     """A text from elsewhere, whose characters are to be seen and do nothing: an escape is "\\x1b". Its lines stay."""
-    return text.translate(_SHOWN)
+    return _HIDDEN.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def markdown_text(text: str) -> str:
+    """A text from elsewhere as words of a Markdown table: no markup, no link, no formula, no other cell. `code` stays code."""
+    text = _TAG.sub("&lt;", _ENTITY.sub("&amp;", visible(text)))
+    return text.replace("\n", " ").replace("|", "\\|").replace("](", "]\\(").replace("$", "\\$")
+
+
+def spreadsheet_text(text: str) -> str:
+    """A text from elsewhere as a cell of CSV that a spreadsheet does not run: "=..." begins with an apostrophe."""
+    return visible(f"'{text}" if _FORMULA.match(text) else text)
 
 
 def duration(seconds: float) -> str:

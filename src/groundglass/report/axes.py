@@ -1,11 +1,14 @@
 """What every figure has in common: its size, names beside its curves instead of a legend, and no label on another."""
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from statistics import fmean as mean
 from typing import Any
 
-from groundglass.report.style import INK
+from groundglass.core.text import visible
+from groundglass.report.style import INK, load_matplotlib
 
 # Inches. Two stand side by side on a desk; one fills a phone, where its smallest letters, of 8.5 points, are 10 pixels.
 WIDTH, HEIGHT = 4.3, 3.6
@@ -15,6 +18,7 @@ _LABELS = 1.115  # where names start, in widths of the axes
 
 def new_axes(*, left: float, right: float, bottom: float, top: float) -> tuple[Any, Any]:
     """A matplotlib Figure and its Axes, with these edges in [0, 1]."""
+    load_matplotlib()
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, HEIGHT))
@@ -79,9 +83,14 @@ def top_axis(axes: Any, ticks: Mapping[float, str], label: str) -> None:
     top.set_xscale(axes.get_xscale())
     top.set_xlim(axes.get_xlim())
     places = sorted(ticks)
-    top.set_xticks(places, [ticks[x] for x in places])
+    top.set_xticks(places, [tick(ticks[x]) for x in places])
     top.minorticks_off()
     top.set_xlabel(label, labelpad=6)
+
+
+def tick(text: str) -> str:
+    """A text as a tick label, which is shown as it is: matplotlib's own may be formulas, so a "$" is told apart."""
+    return visible(text).replace("$", r"\$")
 
 
 def log_ticks(axis: Any, write: Callable[[float], str]) -> None:
@@ -97,13 +106,15 @@ def log_ticks(axis: Any, write: Callable[[float], str]) -> None:
 def declutter(figure: Any) -> Any:
     """Hide tick labels that would lie on another of their axis: the last one of an axis stays, and those with room before it.
 
-    Names are shown as they are: a "$" in one begins no formula.
+    The last step of every figure, and so the place where names are made to be shown as they are: a "$" in one begins no formula,
+    and a control character is none.
     """
     named = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
     for axes in figure.axes:
         named += [*axes.texts, axes.title, axes.xaxis.label, axes.yaxis.label]
     for text in named:
         text.set_parse_math(False)
+        text.set_text(visible(text.get_text()))
     renderer = _renderer(figure)
     for axes in figure.axes:
         for axis, sides in ((axes.xaxis, ("x0", "x1")), (axes.yaxis, ("y0", "y1"))):
@@ -124,5 +135,14 @@ def _renderer(figure: Any) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with without_glyphs():
+        canvas.draw()
     return canvas.get_renderer()
+
+
+@contextmanager
+def without_glyphs() -> Iterator[None]:
+    """Letters that the font lacks are drawn as boxes, without a warning for each."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
+        yield

@@ -11,7 +11,9 @@ from typing import Any
 from markupsafe import Markup
 
 from groundglass.core import atomic_write
-from groundglass.report.style import css_names, rc_params
+from groundglass.core.text import visible
+from groundglass.report.axes import without_glyphs
+from groundglass.report.style import css_names, load_matplotlib, rc_params
 
 _PNG_DOTS_PER_INCH = 230  # 990 pixels wide
 
@@ -48,7 +50,8 @@ class Folder:
         pictures = {}
         for suffix, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix, dpi=_PNG_DOTS_PER_INCH, metadata=metadata)
+            with without_glyphs():
+                figure.savefig(buffer, format=suffix, dpi=_PNG_DOTS_PER_INCH, metadata=metadata)
             pictures[suffix] = buffer.getvalue()
             with atomic_write(self._folder / f"{name}.{suffix}") as file:
                 file.write(pictures[suffix])
@@ -58,12 +61,13 @@ class Folder:
 @contextmanager
 def drawing_style() -> Iterator[None]:
     """The look of every figure, whatever the user's own settings of matplotlib are; theirs are back afterwards."""
-    import matplotlib
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        settings: Any = rc_params()
-        matplotlib.rcParams.update(settings)
+    matplotlib = load_matplotlib()
+    # Not `rcdefaults`: that reads the user's style files too. The backend and its like are no look, and stay.
+    kept = {
+        name for name in matplotlib.rcParams if name.startswith(("backend", "interactive", "toolbar", "webagg", "tk."))
+    }
+    defaults = {name: value for name, value in matplotlib.rcParamsDefault.items() if name not in kept}
+    with matplotlib.rc_context(defaults | rc_params()):
         yield
 
 
@@ -80,4 +84,4 @@ def for_page(svg: str, name: str, alt: str) -> Markup:
     svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")
     for colour, (variable, _) in css_names().items():
         svg = re.sub(rf"(?<=: ){colour}\b", f"var({variable})", svg)
-    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{Markup.escape(alt)}"', 1))
+    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{Markup.escape(visible(alt))}"', 1))

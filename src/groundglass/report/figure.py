@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from groundglass.core.statistics import Proportion
-from groundglass.report.axes import declutter, log_ticks, name_ends, new_axes, top_axis
+from groundglass.report.axes import declutter, log_ticks, name_ends, new_axes, tick, top_axis
 from groundglass.report.drawing import Drawing, Folder
 from groundglass.report.style import FAINT, GRID, INK, Style
 
@@ -94,7 +94,7 @@ def curves(
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     if x_ticks is not None:
-        axes.set_xticks(sorted(x_ticks), [x_ticks[at] for at in sorted(x_ticks)])
+        axes.set_xticks(sorted(x_ticks), [tick(x_ticks[at]) for at in sorted(x_ticks)])
         axes.minorticks_off()
     elif not x_log:
         axes.locator_params(axis="x", nbins=6)

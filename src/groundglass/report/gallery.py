@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from groundglass.adaptive.attackers import attacker
-from groundglass.report.style import DEFENDED
+from groundglass.report.style import DEFENDED, load_matplotlib
 from groundglass.report.words import method, norm_name, radius
 from groundglass.results import Run
 from groundglass.results.kinds import ATTACK
@@ -88,6 +88,7 @@ def amplification(largest: float) -> int:
 
 def png_uri(image: np.ndarray) -> str:
     """An image [3, h, w], clipped to [0, 1], as a data URI of PNG."""
+    load_matplotlib()
     from matplotlib.image import imsave
 
     no_version: Any = {"Software": None}

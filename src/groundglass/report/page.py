@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from groundglass.core import atomic_write
 from groundglass.core.statistics import Proportion
-from groundglass.core.text import duration, listed, percent
+from groundglass.core.text import duration, listed, percent, visible
 from groundglass.report import audits, cost, gallery, shared
 from groundglass.report.drawing import Folder, drawing_style
 from groundglass.report.glossary import WORDS, defined, plain
@@ -82,7 +82,8 @@ def build(folder: Path, *, out: Path | None = None, studies: Sequence[Study] = S
             colours=[(variable, ink) for variable, ink in css_names().values()],
         )
     with atomic_write(place / PAGE) as file:
-        file.write(page.encode())
+        # Markup is escaped where it is put together; what no reader sees, and what UTF-8 has no bytes for, here.
+        file.write(visible(page).encode())
     return place / PAGE
 
 

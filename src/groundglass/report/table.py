@@ -16,7 +16,7 @@ from typing import TypeVar
 from markupsafe import Markup, escape
 
 from groundglass.core.statistics import Proportion
-from groundglass.core.text import percent
+from groundglass.core.text import markdown_text, percent, spreadsheet_text
 
 T = TypeVar("T")
 
@@ -92,7 +92,7 @@ class Table:
 
     @property
     def csv(self) -> str:
-        """Every number as it is: a share with its interval in two columns more."""
+        """Every number as it is: a share with its interval in two columns more. No name is a formula to a spreadsheet."""
         wide = [any(isinstance(row.values[i], Proportion) for row in self.rows) for i in range(len(self.columns))]
         lines: list[list[object]] = [[name] for name in (self.head, *(row.name for row in self.rows))]
         for name, is_wide in zip(self.columns, wide, strict=True):
@@ -101,7 +101,8 @@ class Table:
             for value, is_wide in zip(row.values, wide, strict=True):
                 line += _numbers(value) + ["", ""] * (is_wide and not isinstance(value, Proportion))
         out = io.StringIO()
-        csv.writer(out, lineterminator="\n").writerows(lines)
+        safe = ([spreadsheet_text(cell) if isinstance(cell, str) else cell for cell in line] for line in lines)
+        csv.writer(out, lineterminator="\n").writerows(safe)
         return out.getvalue()
 
     def html(self, text: Callable[[str], Markup]) -> Markup:
@@ -189,7 +190,7 @@ def _written(tables: Sequence[Table], choice: Choice) -> str:
     for row in found[0]:
         if all(row in there for there in found):
             lines.append(_line([row[0], *(_cell([there[row][column] for there in found]) for column in shown)]))
-    title = [f"{first.title}:", ""] if first.title else []
+    title = [f"{markdown_text(first.title)}:", ""] if first.title else []
     return "\n".join([*title, *lines])
 
 
@@ -199,7 +200,7 @@ def _numbered(names: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    return "| " + " | ".join(map(markdown_text, cells)) + " |"
 
 
 def _cell(values: Sequence[Value]) -> str:

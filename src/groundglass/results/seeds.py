@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from groundglass.core.text import markdown_text
 from groundglass.results.plain import difference
 from groundglass.results.records import Record, RecordStore
 
@@ -86,5 +87,5 @@ def table(figures: Sequence[Figure], seeds: int) -> str:
     for figure in figures:
         told = (f"{100 * of(figure.values):.2f}" for of in (mean, stdev, min, max))
         numbers = " | ".join(told)
-        lines.append(f"| {figure.name} | {figure.what} | {numbers} |")
+        lines.append(f"| {markdown_text(figure.name)} | {figure.what} | {numbers} |")
     return "\n".join(lines)
