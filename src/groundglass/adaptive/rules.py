@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Complex, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from groundglass.adaptive import attackers
 from groundglass.attacks import (
@@ -19,11 +19,11 @@ from groundglass.attacks import (
     StraightThrough,
 )
 from groundglass.core import input_dtype, lookup
+from groundglass.core.modes import evaluating
 from groundglass.core.sealed import without_locals
 from groundglass.core.settings import Count, fit
 from groundglass.data import ImageSet
 from groundglass.models import DefendedNetwork
-from groundglass.models.predict import evaluating
 from groundglass.optics import (
     BackwardRule,
     FloatInputLayer,
@@ -81,9 +81,7 @@ def make_rule(
         return RandomFeedback(network.feedback, "dfa")
     if name == "dfa-fresh":
         # The error is at the logits, wherever in the network the block is.
-        last = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
-        classes = last.out_features if network.feedback is None else len(network.feedback)
-        return RandomFeedback.fresh(classes, block.width, seed=seed)
+        return RandomFeedback.fresh(network.classes, block.width, seed=seed)
     if name in FITTED:
         if pairs is None:
             raise ValueError(

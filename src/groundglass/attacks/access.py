@@ -2,8 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,6 +23,7 @@ from groundglass.core import (
     explain_layout,
     input_dtype,
 )
+from groundglass.core.modes import evaluating
 from groundglass.core.settings import Count, fit
 
 Model = Callable[[Tensor], Tensor]
@@ -99,7 +99,7 @@ class _Access:
         if self._classes is None and isinstance(self._model, nn.Module):
             check_weights(self._model)
         self._counts[purpose] += len(images)
-        with _evaluating(self._model):
+        with evaluating(self._model):
             try:
                 logits = self._model(images.to(self._dtype))
             except RuntimeError as error:
@@ -303,16 +303,3 @@ def numpy_model(function: Callable[[np.ndarray], Any]) -> Model:
 def are_probabilities(logits: Tensor) -> bool:
     """Not negative, and every row sums to 1: no logits do that by chance."""
     return bool((logits >= 0).all()) and bool(((logits.float().sum(1) - 1).abs() < 1e-3).all())
-
-
-@contextmanager
-def _evaluating(model: Model) -> Iterator[None]:
-    """Eval mode for a module, and every submodule's own mode back at the end."""
-    changed = [m for m in model.modules() if m.training] if isinstance(model, nn.Module) else []
-    for module in changed:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in changed:
-            module.training = True

@@ -1,6 +1,7 @@
 """The defence: a secret optical layer inside a classifier, and a way back for gradients around it (paper, Figure 1)."""
 
-from typing import NoReturn
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import torch
 from jaxtyping import Float
@@ -12,7 +13,7 @@ from groundglass.models.passes import Pass, ReachedError, pass_of, running
 from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, draw_feedback, stitch
 from groundglass.optics.device import OpticalDevice
 from groundglass.optics.layer import Encoding, FloatInputLayer, OpticalLayer, encode
-from groundglass.optics.opaque import uncompiled
+from groundglass.optics.opaque import is_recorded, uncompiled
 
 
 class OpticalBlock(nn.Module):
@@ -55,7 +56,7 @@ class OpticalBlock(nn.Module):
         """Put `device`, or none, below the readout, whose inputs must match."""
         self.encoding: Encoding = encoding or ("float" if device is None else "bits")
         layer = FloatInputLayer if self.encoding == "float" else OpticalLayer
-        self.optical = None if device is None else layer(device)
+        self.optical = None if device is None else layer(device).train(self.training)
         # Thousands of inputs of spread 1: scaled so that a step of the classifier is as large as one of any other
         # layer, at the same learning rate.
         self.gain = 1.0 if device is None else (128 / device.out_features) ** 0.5
@@ -104,6 +105,19 @@ class OpticalBlock(nn.Module):
         )
 
 
+@dataclass(frozen=True)
+class Guess:
+    """How many logits a network has was not asked of the network itself.
+
+    Attributes:
+        seed: of B, if it has to be drawn again.
+        told: by the user.
+    """
+
+    seed: int
+    told: bool
+
+
 class DefendedNetwork(nn.Module):
     """A classifier with an `OpticalBlock` at a named place.
 
@@ -114,11 +128,28 @@ class DefendedNetwork(nn.Module):
 
     feedback: Tensor | None
 
-    def __init__(self, network: nn.Module, at: str, *, feedback: Tensor | None) -> None:
+    def __init__(self, network: nn.Module, at: str, *, feedback: Tensor | None, guess: "Guess | None" = None) -> None:
         super().__init__()
         self.network = network
         self.at = at
+        self.training = network.training
         self.register_buffer("feedback", feedback)
+        last = _last_linear(network)
+        self._guess, self._ran = guess, False
+        self._classes, self._ends = (
+            (last.out_features if feedback is None else len(feedback)),
+            last is self.block.readout,
+        )
+
+    @property
+    def classes(self) -> int:
+        """Logits of the network: known once it has run or has been loaded, and before that guessed, if `defend` was not told."""
+        return self._classes
+
+    @property
+    def ends_in_block(self) -> bool:
+        """Whether the logits are the block's own output: known once the network has run, and before that guessed."""
+        return self._ends
 
     @property
     def block(self) -> OpticalBlock:
@@ -184,7 +215,34 @@ class DefendedNetwork(nn.Module):
             logits: Tensor = self.network(images)
         if not this.bits:
             raise self._missed()
+        if not self._ran and not is_recorded():
+            self._settle(logits, this.out)
         return this.finish(logits)
+
+    def _settle(self, logits: Tensor, out: Tensor | None) -> None:
+        """The first forward pass shows what could only be guessed before."""
+        classes, guess = logits.shape[-1], self._guess
+        if guess is not None and classes != self._classes:
+            if guess.told:
+                raise ValueError(
+                    f"`classes` (={self._classes}) is not what the network gives: {classes} logits. Give that to `defend`"
+                )
+            if self.feedback is not None:
+                right = draw_feedback(classes, self.feedback.shape[1], seed=guess.seed)
+                # In place: a rule that was made of it has the right one too.
+                with torch.no_grad():
+                    self.feedback.resize_(right.shape).copy_(right)
+        self._classes, self._guess, self._ran = classes, None, True
+        self._ends = out is not None and out.shape == logits.shape and torch.equal(out, logits)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+        kept = state_dict.get(f"{prefix}feedback")
+        if kept is not None and self.feedback is not None and kept.ndim == 2:
+            if self._guess is not None and not self._guess.told and kept.shape[1:] == self.feedback.shape[1:]:
+                self.feedback = self.feedback.new_empty(kept.shape)
+            if kept.shape == self.feedback.shape:
+                self._classes, self._guess = len(kept), None
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _missed(self) -> RuntimeError:
         return RuntimeError(
@@ -217,6 +275,7 @@ def defend(
     hidden: int | None = None,
     dropout: float = 0.0,
     encoding: Encoding | None = None,
+    classes: int | None = None,
     seed: int,
 ) -> DefendedNetwork:
     """Put the optical layer into a classifier, in place of the module at `at`.
@@ -232,6 +291,8 @@ def defend(
         hidden: N, when there is no device.
         dropout: in front of the block.
         encoding: what enters the device, or the linear head; see `OpticalBlock`.
+        classes: logits of the network, the rows of B. None: those of the Linear that was defined last, until the first forward
+            pass shows how many there are.
         seed: of the new weights and of B.
 
     Raises:
@@ -247,7 +308,11 @@ def defend(
         raise ValueError("without a device, `hidden` (N) must be given")
     n: int = device.in_features if device is not None else fit(Count, hidden, "hidden")
     dropout = fit(Dropout, dropout, "dropout")
-    last_linear = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
+    last_linear = _last_linear(network)
+    if classes is None:
+        guess, rows = Guess(derive_seed(seed, "B"), told=False), last_linear.out_features
+    else:
+        guess, rows = Guess(derive_seed(seed, "B"), told=True), fit(Count, classes, "classes")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "optical block"))
         sizes = linears[0].in_features, linears[-1].out_features
@@ -255,5 +320,10 @@ def defend(
     block.train(place.training).to(linears[0].weight.device)
     parent, _, leaf = at.rpartition(".")
     setattr(network.get_submodule(parent), leaf, block)
-    feedback = draw_feedback(last_linear.out_features, n, seed=derive_seed(seed, "B")).to(last_linear.weight.device)
-    return DefendedNetwork(network, at, feedback=feedback)
+    feedback = draw_feedback(rows, n, seed=guess.seed).to(last_linear.weight.device)
+    return DefendedNetwork(network, at, feedback=feedback, guess=guess)
+
+
+def _last_linear(network: nn.Module) -> nn.Linear:
+    """The one that was defined last, which need not be the one that gives the logits."""
+    return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]

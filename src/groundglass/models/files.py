@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -111,6 +112,7 @@ def _check_device(spec: ModelSpec, device: OpticalDevice | None) -> None:
 
 def save_model(path: Path, model: nn.Module, spec: ModelSpec) -> None:
     """Write weights and spec to one safetensors file, atomically. No matrix and no seed of a device goes in."""
+    model = getattr(model, "_orig_mod", model)  # of torch.compile
     if isinstance(model, DefendedNetwork) and model.device is not None:
         spec = replace(spec, fingerprint=model.device.fingerprint)
     _FILE.save(path, model.state_dict(), json.dumps(asdict(spec)))
@@ -145,21 +147,51 @@ def load_model(path: Path, *, find_device: Callable[[str], OpticalDevice] | None
     return model.eval()
 
 
-def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, what: str) -> None:
-    """`load_state_dict` whose error names the first weight that does not fit.
+def load_weights(model: nn.Module, tensors: Mapping[str, Any], *, what: str) -> None:
+    """`load_state_dict`, for weights as they are found: what torch or safetensors would load is loaded.
 
-    If B was destroyed before the network was saved, it stays destroyed.
+    Names may have the prefixes that `torch.compile` and data parallelism put before them; a name of weights that
+    are tied to others, and the counters of BatchNorm, may be missing. If B was destroyed before the network was saved, it
+    stays destroyed.
+
+    Raises:
+        ValueError: weights of another network, or of another shape: what torch reports, the first of it.
     """
-    if isinstance(model, DefendedNetwork) and "feedback" not in tensors:
+    if isinstance(model, DefendedNetwork) and not any(name.endswith("feedback") for name in tensors):
         model.destroy_feedback()
     own = model.state_dict()
-    for name in sorted(own.keys() | tensors.keys()):
-        if name not in tensors or name not in own:
-            where = "the network" if name not in own else "the weights"
-            raise ValueError(f"{what}: {where} has no {name!r}: these are the weights of another network")
-        if own[name].shape != tensors[name].shape:
-            raise ValueError(
-                f"{what}: {name!r} has shape {tuple(tensors[name].shape)}, the network's has {tuple(own[name].shape)}: "
-                "these are weights of another shape (another width, N or M)"
-            )
-    model.load_state_dict(dict(tensors))
+    named = _named_as(own, tensors)
+    try:
+        missing, unexpected = model.load_state_dict(named, strict=False)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1:2] or [str(error)]
+        raise ValueError(
+            f"{what}: {first[0].strip()} These are weights of another shape (another width, N or M)"
+        ) from error
+    loaded = {_place(own[name]) for name in named if name in own}
+    missing = [
+        name
+        for name in missing
+        if not name.endswith("num_batches_tracked") and (name not in own or _place(own[name]) not in loaded)
+    ]
+    for names, where in ((unexpected, "the network has"), (missing, "the weights have")):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise ValueError(f"{what}: {where} no {names[0]!r}{more}: these are the weights of another network")
+
+
+def _named_as(own: Mapping[str, Tensor], tensors: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Weights without what wrappers put into their names, if the network has no such names itself."""
+    names = list(tensors)
+    if not any("_orig_mod." in name for name in own):
+        names = [name.replace("_orig_mod.", "") for name in names]
+    # No other prefix: "model." may be that of a network around this one, which computes something else.
+    while names and all(name.startswith("module.") for name in names) and not any(name in own for name in names):
+        names = [name.removeprefix("module.") for name in names]
+    # As it is where nothing changes: torch keeps versions with its own.
+    return tensors if names == list(tensors) else dict(zip(names, tensors.values(), strict=True))
+
+
+def _place(tensor: Tensor) -> tuple[Any, ...]:
+    """Where a tensor lies: tied weights lie in one place."""
+    return tensor.device, tensor.data_ptr(), tuple(tensor.shape)

@@ -33,6 +33,7 @@ class Pass:
         hidden: of each call, the tensor where the gradient re-enters.
         bits: of each call, what entered the device.
         made: of each call, whether a graph was made. Reentrant checkpointing makes it later.
+        out: what the last call gave.
     """
 
     block: nn.Module
@@ -41,6 +42,7 @@ class Pass:
     hidden: list[Tensor] = field(default_factory=list)
     bits: list[Tensor] = field(default_factory=list)
     made: list[bool] = field(default_factory=list)
+    out: Tensor | None = None
 
     @uncompiled(recursive=True)
     def leave(self, hidden: Tensor, bits: Tensor, out: Tensor) -> Tensor:
@@ -48,11 +50,13 @@ class Pass:
         self.hidden.append(hidden)
         self.bits.append(bits)
         self.made.append(hidden.requires_grad)
+        self.out = out
         return out
 
     @uncompiled(recursive=True)
     def finish(self, logits: Tensor) -> Tensor:
         """The network's output, with gradients to all calls of the block."""
+        self.out = None
         if torch._C._get_tracing_state() is not None:
             return logits  # TorchScript cannot save a gradient of one's own
         direct = self.rule.site == "logits"

@@ -1,27 +1,13 @@
 """Logits and accuracy over many images, in batches, without a graph."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from groundglass.core import check_images, check_labels, check_logits, explain_layout, input_dtype, pieces
+from groundglass.core.modes import evaluating
 from groundglass.core.settings import Count, fit
 from groundglass.data import ImageSet
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode; then every module in the mode it had."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 @torch.no_grad()

@@ -145,6 +145,11 @@ class RandomFeedback:
         return cls(draw_feedback(classes, in_features, seed=seed), name)
 
     def vjp(self, bits: Float[Tensor, "batch n"], grad: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch n"]:
+        if grad.shape[-1] != len(self._feedback):
+            raise ValueError(
+                f"B is for {len(self._feedback)} logits, and the network gave {grad.shape[-1]}: run the network once before the "
+                "rule is made, or give `classes` to `defend`"
+            )
         return grad @ self._feedback.to(grad.device, grad.dtype)
 
     def __repr__(self) -> str:

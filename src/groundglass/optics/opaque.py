@@ -187,6 +187,15 @@ def applied(function: type[torch.autograd.Function]) -> Callable[..., Tensor]:
     return apply
 
 
+def is_recorded() -> bool:
+    """Whether tensors are stand-ins now, whose values cannot be looked at: in a tracer, an exporter, or `torch.func`."""
+    return bool(
+        torch._C._get_tracing_state() is not None
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack()
+    )
+
+
 def uncompiled(*, recursive: bool) -> Callable[[F], F]:
     """`torch.compiler.disable`, which imports the compiler: here once somebody else has.
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ from groundglass.studies.cells.audit import audit_result, is_steady
 from groundglass.studies.engine.cell import as_json
 from groundglass.studies.engine.run import manifest
 
+# Where checkpoints of others keep their weights, in the order in which they are looked for.
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "params")
 # What its attacks have made, while it is under way.
 _CHECKPOINT = "checkpoint.safetensors"
 
@@ -294,7 +296,7 @@ def _importable(folder: str) -> Iterator[None]:
         sys.path.append(folder)
 
 
-def _state(path: Path) -> dict[str, Tensor]:
+def _state(path: Path) -> dict[str, Any]:
     """Weights by name, of a safetensors file or of torch.save."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no weights file {path}")
@@ -312,12 +314,18 @@ def _state(path: Path) -> dict[str, Tensor]:
         raise DamagedFileError(
             f"{path} holds no weights that can be read safely ({type(error).__name__}): save `model.state_dict()` with torch.save"
         ) from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
-            found = found[wrapper]
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise ValueError(f"{path} is no state_dict: save `model.state_dict()`, names and tensors alone")
-    return {name.removeprefix("module."): value for name, value in found.items()}
+    while isinstance(found, dict) and (inner := [found[key] for key in _WRAPPERS if isinstance(found.get(key), dict)]):
+        found = inner[0]
+    weights = (
+        {name: value for name, value in found.items() if isinstance(value, Tensor)} if isinstance(found, dict) else {}
+    )
+    others = len(found) - len(weights) if isinstance(found, dict) else 0
+    # What a module keeps beside its weights has this name.
+    if not weights or others != sum(str(name).endswith("_extra_state") for name in found):
+        raise ValueError(
+            f"{path} is no state_dict: save `model.state_dict()`, names and tensors, alone or as one of {', '.join(_WRAPPERS)}"
+        )
+    return cast("dict[str, Any]", found)
 
 
 def _state_digest(network: nn.Module) -> str:

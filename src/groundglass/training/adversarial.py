@@ -15,10 +15,10 @@ from groundglass.attacks import Linf
 from groundglass.attacks.fitted_rules import FEWEST_PAIRS
 from groundglass.attacks.gradient_attack import StepSize
 from groundglass.core import check_eps, derive_seed, generator, normal, uniform
+from groundglass.core.modes import evaluating
 from groundglass.core.settings import Count, NotNegative, Settings
 from groundglass.data import ImageSet
 from groundglass.models import DefendedNetwork
-from groundglass.models.predict import evaluating
 from groundglass.optics import BackwardRule
 from groundglass.training.precision import Precision
 

@@ -14,10 +14,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from groundglass.core import Progress, check_labels, generator, input_dtype, permutation, silent
+from groundglass.core.modes import evaluating
 from groundglass.core.settings import Count, Tally, fit
 from groundglass.data import Augment, ImageSet, batches
 from groundglass.models import DefendedNetwork, OpticalBlock
-from groundglass.models.predict import evaluating
 from groundglass.optics import Encoding, OpticalDevice, encode
 from groundglass.optics.device import check_bits
 from groundglass.optics.layer import as_bytes
@@ -89,7 +89,7 @@ def place_device(network: DefendedNetwork, device: OpticalDevice | None, *, enco
         )
     width = features if device is None else device.out_features
     if (network.device is None) != (device is None) or block.readout.in_features != width:
-        block.readout = _zeros(width, block.readout.out_features).to(block.readout.weight.device)
+        block.readout = _zeros(width, block.readout.out_features).to(block.readout.weight.device).train(block.training)
     block.hold(device, encoding)
 
 
@@ -135,9 +135,10 @@ def fit_classifier(
         DamagedFileError, ValueError: the checkpoint is damaged, or belongs to another fit.
     """
     block = network.block
-    if [m for m in network.modules() if isinstance(m, nn.Linear)][-1] is not block.readout:
+    if not network.ends_in_block:
         raise ValueError(
-            f"the optical block at {network.at!r} is not the end of this network: its readout cannot be fitted alone"
+            f"the optical block at {network.at!r} is not the end of this network, as far as can be seen: its readout cannot "
+            "be fitted alone. If it is the end, run the network on an image first"
         )
     rows, memory, seed = fit(Count, rows, "rows"), fit(Tally, memory, "memory"), fit(int, seed, "seed")
     _check_inputs(network, inputs, labels)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from groundglass.core import NonFiniteError, Progress, derive_seed, input_dtype, silent
+from groundglass.core.modes import kept_in_eval
 from groundglass.core.settings import fit
 from groundglass.data import Augment, ImageSet, batches
 from groundglass.models import DefendedNetwork
@@ -38,7 +39,8 @@ def train(
     """Train `model` in place.
 
     Args:
-        model: images in [0, 1] -> logits. Left in eval mode.
+        model: images in [0, 1] -> logits. Left in eval mode. If it comes in train mode, modules that are in eval mode stay
+            so, as a BatchNorm whose statistics are frozen; if it comes in eval mode, all of it is trained.
         credit: `BackProp()` or `HybridDFA()`.
         seed: of the order of images, augmentation and dropout.
         checkpoint: a file written after every epoch, and inside one every 30 seconds. If it is there, training goes on
@@ -73,7 +75,7 @@ def train(
     device = model.device if isinstance(model, DefendedNetwork) else None
     kept = Checkpoint(checkpoint, model, optimiser, identity, device)
     steps = OptimiserSteps(config, optimiser, len(images), progress, name, every=10)
-    run = _Run(model, images, config, credit, seed, augment, kept, steps, name)
+    run = _Run(model, images, config, credit, seed, augment, kept, steps, name, kept_in_eval(model))
     state = kept.load()
     while state.epoch < config.epochs:
         with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
@@ -102,11 +104,14 @@ class _Run:
     kept: Checkpoint
     steps: OptimiserSteps
     name: str
+    frozen: list[nn.Module]
 
     def epoch(self, state: TrainingState) -> None:
         """What is left of an epoch."""
         model, config = self.model, self.config
         model.train()
+        for module in self.frozen:
+            module.training = False
         where, dtype = next(model.parameters()).device, input_dtype(model)
         state.start_clock()
         if not state.step:
