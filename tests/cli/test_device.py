@@ -16,6 +16,7 @@ import torch
 from groundglass import cli
 from groundglass.cli.device import count_of
 from groundglass.cli.terminal import Terminal
+from groundglass.core.sealed import Seed
 from groundglass.core.text import size
 from groundglass.optics import Camera, SimulatedOPU
 from groundglass.optics.streams import measurement as measuring
@@ -291,3 +292,28 @@ def test_a_given_seed_is_told_to_be_public(device: Path, tmp_path: Path, capfd: 
     assert "seed: public" in capfd.readouterr().out
     assert cli.main(new(tmp_path / "b.device")) == 0
     assert "seed: drawn from the operating system" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "called"),
+    [
+        (["run", "white-box", "--out", "out"], "groundglass.studies.run_study"),
+        (["redraw", "model", "--out", "out", "--data", "shapes"], "groundglass.studies.redraw_model.redraw_model"),
+    ],
+)
+def test_a_study_and_a_redraw_take_their_seed_from_a_file_too(
+    command: list[str], called: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[Seed | None] = []
+
+    def note(*args: Any, device_seed: Seed | None, **options: Any) -> None:
+        assert "device_seed_file" not in options
+        assert str(SEED) not in repr((args, options, device_seed))
+        seeds.append(device_seed)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(called, note)
+    (tmp_path / "seed.device").write_text(str(SEED))
+    for options in (["--device-seed-file", str(tmp_path / "seed.device")], ["--device-seed", str(SEED)], []):
+        assert cli.main([*command, *options]) == 130
+    assert [seed and seed.reveal() for seed in seeds] == [f"{SEED:x}", f"{SEED:x}", None]

@@ -266,3 +266,23 @@ def test_the_networks_of_these_tests_are_what_they_say() -> None:
     images, labels = pictures(200, 3)
     assert float((network()(images).argmax(1) == labels).float().mean()) < 0.6
     assert float((trained(False)(images).argmax(1) == labels).float().mean()) > 0.9
+
+
+@pytest.mark.parametrize("seed", [3, None])
+def test_a_folder_says_whether_the_seed_of_the_device_is_public(
+    tmp_path: Path, seed: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = SimulatedOPU.create(32, 64, seed=seed)
+    spec = ModelSpec(width=0.05, classes=10, mean=(0.5,) * 3, std=(0.5,) * 3, device_in=32, device_out=64)
+    save_model(tmp_path / "models" / "opu.safetensors", build(spec, device=device, seed=0), spec)
+    DeviceStore(tmp_path / "devices").put(device)
+    told: list[dict] = []
+
+    def opened(folder: Path, manifest: dict) -> None:
+        told.append(manifest)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RecordStore, "open", opened)
+    with pytest.raises(KeyboardInterrupt):
+        audit_model(str(tmp_path / "models" / "opu.safetensors"), tmp_path / "out", data="shapes", images=10)
+    assert told[0]["public_seed"] is (seed is not None)
