@@ -114,7 +114,7 @@ def test_sizes_may_be_written_as_people_write_them(text: str, count: int) -> Non
         (["--inputs", "1.5"], "must be a whole number"),
         (["--inputs", "inf"], "must be a whole number"),
         (["--inputs", "nan"], "must be a whole number"),
-        (["--inputs", "0"], "must be 1 to"),
+        (["--inputs", "0"], "must be at least 1"),
         (["--outputs", "0"], "must be"),
         (["--saturation", "1"], "must be in [0, 1)"),
         (["--seed", "-1"], "must not be negative"),
