@@ -8,11 +8,13 @@ import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import groundglass
 from groundglass.attacks import (
@@ -21,24 +23,35 @@ from groundglass.attacks import (
     L2,
     NES,
     PGD,
+    Averaged,
     Bandits,
     CarliniWagnerL2,
+    Ensemble,
+    Exact,
+    FittedLinear,
+    FittedNetwork,
     GaussianKernel,
+    GradientAccess,
     InputDiversity,
     Linf,
     Parsimonious,
     RandomNoise,
     RayS,
+    ScoreAccess,
     Square,
     TransferPGD,
 )
 from groundglass.attacks.adversarial_files import Origin
 from groundglass.core.settings import In, Settings, _annotations
 from groundglass.data import Augment
-from groundglass.optics import Camera
+from groundglass.data.shapes import load_shapes
+from groundglass.models import defend, predict_logits, vgg16
+from groundglass.optics import Camera, LightOnOPU, MovingDevice, SimulatedOPU
+from groundglass.optics.access import DeviceAccess
 from groundglass.optics.camera import Exposure
-from groundglass.optics.retrieval import METHODS
+from groundglass.optics.retrieval import METHODS, retrieve
 from groundglass.studies import STUDIES, find_study
+from groundglass.studies.engine.run import run_study
 from groundglass.studies.recipe import configure
 from groundglass.training import TRADES, PGDTraining, TrainingConfig
 from groundglass.training.schedule import OneCycle, Plateau, Steps
@@ -178,6 +191,80 @@ def test_the_loop_that_never_ended() -> None:
         PGD(steps=2.5)  # type: ignore[arg-type]
     assert PGD(steps=np.int64(3)) == PGD(steps=3)  # type: ignore[arg-type]
     assert repr(PGD(steps=3.0, step_size=np.float64(0.01))) == repr(PGD(steps=3, step_size=0.01))  # type: ignore[arg-type]
+
+
+def _opu(**given: Any) -> Any:
+    return SimulatedOPU.create(**{"in_features": 32, "out_features": 8, "seed": 1, **given})
+
+
+class _Lab:
+    n_components = 8
+
+    def transform(self, bits: Any) -> Any:
+        raise AssertionError("asked")
+
+
+def _linear() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4))
+
+
+def _asked(images: torch.Tensor) -> torch.Tensor:
+    raise AssertionError("asked")
+
+
+_PIXELS = torch.zeros(4, 3, 32, 32)
+_SPEC: dict[str, Any] = {"classes": 4, "mean": (0.5,) * 3, "std": (0.5,) * 3, "seed": 0}
+#: What takes numbers and is no dataclass: a number -> the call with it. Nothing is asked before it is refused.
+FUNCTIONS: dict[str, Any] = {
+    "budget": lambda value: GradientAccess(_asked, value),
+    "per_image": lambda value: ScoreAccess(_asked, per_image=value),
+    "batch_size": lambda value: PGD()(
+        GradientAccess(_asked), _PIXELS, torch.arange(4), Linf(0.1), seed=0, batch_size=value
+    ),
+    "batch_size ": lambda value: Square()(
+        ScoreAccess(_asked, per_image=9), _PIXELS, torch.arange(4), Linf(0.1), seed=0, batch_size=value
+    ),
+    "indices": lambda value: FGSM()(
+        GradientAccess(_asked), _PIXELS[:1], torch.arange(1), Linf(0.1), seed=0, indices=[value]
+    ),
+    "samples": lambda value: Averaged(nn.Identity(), value),
+    "rows": lambda value: Averaged(nn.Identity(), 2, rows=value),
+    "weights": lambda value: Ensemble([_asked, _asked], weights=[1, value]),
+    "in_features": lambda value: _opu(in_features=value),
+    "out_features": lambda value: _opu(out_features=value),
+    "noise_seed": lambda value: _opu(noise_seed=value),
+    "count": lambda value: MovingDevice.create(32, 8, count=value, seed=1),
+    "rows_per_call": lambda value: LightOnOPU(_Lab(), 32, 8, mean_reading=1.0, rows_per_call=value),
+    "mean_reading": lambda value: LightOnOPU(_Lab(), 32, 8, mean_reading=value),
+    "frames": lambda value: LightOnOPU.calibrate(_Lab(), 32, 8, frames=value),
+    "density": lambda value: LightOnOPU.calibrate(_Lab(), 32, 8, density=value),
+    "budget ": lambda value: DeviceAccess(_opu(), budget=value),
+    "frame_rate": lambda value: DeviceAccess(_opu(), frame_rate=value),
+    "rows ": lambda value: retrieve(DeviceAccess(_opu()), METHODS["fixed-exposure"](), frames=512, seed=0, rows=value),
+    "hidden": lambda value: defend(_linear(), at="1", device=None, hidden=value, seed=0),
+    "dropout": lambda value: defend(_linear(), at="1", device=None, hidden=8, dropout=value, seed=0),
+    "width": lambda value: vgg16(value, **_SPEC),
+    "classes": lambda value: vgg16(0.05, **{**_SPEC, "classes": value}),
+    "std": lambda value: vgg16(0.05, **{**_SPEC, "std": (0.5, 0.5, value)}),
+    "batch_size  ": lambda value: predict_logits(_linear(), _PIXELS, batch_size=value),
+    "n_train": lambda value: load_shapes(value, 10),
+    "jobs": lambda value: run_study("white-box", "quick", Path("nowhere"), jobs=value),
+    "ridge": lambda value: FittedLinear.fit(torch.ones(40, 4), torch.ones(40, 2), ridge=(1.0, value)),
+    "epochs": lambda value: FittedNetwork.fit(torch.ones(40, 4), torch.ones(40, 2), seed=0, epochs=value),
+    "saturation": lambda value: Exact(torch.ones(4, 4), saturation=value),
+}
+_FRACTIONS = {"weights", "mean_reading", "density", "frame_rate", "dropout", "width", "std", "ridge", "saturation"}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_is_no_number_is_refused_by_functions_too(name: str) -> None:
+    wrong: list[Any] = [math.nan, math.inf, True, "3", torch.zeros(2, 2)]
+    wrong += [-0.5] if name in _FRACTIONS else [2.5, np.float32(2.5)]
+    wrong += [] if name in ("noise_seed", "indices") else [-1, np.int64(-1)]
+    wrong += [] if name in ("noise_seed", "indices", "dropout") else [0]
+    for value in wrong:
+        with pytest.raises((TypeError, ValueError), match=name.strip()):
+            FUNCTIONS[name](value)
 
 
 # --- negative controls ---
