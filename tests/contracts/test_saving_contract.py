@@ -46,7 +46,7 @@ def test_a_failing_service_says_its_own_error_and_the_attack_goes_on(attack, see
 @pytest.mark.parametrize("seed", SEEDS, ids=repr)
 def test_an_attack_by_gradients_keeps_its_work_whatever_number_its_seed_is(seed, tmp_path, monkeypatch):
     monkeypatch.setattr("groundglass.attacks.checkpoint.SECONDS_BETWEEN_SAVES", -1.0)
-    attack, path = PGD(steps=np.int64(4), random_start=np.bool_(True)), tmp_path / "x.safetensors"  # type: ignore[arg-type]
+    attack, path = PGD(steps=np.int64(4), step_size=None, random_start=np.bool_(True)), tmp_path / "x.safetensors"  # type: ignore[arg-type]
     with pytest.raises(ConnectionError):
         attack(GradientAccess(Failing(network(), 30)), IMAGES, LABELS, BALL, seed=seed, checkpoint=path, batch_size=4)
     left = Counting(network())
