@@ -48,7 +48,7 @@ def test_an_attack_by_gradients_keeps_its_work_whatever_number_its_seed_is(seed,
     monkeypatch.setattr("groundglass.attacks.checkpoint.SECONDS_BETWEEN_SAVES", -1.0)
     attack, path = PGD(steps=np.int64(4), step_size=None, random_start=np.bool_(True)), tmp_path / "x.safetensors"  # type: ignore[arg-type]
     with pytest.raises(ConnectionError):
-        attack(GradientAccess(Failing(network(), 30)), IMAGES, LABELS, BALL, seed=seed, checkpoint=path, batch_size=4)
+        attack(GradientAccess(Failing(network(), 18)), IMAGES, LABELS, BALL, seed=seed, checkpoint=path, batch_size=4)
     left = Counting(network())
     found = attack(GradientAccess(left), IMAGES, LABELS, BALL, seed=5, checkpoint=str(path), batch_size=4)
     whole = attack(GradientAccess(network()), IMAGES, LABELS, BALL, seed=5, batch_size=4)
