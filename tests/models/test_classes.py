@@ -106,6 +106,32 @@ def test_the_end_of_a_network_is_asked_for_too():
         fit_classifier(half_way, bits, labels, seed=0)
 
 
+class Backwards(nn.Module):
+    """A head whose last Linear is defined first."""
+
+    def __init__(self):
+        super().__init__()
+        self.last, self.first = nn.Linear(7, C), nn.Linear(48, 7)
+
+    def forward(self, x):
+        return self.last(self.first(x))
+
+
+def test_the_sizes_of_the_block_may_be_told():
+    def head(**options):
+        torch.manual_seed(0)
+        inside = nn.Sequential(nn.Flatten(), Backwards())
+        return defend(inside, at="1", device=SimulatedOPU.create(N, 32, seed=3), seed=1, **options).eval()
+
+    with pytest.raises(ValueError, match=r"`in_features` \(=48\)"):
+        head()(images())
+    found = head(in_features=48, out_features=C)
+    x = images().requires_grad_()
+    (gradient,) = torch.autograd.grad(F.cross_entropy(found(x), torch.arange(4)), x)
+    assert gradient.abs().max() > 0
+    assert torch.equal(found.feedback, RIGHT)
+
+
 def test_a_linear_head_is_saved_whole_before_and_after():
     torch.manual_seed(0)
     found = defend(First(), at="middle", device=None, hidden=N, seed=1).eval()

@@ -30,7 +30,7 @@ Model = Callable[[Tensor], Tensor]
 
 
 class _Access:
-    """Runs the model in eval mode, row-counted, within a budget.
+    """Runs the model in eval mode, row-counted, within a budget. Of one thread at a time: counts have no lock.
 
     Args:
         model: images in [0, 1] -> logits [batch, classes]. Its own train or eval mode is put back after every call,

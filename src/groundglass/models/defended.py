@@ -87,6 +87,12 @@ class OpticalBlock(nn.Module):
                 "torch.fx.symbolic_trace cannot follow an optical block: let your tracer's is_leaf_module be true for an "
                 "OpticalBlock, or record the network with torch.export or make_fx"
             )
+        linear = self.project[0]
+        if isinstance(linear, nn.Linear) and x.shape[-1] != linear.in_features:
+            raise ValueError(
+                f"the optical block takes {linear.in_features} features, and got {list(x.shape)}: give "
+                f"`in_features` (={x.shape[-1]}) to `defend`, or flatten what comes before"
+            )
         # The optical part stays in float32 under autocast: a rounding error before a threshold is a flipped bit.
         with torch.autocast(x.device.type, enabled=False):
             hidden = self.features(x.to(self.readout.weight.dtype).contiguous())
@@ -275,6 +281,8 @@ def defend(
     hidden: int | None = None,
     dropout: float = 0.0,
     encoding: Encoding | None = None,
+    in_features: int | None = None,
+    out_features: int | None = None,
     classes: int | None = None,
     seed: int,
 ) -> DefendedNetwork:
@@ -282,7 +290,7 @@ def defend(
 
     `at` names a module of `network` that holds at least one `nn.Linear` and maps [batch, d] to [batch, k]: the last
     layer of a ResNet ("fc"), the head of a VGG ("head" here, "classifier" elsewhere), or a Linear half-way. d and k
-    are read from its first and last Linear. `network` itself is changed, and is part of what is returned.
+    are read from the first and last Linear that it defines. `network` itself is changed, and is part of what is returned.
 
     Args:
         network: images -> logits.
@@ -291,6 +299,7 @@ def defend(
         hidden: N, when there is no device.
         dropout: in front of the block.
         encoding: what enters the device, or the linear head; see `OpticalBlock`.
+        in_features, out_features: d and k, where the first and the last Linear of the module do not have them.
         classes: logits of the network, the rows of B. None: those of the Linear that was defined last, until the first forward
             pass shows how many there are.
         seed: of the new weights and of B.
@@ -315,8 +324,9 @@ def defend(
         guess, rows = Guess(derive_seed(seed, "B"), told=True), fit(Count, classes, "classes")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "optical block"))
-        sizes = linears[0].in_features, linears[-1].out_features
-        block = OpticalBlock(*sizes, device, hidden=n, dropout=dropout, encoding=encoding)
+        d = linears[0].in_features if in_features is None else fit(Count, in_features, "in_features")
+        k = linears[-1].out_features if out_features is None else fit(Count, out_features, "out_features")
+        block = OpticalBlock(d, k, device, hidden=n, dropout=dropout, encoding=encoding)
     block.train(place.training).to(linears[0].weight.device)
     parent, _, leaf = at.rpartition(".")
     setattr(network.get_submodule(parent), leaf, block)
