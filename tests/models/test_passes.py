@@ -164,8 +164,7 @@ def test_a_repeated_call_whose_pass_is_not_known_is_refused_and_not_left_without
     assert_same([x.grad], unrolled(found, images(), LABELS, "logits")[:1])
 
 
-@pytest.mark.parametrize("site", ["logits", "readings"])
-def test_defended_networks_lie_inside_each_other(site):
+def test_defended_networks_lie_inside_each_other():
     inner = network()
     before = inner.feedback
     outer = defend(inner, at="network.last", device=SimulatedOPU.create(20, 16, seed=3), seed=8).eval()
