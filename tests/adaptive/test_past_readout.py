@@ -93,3 +93,12 @@ def test_the_forms_are_made_in_pieces(monkeypatch):
     whole = collapse(rule, defended).vjp(bits, error)
     monkeypatch.setattr("groundglass.adaptive.past_readout._PIECE", 7)
     assert torch.allclose(collapse(rule, defended).vjp(bits, error), whole, rtol=1e-4, atol=1e-4)
+
+
+def test_the_rule_stays_where_the_gradient_would_be_another_one(images):
+    rules = [make_rule(name, network(), seed=4) for name in ("fa", "bpda-drawn")]
+    assert all(collapse(rule, network(), images) is not rule for rule in rules)
+    for place in ("network.head.readout", "network"):
+        hooked = network()
+        hooked.get_submodule(place).register_forward_hook(lambda module, given, out: out * out.new_tensor([1.0, 2, -3]))
+        assert all(collapse(rule, hooked, images) is rule for rule in rules)

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from groundglass.attacks import PGD, Exact, GradientAccess, Linf, frozen_for_attack
-from groundglass.attacks.frozen import FusedConvolutions, SteadyLinear
+from groundglass.attacks.faster_layers import Faster, FusedConvolutions, SteadyLinear
 from groundglass.models import DefendedNetwork, defend, vgg16
 from groundglass.optics import RandomFeedback, SimulatedOPU, true_matrix
 from tests.attacks.toy import Scaled, blobs, trained
@@ -65,6 +65,12 @@ def images():
     return torch.rand(40, 3, 16, 16, generator=torch.Generator().manual_seed(3))
 
 
+def parts(frozen):
+    """What runs in place of layers."""
+    own = [vars(m)["forward"] for m in frozen.modules() if "forward" in vars(m)]
+    return [step for one in own for step in getattr(one, "steps", [one]) if isinstance(step, Faster)]
+
+
 def gradient(model, images):
     x = images.clone().requires_grad_()
     logits = model(x)
@@ -84,12 +90,10 @@ def test_the_same_function_and_gradient(net, images):
 
 def test_it_is_really_rearranged(net):
     frozen = frozen_for_attack(net)
-    kinds = [type(m) for m in frozen.modules()]
-    assert kinds.count(FusedConvolutions) == 1
-    assert nn.BatchNorm2d not in kinds
-    assert nn.BatchNorm1d not in kinds
-    assert len(frozen.features[1].layers) == 11
-    assert all(m.bias is not None for m in frozen.modules() if isinstance(m, nn.Conv2d))
+    assert [(type(part.fast), len(part.layers)) for part in parts(frozen)] == [
+        (FusedConvolutions, 14), (SteadyLinear, 2), (SteadyLinear, 1), (SteadyLinear, 1)
+    ]  # fmt: skip
+    assert [type(m) for m in frozen.modules()] == [type(m) for m in net.modules()], "the layers stay where they are"
 
 
 def test_the_model_is_not_changed_and_the_copy_is_frozen(images):
@@ -147,35 +151,6 @@ def test_whatever_the_layers_are_the_function_stays(body, images):
     assert float(error.norm()) < 0.01 * float(gradient(model, images).norm())
 
 
-class Doubled(nn.Linear):
-    def forward(self, x):
-        return 2 * super().forward(x)
-
-
-SHARED = conv(3, 3)
-
-
-@pytest.mark.parametrize(
-    ("body", "hooked", "kinds"),
-    [
-        ((conv(3, 4), nn.BatchNorm2d(4), nn.ReLU()), 1, [nn.BatchNorm2d]),
-        ((SHARED, nn.BatchNorm2d(3), nn.ReLU(), SHARED, nn.ReLU()), None, [nn.BatchNorm2d]),
-        ((nn.AvgPool2d(4), nn.Flatten(), nn.Linear(48, 4), nn.ReLU(), nn.Linear(4, 2)), 2, [nn.Linear, SteadyLinear]),
-        ((nn.AvgPool2d(4), nn.Flatten(), Doubled(48, 2)), None, [Doubled]),
-    ],
-    ids=["hook", "two places", "hook on a Linear", "a class of its own"],
-)
-def test_modules_in_two_places_with_hooks_or_of_other_classes_are_left_alone(images, body, hooked, kinds):
-    model, seen = randomised(nn.Sequential(*body)).eval(), []
-    if hooked is not None:
-        model[hooked].register_forward_hook(lambda *args: seen.append(1))
-    frozen = frozen_for_attack(model)
-    assert torch.allclose(frozen(images), model(images), rtol=1e-4, atol=1e-5)
-    assert not any(isinstance(m, FusedConvolutions) for m in frozen.modules())
-    assert [type(m) for m in frozen if isinstance(m, nn.Linear | nn.BatchNorm2d)] == kinds
-    assert len(seen) == (0 if hooked is None else 2), "also in the copy"
-
-
 def test_where_the_fast_way_does_not_apply_the_layers_do(net):
     """Sizes without a scheme, another type: the same layers, as they were."""
     body = randomised(nn.Sequential(conv(3, 4), nn.ReLU(), nn.MaxPool2d(2)))
@@ -205,7 +180,7 @@ def test_a_defended_network_keeps_its_device_and_its_rules():
     frozen = frozen_for_attack(defended)
     assert isinstance(frozen, DefendedNetwork)
     assert frozen.device is device
-    assert any(isinstance(m, FusedConvolutions) for m in frozen.modules())
+    assert any(isinstance(part.fast, FusedConvolutions) for part in parts(frozen))
 
     images = torch.rand(12, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     bits, logits = defended.observe(images)
@@ -244,7 +219,7 @@ def test_a_linear_layer_of_any_width_is_as_steady(width, out):
     """Where rows begin at different alignments, their place among the others counts too: 31 and 514 inputs, 10 outputs."""
     layer = randomised(nn.Sequential(nn.Linear(width, out)))
     steady = frozen_for_attack(layer)
-    assert type(steady[0]) is SteadyLinear
+    assert [type(part.fast) for part in parts(steady)] == [SteadyLinear]
     x = torch.randn(70, width, generator=torch.Generator().manual_seed(0))
     whole = steady(x)
     assert torch.allclose(whole, layer(x), rtol=1e-4, atol=1e-5)
@@ -259,7 +234,7 @@ def test_a_linear_layer_of_any_width_is_as_steady(width, out):
 def test_a_steady_layer_looks_like_a_linear_layer(net, images):
     frozen = frozen_for_attack(net)
     layers = [m for m in frozen.head.modules() if isinstance(m, nn.Linear)]
-    assert [type(m) for m in layers] == [SteadyLinear, SteadyLinear]
+    assert [type(m) for m in layers] == [nn.Linear, nn.Linear]
     last, plain = layers[1], net.head[4]
     assert torch.equal(last.weight, plain.weight)
     assert torch.equal(last.bias, plain.bias)

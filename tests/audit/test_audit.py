@@ -353,3 +353,29 @@ def test_worst_case_agrees_with_a_plain_pgd_on_the_plain_network(plain: Audit) -
     """Nothing in the bookkeeping may make an attack weaker than it is alone."""
     alone = PGD(steps=20, step_size=None)(GradientAccess(trained(False)), IMAGES, LABELS, BALL, seed=0)
     assert plain.worst.share <= alone.robust_accuracy
+
+
+class OneByOne(nn.Module):
+    """The plain network, which leaves out a norm of its Sequential; with a little noise, so that no two answers are equal."""
+
+    def __init__(self, noise: float) -> None:
+        super().__init__()
+        _, first, relu, last = trained(False)
+        norm = nn.BatchNorm1d(64)
+        nn.init.zeros_(norm.weight)  # folded into the layer before it, it would leave nothing of the image
+        self.layers = nn.Sequential(first, norm, relu, last).eval()
+        self.noise = noise
+
+    def forward(self, x: Tensor) -> Tensor:
+        for place in (0, 2, 3):
+            x = self.layers[place](x.flatten(1))
+        return x + self.noise * torch.randn_like(x)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-4])
+def test_a_network_that_leaves_out_a_layer_has_the_worst_case_that_it_has(plain: Audit, noise: float) -> None:
+    found = of(OneByOne(noise).eval())
+    assert abs(found.clean.share - plain.clean.share) < 0.02
+    assert abs(found.claimed.share - plain.claimed.share) < 0.05
+    assert abs(found.worst.share - plain.worst.share) < 0.05
+    assert "adversarial images hold" not in failed(found)

@@ -59,3 +59,18 @@ def test_a_kernel_that_is_wrong_or_missing_is_not_raced(
     monkeypatch.setattr(torch, "_int_mm", broken)
     assert not kernel_choice._int8_is_worth_a_look()
     kernel_choice._int8_is_worth_a_look.cache_clear()
+
+
+@pytest.mark.parametrize("sizes", [(3, 8, 1), (6, 9, 1), (7, 9, 1), (9, 8, 1)])
+@pytest.mark.parametrize("wrong", [LookupTables, Int8Gemm])
+def test_a_kernel_that_is_wrong_loses_however_fast_it_is(
+    wrong: type, sizes: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(self: object, bits: Tensor, matrix: object, out: Output) -> None:
+        out.put(0, torch.ones(len(bits), 64, dtype=torch.float64))  # at once
+
+    monkeypatch.setattr(kernel_choice, "_int8_is_worth_a_look", lambda: True)
+    monkeypatch.setattr(wrong, "fill", fill)
+    kernel_choice._race.cache_clear()
+    assert not isinstance(kernel_choice._race(*sizes), wrong)
+    kernel_choice._race.cache_clear()

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from groundglass.attacks import DrawnMatrix, LinearMatrix
+from groundglass.attacks.same_function import FEW, same_function
 from groundglass.models import Classifier, DefendedNetwork
 from groundglass.optics import BackwardRule, RandomFeedback
 from groundglass.optics.backward import Held
@@ -52,12 +53,24 @@ class QuadraticForms:
         return f"QuadraticForms(name={self.name!r}, n={self._n}, classes={self._classes})"
 
 
-def collapse(rule: BackwardRule, network: DefendedNetwork) -> BackwardRule:
+def collapse(rule: BackwardRule, network: DefendedNetwork, images: Tensor | None = None) -> BackwardRule:
     """The same rule past the readout of this network, if that is faster; else the rule itself.
 
     It is the same, up to rounding, if the logits are the readout's own output and the rule is linear: `fa`, and
     `bpda-drawn`, whose pixels never saturate. It keeps a copy of the readout: for networks that are not trained further.
+
+    Args:
+        images: some that the network is for. The gradients by both rules are compared on the first 8 of them, without a frame
+            of the device; where they differ, the rule itself is returned. A hook, say, may stand behind the readout.
     """
+    short = _past_readout(rule, network)
+    if images is None or short is rule:
+        return short
+    same = same_function(network.seen_through(rule), network.seen_through(short), images[:FEW])
+    return short if same else rule
+
+
+def _past_readout(rule: BackwardRule, network: DefendedNetwork) -> BackwardRule:
     block = network.block
     if type(network.network) is not Classifier or network.network.head is not block or network.device is None:
         return rule

@@ -1,105 +1,161 @@
 """A copy of a model that is set up to be attacked: the same function, with much faster gradients at the images."""
 
 import copy
-from collections import Counter
-from itertools import pairwise
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from groundglass.kernels.convolutions import ConvChain, ConvLayer
+from groundglass.attacks.faster_layers import Faster, FusedConvolutions, InOrder, SteadyLinear, is_plain
+from groundglass.attacks.same_function import FEW, same_function
+from groundglass.kernels.convolutions import ConvLayer
 
 M = TypeVar("M", bound=nn.Module)
 
 
-def frozen_for_attack(model: M) -> M:
+def frozen_for_attack(model: M, images: Tensor | None = None) -> M:
     """A copy of `model` for attacks: eval mode, parameters frozen, arranged for speed. `model` is not changed.
 
-    Inside every `nn.Sequential`, Conv2d + BatchNorm2d and Linear + BatchNorm1d become one layer; and runs of 3 x 3
-    convolutions with ReLU and 2 x 2 max-pooling, as in a VGG, are computed on CPUs by Winograd's method (`ConvChain`).
-    Names of submodules stay, names of parameters do not: it is a copy to attack, not to train or to save. An optical
-    device in the model is shared, not copied.
+    Where an `nn.Sequential` is run as a whole, Conv2d + BatchNorm2d and Linear + BatchNorm1d become one layer; and runs of
+    3 x 3 convolutions with ReLU and 2 x 2 max-pooling, as in a VGG, are computed on CPUs by Winograd's method (`ConvChain`).
+    The layers stay in the copy, under their names: code that takes one, iterates or asks for a type finds what it knows. It
+    is a copy to attack, not to train. An optical device in the model is shared, not copied.
 
     On CPUs, in float32, the copy's logits for an image are the same bit for bit in any batch, which the model's own need
     not be: a matrix product of few rows is summed in another order.
 
+    Nothing is used unseen. With `images` the copy is compared with the model on the first 8 of them, logits and gradients
+    at the images, under the same random draws and without a frame of a device; a copy that differs is replaced by one
+    without any rearrangement, compared as well. `copy.verified` says whether it was found the same: if not, attack the model
+    itself. Without images each rearranged part compares itself with its layers when it is first called, and goes back to
+    them if it differs; `copy.verified` is True from the first that agreed.
+
     Logits agree with the model's to rounding (about 1e-6, relatively). Where a model makes rounding matter, as a
     binarisation does, single images can differ: `AttackResult.confirmed` checks successes again on the model itself.
+
+    Args:
+        images: [n, c, h, w], some that the model is for.
+
+    Raises:
+        Whatever the model raises when it is copied, or run on the images.
     """
-    frozen = copy.deepcopy(model).eval().requires_grad_(False)
-    # A module that is used in two places, or that has hooks, is left alone.
-    places = Counter(id(m) for _, m in frozen.named_modules(remove_duplicate=False))
-    for sequence in [m for m in frozen.modules() if type(m) is nn.Sequential]:
-        free = {name for name, m in sequence.named_children() if places[id(m)] == 1 and not _has_hooks(m)}
-        _fold_norms(sequence, free)
-        _gather_convolutions(sequence, free)
-    for module in list(frozen.modules()):
-        for name, child in list(module._modules.items()):
-            if type(child) is nn.Linear and not _has_hooks(child):
-                module._modules[name] = SteadyLinear(child)
-        if isinstance(module, nn.Conv2d):
-            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
-    return frozen.eval()
+    # The copy's tensors count their versions, wherever it is made.
+    with torch.inference_mode(False):
+        frozen = _copied(model)
+        parts = _rearranged(frozen)
+        found = False
+        if images is not None and len(images):
+            for part in parts:
+                part.trusted = "trial"
+            found = same_function(model, frozen, images[:FEW])
+            if not found:
+                frozen, parts = _copied(model), []
+                found = same_function(model, frozen, images[:FEW])
+            for part in parts:
+                part.trusted = "new" if part.trusted == "trial" else part.trusted
+        frozen.verified = found  # type: ignore[assignment]
+        return frozen
 
 
-def _has_hooks(module: nn.Module) -> bool:
-    return any(
-        getattr(module, kind, None)
-        for kind in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    )
+def _copied(model: M) -> M:
+    # What a forward pass left in an attribute (the weight of `weight_norm`) has a graph, which cannot be copied.
+    held = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+    memo = {id(tensor): tensor.detach().clone() for tensor in held if not tensor.is_leaf}
+    copied = copy.deepcopy(model, memo).eval()
+    # One by one: a TorchScript module has no `requires_grad_`, and its copy has parameters of which it would be refused.
+    for parameter in copied.parameters():
+        if parameter.is_leaf:
+            parameter.requires_grad_(False)
+    return copied
 
 
-def _fold_norms(sequence: nn.Sequential, free: set[str]) -> None:
-    names = list(sequence._modules)
-    for first, second in pairwise(names):
-        layer, norm = sequence._modules[first], sequence._modules[second]
-        if not {first, second} <= free or getattr(norm, "running_mean", None) is None:
-            continue
-        if type(layer) is nn.Conv2d and type(norm) is nn.BatchNorm2d:
-            sequence._modules[first] = fuse_conv_bn_eval(layer, norm).requires_grad_(False)
-        elif type(layer) is nn.Linear and type(norm) is nn.BatchNorm1d:
-            sequence._modules[first] = fuse_linear_bn_eval(layer, norm).requires_grad_(False)
-        else:
-            continue
-        sequence._modules[second] = nn.Identity()
+def _rearranged(model: nn.Module) -> list[Faster]:
+    """Put faster ways of computing into `model`, a copy: as the `forward` of a Sequential or a Linear. Returns them."""
+    parts: list[Faster] = []
+    for sequence in [m for m in model.modules() if type(m) is nn.Sequential and "forward" not in vars(m)]:
+        steps = _steps(sequence, model)
+        faster = [step for step in steps if isinstance(step, Faster)]
+        if faster:
+            sequence.forward = InOrder(sequence, steps)  # type: ignore[method-assign]
+            parts += faster
+    for linear in [m for m in model.modules() if type(m) is nn.Linear and is_plain(m)]:
+        parts.append(Faster([linear], SteadyLinear(linear), ndim=2, owner=model, as_forward=True))
+        linear.forward = parts[-1]  # type: ignore[method-assign]
+    for module in [model, *(part.fast for part in parts)]:
+        for conv in module.modules():
+            if isinstance(conv, nn.Conv2d) and conv._parameters.get("weight") is not None:
+                conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
+    return parts
 
 
-def _gather_convolutions(sequence: nn.Sequential, free: set[str]) -> None:
-    """Every run of convolution, ReLU and perhaps pooling -> one module in the place of its first layer."""
-    names = [name for name, m in sequence.named_children() if type(m) is not nn.Identity]
+#: Layers of a Sequential, one after the other, and the one that computes what they do: itself, of a single one.
+_Entry = tuple[list[nn.Module], nn.Module]
+
+
+def _steps(sequence: nn.Sequential, owner: nn.Module) -> list[nn.Module | Faster]:
+    """Every run of convolution, ReLU and perhaps pooling as one step; norms in the step of the layer before them."""
+    entries = [entry for entry in _folded(sequence) if type(entry[1]) is not nn.Identity or not is_plain(entry[1])]
+    steps: list[nn.Module | Faster] = []
     position = 0
-    while position < len(names):
-        end, layers = position, []
-        while (found := _layer_at(sequence, names[end : end + 3], free)) is not None:
+    while position < len(entries):
+        end, fused = position, []
+        while (found := _layer_at(entries[end : end + 3])) is not None:
             layer, used = found
-            layers.append(layer)
+            fused.append(layer)
             end += used
-        if layers:
-            run = names[position:end]
-            plain = nn.Sequential(*[sequence.get_submodule(name) for name in run])
-            for name in run:
-                sequence._modules[name] = nn.Identity()
-            sequence._modules[run[0]] = FusedConvolutions(plain, layers)
-        position = max(end, position + 1)
+        end = max(end, position + 1)
+        run = entries[position:end]
+        layers, computes = [layer for entry in run for layer in entry[0]], run[0][1]
+        if fused:
+            steps.append(
+                Faster(layers, FusedConvolutions(nn.Sequential(*[e[1] for e in run]), fused), ndim=4, owner=owner)
+            )
+        elif isinstance(computes, nn.Linear) and len(layers) == 2:
+            steps.append(Faster(layers, SteadyLinear(computes), ndim=2, owner=owner))
+        elif len(layers) == 2:
+            steps.append(Faster(layers, computes, ndim=4, owner=owner))
+        else:
+            steps.append(computes)
+        position = end
+    return steps
 
 
-def _layer_at(sequence: nn.Sequential, names: list[str], free: set[str]) -> tuple[ConvLayer, int] | None:
-    modules = [sequence.get_submodule(name) for name in names]
+def _folded(sequence: nn.Sequential) -> list[_Entry]:
+    entries: list[_Entry] = []
+    for layer in sequence:
+        before = entries[-1] if entries else ([], layer)
+        together = _with_norm(before[0][0], layer) if len(before[0]) == 1 else None
+        if together is None:
+            entries.append(([layer], layer))
+        else:
+            entries[-1] = ([*before[0], layer], together.requires_grad_(False))
+    return entries
+
+
+def _with_norm(layer: nn.Module, norm: nn.Module) -> nn.Module | None:
+    if not (is_plain(layer) and is_plain(norm)) or getattr(norm, "running_mean", None) is None:
+        return None
+    if type(layer) is nn.Conv2d and type(norm) is nn.BatchNorm2d:
+        return fuse_conv_bn_eval(layer, norm)
+    if type(layer) is nn.Linear and type(norm) is nn.BatchNorm1d:
+        return fuse_linear_bn_eval(layer, norm)
+    return None
+
+
+def _layer_at(entries: list[_Entry]) -> tuple[ConvLayer, int] | None:
+    modules = [entry[1] for entry in entries]
     if (
         len(modules) < 2
-        or not set(names[:2]) <= free
+        or not (is_plain(modules[0]) and is_plain(modules[1]))
         or not _is_plain_conv(modules[0])
         or type(modules[1]) is not nn.ReLU
     ):
         return None
     conv = modules[0]
     assert isinstance(conv, nn.Conv2d)
-    pool = len(modules) == 3 and names[2] in free and _is_plain_pool(modules[2])
-    bias = conv.bias if conv.bias is not None else torch.zeros(conv.out_channels, dtype=torch.float32, device="cpu")
+    pool = len(modules) == 3 and is_plain(modules[2]) and _is_plain_pool(modules[2])
+    bias = conv.bias if conv.bias is not None else conv.weight.new_zeros(conv.out_channels)
     return ConvLayer(conv.weight.detach(), bias.detach(), pool), 3 if pool else 2
 
 
@@ -122,64 +178,3 @@ def _is_plain_pool(module: nn.Module) -> bool:
         and module.dilation in (1, (1, 1))
         and not module.return_indices
     )
-
-
-class FusedConvolutions(nn.Module):
-    """Convolutions, ReLUs and max-pools as one step; the original `layers` where that step does not apply."""
-
-    def __init__(self, layers: nn.Sequential, fused: list[ConvLayer]) -> None:
-        super().__init__()
-        self.layers = layers
-        self._chain = ConvChain(fused)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if (
-            x.device.type != "cpu"
-            or x.dtype != torch.float32
-            or x.ndim != 4
-            or not len(x)
-            or not self._chain.fits(*x.shape[1:])
-        ):
-            out: Tensor = self.layers(x)
-            return out
-        fused: Tensor = _Fused.apply(x, self._chain)
-        return fused
-
-
-class _Fused(torch.autograd.Function):
-    """`ConvChain` in an autograd graph. Only the images get a gradient, and it cannot be differentiated again."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, chain: ConvChain) -> Tensor:
-        out, ctx.trace = chain.forward(x.detach().contiguous().numpy())
-        ctx.chain = chain
-        return torch.from_numpy(out)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return torch.from_numpy(ctx.chain.backward(grads[0].contiguous().numpy(), ctx.trace)), None
-
-
-class SteadyLinear(nn.Linear):
-    """A linear layer that always takes the same number of rows at a time, so that a row's result does not depend on the others.
-
-    It does not depend on the row's place either: where rows begin at different alignments in memory (513 inputs, say), MKL
-    sums a row in an order that depends on its place. So rows are padded with zeros.
-    """
-
-    ROWS = 64
-    COLUMNS = 16
-
-    def __init__(self, linear: nn.Linear) -> None:
-        nn.Module.__init__(self)
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.weight, self.bias = linear.weight, linear.bias
-
-    def forward(self, input: Tensor) -> Tensor:
-        if input.device.type != "cpu" or input.ndim != 2 or not len(input):
-            return super().forward(input)
-        rows, more = len(input), -self.in_features % self.COLUMNS
-        weight = F.pad(self.weight, (0, more)) if more else self.weight
-        padded = F.pad(input.contiguous(), (0, more, 0, -rows % self.ROWS))
-        return torch.cat([F.linear(part, weight, self.bias) for part in padded.split(self.ROWS)])[:rows]

@@ -43,6 +43,11 @@ def _race(rows_log2: int, inputs_log2: int, threads: int) -> Kernel:
     candidates: list[Kernel] = [_FLOAT, LookupTables()]
     if _int8_is_worth_a_look():
         candidates.append(Int8Gemm())
+    # Only those that give this machine's float32 products: compiled code and matrix units are others' work.
+    right = _light(_FLOAT, bits, public)
+    candidates = [
+        kernel for kernel in candidates if kernel is _FLOAT or torch.equal(_light(kernel, bits, public), right)
+    ]
     # In turns: another process that comes by slows all of them, not one.
     best = dict.fromkeys(candidates, float("inf"))
     for _ in range(_TURNS):

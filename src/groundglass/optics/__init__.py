@@ -5,7 +5,7 @@ from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, d
 from groundglass.optics.camera import Camera, Exposure
 from groundglass.optics.device import OpticalDevice
 from groundglass.optics.kinds import DoesNotFitError
-from groundglass.optics.layer import Encoding, FloatInputLayer, OpticalLayer, binarise, encode
+from groundglass.optics.layer import Encoding, FloatInputLayer, OpticalLayer, binarise, encode, without_devices
 from groundglass.optics.lighton import LightOnOPU
 from groundglass.optics.medium import DeviceKind, MatrixKind
 from groundglass.optics.moving import MovingDevice
@@ -41,4 +41,5 @@ __all__ = [
     "pack_bits",
     "true_matrix",
     "unpack_bits",
+    "without_devices",
 ]

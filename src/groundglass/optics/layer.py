@@ -1,5 +1,8 @@
 """The optical device as a layer: bits in, normalised readings out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal
 
 import torch
@@ -7,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from groundglass.core import NonFiniteError
+from groundglass.core import NonFiniteError, generator
 from groundglass.core.sealed import without_locals
 from groundglass.optics.device import OpticalDevice
 from groundglass.optics.opaque import Opaque, measure
@@ -62,6 +65,33 @@ def as_bytes(bits: Float[Tensor, "batch n"]) -> UInt8[Tensor, "batch n"]:
     return bits.to(torch.uint8)
 
 
+_without_devices: ContextVar[bool] = ContextVar("without devices", default=False)
+
+
+@contextmanager
+def without_devices() -> Iterator[None]:
+    """No `OpticalLayer` asks its device in here, in this thread: readings of a fixed, public projection stand in.
+
+    To compare two networks with the same device: it takes no frame and no draw, and both get the same without noise.
+    """
+    token = _without_devices.set(True)
+    try:
+        yield
+    finally:
+        _without_devices.reset(token)
+
+
+def _public_readings(inputs: Float[Tensor, "batch n"], device: OpticalDevice) -> Float[Tensor, "batch m"]:
+    """Squares of sums over stretches of the inputs, with random signs; on average the device's mean reading."""
+    n, m = device.in_features, device.out_features
+    random = generator(0, "public readings")
+    signs = 2 * torch.randint(0, 2, (n,), generator=random, dtype=torch.int8, device="cpu").to(inputs) - 1
+    ends = torch.randint(0, n + 1, (2, m), generator=random, dtype=torch.int64, device="cpu").to(inputs.device)
+    walk = F.pad((inputs * signs).cumsum(1), (1, 0))
+    light = (walk[:, ends[0]] - walk[:, ends[1]]).square()
+    return light / light.mean(1, keepdim=True).clamp_min(1e-12) * device.mean_reading
+
+
 class _Projection(Opaque):
     """U as float32 planes, real and imaginary, and what they make of inputs that are scaled to one length."""
 
@@ -96,6 +126,8 @@ class _Normalised(Opaque):
         if self.projection is None:
             if not len(inputs):  # a device takes no frame without an input: it is not asked
                 return inputs.new_zeros(0, self.device.out_features)
+            if _without_devices.get():
+                return _public_readings(inputs, self.device)
             return self.device.measure(as_bytes(inputs))
         return measure(self.projection, inputs, outputs=self.device.out_features, dtype=torch.float32)
 

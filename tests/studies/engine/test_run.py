@@ -1,6 +1,7 @@
 """`run_study`, on a study of one's own that does next to nothing."""
 
 import pytest
+import torch
 
 from groundglass.results import OtherStudyError, Run
 from groundglass.studies import Study, run_study
@@ -118,6 +119,26 @@ def notes(monkeypatch, tmp_path):
 def test_the_faster_precision_is_taken_and_said(notes, bfloat16, float32, fastest):
     assert notes(bfloat16, float32) == [f"training in {fastest}, the faster here"]
     assert fastest_precision() == fastest
+
+
+def test_a_precision_that_is_fast_and_wrong_is_not_taken(monkeypatch):
+    monkeypatch.setattr(precision_module, "bfloat16_is_right", lambda where: False)
+    monkeypatch.setattr(precision_module, "step_seconds", precision_module.step_seconds.__wrapped__)
+    assert fastest_precision() == "float32"
+    assert times_slower("float32") == 0
+
+
+@pytest.mark.parametrize("wrong", ["conv2d", "relu"])
+def test_bfloat16_is_right_unless_it_is_not(monkeypatch, wrong):
+    right = getattr(torch.nn.functional, wrong)
+
+    def half(*given, **options):
+        out = right(*given, **options)
+        return out / 2 if torch.is_autocast_enabled("cpu") else out
+
+    assert precision_module.bfloat16_is_right.__wrapped__()
+    monkeypatch.setattr(torch.nn.functional, wrong, half)
+    assert not precision_module.bfloat16_is_right.__wrapped__()
 
 
 def test_a_precision_that_is_slow_here_is_said_to_be(notes):

@@ -206,7 +206,8 @@ def seen_by(
     def make() -> BackwardRule:
         given = pairs if rule in FITTED else None
         # The network learns no more: what lies above the device can be worked into the rule.
-        return collapse(make_rule(rule, target, seed=derive_seed(seed, "rule", rule), pairs=given), target)
+        made = make_rule(rule, target, seed=derive_seed(seed, "rule", rule), pairs=given)
+        return collapse(made, target, context.few_images)
 
     # A rule is made once in a run: it may hold a drawn matrix, or have been fitted.
     made: BackwardRule = context.memo(f"{trained.key}/{rule}/{fit_images}/{seed}", make)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from groundglass.attacks import frozen_for_attack
 from groundglass.core import Progress, silent
@@ -66,6 +66,12 @@ class Context:
     def where(self) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
+    @property
+    def few_images(self) -> Tensor:
+        """The first test images, on which what stands in for a network is compared with it."""
+        test = self.dataset.test
+        return test.head(min(len(test), 8)).floats().to(self.where)
+
     def device(self, record: Record) -> OpticalDevice:
         """The device of a "device" record."""
         return self.devices.find(DEVICE.result_of(record).fingerprint)
@@ -85,8 +91,14 @@ class Context:
         return network
 
     def target(self, record: Record) -> nn.Module:
-        """A copy of the network that is set up to be attacked fast."""
-        target: nn.Module = self.memo(f"target/{record.key}", lambda: frozen_for_attack(self.network(record)))
+        """A copy of the network that is set up to be attacked fast, and was seen to be the network; or that itself."""
+
+        def make() -> nn.Module:
+            network = self.network(record)
+            copy = frozen_for_attack(network, self.few_images)
+            return copy if copy.verified else network
+
+        target: nn.Module = self.memo(f"target/{record.key}", make)
         return target
 
     def memo(self, key: str, make: Any) -> Any:
