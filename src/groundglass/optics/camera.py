@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from groundglass.core import forks
 from groundglass.core.sealed import Sealed, Seed
 from groundglass.core.settings import In, NotNegative, Positive, Settings
 from groundglass.kernels.threads import for_each
@@ -77,7 +78,7 @@ class FrameNoise(Sealed):
     """Noise of the frames of one device, counted from its creation or loading: a batch can be split and gives the same.
 
     Frame k draws from a counter-based stream (Philox) of (seed of the device, noise seed, k) alone. The key
-    is secret: an attacker who could predict the noise could subtract it.
+    is secret: an attacker who could predict the noise could subtract it. In a forked process the stream is another one.
 
     Args:
         region: names the part of the device's outputs that is read; empty for all.
@@ -89,6 +90,11 @@ class FrameNoise(Sealed):
         self._key = seed.number(f"noise/{noise_seed}/{region}" if region else f"noise/{noise_seed}")
         self.frames = 0  # counted so far
         self._lock = threading.Lock()
+        forks.watch(self)
+
+    def forked(self, number: int) -> None:
+        """In a forked process the device goes on with noise of its own: see `core.forks`."""
+        self._key, self._lock = forks.of_fork(self._key, number), threading.Lock()
 
     def skip(self, frames: int) -> None:
         """Count on, as if so many frames had been measured."""

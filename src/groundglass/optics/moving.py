@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from groundglass.core import forks
 from groundglass.core.sealed import Sealed, Seed
 from groundglass.core.settings import Count, fit
 from groundglass.optics.camera import Camera
@@ -27,7 +28,8 @@ class MovingDevice(Sealed):
     draws (`Averaged`, in attacks).
 
     The stream of draws is counted in frames: a batch that is split in order is measured by the same matrices. It is
-    secret as the matrices are, and it is not in the device's files: a device out of a `DeviceStore` has a new stream.
+    secret as the matrices are, and it is not in the device's files: a device out of a `DeviceStore` has a new stream. So has
+    one in a forked process.
 
     Args:
         devices: K, in order, of equal sizes, camera and kind of matrix, all different.
@@ -39,7 +41,7 @@ class MovingDevice(Sealed):
         ValueError: no devices, devices that differ in what the outside can see, or one that is there twice.
     """
 
-    __slots__ = ("_devices", "_draws", "_fingerprint", "_lock", "_mean_reading")
+    __slots__ = ("_devices", "_draws", "_fingerprint", "_key", "_lock", "_mean_reading")
 
     _unpickled = (
         "holds secrets and is not pickled: DeviceStore(folder).put(device) saves it, and its device.fingerprint is what to "
@@ -49,12 +51,20 @@ class MovingDevice(Sealed):
     def __init__(self, devices: Sequence[SimulatedOPU], *, seed: int | Seed | None = None) -> None:
         seed = Seed(seed)
         self._devices = _checked(devices)
-        self._draws = np.random.Generator(np.random.Philox(key=seed.check().number("moving/choices")))
-        self._lock = threading.Lock()
+        self._begin(seed.check().number("moving/choices"))
+        forks.watch(self)
         # One constant for all: readings are normalised without telling which matrix they come from.
         self._mean_reading = sum(device.mean_reading for device in self._devices) / len(self._devices)
         named = json.dumps(["moving device", *(device.fingerprint for device in self._devices)])
         self._fingerprint = hashlib.sha256(named.encode()).hexdigest()[:32]
+
+    def _begin(self, key: int) -> None:
+        self._key, self._lock = key, threading.Lock()
+        self._draws = np.random.Generator(np.random.Philox(key=key))
+
+    def forked(self, number: int) -> None:
+        """In a forked process it goes on with draws of its own: see `core.forks`."""
+        self._begin(forks.of_fork(self._key, number))
 
     @classmethod
     def create(
