@@ -75,7 +75,7 @@ def audit_model(
 
     Args:
         model: a model file of ours, or "package.module:factory": a function without arguments that makes the module.
-            The folder it is called from is searched too.
+            The folder it is called from is searched first, and stays the last place for what the module imports later.
         out: a new folder, or one that holds the same audit.
         data: cifar10, cifar100, shapes, or an .npz file with `images` (uint8, or floats in [0, 1]; [n, c, h, w]) and `labels`.
         weights: of a factory's module: a state_dict, .safetensors or what torch.save wrote (read without pickled code).

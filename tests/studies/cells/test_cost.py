@@ -22,7 +22,10 @@ def test_peak_memory_is_the_devices_own_whatever_the_parent_holds():
     assert result.held_bytes <= result.peak_bytes < ballast.nbytes
 
 
-def test_a_probe_that_fails_says_why():
+def test_a_probe_that_fails_says_why_and_runs_no_file_of_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "socket.py").write_text("raise SystemExit('a file of the current folder was run')\n")
+    (tmp_path / "json.py").write_text("raise SystemExit('a file of the current folder was run')\n")
+    monkeypatch.chdir(tmp_path)
     cell = CostCell(
         device_kind="dense", in_features=2**22 + 1, out_features=8, sweep="square", block=8, batch=1, repeats=1
     )

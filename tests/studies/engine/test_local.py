@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import pytest
 
 from groundglass.core import DamagedFileError
 from groundglass.results import RecordStore
+from groundglass.studies import run_study
 from groundglass.studies.engine import local
 from groundglass.studies.engine.cell import key_of, run_cells
 from groundglass.studies.engine.context import Context
@@ -44,8 +46,18 @@ def results(folder):
     return {r.name: r.result["total"] for r in RecordStore.read(folder).records}
 
 
-def test_each_cell_has_what_it_needs_whoever_runs_it(start, tmp_path):
+@pytest.fixture
+def hostile_folder(tmp_path_factory, monkeypatch):
+    """The current folder has files that are named as modules that every start of a process needs."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    for name in ("socket", "selectors", "tempfile", "traceback", "json"):
+        (folder / f"{name}.py").write_text("raise SystemExit('a file of the current folder was run')\n")
+    monkeypatch.chdir(folder)
+
+
+def test_each_cell_has_what_it_needs_whoever_runs_it(start, tmp_path, hostile_folder):
     assert start(diamond()) == 4
+    assert "PYTHONSAFEPATH" not in os.environ
     assert results(tmp_path) == {"first": 1, "left": 2, "right": 3, "last": 6}
     store = RecordStore.read(tmp_path)
     assert all(r.result["images"] == 10 and r.result["has_seed"] for r in store.records)
@@ -160,6 +172,22 @@ def test_workers_end_with_their_parent_however_it_ends(tmp_path):
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     wait_for(lambda: not any(alive(pid) for pid in workers))
+
+
+def test_a_script_without_a_main_guard_is_told_so(start, monkeypatch, tmp_path):
+    # What a worker does that imports such a script: it comes to the study again, and ends.
+    monkeypatch.setattr(local, "_serve", as_without_a_guard)
+    with pytest.raises(WorkerEndedError, match=r'before it began.*if __name__ == "__main__":') as raised:
+        start([Toy("one")])
+    assert "memory" not in str(raised.value)
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    with pytest.raises(RuntimeError, match="__main__"):
+        run_study("white-box", "quick", tmp_path / "run", data="shapes", jobs=2)
+    assert not (tmp_path / "run").exists()
+
+
+def as_without_a_guard(pipe, alive, threads):
+    sys.exit(1)
 
 
 def wait_for(true, seconds=60):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -77,8 +78,11 @@ class CostCell(BaseCell):
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         sizes = {name: getattr(self, name) for name in ("in_features", "out_features", "block", "batch", "repeats")}
         asked = json.dumps({**sizes, "kind": self.device_kind, "threads": torch.get_num_threads()})
-        command = [sys.executable, "-m", "groundglass.studies.cells.cost_probe", asked]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        # -P: no file of the current folder stands for a module; what could be imported here can be there.
+        command = [sys.executable, "-P", "-m", "groundglass.studies.cells.cost_probe", asked]
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        found_in = {**os.environ, "PYTHONPATH": path}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=found_in)
         if done.returncode:
             killed = f"its process was ended by signal {-done.returncode}: too little memory? Take a smaller size"
             last = done.stderr.strip().splitlines() or [killed if done.returncode < 0 else "no word"]

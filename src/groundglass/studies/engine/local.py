@@ -30,6 +30,11 @@ from groundglass.studies.engine.context import Context
 _MEMORY_OF_A_WORKER = 3 * 2**30
 _MOST_WORKERS = 8
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_SAFE, _OURS = "PYTHONSAFEPATH", "groundglass"
+_GUARD = (
+    "Each process imports the program that asked for it. See what it says above; if the call stands at the top level of a "
+    'script, put it under `if __name__ == "__main__":`, or ask for jobs=1'
+)
 
 
 class WorkerEndedError(RuntimeError):
@@ -49,6 +54,12 @@ def fitting_jobs() -> int:
     return max(1, min(usable_cores(), fits, _MOST_WORKERS))
 
 
+def refuse_in_a_starting_worker() -> None:
+    """Raises a RuntimeError in a process that is still importing the program that started it: a script without a guard."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RuntimeError(f"a study may not start while a worker of another one does. {_GUARD}")
+
+
 def run_side_by_side(cells: Sequence[Cell], store: RecordStore, context: Context, jobs: int) -> int:
     """Run every cell that has no record yet, up to `jobs` at a time; returns how many were run.
 
@@ -60,7 +71,7 @@ def run_side_by_side(cells: Sequence[Cell], store: RecordStore, context: Context
         jobs: processes; each has its share of the cores.
 
     Raises:
-        WorkerEndedError: a worker was killed, for want of memory perhaps.
+        WorkerEndedError: a worker was killed, for want of memory perhaps; or ended as it imported a script without a guard.
         Exception: whatever a cell has raised; the others are stopped then, and go on from their checkpoints next time.
     """
     waiting = [cell for cell in cells if key_of(cell) not in store]
@@ -82,7 +93,9 @@ def run_side_by_side(cells: Sequence[Cell], store: RecordStore, context: Context
             failed: list[Exception] = []
             for worker in _told(workers):
                 what, *rest = worker.receive()
-                if what == "progress":
+                if what == "begun":
+                    worker.begun = True
+                elif what == "progress":
                     worker.show(context, *rest)
                 elif what == "failed":
                     failed.append(rest[0])
@@ -137,6 +150,7 @@ class _Worker:
 
     def __init__(self, context: Context, threads: int) -> None:
         self.cell: Cell | None = None
+        self.begun = False
         # Not a fork: that copies OpenMP's threads as they are not, and the child waits for them for ever.
         spawn = multiprocessing.get_context("spawn")
         self.pipe, theirs = spawn.Pipe()
@@ -162,6 +176,10 @@ class _Worker:
         except (EOFError, ConnectionResetError):
             self._process.join(5)
             assert self.cell is not None
+            if not self.begun and (self._process.exitcode or 0) > 0:
+                raise WorkerEndedError(
+                    f"a process that should have run {self.cell.name} ended before it began. {_GUARD}"
+                ) from None
             raise WorkerEndedError(
                 f"the process that was at work on {self.cell.name} has ended (exit code {self._process.exitcode}; -9 is most "
                 "often a lack of memory). What is done is kept: run the same command again, with a smaller --jobs"
@@ -201,8 +219,11 @@ def receive_seed(pipe: Connection) -> Seed | None:
 @contextmanager
 def _environment(threads: int) -> Iterator[None]:
     """What a child finds when it loads numpy and torch."""
-    before = {name: os.environ.get(name) for name in _THREADS}
+    before = {name: os.environ.get(name) for name in (*_THREADS, _SAFE)}
     os.environ.update(dict.fromkeys(_THREADS, str(threads)))
+    # Python would look for its own modules in the current folder first. The child gets this process's `sys.path` instead, so what
+    # was importable here, the user's own modules too, is there.
+    os.environ.setdefault(_SAFE, _OURS)
     try:
         yield
     finally:
@@ -216,8 +237,11 @@ def _serve(pipe: Connection, alive: Connection, threads: int) -> None:
     # handed down to programs that a cell starts, which should end.
     signal.signal(signal.SIGINT, lambda number, frame: None)
     threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
+    if os.environ.get(_SAFE) == _OURS:  # of this start alone: what a cell starts is as it would be without workers
+        del os.environ[_SAFE]
     torch.set_num_threads(threads)
     with suppress(EOFError, BrokenPipeError):
+        pipe.send_bytes(pickle.dumps(("begun",)))
         seed = receive_seed(pipe)
         folder, dataset = pickle.loads(pipe.recv_bytes())
         context = _context(pipe, folder, dataset, seed)

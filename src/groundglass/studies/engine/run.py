@@ -15,7 +15,7 @@ from groundglass.results import RecordStore
 from groundglass.studies.cells.network import stem
 from groundglass.studies.engine.cell import Cell, key_of, run_cells
 from groundglass.studies.engine.context import Context, Listener
-from groundglass.studies.engine.local import fitting_jobs, run_side_by_side
+from groundglass.studies.engine.local import fitting_jobs, refuse_in_a_starting_worker, run_side_by_side
 from groundglass.studies.engine.reuse import reuse_networks
 from groundglass.studies.recipe import configure, described
 from groundglass.studies.registry import ALL, Study, find_study
@@ -126,6 +126,7 @@ def run_study(
     """
     device_seed = None if device_seed is None else Seed(device_seed)  # first of all: no traceback shows it
     jobs = fit(Count | None, jobs, "jobs")
+    refuse_in_a_starting_worker()
     check_seed(seed)
     if device_seed is not None:
         device_seed.check()
