@@ -83,6 +83,8 @@ def test_an_error_is_one_line_that_says_what_to_do(arguments, told, here, capsys
 def test_what_the_system_says_comes_with_a_place_and_an_advice(number):
     bare = said(OSError(number, os.strerror(number)), "report", Report("runs/one"))  # type: ignore[arg-type]
     named = said(OSError(number, os.strerror(number), "runs/one/x"), "report", Report("runs/one"))  # type: ignore[arg-type]
+    part = OSError(number, os.strerror(number), f"runs/one/.x.{'0a' * 8}.part")
+    assert said(part, "report", Report("runs/one")) == named  # type: ignore[arg-type]
     assert "`groundglass report`" in bare
     assert named.startswith("runs/one/x: ")
     for told in (bare, named):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ _ADVICE = {
     errno.ENOSPC: "the disk is full: free some space, then run the command again",
     errno.EDQUOT: "your share of the disk is full: free some space, then run the command again",
 }
+# A file on its way is to its owner the file that it will be.
+_PART = re.compile(r"\.([^/]+)\.[0-9a-f]{16}\.part$")
 _NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
 
 
@@ -48,7 +51,7 @@ def said(error: Exception, name: str, command: Any) -> str | None:
     if isinstance(error, OSError) and error.strerror is not None:
         if error.errno is None or error.strerror != os.strerror(error.errno):
             return error.strerror  # of ours, which says all
-        names = " and ".join(str(one) for one in (error.filename, error.filename2) if one is not None)
+        names = " and ".join(_PART.sub(r"\1", str(one)) for one in (error.filename, error.filename2) if one is not None)
         advice = _ADVICE.get(error.errno)
         return f"{names or doing}: {error.strerror}" + (f": {advice}" if advice else "")
     if isinstance(error, ValueError | OSError):
