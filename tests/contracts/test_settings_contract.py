@@ -296,7 +296,7 @@ def test_objects_are_what_they_should_be() -> None:
         (lambda: TransferPGD(diversity=0.5), "diversity"),
         (lambda: TransferPGD(keep="best"), "highest"),
         (lambda: PGD(random_start="yes"), "True or False"),
-        (lambda: Linf("8/255"), "eps"),
+        (lambda: Linf("8 of 255"), "eps"),
         (lambda: Linf(()), "empty"),
         (lambda: Origin(source="", attack="", ball=0.1, seed=0), "ball"),
         (lambda: Steps(at=(1, 2.5)), r"at\[1\]"),

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from groundglass.core import (
     check_weights,
     explain_layout,
     input_dtype,
+    logits_of,
 )
 from groundglass.core.modes import evaluating
 from groundglass.core.settings import Count, fit
@@ -101,7 +102,7 @@ class _Access:
         self._counts[purpose] += len(images)
         with evaluating(self._model):
             try:
-                logits = self._model(images.to(self._dtype))
+                logits = logits_of(self._model(images.to(self._dtype)))
             except RuntimeError as error:
                 explain_layout(images, error)
                 raise
@@ -284,6 +285,23 @@ class LabelAccess(QueryAccess):
 
     def _predict(self, images: Images) -> Labels:
         return self.labels(images, check=True)
+
+
+A = TypeVar("A", bound=_Access)
+
+
+def open_access(given: A | Model, kind: type[A], asker: str) -> A:
+    """The access that was given, or one of this kind to the model that was.
+
+    Raises:
+        TypeError: neither; says what to write.
+    """
+    if isinstance(given, kind):
+        return given
+    if isinstance(given, _Access) or not callable(given):
+        what = "an access of another kind" if isinstance(given, _Access) else "neither a model nor an access"
+        raise TypeError(f"{asker} needs a {kind.__name__}(model): {type(given).__name__} is {what}")
+    return kind(given)
 
 
 def numpy_model(function: Callable[[np.ndarray], Any]) -> Model:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from groundglass.attacks.access import GradientAccess
-from groundglass.attacks.balls import L2, Ball, Linf
+from groundglass.attacks.access import GradientAccess, Model, open_access
+from groundglass.attacks.balls import L2, Ball, Linf, as_ball
 from groundglass.attacks.tensors import Flags, Images, Labels
 from groundglass.core import check_labels, pieces
 from groundglass.core.files import check_place
@@ -72,7 +72,7 @@ def check_adversarial(
     adversarial: Images,
     labels: Labels,
     ball: Ball,
-    source: GradientAccess,
+    source: GradientAccess | Model,
     *,
     claimed: Flags | None = None,
     batch_size: int = 256,
@@ -91,6 +91,7 @@ def check_adversarial(
     """
     if adversarial.shape != images.shape:
         raise ValueError(f"audit, shape: {tuple(adversarial.shape)} for images {tuple(images.shape)}")
+    source, ball = open_access(source, GradientAccess, "an audit of adversarial images"), as_ball(ball)
     check_labels(labels, count=len(images))
     labels = labels.long()
     claimed = torch.ones(len(images), dtype=torch.bool, device=images.device) if claimed is None else claimed
@@ -109,7 +110,7 @@ def check_adversarial(
     _refuse("source", resists, "should fool the source, and does not (was it made on another network?)")
 
 
-def save_adversarial(path: Path, found: AdversarialSet, images: Images, source: GradientAccess) -> None:
+def save_adversarial(path: Path | str, found: AdversarialSet, images: Images, source: GradientAccess | Model) -> None:
     """Audit, then write one safetensors file, atomically. An audit that fails writes nothing.
 
     Args:
@@ -121,17 +122,17 @@ def save_adversarial(path: Path, found: AdversarialSet, images: Images, source: 
         DiskFullError: the file that was there before is untouched.
         OSError: nothing can be written there; said before the source is asked.
     """
-    check_place(path)
+    check_place(Path(path))
     check_adversarial(images, found.adversarial, found.labels, found.origin.ball, source, claimed=found.claimed)
     tensors = {name: getattr(found, name) for name in _TENSORS}
     _FILE.save(path, tensors, json.dumps(_plain(found.origin), sort_keys=True))
 
 
 def load_adversarial(
-    path: Path,
+    path: Path | str,
     images: Images,
     labels: Labels,
-    source: GradientAccess,
+    source: GradientAccess | Model,
     *,
     origin: Origin | None = None,
     indices: Labels | None = None,
@@ -162,7 +163,9 @@ def load_adversarial(
 _TENSORS = ("adversarial", "labels", "claimed", "indices")
 
 
-def _compare(path: Path, found: AdversarialSet, origin: Origin | None, labels: Tensor, indices: Tensor | None) -> None:
+def _compare(
+    path: Path | str, found: AdversarialSet, origin: Origin | None, labels: Tensor, indices: Tensor | None
+) -> None:
     """Refuse a file that is whole, but holds other images."""
     if origin is not None:
         stored, asked = _plain(found.origin), _plain(origin)
@@ -177,7 +180,7 @@ def _compare(path: Path, found: AdversarialSet, origin: Origin | None, labels: T
             raise ValueError(f"{path} holds other images: its {what} are not the given ones, or are in another order")
 
 
-def _read(path: Path) -> AdversarialSet:
+def _read(path: Path | str) -> AdversarialSet:
     tensors, plain = _FILE.load(path)
     kind, eps = plain.pop("ball"), plain.pop("eps")
     ball = L2(eps) if kind == "L2" else Linf(tuple(eps) if isinstance(eps, list) else eps)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from groundglass.attacks.tensors import Images, Logits
+from groundglass.core import logits_of
 from groundglass.core.settings import Count, fit
 
 
@@ -46,7 +47,7 @@ class Averaged(nn.Module):
         parts = []
         for start in range(0, self.samples, joined):
             passes = min(joined, self.samples - start)
-            logits: Tensor = self.model(torch.cat([images] * passes))
+            logits: Tensor = logits_of(self.model(torch.cat([images] * passes)))
             parts.append(logits.reshape(passes, len(images), *logits.shape[1:]))
         return torch.cat(parts).mean(0)
 

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Generator, Tensor
@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from groundglass.attacks.tensors import Flags, Images, PerImage, per_image
 from groundglass.core import check_eps, integers, normal, uniform
 from groundglass.core.settings import In, Settings
+from groundglass.core.text import fraction
 
 # A point on the surface, computed in float32, may lie outside by this much, relatively.
 _ROUNDING = 1e-6
@@ -20,8 +21,17 @@ _ROUNDING = 1e-6
 class Ball(Settings, ABC):
     """All images in [0, 1] within a distance of a centre, the original image.
 
-    Every method works row by row: what it does to an image does not depend on the others in the batch.
+    Every method works row by row: what it does to an image does not depend on the others in the batch. A radius may be
+    written as the fraction that it is, "8/255".
     """
+
+    def __post_init__(self) -> None:
+        if isinstance(radius := getattr(self, "eps", None), str) and "/" in radius:
+            try:
+                object.__setattr__(self, "eps", fraction(radius))
+            except ValueError as error:
+                raise ValueError(f"`eps`: {error}") from None
+        super().__post_init__()
 
     @property
     @abstractmethod
@@ -180,3 +190,16 @@ class L2(Ball):
     def _extreme(self, shape: torch.Size, generator: Generator) -> Tensor:
         direction = normal(*shape, generator=generator)
         return direction * (self.eps / torch.linalg.vector_norm(direction))
+
+
+def as_ball(given: Any) -> Ball:
+    """A ball.
+
+    Raises:
+        TypeError: something else: a radius alone does not say in which norm.
+    """
+    if isinstance(given, Ball):
+        return given
+    if isinstance(given, int | float | str) and not isinstance(given, bool):
+        raise TypeError(f"`ball` (={given!r}) is a radius without a norm: give Linf({given!r}) or L2({given!r})")
+    raise TypeError(f"`ball` must be a ball, Linf(eps=8 / 255) or L2(eps=0.5), not {given!r:.60}")

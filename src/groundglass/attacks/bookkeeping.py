@@ -10,7 +10,7 @@ from groundglass.attacks.balls import Ball
 from groundglass.attacks.losses import Loss
 from groundglass.attacks.result import AttackResult
 from groundglass.attacks.tensors import Flags, Images, Labels, Logits, PerImage, Rows
-from groundglass.core import check_images, check_labels, counting
+from groundglass.core import as_images, as_labels, check_labels, counting
 from groundglass.core.settings import Count, fit
 
 # Images that are compared together, where all at once would take a copy of the set.
@@ -53,22 +53,15 @@ class Board:
         Raises:
             ValueError, TypeError: images, labels, indices, radius or batch size that cannot be; says what to do.
         """
-        check_images(images)
-        check_labels(labels, count=len(images))
-        if labels.device != images.device:
-            raise ValueError(f"images are on {images.device}, labels on {labels.device}: put them on one device")
+        images = as_images(images)
+        labels = as_labels(labels, images)
         fit(Count, batch_size, "batch_size")
         if ball is not None:
             ball.check(images)
         numbers = list(range(len(images))) if indices is None else [fit(int, i, "indices") for i in indices]
         if len(numbers) != len(images):
             raise ValueError(f"{len(numbers)} indices for {len(images)} images: one an image")
-        # Other libraries hand over images with float noise at the border; balls are exact from here on.
-        # In one layout: rounding, and who looks at pixels in a row, depend on it.
-        images = images.detach().float().contiguous()
-        low, high = torch.aminmax(images) if len(images) else (0, 1)
-        images = images if low >= 0 and high <= 1 else images.clamp(0, 1)
-        return cls(images, labels.to(torch.int64), numbers)
+        return cls(images, labels, numbers)
 
     def look(self, access: GradientAccess, loss: Loss, batch_size: int) -> Logits:
         """See which images the model gets right: one check query each. Returns their logits."""

@@ -9,8 +9,8 @@ from typing import Annotated, cast
 
 from torch import Generator, Tensor
 
-from groundglass.attacks.access import GradientAccess, Gradients
-from groundglass.attacks.balls import L2, Ball
+from groundglass.attacks.access import GradientAccess, Gradients, Model, open_access
+from groundglass.attacks.balls import L2, Ball, as_ball
 from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.checkpoint import AttackCheckpoint, State
 from groundglass.attacks.losses import Loss, find_loss
@@ -82,7 +82,7 @@ class GradientAttack(Settings, ABC):
 
     def __call__(
         self,
-        access: GradientAccess,
+        access: GradientAccess | Model,
         images: Images,
         labels: Labels,
         ball: Ball | None = None,
@@ -95,6 +95,8 @@ class GradientAttack(Settings, ABC):
         """Attack each image. One that the model gets wrong costs one check, and is left alone.
 
         Args:
+            access: to the model; or the model itself, which is then asked through an access of this call.
+            images, labels: tensors or numpy arrays: images [n, c, h, w] in [0, 1]; labels [n], [n, 1] or one-hot.
             ball: where adversarial images may be. Only `CarliniWagnerL2` can go without.
             indices: the number of each image in its set, for its random draws; 0, 1, ... if not given.
             batch_size: images in a pass through the model. It changes no result, if the model's logits for an image
@@ -105,6 +107,8 @@ class GradientAttack(Settings, ABC):
             ValueError: images, labels, ball or model that cannot be attacked; says what to do.
             OSError: nothing can be written to the checkpoint; said before the model is asked.
         """
+        access = open_access(access, GradientAccess, type(self).__name__)
+        ball = None if ball is None else as_ball(ball)
         self.check_ball(ball)
         seed, batch_size = fit(int, seed, "seed"), fit(Count, batch_size, "batch_size")
         if isinstance(checkpoint, Path | str):

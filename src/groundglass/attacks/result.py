@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from groundglass.attacks.access import GradientAccess, LabelAccess, ScoreAccess
-from groundglass.core import check_labels, pieces
+from groundglass.attacks.access import GradientAccess, LabelAccess, Model, ScoreAccess, open_access
+from groundglass.core import as_labels, pieces
 
 
 @dataclass(frozen=True, repr=False)
@@ -121,7 +121,7 @@ class AttackResult:
 
     def confirmed(
         self,
-        access: GradientAccess | ScoreAccess | LabelAccess,
+        access: GradientAccess | ScoreAccess | LabelAccess | Model,
         labels: Int64[Tensor, "n"],
         *,
         batch_size: int = 256,
@@ -131,7 +131,9 @@ class AttackResult:
         For an attack that ran on a copy of the model set up for speed (`frozen_for_attack`): give the access of the
         model itself. A success that is not confirmed is withdrawn; none is added.
         """
-        check_labels(labels, count=len(self))
+        if not isinstance(access, ScoreAccess | LabelAccess):
+            access = open_access(access, GradientAccess, "a confirmation")
+        labels = as_labels(labels, self.adversarial)
         labels = labels.long()
         claimed = self.success.nonzero().squeeze(1)
         success, checks = self.success.clone(), self.check_queries.clone()

@@ -9,8 +9,9 @@ from typing import ClassVar, Literal
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from groundglass.attacks.access import LabelAccess, QueryAccess, ScoreAccess
-from groundglass.attacks.balls import Ball
+from groundglass.attacks.access import LabelAccess, Model, QueryAccess, ScoreAccess, open_access
+from groundglass.attacks.balls import Ball, as_ball
+from groundglass.attacks.checkpoint import AttackCheckpoint
 from groundglass.attacks.losses import find_loss
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.result import AttackResult
@@ -29,7 +30,6 @@ class QueryAttack(Settings, ABC):
     """
 
     _access: ClassVar[type[QueryAccess]]
-    _asks_for: ClassVar[str]
 
     @abstractmethod
     def cost(self) -> int:
@@ -48,7 +48,7 @@ class QueryAttack(Settings, ABC):
 
     def __call__(
         self,
-        access: QueryAccess,
+        access: QueryAccess | Model,
         images: Float[Tensor, "n c h w"],
         labels: Int64[Tensor, "n"],
         ball: Ball,
@@ -56,7 +56,7 @@ class QueryAttack(Settings, ABC):
         seed: int,
         indices: Sequence[int] | Tensor | None = None,
         batch_size: int = 256,
-        checkpoint: Path | str | None = None,
+        checkpoint: AttackCheckpoint | Path | str | None = None,
         progress: Progress = silent,
     ) -> AttackResult:
         """Attack each image until it is fooled, or its budget does not suffice for another step.
@@ -64,7 +64,8 @@ class QueryAttack(Settings, ABC):
         Args:
             access: with a budget for each image: `ScoreAccess(model, per_image=15_000)`. All that goes through the
                 model counts: loss queries, success checks, and one check of the image itself.
-            images, labels: an image that the model gets wrong costs one check, and is left alone.
+            images, labels: tensors or numpy arrays: images [n, c, h, w] in [0, 1]; labels [n], [n, 1] or one-hot. An image
+                that the model gets wrong costs one check, and is left alone.
             indices: the number of each image in its set, for its random streams; 0, 1, ... if not given.
             batch_size: rows in a pass through the model. It changes no result, if the model's logits for an image do
                 not depend on the batch; nor does the order of the images, or attacking a set in parts.
@@ -80,15 +81,21 @@ class QueryAttack(Settings, ABC):
             NonFiniteError: NaN or infinite logits.
             Exception: whatever the model raises; a note on it names the file that keeps what was done.
         """
-        if not isinstance(access, self._access):
-            name = type(access).__name__
-            given = name if isinstance(access, QueryAccess) else f"{name}: wrap the model in it"
-            wanted = f"{self._asks_for}: give a {self._access.__name__}"
-            raise TypeError(f"{type(self).__name__} asks for {wanted}, not {given}")
+        access = open_access(access, self._access, type(self).__name__)
+        ball = as_ball(ball)
         self.check_ball(ball)
         seed, batch_size = fit(int, seed, "seed"), fit(Count, batch_size, "batch_size")
+        path = checkpoint.path if isinstance(checkpoint, AttackCheckpoint) else checkpoint
         scheduler = Scheduler(
-            self, access, images, labels, ball, seed=seed, indices=indices, batch_size=batch_size, checkpoint=checkpoint
+            self,
+            access,
+            images,
+            labels,
+            ball,
+            seed=seed,
+            indices=indices,
+            batch_size=batch_size,
+            checkpoint=path,
         )
         return scheduler.run(progress)
 
@@ -101,7 +108,7 @@ class ScoreAttack(QueryAttack):
         loss: what is climbed, "ce" (cross-entropy), "margin" or "dlr" (needs 3 classes).
     """
 
-    _access, _asks_for = ScoreAccess, "logits"
+    _access = ScoreAccess
     loss: Literal["ce", "margin", "dlr"] = "ce"
 
     def __post_init__(self) -> None:
@@ -113,4 +120,4 @@ class ScoreAttack(QueryAttack):
 class LabelAttack(QueryAttack):
     """An attack that asks for the predicted class alone."""
 
-    _access, _asks_for = LabelAccess, "labels alone"
+    _access = LabelAccess

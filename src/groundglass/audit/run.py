@@ -12,7 +12,7 @@ from torch import Tensor
 
 from groundglass.attacks import Ball
 from groundglass.attacks.access import Model
-from groundglass.attacks.balls import Linf
+from groundglass.attacks.balls import Linf, as_ball
 from groundglass.attacks.model_identity import digest, identity_of
 from groundglass.audit.checks import checks
 from groundglass.audit.config import AuditConfig
@@ -21,7 +21,7 @@ from groundglass.audit.ledger import GivenAttack
 from groundglass.audit.results import Audit
 from groundglass.audit.steps import AuditSteps
 from groundglass.audit.subject import PAPER_RULES, Subject, subject
-from groundglass.core import Progress, check_images, check_labels, derive_seed, silent
+from groundglass.core import Progress, as_images, as_labels, derive_seed, silent
 from groundglass.core.files import check_place
 from groundglass.core.settings import In, fit
 from groundglass.core.statistics import Proportion
@@ -80,12 +80,14 @@ def audit(
     Tramer et al. 2020, "On adaptive attacks".
     """
     started = time.perf_counter()
+    if not callable(model):
+        raise TypeError(f"an audit takes the model itself, images -> logits, not {type(model).__name__}")
     chosen = config if config is not None else AuditConfig()
     seed = fit(int, seed, "seed")
     if checkpoint is not None:
         check_place(Path(checkpoint))
-    check_images(images)
-    check_labels(labels, count=len(images))
+    images = as_images(images)
+    labels, ball = as_labels(labels, images), as_ball(ball)
     ball.check(images)
     if not len(images):
         raise ValueError("there are no images to audit")
@@ -93,7 +95,6 @@ def audit(
         raise ValueError("a ball of radius 0 holds nothing but the image: give a radius above 0, in pixel units")
     if claimed is not None:
         check_claim(claimed)
-    images = images.detach().float().clamp(0, 1)
     training = isinstance(model, torch.nn.Module) and model.training
     # A model may draw from torch's own stream: it is made to begin here, and put back.
     with torch.random.fork_rng():
@@ -107,7 +108,7 @@ def audit(
             fit_images=chosen.fit_images,
             seed=seed,
         )
-        steps = AuditSteps(who, images, labels.to(torch.int64), ball, chosen, seed, progress)
+        steps = AuditSteps(who, images, labels, ball, chosen, seed, progress)
         kept = None
         if checkpoint is not None:
             given = {
@@ -122,7 +123,7 @@ def audit(
                 "images": digest([steps.ledger.images, steps.ledger.labels]),
                 "right": digest([steps.ledger.broken_by]),
             }
-            kept = Kept(checkpoint, {**identity_of(model), **given})
+            kept = Kept(Path(checkpoint), {**identity_of(model), **given})
         steps.ledger.kept = kept
         found = steps.run(surrogates or {}, attacks or {}, training)
     ledger, findings = found.ledger, replace(found.findings, stated=claimed)

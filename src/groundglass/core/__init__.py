@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         check_weights,
         explain_layout,
     )
+    from groundglass.core.given import as_images, as_labels, logits_of
     from groundglass.core.numbers import counting, input_dtype, integers, normal, permutation, uniform, whole
     from groundglass.core.pieces import pieces
     from groundglass.core.seeds import check_seed, derive_seed, generator
@@ -40,6 +41,8 @@ __all__ = [
     "DiskFullError",
     "NonFiniteError",
     "Progress",
+    "as_images",
+    "as_labels",
     "atomic_write",
     "begin_state",
     "check_eps",
@@ -56,6 +59,7 @@ __all__ = [
     "input_dtype",
     "integers",
     "load_state",
+    "logits_of",
     "lookup",
     "make_folder",
     "normal",
@@ -90,6 +94,7 @@ __getattr__ = lazily(
     | dict.fromkeys(
         ("counting", "input_dtype", "integers", "normal", "permutation", "uniform", "whole"), "groundglass.core.numbers"
     )
+    | dict.fromkeys(("as_images", "as_labels", "logits_of"), "groundglass.core.given")
     | {"pieces": "groundglass.core.pieces"}
     | dict.fromkeys(("check_seed", "derive_seed", "generator"), "groundglass.core.seeds")
     | dict.fromkeys(("begin_state", "load_state", "read_notes", "save_state"), "groundglass.core.states"),

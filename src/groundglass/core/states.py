@@ -118,11 +118,11 @@ class CheckedFile:
     again: str
     sealed: bool
 
-    def save(self, path: Path, tensors: Mapping[str, Tensor], note: str) -> None:
+    def save(self, path: Path | str, tensors: Mapping[str, Tensor], note: str) -> None:
         """Write one file, atomically."""
-        _write(path, tensors, {self.mark: _FORMAT, self.note: note, "sha256": self._digest(tensors, note)})
+        _write(Path(path), tensors, {self.mark: _FORMAT, self.note: note, "sha256": self._digest(tensors, note)})
 
-    def load(self, path: Path) -> tuple[dict[str, Tensor], Any]:
+    def load(self, path: Path | str) -> tuple[dict[str, Tensor], Any]:
         """The tensors, and the note read as JSON.
 
         Raises:
@@ -131,6 +131,7 @@ class CheckedFile:
         """
         from safetensors import SafetensorError
 
+        path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"there is no {self.kind} {path}")
         try:

@@ -83,3 +83,16 @@ def minus(text: str) -> str:
 def signed(points: float) -> str:
     """ "+3.5", "−3.5"; no sign of nothing."""
     return minus(f"{points:+.1f}") if abs(points) >= 0.05 else "0.0"
+
+
+def fraction(text: str) -> float:
+    """ "8/255" or "0.03" as a number.
+
+    Raises:
+        ValueError: neither.
+    """
+    above, _, below = text.partition("/")
+    try:
+        return float(above) / float(below or 1)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"{text!r:.60} is no number: write 8/255 or 0.03") from None

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from groundglass.core import derive_seed, lookup
+from groundglass.core import derive_seed, logits_of, lookup
 from groundglass.core.settings import Count, Dropout, fit
 from groundglass.models.passes import Pass, ReachedError, pass_of, running
-from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, draw_feedback, stitch
+from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, check_rule, draw_feedback, stitch
 from groundglass.optics.device import OpticalDevice
 from groundglass.optics.layer import Encoding, FloatInputLayer, OpticalLayer, encode
 from groundglass.optics.opaque import is_recorded, uncompiled
@@ -199,7 +199,7 @@ class DefendedNetwork(nn.Module):
             ValueError: the block is not called once in a forward pass: there is no one row of bits for a row of logits.
         """
         with running(Pass(self.block, Blocked())) as this:
-            logits: Tensor = self.network(images)
+            logits: Tensor = logits_of(self.network(images))
         if not this.bits:
             raise self._missed()
         if len(this.bits) > 1:
@@ -218,7 +218,7 @@ class DefendedNetwork(nn.Module):
             ValueError: the rule takes the error at the logits, and the block got other rows than the network gave.
         """
         with running(Pass(self.block, rule)) as this:
-            logits: Tensor = self.network(images)
+            logits: Tensor = logits_of(self.network(images))
         if not this.bits:
             raise self._missed()
         if not self._ran and not is_recorded():
@@ -265,6 +265,7 @@ class View(nn.Module):
 
     def __init__(self, defended: DefendedNetwork, rule: BackwardRule) -> None:
         super().__init__()
+        check_rule(rule)
         self.defended = defended
         self.rule = rule
         self.training = defended.training  # its own mode alone: the network keeps those of its modules

@@ -110,7 +110,7 @@ def _check_device(spec: ModelSpec, device: OpticalDevice | None) -> None:
         )
 
 
-def save_model(path: Path, model: nn.Module, spec: ModelSpec) -> None:
+def save_model(path: Path | str, model: nn.Module, spec: ModelSpec) -> None:
     """Write weights and spec to one safetensors file, atomically. No matrix and no seed of a device goes in."""
     model = getattr(model, "_orig_mod", model)  # of torch.compile
     if isinstance(model, DefendedNetwork) and model.device is not None:
@@ -118,18 +118,18 @@ def save_model(path: Path, model: nn.Module, spec: ModelSpec) -> None:
     _FILE.save(path, model.state_dict(), json.dumps(asdict(spec)))
 
 
-def _open(path: Path) -> tuple[dict[str, Tensor], ModelSpec]:
+def _open(path: Path | str) -> tuple[dict[str, Tensor], ModelSpec]:
     tensors, fields = _FILE.load(path)
     fields["mean"], fields["std"] = tuple(fields["mean"]), tuple(fields["std"])
     return tensors, ModelSpec(**fields)
 
 
-def read_spec(path: Path) -> ModelSpec:
+def read_spec(path: Path | str) -> ModelSpec:
     """The spec in a model file, checked against altered weights."""
     return _open(path)[1]
 
 
-def load_model(path: Path, *, find_device: Callable[[str], OpticalDevice] | None = None) -> nn.Module:
+def load_model(path: Path | str, *, find_device: Callable[[str], OpticalDevice] | None = None) -> nn.Module:
     """The network of a model file, in eval mode.
 
     Args:

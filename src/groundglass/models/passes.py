@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from groundglass.optics.backward import BackwardRule, Blocked, stitch
+from groundglass.optics.backward import BackwardRule, Blocked, check_rule, stitch
 from groundglass.optics.opaque import applied, uncompiled
 
 
@@ -43,6 +43,9 @@ class Pass:
     bits: list[Tensor] = field(default_factory=list)
     made: list[bool] = field(default_factory=list)
     out: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        check_rule(self.rule)
 
     @uncompiled(recursive=True)
     def leave(self, hidden: Tensor, bits: Tensor, out: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from groundglass.core import check_images, check_labels, check_logits, explain_layout, input_dtype, pieces
+from groundglass.core import as_images, check_labels, check_logits, explain_layout, input_dtype, logits_of, pieces
 from groundglass.core.modes import evaluating
 from groundglass.core.settings import Count, fit
 from groundglass.data import ImageSet
@@ -22,13 +22,14 @@ def predict_logits(
         ValueError: images that are not float NCHW in [0, 1]; logits that are not [n, k], k at least 2.
         NonFiniteError: NaN or infinite logits.
     """
-    check_images(images)
-    where, dtype = next(model.parameters()).device, input_dtype(model)
+    images = as_images(images)
+    where = next((weights.device for weights in model.parameters()), images.device)
+    dtype = input_dtype(model)
     found = []
     with evaluating(model):
         for part in pieces(images, batch_size):
             try:
-                logits = model(part.to(where, dtype, copy=True, memory_format=torch.contiguous_format))
+                logits = logits_of(model(part.to(where, dtype, copy=True)))
             except RuntimeError as error:
                 explain_layout(part, error)
                 raise

@@ -111,6 +111,15 @@ _apply_stitch = applied(_Stitch)
 
 
 @uncompiled(recursive=True)
+def check_rule(rule: object) -> None:
+    """Refuse what is no rule, such as the name of one."""
+    if not hasattr(rule, "vjp"):
+        name = rule if isinstance(rule, str) else "exact"
+        raise TypeError(
+            f"{rule!r:.60} is no backward rule: groundglass.adaptive.make_rule({name!r}, network, seed=0) makes one by its name"
+        )
+
+
 def stitch(output: Tensor, source: Tensor, bits: Tensor, rule: BackwardRule, *, error: Tensor | None = None) -> Tensor:
     """Reconnect `source` (the input of the binarisation) to `output`, across the device, by `rule`.
 

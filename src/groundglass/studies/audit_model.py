@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from groundglass.audit import Audit, AuditConfig, audit, check_claim
 from groundglass.core import DamagedFileError, Progress, check_images, check_labels, check_seed, lookup, silent
+from groundglass.core.text import fraction
 from groundglass.data import Dataset, ImageSet, load
 from groundglass.models import load_model, read_spec
 from groundglass.models.files import load_weights
@@ -172,10 +173,9 @@ def parse_eps(text: str) -> float:
     Raises:
         ValueError: neither.
     """
-    above, _, below = text.partition("/")
     try:
-        return float(above) / float(below or 1)
-    except (ValueError, ZeroDivisionError):
+        return fraction(text)
+    except ValueError:
         raise ValueError(f"--eps {text!r} is no radius: give 8/255 or 0.03, in pixel units") from None
 
 

@@ -51,13 +51,14 @@ class Checkpoint:
 
     def __init__(
         self,
-        path: Path | None,
+        path: Path | str | None,
         model: nn.Module,
         optimiser: torch.optim.Optimizer,
         identity: dict[str, Any],
         device: OpticalDevice | None = None,
     ) -> None:
-        self._path, self._model, self._optimiser, self._identity = path, model, optimiser, identity
+        self._path: Path | None = None
+        self._model, self._optimiser, self._identity = model, optimiser, identity
         if path is not None:
             self._path, self._identity = begin_state(path, identity)
         self._device = device if isinstance(device, SimulatedOPU) else None

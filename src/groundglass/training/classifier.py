@@ -102,7 +102,7 @@ def fit_classifier(
     seed: int,
     rows: int = 1000,
     memory: int = 2**30,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     progress: Progress = silent,
     name: str = "classifier",
 ) -> list[EpochResult]:

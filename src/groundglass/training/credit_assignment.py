@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from groundglass.core import logits_of
 from groundglass.models import DefendedNetwork
 
 
@@ -26,7 +27,7 @@ class BackProp:
     def logits(self, model: nn.Module, images: Tensor) -> Tensor:
         if isinstance(model, DefendedNetwork):
             raise ValueError("backpropagation cannot pass the optical layer: train a defended network with HybridDFA()")
-        logits: Tensor = model(images)
+        logits: Tensor = logits_of(model(images))
         return logits
 
 

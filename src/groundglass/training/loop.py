@@ -31,7 +31,7 @@ def train(
     credit: CreditAssignment,
     seed: int,
     augment: Augment | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     progress: Progress = silent,
     name: str = "training",
     on_epoch: Callable[[EpochResult], None] | None = None,

@@ -1,0 +1,76 @@
+"""What a caller gives, as the package works with it: taken where its meaning is plain, else refused with what to write."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from groundglass.core.checks import check_images, check_labels
+
+
+def as_images(images: Any) -> Tensor:
+    """Images of a tensor or a numpy array: float32 in [0, 1], without a graph, in one layout.
+
+    Raises:
+        TypeError, ValueError: as `check_images`.
+    """
+    images = _tensor(images)
+    check_images(images)
+    # Rounding, and who looks at pixels in a row, depend on the layout.
+    images = images.detach().float().contiguous()
+    # Other libraries hand over images with float noise at the border; balls are exact from here on.
+    low, high = torch.aminmax(images) if images.numel() else (0, 1)
+    return images if low >= 0 and high <= 1 else images.clamp(0, 1)
+
+
+def as_labels(labels: Any, images: Tensor) -> Tensor:
+    """One class an image, int64 [n], where the images are: from integers of any type and library, a column, or one-hot rows.
+
+    Raises:
+        TypeError, ValueError: as `check_labels`.
+    """
+    if isinstance(labels, list | tuple) and all(
+        isinstance(label, int) and not isinstance(label, bool) for label in labels
+    ):
+        labels = np.array(labels, dtype=np.int64)
+    labels = _tensor(labels)
+    if isinstance(labels, Tensor) and labels.ndim == 2 and len(labels) == len(images):
+        if labels.shape[1] == 1 and not labels.is_floating_point() and labels.dtype != torch.bool:
+            labels = labels[:, 0]
+        elif labels.shape[1] > 1 and bool(((labels == 0) | (labels == 1)).all()) and bool((labels.sum(1) == 1).all()):
+            labels = labels.float().argmax(1)
+    check_labels(labels, count=len(images))
+    found: Tensor = labels.to(images.device, torch.int64)
+    return found
+
+
+def logits_of(output: Any) -> Any:
+    """The logits in what a model returned: the tensor itself, what is called "logits" in it, or all there is in a tuple.
+
+    Raises:
+        TypeError: a dict or a tuple in which they are not plain to see.
+    """
+    if isinstance(output, Tensor):
+        return output
+    found = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    if found is None and isinstance(output, tuple | list) and len(output) == 1:
+        found = output[0]
+    if isinstance(found, Tensor):
+        return found
+    if isinstance(output, Mapping | tuple | list):
+        what = f"a dict of {', '.join(map(repr, output))}" if isinstance(output, Mapping) else f"{len(output)} things"
+        which = repr(next(iter(output), "logits")) if isinstance(output, Mapping) else "0"
+        raise TypeError(
+            f"the model returns {what}, and which are the logits is not said: give lambda images: model(images)[{which}]"
+        )
+    return output
+
+
+def _tensor(values: Any) -> Any:
+    """A numpy array's values as a tensor of its own; anything else as it is."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub":
+        return values
+    kind = np.int64 if values.dtype.kind in "iu" and values.dtype != np.uint8 else values.dtype.newbyteorder("=")
+    return torch.from_numpy(np.array(values, dtype=kind, order="C"))
