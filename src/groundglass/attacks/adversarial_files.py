@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,8 +13,10 @@ from groundglass.attacks.balls import L2, Ball, Linf, as_ball
 from groundglass.attacks.tensors import Flags, Images, Labels
 from groundglass.core import check_labels, pieces
 from groundglass.core.files import check_place
+from groundglass.core.schema import read
 from groundglass.core.settings import Settings
 from groundglass.core.states import CheckedFile
+from groundglass.core.untrusted import damaged
 
 TOLERANCE = 1e-6
 _FILE = CheckedFile(
@@ -160,7 +162,23 @@ def load_adversarial(
     return found
 
 
-_TENSORS = ("adversarial", "labels", "claimed", "indices")
+_TENSORS = {
+    "adversarial": (torch.float32, 4),
+    "labels": (torch.int64, 1),
+    "claimed": (torch.bool, 1),
+    "indices": (torch.int64, 1),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plain:
+    """An origin as it is in the file; `eps` is a number, or one a channel."""
+
+    source: str
+    attack: str
+    ball: Literal["Linf", "L2"]
+    eps: Any
+    seed: int
 
 
 def _compare(
@@ -182,9 +200,15 @@ def _compare(
 
 def _read(path: Path | str) -> AdversarialSet:
     tensors, plain = _FILE.load(path)
-    kind, eps = plain.pop("ball"), plain.pop("eps")
-    ball = L2(eps) if kind == "L2" else Linf(tuple(eps) if isinstance(eps, list) else eps)
-    return AdversarialSet(Origin(ball=ball, **plain), *(tensors[name] for name in _TENSORS))
+    told = read(_Plain, plain, f"the origin of {path}")
+    eps: Any = tuple(told.eps) if isinstance(told.eps, list) else told.eps
+    with damaged(str(path), _FILE.again):
+        ball = L2(eps) if told.ball == "L2" else Linf(eps)
+        origin = Origin(source=told.source, attack=told.attack, ball=ball, seed=told.seed)
+        for name, (dtype, ndim) in _TENSORS.items():
+            if tensors[name].dtype != dtype or tensors[name].ndim != ndim:
+                raise ValueError(f"`{name}` is {tensors[name].dtype} {tuple(tensors[name].shape)}")
+        return AdversarialSet(origin, **{name: tensors[name] for name in _TENSORS})
 
 
 def _plain(origin: Origin) -> dict[str, Any]:

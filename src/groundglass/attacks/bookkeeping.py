@@ -77,7 +77,15 @@ class Board:
         return {name: getattr(self, name) for name in _WRITTEN}
 
     def restore(self, rows: Mapping[str, Tensor]) -> None:
-        """Go back to what `rows` was at some time."""
+        """Go back to what `rows` was at some time.
+
+        Raises:
+            KeyError, ValueError: they are of another board.
+        """
+        for name, own in self.rows().items():
+            same = rows[name].dtype == own.dtype or (rows[name].is_floating_point() and own.is_floating_point())
+            if not same or rows[name].shape != own.shape:
+                raise ValueError(f"{name} is {rows[name].dtype} {tuple(rows[name].shape)}")
         for name in _WRITTEN:
             setattr(self, name, rows[name])
 

@@ -13,11 +13,24 @@ from groundglass.attacks.balls import Ball
 from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.model_identity import digest
 from groundglass.core import begin_state, load_state, save_state, whole
+from groundglass.core.states import restoring
 
 SECONDS_BETWEEN_SAVES = 30.0
 
 #: What an unfinished attack remembers, besides its board: tensors by name.
 State = dict[str, Tensor]
+
+
+def seconds_in(notes: Any) -> float:
+    """The time that a file says it took; 0 for files of an earlier version, which do not hold it.
+
+    Raises:
+        TypeError: it is no number.
+    """
+    seconds = notes.get("seconds", 0.0) if isinstance(notes, dict) else 0.0
+    if not isinstance(seconds, int | float):
+        raise TypeError(f"its seconds are {seconds!r:.40}")
+    return float(seconds)
 
 
 class AttackCheckpoint:
@@ -63,9 +76,10 @@ class AttackCheckpoint:
         if not self.path.exists():
             return None
         tensors, notes = load_state(self.path, self._identity)
-        self.earlier_seconds = float(notes["seconds"])
         where = board.images.device
-        board.restore({name[6:]: t.to(where) for name, t in tensors.items() if name.startswith("board/")})
+        with restoring(self.path):
+            self.earlier_seconds = seconds_in(notes)
+            board.restore({name[6:]: t.to(where) for name, t in tensors.items() if name.startswith("board/")})
         return {name[6:]: t.to(where) for name, t in tensors.items() if name.startswith("state/")}
 
     def offer(self, state: Callable[[], State]) -> None:

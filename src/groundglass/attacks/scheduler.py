@@ -16,10 +16,12 @@ from torch import Tensor
 from groundglass.attacks.access import LabelAccess, QueryAccess, ScoreAccess
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.bookkeeping import PIECE, Board
+from groundglass.attacks.checkpoint import seconds_in
 from groundglass.attacks.losses import find_loss
 from groundglass.attacks.questions import PRECISION, Answer, Ask, Live, State, Stepwise
 from groundglass.attacks.result import AttackResult
 from groundglass.core import Progress, begin_state, load_state, pieces, read_notes, save_state, whole
+from groundglass.core.states import restoring
 
 _SECONDS_BETWEEN_SAVES = 30.0
 # Batches of rows that the images under attack fill in a step. With several, the last is nearly full too.
@@ -215,18 +217,23 @@ class Scheduler:
     def _resume(self, path: Path) -> None:
         board, where = self._board, self._board.images.device
         stored, notes = load_state(path, self._identity)
-        self._earlier_seconds = seconds_in(notes)
         tensors = {name: tensor.to(where) for name, tensor in stored.items()}
-        board.adversarial[tensors["touched"]] = tensors["adversarial"]
-        written = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("board/")}
-        board.restore(written | {"adversarial": board.adversarial})
-        self._rows, self._step, self._left = (tensors[f"live/{name}"] for name in ("rows", "step", "left"))
-        self._state = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("state/")}
-        self._line = tensors.get("line")
-        if "answers/loss" in tensors:
-            self._ask.known = [Answer(tensors["answers/loss"], tensors["answers/fooled"])]
-        # An access that was there all the time knows already.
         now = self._access.asked(board.indices)
+        with restoring(path):
+            self._earlier_seconds = seconds_in(notes)
+            board.adversarial[tensors["touched"]] = tensors["adversarial"]
+            written = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("board/")}
+            board.restore(written | {"adversarial": board.adversarial})
+            self._rows, self._step, self._left = (tensors[f"live/{name}"] for name in ("rows", "step", "left"))
+            self._state = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("state/")}
+            if any(len(rows) != len(self._rows) for rows in (self._step, self._left, *self._state.values())):
+                raise ValueError("its slots are not as many in every part")
+            self._line = tensors.get("line")
+            if "answers/loss" in tensors:
+                self._ask.known = [Answer(tensors["answers/loss"], tensors["answers/fooled"])]
+            if tensors["asked"].shape != (len(now),):
+                raise ValueError("it counts the queries of other images")
+        # An access that was there all the time knows already.
         if any(n > then for then, n in zip(tensors["asked"].tolist(), now, strict=True)):
             raise ValueError(
                 f"this access has asked more than {path} knows of: the attack was stopped after its last save, or others "
@@ -262,9 +269,5 @@ def earlier_seconds(checkpoint: Path) -> float:
         DamagedFileError: truncated or altered.
     """
     found = read_notes(checkpoint)
-    return 0.0 if found is None else seconds_in(found[0])
-
-
-def seconds_in(notes: Any) -> float:
-    """0 for files of an earlier version, which do not hold it."""
-    return float(notes.get("seconds", 0.0)) if isinstance(notes, dict) else 0.0
+    with restoring(checkpoint):
+        return 0.0 if found is None else seconds_in(found[0])

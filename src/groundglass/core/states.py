@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,26 +12,40 @@ import torch
 from torch import Tensor
 
 from groundglass.core.files import DamagedFileError, atomic_write, check_place
+from groundglass.core.platform import available_memory
 from groundglass.core.settings import plain_identity
+from groundglass.core.untrusted import check_file, damaged, parse_json
 
-_FORMAT = "1"
+#: Since 2 every file has a checksum of all that is in it. 1 is still read.
+_FORMAT = "2"
 
 
-def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str], text: str) -> None:
     from safetensors.torch import save
 
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_write(path) as file:
-        file.write(save(whole, metadata))
+        file.write(save(whole, {**metadata, "sha256": _digest(whole, text)}))
 
 
-def _read(path: Path, *, only_metadata: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Raises: SafetensorError."""
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Raises: DamagedFileError, SafetensorError."""
     from safetensors import safe_open
 
+    size, memory = check_file(path), available_memory()
+    if memory is not None and size > memory:
+        raise DamagedFileError(f"{path} has {size:,} bytes, and {memory:,} of memory are free: it cannot be read here")
     with safe_open(path, framework="pt") as file:
-        names = [] if only_metadata else list(file.keys())
-        return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def save_state(path: Path, tensors: Mapping[str, Tensor], notes: Any, identity: Mapping[str, Any]) -> None:
@@ -41,9 +56,17 @@ def save_state(path: Path, tensors: Mapping[str, Tensor], notes: Any, identity: 
         notes: plain JSON.
         identity: what work that goes on from here must agree with, see `begin_state`.
     """
-    _write(
-        path, tensors, {"notes": json.dumps(notes), "identity": json.dumps(plain_identity(identity), sort_keys=True)}
-    )
+    told = {"notes": json.dumps(notes), "identity": json.dumps(plain_identity(identity), sort_keys=True)}
+    _write(path, tensors, {**told, "format": _FORMAT}, _told(told))
+
+
+def _told(metadata: Mapping[str, str]) -> str:
+    return "\n".join(("state", metadata["notes"], metadata["identity"]))
+
+
+def restoring(path: Path) -> AbstractContextManager[None]:
+    """For the lines that put a state in its place: what does not fit is the fault of the file `path`."""
+    return damaged(f"the checkpoint {path}", "delete it to start afresh")
 
 
 def begin_state(path: Path | str, identity: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
@@ -67,7 +90,7 @@ def read_notes(path: Path) -> tuple[Any, dict[str, Any]] | None:
     Raises:
         DamagedFileError: truncated or altered.
     """
-    return _opened(path, only_metadata=True)[1:] if path.exists() else None
+    return _opened(path)[1:] if path.exists() else None
 
 
 def load_state(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], Any]:
@@ -90,15 +113,24 @@ def load_state(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tenso
     return tensors, notes
 
 
-def _opened(path: Path, *, only_metadata: bool = False) -> tuple[dict[str, Tensor], Any, dict[str, Any]]:
+def _opened(path: Path) -> tuple[dict[str, Tensor], Any, dict[str, Any]]:
     """Tensors, notes and identity."""
     from safetensors import SafetensorError
 
-    try:
-        tensors, metadata = _read(path, only_metadata=only_metadata)
-        return tensors, json.loads(metadata["notes"]), json.loads(metadata["identity"])
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise DamagedFileError(f"the checkpoint {path} is damaged ({error}): delete it to start afresh") from error
+    with damaged(f"the checkpoint {path}", "delete it to start afresh", SafetensorError):
+        tensors, metadata = _read(path)
+        if metadata.get("format", "1") not in ("1", _FORMAT):
+            raise ValueError(f"it is of format {metadata['format']!r:.20}, and this version reads 1 to {_FORMAT}")
+        # Those of earlier versions have no checksum.
+        if {"format", "sha256"} & metadata.keys() and metadata["sha256"] != _digest(tensors, _told(metadata)):
+            raise ValueError("its contents do not match their checksum")
+        notes, identity = (
+            parse_json(
+                metadata[part], f"the checkpoint {path} is damaged, delete it to start afresh: its {part}", finite=False
+            )
+            for part in ("notes", "identity")
+        )
+        return tensors, notes, dict(identity)
 
 
 @dataclass(frozen=True)
@@ -109,7 +141,7 @@ class CheckedFile:
         kind: what to call such a file.
         mark, note: the names in the metadata of the format's number and of the note.
         again: what to do where one is damaged.
-        sealed: the checksum covers the note too.
+        sealed: in files of format 1 the checksum covers the note too.
     """
 
     kind: str
@@ -120,7 +152,7 @@ class CheckedFile:
 
     def save(self, path: Path | str, tensors: Mapping[str, Tensor], note: str) -> None:
         """Write one file, atomically."""
-        _write(Path(path), tensors, {self.mark: _FORMAT, self.note: note, "sha256": self._digest(tensors, note)})
+        _write(Path(path), tensors, {self.mark: _FORMAT, self.note: note}, f"{self.mark}\n{note}")
 
     def load(self, path: Path | str) -> tuple[dict[str, Tensor], Any]:
         """The tensors, and the note read as JSON.
@@ -132,22 +164,18 @@ class CheckedFile:
         from safetensors import SafetensorError
 
         path = Path(path)
-        if not path.is_file():
+        if not path.exists():
             raise FileNotFoundError(f"there is no {self.kind} {path}")
         try:
             tensors, metadata = _read(path)
-        except SafetensorError as error:
+        except (SafetensorError, OSError, ValueError) as error:
+            if isinstance(error, DamagedFileError):
+                raise
             raise DamagedFileError(f"{path} is not a whole safetensors file ({error}): {self.again}") from error
-        if metadata.get(self.mark) != _FORMAT:
-            raise DamagedFileError(f"{path} is not a groundglass {self.kind} of format {_FORMAT}")
-        if metadata.get("sha256") != self._digest(tensors, metadata.get(self.note, "")):
+        mark, note = metadata.get(self.mark), metadata.get(self.note, "")
+        if mark not in ("1", _FORMAT):
+            raise DamagedFileError(f"{path} is not a groundglass {self.kind} of format 1 or {_FORMAT}")
+        covered = f"{self.mark}\n{note}" if mark == _FORMAT else note if self.sealed else ""
+        if metadata.get("sha256") != _digest(tensors, covered):
             raise DamagedFileError(f"{path} was altered: its contents do not match their checksum: {self.again}")
-        return tensors, json.loads(metadata[self.note])
-
-    def _digest(self, tensors: Mapping[str, Tensor], note: str) -> str:
-        digest = hashlib.sha256(note.encode() if self.sealed else b"")
-        for name in sorted(tensors):
-            tensor = tensors[name].detach().cpu().contiguous()
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        return tensors, parse_json(note, f"the {self.note} of {path}")

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from groundglass.core import DamagedFileError
+from groundglass.core.schema import read
 from groundglass.core.settings import Count, Dropout, Positive, Settings
 from groundglass.core.states import CheckedFile
 from groundglass.models.defended import DefendedNetwork, defend
@@ -119,9 +121,27 @@ def save_model(path: Path | str, model: nn.Module, spec: ModelSpec) -> None:
 
 
 def _open(path: Path | str) -> tuple[dict[str, Tensor], ModelSpec]:
-    tensors, fields = _FILE.load(path)
-    fields["mean"], fields["std"] = tuple(fields["mean"]), tuple(fields["std"])
-    return tensors, ModelSpec(**fields)
+    tensors, told = _FILE.load(path)
+    where = f"the spec of {path}"
+    spec = read(ModelSpec, told, where)
+    if more := sorted(told.keys() - {field.name for field in fields(ModelSpec)}):
+        raise DamagedFileError(f"{where} has {more[0]!r:.40}: it was altered, or use the version that wrote it")
+    _check_room(spec, sum(tensor.numel() for tensor in tensors.values()), where)
+    return tensors, spec
+
+
+def _check_room(spec: ModelSpec, numbers: int, where: str) -> None:
+    """Refuse a spec of a network that is larger than the weights: it would fill the memory."""
+    head = round(512 * spec.width)
+    inner = spec.device_in or spec.linear_hidden
+    out = spec.device_out if spec.device_in else inner
+    needed = max(9 * head * head, inner * head if inner else 0, (out or head) * spec.classes)
+    if spec.width > 8 or needed > numbers or spec.classes < 2 or (spec.device_in is None) != (spec.device_out is None):
+        raise DamagedFileError(
+            f"{where} describes another network, of at least {needed:,} weights, and the file has {numbers:,}: it was altered"
+        )
+    if spec.fingerprint is not None and (not spec.fingerprint.isalnum() or len(spec.fingerprint) > 64):
+        raise DamagedFileError(f"{where} has the fingerprint {spec.fingerprint!r:.80}: it was altered")
 
 
 def read_spec(path: Path | str) -> ModelSpec:

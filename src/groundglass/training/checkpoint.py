@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from groundglass.core import DamagedFileError, begin_state, load_state, read_notes, save_state
+from groundglass.core import begin_state, load_state, read_notes, save_state
+from groundglass.core.schema import read
+from groundglass.core.states import restoring
 from groundglass.models.files import load_weights
 from groundglass.optics import OpticalDevice, SimulatedOPU
 from groundglass.training.state import EpochResult, TrainingState
@@ -35,12 +37,37 @@ def begun(path: Path) -> Begun:
     if found is None:
         return Begun()
     notes, identity = found
-    try:
-        history, inside = (notes, {}) if isinstance(notes, list) else (notes["history"], notes["inside"])
-        seconds = sum(h["seconds"] for h in history) + inside.get("seconds", 0.0)
-        return Begun(seconds, identity.get("device"))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DamagedFileError(f"the checkpoint {path} is damaged ({error}): delete it to start afresh") from error
+    told, device = _notes(notes, path), identity.get("device")
+    with restoring(path):
+        if not isinstance(device, str | None):
+            raise TypeError(f"its device is {device!r:.40}")
+    return Begun(sum(h.seconds for h in told.history) + told.inside.seconds, device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Inside:
+    """The numbers of an unfinished epoch, see `TrainingState`."""
+
+    step: int = 0
+    seen: int = 0
+    classes: int = 0
+    seconds: float = 0.0
+    frames_begun: int = 0
+    right: int = 0
+    loss_sum: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Notes:
+    history: tuple[EpochResult, ...]
+    inside: _Inside
+    frames: int
+
+
+def _notes(notes: Any, path: Path) -> _Notes:
+    if isinstance(notes, list):  # version 0.1 wrote files at the ends of epochs, with the history alone
+        notes = {"history": notes, "inside": {}, "frames": 0}
+    return read(_Notes, notes, f"the notes of the checkpoint {path}")
 
 
 class Checkpoint:
@@ -101,22 +128,17 @@ class Checkpoint:
         def part(name: str) -> dict[str, Tensor]:
             return {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
 
-        try:
-            if isinstance(notes, list):  # version 0.1 wrote files at the ends of epochs, with the history alone
-                notes = {"history": notes, "inside": {}, "frames": 0}
-            state = TrainingState(
-                history=[EpochResult(**h) for h in notes["history"]],
-                frames=notes["frames"],
-                streams=part("streams"),
-                begun=part("begun"),
-                **notes["inside"],
-            )
-        except (TypeError, KeyError) as error:
-            raise DamagedFileError(
-                f"the checkpoint {self._path} is damaged ({error}): delete it to start afresh"
-            ) from error
-        load_weights(self._model, part("model"), what=str(self._path))
-        self._load_optimiser(part("optimiser"))
+        told = _notes(notes, self._path)
+        state = TrainingState(
+            history=list(told.history),
+            frames=told.frames,
+            streams=part("streams"),
+            begun=part("begun"),
+            **vars(told.inside),
+        )
+        with restoring(self._path):
+            load_weights(self._model, part("model"), what=str(self._path))
+            self._load_optimiser(part("optimiser"))
         return state
 
     @property
@@ -135,6 +157,8 @@ class Checkpoint:
         for name, tensor in tensors.items():
             index, slot = name.split("/")
             like = parameters[int(index)]
+            if tensor.shape not in (like.shape, ()):
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)}")
             # With the memory layout of the weights: optimisers walk them side by side.
             laid_out = (
                 torch.empty_like(like, dtype=tensor.dtype).copy_(tensor) if tensor.shape == like.shape else tensor

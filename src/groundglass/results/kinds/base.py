@@ -116,6 +116,7 @@ class Kind(Generic[C, R]):
         line: a result in a few words, for a terminal.
         named: column that has the record's name; none if empty.
         holds: what is true of every result, in words -> whether it is.
+        files: fields of the result that name a file which it has made in the run folder.
         counts: what its arrays must say, as they are counted -> the same of the result.
     """
 
@@ -125,6 +126,7 @@ class Kind(Generic[C, R]):
     frame: str
     line: Callable[[R], str] = lambda result: ""
     named: str = ""
+    files: tuple[str, ...] = ()
     holds: Mapping[str, Callable[[R], bool]] = field(default_factory=dict)
     counts: Mapping[str, tuple[Callable[[Mapping[str, np.ndarray]], Any], Callable[[R], Any]]] = field(
         default_factory=dict

@@ -124,6 +124,7 @@ CRAFT = Kind(
     CraftResult,
     "crafted",
     lambda r: f"{r.fooled} of {r.n_images} fooled",
+    files=("file",),
     holds={"fooled <= n_images, and 1 <= n_images": lambda r: r.fooled <= r.n_images and r.n_images >= 1},
     counts={
         "images": (length_of("success"), lambda r: r.n_images),

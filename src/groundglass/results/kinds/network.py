@@ -214,6 +214,7 @@ TRAIN = Kind(
     "networks",
     lambda r: f"clean accuracy {r.clean.share:.1%}",
     named="network",
+    files=("checkpoint",),
     holds={"clean_accuracy is a share of n_test": lambda r: share(r.clean_accuracy) and r.n_test >= 1},
 )
 REDRAW = Kind(
@@ -223,6 +224,7 @@ REDRAW = Kind(
     "redraws",
     lambda r: f"clean accuracy {r.before:.1%}, new U {r.untuned:.1%}, tuned {r.tuned:.1%}",
     named="network",
+    files=("checkpoint",),
     holds={"before, untuned and tuned are shares": lambda r: share(r.before, r.untuned, r.tuned) and r.n_test >= 1},
 )
 RANDOMISE = Kind(
@@ -232,5 +234,6 @@ RANDOMISE = Kind(
     "randomised",
     lambda r: f"clean accuracy {r.clean_accuracy:.1%}, before {r.before:.1%}",
     named="network",
+    files=("checkpoint",),
     holds={"before and clean_accuracy are shares": lambda r: share(r.before, r.clean_accuracy) and r.n_test >= 1},
 )

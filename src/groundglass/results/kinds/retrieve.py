@@ -109,6 +109,7 @@ RETRIEVE = Kind(
     RetrieveResult,
     "retrievals",
     lambda r: f"median error {r.error.median:.2%}, {r.failed_share:.1%} of the rows failed",
+    files=("matrix",),
     holds={"failed_share and told_share are shares": lambda r: share(r.failed_share, r.told_share)},
     counts={"rows": (length_of("error"), lambda r: r.rows)},
 )

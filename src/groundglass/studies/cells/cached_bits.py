@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from groundglass.core import Progress, load_state, save_state, silent
+from groundglass.core.states import restoring
 from groundglass.data import ImageSet
 from groundglass.models import DefendedNetwork
+from groundglass.optics.streams.packed import packed_width
 from groundglass.training.classifier import encode_bits
 
 
@@ -28,8 +30,12 @@ def cached_bits(
     identity = {"bits": key, "images": len(images)}
     path = folder / f"bits-{key}.safetensors"
     if path.exists():
-        packed = load_state(path, identity)[0]["bits"]
-        return torch.from_numpy(np.unpackbits(packed.numpy(), axis=1, count=network.block.width)), True
+        tensors = load_state(path, identity)[0]
+        with restoring(path):
+            packed, wanted = tensors["bits"], (len(images), packed_width(network.block.width))
+            if packed.dtype != torch.uint8 or packed.shape != wanted:
+                raise ValueError(f"its bits are {packed.dtype} {tuple(packed.shape)}, not uint8 {wanted}")
+            return torch.from_numpy(np.unpackbits(packed.numpy(), axis=1, count=network.block.width)), True
     bits = encode_bits(network, images, progress=progress, name=f"features of the {images.split} images")
     with suppress(OSError):  # a folder that takes no cache is no reason to stop
         save_state(path, {"bits": torch.from_numpy(np.packbits(bits.numpy(), axis=1))}, [], identity)

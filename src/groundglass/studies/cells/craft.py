@@ -191,14 +191,8 @@ class TransferCell(BaseCell):
         def load() -> AdversarialSet:
             itself = GradientAccess(_together([context.network(record) for record in sources]))
             origin = self.crafted.origin(sources)
-            path = context.folder / CRAFT.result_of(crafted).file
-            try:
-                return load_adversarial(path, images, labels, itself, origin=origin, indices=index)
-            except FileNotFoundError as error:
-                raise FileNotFoundError(
-                    f"{error}, of the record {crafted.key} ({crafted.name}): put it back, or delete that record's line "
-                    "from records.jsonl, and it is made again when the study continues"
-                ) from error
+            path = context.file(crafted, CRAFT.result_of(crafted).file)
+            return load_adversarial(path, images, labels, itself, origin=origin, indices=index)
 
         found: AdversarialSet = context.latest("adversarial", crafted.key, load)
         prediction = predict_logits(context.network(target), found.adversarial).argmax(1).cpu()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from groundglass.core import derive_seed
+from groundglass.core.arrays import read_npy
 from groundglass.core.settings import Count, Positive
 from groundglass.optics import DeviceAccess, SimulatedOPU, true_matrix
 from groundglass.optics.retrieval import FixedExposure, RetrievalMethod, retrieve, row_errors
@@ -181,4 +182,5 @@ def retrieved_matrix(record: Record, context: Context) -> Tensor:
     """The matrix that a `RetrieveCell` has kept: complex64 [m, n]."""
     matrix = RETRIEVE.result_of(record).matrix
     assert matrix is not None
-    return torch.from_numpy(np.load(context.folder / matrix, allow_pickle=False))
+    path = context.file(record, matrix)
+    return torch.from_numpy(read_npy(path, "delete the record's line, and it is retrieved again"))

@@ -13,8 +13,10 @@ import numpy as np
 from groundglass.core.platform import most_memory, watch_memory
 from groundglass.core.schema import written
 from groundglass.core.settings import Settings
+from groundglass.core.untrusted import within
 from groundglass.results import Record, RecordStore, cell_key
 from groundglass.results.kinds import KINDS
+from groundglass.results.made import digest_of
 from groundglass.studies.engine.context import Context
 
 C = TypeVar("C")
@@ -127,6 +129,8 @@ def perform(cell: Cell, inputs: Sequence[Record], context: Context) -> tuple[Rec
     started = time.perf_counter()
     outcome = cell.run(inputs, context)
     seconds = time.perf_counter() - started + outcome.earlier_seconds
+    named = KINDS[cell.kind].files if cell.kind in KINDS else ()
+    files = [name for field in named if (name := getattr(outcome.result, field, None)) is not None]
     record = Record(
         key=key_of(cell),
         kind=cell.kind,
@@ -137,6 +141,7 @@ def perform(cell: Cell, inputs: Sequence[Record], context: Context) -> tuple[Rec
         seconds=round(seconds, 3),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         memory=most_memory(),
+        files={name: digest_of(within(context.folder, name)) for name in files},
     )
     return record, outcome
 

@@ -16,6 +16,7 @@ from groundglass.models import load_model
 from groundglass.optics import DeviceStore, OpticalDevice
 from groundglass.results import Record
 from groundglass.results.kinds import DEVICE, KINDS
+from groundglass.results.made import made_file
 
 
 class Listener(Protocol):
@@ -78,8 +79,11 @@ class Context:
 
     def network_file(self, record: Record) -> Path:
         """The file of a record's network: trained, redrawn or randomised."""
-        checkpoint: str = KINDS[record.kind].result_of(record).checkpoint
-        return self.folder / checkpoint
+        return self.file(record, KINDS[record.kind].result_of(record).checkpoint)
+
+    def file(self, record: Record, name: str) -> Path:
+        """A file that a record names, as it was when the record was made; see `made_file`."""
+        return made_file(self.folder, record, name)
 
     def load(self, record: Record) -> nn.Module:
         """The network of a record from its file, in eval mode."""

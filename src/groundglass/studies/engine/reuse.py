@@ -2,13 +2,17 @@
 
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from groundglass.core import atomic_write
+from groundglass.core.untrusted import within
 from groundglass.optics import DeviceStore
 from groundglass.results import Record, RecordStore
 from groundglass.results.bundle import refuse_without_networks
 from groundglass.results.kinds import DEVICE, TRAIN
+from groundglass.results.made import digest_of, made_file
+from groundglass.studies.cells.network import stem
 from groundglass.studies.engine.cell import Cell, key_of
 
 
@@ -29,16 +33,21 @@ def reuse_networks(cells: Iterable[Cell], store: RecordStore, other: Path) -> in
         record = there.get(key)
         if record is None or key in store or cell.kind not in ("device", "train"):
             continue
+        arrays = there.arrays(record)
         if cell.kind == "device":
             device = DeviceStore(other / "devices").find(DEVICE.result_of(record).fingerprint)
             DeviceStore(store.folder / "devices").put(device)
         elif not _same_inputs(record, there, store):
             continue
         else:
-            path = TRAIN.result_of(record).checkpoint
-            with (other / path).open("rb") as source, atomic_write(store.folder / path) as target:
+            # By the name that this study gives it: what the other folder calls it says nothing about where it goes.
+            name = f"models/{stem(cell.name)}.safetensors"
+            path = made_file(other, record, TRAIN.result_of(record).checkpoint)
+            with path.open("rb") as source, atomic_write(within(store.folder, name)) as target:
                 shutil.copyfileobj(source, target)
-        store.add(record, there.arrays(record))
+            files = {name: digest_of(store.folder / name)}
+            record = replace(record, name=cell.name, result={**record.result, "checkpoint": name}, files=files)
+        store.add(record, arrays)
         copied += 1
     return copied
 
@@ -49,7 +58,8 @@ def _same_inputs(record: Record, there: RecordStore, here: RecordStore) -> bool:
         mine, theirs = here.get(key), there.get(key)
         if mine is None or theirs is None:
             return False
-        same = mine == theirs if mine.kind == TRAIN.name else DEVICE.result_of(mine) == DEVICE.result_of(theirs)
-        if not same:
+        # Its file may have another name here.
+        ours, others = ({**one.result, "checkpoint": None} for one in (mine, theirs))
+        if ours != others:
             return False
     return True
