@@ -162,7 +162,14 @@ def test_pickled_code_in_weights_is_not_run(here: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: path.write_bytes(b"PK no zip"), "no whole .npz"),
+        (lambda path: path.write_bytes(b"PK no zip"), r"pictures.npz is damaged .* numpy.savez"),
+        (lambda path: np.savez(path, images=0.5, labels=np.zeros(4, int)), r"pictures.npz: images must be NCHW"),
+        (lambda path: np.savez(path, images=np.zeros((4, 1, 8, 8)), labels=3), r"pictures.npz: labels .* shape \(\)"),
+        (lambda path: np.savez(path, images=np.zeros((4, 1, 8, 8), complex), labels=np.zeros(4, int)), "not complex"),
+        (lambda path: np.savez(path, images=np.zeros((4, 1, 8, 8)), labels=np.zeros(4, complex)), "not complex"),
+        (lambda path: np.savez(path, images=np.zeros((4, 1, 8, 8)), labels=np.full(4, 2**63, "u8")), "not up to 922"),
+        (lambda path: np.savez(path, images=np.zeros((4, 1, 8, 8)), labels=np.array([None] * 4)), "array of object"),
+        (lambda path: np.savez(path, images=np.zeros((4, 1, 8, 8), "M8[s]"), labels=np.zeros(4, int)), "array of date"),
         (lambda path: np.savez(path, images=np.zeros((4, 1, 8, 8), np.float32)), "no labels"),
         (lambda path: np.savez(path, images=np.full((4, 1, 8, 8), 200.0), labels=np.zeros(4, int)), "divide by 255"),
         (lambda path: np.savez(path, images=np.zeros((4, 8, 8)), labels=np.zeros(4, int)), "NCHW"),
@@ -179,6 +186,15 @@ def test_pictures_that_cannot_be_are_refused(tmp_path: Path, make, message: str)
 def test_bytes_are_scaled(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=np.full((2, 1, 8, 8), 51, np.uint8), labels=np.zeros(2, int))
     assert float(read_pictures(str(tmp_path / "a.npz"), 2, None).images.max()) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u8", ">i4"])
+def test_labels_of_any_integers_are_classes(tmp_path: Path, dtype: str) -> None:
+    images = np.random.default_rng(0).random((3, 1, 8, 8)).astype(">f8")
+    np.savez(tmp_path / "a.npz", images=images, labels=np.array([0, 3, 1], dtype), notes=np.array([None]))
+    found = read_pictures(str(tmp_path / "a.npz"), 3, None)
+    assert found.labels.tolist() == [0, 3, 1]
+    assert np.allclose(found.images.numpy(), images)
 
 
 def test_an_unknown_data_set_is_refused_with_the_nearest(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import math
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,14 @@ def check_unpacked(size: int, packed: int, where: str) -> None:
         raise DamagedFileError(f"{where} has {packed:,} bytes and unpacks to {size:,}: it was made to fill the memory")
 
 
-def read_npz(data: bytes | Path, where: str, again: str) -> dict[str, np.ndarray]:
+def read_npz(data: bytes | Path, where: str, again: str, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """The plain arrays of an .npz file.
 
     Args:
         data: the file, or its bytes.
         where: what to call it in an error.
         again: what to do where it is damaged.
+        names: those of the arrays that are read; None for all.
 
     Raises:
         DamagedFileError: truncated, altered, of objects, or made to fill the memory.
@@ -43,7 +45,7 @@ def read_npz(data: bytes | Path, where: str, again: str) -> dict[str, np.ndarray
     source: Any = data if isinstance(data, Path) else io.BytesIO(data)
     found = {}
     with damaged(where, again), zipfile.ZipFile(source) as archive:
-        members = archive.infolist()
+        members = [one for one in archive.infolist() if names is None or one.filename.removesuffix(".npy") in names]
         check_unpacked(sum(member.file_size for member in members), packed, where)
         for member in members:
             with archive.open(member) as file:

@@ -4,6 +4,7 @@ All that the package reads from files goes through here, `core.arrays` or `core.
 error, `DamagedFileError`, which names it.
 """
 
+import errno
 import json
 import math
 import os
@@ -150,5 +151,7 @@ def damaged(where: str, again: str, *others: type[Exception]) -> Iterator[None]:
     except DamagedFileError:
         raise
     except (*_ERRORS, *others) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # the disk's fault, or nobody's
         told = f"{type(error).__name__} {error}" if isinstance(error, LookupError | AttributeError) else str(error)
         raise DamagedFileError(f"{where} is damaged ({told:.200}): {again}") from error

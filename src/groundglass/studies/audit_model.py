@@ -5,7 +5,6 @@ import importlib
 import inspect
 import os
 import sys
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from groundglass.audit import Audit, AuditConfig, audit, check_claim
 from groundglass.core import DamagedFileError, Progress, check_images, check_labels, check_seed, lookup, silent
+from groundglass.core.arrays import read_npy, read_npz
 from groundglass.core.text import fraction
 from groundglass.data import Dataset, ImageSet, load
 from groundglass.models import load_model, read_spec
@@ -197,24 +197,39 @@ def read_pictures(data: str, count: int, data_dir: Path | None) -> Pictures:
         raise FileNotFoundError(
             f"there is no file {path}: give cifar10, cifar100, shapes, or an .npz with images and labels"
         )
-    if not zipfile.is_zipfile(path):
-        raise DamagedFileError(f"{path} is no whole .npz file: write it again with numpy.savez")
+    arrays = read_npz(path, str(path), "write it again with numpy.savez", ("images", "labels"))
+    missing = {"images", "labels"} - arrays.keys()
+    if missing:
+        raise ValueError(
+            f"{path} has no {' and no '.join(sorted(missing))}: numpy.savez({path.name!r}, images=..., labels=...)"
+        )
     try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = {"images", "labels"} - set(file.files)
-            if missing:
-                raise ValueError(
-                    f"{path} has no {' and no '.join(sorted(missing))}: it holds {', '.join(file.files) or 'nothing'}"
-                )
-            images, labels = torch.from_numpy(file["images"][:count]), torch.from_numpy(file["labels"][:count])
-    except (OSError, EOFError, TypeError) as error:
-        raise DamagedFileError(f"{path} is no whole .npz file ({error}): write it again with numpy.savez") from error
-    images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
-    check_images(images)
-    check_labels(labels, count=len(images))
+        images, labels = _pixels(arrays["images"], count), _classes(arrays["labels"], count)
+        check_images(images)
+        check_labels(labels, count=len(images))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     if len(images) < count:
         raise ValueError(f"{path} has {len(images)} images, and --images asks for {count}")
-    return Pictures(path.name, images, labels.long(), None)
+    return Pictures(path.name, images, labels, None)
+
+
+def _pixels(array: np.ndarray, count: int) -> Tensor:
+    if array.dtype.kind != "f" and array.dtype != np.uint8:
+        raise ValueError(f"images must be floats in [0, 1] or uint8 in 0..255, not {array.dtype}")
+    if array.ndim != 4:
+        raise ValueError(f"images must be NCHW [n, channels, height, width], not shape {array.shape}")
+    floats = torch.from_numpy(array[:count].astype(np.float32))
+    return floats / 255 if array.dtype == np.uint8 else floats
+
+
+def _classes(array: np.ndarray, count: int) -> Tensor:
+    if array.dtype.kind not in "iu" or array.ndim != 1:
+        raise ValueError(f"labels must be integers, one an image, not {array.dtype} of shape {array.shape}")
+    chosen = array[:count]
+    if len(chosen) and int(chosen.max()) >= 2**31:
+        raise ValueError(f"labels must be in 0..classes - 1, not up to {int(chosen.max())}")
+    return torch.from_numpy(chosen.astype(np.int64))
 
 
 def read_network(model: str, weights: Path | None, device_dir: Path | None) -> nn.Module:
@@ -344,7 +359,7 @@ def _matrix(path: Path) -> Tensor:
         raise FileNotFoundError(
             f"there is no matrix file {path}: `groundglass retrieve DEVICE --out DIR` writes DIR/matrix.npy"
         )
-    try:
-        return torch.from_numpy(np.load(path, allow_pickle=False)).to(torch.complex64)
-    except (OSError, EOFError, ValueError) as error:
-        raise DamagedFileError(f"{path} is no whole .npy file ({error})") from error
+    found = read_npy(path, "`groundglass retrieve` writes such files")
+    if found.dtype.kind not in "fc" or found.ndim != 2:
+        raise ValueError(f"{path} must be a matrix, complex64 [M, N], not {found.dtype} of shape {found.shape}")
+    return torch.from_numpy(found.astype(np.complex64))

@@ -7,9 +7,11 @@ import pytest
 from groundglass.core import DamagedFileError
 from groundglass.results import Run
 from groundglass.results.kinds import DEVICE, TRAIN
+from groundglass.results.made import made_file
 from groundglass.studies.cells import network as network_module
 from groundglass.studies.engine.cell import with_inputs
 from groundglass.studies.kit import targets as target_cells
+from tests.altered import rewrite
 from tests.studies.tiny import Listener, enter, run, white_box
 
 
@@ -55,4 +57,55 @@ def test_an_altered_folder_is_not_taken_over(finished, tmp_path):
     path = next((tmp_path / "altered" / "devices").glob("*.device"))
     path.write_text(path.read_text().replace("1", "2"))
     with pytest.raises((DamagedFileError, ValueError)):
+        run("white-box", tmp_path / "new", reuse=[tmp_path / "altered"])
+
+
+def altered(finished, tmp_path, change):
+    shutil.copytree(finished.folder, tmp_path / "altered")
+    rewrite(tmp_path / "altered", lambda line: line["kind"] == "train" and change(line))
+    return tmp_path / "altered"
+
+
+@pytest.mark.parametrize(
+    "path", ["../../victim.safetensors", "/tmp/victim.safetensors", "models/../../victim.safetensors"]
+)
+def test_a_path_in_a_record_is_not_believed(finished, tmp_path, path):
+    victim = tmp_path / "victim.safetensors"
+    victim.write_text("mine")
+    other = altered(finished, tmp_path, lambda line: (line["result"].update(checkpoint=path), line.pop("files")))
+    with pytest.raises(DamagedFileError, match="is no name of a file"):
+        run("white-box", tmp_path / "a" / "b", reuse=[other])
+    assert victim.read_text() == "mine"
+
+
+def test_a_network_takes_the_name_that_this_study_gives_it(finished, tmp_path, monkeypatch):
+    def renamed(line):
+        path = line["result"]["checkpoint"]
+        name = path.replace("models/", "models/theirs-")
+        (tmp_path / "altered" / path).rename(tmp_path / "altered" / name)
+        line["result"]["checkpoint"], line["files"] = name, {name: line["files"][path]}
+
+    other = altered(finished, tmp_path, renamed)
+    training(monkeypatch, lambda name: pytest.fail(f"{name} was trained again"))
+    assert run("white-box", tmp_path / "new", reuse=[other], device_seed=None) == 0
+    for record in Run.open(tmp_path / "new").records:
+        if record.kind == "train":
+            (name,) = record.files
+            assert name == record.result["checkpoint"]
+            assert "theirs" not in name
+            assert made_file(tmp_path / "new", record, name).is_file()
+
+
+def test_a_network_that_was_exchanged_is_noticed(finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "altered")
+    one, other, *_ = sorted((tmp_path / "altered" / "models").glob("vgg-*.safetensors"))
+    one.write_bytes(other.read_bytes())
+    with pytest.raises(DamagedFileError, match=f"{one.name} is not the file that the record"):
+        run("white-box", tmp_path / "new", reuse=[tmp_path / "altered"])
+    one.unlink()
+    one.symlink_to(other)
+    with pytest.raises(DamagedFileError, match="is a link"):
+        run("white-box", tmp_path / "new", reuse=[tmp_path / "altered"])
+    one.unlink()
+    with pytest.raises(FileNotFoundError, match="put it back"):
         run("white-box", tmp_path / "new", reuse=[tmp_path / "altered"])
