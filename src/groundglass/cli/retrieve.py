@@ -76,5 +76,7 @@ class Retrieve(Command):
 
 def _of(device: "SimulatedOPU", folder: Path) -> bool:
     """Whether a retrieval was begun there with a camera that reads all of the device's outputs: it goes on with that."""
+    from groundglass.core.untrusted import MOST_JSON, read_bytes
+
     begun = folder / "retrieval.json"
-    return begun.exists() and f'"{device.fingerprint}"' in begun.read_text()
+    return begun.exists() and f'"{device.fingerprint}"' in read_bytes(begun, most=MOST_JSON).decode(errors="replace")

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from groundglass.core import DamagedFileError
+from groundglass.core.untrusted import check_file
 from groundglass.data.dataset import CHANNELS, SIZE, ImageSet
 
 PIXEL_BYTES = CHANNELS * SIZE * SIZE
@@ -133,6 +134,7 @@ def _read_file(layout: Layout, path: Path) -> NDArray[np.uint8]:
 
 def _class_names(layout: Layout, folder: Path) -> tuple[str, ...]:
     path, expected = folder / layout.names, layout.label_classes[-1]
+    check_file(path, most=2**16)
     names = tuple(path.read_text(encoding="utf-8", errors="replace").split())
     if len(names) != expected:
         raise DamagedFileError(

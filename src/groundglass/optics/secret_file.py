@@ -3,16 +3,20 @@
 import hashlib
 import json
 import stat
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from groundglass.core import DamagedFileError, atomic_write, remove_parts
+from groundglass.core.schema import read
 from groundglass.core.sealed import Seed, without_locals
+from groundglass.core.settings import Count, Settings
+from groundglass.core.untrusted import MOST_JSON, read_bytes
 from groundglass.optics.camera import Camera, Exposure
 from groundglass.optics.kinds import DoesNotFitError, check_medium, make_medium
-from groundglass.optics.medium import DeviceKind, Medium
+from groundglass.optics.medium import DeviceKind, MatrixKind, Medium
 
 _FORMAT = "groundglass optical device"
 # 1: dense devices alone, drawn by the first recipe; still read.
@@ -28,6 +32,21 @@ class Saved:
     exposure: Exposure
     noise_seed: int
     fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Told(Settings):
+    """What a device file has beside the seed; those of version 1 have no `kind` and no `draw`."""
+
+    fingerprint: str
+    in_features: Count
+    out_features: Count
+    matrix: str
+    camera: Mapping[str, Any]
+    exposure: Mapping[str, Any]
+    noise_seed: int
+    kind: str = "dense"
+    draw: int = 1
 
 
 def write_secret(path: Path, saved: Saved) -> None:
@@ -69,18 +88,24 @@ def read_secret(path: Path) -> Saved:
             f"the device file {path} may be read or written by others (mode {mode:04o}): it holds the secret of the "
             f"device. Run: chmod 600 {path}"
         )
+    device = read(_Told, told, f"the device file {path}")
     try:
-        kind, draw = ("dense", 1) if told["version"] == 1 else (str(told["kind"]), told["draw"])
-        described = cast(DeviceKind, kind), told["in_features"], told["out_features"], told["matrix"]
+        kind, draw = ("dense", 1) if told["version"] == 1 else (device.kind, device.draw)
+        described = cast(DeviceKind, kind), device.in_features, device.out_features, cast(MatrixKind, device.matrix)
         check_medium(*described, draw=draw)
-        camera, exposure = Camera(**told["camera"]), Exposure(**told["exposure"])
-        noise_seed, fingerprint = told["noise_seed"], told["fingerprint"]
+        camera, exposure = Camera(**device.camera), Exposure(**device.exposure)
     except DoesNotFitError as error:
         raise DoesNotFitError(f"{path} is whole, and cannot be opened here. {error}") from None
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedFileError(f"the device file {path} does not describe a device: {error}") from error
     # Out here: what goes wrong from now on is not the file's fault.
-    return Saved(make_medium(described[0], seed, *described[1:], draw=draw), camera, exposure, noise_seed, fingerprint)
+    return Saved(
+        make_medium(described[0], seed, *described[1:], draw=draw),
+        camera,
+        exposure,
+        device.noise_seed,
+        device.fingerprint,
+    )
 
 
 def format_version(path: Path) -> int:
@@ -112,7 +137,7 @@ def _holds(path: Path, fingerprint: str) -> bool:
 def _parsed(path: Path) -> Any:
     """The JSON of a file; None if it has none. A parser's own error would have the whole text, with the seed."""
     with suppress(ValueError, RecursionError):
-        return json.loads(path.read_bytes())
+        return json.loads(read_bytes(path, most=MOST_JSON))
     return None
 
 
@@ -134,7 +159,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Seed]:
         raise DamagedFileError(f"the device file {path} was truncated or altered: restore it from a copy")
     if content.get("version") not in (1, _VERSION):
         raise DamagedFileError(
-            f"the device file {path} has format version {content.get('version')}, this groundglass reads 1 to {_VERSION}: "
+            f"the device file {path} has format version {content.get('version')!r:.20}, this groundglass reads 1 to {_VERSION}: "
             "use the groundglass that wrote it, or a newer one"
         )
     return content, seed

@@ -97,7 +97,7 @@ class DeviceStore:
             raise DamagedFileError(f"{path} is not the list of a moving device")
         if content.get("version") != _MOVING_VERSION:
             raise DamagedFileError(
-                f"the list {path} has format version {content.get('version')}, this groundglass reads {_MOVING_VERSION}"
+                f"the list {path} has format version {content.get('version')!r:.20}, this groundglass reads {_MOVING_VERSION}"
             )
         try:
             if any(self.path(str(fingerprint)).suffix == _MOVING_SUFFIX for fingerprint in listed):

@@ -31,6 +31,7 @@ def made_file(folder: Path, record: Record, name: str) -> Path:
     check_file(path)
     if record.files and record.files.get(name) != digest_of(path):
         raise DamagedFileError(
-            f"{path} is not the file that the record {record.key} ({record.name}) has made (its SHA-256 differs): {again}"
+            f"{path} was altered, or is not the file that the record {record.key} ({record.name}) has made (its SHA-256 "
+            f"differs): {again}"
         )
     return path

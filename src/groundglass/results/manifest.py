@@ -1,7 +1,7 @@
 """study.json: what a run folder was made for. A folder holds one study, with one configuration."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,14 @@ class _Note:
     versions: Mapping[str, Any]
     machine: Mapping[str, Any]
     started: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Config:
+    """What every study's settings have, where they have it."""
+
+    classes: tuple[str, ...] = ()
+    baseline: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +135,7 @@ def load_manifest(folder: Path) -> dict[str, Any]:
             "Put it back from a copy, or run the study anew in another folder"
         )
     version = read(_Manifest, stored, str(path)).format
+    read(_Config, stored["config"], f"{path}, its config")
     if version > FORMAT:
         raise DamagedFileError(
             f"{path} is of format {version}, and this version reads 1 to {FORMAT}: use the version that wrote it, or a newer one"

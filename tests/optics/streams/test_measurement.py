@@ -231,7 +231,7 @@ def test_a_part_file_of_another_device_or_input_is_refused_and_kept(bits: Path, 
     stopped(create(), bits, out, 3)
     kept = {path.name: path.read_bytes() for path in tmp_path.glob(".*")}
     assert len(kept) == 2
-    with pytest.raises(ValueError, match=f"device is {create().fingerprint}, not"):
+    with pytest.raises(ValueError, match=f"device is '{create().fingerprint}', not"):
         measure_file(create(seed=1), bits, out)
     np.save(tmp_path / "other.npy", 1 - draw().numpy())
     with pytest.raises(ValueError, match=r"input \(by its SHA-256\)"):

@@ -118,7 +118,7 @@ def test_images_are_audited_when_they_are_used(finished, tmp_path):
     with pytest.raises(DamagedFileError, match="altered"):
         run(STUDY, folder)
     one.write_bytes(other.read_bytes())
-    with pytest.raises(ValueError, match="another origin"):
+    with pytest.raises(DamagedFileError, match="is not the file that the record"):
         run(STUDY, folder)
     one.unlink()
     with pytest.raises(FileNotFoundError, match=crafted["PGD"].key):

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,12 +16,26 @@ import numpy.typing as npt
 
 from groundglass.core import DamagedFileError, make_folder, read_json, remove_parts, write_json
 from groundglass.core.files import check_place, is_part
+from groundglass.core.schema import read
 from groundglass.core.settings import plain_identity
+from groundglass.core.untrusted import check_file
 from groundglass.optics.streams.reading_file import npy_header, reserve
 
 STATE = "retrieval.json"
 READINGS = "readings.npy"
 MATRIX = "matrix.npy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _State:
+    """What the fields of retrieval.json are."""
+
+    identity: Mapping[str, Any]
+    planned: int
+    taken: int
+    solved: int
+    seconds: Mapping[str, float]
+    checksums: tuple[tuple[int, int, str], ...]
 
 
 class RetrievalFolder:
@@ -54,6 +69,7 @@ class RetrievalFolder:
         matrix: tuple[int, int],
     ) -> None:
         self._folder, self._identity, self._planned = folder, plain_identity(identity), planned
+        self._shape = readings[:2]
         self.taken = 0
         self.solved = 0
         self.seconds = {"measure": 0.0, "compute": 0.0}
@@ -116,7 +132,7 @@ class RetrievalFolder:
             return None
         state = read_json(folder / STATE)
         planned = state.get("planned") if isinstance(state, dict) else None
-        return planned if isinstance(planned, int) else None
+        return planned if type(planned) is int else None
 
     def result(self) -> npt.NDArray[np.complex64]:
         """The matrix, for others: what they do to it does not change the file."""
@@ -161,20 +177,26 @@ class RetrievalFolder:
         write_json(self._folder / STATE, state)
 
     def _go_on(self, state: Any, path: Path) -> None:
-        try:
-            stored, self.taken, self.solved = dict(state["identity"]), int(state["taken"]), int(state["solved"])
-            self.seconds = {name: float(state["seconds"][name]) for name in self.seconds}
-            self._checksums = [(int(a), int(b), str(c)) for a, b, c in state["checksums"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise DamagedFileError(
-                f"{path} is not the state of a retrieval: give another folder, or delete this one"
-            ) from error
+        told = read(_State, state, str(path))
         for field, value in self._identity.items():
-            if stored.get(field) != value:
+            if told.identity.get(field) != value:
+                then = repr(told.identity.get(field))
                 raise ValueError(
-                    f"{path.parent} holds another retrieval: its {field} is {stored.get(field)!r}, not {value!r}. Use the same "
-                    "settings to go on with it, or give another folder"
+                    f"{path.parent} holds another retrieval: its {field} is {then:.80}, not {value!r}. Use the same settings to "
+                    "go on with it, or give another folder"
                 )
+        rows, frames = self._shape
+        ends = [0, *(end for _, end, _ in told.checksums)]
+        whole = (
+            [begin for begin, _, _ in told.checksums] == ends[:-1] and ends == sorted(ends) and ends[-1] == told.solved
+        )
+        if not (
+            0 <= told.taken <= frames and told.solved <= rows and whole and told.seconds.keys() >= self.seconds.keys()
+        ):
+            raise DamagedFileError(f"{path} does not fit its retrieval: give another folder, or delete this one")
+        self.taken, self.solved = told.taken, told.solved
+        self.seconds = {name: told.seconds[name] for name in self.seconds}
+        self._checksums = list(told.checksums)
 
 
 def _lock(folder: Path) -> int:
@@ -204,6 +226,7 @@ def _make(path: Path, dtype: np.dtype[Any], shape: tuple[int, int]) -> None:
 
 def _open(path: Path, dtype: np.dtype[Any], shape: tuple[int, int]) -> npt.NDArray[Any]:
     try:
+        check_file(path)
         # Opened to be written, a file that was cut short is filled up with zeros, without a word.
         np.lib.format.open_memmap(path, mode="r")
         found = np.lib.format.open_memmap(path, mode="r+")

@@ -166,8 +166,8 @@ class ReadingFile:
             then, now = stored.get(field), self._identity.get(field)
             if then != now:
                 raise ValueError(
-                    f"{self._part} has readings of another measurement: its {_WORDS.get(field, field)} is {then}, not {now}. "
-                    f"Go on with that one, give another file for the readings, or {afresh}"
+                    f"{self._part} has readings of another measurement: its {_WORDS.get(field, field)} is {then!r:.80}, not "
+                    f"{now!r}. Go on with that one, give another file for the readings, or {afresh}"
                 )
         rows, m = self.shape
         if not (0 <= row <= rows and 0 <= output < m and 0 <= batch <= rows - row and (batch > 0) == (output > 0)):

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from groundglass.core import Progress, check_seed, read_json, silent
+from groundglass.core import Progress, check_seed, silent
 from groundglass.core.platform import machine, versions
 from groundglass.core.sealed import Seed
 from groundglass.core.settings import Count, fit
 from groundglass.data import Dataset, load
 from groundglass.optics.medium import DeviceKind
 from groundglass.results import RecordStore
+from groundglass.results.manifest import STUDY_FILE, load_manifest
 from groundglass.studies.cells.network import stem
 from groundglass.studies.engine.cell import Cell, key_of, run_cells
 from groundglass.studies.engine.context import Context, Listener
@@ -27,12 +28,10 @@ _SLOW = 1.5
 
 def _stored_precision(folder: Path) -> Precision | None:
     """The precision that a run in this folder began with: it goes on in it, whatever this machine prefers."""
-    path = folder / "study.json"
-    if not path.is_file():
+    if not (folder / STUDY_FILE).exists():
         return None
-    stored = read_json(path)
-    precision: Precision | None = stored.get("config", {}).get("baseline", {}).get("precision")
-    return precision
+    found = load_manifest(folder)["config"].get("baseline", {}).get("precision")
+    return next((precision for precision in get_args(Precision) if precision == found), None)
 
 
 def _told_precision(chosen: Precision, *, why: str) -> str:

@@ -1,0 +1,362 @@
+"""Small genuine files of every kind that the package reads: how each is made, read, and given the checksum of what it is now."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from groundglass.attacks import PGD, AttackCheckpoint, GradientAccess, Linf, ScoreAccess, Square
+from groundglass.attacks import checkpoint as attack_checkpoint
+from groundglass.attacks.adversarial_files import AdversarialSet, Origin, load_adversarial, save_adversarial
+from groundglass.audit.kept import Kept, Made
+from groundglass.core.states import _digest
+from groundglass.data import ImageSet
+from groundglass.models import ModelSpec, build, load_model, save_model
+from groundglass.optics import DeviceAccess, DeviceStore, MovingDevice, SimulatedOPU
+from groundglass.optics.retrieval import FixedExposure, retrieve
+from groundglass.optics.secret_file import _checksum
+from groundglass.optics.streams.bit_file import BitFile
+from groundglass.optics.streams.reading_file import ReadingFile
+from groundglass.results import Run
+from groundglass.results.bundle import BUNDLE
+from groundglass.results.compact import compact
+from groundglass.results.journal import sealed
+from groundglass.studies.audit_model import _matrix, _state, read_pictures
+from groundglass.studies.cells.cached_bits import cached_bits
+from groundglass.training import HybridDFA, TrainingConfig, train
+from tests.runs import RunFolder
+
+SPEC = ModelSpec(width=0.03, classes=3, mean=(0.5,) * 3, std=(0.5,) * 3, device_in=8, device_out=12)
+IMAGES = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+LABELS = torch.arange(6) % 3
+TRAINING = TrainingConfig(epochs=2, batch_size=3, precision="float32")
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """A kind of file.
+
+    Attributes:
+        make: writes one into an empty folder; its path.
+        read: what a reader makes of it, to be compared.
+        parts: JSON within it, by place, and
+        put: the file again with another JSON at a place, and the checksum of what it is then.
+        checked: an altered file is noticed, or reads as before. Else it may read as something else.
+    """
+
+    make: Callable[[Path], Path]
+    read: Callable[[Path], Any]
+    parts: Callable[[Path], dict[str, Any]] = lambda path: {}
+    put: Callable[[Path, str, Any], None] = lambda path, place, value: None
+    checked: bool = True
+
+
+def plain(value: Any) -> Any:
+    """What was read, so that it can be compared."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().contiguous().numpy()
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return value
+
+
+# JSON alone.
+def json_parts(path: Path) -> dict[str, Any]:
+    return {"": json.loads(path.read_text())}
+
+
+def put_json(path: Path, place: str, value: Any) -> None:
+    path.write_text(json.dumps(value))
+
+
+def put_sealed(path: Path, place: str, value: Any) -> None:
+    path.write_text(json.dumps(sealed(value) if isinstance(value, dict) else value) + "\n")
+
+
+def put_device(path: Path, place: str, value: Any) -> None:
+    path.write_text(json.dumps({**value, "checksum": _checksum(value)} if isinstance(value, dict) else value))
+
+
+# JSON in the metadata of safetensors.
+def _opened(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata())  # noqa: SIM118
+
+
+def metadata_parts(path: Path) -> dict[str, Any]:
+    return {name: json.loads(text) for name, text in _opened(path)[1].items() if text.startswith(("{", "["))}
+
+
+def put_metadata(path: Path, place: str, value: Any) -> None:
+    tensors, metadata = _opened(path)
+    metadata[place] = json.dumps(value)
+    if "notes" in metadata:
+        text = "\n".join(("state", metadata["notes"], metadata["identity"]))
+    else:
+        (mark,) = metadata.keys() - {place, "sha256"}
+        text = f"{mark}\n{metadata[place]}"
+    save_file(tensors, path, {**metadata, "sha256": _digest(tensors, text)})
+
+
+@cache
+def device() -> SimulatedOPU:
+    return SimulatedOPU.create(8, 12, seed=5)
+
+
+@cache
+def network() -> torch.nn.Module:
+    return build(SPEC, device=device(), seed=1).eval()
+
+
+def run_folder(folder: Path) -> Path:
+    made = RunFolder(folder / "run")
+    made.network()
+    made.attack("VGG-OPU", [True, False, True], clean=[True, True, True])
+    made.store.close()
+    return folder / "run"
+
+
+def read_run(path: Path) -> Any:
+    folder = path.parent.parent if path.suffix == ".npz" else path.parent
+    run = Run.open(folder)
+    frames = {name: frame.to_json() for name, frame in run.frames.items()}
+    return frames, plain([run.arrays(record.key) for record in run.records]), run.classes, repr(run.progress)
+
+
+def compact_copy(folder: Path) -> Path:
+    compact(run_folder(folder), folder / "copy")
+    return folder / "copy" / BUNDLE
+
+
+def model_file(folder: Path) -> Path:
+    save_model(folder / "model.safetensors", network(), SPEC)
+    return folder / "model.safetensors"
+
+
+def device_file(folder: Path) -> Path:
+    return DeviceStore(folder / "devices").put(device())
+
+
+def moving_file(folder: Path) -> Path:
+    return DeviceStore(folder / "devices").put(MovingDevice([device(), SimulatedOPU.create(8, 12, seed=6)], seed=1))
+
+
+def read_device(path: Path) -> Any:
+    found = DeviceStore(path.parent).find(path.stem)
+    bits = torch.ones(1, 8, dtype=torch.uint8)
+    return found.fingerprint, plain(found.measure(bits)) if isinstance(found, SimulatedOPU) else len(found)
+
+
+class Logits(torch.nn.Module):
+    """Images to logits, in no time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.linspace(-1, 1, 3 * 3072).view(3, 3072).sin())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1) @ self.weight.T
+
+
+@cache
+def attacked() -> tuple[torch.nn.Module, torch.Tensor]:
+    model = Logits()
+    return model, model(IMAGES).argmax(1)
+
+
+def adversarial_file(folder: Path) -> Path:
+    model, labels = attacked()
+    found = AdversarialSet(
+        Origin(source="me", attack="PGD()", ball=Linf(0.1), seed=3),
+        IMAGES,
+        labels,
+        torch.zeros(6, dtype=torch.bool),
+        torch.arange(6),
+    )
+    save_adversarial(folder / "adversarial.safetensors", found, IMAGES, GradientAccess(model))
+    return folder / "adversarial.safetensors"
+
+
+def read_adversarial(path: Path) -> Any:
+    model, labels = attacked()
+    found = load_adversarial(path, IMAGES, labels, GradientAccess(model))
+    return repr(found.origin), plain([found.adversarial, found.labels, found.claimed, found.indices])
+
+
+def gradient_checkpoint(folder: Path) -> Path:
+    before, attack_checkpoint.SECONDS_BETWEEN_SAVES = attack_checkpoint.SECONDS_BETWEEN_SAVES, 0.0
+    try:
+        return _attack(folder / "attack.safetensors")[0]
+    finally:
+        attack_checkpoint.SECONDS_BETWEEN_SAVES = before
+
+
+def _attack(path: Path) -> tuple[Path, Any]:
+    model, labels = attacked()
+    found = PGD(steps=2)(GradientAccess(model), IMAGES, labels, Linf(0.01), seed=1, checkpoint=AttackCheckpoint(path))
+    return path, plain([found.adversarial, found.success])
+
+
+def _query(path: Path) -> tuple[Path, Any]:
+    model, labels = attacked()
+    access = ScoreAccess(model, per_image=4)
+    found = Square()(access, IMAGES, labels, Linf(0.01), seed=1, checkpoint=path)
+    return path, plain([found.adversarial, found.success, found.queries])
+
+
+def _trained(path: Path) -> Any:
+    model = build(SPEC, device=device(), seed=1)
+    images = ImageSet("shapes", "train", (IMAGES * 255).to(torch.uint8), LABELS, ("a", "b", "c"))
+    history = train(model, images, TRAINING, credit=HybridDFA(), seed=1, checkpoint=path)
+    return [h.loss for h in history], plain(dict(model.state_dict()))
+
+
+def training_checkpoint(folder: Path) -> Path:
+    _trained(folder / "training.safetensors")
+    return folder / "training.safetensors"
+
+
+IDENTITY = {"model": "mine", "seed": 3}
+ROWS = torch.tensor([0, 2])
+
+
+def kept_file(folder: Path) -> Path:
+    kept = Kept(folder / "kept.safetensors", IDENTITY)
+    kept.put(0, "PGD", ROWS, Made(IMAGES[ROWS], torch.tensor([True, False]), 5, seconds=1.0))
+    return folder / "kept.safetensors"
+
+
+def read_kept(path: Path) -> Any:
+    kept = Kept(path, IDENTITY)
+    found = kept.get(0, "PGD", ROWS, IMAGES[ROWS])
+    return kept.earlier_seconds, None if found is None else plain([*vars(found).values()])
+
+
+def _bits(folder: Path) -> Any:
+    images = ImageSet("shapes", "train", (IMAGES * 255).to(torch.uint8), LABELS, ("a", "b", "c"))
+    return plain(cached_bits(network(), images, folder)[0])  # type: ignore[arg-type]
+
+
+def bits_cache(folder: Path) -> Path:
+    _bits(folder)
+    return next(folder.glob("bits-*"))
+
+
+def _retrieved(folder: Path) -> Any:
+    camera_ready = DeviceAccess(SimulatedOPU.create(8, 12, seed=5), budget=160)
+    return plain(retrieve(camera_ready, FixedExposure(), frames=160, seed=1, folder=folder).matrix)
+
+
+def retrieval_file(name: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        _retrieved(folder / "retrieved")
+        return folder / "retrieved" / name
+
+    return make
+
+
+def bit_file(folder: Path) -> Path:
+    np.save(folder / "bits.npy", np.random.default_rng(0).integers(0, 2, (5, 8)).astype(np.uint8))
+    return folder / "bits.npy"
+
+
+def read_bits(path: Path) -> Any:
+    found = BitFile(path, 8)
+    return found.check(lambda *_, **__: None), plain(found.read(0, found.rows))
+
+
+def ledger(folder: Path) -> Path:
+    path = bit_file(folder)
+    with ReadingFile(folder / "out.npy", {"source": 1}, (5, 12), np.uint8) as readings:
+        readings.add(np.ones((2, 12), np.uint8), saturated=0, seconds=1.0)
+    assert path.exists()
+    return folder / ".out.npy.part.json"
+
+
+def read_ledger(path: Path) -> Any:
+    with ReadingFile(path.parent / "out.npy", {"source": 1}, (5, 12), np.uint8) as readings:
+        return readings.row, readings.done, readings.seconds
+
+
+def pictures(folder: Path) -> Path:
+    np.savez_compressed(folder / "pictures.npz", images=IMAGES.numpy(), labels=LABELS.numpy())
+    return folder / "pictures.npz"
+
+
+def read_npz_pictures(path: Path) -> Any:
+    found = read_pictures(str(path), 6, None)
+    return plain([found.images, found.labels])
+
+
+def matrix(folder: Path) -> Path:
+    np.save(folder / "matrix.npy", np.ones((4, 3), np.complex64))
+    return folder / "matrix.npy"
+
+
+def weights(folder: Path) -> Path:
+    save_file({"weight": torch.ones(3, 2)}, folder / "weights.safetensors")
+    return folder / "weights.safetensors"
+
+
+def torch_weights(folder: Path) -> Path:
+    torch.save({"weight": torch.ones(3, 2)}, folder / "weights.pt")
+    return folder / "weights.pt"
+
+
+def of_run(name: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        run = run_folder(folder)
+        return next((run / "arrays").iterdir()) if name == "arrays" else run / name
+
+    return make
+
+
+def records_parts(path: Path) -> dict[str, Any]:
+    return {str(k): json.loads(line) for k, line in enumerate(path.read_text().splitlines())}
+
+
+def put_record(path: Path, place: str, value: Any) -> None:
+    lines = path.read_text().splitlines()
+    lines[int(place)] = json.dumps(sealed(value) if isinstance(value, dict) else value)
+    path.write_text("\n".join(lines) + "\n")
+
+
+SAFE = {"parts": metadata_parts, "put": put_metadata}
+KINDS: dict[str, FileKind] = {
+    "study.json": FileKind(of_run("study.json"), read_run, json_parts, put_sealed),
+    "records.jsonl": FileKind(of_run("records.jsonl"), read_run, records_parts, put_record),
+    "arrays": FileKind(of_run("arrays"), read_run),
+    "bundle": FileKind(compact_copy, read_run),
+    "model": FileKind(
+        model_file, lambda p: plain(dict(load_model(p, find_device=lambda _: device()).state_dict())), **SAFE
+    ),
+    "device": FileKind(device_file, read_device, json_parts, put_device),
+    "moving device": FileKind(moving_file, read_device, json_parts, put_json),
+    "adversarial images": FileKind(adversarial_file, read_adversarial, **SAFE),
+    "gradient checkpoint": FileKind(gradient_checkpoint, lambda p: _attack(p)[1], **SAFE),
+    "query checkpoint": FileKind(lambda f: _query(f / "query.safetensors")[0], lambda p: _query(p)[1], **SAFE),
+    "training checkpoint": FileKind(training_checkpoint, _trained, **SAFE),
+    "kept audit": FileKind(kept_file, read_kept, **SAFE),
+    "cached bits": FileKind(bits_cache, lambda p: _bits(p.parent), **SAFE),
+    "retrieval.json": FileKind(retrieval_file("retrieval.json"), lambda p: _retrieved(p.parent), json_parts, put_json),
+    "retrieved matrix": FileKind(retrieval_file("matrix.npy"), lambda p: _retrieved(p.parent)),
+    "readings": FileKind(retrieval_file("readings.npy"), lambda p: _retrieved(p.parent), checked=False),
+    "bits": FileKind(bit_file, read_bits, checked=False),
+    "ledger": FileKind(ledger, read_ledger, json_parts, put_json, checked=False),
+    "pictures": FileKind(pictures, read_npz_pictures),
+    "given matrix": FileKind(matrix, lambda p: plain(_matrix(p)), checked=False),
+    "weights": FileKind(weights, lambda p: plain(_state(p)), checked=False),
+    "torch weights": FileKind(torch_weights, lambda p: plain(_state(p)), checked=False),
+}
