@@ -86,7 +86,7 @@ class Bench:
             error = None
         if error is not None:
             said = isinstance(error, DamagedFileError) or type(error).__module__.startswith("groundglass")
-            plain = type(error) in (ValueError, FileNotFoundError, FileExistsError, PermissionError)
+            plain = type(error) in (ValueError, FileNotFoundError, FileExistsError, IsADirectoryError, PermissionError)
             assert said or plain, f"{what}: {error!r}"
             names = (path.name, path.parent.name, self.at.stem)
             assert any(name in str(error) for name in names), f"{what}: {error!r} names no file"
@@ -205,6 +205,7 @@ READERS: dict[str, tuple[str, ...] | str] = {
     "groundglass.cli.results": "Markdown of the user's own",
     "groundglass.cli.options": "a seed of the user's own",
     "groundglass.core.platform": "the system's",
+    "groundglass.core.settings": "there and back",
     "groundglass.data.cifar": "of fixed size, see tests/data",
 }
 
