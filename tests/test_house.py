@@ -27,6 +27,14 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     assert not graph, f"these import each other: {sorted(graph)}"
 
 
+def test_no_lazy_name_is_a_modules_too() -> None:
+    """Whoever imports the module first would find it in the name's place."""
+    lazy = {name for name, path in MODULES.items() if path.name == "__init__.py" and "lazily(" in path.read_text()}
+    assert "groundglass.core" in lazy
+    offered = {f"{name}.{each}" for name in lazy for each in __import__(name, fromlist=["__all__"]).__all__}
+    assert not offered & MODULES.keys()
+
+
 def test_no_file_is_over_400_lines() -> None:
     long = {name: count for name, path in FILES.items() if (count := len(path.read_text().splitlines())) > 400}
     assert not long

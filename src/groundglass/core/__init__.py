@@ -30,8 +30,7 @@ if TYPE_CHECKING:
         explain_layout,
     )
     from groundglass.core.given import as_images, as_labels, logits_of
-    from groundglass.core.numbers import counting, input_dtype, integers, normal, permutation, uniform, whole
-    from groundglass.core.pieces import pieces
+    from groundglass.core.numbers import counting, input_dtype, integers, normal, permutation, pieces, uniform, whole
     from groundglass.core.seeds import check_seed, derive_seed, generator
     from groundglass.core.states import begin_state, load_state, read_notes, save_state
 
@@ -92,10 +91,10 @@ __getattr__ = lazily(
         "groundglass.core.checks",
     )
     | dict.fromkeys(
-        ("counting", "input_dtype", "integers", "normal", "permutation", "uniform", "whole"), "groundglass.core.numbers"
+        ("counting", "input_dtype", "integers", "normal", "permutation", "pieces", "uniform", "whole"),
+        "groundglass.core.numbers",
     )
     | dict.fromkeys(("as_images", "as_labels", "logits_of"), "groundglass.core.given")
-    | {"pieces": "groundglass.core.pieces"}
     | dict.fromkeys(("check_seed", "derive_seed", "generator"), "groundglass.core.seeds")
     | dict.fromkeys(("begin_state", "load_state", "read_notes", "save_state"), "groundglass.core.states"),
 )

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor, nn
 
+from groundglass.core.settings import Count, fit
+
 
 def normal(*shape: int, generator: Generator) -> Tensor:
     """Standard normal numbers, float32."""
@@ -38,6 +40,11 @@ def counting(count: int, device: torch.device | str = "cpu") -> Tensor:
 def whole(values: int | Sequence[int], device: torch.device | str = "cpu") -> Tensor:
     """Given integers, int64."""
     return torch.tensor(values, dtype=torch.int64, device=device)
+
+
+def pieces(rows: Tensor, size: int) -> tuple[Tensor, ...]:
+    """`rows.split(size)`, but no piece of no rows: torch gives one empty piece, and a model would be asked about nothing."""
+    return rows.split(fit(Count, size, "batch_size")) if len(rows) else ()
 
 
 def input_dtype(model: object) -> torch.dtype:

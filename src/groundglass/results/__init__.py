@@ -6,10 +6,10 @@ from groundglass.core.lazy import lazily
 from groundglass.results.records import FolderInUseError, OtherStudyError, Record, RecordStore, cell_key
 
 if TYPE_CHECKING:
-    from groundglass.results.export import export
+    from groundglass.results.exports import export
     from groundglass.results.run import Run
 
 __all__ = ["FolderInUseError", "OtherStudyError", "Record", "RecordStore", "Run", "cell_key", "export"]
 
 # pandas is imported by who reads a run, not by who makes one.
-__getattr__ = lazily(__name__, {"Run": "groundglass.results.run", "export": "groundglass.results.export"})
+__getattr__ = lazily(__name__, {"Run": "groundglass.results.run", "export": "groundglass.results.exports"})
