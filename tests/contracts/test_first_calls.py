@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
-from groundglass.adaptive import make_rule
+from groundglass.adaptive import make_rule, observe
 from groundglass.attacks import (
     L2,
     PGD,
@@ -27,9 +28,9 @@ from groundglass.attacks import (
 )
 from groundglass.attacks import checkpoint as checkpoints
 from groundglass.audit import AuditConfig, audit
-from groundglass.models import defend, load_model, predict_logits, read_spec, save_model
+from groundglass.models import accuracy, defend, load_model, predict_logits, read_spec, save_model
 from groundglass.optics import SimulatedOPU
-from groundglass.training import HybridDFA, TrainingConfig, train
+from groundglass.training import HybridDFA, TrainingConfig, encode_bits, train
 from tests.contracts.test_attack_contract import ATTACKS
 from tests.contracts.test_globals import SHOWN, assert_same
 from tests.contracts.test_query_contract import SCORES
@@ -223,6 +224,24 @@ def test_a_path_may_be_text(tmp_path, monkeypatch):
     config = TrainingConfig(epochs=1, batch_size=12)
     train(made, SHOWN, config, credit=HybridDFA(), seed=0, checkpoint=f"{path}.training")
     assert Path(f"{path}.training").is_file()
+
+
+def test_what_is_not_a_set_of_images_or_a_device_is_refused_with_what_to_write():
+    made = fresh()
+    for images in (IMAGES, DataLoader(TensorDataset(IMAGES, LABELS)), [1]):
+        for ask in (
+            lambda images: train(made, images, TrainingConfig(epochs=1), credit=HybridDFA(), seed=0),
+            lambda images: accuracy(made, images),
+            lambda images: observe(made, images),
+            lambda images: encode_bits(made, images),
+        ):
+            with pytest.raises(TypeError, match=rf"not a {type(images).__name__}\..*ImageSet\("):
+                ask(images)
+    for device in ((16, 32), "lab.device"):
+        with pytest.raises(TypeError, match=r"SimulatedOPU.create\("):
+            defend(network(), at="1", device=device, seed=0)
+    with pytest.raises(TypeError, match="torch module"):
+        defend(network().forward, at="1", device=SimulatedOPU.create(16, 32, seed=1), seed=0)
 
 
 @pytest.mark.parametrize("rule", ["exact", "dfa", None, SimulatedOPU])

@@ -18,6 +18,8 @@ def test_streams_differ_by_path_and_repeat():
 def test_the_nearest_name_is_offered():
     with pytest.raises(ValueError, match="did you mean 'laptop'"):
         lookup("recipe", "labtop", {"laptop": 1, "paper": 2})
-    with pytest.raises(ValueError, match="There are: laptop, paper"):
+    with pytest.raises(ValueError, match="did you mean 'VGG-OPU'"):
+        lookup("network", "vgg-opu", {"VGG-16": 1, "VGG-OPU": 2})
+    with pytest.raises(ValueError, match=r"'zzz'\. There are: laptop, paper"):
         lookup("recipe", "zzz", {"laptop": 1, "paper": 2})
     assert lookup("recipe", "paper", {"laptop": 1, "paper": 2}) == 2

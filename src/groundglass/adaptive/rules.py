@@ -22,7 +22,7 @@ from groundglass.core import input_dtype, lookup
 from groundglass.core.modes import evaluating
 from groundglass.core.sealed import without_locals
 from groundglass.core.settings import Count, fit
-from groundglass.data import ImageSet
+from groundglass.data import ImageSet, check_image_set
 from groundglass.models import DefendedNetwork
 from groundglass.optics import (
     BackwardRule,
@@ -85,7 +85,8 @@ def make_rule(
     if name in FITTED:
         if pairs is None:
             raise ValueError(
-                f"the rule {name!r} is fitted to bits and logits: give images that the network may be run on"
+                f"the rule {name!r} is fitted to bits and logits of natural images: give "
+                "pairs=lambda: observe(network, dataset.train)"
             )
         bits, logits = pairs()
         return FITTED[name].fit(bits, logits, seed=seed)
@@ -127,6 +128,7 @@ def observe(network: DefendedNetwork, images: ImageSet, *, batch_size: int = 500
 
     In eval mode; the mode is put back. Of no images there are no pairs, [0, N] and [0, 0]: the network is not asked.
     """
+    check_image_set(images)
     batch_size = fit(Count, batch_size, "batch_size")
     if not len(images):
         none = torch.zeros(0, 0, dtype=torch.float32, device="cpu")

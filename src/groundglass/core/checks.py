@@ -21,7 +21,8 @@ def check_images(images: Tensor) -> None:
     if not isinstance(images, Tensor):
         raise TypeError(f"images must be a torch.Tensor, not {type(images).__name__}")
     if images.ndim != 4:
-        raise ValueError(f"images must be NCHW [batch, channels, height, width], not shape {tuple(images.shape)}")
+        hint = ": for a single image give images[None]" if images.ndim == 3 else ""
+        raise ValueError(f"images must be NCHW [batch, channels, height, width], not shape {tuple(images.shape)}{hint}")
     if not images.is_floating_point():
         raise ValueError(f"images must be float in [0, 1], not {images.dtype}: for bytes use images.float() / 255")
     if images.numel() == 0:

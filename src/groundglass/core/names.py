@@ -16,6 +16,7 @@ def lookup(kind: str, name: str, choices: Mapping[str, T]) -> T:
     """
     if name in choices:
         return choices[name]
-    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    hint = f" did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"unknown {kind} {name!r}:{hint} There are: {', '.join(sorted(choices))}.")
+    lower = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    hint = f": did you mean {lower[near[0]]!r}?" if near else "."
+    raise ValueError(f"unknown {kind} {name!r}{hint} There are: {', '.join(sorted(choices))}.")

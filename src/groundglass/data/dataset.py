@@ -67,6 +67,20 @@ class ImageSet:
         return replace(self, images=self.images[:n], labels=self.labels[:n])
 
 
+def check_image_set(images: object) -> None:
+    """Refuse what is not an `ImageSet`, such as a tensor or a DataLoader.
+
+    Raises:
+        TypeError: says how to make one.
+    """
+    if not isinstance(images, ImageSet):
+        hint = " Of a Dataset give .train or .test." if isinstance(images, Dataset) else ""
+        raise TypeError(
+            f"images must be an ImageSet, not a {type(images).__name__}.{hint} load('cifar10').train is one, and "
+            f"ImageSet(name, split, images, labels, classes) makes one from uint8 [n, 3, 32, 32] and int64 labels"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset(Settings):
     """A data set and how the paper treats it.

@@ -306,8 +306,15 @@ def defend(
         seed: of the new weights and of B.
 
     Raises:
+        TypeError: `network` is not a module, or `device` is not an optical device.
         ValueError: no such module (the nearest name is offered), or no Linear in it.
     """
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"`network` must be a torch module, not a {type(network).__name__}")
+    if device is not None and not isinstance(device, OpticalDevice):
+        raise TypeError(
+            f"`device` must be an optical device, as SimulatedOPU.create(512, 8000) makes one, not {device!r:.60}"
+        )
     places = {name: module for name, module in network.named_modules() if name}
     place = lookup("module", at, places)
     linears = [m for m in place.modules() if isinstance(m, nn.Linear)]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from groundglass.core import as_images, check_labels, check_logits, explain_layout, input_dtype, logits_of, pieces
 from groundglass.core.modes import evaluating
 from groundglass.core.settings import Count, fit
-from groundglass.data import ImageSet
+from groundglass.data import ImageSet, check_image_set
 
 
 @torch.no_grad()
@@ -42,8 +42,10 @@ def accuracy(model: nn.Module, images: ImageSet, *, batch_size: int = 500) -> fl
     """Share of images classified right.
 
     Raises:
-        ValueError: there are none, or a label is no class of the model; else as `predict_logits`.
+        TypeError: not an ImageSet.
+        ValueError: there are no images, or a label is not a class of the model; else as `predict_logits`.
     """
+    check_image_set(images)
     if not len(images):
         raise ValueError("there are no images: a share of none is no figure")
     right, batch_size = 0, fit(Count, batch_size, "batch_size")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from groundglass.core import Progress, check_labels, generator, input_dtype, permutation, silent
 from groundglass.core.modes import evaluating
 from groundglass.core.settings import Count, Tally, fit
-from groundglass.data import Augment, ImageSet, batches
+from groundglass.data import Augment, ImageSet, batches, check_image_set
 from groundglass.models import DefendedNetwork, OpticalBlock
 from groundglass.optics import Encoding, OpticalDevice, encode
 from groundglass.optics.device import check_bits
@@ -55,7 +55,11 @@ def encode_bits(
             within a rounding error of its threshold may then fall on the other side.
         augment, seed, epoch: augmentation, off by default, as in `batches`; another epoch, other augmentations.
         progress, name: told the images done under that name.
+
+    Raises:
+        TypeError: `images` is not an ImageSet.
     """
+    check_image_set(images)
     where = next(network.parameters()).device
     dtype = torch.float32 if encoding == "float" else torch.uint8
     inputs = torch.empty(len(images), network.block.width, dtype=dtype, device="cpu")

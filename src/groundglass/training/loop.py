@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from groundglass.core import NonFiniteError, Progress, derive_seed, input_dtype, silent
 from groundglass.core.modes import kept_in_eval
 from groundglass.core.settings import fit
-from groundglass.data import Augment, ImageSet, batches
+from groundglass.data import Augment, ImageSet, batches, check_image_set
 from groundglass.models import DefendedNetwork
 from groundglass.training.adversarial import Objective
 from groundglass.training.checkpoint import Checkpoint
@@ -55,9 +55,11 @@ def train(
     Raises:
         DivergedError: the loss is not finite, or an epoch ended above twice the loss of guessing.
         DamagedFileError, ValueError: the checkpoint is damaged, or belongs to another run.
+        TypeError: `images` is not an ImageSet.
         ValueError: the rule of adversarial training does not fit this network; or fewer than two images.
     """
     seed = fit(int, seed, "seed")
+    check_image_set(images)
     if len(images) < 2:
         raise ValueError(f"{len(images)} images to train on are too few: BatchNorm needs at least 2 in a batch")
     if config.adversarial is not None:

@@ -93,6 +93,18 @@ def test_cells_run_at_the_same_time_each_with_its_share_of_the_cores(start, tmp_
     assert {figures["threads"] for _, figures in start.said} == {3}
 
 
+def test_ctrl_c_while_a_worker_starts_is_left_to_the_parent(start, monkeypatch, capfd):
+    class Interrupted(local._Worker):
+        def __init__(self, context, threads):
+            super().__init__(context, threads)
+            os.kill(self._process.pid, signal.SIGINT)
+
+    monkeypatch.setattr(local, "_Worker", Interrupted)
+    assert start(diamond()[:1]) == 1
+    assert "Traceback" not in capfd.readouterr().err
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 def test_no_more_processes_than_cells(start, tmp_path):
     start([Toy("one")], jobs=5)
     assert (tmp_path / "one.pid").read_text() != str(os.getpid())

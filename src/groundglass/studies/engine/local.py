@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -224,9 +225,14 @@ def _environment(threads: int) -> Iterator[None]:
     # Python would look for its own modules in the current folder first. The child gets this process's `sys.path` instead, so what
     # was importable here, the user's own modules too, is there.
     os.environ.setdefault(_SAFE, _OURS)
+    # Ctrl-C reaches all processes of a terminal, and one that is still importing would print a traceback of that. The child
+    # lets the signal in once it has a handler for it. Python's own helper process unblocks it when it starts, so it starts first.
+    resource_tracker.ensure_running()
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
@@ -236,6 +242,7 @@ def _serve(pipe: Connection, alive: Connection, threads: int) -> None:
     # Ctrl-C reaches all processes of a terminal; the parent decides what becomes of it. A handler, and not SIG_IGN: that is
     # handed down to programs that a cell starts, which should end.
     signal.signal(signal.SIGINT, lambda number, frame: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
     if os.environ.get(_SAFE) == _OURS:  # of this start alone: what a cell starts is as it would be without workers
         del os.environ[_SAFE]
