@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.func import functional_call, grad, jacrev, vmap
+from torch.autograd import forward_ad
+from torch.func import functional_call, grad, jacfwd, jacrev, jvp, vmap
 from torch.utils.checkpoint import checkpoint
 
 from groundglass.attacks import Exact, frozen_for_attack
@@ -229,6 +230,39 @@ def test_functional_transforms(calls, site):
     one = x[:1].clone().requires_grad_()
     (row,) = torch.autograd.grad(found.run(one, rule)[0, 2], one)
     assert same(jacobian[2], row[0])
+
+
+@pytest.mark.parametrize("calls", ["once", "chained"])
+@pytest.mark.parametrize("site", ["logits", "readings"])
+def test_a_gradient_goes_through_a_vmap_that_it_is_not_asked_in(calls, site):
+    found, x = network(calls), images().requires_grad_()
+    rule = rules(found)[site]
+    logits = vmap(lambda x: found.run(x[None], rule)[0])(x)
+    (first, *weights) = torch.autograd.grad(F.cross_entropy(logits, LABELS), [x, *_weights(found)], create_graph=True)
+    assert_same([first, *weights], gradients(found, images(), LABELS, rule))
+    plain = torch.autograd.grad(F.cross_entropy(found.run(x, rule), LABELS), x, create_graph=True)[0]
+    readout = found.network.last.weight
+    again = [torch.autograd.grad(one.square().sum(), readout)[0] for one in (first, plain)]
+    assert same(again[0], again[1])
+
+
+@pytest.mark.parametrize("site", ["logits", "readings"])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_forward_mode_derivative_is_refused_below_the_device_and_right_above_it(site, frozen):
+    found = network().requires_grad_(not frozen)
+    view, x = found.seen_through(rules(found)[site]), images()
+    with pytest.raises(NotImplementedError, match=r"torch\.func\.vjp"):
+        jvp(view, (x,), (x,))
+    with pytest.raises(NotImplementedError), torch.no_grad():
+        jacfwd(view)(x)
+    with pytest.raises(NotImplementedError), forward_ad.dual_level():
+        view(forward_ad.make_dual(x, x))
+
+    def above(bias):
+        return functional_call(view, {"defended.network.last.bias": bias}, (x,))
+
+    bias = found.network.last.bias.detach()
+    assert torch.equal(jvp(above, (bias,), (torch.ones(C),))[1], torch.ones(4, C))
 
 
 def test_functional_call_with_other_weights():

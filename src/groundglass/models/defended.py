@@ -13,7 +13,7 @@ from groundglass.models.passes import Pass, ReachedError, pass_of, running
 from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, check_rule, draw_feedback, stitch
 from groundglass.optics.device import OpticalDevice
 from groundglass.optics.layer import Encoding, FloatInputLayer, OpticalLayer, encode
-from groundglass.optics.opaque import is_recorded, uncompiled
+from groundglass.optics.opaque import is_followed, is_recorded, uncompiled
 
 
 class OpticalBlock(nn.Module):
@@ -101,7 +101,7 @@ class OpticalBlock(nn.Module):
             if current.until_features:
                 raise ReachedError(hidden)
             above = bits if self.optical is None else self.optical(bits)
-            if current.rule.site == "readings" and hidden.requires_grad and torch._C._get_tracing_state() is None:
+            if current.rule.site == "readings" and is_followed(hidden) and torch._C._get_tracing_state() is None:
                 above = stitch(above, hidden, bits, current.rule)
             return current.leave(hidden, bits, self._read(above))
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from groundglass.optics.backward import BackwardRule, Blocked, check_rule, stitch
-from groundglass.optics.opaque import applied, uncompiled
+from groundglass.optics.opaque import applied, is_followed, uncompiled
 
 
 class ReachedError(Exception):
@@ -52,7 +52,7 @@ class Pass:
         """A call of the block ends: its output, remembered."""
         self.hidden.append(hidden)
         self.bits.append(bits)
-        self.made.append(hidden.requires_grad)
+        self.made.append(is_followed(hidden))
         self.out = out
         return out
 
@@ -64,7 +64,7 @@ class Pass:
             return logits  # TorchScript cannot save a gradient of one's own
         direct = self.rule.site == "logits"
         for hidden, bits in zip(self.hidden, self.bits, strict=True):
-            if direct and hidden.requires_grad:
+            if direct and is_followed(hidden):
                 _check_rows(hidden, logits)
                 # float32 under autocast.
                 logits = stitch(logits if logits.dtype == torch.float64 else logits.float(), hidden, bits, self.rule)

@@ -95,16 +95,29 @@ class _Stitch(torch.autograd.Function):
         _, source, bits, ctx.rule, ctx.error = inputs
         ctx.source_dtype = source.dtype
         ctx.save_for_backward(bits)
+        ctx.set_materialize_grads(False)  # `jvp` looks at which there are
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         (grad,) = grads
+        if grad is None:
+            return None, None, None, None, None
         (bits,) = ctx.saved_tensors
         to_source = None
         if ctx.needs_input_grad[1]:
             error = grad if ctx.error is None else ctx.error
             to_source = vjp(ctx.rule, bits.float(), error.float()).to(ctx.source_dtype)
         return (grad if ctx.needs_input_grad[0] else None), to_source, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        along: Tensor = tangents[0]
+        if tangents[1] is None:  # of weights above the device
+            return along.clone()
+        raise NotImplementedError(
+            "an optical device has no forward-mode derivative, as a backward rule is no Jacobian: use torch.func.vjp, grad or "
+            "jacrev in place of jvp, jacfwd or hessian"
+        )
 
 
 _apply_stitch = applied(_Stitch)

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from groundglass.core.sealed import Sealed
 
@@ -69,7 +70,7 @@ def measure(device: Opaque, inputs: Tensor, *, outputs: int, dtype: torch.dtype,
 
 def vjp(rule: Opaque, bits: Tensor, grad: Tensor) -> Tensor:
     """`rule._pull_back(bits, grad)`, of the shape of `bits`, as one operator. Linear in `grad`, and differentiable in it."""
-    if torch.is_grad_enabled() and grad.requires_grad:
+    if torch.is_grad_enabled() and is_followed(grad):
         again: Tensor = _VJP.apply(bits, grad, rule)
         return again
     found: Tensor = _OPERATORS.vjp(bits, grad, rule._number)
@@ -178,6 +179,7 @@ def applied(function: type[torch.autograd.Function]) -> Callable[..., Tensor]:
             return function.forward(*inputs)
 
         backward = staticmethod(function.backward)
+        jvp = staticmethod(function.jvp)
 
     def apply(*inputs: Any) -> Tensor:
         active = torch._C._are_functorch_transforms_active()
@@ -193,6 +195,15 @@ def is_recorded() -> bool:
         torch._C._get_tracing_state() is not None
         or torch._C._are_functorch_transforms_active()
         or torch._C._len_torch_dispatch_stack()
+    )
+
+
+def is_followed(tensor: Tensor) -> bool:
+    """Whether a derivative may be asked of what comes of it: in `torch.func` and in forward mode `requires_grad` does not say."""
+    return bool(
+        tensor.requires_grad
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad.unpack_dual(tensor).tangent is not None
     )
 
 
