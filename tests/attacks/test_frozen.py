@@ -1,6 +1,9 @@
+import types
+
 import pytest
 import torch
 from torch import nn
+from torch.func import grad, vmap
 
 from groundglass.attacks import PGD, Exact, GradientAccess, Linf, frozen_for_attack
 from groundglass.attacks.faster_layers import Faster, FusedConvolutions, SteadyLinear
@@ -252,3 +255,41 @@ def test_the_gradient_through_a_steady_layer_is_the_layers():
     layer = randomised(nn.Sequential(nn.Linear(48, 6), nn.Tanh(), nn.Linear(6, 3)))
     x = torch.rand(67, 48, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(gradient(frozen_for_attack(layer), x), gradient(layer, x), atol=1e-5)
+
+
+class _Wrapped(nn.Module):
+    def __init__(self, wrap):
+        super().__init__()
+        self.net, self.wrap = nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), wrap
+
+    def forward(self, x):
+        return self.wrap(self.net(x))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda z: {"logits": z, "loss": None}, lambda z: (z,), lambda z: types.SimpleNamespace(logits=z)],
+    ids=["dict", "tuple", "object"],
+)
+def test_outputs_that_attacks_take_are_compared(wrap):
+    model, x = _Wrapped(wrap), torch.rand(4, 3, 8, 8)
+    assert frozen_for_attack(model, x).verified
+    assert frozen_for_attack(model, x.numpy()).verified
+
+
+def test_outputs_that_attacks_refuse_are_refused_by_name():
+    for wrap, said in ((lambda z: (z, z), "which are the logits"), (lambda z: z.detach().numpy(), "ndarray")):
+        with pytest.raises(TypeError, match=said):
+            frozen_for_attack(_Wrapped(wrap), torch.rand(4, 3, 8, 8))
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_functional_transforms_pass_a_copy(verified):
+    model, x = (
+        nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(512, 5)),
+        torch.rand(4, 3, 8, 8),
+    )
+    frozen = frozen_for_attack(model, x if verified else None)
+    assert torch.allclose(vmap(lambda x: frozen(x[None])[0])(x), model(x), atol=1e-5)
+    grads = [vmap(grad(lambda x, net=net: net(x[None])[0, 0]))(x) for net in (model, frozen)]
+    assert torch.allclose(*grads, atol=1e-5)

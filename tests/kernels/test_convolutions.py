@@ -1,3 +1,5 @@
+import copy
+import pickle
 import threading
 
 import numpy as np
@@ -169,3 +171,14 @@ def test_sizes_that_do_not_fit_are_said_so():
     assert not chain.fits(3, 12, 12), "six by six after the pooling"
     assert not chain.fits(4, 8, 8)
     assert chain.fits(3, 4, 4)
+
+
+def test_a_copy_lays_its_weights_out_anew():
+    """Arrays that are copied as they are lie anywhere in memory, where the compiled code crashes on them."""
+    layers = chain_of([8, 8], [True, False])
+    chain, x = ConvChain(layers), images(20, 3, 8, 8).numpy()
+    expected = both_ways(chain, x)
+    for twin in (*(copy.deepcopy(chain) for _ in range(8)), pickle.loads(pickle.dumps(chain))):
+        assert not twin._weights
+        assert not twin._spare
+        assert same(both_ways(twin, x), expected)

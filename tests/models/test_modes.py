@@ -129,3 +129,40 @@ def test_a_network_that_was_loaded_and_got_a_device_is_trained_whole():
     before = norms(model)[0].running_mean.clone()
     train(model, data(), TrainingConfig(epochs=1, batch_size=8), credit=HybridDFA(), seed=0)
     assert not torch.equal(norms(model)[0].running_mean, before)
+
+
+class StaysRandom(nn.Dropout):
+    """A defence by randomness: it overrides `train`, as dropout at test time is often written."""
+
+    def train(self, mode=True):
+        return super().train()
+
+
+class Folds(nn.Module):
+    """Folds its scale into its weight for eval mode, and takes it out again for training."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.norm, self.scale = nn.Linear(48, C, bias=False), nn.BatchNorm1d(C), 3.0
+
+    def train(self, mode=True):
+        if mode != self.training:
+            self.linear.weight.data.mul_(1 / self.scale if mode else self.scale)
+        return super().train(mode)
+
+    def forward(self, x):
+        return self.linear(x.flatten(1)) * (self.scale if self.training else 1)
+
+
+def test_a_module_with_a_train_of_its_own_decides_by_it():
+    x = data().floats()[:, :, ::8, ::8]
+    random = nn.Sequential(nn.Flatten(), StaysRandom(0.5), nn.Linear(48, C)).eval()
+    for ask in (GradientAccess(random).logits, lambda x: predict_logits(random, x)):
+        assert not torch.equal(ask(x), ask(x))
+    assert modes(random) == {"": False, "0": False, "1": True, "2": False}
+    folds = Folds()
+    folds.norm.eval()
+    expected, weight, before = folds(x), folds.linear.weight.clone(), modes(folds)
+    assert torch.allclose(predict_logits(folds, x), expected, atol=1e-5)
+    assert torch.allclose(folds.linear.weight, weight)
+    assert modes(folds) == before

@@ -24,8 +24,8 @@ class Faster:
 
     The first call compares the two on real inputs, with their gradients; if they differ, the layers themselves run from
     then on. So they do wherever `fast` may not be what they are: for inputs of another type, place or rank, in train mode
-    of a norm, once a weight was changed or exchanged, while a hook or a patched forward is on one of them, and for a tracer
-    or compiler.
+    of a norm, once a weight was changed or exchanged, while a hook or a patched forward is on one of them, and for a tracer,
+    a compiler or `torch.func`.
 
     Args:
         layers: what is replaced, one after the other; or one whose own `forward` this is (`as_forward`).
@@ -55,6 +55,7 @@ class Faster:
             self.trusted == "off"
             or torch.jit.is_tracing()  # type: ignore[attr-defined]  # would keep what is computed outside of torch as constants
             or torch.compiler.is_compiling()
+            or torch._C._are_functorch_transforms_active()  # knows torch's own operations alone
             or input.ndim != self._ndim
             or (input.dtype, input.device) != self._type
             or not len(input)

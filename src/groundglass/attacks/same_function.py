@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from groundglass.core import generator, input_dtype
+from groundglass.core import generator, input_dtype, logits_of
 from groundglass.core.modes import evaluating
 from groundglass.optics import MovingDevice, OpticalLayer, SimulatedOPU, without_devices
 
@@ -49,7 +49,7 @@ def same_function(one: Function, other: Function, inputs: Float[Tensor, "n ..."]
         Whatever `one` raises. An error of `other` is another function.
     """
     with torch.inference_mode(False):
-        inputs = inputs.detach().clone()
+        inputs = (torch.from_numpy(inputs) if isinstance(inputs, np.ndarray) else inputs).detach().clone()
         given = _answers(one, inputs)
         try:
             found = _answers(other, inputs)
@@ -79,7 +79,9 @@ def _answers(function: Function, inputs: Tensor) -> _Answers:
         torch.enable_grad(),
     ):
         x = inputs.clone().requires_grad_()
-        outputs = function(x.to(x.dtype if module is None else input_dtype(module), copy=True))
+        outputs = logits_of(function(x.to(x.dtype if module is None else input_dtype(module), copy=True)))
+        if not isinstance(outputs, Tensor):
+            raise TypeError(f"the model must return a tensor of logits, not {type(outputs).__name__}")
         gradient = None
         if outputs.requires_grad:
             drawn = generator(0, "mixture")

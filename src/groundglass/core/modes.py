@@ -10,16 +10,31 @@ from torch import nn
 def evaluating(model: object) -> Iterator[None]:
     """Eval mode for a module; then every submodule in the mode it had. Anything else than a module has no mode.
 
-    Only what is in train mode is touched: threads may share a network that is in eval mode.
+    Only what is in train mode is touched: threads may share a network that is in eval mode. A module that has a `train` of
+    its own is asked by it: it may stay in train mode, as a dropout that is a defence does.
     """
-    changed = [module for module in model.modules() if module.training] if isinstance(model, nn.Module) else []
-    for module in changed:
-        module.training = False
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    changed = [module for module in modules if module.training]
+    own = [module for module in changed if _has_own_mode(module)]
+    before = [(module, module.training) for module in modules] if own else [(module, True) for module in changed]
+    if own and isinstance(model, nn.Module):
+        model.eval()
+    else:
+        for module in changed:
+            module.training = False
     try:
         yield
     finally:
-        for module in changed:
-            module.training = True
+        for module in own:
+            if not module.training:
+                module.train()
+        for module, mode in before:
+            module.training = mode
+
+
+def _has_own_mode(module: nn.Module) -> bool:
+    held, kind = vars(module), type(module)
+    return "train" in held or "eval" in held or kind.train is not nn.Module.train or kind.eval is not nn.Module.eval
 
 
 def kept_in_eval(model: nn.Module) -> list[nn.Module]:

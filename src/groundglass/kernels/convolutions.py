@@ -157,6 +157,10 @@ class ConvChain:
         # Scratch that is not in use: to ask the system for fresh pages every time would cost a tenth of the time.
         self._spare: list[Scratch] = []
 
+    def __reduce__(self) -> tuple[type["ConvChain"], tuple[Sequence[ConvLayer]]]:
+        # Copied or pickled arrays lie anywhere in memory, and the compiled code asks for aligned ones: it would crash.
+        return type(self), (self._layers,)
+
     def fits(self, channels: int, height: int, width: int) -> bool:
         """Whether every layer has a scheme for the maps that it would get."""
         steps = self._plan(height, width).forward
