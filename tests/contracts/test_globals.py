@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -129,9 +130,22 @@ def attacked(attack: Any, images: Tensor, model: nn.Module) -> dict[str, Any]:
 def test_attacks_do_not_depend_on_the_defaults(attack):
     wanted = attacked(attack, IMAGES, network())
     assert isinstance(attack, RayS) or any(bool((made["norm"] > 0).any()) for made in wanted.values())
-    with other_defaults():
+    with other_defaults(), torch.inference_mode():
         found = attacked(attack, IMAGES, network())
     assert_same(found, wanted)
+
+
+def test_an_audit_does_not_depend_on_inference_mode():
+    config = AuditConfig(steps=3, queries=40, query_images=4, probes=4, samples=2)
+    model = network(with_device=True)
+    labels = model(IMAGES).argmax(1)
+    wanted, checks = (found := audit(model, IMAGES, labels, Linf(0.05), config=config)).attempts, found.checks
+    with torch.inference_mode():
+        found = audit(model, IMAGES.clone(), labels.clone(), Linf(0.05), config=config)
+        made = GradientAccess(model).loss_and_grad(IMAGES.clone(), labels, cross_entropy)
+    assert [replace(one, seconds=0) for one in found.attempts] == [replace(one, seconds=0) for one in wanted]
+    assert found.checks == checks
+    assert made.grad.any()
 
 
 def laid_out() -> dict[str, Tensor]:

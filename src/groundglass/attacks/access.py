@@ -164,6 +164,10 @@ class GradientAccess(_Access):
         if not len(images):
             none = images.detach().new_zeros(0)
             return Gradients(none.new_zeros(0, self._classes or 0), none, images.detach().clone(), none.bool())
+        if torch.is_inference_mode_enabled():
+            # Tensors that were made there have no gradient, whatever is enabled.
+            with torch.inference_mode(False):
+                return self.loss_and_grad(images.clone(), labels.clone(), loss)
         with torch.enable_grad():
             x = images.detach().requires_grad_()
             # The copy is part of the graph: a network that normalises its input in place may not write to a leaf.

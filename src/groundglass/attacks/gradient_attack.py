@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, cast
 
+import torch
 from torch import Generator, Tensor
 
 from groundglass.attacks.access import GradientAccess, Gradients, Model, open_access
@@ -113,16 +114,18 @@ class GradientAttack(Settings, ABC):
         seed, batch_size = fit(int, seed, "seed"), fit(Count, batch_size, "batch_size")
         if isinstance(checkpoint, Path | str):
             checkpoint = AttackCheckpoint(checkpoint)
-        board = Board.prepare(images, labels, ball, indices=indices, batch_size=batch_size)
-        if not len(board.images):
+        # What is made under inference mode has no gradient ever.
+        with torch.inference_mode(False):
+            board = Board.prepare(images, labels, ball, indices=indices, batch_size=batch_size)
+            if not len(board.images):
+                return board.result(ball or L2(0.0))
+            loss, state = find_loss(self.loss), None
+            if checkpoint is not None:
+                state = checkpoint.resume(access, board, attack=self, ball=ball, seed=seed, batch_size=batch_size)
+            if state is None:
+                state = self._first_state(board, board.look(access, loss, batch_size))
+            self._attack(Job(access, board, loss, seed, batch_size, checkpoint), cast(Ball, ball), state)
             return board.result(ball or L2(0.0))
-        loss, state = find_loss(self.loss), None
-        if checkpoint is not None:
-            state = checkpoint.resume(access, board, attack=self, ball=ball, seed=seed, batch_size=batch_size)
-        if state is None:
-            state = self._first_state(board, board.look(access, loss, batch_size))
-        self._attack(Job(access, board, loss, seed, batch_size, checkpoint), cast(Ball, ball), state)
-        return board.result(ball or L2(0.0))
 
     def _first_state(self, board: Board, logits: Logits) -> State:
         """What `_attack` starts from, once the images themselves were seen."""

@@ -86,8 +86,9 @@ def audit(
     seed = fit(int, seed, "seed")
     if checkpoint is not None:
         check_place(Path(checkpoint))
-    images = as_images(images)
-    labels, ball = as_labels(labels, images), as_ball(ball)
+    with torch.inference_mode(False):
+        images = as_images(images)
+        labels, ball = as_labels(labels, images), as_ball(ball)
     ball.check(images)
     if not len(images):
         raise ValueError("there are no images to audit")
@@ -97,7 +98,7 @@ def audit(
         check_claim(claimed)
     training = isinstance(model, torch.nn.Module) and model.training
     # A model may draw from torch's own stream: it is made to begin here, and put back.
-    with torch.random.fork_rng():
+    with torch.inference_mode(False), torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "model"))
         who = subject(
             model,

@@ -69,7 +69,9 @@ def logits_of(output: Any) -> Any:
 
 
 def _tensor(values: Any) -> Any:
-    """A numpy array's values as a tensor of its own; anything else as it is."""
+    """A numpy array's values as a tensor of its own; anything else as it is, but of inference mode a copy, outside of it."""
+    if isinstance(values, Tensor) and values.is_inference():
+        return values.clone()
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub":
         return values
     kind = np.int64 if values.dtype.kind in "iu" and values.dtype != np.uint8 else values.dtype.newbyteorder("=")
