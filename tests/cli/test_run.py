@@ -130,11 +130,11 @@ def test_update_rewrites_files_in_place(copy, tmp_path, capsys, monkeypatch):
     block = "Text.\n\n<!-- groundglass tables copy cost -->\n<!-- end -->\n"
     page.write_text(block)
     assert cli.main(["tables", "--update", str(page), "--root", str(tmp_path)]) == 0
-    assert "tables made anew" in capsys.readouterr().out
+    assert "tables updated" in capsys.readouterr().out
     assert "| white-box |" in page.read_text()
     monkeypatch.chdir(tmp_path)
     assert cli.main(["tables", "--update", "results.md"]) == 0
-    assert "as it was" in capsys.readouterr().out
+    assert "unchanged" in capsys.readouterr().out
     (tmp_path / "bad.md").write_text(block.replace("copy", "gone"))
     page.write_text(block)
     assert cli.main(["tables", "--update", "results.md", "bad.md"]) == 1

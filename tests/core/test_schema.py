@@ -127,7 +127,7 @@ def test_what_is_wrong_deep_inside_is_named(change: dict[str, Any], where: str) 
 def test_what_cannot_be_is_damage() -> None:
     with pytest.raises(DamagedFileError, match="it must be an object"):
         read(Outer, [1], "it")
-    with pytest.raises(DamagedFileError, match="it cannot be: 3 of 2 is no share"):
+    with pytest.raises(DamagedFileError, match="it cannot be: 3 of 2 is not a share"):
         read(Proportion, {"count": 3, "total": 2}, "it")
 
 

@@ -98,8 +98,8 @@ def test_checkpoints_of_others(tmp_path, read, wrap):
         (lambda state: {**state, "more.weight": torch.zeros(2)}, "more.weight.*another network"),
         (lambda state: {**state, "body.1.weight": torch.zeros(4, 11)}, "another shape"),
         (lambda state: {f"model.{k}": v for k, v in state.items()}, "another network"),
-        (lambda state: {}, "no state_dict|another network"),
-        (lambda state: {"epoch": 3}, "no state_dict"),
+        (lambda state: {}, "not a state_dict|another network"),
+        (lambda state: {"epoch": 3}, "not a state_dict"),
     ],
 )
 def test_weights_of_another_network_are_refused(tmp_path, read, change, said):

@@ -47,7 +47,7 @@ def test_a_secret_is_never_overwritten(tmp_path: Path) -> None:
     first, second = create(seed=1), create(seed=2)
     first.save(path)
     before = path.read_bytes()
-    with pytest.raises(FileExistsError, match="overwritten is lost"):
+    with pytest.raises(FileExistsError, match="overwritten, a secret would be lost"):
         second.save(path)
     (tmp_path / "notes").write_text("mine")
     with pytest.raises(FileExistsError, match="another name"):
@@ -267,7 +267,7 @@ def test_of_two_that_save_under_one_name_one_is_told(tmp_path: Path, monkeypatch
         write(*args, **options)
 
     monkeypatch.setattr(secret_file, "_write", late)
-    with pytest.raises(FileExistsError, match="overwritten is lost"):
+    with pytest.raises(FileExistsError, match="overwritten, a secret would be lost"):
         second.save(path)
     assert SimulatedOPU.load(path).fingerprint == first.fingerprint
     # Two who save the same device are both served.

@@ -1,4 +1,4 @@
-"""Tables in Markdown files are those of the records: the blocks are found, made anew, and a wrong number fails."""
+"""Tables in Markdown files are those of the records: the blocks are found and updated, and a wrong number fails."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def test_folders_that_differ_in_their_seed_alone_are_one_table(root: Path) -> No
     assert "| 30.0 (20.0–40.0) |" in tables([made(root / str(n), n, seed=n) for n in (20, 40)])["white-box"]
     with pytest.raises(ValueError, match="another recipe"):
         tables([root / "run", made(root / "paper", seed=2, recipe="paper")])
-    with pytest.raises(ValueError, match="same seed twice"):
+    with pytest.raises(ValueError, match="different seeds"):
         tables([root / "run", root / "run"])
 
 

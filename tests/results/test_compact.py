@@ -153,7 +153,7 @@ def test_an_altered_bundle_is_found(run: Path, tmp_path: Path) -> None:
         member.size = 5
         changed.addfile(member, io.BytesIO(b"other"))
     store = RecordStore.read(tmp_path / "copy")
-    with pytest.raises(DamagedFileError, match=r"was altered .* make the compact copy anew"):
+    with pytest.raises(DamagedFileError, match=r"was altered .* make the compact copy again"):
         store.arrays(store.records[0])
     with pytest.raises(DamagedFileError, match="is missing"):
         store.arrays(store.records[1])
@@ -167,7 +167,7 @@ def test_an_altered_bundle_is_found(run: Path, tmp_path: Path) -> None:
     ):
         bundle.write_bytes(data)
         store = RecordStore.read(tmp_path / "copy")
-        with pytest.raises(DamagedFileError, match=r"arrays\.tar\.xz is damaged .* make the compact copy anew"):
+        with pytest.raises(DamagedFileError, match=r"arrays\.tar\.xz is damaged .* make the compact copy again"):
             store.arrays(store.records[0])
 
 

@@ -142,7 +142,7 @@ def test_a_model_of_other_images_is_refused(tmp_path: Path, changes: dict, said:
         ("mymodels:number", None, "torch.nn.Module, not int"),
         ("mymodels:plain", "nothing.pt", "no weights file"),
         ("mymodels:plain", "broken.pt", "state_dict"),
-        ("mymodels:plain", "list.pt", "is no state_dict"),
+        ("mymodels:plain", "list.pt", "is not a state_dict"),
         ("mymodels:plain", "shattered.pt", "weights of another network"),
     ],
 )

@@ -61,7 +61,7 @@ def collapse(rule: BackwardRule, network: DefendedNetwork, images: Tensor | None
 
     Args:
         images: some that the network is for. The gradients by both rules are compared on the first 8 of them, without a frame
-            of the device; where they differ, the rule itself is returned. A hook, say, may stand behind the readout.
+            of the device; where they differ, the rule itself is returned. There may be a hook behind the readout, say.
     """
     short = _past_readout(rule, network)
     if images is None or short is rule:

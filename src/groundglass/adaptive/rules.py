@@ -126,7 +126,7 @@ def fit_facts(rule: BackwardRule) -> dict[str, Any] | None:
 def observe(network: DefendedNetwork, images: ImageSet, *, batch_size: int = 500) -> Pairs:
     """What a white-box attacker sees by running the deployed network on natural images: bits and logits.
 
-    In eval mode; the mode is put back. Of no images there are no pairs, [0, N] and [0, 0]: the network is not asked.
+    In eval mode; the mode is put back. No images give no pairs, [0, N] and [0, 0], and the network is not asked.
     """
     check_image_set(images)
     batch_size = fit(Count, batch_size, "batch_size")

@@ -31,10 +31,10 @@ Model = Callable[[Tensor], Tensor]
 
 
 class _Access:
-    """Runs the model in eval mode, row-counted, within a budget. Of one thread at a time: counts have no lock.
+    """Runs the model in eval mode, counting rows, within a budget. For one thread at a time: the counts have no lock.
 
     Args:
-        model: images in [0, 1] -> logits [batch, classes]. Its own train or eval mode is put back after every call,
+        model: images in [0, 1] -> logits [batch, classes]. Its train or eval mode is restored after every call,
             and its parameters and their `requires_grad` are not touched.
         budget: rows, over all calls, that may pass through the model; None for no limit.
     """
@@ -68,7 +68,7 @@ class _Access:
 
     @property
     def classes(self) -> int | None:
-        """Logits an image; None before the first question."""
+        """How many logits an image has; None before the first question."""
         return self._classes
 
     def _predict(self, images: Images) -> Labels:
@@ -76,20 +76,20 @@ class _Access:
         raise NotImplementedError
 
     def wrong(self, images: Images, labels: Labels) -> Flags:
-        """Whether each image is taken for another class than its label's; a check each.
+        """Whether the model puts each image into another class than its label's; counted as a check each.
 
         Raises:
-            ValueError: a label that is no class of the model: it would count as fooled.
+            ValueError: a label that is not a class of the model: it would count as fooled.
         """
         predicted = self._predict(images)
         check_labels(labels, count=len(images), classes=self._classes)
         return predicted != labels.long()
 
     def _run(self, images: Tensor, purpose: str) -> Tensor:
-        """Logits; counted under `purpose`, before the model runs: a model that fails half-way was asked too.
+        """Logits; counted under `purpose`, before the model runs: a call that fails half-way counts too.
 
         `images` must be a copy: a model that normalises them in place must not change what an attack keeps. Of no images
-        there are no logits, and the model is not asked: before the first answer not even their number is known.
+        there are no logits, and the model is not asked: before its first answer even the number of classes is unknown.
         """
         if not len(images):
             return images.detach().new_zeros(0, self._classes or 0)
@@ -295,10 +295,10 @@ A = TypeVar("A", bound=_Access)
 
 
 def open_access(given: A | Model, kind: type[A], asker: str) -> A:
-    """The access that was given, or one of this kind to the model that was.
+    """The access that was given, or a new one of this kind to the model that was given.
 
     Raises:
-        TypeError: neither; says what to write.
+        TypeError: it is neither; says what to write.
     """
     if isinstance(given, kind):
         return given

@@ -121,8 +121,8 @@ def save_adversarial(path: Path | str, found: AdversarialSet, images: Images, so
 
     Raises:
         ValueError: the audit failed.
-        DiskFullError: the file that was there before is untouched.
-        OSError: nothing can be written there; said before the source is asked.
+        DiskFullError: a file that was there before is untouched.
+        OSError: nothing can be written there; raised before the source is asked.
     """
     check_place(Path(path))
     check_adversarial(images, found.adversarial, found.labels, found.origin.ball, source, claimed=found.claimed)
@@ -172,7 +172,7 @@ _TENSORS = {
 
 @dataclass(frozen=True, kw_only=True)
 class _Plain:
-    """An origin as it is in the file; `eps` is a number, or one a channel."""
+    """An origin as the file holds it; `eps` is a number, or one for each channel."""
 
     source: str
     attack: str

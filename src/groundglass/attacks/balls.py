@@ -22,7 +22,7 @@ class Ball(Settings, ABC):
     """All images in [0, 1] within a distance of a centre, the original image.
 
     Every method works row by row: what it does to an image does not depend on the others in the batch. A radius may be
-    written as the fraction that it is, "8/255".
+    written as a fraction, "8/255".
     """
 
     def __post_init__(self) -> None:
@@ -196,7 +196,7 @@ def as_ball(given: Any) -> Ball:
     """A ball.
 
     Raises:
-        TypeError: something else: a radius alone does not say in which norm.
+        TypeError: anything else: a radius alone does not say in which norm.
     """
     if isinstance(given, Ball):
         return given

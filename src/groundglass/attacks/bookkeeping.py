@@ -77,10 +77,10 @@ class Board:
         return {name: getattr(self, name) for name in _WRITTEN}
 
     def restore(self, rows: Mapping[str, Tensor]) -> None:
-        """Go back to what `rows` was at some time.
+        """Restore a board from `rows`, saved earlier.
 
         Raises:
-            KeyError, ValueError: they are of another board.
+            KeyError, ValueError: they belong to another board.
         """
         for name, own in self.rows().items():
             same = rows[name].dtype == own.dtype or (rows[name].is_floating_point() and own.is_floating_point())
@@ -97,7 +97,7 @@ class Board:
         self.check_queries[rows] += 1
 
     def see_labels(self, rows: Rows, predicted: Labels, classes: int | None) -> None:
-        """`see` where only the predicted class, of so many, is known: there is no loss to note."""
+        """`see`, when only the predicted class is known: there is no loss to note."""
         check_labels(self.labels[rows], count=len(rows), classes=classes)
         self.clean_correct[rows] = predicted == self.labels[rows]
         self.loss[rows] = torch.nan

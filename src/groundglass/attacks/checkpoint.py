@@ -22,10 +22,10 @@ State = dict[str, Tensor]
 
 
 def seconds_in(notes: Any) -> float:
-    """The time that a file says it took; 0 for files of an earlier version, which do not hold it.
+    """The seconds of work that a file records; 0 for files of an earlier version, which have none.
 
     Raises:
-        TypeError: it is no number.
+        TypeError: it is not a number.
     """
     seconds = notes.get("seconds", 0.0) if isinstance(notes, dict) else 0.0
     if not isinstance(seconds, int | float):

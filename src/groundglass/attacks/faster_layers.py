@@ -1,4 +1,4 @@
-"""Layers computed in a faster way, with gradients at their inputs alone, as long as that is the same function."""
+"""Faster ways to compute layers, with gradients at their inputs alone, used as long as they are the same function."""
 
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 
 def is_plain(layer: nn.Module) -> bool:
-    """Whether calling the layer is what its class says: no hooks, no forward of its own."""
+    """Whether calling the layer does what its class does: no hooks, no patched forward."""
     held = vars(layer)
     return "forward" not in held and not any(held.get(kind) for kind in _HOOKS)
 
@@ -23,7 +23,7 @@ class Faster:
     """Runs `fast` in place of some layers, which stay where they are in their network.
 
     The first call compares the two on real inputs, with their gradients; if they differ, the layers themselves run from
-    then on. So they do wherever `fast` may not be what they are: for inputs of another type, place or rank, in train mode
+    then on. They also run wherever `fast` may compute something else: for inputs of another type, place or rank, in train mode
     of a norm, once a weight was changed or exchanged, while a hook or a patched forward is on one of them, and for a tracer,
     a compiler or `torch.func`.
 
@@ -31,7 +31,7 @@ class Faster:
         layers: what is replaced, one after the other; or one whose own `forward` this is (`as_forward`).
         fast: the same on inputs [batch, ...].
         ndim: of the inputs.
-        owner: told in its attribute `verified` once the comparison was made.
+        owner: its attribute `verified` is set once the comparison was made.
 
     Attributes:
         trusted: "new", not compared yet; "trial", in a comparison of the whole network, which makes it "same"; "off".
@@ -82,7 +82,7 @@ class Faster:
         return input
 
     def _applies(self) -> bool:
-        # As short as it can be: it comes before every call.
+        # As short as possible: it runs before every call.
         for norm in self._norms:
             if norm.training:
                 return False
@@ -107,7 +107,7 @@ class Faster:
         self._watched = [(slots, name, tensor, tensor._version) for slots, name, tensor in self._slots]
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy of the layers is no copy of the whole network, and counts the versions of its weights anew.
+        # A copy of the layers alone is not one of the whole network: the versions of its weights start again at 0.
         return {**vars(self), "owner": None, "trusted": self.trusted if self._applies() else "off"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -116,7 +116,7 @@ class Faster:
 
 
 class InOrder:
-    """The forward of a Sequential, by steps that stand for its layers; by the layers where others were put in."""
+    """The forward of a Sequential, by steps that stand for its layers; by the layers themselves if any was replaced."""
 
     def __init__(self, sequence: nn.Sequential, steps: list[nn.Module | Faster]) -> None:
         self.sequence, self.steps, self._layers = sequence, steps, dict(sequence._modules)
@@ -170,7 +170,7 @@ class _Fused(torch.autograd.Function):
 class SteadyLinear(nn.Linear):
     """A linear layer that always takes the same number of rows at a time, so that a row's result does not depend on the others.
 
-    It does not depend on the row's place either: where rows begin at different alignments in memory (513 inputs, say), MKL
+    Nor does it depend on the row's place: where rows begin at different alignments in memory (513 inputs, say), MKL
     sums a row in an order that depends on its place. So rows are padded with zeros.
     """
 

@@ -18,7 +18,7 @@ from groundglass.core.settings import Count, Positive, fit
 
 # Every tenth pair is held out: images may come in an order, and this is a fair share of any.
 _HELD_OUT = 10
-#: Pairs that a fit and its test take.
+#: The fewest pairs that a fit and its test need.
 FEWEST_PAIRS = 2 * _HELD_OUT
 
 
@@ -44,7 +44,7 @@ class _Pairs:
         bits, logits = bits.detach().float().contiguous(), logits.detach().float().contiguous()
         for name, values in (("bits", bits), ("logits", logits)):
             if not bool(torch.isfinite(values).all()):
-                raise ValueError(f"{name} contain NaN or infinity: look at the model that gave them")
+                raise ValueError(f"{name} contain NaN or infinity: check the model that gave them")
         held = counting(len(bits), bits.device) % _HELD_OUT == _HELD_OUT - 1
         bits_mean, logits_mean = bits[~held].mean(0), logits[~held].mean(0)
         bits, logits = bits - bits_mean, logits - logits_mean

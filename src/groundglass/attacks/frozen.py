@@ -19,15 +19,15 @@ def frozen_for_attack(model: M, images: Tensor | None = None) -> M:
 
     Where an `nn.Sequential` is run as a whole, Conv2d + BatchNorm2d and Linear + BatchNorm1d become one layer; and runs of
     3 x 3 convolutions with ReLU and 2 x 2 max-pooling, as in a VGG, are computed on CPUs by Winograd's method (`ConvChain`).
-    The layers stay in the copy, under their names: code that takes one, iterates or asks for a type finds what it knows. It
+    The layers stay in the copy, under their names: code that picks one, iterates or tests types finds what it expects. It
     is a copy to attack, not to train. An optical device in the model is shared, not copied.
 
     On CPUs, in float32, the copy's logits for an image are the same bit for bit in any batch, which the model's own need
     not be: a matrix product of few rows is summed in another order.
 
-    Nothing is used unseen. With `images` the copy is compared with the model on the first 8 of them, logits and gradients
+    Nothing is used unchecked. With `images` the copy is compared with the model on the first 8 of them, logits and gradients
     at the images, under the same random draws and without a frame of a device; a copy that differs is replaced by one
-    without any rearrangement, compared as well. `copy.verified` says whether it was found the same: if not, attack the model
+    without any rearrangement, compared as well. `copy.verified` says whether they agreed: if not, attack the model
     itself. Without images each rearranged part compares itself with its layers when it is first called, and goes back to
     them if it differs; `copy.verified` is True from the first that agreed.
 
@@ -89,7 +89,7 @@ def _rearranged(model: nn.Module) -> list[Faster]:
     return parts
 
 
-#: Layers of a Sequential, one after the other, and the one that computes what they do: itself, of a single one.
+#: Consecutive layers of a Sequential, and the layer that computes what they do: the layer itself if there is only one.
 _Entry = tuple[list[nn.Module], nn.Module]
 
 

@@ -97,16 +97,16 @@ class GradientAttack(Settings, ABC):
 
         Args:
             access: to the model; or the model itself, which is then asked through an access of this call.
-            images, labels: tensors or numpy arrays: images [n, c, h, w] in [0, 1]; labels [n], [n, 1] or one-hot.
-            ball: where adversarial images may be. Only `CarliniWagnerL2` can go without.
+            images, labels: tensors or numpy arrays; images [n, c, h, w] in [0, 1], labels [n], [n, 1] or one-hot.
+            ball: where adversarial images may be. Only `CarliniWagnerL2` works without one.
             indices: the number of each image in its set, for its random draws; 0, 1, ... if not given.
             batch_size: images in a pass through the model. It changes no result, if the model's logits for an image
                 do not depend on the batch.
-            checkpoint: of a long attack that may be interrupted, or its file. An attack that is short starts again.
+            checkpoint: for a long attack that may be interrupted; or its file. Short attacks just start again.
 
         Raises:
             ValueError: images, labels, ball or model that cannot be attacked; says what to do.
-            OSError: nothing can be written to the checkpoint; said before the model is asked.
+            OSError: the checkpoint cannot be written; raised before the model is asked.
         """
         access = open_access(access, GradientAccess, type(self).__name__)
         ball = None if ball is None else as_ball(ball)

@@ -14,7 +14,7 @@ from groundglass.core import as_labels, pieces
 
 @dataclass(frozen=True, repr=False)
 class AttackResult:
-    """One row an image, in the order of the images that were given. Its repr is short, and says where no gradient was.
+    """One row an image, in the order of the images that were given. Its repr is short, and says if gradients were missing.
 
     Attributes:
         adversarial: the image that the attack leaves: inside the ball, the first that fools the model or else the one
@@ -55,7 +55,7 @@ class AttackResult:
             told += f"; {self.zero_gradient_share:.1%} of the gradients were zero everywhere"
         if self.unclimbed.any():
             told += (
-                f", and {int(self.unclimbed.sum())} of {int(self.robust.sum())} robust images had no other: the attack did "
+                f", and {int(self.unclimbed.sum())} of {int(self.robust.sum())} robust images got no other: the attack did "
                 "not move them. Climb another loss ('margin', 'dlr') or another gradient, or ask without one (Square)"
             )
         return f"AttackResult({told})"
@@ -67,7 +67,7 @@ class AttackResult:
 
     @property
     def unclimbed(self) -> Bool[Tensor, "n"]:
-        """Robust, but for want of a gradient: every one that the attack had was zero everywhere, so it did not try."""
+        """Robust only because the attack had no gradient: each was zero everywhere, so the image was never moved."""
         return self.robust & (self.gradients > 0) & (self.zero_gradients == self.gradients)
 
     @property

@@ -1,6 +1,6 @@
 """Whether two modules are one function: the same outputs and gradients at some inputs, up to rounding.
 
-For everything that stands in for a model: a copy, a fused layer, a rule worked into another.
+For everything that replaces a model: a copy, a fused layer, a rule merged into another.
 """
 
 import random
@@ -18,7 +18,7 @@ from groundglass.core import generator, input_dtype, logits_of
 from groundglass.core.modes import evaluating
 from groundglass.optics import MovingDevice, OpticalLayer, SimulatedOPU, without_devices
 
-#: Inputs that are enough to tell one function from another.
+#: How many inputs are enough to tell two functions apart.
 FEW = 8
 # Relative to the outputs of the batch, less their mean over classes, and to an input's own gradient. Rounding of float32
 # gives some 1e-5, of TF32 1e-3, and to a gradient that crosses a kink 1e-2; a layer that is left out 1.
@@ -39,21 +39,21 @@ class _Answers:
 def same_function(one: Function, other: Function, inputs: Float[Tensor, "n ..."]) -> bool:
     """Whether `other` gives what `one` gives at the inputs: outputs, and the gradient of a fixed mixture of them.
 
-    Both are run in eval mode, under the same draws, and with no device (see `same_draws`, `without_devices`): nobody's
-    random numbers, counts or frames are used up.
+    Both are run in eval mode, under the same draws, and with no device (see `same_draws`, `without_devices`): no
+    random numbers, counts or frames of others are used up.
 
     A function with thresholds may answer differently after a difference in the last bit. Rows that differ count as the
     same where `one` itself moves as far when its inputs are changed by as little as rounding does.
 
     Raises:
-        Whatever `one` raises. An error of `other` is another function.
+        Whatever `one` raises. If `other` raises, it is another function.
     """
     with torch.inference_mode(False):
         inputs = (torch.from_numpy(inputs) if isinstance(inputs, np.ndarray) else inputs).detach().clone()
         given = _answers(one, inputs)
         try:
             found = _answers(other, inputs)
-        except Exception:  # whatever a stranger's module raises
+        except Exception:  # a stranger's module may raise anything
             return False
         apart = _apart(given, found)
         odd = apart > 1
@@ -94,7 +94,7 @@ def _answers(function: Function, inputs: Tensor) -> _Answers:
 
 
 def _apart(one: _Answers, other: _Answers) -> Float[Tensor, "n"]:
-    """How far each row is from the other's, in what is allowed."""
+    """How far apart the rows are, in units of what is allowed."""
     a, b = (answers.outputs.nan_to_num(posinf=1e30, neginf=-1e30) for answers in (one, other))
     if a.shape != b.shape or (one.gradient is None) != (other.gradient is None):
         return torch.full((len(a),), torch.inf, device="cpu", dtype=torch.float64)
@@ -111,10 +111,10 @@ def _apart(one: _Answers, other: _Answers) -> Float[Tensor, "n"]:
 
 @contextmanager
 def same_draws(module: nn.Module | None) -> Iterator[None]:
-    """What is drawn or counted inside is drawn and counted again afterwards.
+    """Whatever is drawn or counted in this block is drawn and counted again afterwards.
 
     Of torch, numpy and `random`; of generators, plain numbers and buffers that are attributes of the module and its
-    parts; and the noisy frames of a device that one of them holds. Not what is kept elsewhere.
+    parts; and the noisy frames of a device that one of them holds. State that is kept elsewhere is not covered.
     """
     parts = [] if module is None else list(module.modules())
     back = [restore for part in parts for restore in _kept(part)]
@@ -131,7 +131,7 @@ def same_draws(module: nn.Module | None) -> Iterator[None]:
 
 
 def _kept(part: nn.Module) -> Iterator[Callable[[], Any]]:
-    """What puts back a module's own generators, numbers and buffers."""
+    """A function that restores a module's own generators, numbers and buffers."""
     held = vars(part)
     numbers = {name: value for name, value in held.items() if isinstance(value, int | float | str | None)}
     yield lambda: held.update(numbers)

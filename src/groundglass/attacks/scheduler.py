@@ -96,7 +96,7 @@ class Scheduler:
             try:
                 self._save(self._checkpoint)
             except OSError as error:
-                # All queries are spent, and their result is here.
+                # All queries are spent, and their result must not be lost.
                 warnings.warn(
                     f"the attack is done, but {self._checkpoint} was not written: {error}", RuntimeWarning, stacklevel=3
                 )
@@ -233,7 +233,7 @@ class Scheduler:
                 self._ask.known = [Answer(tensors["answers/loss"], tensors["answers/fooled"])]
             if tensors["asked"].shape != (len(now),):
                 raise ValueError("it counts the queries of other images")
-        # An access that was there all the time knows already.
+        # An access that has lived on has counted them already.
         if any(n > then for then, n in zip(tensors["asked"].tolist(), now, strict=True)):
             raise ValueError(
                 f"this access has asked more than {path} knows of: the attack was stopped after its last save, or others "
@@ -258,7 +258,7 @@ class Scheduler:
             error.add_note(f"What the attack had done could not be kept: {failed}")
         else:
             error.add_note(
-                f"What the attack had done is kept in {path}: the same call with checkpoint=that goes on from it"
+                f"What the attack had done is kept in {path}: the same call with that as checkpoint= continues from it"
             )
 
 

@@ -59,7 +59,7 @@ class QueryAttack(Settings, ABC):
         checkpoint: AttackCheckpoint | Path | str | None = None,
         progress: Progress = silent,
     ) -> AttackResult:
-        """Attack each image until it is fooled, or its budget does not suffice for another step.
+        """Attack each image until it is fooled, or its budget is too small for another step.
 
         Args:
             access: with a budget for each image: `ScoreAccess(model, per_image=15_000)`. All that goes through the
@@ -69,15 +69,15 @@ class QueryAttack(Settings, ABC):
             indices: the number of each image in its set, for its random streams; 0, 1, ... if not given.
             batch_size: rows in a pass through the model. It changes no result, if the model's logits for an image do
                 not depend on the batch; nor does the order of the images, or attacking a set in parts.
-            checkpoint: a file for unfinished work, replaced every half a minute and when an error of the model ends the
+            checkpoint: a file for unfinished work, replaced every half minute and when an error of the model ends the
                 attack. If it is there, the attack goes on from it, to the same result. A new access takes
                 over the counts of what was asked before.
-            progress: gets the queries asked, and that many and what the budget still allows; images live, finished, fooled.
+            progress: gets the queries asked, and their number plus what the budget still allows; images live, finished, fooled.
 
         Raises:
-            ValueError: images, labels, ball, budget or model that cannot be, or a checkpoint of another attack, of other
+            ValueError: images, labels, ball, budget or model that cannot be used, or a checkpoint of another attack, of other
                 images or of another network; says what to do.
-            OSError: nothing can be written to the checkpoint; said before the model is asked.
+            OSError: the checkpoint cannot be written; raised before the model is asked.
             NonFiniteError: NaN or infinite logits.
             Exception: whatever the model raises; a note on it names the file that keeps what was done.
         """

@@ -52,7 +52,7 @@ class Check:
 
     Attributes:
         name: in a few words.
-        status: "skipped" is no pass: the reason is in `measured`.
+        status: "skipped" is not a pass: the reason is in `measured`.
         measured: what was found.
         threshold: what a claim that can be believed shows.
         source: where the check is from.

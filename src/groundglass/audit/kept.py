@@ -36,7 +36,7 @@ _FIGURES = ("forwards", "gradients", "zero_gradient_share", "miscounted", "secon
 
 @dataclass(frozen=True, kw_only=True)
 class _Note:
-    """What the file says of an attack."""
+    """What the file says about an attack."""
 
     name: str
     knows: bool

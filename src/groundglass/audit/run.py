@@ -149,7 +149,7 @@ def audit(
 
 
 def check_claim(claimed: float) -> None:
-    """Refuse a stated figure that is no share."""
+    """Refuse a stated figure that is not a share."""
     fit(Annotated[float, In("[0, 1]", "0.45, not 45")], claimed, "claimed")
 
 

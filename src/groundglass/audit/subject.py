@@ -65,9 +65,9 @@ def subject(
     Args:
         model: see `audit`. Of a defended network the claim is the paper's, made through PAPER_RULES; of any other model
             its own gradient.
-        images: some of those that are attacked: a copy set up for attacks is compared with the model on them.
+        images: some of those that are attacked: a copy made for attacks is compared with the model on them.
         views, natural, matrix, fit_images: see `audit`.
-        seed: of what attackers draw.
+        seed: of the attackers' draws.
 
     Raises:
         ValueError: a view has the name of one of the audit's own gradients, or the matrix is of another shape.
@@ -105,7 +105,7 @@ def _adaptive(
         return "the training feedback B was destroyed"
     there = min(fit_images, 0 if natural is None else len(natural))
     if name.startswith("bpda-fit") and there < FEWEST_PAIRS:
-        return f"{there or 'no'} natural images to fit a surrogate to (`natural`: it takes {FEWEST_PAIRS})"
+        return f"{there or 'no'} natural images to fit a surrogate to (`natural` must have at least {FEWEST_PAIRS})"
     if name == "bpda-retrieved" and matrix is None:
         return "no retrieved matrix (`matrix`; `groundglass retrieve` makes one)"
     if name == "exact" and not isinstance(target.device, SimulatedOPU | MovingDevice):
@@ -156,7 +156,7 @@ def as_module(model: Model) -> nn.Module:
 
 
 def _fast(model: nn.Module, images: Tensor) -> nn.Module:
-    """A copy set up for attacks that was seen to be the model, or the model itself."""
+    """A copy made for attacks, if it was found to be the same; else the model itself."""
     if isinstance(model, _Called):
         return model
     try:

@@ -55,10 +55,10 @@ class Audit(Command):
             with Terminal() as terminal:
                 found = audit_model(**options, config=config, progress=terminal.progress)
         except RuntimeError as error:
-            if type(error) is not RuntimeError:  # ours, which say what they mean, and bugs
+            if type(error) is not RuntimeError:  # our own errors say what they mean; and bugs
                 raise
             raise ValueError(
-                f"{self.model} fails on the images of {self.data}: {error}. Give --data with images such as it was trained on"
+                f"{self.model} fails on the images of {self.data}: {error}. Give --data the kind of images it was trained on"
             ) from error
         page = build(self.out)
         if found is None:

@@ -8,49 +8,49 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-# What to do about what the system says in two words.
+# What to do about errors that the system describes in two words.
 _ADVICE = {
-    errno.EIO: "the disk, or the way to it, fails: what was written before is kept; look at the disk, then run the command again",
-    errno.ENOLCK: "this file system gives no locks, as some network drives: give a folder on a local disk",
+    errno.EIO: "the disk, or the connection to it, has failed: what was written is kept; check it, then run the command again",
+    errno.ENOLCK: "this file system has no locks, like some network drives: give a folder on a local disk",
     errno.EROFS: "nothing can be written there: give another place",
     errno.EACCES: "you may not do that there: give another place, or change its permissions",
     errno.EPERM: "you may not do that there: give another place, or change its permissions",
     errno.EMFILE: "this process may open no more files: raise the limit by `ulimit -n`",
-    errno.ENFILE: "the system may open no more files: end other programs",
+    errno.ENFILE: "the system may open no more files: close other programs",
     errno.ENAMETOOLONG: "give a shorter name",
     errno.ENOTDIR: "a file stands where a folder should be: give another place",
     errno.EISDIR: "this is a folder: name a file",
     errno.ELOOP: "its links lead in a circle: name the file itself",
-    errno.ESTALE: "the network drive has lost it: look at the drive, then run the command again",
-    errno.ENOMEM: "there is too little memory: take less at a time, or another machine",
+    errno.ESTALE: "the network drive has lost it: check the drive, then run the command again",
+    errno.ENOMEM: "there is too little memory: take less at a time, or use another machine",
     errno.ENOSPC: "the disk is full: free some space, then run the command again",
     errno.EDQUOT: "your share of the disk is full: free some space, then run the command again",
 }
-# A file on its way is to its owner the file that it will be.
+# Users know an unfinished file by the name that it will have.
 _PART = re.compile(r"\.([^/]+)\.[0-9a-f]{16}\.part$")
 _NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
 
 
 def said(error: Exception, name: str, command: Any) -> str | None:
-    """An error in words for who typed the command; None for one that is no answer to what was typed, but a bug.
+    """An error in words, for the person who typed the command; None for an error that is a bug.
 
     Args:
         name: of the command.
-        command: its options; the files and folders among them are named where the system does not say which.
+        command: its options; where the system does not name a file, the message lists the files and folders among them.
     """
     doing = f"`groundglass {name}`"
     if places := ", ".join(map(str, _paths(command))):
         doing += f", with {places}"
     if isinstance(error, MemoryError) or (type(error) is RuntimeError and any(w in str(error) for w in _NO_MEMORY)):
         what = f" ({str(error).splitlines()[0]})" if str(error) else ""
-        return f"{doing}: there is too little memory{what}: ask for less, or take another machine"
+        return f"{doing}: there is too little memory{what}: ask for less, or use another machine"
     if isinstance(error, UnicodeDecodeError):
         return (
             f"{doing}: a file that should be text is not ({error.reason} at byte {error.start}): is it the right one?"
         )
     if isinstance(error, OSError) and error.strerror is not None:
         if error.errno is None or error.strerror != os.strerror(error.errno):
-            return error.strerror  # of ours, which says all
+            return error.strerror  # one of ours: it says everything
         names = " and ".join(_PART.sub(r"\1", str(one)) for one in (error.filename, error.filename2) if one is not None)
         advice = _ADVICE.get(error.errno)
         return f"{names or doing}: {error.strerror}" + (f": {advice}" if advice else "")

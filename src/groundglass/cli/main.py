@@ -38,7 +38,7 @@ _COMMANDS: dict[str, Callable[..., Command]] = {
 }
 
 
-# Where there are fewer columns, what sets the help never ends.
+# With fewer columns, laying out the help never ends.
 _NARROWEST = 30
 
 
@@ -64,7 +64,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _check_folder() -> None:
-    """A shell stays in a folder that another has deleted; torch's libraries end the process there without a word of why.
+    """A shell can be in a folder that was deleted; torch's libraries end the process there without saying why.
 
     Raises:
         FileNotFoundError: the current folder is gone.
@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     0; 1 for an error that the user can correct; 2 for a wrong command line; 130 after Ctrl-C, 143 after SIGTERM.
     A log that cannot be written changes nothing. Nor does a reader of the output that leaves early; output that was not
-    written for another reason, as a full disk, is an error: 1.
+    written for another reason, such as a full disk, is an error: 1.
     """
     given = [sys.argv[1:] if arguments is None else arguments]
     del arguments  # a seed may be among them: no traceback shows it
@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[list[str]]) -> int:
-    """The command of a list with the arguments in it, which are taken out."""
+    """The command at the head of the arguments, which is taken out of them."""
     if shutil.get_terminal_size().columns < _NARROWEST:
         os.environ["COLUMNS"] = str(_NARROWEST)
     # Read when torch is loaded, which is later. Its threads then sleep between operations, where they would keep the
@@ -127,7 +127,7 @@ def _run(arguments: list[list[str]]) -> int:
 
 
 def _parsed(given: list[str]) -> Command | None:
-    """The command; None, once the mistake is told, for a study's name in its place."""
+    """The command; None, after saying what is wrong, if a study's name stands in its place."""
     if given and given[0] not in _COMMANDS and not given[0].startswith("-"):
         from groundglass.studies import ALL, STUDIES
 

@@ -25,11 +25,11 @@ RunFolder = Annotated[
 
 @without_locals
 def _seed(words: Sequence[str]) -> Seed:
-    """A number, sealed. What it is if it is none is not repeated: it may be a secret with a slip in it."""
+    """A number, sealed. A text that is not a number is not repeated: it may be a secret with a typo in it."""
     text = words[0].strip()
     with suppress(ValueError):
         return Seed(int(text, 16 if text.lower().startswith("0x") else 10))
-    raise ValueError("not a whole number, as 1234 or 0x4d2 (it is not shown)")
+    raise ValueError("not a whole number, like 1234 or 0x4d2 (what was given is not shown)")
 
 
 SeedOption = Annotated[

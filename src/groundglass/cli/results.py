@@ -26,7 +26,7 @@ class Report(Command):
 
 @dataclass(frozen=True)
 class Tables(Command):
-    """Print the figures of a run folder as Markdown tables, or make the tables of Markdown files anew."""
+    """Print the figures of a run folder as Markdown tables, or update the tables in Markdown files."""
 
     folders: tyro.conf.Positional[tuple[Path, ...]] = ()
     """One run folder (95% intervals), or several that differ in their seed alone (mean, smallest and largest). In %."""
@@ -57,13 +57,13 @@ class Tables(Command):
         before = [path.read_bytes().decode() for path in self.update]
         for path, text in zip(self.update, before, strict=True):
             if "<!-- groundglass tables " not in text:
-                raise ValueError(f"{path} has no block `<!-- groundglass tables FOLDER PART -->`: nothing to make anew")
+                raise ValueError(f"{path} has no block `<!-- groundglass tables FOLDER PART -->`: nothing to update")
         after = [refresh(text, self.root) for text in before]
         for path, old, new in zip(self.update, before, after, strict=True):
             if new != old:
                 with atomic_write(path) as file:
                     file.write(new.encode())
-            say(f"{path}: {'as it was' if new == old else 'tables made anew'}")
+            say(f"{path}: {'unchanged' if new == old else 'tables updated'}")
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class Seeds(Command):
 
 @dataclass(frozen=True)
 class Export(Command):
-    """Write what a run folder holds as tables for other programs: a file a kind of result, a row a result. Files of these names
-    that were there before are replaced, as those of an earlier export."""
+    """Write the results of a run folder as tables for other programs: one file for each kind of result, one row for each result.
+    Files of an earlier export are replaced."""
 
     folder: RunFolder
     out: Path | None = None

@@ -29,8 +29,8 @@ class Run(Command):
     reuse: tuple[Path, ...] = ()
     """Other run folders: networks that they have trained with the same settings are copied, not trained again."""
     device_seed: SeedOption = None
-    """The simulated device's secret, to repeat a study exactly; never recorded, but that it was given is: it makes the devices
-    public. Default: a fresh secret from the system."""
+    """The simulated device's secret, to repeat a study exactly. It makes the devices public: the number is never recorded, but
+    that it was given is. Default: a fresh secret from the system."""
     device_seed_file: SeedFile = None
     device_kind: Literal["dense", "procedural", "structured"] | None = None
     """How devices are simulated. Default: the recipe's, dense; procedural is the same device; structured another."""

@@ -1,7 +1,7 @@
-"""The one place through which everything that a command prints passes: its results, its log, its errors.
+"""Everything that a command prints passes through here: its results, its log, its errors.
 
-What stands in front of it must not end the work: a reader that has gone, a full disk, an encoding of 128 characters. And
-names come from files that others wrote: no character of one acts on the terminal, and rich's [marks] are text.
+What it is printed to must not end the work: a reader that has gone, a full disk, an encoding of 128 characters. And
+names come from files that others wrote: none of their characters acts on the terminal, and rich's [marks] are text.
 """
 
 import errno
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # imported where something is shown: `--help` needs no rich
     from rich.status import Status
     from rich.text import Text
 
-# What an encoding lacks is said by what is near it; anything else by its number.
+# A character that the encoding lacks is replaced by a similar one; any other by its number.
 _PLAIN = str.maketrans(
     {
         "∞": "inf",
@@ -39,7 +39,7 @@ _PLAIN = str.maketrans(
 
 
 class _Stream:
-    """Standard output or error that never fails: what it cannot pass on is lost, and `lost` says why.
+    """Standard output or error that never fails: what cannot be written is dropped, and `lost` says why.
 
     Args:
         inner: None where the process was started without it.
@@ -77,7 +77,7 @@ class _Stream:
                 self.lost = error
 
     def leave(self) -> None:
-        """What is still to be written goes nowhere: Python would try again when it ends, and say so."""
+        """Drop what is still to be written: Python would try again when it ends, and complain."""
         self.flush()
         if self.lost is not None:
             with suppress(OSError, ValueError):  # a stream without a descriptor keeps what it has
@@ -88,7 +88,7 @@ class _Stream:
 
 @contextmanager
 def lasting_streams() -> Iterator[_Stream]:
-    """Within it nothing that is printed can fail. Gives standard output, which knows whether all was written."""
+    """While it is open no print can fail. Gives standard output, which knows whether everything was written."""
     before = sys.stdout, sys.stderr
     streams = _Stream(sys.stdout), _Stream(sys.stderr)
     sys.stdout, sys.stderr = streams
@@ -101,7 +101,7 @@ def lasting_streams() -> Iterator[_Stream]:
 
 
 def unwritten(stream: _Stream) -> str | None:
-    """Why not all of it was written; None where it was, or where its reader has gone and wants no more."""
+    """Why not everything was written; None if it was, or if its reader has left."""
     stream.flush()
     return None if stream.lost is None or stream.lost.errno == errno.EPIPE else stream.lost.strerror
 
@@ -117,7 +117,7 @@ def complain(text: str) -> None:
 
 
 def say_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, uncut: int = 0) -> None:
-    """A table, on standard output; the first `uncut` columns hold what must be typed, and are never broken."""
+    """A table, on standard output; the first `uncut` columns hold what users type, and are never broken."""
     from rich.table import Table
 
     table = Table(title=title)
@@ -129,7 +129,7 @@ def say_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]],
 
 
 def _console(*, stderr: bool = False) -> "Console":
-    """One to which text is text, and nothing else."""
+    """A console that takes text as it is."""
     from rich.console import Console
 
     stream: Any = sys.stderr if stderr else sys.stdout
@@ -138,7 +138,7 @@ def _console(*, stderr: bool = False) -> "Console":
 
 
 def _text(text: str) -> "Text":
-    """Without marks: to rich, "[bold]" in a string is none of its letters."""
+    """Without marks: in a plain string rich would take "[bold]" for one."""
     from rich.text import Text
 
     return Text(visible(text))

@@ -12,7 +12,7 @@ import numpy as np
 from groundglass.core.files import DamagedFileError
 from groundglass.core.untrusted import check_file, damaged
 
-#: What unpacks to more than this and so many times its size was made to fill the memory.
+#: A file that unpacks to more bytes than this, and to so many times its own size, was made to fill the memory.
 _FREE, _RATIO = 2**26, 128
 _KINDS = "biufcUS"
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -24,7 +24,7 @@ def unpacked_limit(packed: int) -> int:
 
 
 def check_unpacked(size: int, packed: int, where: str) -> None:
-    """Refuse what is small on disk and fills the memory."""
+    """Refuse a file that is small on disk and would fill the memory."""
     if size > unpacked_limit(packed):
         raise DamagedFileError(f"{where} has {packed:,} bytes and unpacks to {size:,}: it was made to fill the memory")
 
@@ -51,7 +51,7 @@ def read_npz(data: bytes | Path, where: str, again: str, names: Collection[str] 
             with archive.open(member) as file:
                 name = member.filename.removesuffix(".npy")
                 if name in found or name == member.filename:
-                    raise ValueError(f"{member.filename!r:.60} is no array, or is there twice")
+                    raise ValueError(f"{member.filename!r:.60} is not an array, or is there twice")
                 if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     raise ValueError(f"{member.filename!r:.60} is packed in a way that numpy does not write")
                 found[name] = _array(file, member.file_size)
@@ -75,5 +75,5 @@ def _array(file: Any, size: int) -> np.ndarray:
         raise ValueError(f"an array of {dtype}: use numbers, booleans or strings")
     needed = math.prod(shape) * dtype.itemsize
     if any(n < 0 for n in shape) or file.tell() + needed != size:
-        raise ValueError(f"{size:,} bytes are no array {list(shape)} of {dtype}")
+        raise ValueError(f"{size:,} bytes are not an array {list(shape)} of {dtype}")
     return np.ndarray(shape, dtype, file.read(needed), order="F" if column_major else "C").copy("K")

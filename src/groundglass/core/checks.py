@@ -8,7 +8,7 @@ _RANGE_TOLERANCE = 1e-5
 
 
 class NonFiniteError(ValueError):
-    """NaN or infinity where a model computes: whatever would be counted from it means nothing."""
+    """NaN or infinity where a model computes: anything counted from it means nothing."""
 
 
 def check_images(images: Tensor) -> None:
@@ -41,7 +41,7 @@ def check_images(images: Tensor) -> None:
 
 
 def explain_layout(images: Tensor, error: RuntimeError) -> None:
-    """Say what is wrong where a model has failed on images whose channels stand last, as other libraries have them.
+    """Say what is wrong when a model has failed on images whose channels come last, as other libraries have them.
 
     Only where it has failed: images of three columns are rare, and allowed.
 
@@ -101,10 +101,10 @@ def check_weights(model: nn.Module) -> None:
     """Refuse a module with weights that are not finite: a threshold or a ReLU may hide them from the logits.
 
     Raises:
-        NonFiniteError: a parameter with NaN or infinity, or a buffer with NaN (a mask may well hold -inf).
+        NonFiniteError: a parameter with NaN or infinity, or a buffer with NaN (a mask may hold -inf).
     """
     for name, values in (*model.named_parameters(), *model.named_buffers()):
-        # One pass over what is whole: a sum is finite only if everything in it is.
+        # One pass if all is well: a sum is finite only if everything in it is.
         if not values.is_floating_point() or bool(torch.isfinite(values.detach().sum())):
             continue
         bad = ~torch.isfinite(values) if isinstance(values, nn.Parameter) else torch.isnan(values)

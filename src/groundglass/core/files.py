@@ -27,7 +27,7 @@ def atomic_write(path: Path, mode: str = "wb", *, private: bool = False, new: bo
     """Open a file that takes the place of `path` only when the block ends without an error.
 
     Nobody else can have made the file that is written to, and nobody can guess its name. It is locked while it is written,
-    so `remove_parts` can tell what a killed process has left.
+    so `remove_parts` can tell which files a killed process has left.
 
     Args:
         path: where the whole file will stand. Its folder is made when missing.
@@ -57,7 +57,7 @@ def atomic_write(path: Path, mode: str = "wb", *, private: bool = False, new: bo
                 else:
                     sync_folder(path.parent)
         finally:
-            with suppress(OSError):  # nothing takes the place of the error that brought us here
+            with suppress(OSError):  # it must not replace the error that brought us here
                 part.unlink(missing_ok=True)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -112,10 +112,10 @@ def make_folder(folder: Path, mode: int = 0o777) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Make a folder if need be, and a file in it for a moment: better now than when hours of work go there.
+    """Make a folder if it is missing, and a file in it for a moment: better to fail now than after hours of work.
 
     Raises:
-        OSError: it cannot be; names the folder, and says what to do.
+        OSError: that is not possible; names the folder, and says what to do.
     """
     probe = folder / f".probe.{secrets.token_hex(8)}.part"
     try:
@@ -146,7 +146,7 @@ def sync_folder(folder: Path) -> None:
     try:
         os.fsync(fd)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot, or need not
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot do it, or need not
             raise
     finally:
         os.close(fd)
@@ -164,9 +164,9 @@ def is_part(name: str) -> bool:
 
 
 def remove_parts(folder: Path, *, below: bool = True) -> None:
-    """Remove the unfinished files that killed processes have left in `folder` and, if asked, below: those of the living stay.
+    """Remove the unfinished files of killed processes in `folder` and, if asked, below: those of running processes stay.
 
-    A living process has its file locked. Where files cannot be locked, all stay.
+    A running process keeps its file locked. Where files cannot be locked, all stay.
     """
     for part in folder.rglob(".*.part") if below else folder.glob(".*.part"):
         if not is_part(part.name):
@@ -211,7 +211,7 @@ def _unnamed(part: Path) -> int | None:
 
 
 def _name(fd: int, path: Path) -> None:
-    """Give a file that has none a name that is free."""
+    """Give a nameless file a name that is free."""
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         # Without a folder's descriptor Python calls link(), which would link to the entry of /proc.

@@ -22,7 +22,7 @@ def watch(stream: _Stream) -> None:
 
 
 def of_fork(key: int, number: int) -> int:
-    """128 bits for the `number`-th child of who has `key`: the same each time, so what forks in the same order is repeatable."""
+    """128 bits for the `number`-th child of the process with `key`: the same each time, so the same forks in order repeat."""
     return int.from_bytes(hashlib.shake_128(f"groundglass/fork/{key:x}/{number}".encode()).digest(16), "big")
 
 

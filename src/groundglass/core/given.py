@@ -1,4 +1,4 @@
-"""What a caller gives, as the package works with it: taken where its meaning is plain, else refused with what to write."""
+"""What a caller gives, as the package uses it: accepted where its meaning is clear, else refused with what to write."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ def as_images(images: Any) -> Tensor:
     """
     images = _tensor(images)
     check_images(images)
-    # Rounding, and who looks at pixels in a row, depend on the layout.
+    # Rounding depends on the layout, and so does code that looks at pixels in a row.
     images = images.detach().float().contiguous()
     # Other libraries hand over images with float noise at the border; balls are exact from here on.
     low, high = torch.aminmax(images) if images.numel() else (0, 1)
@@ -47,10 +47,10 @@ def as_labels(labels: Any, images: Tensor) -> Tensor:
 
 
 def logits_of(output: Any) -> Any:
-    """The logits in what a model returned: the tensor itself, what is called "logits" in it, or all there is in a tuple.
+    """The logits in what a model returned: the tensor itself, what is called "logits" in it, or the only entry of a tuple.
 
     Raises:
-        TypeError: a dict or a tuple in which they are not plain to see.
+        TypeError: a dict or a tuple that does not show which they are.
     """
     if isinstance(output, Tensor):
         return output
@@ -63,7 +63,7 @@ def logits_of(output: Any) -> Any:
         what = f"a dict of {', '.join(map(repr, output))}" if isinstance(output, Mapping) else f"{len(output)} things"
         which = repr(next(iter(output), "logits")) if isinstance(output, Mapping) else "0"
         raise TypeError(
-            f"the model returns {what}, and which are the logits is not said: give lambda images: model(images)[{which}]"
+            f"the model returns {what}, and it is not clear which are the logits: give lambda images: model(images)[{which}]"
         )
     return output
 

@@ -1,4 +1,4 @@
-"""Train and eval mode, module by module: what a model's owner chose is what it has again afterwards."""
+"""Train and eval mode, module by module: afterwards each module has the mode that its owner chose."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: object) -> Iterator[None]:
-    """Eval mode for a module; then every submodule in the mode it had. Anything else than a module has no mode.
+    """Eval mode for a module; then every submodule in the mode it had. Anything but a module has no mode.
 
     Only what is in train mode is touched: threads may share a network that is in eval mode. A module that has a `train` of
     its own is asked by it: it may stay in train mode, as a dropout that is a defence does.
@@ -38,10 +38,10 @@ def _has_own_mode(module: nn.Module) -> bool:
 
 
 def kept_in_eval(model: nn.Module) -> list[nn.Module]:
-    """The modules that training must leave in eval mode, as a BatchNorm whose statistics its owner has frozen.
+    """The modules that training must leave in eval mode, such as a BatchNorm whose statistics its owner has frozen.
 
     A model is in train mode if one of its modules that have weights is; then those in eval mode are so by choice. In a model
-    that is in eval mode altogether nothing shows a choice: all of it is trained.
+    that is wholly in eval mode nothing shows a choice: all of it is trained.
     """
     modules = list(model.modules())
     if not any(module.training for module in modules if any(True for _ in module.parameters(recurse=False))):

@@ -1,6 +1,6 @@
 """Tensors of drawn and of counted numbers, the same whatever torch's default dtype and device are.
 
-What is drawn is drawn on the CPU, in one dtype, and moved by who needs it elsewhere: CUDA's streams differ. A house test
+Numbers are drawn on the CPU, in one dtype; who needs them elsewhere moves them: CUDA's streams differ. A house test
 refuses torch's own factories without a dtype and a device.
 """
 
@@ -43,11 +43,11 @@ def whole(values: int | Sequence[int], device: torch.device | str = "cpu") -> Te
 
 
 def pieces(rows: Tensor, size: int) -> tuple[Tensor, ...]:
-    """`rows.split(size)`, but no piece of no rows: torch gives one empty piece, and a model would be asked about nothing."""
+    """`rows.split(size)`, but without the empty piece that torch makes of no rows: a model would be asked about nothing."""
     return rows.split(fit(Count, size, "batch_size")) if len(rows) else ()
 
 
 def input_dtype(model: object) -> torch.dtype:
-    """What a model is asked in: float64 if all its weights are float64, else float32."""
+    """The dtype of a model's inputs: float64 if all its weights are float64, else float32."""
     weights = [w for w in model.parameters() if w.is_floating_point()] if isinstance(model, nn.Module) else []
     return torch.float64 if weights and all(w.dtype == torch.float64 for w in weights) else torch.float32

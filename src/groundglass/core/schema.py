@@ -24,7 +24,7 @@ def left_out(default: Any = None) -> Any:
 
 
 def named(name: str) -> Any:
-    """A field whose name in the record is no name in Python, as "from"."""
+    """A field whose name in the record cannot be a name in Python, such as "from"."""
     return field(metadata={"name": name})
 
 
@@ -42,8 +42,8 @@ def plain(value: Any, path: str) -> Any:
     """`value` as JSON reads it back: dicts with str keys, lists, str, int, float, bool, None.
 
     Args:
-        value: tuples become lists, a Config or Result becomes what is `written`, numbers of numpy and torch Python's
-            own; what JSON has no word for is refused.
+        value: tuples become lists, a Config or Result becomes what is `written`, numbers of numpy and torch become
+            Python's; what JSON cannot hold is refused.
         path: what to call the value in an error, "result" say.
 
     Raises:
@@ -134,7 +134,7 @@ def _read(hint: Any, value: Any, where: str) -> Any:
     elif is_dataclass(hint) and isinstance(hint, type):
         return read(hint, value, where)
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if abs(value) < 1e300:  # infinity and NaN are no numbers of a record, and an int may be too large for a float
+        if abs(value) < 1e300:  # a record holds no infinity or NaN, and an int may be too large for a float
             return float(value)
     elif hint in (int, str, bool) and type(value) is hint:
         return value

@@ -18,7 +18,7 @@ _SHORT = 2**96
 def without_locals(function: Callable[P, T]) -> Callable[P, T]:
     """Decorator: an error that comes out of `function` shows where it was raised, and no local variable from here on.
 
-    For what must have a secret in its hands: a logger that writes tracebacks with their variables then writes none of it.
+    For code that handles a secret: a logger that writes tracebacks with their variables then writes none of it.
     """
 
     @wraps(function)
@@ -47,7 +47,7 @@ def _forget(error: BaseException, outer: BaseException | None) -> None:
 
 
 class Single:
-    """Base of what there is once: a copy is the object itself, and a pickle is refused."""
+    """Base of objects that exist once: a copy is the object itself, and pickling is refused."""
 
     __slots__ = ("__weakref__",)
 
@@ -75,7 +75,7 @@ class Sealed(Single):
     __slots__ = ()
 
     _unpickled = (
-        "holds a secret and is not pickled: save the device into a file of its own, device.save(path) or "
+        "holds a secret and cannot be pickled: save the device into a file of its own, device.save(path) or "
         "DeviceStore(folder).put(device), and keep device.fingerprint with the model (torch.save(model.state_dict(), ...) "
         "holds nothing of the device)"
     )
@@ -123,15 +123,15 @@ class Seed(Sealed):
             if self._value >= 0:
                 return self
             raise ValueError("`seed` must not be negative")
-        # Out here: this error comes from no other one.
+        # Outside of the `try`: no other error, with the value in it, is this one's cause.
         raise TypeError("`seed` must be an integer, or None for a fresh secret")
 
     @classmethod
     def of_hex(cls, text: object, *, public: bool | None = None) -> "Seed | None":
-        """What `reveal` gave; None if `text` is no such thing.
+        """The seed that `reveal` gave; None if `text` is anything else.
 
         Args:
-            public: None: not known. Then a short one is taken for one that was given.
+            public: None: not known. Then a short seed counts as one that was given.
         """
         try:
             value = int(text, 16)  # type: ignore[call-overload]

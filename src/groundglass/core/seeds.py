@@ -9,7 +9,7 @@ from groundglass.core.settings import fit
 
 
 def check_seed(seed: int) -> None:
-    """Refuse what a study cannot be repeated by: to some libraries -1 is another seed each time, and to none of ours."""
+    """Refuse a negative seed: some libraries take -1 as a new seed each time, and here it would not be one."""
     if fit(int, seed, "seed") < 0:
         raise ValueError(
             f"`seed` (={seed}) must not be negative: the same number repeats the same draws, so give 0, 1, 2, ..."

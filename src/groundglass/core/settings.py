@@ -1,4 +1,4 @@
-"""Settings are looked at when they are made: every field of a configuration is checked against its annotation.
+"""Settings are checked when they are made: every field of a configuration is checked against its annotation.
 
     @dataclass(frozen=True, kw_only=True)
     class PGD(Settings):
@@ -6,7 +6,7 @@
         step_size: Annotated[float, In("(0, 1]", "pixel units, so 2/255, not 2")] | None = None
 
 `PGD(steps=2.5)`, `PGD(steps=True)` and `PGD(steps="3")` are refused. Numbers of other libraries become Python's own
-(`np.int64(3)` and `torch.tensor(3)` are 3), so that what is written of them later is plain.
+(`np.int64(3)` and `torch.tensor(3)` are 3), so that files hold plain numbers.
 """
 
 import inspect
@@ -25,7 +25,7 @@ from groundglass.core.names import lookup
 
 @dataclass(frozen=True)
 class In:
-    """Where a number must be: an interval as mathematics writes it, "(0, 1]", and what to say to who is outside."""
+    """Where a number must lie: an interval in mathematical notation, "(0, 1]", and a hint for a value outside it."""
 
     interval: str
     hint: str = ""
@@ -64,8 +64,8 @@ class Settings:
     """A base of frozen dataclasses: every field is checked against its annotation when one is made.
 
     Raises:
-        TypeError: of another kind: text for a number, True for a number, a number for a schedule.
-        ValueError: no whole number, not finite, or outside its interval.
+        TypeError: a value of another kind: text for a number, True for a number, a number for a schedule.
+        ValueError: not a whole number, not finite, or outside its interval.
     """
 
     def __post_init__(self) -> None:
@@ -78,7 +78,7 @@ class Settings:
 
 
 def fit(hint: Any, value: Any, name: str) -> Any:
-    """`value` as `hint` says it should be: `budget = fit(Count, budget, "budget")`. What a hint does not say is let through.
+    """`value` as `hint` says it should be: `budget = fit(Count, budget, "budget")`. What it does not restrict passes.
 
     Raises:
         TypeError, ValueError: as `Settings`; names the setting, what it was, and what it must be.
@@ -112,7 +112,7 @@ def fit(hint: Any, value: Any, name: str) -> Any:
 
 
 def plain_number(value: Any) -> int | float | bool | None:
-    """Python's own number for one of Python, numpy, torch or their like, of no dimensions; None for what is no number."""
+    """The Python number in a scalar of Python, numpy, torch or a similar library; None for anything that is not a number."""
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()
     if isinstance(value, bool):
@@ -123,11 +123,11 @@ def plain_number(value: Any) -> int | float | bool | None:
 
 
 def plain_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What unfinished work must agree with, as JSON reads it back: tuples are lists, numbers of numpy and torch Python's own,
-    and paths their text.
+    """What unfinished work must agree with, as JSON reads it back: tuples become lists, numbers of numpy and torch Python's,
+    and paths become text.
 
     Raises:
-        TypeError: something else is in it.
+        TypeError: it holds anything else.
     """
 
     def settled(value: Any) -> Any:
@@ -194,7 +194,7 @@ def _said(value: Any) -> str:
 
 
 def _known(kind: type) -> bool:
-    """Whether `isinstance` can be asked: not of a protocol that is for type checkers alone, nor of shapes of tensors."""
+    """Whether `isinstance` works: not for a protocol that only type checkers use, nor for the shapes of tensors."""
     if getattr(kind, "_is_protocol", False):
         return bool(getattr(kind, "_is_runtime_protocol", False))
     return kind.__module__.partition(".")[0] != "jaxtyping"
@@ -206,6 +206,6 @@ def _annotations(cls: Any) -> tuple[tuple[str, Any], ...]:
     for base in reversed(cls.__mro__):
         try:
             hints |= inspect.get_annotations(base, eval_str=True)
-        except NameError:  # of a class whose names are not known where it is: its own fields are not checked
+        except NameError:  # a class whose annotations cannot be resolved: its own fields are not checked
             hints |= dict.fromkeys(inspect.get_annotations(base), Any)
     return tuple((f.name, hints[f.name]) for f in fields(cls) if f.init)

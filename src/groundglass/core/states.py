@@ -54,7 +54,7 @@ def save_state(path: Path, tensors: Mapping[str, Tensor], notes: Any, identity: 
     Args:
         tensors: any names, any device.
         notes: plain JSON.
-        identity: what work that goes on from here must agree with, see `begin_state`.
+        identity: what work that continues from here must agree with, see `begin_state`.
     """
     told = {"notes": json.dumps(notes), "identity": json.dumps(plain_identity(identity), sort_keys=True)}
     _write(path, tensors, {**told, "format": _FORMAT}, _told(told))
@@ -65,18 +65,18 @@ def _told(metadata: Mapping[str, str]) -> str:
 
 
 def restoring(path: Path) -> AbstractContextManager[None]:
-    """For the lines that put a state in its place: what does not fit is the fault of the file `path`."""
+    """For the lines that restore a state: what does not fit is blamed on the file `path`."""
     return damaged(f"the checkpoint {path}", "delete it to start afresh")
 
 
 def begin_state(path: Path | str, identity: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
-    """The place and the identity of work that `save_state` will save: looked at before the work begins.
+    """The place and the identity of work that `save_state` will save: checked before the work begins.
 
     Returns:
-        The identity as plain JSON: tuples are lists, numbers of numpy and torch Python's own, paths their text.
+        The identity as plain JSON: tuples become lists, numpy's and torch's numbers become Python's, paths become text.
 
     Raises:
-        TypeError: an identity that cannot be written; names what in it.
+        TypeError: an identity that cannot be written; names the part that cannot.
         OSError: nothing can be written there.
     """
     path, plain = Path(path), plain_identity(identity)
@@ -139,7 +139,7 @@ class CheckedFile:
 
     Attributes:
         kind: what to call such a file.
-        mark, note: the names in the metadata of the format's number and of the note.
+        mark, note: the names, in the metadata, of the format's number and of the note.
         again: what to do where one is damaged.
         sealed: in files of format 1 the checksum covers the note too.
     """

@@ -21,7 +21,7 @@ class Proportion:
 
     def __post_init__(self) -> None:
         if self.total <= 0 or not 0 <= self.count <= self.total:
-            raise ValueError(f"{self.count} of {self.total} is no share: 0 <= count <= total, and total >= 1")
+            raise ValueError(f"{self.count} of {self.total} is not a share: 0 <= count <= total, and total >= 1")
 
     @property
     def share(self) -> float:

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Sequence
 
-# Control characters but for tab and line feed; what turns the direction of writing, or ends lines; and halves of characters.
+# Control characters except tab and line feed; what changes the direction of writing, or ends lines; and lone surrogates.
 _HIDDEN = re.compile(
     "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff\\ufeff]"
 )
-# "p < 0.001" is no tag.
+# "p < 0.001" is not a tag.
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
 # What a spreadsheet takes for a formula; "+3.5" and "-2 (-0.7 σ)" are numbers.
@@ -25,12 +25,12 @@ _TIMES = (
 
 
 def visible(text: str) -> str:
-    """A text from elsewhere, whose characters are to be seen and do nothing: an escape is "\\x1b". Its lines stay."""
+    """A text from elsewhere, with characters that would act on a terminal made visible: an escape is "\\x1b". Its lines stay."""
     return _HIDDEN.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def markdown_text(text: str) -> str:
-    """A text from elsewhere as words of a Markdown table: no markup, no link, no formula, no other cell. `code` stays code."""
+    """A text from elsewhere as plain words of a Markdown table: no markup, link, formula or cell. `code` stays code."""
     text = _TAG.sub("&lt;", _ENTITY.sub("&amp;", visible(text)))
     return text.replace("\n", " ").replace("|", "\\|").replace("](", "]\\(").replace("$", "\\$")
 
@@ -95,4 +95,4 @@ def fraction(text: str) -> float:
     try:
         return float(above) / float(below or 1)
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f"{text!r:.60} is no number: write 8/255 or 0.03") from None
+        raise ValueError(f"{text!r:.60} is not a number: write 8/255 or 0.03") from None

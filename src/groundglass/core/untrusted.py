@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from groundglass.core.files import DamagedFileError
 
-#: Of a file of JSON, or of a line: our largest are a hundredth of it.
+#: The most bytes of a JSON file, or of one line of it: our largest have a hundredth of that.
 MOST_JSON = 2**25
 _DEPTH = 64
 
@@ -32,12 +32,14 @@ def within(folder: Path, name: str) -> Path:
     """
     parts = name.split("/")
     if not all(part and part not in (".", "..") and part.isprintable() and len(part) <= 200 for part in parts):
-        raise DamagedFileError(f"{name!r:.80} is no name of a file in {folder}: what names it was altered")
+        raise DamagedFileError(
+            f"{name!r:.80} is not the name of a file in {folder}: the file that names it was altered"
+        )
     path = folder
     for part in parts:
         path = path / part
         if path.is_symlink():
-            raise DamagedFileError(f"{path} is a link: a file of a run folder must be there itself. Put it back")
+            raise DamagedFileError(f"{path} is a link: a run folder must hold the file itself. Put it back")
     return path
 
 
@@ -54,7 +56,7 @@ def check_file(path: Path, *, most: float = math.inf) -> int:
 def read_bytes(path: Path, *, most: int) -> bytes:
     """A regular file, whole; see `check_file`."""
     check_file(path, most=most)
-    # A pipe that takes its place in between must not be waited for.
+    # Should a pipe take its place in between, do not wait for it.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         _size(path, os.fstat(file.fileno()), most)
         return file.read()
@@ -62,14 +64,14 @@ def read_bytes(path: Path, *, most: int) -> bytes:
 
 def _size(path: Path, status: os.stat_result, most: float) -> int:
     if not stat.S_ISREG(status.st_mode):
-        raise DamagedFileError(f"{path} is no regular file, but a folder, a pipe or a device: give a file")
+        raise DamagedFileError(f"{path} is not a regular file but a folder, a pipe or a device: give a file")
     if status.st_size > most:
         raise DamagedFileError(f"{path} has {status.st_size:,} bytes, and such a file has at most {most:,.0f}")
     return status.st_size
 
 
 def read_json(path: Path) -> Any:
-    """JSON of bounded size and depth; what is not is a DamagedFileError."""
+    """JSON of bounded size and depth; anything else is a DamagedFileError."""
     return parse_json(read_bytes(path, most=MOST_JSON), str(path))
 
 
@@ -92,7 +94,7 @@ def parse_json(text: bytes | str, where: str, *, finite: bool = True) -> Any:
 
 
 def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _check(value: Any, finite: bool) -> None:
@@ -136,7 +138,7 @@ _ERRORS: tuple[type[Exception], ...] = (
 
 @contextmanager
 def damaged(where: str, again: str, *others: type[Exception]) -> Iterator[None]:
-    """What goes wrong in this block is the fault of the file that is read in it: for a few lines that take it apart.
+    """Errors in this block are blamed on the file that is read in it: for a few lines that parse it.
 
     Args:
         where: the file.

@@ -81,7 +81,7 @@ def read_cifar(layout: Layout, folder: Path) -> tuple[ImageSet, ImageSet]:
 
     Raises:
         FileNotFoundError: one of the files is missing.
-        DamagedFileError: a file is truncated, too long, or holds a label that is no class.
+        DamagedFileError: a file is truncated, too long, or holds a label that is not a class.
     """
     missing = [name for name in layout.files if not (folder / name).is_file()]
     if missing:

@@ -26,7 +26,7 @@ class ImageSet:
         classes: the names of the classes.
 
     Raises:
-        TypeError, ValueError: images or labels of another type or shape, or a label that is no class.
+        TypeError, ValueError: images or labels of another type or shape, or a label that is not a class.
     """
 
     name: str

@@ -33,7 +33,7 @@ def load(name: str, *, data_dir: Path | str | None = None, download: bool = True
 
     Raises:
         ValueError: no such data set; the nearest name is offered.
-        FileNotFoundError: `data_dir`, or what the variable names, is no folder; the data is not in it and `download` is
+        FileNotFoundError: `data_dir`, or what the variable names, is not a folder; the data is not in it and `download` is
             False; one of its files is missing.
         DamagedFileError: a file is truncated or altered.
         DownloadError, DiskFullError: it could not be fetched.

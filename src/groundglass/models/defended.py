@@ -90,7 +90,7 @@ class OpticalBlock(nn.Module):
         linear = self.project[0]
         if isinstance(linear, nn.Linear) and x.shape[-1] != linear.in_features:
             raise ValueError(
-                f"the optical block takes {linear.in_features} features, and got {list(x.shape)}: give "
+                f"the optical block takes {linear.in_features} features, but got {list(x.shape)}: give "
                 f"`in_features` (={x.shape[-1]}) to `defend`, or flatten what comes before"
             )
         # The optical part stays in float32 under autocast: a rounding error before a threshold is a flipped bit.
@@ -107,17 +107,17 @@ class OpticalBlock(nn.Module):
 
     def __prepare_scriptable__(self) -> NoReturn:
         raise TypeError(
-            "an optical block is no TorchScript: record the network with torch.jit.trace, under torch.no_grad"
+            "an optical block cannot be TorchScript: record the network with torch.jit.trace, under torch.no_grad"
         )
 
 
 @dataclass(frozen=True)
 class Guess:
-    """How many logits a network has was not asked of the network itself.
+    """The number of logits was not read from the network itself: it was guessed, or told by the user.
 
     Attributes:
         seed: of B, if it has to be drawn again.
-        told: by the user.
+        told: whether the user gave the number.
     """
 
     seed: int
@@ -149,12 +149,12 @@ class DefendedNetwork(nn.Module):
 
     @property
     def classes(self) -> int:
-        """Logits of the network: known once it has run or has been loaded, and before that guessed, if `defend` was not told."""
+        """How many logits the network has: known once it has run or was loaded; before that guessed, unless `defend` was told."""
         return self._classes
 
     @property
     def ends_in_block(self) -> bool:
-        """Whether the logits are the block's own output: known once the network has run, and before that guessed."""
+        """Whether the logits are the block's own output: known once the network has run; before that guessed."""
         return self._ends
 
     @property
@@ -196,7 +196,7 @@ class DefendedNetwork(nn.Module):
         """Bits that enter the device, and logits: what an attacker sees who runs the deployed network on images.
 
         Raises:
-            ValueError: the block is not called once in a forward pass: there is no one row of bits for a row of logits.
+            ValueError: the block is not called exactly once in a forward pass, so a row of logits has no single row of bits.
         """
         with running(Pass(self.block, Blocked())) as this:
             logits: Tensor = logits_of(self.network(images))
@@ -204,7 +204,7 @@ class DefendedNetwork(nn.Module):
             raise self._missed()
         if len(this.bits) > 1:
             raise ValueError(
-                f"the optical block at {self.at!r} is called {len(this.bits)} times in a forward pass: it has no one row of "
+                f"the optical block at {self.at!r} is called {len(this.bits)} times in a forward pass: there is no single row of "
                 "bits for a row of logits. A rule that is fitted to such pairs is not for this network"
             )
         return this.bits[0], logits
@@ -226,16 +226,16 @@ class DefendedNetwork(nn.Module):
         return this.finish(logits)
 
     def _settle(self, logits: Tensor, out: Tensor | None) -> None:
-        """The first forward pass shows what could only be guessed before."""
+        """Called in a forward pass, which shows what could only be guessed before."""
         classes, guess = logits.shape[-1], self._guess
         if guess is not None and classes != self._classes:
             if guess.told:
                 raise ValueError(
-                    f"`classes` (={self._classes}) is not what the network gives: {classes} logits. Give that to `defend`"
+                    f"`classes` (={self._classes}) is wrong: the network gives {classes} logits. Give that number to `defend`"
                 )
             if self.feedback is not None:
                 right = draw_feedback(classes, self.feedback.shape[1], seed=guess.seed)
-                # In place: a rule that was made of it has the right one too.
+                # In place: a rule that was made from B then has the right one too.
                 with torch.no_grad():
                     self.feedback.resize_(right.shape).copy_(right)
         self._classes, self._guess, self._ran = classes, None, True
@@ -252,8 +252,8 @@ class DefendedNetwork(nn.Module):
 
     def _missed(self) -> RuntimeError:
         return RuntimeError(
-            f"the forward pass did not go through the optical block at {self.at!r}: the network must call it, and in the "
-            "thread in which it is called itself"
+            f"the forward pass did not go through the optical block at {self.at!r}: the network must call it, in the "
+            "thread in which the network itself is called"
         )
 
     def extra_repr(self) -> str:
@@ -268,7 +268,7 @@ class View(nn.Module):
         check_rule(rule)
         self.defended = defended
         self.rule = rule
-        self.training = defended.training  # its own mode alone: the network keeps those of its modules
+        self.training = defended.training  # its own mode only: the modules of the network keep theirs
 
     def forward(self, images: Tensor) -> Tensor:
         return self.defended.run(images, self.rule)
@@ -300,8 +300,8 @@ def defend(
         hidden: N, when there is no device.
         dropout: in front of the block.
         encoding: what enters the device, or the linear head; see `OpticalBlock`.
-        in_features, out_features: d and k, where the first and the last Linear of the module do not have them.
-        classes: logits of the network, the rows of B. None: those of the Linear that was defined last, until the first forward
+        in_features, out_features: d and k, if they are not those of the module's first and last Linear.
+        classes: logits of the network, the rows of B. None: those of the Linear that is defined last, until the first forward
             pass shows how many there are.
         seed: of the new weights and of B.
 
@@ -343,5 +343,5 @@ def defend(
 
 
 def _last_linear(network: nn.Module) -> nn.Linear:
-    """The one that was defined last, which need not be the one that gives the logits."""
+    """The one that is defined last; it need not be the one that gives the logits."""
     return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]

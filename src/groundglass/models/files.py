@@ -168,7 +168,7 @@ def load_model(path: Path | str, *, find_device: Callable[[str], OpticalDevice] 
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Any], *, what: str) -> None:
-    """`load_state_dict`, for weights as they are found: what torch or safetensors would load is loaded.
+    """`load_state_dict`, for weights as people have them: whatever torch or safetensors would load is loaded.
 
     Names may have the prefixes that `torch.compile` and data parallelism put before them; a name of weights that
     are tied to others, and the counters of BatchNorm, may be missing. If B was destroyed before the network was saved, it
@@ -201,17 +201,17 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Any], *, what: str) -> 
 
 
 def _named_as(own: Mapping[str, Tensor], tensors: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Weights without what wrappers put into their names, if the network has no such names itself."""
+    """Weights without the prefixes of wrappers in their names, if the network itself has no such names."""
     names = list(tensors)
     if not any("_orig_mod." in name for name in own):
         names = [name.replace("_orig_mod.", "") for name in names]
-    # No other prefix: "model." may be that of a network around this one, which computes something else.
+    # No other prefix: "model." may belong to a network around this one, which computes something else.
     while names and all(name.startswith("module.") for name in names) and not any(name in own for name in names):
         names = [name.removeprefix("module.") for name in names]
-    # As it is where nothing changes: torch keeps versions with its own.
+    # Unchanged if there is nothing to remove: torch keeps version numbers on its own dict.
     return tensors if names == list(tensors) else dict(zip(names, tensors.values(), strict=True))
 
 
 def _place(tensor: Tensor) -> tuple[Any, ...]:
-    """Where a tensor lies: tied weights lie in one place."""
+    """Where a tensor is in memory: tied weights are in one place."""
     return tensor.device, tensor.data_ptr(), tuple(tensor.shape)

@@ -19,7 +19,7 @@ from groundglass.optics.opaque import applied, is_followed, uncompiled
 
 
 class ReachedError(Exception):
-    """A pass that ends at the block has reached it. Its one argument: the features."""
+    """Raised when a pass that should end at the block has reached it. Its argument: the features."""
 
 
 @dataclass(eq=False)
@@ -27,9 +27,9 @@ class Pass:
     """One forward pass.
 
     Attributes:
-        block: whose calls belong to it.
-        rule: by which gradients pass the block.
-        until_features: end at the first call of the block.
+        block: the block whose calls belong to the pass.
+        rule: the rule by which gradients cross the block.
+        until_features: whether to end at the first call of the block.
         hidden: of each call, the tensor where the gradient re-enters.
         bits: of each call, what entered the device.
         made: of each call, whether a graph was made. Reentrant checkpointing makes it later.
@@ -61,7 +61,7 @@ class Pass:
         """The network's output, with gradients to all calls of the block."""
         self.out = None
         if torch._C._get_tracing_state() is not None:
-            return logits  # TorchScript cannot save a gradient of one's own
+            return logits  # TorchScript cannot save a custom gradient
         direct = self.rule.site == "logits"
         for hidden, bits in zip(self.hidden, self.bits, strict=True):
             if direct and is_followed(hidden):
@@ -76,11 +76,11 @@ class Pass:
 
 @dataclass(eq=False)
 class _Again:
-    """A call of the block that checkpointing repeats: it does what it did, so that the same tensors are saved.
+    """A call of the block that checkpointing repeats: it does the same again, so that the same tensors are saved.
 
     Attributes:
         error: at the logits.
-        late: the call made no graph in its pass: this one is the one that counts.
+        late: the original call made no graph, so this call is the one that counts.
     """
 
     rule: BackwardRule
@@ -106,7 +106,7 @@ class _Bare:
 
 
 class _Lost(_Bare):
-    """A repeated call whose pass is not known: its gradient would be missing without a word."""
+    """A repeated call whose pass is not known: its gradient would silently be missing."""
 
     def leave(self, hidden: Tensor, bits: Tensor, out: Tensor) -> Tensor:
         refused: Tensor = _Refuse.apply(out, hidden) if hidden.requires_grad else out
@@ -120,7 +120,7 @@ class _Entry:
 
 
 class _Here(threading.local):
-    """Of a thread: passes that are running, and those whose gradient is being computed, with the error at their logits."""
+    """Per thread: passes that are running, and passes whose gradient is being computed, with the error at their logits."""
 
     def __init__(self) -> None:
         self.running: list[Pass] = []
@@ -131,7 +131,7 @@ _HERE = _Here()
 
 
 def _differentiating() -> bool:
-    """Whether a backward pass has called us."""
+    """Whether we are called from a backward pass."""
     return bool(torch._C._current_graph_task_id() != -1)
 
 
@@ -139,7 +139,7 @@ def _differentiating() -> bool:
 def running(this: Pass) -> Iterator[Pass]:
     """Calls of `this.block` from this thread belong to the pass."""
     if not _HERE.running and not _differentiating():
-        _HERE.backward.clear()  # of a backward pass that ended in an error
+        _HERE.backward.clear()  # left over from a backward pass that ended in an error
     _HERE.running.append(this)
     try:
         yield this
@@ -176,7 +176,7 @@ def _check_rows(hidden: Tensor, logits: Tensor) -> None:
 
 
 class _Announce(torch.autograd.Function):
-    """Identity on the logits. Its backward, the first of a pass, says that the pass is being differentiated, until all is."""
+    """Identity on the logits. Its backward is the first of a pass, and marks the pass as being differentiated until that ends."""
 
     generate_vmap_rule = True
 

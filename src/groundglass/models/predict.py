@@ -14,9 +14,9 @@ from groundglass.data import ImageSet, check_image_set
 def predict_logits(
     model: nn.Module, images: Float[Tensor, "n c h w"], *, batch_size: int = 500
 ) -> Float[Tensor, "n k"]:
-    """Logits of every image, in eval mode; the model's mode is put back. The images stay as they are.
+    """Logits of every image, in eval mode; the model's mode is restored. The images are not changed.
 
-    Of no images: [0, 0], and the model is not asked.
+    No images give [0, 0], and the model is not asked.
 
     Raises:
         ValueError: images that are not float NCHW in [0, 1]; logits that are not [n, k], k at least 2.
@@ -47,7 +47,7 @@ def accuracy(model: nn.Module, images: ImageSet, *, batch_size: int = 500) -> fl
     """
     check_image_set(images)
     if not len(images):
-        raise ValueError("there are no images: a share of none is no figure")
+        raise ValueError("there are no images, so there is no share to give")
     right, batch_size = 0, fit(Count, batch_size, "batch_size")
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)

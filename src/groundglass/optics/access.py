@@ -13,7 +13,7 @@ from groundglass.optics.device import OpticalDevice, check_bits, no_readings
 class DeviceAccess:
     """A device in an attacker's hands: bits in, readings out, within limits. The matrix is not behind this door.
 
-    Of one thread at a time: its count has no lock.
+    For one thread at a time: its count has no lock.
 
     Args:
         device: any `OpticalDevice`.

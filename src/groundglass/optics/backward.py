@@ -47,11 +47,11 @@ class Blocked:
 
 
 class Held(Sealed):
-    """Matrices of a rule, on whatever device they are asked for: they may be U, or as good."""
+    """A rule's matrices, on whatever device they are asked for: they may be U, or as good as U."""
 
     __slots__ = ("_places",)
 
-    _unpickled = "holds matrices that may be a device's, and is not pickled: make the rule again where it is needed"
+    _unpickled = "holds matrices that may be a device's, and cannot be pickled: make the rule again where it is needed"
 
     def __init__(self, *matrices: Tensor) -> None:
         self._places = {matrices[0].device: matrices}
@@ -65,7 +65,7 @@ class Held(Sealed):
 
 
 class _Rule(Opaque):
-    """A rule as operators ask for it."""
+    """A rule, as operators use it."""
 
     __slots__ = ("rule",)
 
@@ -87,7 +87,7 @@ class _Stitch(torch.autograd.Function):
 
     @staticmethod
     def forward(output: Tensor, source: Tensor, bits: Tensor, rule: _Rule, error: Tensor | None) -> Tensor:
-        # A copy, not a view: what a function of one's own returns as a view cannot be changed in place.
+        # A copy: torch forbids in-place changes to a view that a custom function returns.
         return output.clone()
 
     @staticmethod
@@ -125,11 +125,11 @@ _apply_stitch = applied(_Stitch)
 
 @uncompiled(recursive=True)
 def check_rule(rule: object) -> None:
-    """Refuse what is no rule, such as the name of one."""
+    """Refuse what is not a rule, such as the name of one."""
     if not hasattr(rule, "vjp"):
         name = rule if isinstance(rule, str) else "exact"
         raise TypeError(
-            f"{rule!r:.60} is no backward rule: groundglass.adaptive.make_rule({name!r}, network, seed=0) makes one by its name"
+            f"{rule!r:.60} is not a backward rule: groundglass.adaptive.make_rule({name!r}, network, seed=0) makes it by name"
         )
 
 
@@ -139,7 +139,7 @@ def stitch(output: Tensor, source: Tensor, bits: Tensor, rule: BackwardRule, *, 
     Returns `output` unchanged in value. Its gradient goes to `output` as usual, and through `rule.vjp` to `source`.
 
     Args:
-        error: what the rule gets in place of the gradient at `output`, where that is known already.
+        error: what the rule gets in place of the gradient at `output`, if it is known already.
     """
     return _apply_stitch(output, source, bits, _Rule(rule), error)
 

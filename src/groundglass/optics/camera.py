@@ -78,7 +78,7 @@ class FrameNoise(Sealed):
     """Noise of the frames of one device, counted from its creation or loading: a batch can be split and gives the same.
 
     Frame k draws from a counter-based stream (Philox) of (seed of the device, noise seed, k) alone. The key
-    is secret: an attacker who could predict the noise could subtract it. In a forked process the stream is another one.
+    is secret: an attacker who could predict the noise could subtract it. A forked process has another stream.
 
     Args:
         region: names the part of the device's outputs that is read; empty for all.

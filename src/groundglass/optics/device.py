@@ -41,7 +41,7 @@ class OpticalDevice(Protocol):
 
 
 def no_readings(device: OpticalDevice, where: torch.device) -> Tensor:
-    """Readings of no inputs, [0, M]. A device takes no frame without an input: it is not asked for them."""
+    """Readings of no inputs, [0, M]. A device takes no frame without an input, so it is not asked."""
     camera = getattr(device, "camera", None)
     dtype = torch.float32 if camera is not None and camera.bits is None else torch.uint8
     return torch.zeros(0, device.out_features, dtype=dtype, device=where)

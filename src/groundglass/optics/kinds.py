@@ -26,7 +26,7 @@ class DoesNotFitError(ValueError):
 def make_medium(
     kind: DeviceKind, seed: Seed, in_features: int, out_features: int, matrix: MatrixKind, *, draw: int = Medium.draw
 ) -> Medium:
-    """A medium of this kind, drawn. See `check_medium` for what is refused, and for `draw`."""
+    """A medium of this kind, drawn. `check_medium` says what is refused, and what `draw` is."""
     check_medium(kind, in_features, out_features, matrix, draw=draw)
     return _drawn(kind, seed, in_features, out_features, matrix, draw)
 
@@ -41,7 +41,7 @@ def _drawn(kind: DeviceKind, seed: Seed, in_features: int, out_features: int, ma
 def check_medium(
     kind: DeviceKind, in_features: int, out_features: int, matrix: MatrixKind, *, draw: int = Medium.draw
 ) -> None:
-    """Refuse what is no medium, or does not fit here.
+    """Refuse what is not a medium, or does not fit here.
 
     Args:
         draw: the recipe of a device file; 1 is of dense media alone. The others are those of `Medium`.

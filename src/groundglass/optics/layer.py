@@ -45,7 +45,7 @@ def encode(features: Float[Tensor, "batch n"], encoding: Encoding) -> Float[Tens
 
 
 def _above(features: Tensor, mean: Tensor) -> Tensor:
-    """Bits; where the mean is not finite, NaN: no comparison with NaN holds, so a threshold alone would hide it."""
+    """Bits; NaN where the mean is not finite: no comparison with NaN is true, so a threshold alone would hide it."""
     return (features > mean).to(features.dtype).add_(mean * 0)
 
 
@@ -59,8 +59,8 @@ def as_bytes(bits: Float[Tensor, "batch n"]) -> UInt8[Tensor, "batch n"]:
     if bits.is_floating_point() and bool(bits.sum().isnan()):
         bad = int(bits.isnan().any(1).sum())
         raise NonFiniteError(
-            f"the features that enter the optical layer are NaN or infinite for {bad} of {len(bits)} images: look at the "
-            "weights below the layer, and at the images"
+            f"the features that enter the optical layer are NaN or infinite for {bad} of {len(bits)} images: check the "
+            "weights below the layer, and the images"
         )
     return bits.to(torch.uint8)
 
@@ -70,9 +70,9 @@ _without_devices: ContextVar[bool] = ContextVar("without devices", default=False
 
 @contextmanager
 def without_devices() -> Iterator[None]:
-    """No `OpticalLayer` asks its device in here, in this thread: readings of a fixed, public projection stand in.
+    """In this block, in this thread, no `OpticalLayer` asks its device: it reads a fixed, public projection instead.
 
-    To compare two networks with the same device: it takes no frame and no draw, and both get the same without noise.
+    To compare two networks with the same device: it takes no frame and no draw, and both networks get the same, without noise.
     """
     token = _without_devices.set(True)
     try:
@@ -93,7 +93,7 @@ def _public_readings(inputs: Float[Tensor, "batch n"], device: OpticalDevice) ->
 
 
 class _Projection(Opaque):
-    """U as float32 planes, real and imaginary, and what they make of inputs that are scaled to one length."""
+    """U as float32 planes, real and imaginary, and their intensities for inputs that are scaled to one length."""
 
     __slots__ = ("length", "planes")
 

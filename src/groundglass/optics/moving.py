@@ -28,7 +28,7 @@ class MovingDevice(Sealed):
     draws (`Averaged`, in attacks).
 
     The stream of draws is counted in frames: a batch that is split in order is measured by the same matrices. It is
-    secret as the matrices are, and it is not in the device's files: a device out of a `DeviceStore` has a new stream. So has
+    secret as the matrices are, and it is not in the device's files: a device out of a `DeviceStore` has a new stream. So does
     one in a forked process.
 
     Args:
@@ -37,7 +37,7 @@ class MovingDevice(Sealed):
             must be repeatable.
 
     Raises:
-        TypeError: something else than a `SimulatedOPU` among them.
+        TypeError: one of them is not a `SimulatedOPU`.
         ValueError: no devices, devices that differ in what the outside can see, or one that is there twice.
     """
 

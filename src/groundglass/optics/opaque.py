@@ -2,7 +2,7 @@
 
 What records a network (`torch.jit.trace`, `torch.export`, `make_fx`, `torch.compile`, ONNX) keeps every tensor that an
 operation meets, and the matrix of a device would be one. So a measurement, and a backward rule, is one operator here, of
-its inputs and of a number: whom to ask. The number is drawn at random, means nothing in another process, and is no secret.
+its inputs and of a number that says whom to ask. The number is drawn at random, means nothing elsewhere, and is no secret.
 The same operators are what lets `torch.func` and `vmap` pass a device that computes in numpy or by light.
 """
 
@@ -23,21 +23,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Opaque(Sealed):
-    """Base of what an operator asks. It lives as long as its owner does, and a graph does not keep it alive."""
+    """Base of the objects that operators ask. It lives as long as its owner does; a graph does not keep it alive."""
 
     __slots__ = ("_number",)
 
     def _enter(self) -> None:
-        """Be found from now on, by a number of its own."""
+        """From now on operators find it by a number of its own."""
         self._number = secrets.randbits(62)
         _LIVE[self._number] = self
 
     def _answer(self, inputs: Tensor, exposure: float) -> Tensor:
-        """What `measure` gives for plain tensors."""
+        """What `measure` returns for plain tensors."""
         raise NotImplementedError
 
     def _pull_back(self, bits: Tensor, grad: Tensor) -> Tensor:
-        """What `vjp` gives for plain tensors."""
+        """What `vjp` returns for plain tensors."""
         raise NotImplementedError
 
 
@@ -102,7 +102,7 @@ def _measure(inputs: Tensor, device: int, outputs: int, dtype: torch.dtype, expo
 
 
 class _Autograd:
-    """Autograd as usual, for what computes a gradient inside an operator: there it is off."""
+    """Autograd as usual, for code that computes a gradient inside an operator, where autograd is off."""
 
     def __enter__(self) -> None:
         self._was = torch._C._dispatch_tls_is_dispatch_key_excluded(torch._C.DispatchKey.AutogradFunctionality)
@@ -131,7 +131,7 @@ def _vjp_again(bits: Tensor, grad: Tensor, along: Tensor, rule: int) -> Tensor:
 
 
 def _rows(*tensors: Tensor, dims: tuple[int | None, ...], size: int) -> list[Tensor]:
-    """Batches of batches -> more rows."""
+    """Batches of batches, as more rows."""
     whole = [
         tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
         for tensor, dim in zip(tensors, dims, strict=True)
@@ -170,7 +170,7 @@ for _name, _kernel, _shape, _many in (
 
 
 def applied(function: type[torch.autograd.Function]) -> Callable[..., Tensor]:
-    """`function.apply`, several times faster where `torch.func` is not at work, which asks for `setup_context`."""
+    """`function.apply`, several times faster unless `torch.func` is at work, which needs `setup_context`."""
 
     class Plain(torch.autograd.Function):
         @staticmethod

@@ -36,7 +36,7 @@ class Saved:
 
 @dataclass(frozen=True, kw_only=True)
 class _Told(Settings):
-    """What a device file has beside the seed; those of version 1 have no `kind` and no `draw`."""
+    """What a device file holds besides the seed; those of version 1 have no `kind` and no `draw`."""
 
     fingerprint: str
     in_features: Count
@@ -71,8 +71,8 @@ def write_secret(path: Path, saved: Saved) -> None:
     except FileExistsError:
         if not _holds(path, saved.fingerprint):
             raise FileExistsError(
-                f"{path} is there already, and is not this device's file: a secret that is overwritten is lost, and so is "
-                "every network that was trained with it. Give another name, or remove the file first"
+                f"{path} is there already, and is not this device's file: if it were overwritten, a secret would be lost, and so "
+                "would every network that was trained with it. Give another name, or remove the file first"
             ) from None
         _write(path, told, medium.seed, new=False)
 
@@ -98,7 +98,7 @@ def read_secret(path: Path) -> Saved:
         raise DoesNotFitError(f"{path} is whole, and cannot be opened here. {error}") from None
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedFileError(f"the device file {path} does not describe a device: {error}") from error
-    # Out here: what goes wrong from now on is not the file's fault.
+    # Outside of the block: errors from here on are not the file's fault.
     return Saved(
         make_medium(described[0], seed, *described[1:], draw=draw),
         camera,
@@ -121,7 +121,7 @@ def _write(path: Path, told: dict[str, Any], seed: Seed, *, new: bool) -> None:
     with atomic_write(path, "w", private=True, new=new) as file:
         json.dump(content, file, indent=2)
         file.write("\n")
-    # Where files must have a name, a killed process may have left one with its secret.
+    # On systems without nameless files a killed process may have left one with its secret.
     remove_parts(path.parent, below=False)
 
 
@@ -135,7 +135,7 @@ def _holds(path: Path, fingerprint: str) -> bool:
 
 
 def _parsed(path: Path) -> Any:
-    """The JSON of a file; None if it has none. A parser's own error would have the whole text, with the seed."""
+    """The JSON of a file; None if it has none. A JSON parser's own error would hold the whole text, with the seed."""
     with suppress(ValueError, RecursionError):
         return json.loads(read_bytes(path, most=MOST_JSON))
     return None

@@ -106,7 +106,7 @@ class SimulatedOPU(Opaque):
 
     @property
     def public(self) -> bool:
-        """Whether its seed was given, and not drawn from the operating system: others may know it, or find it by trying."""
+        """Whether its seed was given, not drawn from the operating system: others may know it, or find it by trying."""
         return self._medium.seed.public
 
     @property

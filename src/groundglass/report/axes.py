@@ -89,7 +89,7 @@ def top_axis(axes: Any, ticks: Mapping[float, str], label: str) -> None:
 
 
 def tick(text: str) -> str:
-    """A text as a tick label, which is shown as it is: matplotlib's own may be formulas, so a "$" is told apart."""
+    """A text as a tick label, to be shown as it is: in matplotlib's own a "$" begins a formula, so ours is escaped."""
     return visible(text).replace("$", r"\$")
 
 
@@ -104,10 +104,10 @@ def log_ticks(axis: Any, write: Callable[[float], str]) -> None:
 
 
 def declutter(figure: Any) -> Any:
-    """Hide tick labels that would lie on another of their axis: the last one of an axis stays, and those with room before it.
+    """Hide tick labels that would overlap another of their axis: the last one stays, and those that have room before it.
 
-    The last step of every figure, and so the place where names are made to be shown as they are: a "$" in one begins no formula,
-    and a control character is none.
+    The last step of every figure, so also the place where names are made harmless: a "$" in one begins no formula, and control
+    characters are made visible.
     """
     named = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
     for axes in figure.axes:
@@ -142,7 +142,7 @@ def _renderer(figure: Any) -> Any:
 
 @contextmanager
 def without_glyphs() -> Iterator[None]:
-    """Letters that the font lacks are drawn as boxes, without a warning for each."""
+    """Letters that the font lacks are drawn as boxes; no warning for each of them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
         yield

@@ -62,7 +62,7 @@ class Folder:
 def drawing_style() -> Iterator[None]:
     """The look of every figure, whatever the user's own settings of matplotlib are; theirs are back afterwards."""
     matplotlib = load_matplotlib()
-    # Not `rcdefaults`: that reads the user's style files too. The backend and its like are no look, and stay.
+    # Not `rcdefaults`: that reads the user's style files too. The backend and the like do not change the look, and stay.
     kept = {
         name for name in matplotlib.rcParams if name.startswith(("backend", "interactive", "toolbar", "webagg", "tk."))
     }

@@ -86,7 +86,7 @@ def refresh(text: str, root: Path) -> str:
             words = shlex.split(begin[1])
         except ValueError as error:
             raise ValueError(
-                f"line {number}: the words of the block cannot be told apart ({error}): a name with spaces stands in quotes"
+                f"line {number}: the words of the block cannot be separated ({error}): put a name with spaces in quotes"
             ) from error
         *folders, part = [word for word in words if "=" not in word] or [""]
         if not folders:

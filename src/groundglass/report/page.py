@@ -82,7 +82,7 @@ def build(folder: Path, *, out: Path | None = None, studies: Sequence[Study] = S
             colours=[(variable, ink) for variable, ink in css_names().values()],
         )
     with atomic_write(place / PAGE) as file:
-        # Markup is escaped where it is put together; what no reader sees, and what UTF-8 has no bytes for, here.
+        # Markup was escaped as it was made. Invisible characters, and what UTF-8 cannot encode, are replaced here.
         file.write(visible(page).encode())
     return place / PAGE
 

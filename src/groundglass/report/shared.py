@@ -90,7 +90,7 @@ def provenance(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def public_seed(run: Run) -> bool:
-    """Whether the seed of a device was given, as far as the folder says: those of earlier versions do not."""
+    """Whether the seed of a device was given, as far as the folder says: folders of earlier versions do not say."""
     return bool(run.manifest.get("public_seed")) or any(one.result.public_seed for one in run.entries(DEVICE))
 
 

@@ -86,13 +86,13 @@ def css_names() -> dict[str, tuple[str, Ink]]:
 
 
 def load_matplotlib() -> Any:
-    """matplotlib, imported whatever backend the environment names: a notebook's need not be installed here.
+    """matplotlib, imported whatever backend the environment names: a notebook's backend may not be installed here.
 
-    No figure of ours needs one: they are drawn by `Figure` and Agg, without pyplot. For programs that do, the variable counts as
-    it would have, if it can.
+    Our figures need none: they are drawn by `Figure` and Agg, without pyplot. For programs that do need one, the variable
+    still counts, if it can.
 
     Raises:
-        ValueError: its file of settings is no text.
+        ValueError: its settings file is not text.
     """
     asked = os.environ.pop("MPLBACKEND", None) if "matplotlib" not in sys.modules else None
     try:

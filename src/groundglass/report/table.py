@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Amount:
-    """A number that is no share of images. `write` puts it, or a mean of such numbers, into words.
+    """A number that is not a share of images. `write` puts it, or a mean of such numbers, into words.
 
     Attributes:
         of_one: said after a number of one run, which a mean has no like of.
@@ -92,7 +92,7 @@ class Table:
 
     @property
     def csv(self) -> str:
-        """Every number as it is: a share with its interval in two columns more. No name is a formula to a spreadsheet."""
+        """Every number unrounded: a share with its interval in two more columns. A spreadsheet takes no name for a formula."""
         wide = [any(isinstance(row.values[i], Proportion) for row in self.rows) for i in range(len(self.columns))]
         lines: list[list[object]] = [[name] for name in (self.head, *(row.name for row in self.rows))]
         for name, is_wide in zip(self.columns, wide, strict=True):

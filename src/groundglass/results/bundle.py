@@ -32,7 +32,7 @@ def read_bundle(folder: Path) -> dict[str, bytes]:
     """
     path = within(folder, BUNDLE)
     packed = read_bytes(path, most=_MOST)
-    again = "put it back from a copy, or make the compact copy anew"
+    again = "put it back from a copy, or make the compact copy again"
     with damaged(str(path), again, lzma.LZMAError, tarfile.TarError):
         limit = unpacked_limit(len(packed))
         stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=2**28)
@@ -51,7 +51,7 @@ def _members(data: memoryview) -> dict[str, bytes]:
         member = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
         end = at + block + member.size
         if member.type != tarfile.REGTYPE or not _MEMBER.fullmatch(member.name) or member.name in found:
-            raise ValueError(f"{member.name!r:.80} is no array of a result")
+            raise ValueError(f"{member.name!r:.80} is not an array of a result")
         if not at + block <= end <= len(data):
             raise EOFError("it was cut short")
         found[member.name] = bytes(data[at + block : end])

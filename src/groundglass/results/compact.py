@@ -69,7 +69,7 @@ def _write(
     out: Path, manifest: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], arrays: Mapping[str, bytes]
 ) -> Compacted:
     """Whole or not at all. `arrays`: path within the folder -> bytes of that file."""
-    part = out.with_name(f".{out.name}.{secrets.token_hex(8)}.part")  # nobody else has one of this name
+    part = out.with_name(f".{out.name}.{secrets.token_hex(8)}.part")  # nobody else uses this name
     try:
         with atomic_write(part / STUDY_FILE, "w") as file:
             file.write(json.dumps(on_disk(manifest), indent=2, sort_keys=True) + "\n")

@@ -11,9 +11,9 @@ Format = Literal["csv", "parquet", "json"]
 
 
 def export(folder: Path, out: Path, format: Format = "csv") -> list[Path]:
-    """Write every frame of a run folder to `out`/NAME.FORMAT; what stood there, as of an earlier export, is replaced.
+    """Write every frame of a run folder to `out`/NAME.FORMAT; files of an earlier export are replaced.
 
-    Texts are as they are. A name that begins as a formula ("=...") is one to a spreadsheet: open a stranger's with care.
+    Texts are written unchanged. A spreadsheet runs a name that begins like a formula ("=..."): open a stranger's with care.
 
     Returns:
         The files, in the order of the frames.

@@ -1,6 +1,6 @@
 """A file of JSON lines that only grows, a line at a time, and never has half a line in its middle.
 
-Every line has the SHA-256 of the rest of it, so that one that was altered is noticed. Older files have lines without.
+Every line has the SHA-256 of the rest of it, so an altered line is noticed. Older files have lines without one.
 """
 
 import errno
@@ -16,32 +16,32 @@ from groundglass.core import DamagedFileError, DiskFullError
 from groundglass.core.files import sync_folder
 from groundglass.core.untrusted import MOST_JSON, parse_json, read_bytes, within
 
-#: The name that a value's checksum has in it.
+#: The key of a value's checksum.
 SEAL = "sha256"
 # A study of ours has some MB.
 _MOST = 2**28
 
 
 def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
-    """`value` with the checksum of all else that is in it."""
+    """`value` with a checksum of everything in it."""
     bare = {name: entry for name, entry in value.items() if name != SEAL}
     text = json.dumps(bare, sort_keys=True, allow_nan=False)
     return {**bare, SEAL: hashlib.sha256(text.encode()).hexdigest()}
 
 
 def unsealed(value: dict[str, Any], where: str, *, required: bool) -> dict[str, Any]:
-    """`value` without its checksum, which is right.
+    """`value` without its checksum, once that was found right.
 
     Args:
         where: what to call it in an error.
-        required: it has one.
+        required: whether it must have one.
 
     Raises:
         DamagedFileError: it was altered.
     """
     if (SEAL in value or required) and value.get(SEAL) != sealed(value)[SEAL]:
         raise DamagedFileError(
-            f"{where} was altered since it was written: its SHA-256 is not the one that it has. Put the file back from a copy"
+            f"{where} was altered since it was written: its SHA-256 does not match. Put the file back from a copy"
         )
     return {name: entry for name, entry in value.items() if name != SEAL}
 
@@ -98,7 +98,7 @@ def _extend(path: Path, data: bytes) -> None:
             if not before:  # the file may be new
                 sync_folder(path.parent)
         except BaseException:
-            with suppress(OSError):  # else the next reader drops the line that is not whole
+            with suppress(OSError):  # if not, the next reader drops the incomplete line
                 os.ftruncate(fd, before)
             raise
     except OSError as error:
@@ -124,7 +124,7 @@ def _parse(line: bytes, where: str) -> dict[str, Any]:
         number = where.rpartition(" ")[2]
         raise DamagedFileError(
             f"{where} is not a JSON object ({error}): the file was altered. Put it back "
-            f"from a copy, or delete line {number}: what it recorded is then done again"
+            f"from a copy, or delete line {number}: what it recorded will be done again"
         ) from error
     return value
 

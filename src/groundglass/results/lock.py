@@ -24,7 +24,7 @@ def lock(folder: Path) -> IO[str]:
     Raises:
         FolderInUseError: another process holds it; names the process.
     """
-    # Not by way of a link: the file is emptied.
+    # Never through a link: the file is emptied.
     path = within(folder, LOCK_FILE)
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), "a+")
     try:
@@ -39,10 +39,10 @@ def lock(folder: Path) -> IO[str]:
             "wait until it is done or stop it, or give another --out",
         ) from error
     if not _names(path, file):
-        # Whoever had it has given the folder up in between: what is locked is a file that is gone.
+        # The process that had it gave the folder up meanwhile: the locked file is gone.
         file.close()
         raise FolderInUseError(
-            errno.EWOULDBLOCK, f"another process was giving {folder} up just now: run the same command again"
+            errno.EWOULDBLOCK, f"another process has just released {folder}: run the same command again"
         )
     file.truncate(0)
     file.write(f"{os.getpid()}\n")

@@ -1,4 +1,4 @@
-"""The files that a result has made in its run folder, as a network's: named and pinned by its record."""
+"""The files that a result has made in its run folder, such as a network: named and pinned by its record."""
 
 import hashlib
 from pathlib import Path
@@ -15,11 +15,11 @@ def digest_of(path: Path) -> str:
 
 
 def made_file(folder: Path, record: Record, name: str) -> Path:
-    """A file that a record names, as it was when the record was made. Those of earlier versions have no checksum for it.
+    """A file that a record names, checked to be unchanged. Records of earlier versions have no checksum for it.
 
     Raises:
         FileNotFoundError: it is not there.
-        DamagedFileError: its name leads elsewhere, it is no regular file, or it was altered.
+        DamagedFileError: its name leads elsewhere, it is not a regular file, or it was altered.
     """
     path = within(folder, name)
     again = (

@@ -14,7 +14,7 @@ from groundglass.results.lock import LOCK_FILE
 from groundglass.results.plain import canonical_json, difference
 
 STUDY_FILE = "study.json"
-#: Of a folder that this version begins: every line, and this file, has its checksum. 1, without a number, did not.
+#: The format of folders that this version begins: every line, and this file, has a checksum. Format 1 had neither.
 FORMAT = 2
 _REQUIRED = ("study", "recipe", "data", "config", "seed", "versions", "machine", "started")
 # Where and when a study runs does not change what it is; `cells` (the plan) follows from the rest.
@@ -38,7 +38,7 @@ class _Note:
 
 @dataclass(frozen=True, kw_only=True)
 class _Config:
-    """What every study's settings have, where they have it."""
+    """Fields that the settings of every study may have."""
 
     classes: tuple[str, ...] = ()
     baseline: Mapping[str, Any] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class _Config:
 
 @dataclass(frozen=True, kw_only=True)
 class _Manifest(_Note):
-    """What the fields of study.json are."""
+    """The fields of study.json."""
 
     study: str
     recipe: str
@@ -88,12 +88,12 @@ def enter_study(folder: Path, manifest: Mapping[str, Any], *, write: bool = True
 
 
 def on_disk(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest as its file has it: with its checksum, where it is of a format that has one."""
+    """A manifest as it is written: with its checksum, if its format has one."""
     return sealed(manifest) if format_of(manifest) > 1 else dict(manifest)
 
 
 def format_of(manifest: Mapping[str, Any]) -> int:
-    """The format of the folder that it is of."""
+    """The format of its folder."""
     return int(manifest.get("format", 1))
 
 
@@ -131,7 +131,7 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     missing = [name for name in _REQUIRED if not isinstance(stored, dict) or name not in stored]
     if missing:
         raise DamagedFileError(
-            f"{path} lacks {', '.join(missing)}: it was altered, or is no study of ours. "
+            f"{path} lacks {', '.join(missing)}: it was altered, or is not a study of groundglass. "
             "Put it back from a copy, or run the study anew in another folder"
         )
     version = read(_Manifest, stored, str(path)).format

@@ -12,15 +12,15 @@ class Record:
         key: 12 hex digits, as `cell_key` makes them; unique in a folder.
         kind: "train", "attack", "check", ...
         name: for people: "VGG-OPU <- dfa".
-        config: plain JSON; all that determines the result, beside the inputs.
+        config: plain JSON; everything that determines the result, besides the inputs.
         inputs: keys of the records that this one was made from.
         result: plain JSON; finite numbers only.
         seconds: wall time.
         finished: ISO 8601, with its offset from UTC.
-        memory: the most bytes that the process held while it was at work on it; None where that is not known.
+        memory: the most bytes that the process held while it was at work on it; None if unknown.
         arrays: path within the folder of the result's arrays, or None. Set by the store.
         arrays_sha256: checksum of that file. Set by the store.
-        files: path within the folder -> checksum of each file that the result has made, as a network's.
+        files: path within the folder -> checksum, for each file that the result has made, such as a network.
     """
 
     key: str

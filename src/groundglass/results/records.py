@@ -179,7 +179,7 @@ class RecordStore:
         _check(
             record,
             f"the record {record.name!r}",
-            "make it with cell_key(kind, config, inputs) and a Result that can be",
+            "make it with cell_key(kind, config, inputs) and a consistent Result",
         )
         if arrays:
             data, path = _pack(arrays), f"{_ARRAYS}/{record.key}.npz"
@@ -205,7 +205,7 @@ class RecordStore:
             "it is then done again when the study continues"
         )
         if is_compact(self.folder):
-            advice = "put the folder back from a copy, or make the compact copy anew from its run folder"
+            advice = "put the folder back from a copy, or make the compact copy again from its run folder"
         needed = f"{path}, which the record {record.key} ({record.name}) needs,"
         if data is None:
             raise DamagedFileError(f"{needed} is missing: {advice}")
@@ -221,14 +221,14 @@ class RecordStore:
         return read_bundle(self.folder) if is_compact(self.folder) else {}
 
     def give_up(self) -> None:
-        """Close, and take back what `open` has made here, if nothing else is there: no result and no unfinished work."""
+        """Close, and remove what `open` has made here if nothing else is there: no result and no unfinished work."""
         study = self.folder / STUDY_FILE
         bare = {path.name for path in self.folder.iterdir()} <= {STUDY_FILE, LOCK_FILE}
         if self._lock is not None and bare and study in self._begun:
             for path in (study, self.folder / LOCK_FILE):
                 path.unlink(missing_ok=True)
             if self.folder in self._begun:
-                with suppress(OSError):  # another process has put something there just now
+                with suppress(OSError):  # another process has just put something there
                     self.folder.rmdir()
         self.close()
 
@@ -265,7 +265,7 @@ def _records(folder: Path, manifest: Mapping[str, Any], *, heal: bool) -> list[R
 
 
 def _check(record: Record, where: str, again: str) -> None:
-    """Refuse a record that is well formed, and cannot be."""
+    """Refuse a record that is well formed, but contradicts itself."""
     if cell_key(record.kind, record.config, record.inputs) != record.key:
         raise DamagedFileError(f"{where}: the key {record.key!r:.40} is not that of its config and inputs: {again}")
     if record.arrays not in (None, f"{_ARRAYS}/{record.key}.npz"):
@@ -282,12 +282,12 @@ def _pack(arrays: Mapping[str, np.ndarray]) -> bytes:
     contents: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
     np.savez_compressed(buffer, allow_pickle=False, **contents)
     data = buffer.getvalue()
-    # As it may be read again: see `core.arrays`.
+    # In a form that may be read again: see `core.arrays`.
     return data if sum(a.nbytes for a in contents.values()) < unpacked_limit(len(data)) // 2 else not_deflated(contents)
 
 
 def not_deflated(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """An .npz file of arrays as they are."""
+    """An .npz file of plain arrays."""
     buffer = io.BytesIO()
     contents: dict[str, Any] = dict(arrays)
     np.savez(buffer, allow_pickle=False, **contents)

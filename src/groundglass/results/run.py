@@ -81,7 +81,7 @@ class Run:
         """The results that belong to one study.
 
         Args:
-            maybe: nothing at all, instead of an error, of a study that this run does not have.
+            maybe: return nothing, instead of an error, for a study that this run does not have.
 
         Raises:
             ValueError: this run is not of that study; names those that it is of.

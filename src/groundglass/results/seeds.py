@@ -56,7 +56,7 @@ def over_seeds(folders: Sequence[Path]) -> list[Figure]:
             )
     seeds = [store.manifest["seed"] for store in stores]
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"the seeds of these folders are {seeds}: the same seed twice is no second sample")
+        raise ValueError(f"the seeds of these folders are {seeds}: give folders of different seeds")
     found = [{_identity(r): r for r in store.records if r.kind in _FIGURES} for store in stores]
     figures = []
     for identity, record in found[0].items():

@@ -31,7 +31,7 @@ from groundglass.studies.cells.audit import audit_result, is_steady
 from groundglass.studies.engine.cell import as_json
 from groundglass.studies.engine.run import manifest
 
-# Where checkpoints of others keep their weights, in the order in which they are looked for.
+# Where other programs' checkpoints keep their weights, in the order in which they are tried.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "params")
 # What its attacks have made, while it is under way.
 _CHECKPOINT = "checkpoint.safetensors"
@@ -72,7 +72,7 @@ def audit_model(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Audit | None:
-    """Audit a model into the run folder `out`; None if it is there already, complete.
+    """Audit a model into the run folder `out`; None if the complete audit is there already.
 
     Args:
         model: a model file of ours, or "package.module:factory": a function without arguments that makes the module.
@@ -84,14 +84,14 @@ def audit_model(
         data_dir: the data folder.
         matrix: a retrieved U, `matrix.npy` as `groundglass retrieve` writes it.
         norm, eps: the ball; "8/255" or a number, pixel units.
-        claimed: a robust accuracy that is stated.
+        claimed: a robust accuracy that somebody states.
         images: the first so many of the test set.
         config: how much is tried.
         seed: of all draws.
         progress: told each attack.
 
     Raises:
-        ValueError, OSError: of what is given; says what to do, before any work.
+        ValueError, OSError: something that was given is wrong; raised before any work, says what to do.
     """
     check_seed(seed)
     chosen = config if config is not None else AuditConfig()
@@ -158,11 +158,11 @@ def audit_model(
         broken_by, adversarial = found.broken_by.numpy(), found.adversarial.cpu().numpy()
         store.add(record, {"broken_by": broken_by, "label": pictures.labels.numpy(), "adversarial": adversarial})
     except Exception:
-        store.give_up()  # a folder that a refused model has left would refuse the next one
+        store.give_up()  # a folder left by a refused model would refuse the next one
         raise
     finally:
         store.close()
-    with suppress(OSError):  # the record stands: it is not needed any more
+    with suppress(OSError):  # the record is written: it is not needed any more
         checkpoint.unlink()
     return found
 
@@ -176,7 +176,7 @@ def parse_eps(text: str) -> float:
     try:
         return fraction(text)
     except ValueError:
-        raise ValueError(f"--eps {text!r} is no radius: give 8/255 or 0.03, in pixel units") from None
+        raise ValueError(f"--eps {text!r} is not a radius: give 8/255 or 0.03, in pixel units") from None
 
 
 def read_pictures(data: str, count: int, data_dir: Path | None) -> Pictures:
@@ -278,7 +278,7 @@ def load_with_devices(path: Path, device_dir: Path | None) -> tuple[nn.Module, D
 def _factory(module: str, name: str) -> Callable[[], Any]:
     if module.endswith(".py") or not all(part.isidentifier() for part in (*module.split("."), name)):
         raise ValueError(
-            f"{module}:{name} is no package.module:factory: give names of Python with dots between them, as they are imported: "
+            f"{module}:{name} is not package.module:factory: give the dotted Python name that you would import: "
             "networks:make is the function make of networks.py in this folder"
         )
     here = os.getcwd()
@@ -298,8 +298,8 @@ def _factory(module: str, name: str) -> Callable[[], Any]:
 
 @contextmanager
 def _importable(folder: str) -> Iterator[None]:
-    """A module in this folder is found before others of its name; afterwards after them, as what it imports later may lie
-    there too: no name in the folder then stands for a library's."""
+    """While this is open, modules in this folder come before others of their name. Afterwards they come last, since what the
+    module imports later may be there too: then no file in the folder hides a library."""
     if folder in sys.path:
         yield
         return
@@ -335,10 +335,10 @@ def _state(path: Path) -> dict[str, Any]:
         {name: value for name, value in found.items() if isinstance(value, Tensor)} if isinstance(found, dict) else {}
     )
     others = len(found) - len(weights) if isinstance(found, dict) else 0
-    # What a module keeps beside its weights has this name.
+    # A module's extra state has this name.
     if not weights or others != sum(str(name).endswith("_extra_state") for name in found):
         raise ValueError(
-            f"{path} is no state_dict: save `model.state_dict()`, names and tensors, alone or as one of {', '.join(_WRAPPERS)}"
+            f"{path} is not a state_dict: save `model.state_dict()`, alone or as one of {', '.join(_WRAPPERS)}"
         )
     return cast("dict[str, Any]", found)
 

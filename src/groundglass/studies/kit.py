@@ -19,7 +19,7 @@ from groundglass.training import Plateau, Precision, TrainingConfig
 from groundglass.training.classifier import FINE_TUNING
 from groundglass.training.schedule import Steps
 
-PaperRadius = Annotated[float, In("(0, 2]", "units of the normalised images, as .05")]
+PaperRadius = Annotated[float, In("(0, 2]", "units of the normalised images, like .05")]
 
 
 @dataclass(frozen=True, kw_only=True)

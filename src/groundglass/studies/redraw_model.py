@@ -53,7 +53,7 @@ def redraw_model(
 
     Args:
         path: a model with an optical layer, and a simulated device.
-        out: the new model file. Should another one take its name meanwhile, the fingerprint is added to it.
+        out: the new model file. If another one takes its name meanwhile, the fingerprint is added to the name.
         data: the data set it was trained with; its training images fit the classifier, its test images judge it.
         device_dir: where the device file lies, and the new one goes. Default: `devices` beside the model's folder, as
             the studies lay it out.
@@ -63,7 +63,7 @@ def redraw_model(
         progress: is called while features, measurements and fits are made.
 
     Raises:
-        FileExistsError: `out` is there already. Said, like all that follows, before any work.
+        FileExistsError: `out` is there already. Raised before any work, like all that follows.
         FileNotFoundError: no model, or its device is not in the folder.
         ValueError: no optical device in the model, or one that does not get bits; another data set; a
             `device_seed` that gives the old device.
@@ -103,7 +103,7 @@ def redraw_model(
     tuned = tune(network, new, dataset, path.parent, seed=derive_seed(seed, "redraw"), progress=progress)
     # The device first: without it the model would be of no use, and a device without a model harms nobody.
     device_path = store.put(new)
-    if out.exists():  # another redraw was faster: its file stays, and so does this work
+    if out.exists():  # another redraw was faster: its file stays, and this work is kept too
         out = out.with_name(f"{out.stem}-{new.fingerprint[:8]}{out.suffix}")
     save_model(out, network, replace(spec, fingerprint=new.fingerprint))
     return Redrawn(

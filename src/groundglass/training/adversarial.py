@@ -104,7 +104,7 @@ class AdversarialTraining(Settings, ABC):
             except TypeError as error:  # "exact", for a device that is not simulated
                 raise ValueError(f"the rule {self.rule!r} is not for this network: {error}") from error
         elif len(images) < FEWEST_PAIRS:
-            raise ValueError(f"{len(images)} images are too few to fit {self.rule!r}: it takes {FEWEST_PAIRS}")
+            raise ValueError(f"{len(images)} images are too few to fit {self.rule!r}: it needs {FEWEST_PAIRS}")
 
     def objective(
         self, model: nn.Module, learn: Forward, images: ImageSet, *, precision: Precision, seed: int, epoch: int

@@ -141,7 +141,7 @@ def fit_classifier(
     block = network.block
     if not network.ends_in_block:
         raise ValueError(
-            f"the optical block at {network.at!r} is not the end of this network, as far as can be seen: its readout cannot "
+            f"the optical block at {network.at!r} does not seem to be the end of this network: its readout cannot "
             "be fitted alone. If it is the end, run the network on an image first"
         )
     rows, memory, seed = fit(Count, rows, "rows"), fit(Tally, memory, "memory"), fit(int, seed, "seed")

@@ -40,7 +40,7 @@ def train(
 
     Args:
         model: images in [0, 1] -> logits. Left in eval mode. If it comes in train mode, modules that are in eval mode stay
-            so, as a BatchNorm whose statistics are frozen; if it comes in eval mode, all of it is trained.
+            so, such as a BatchNorm whose statistics are frozen; if it comes in eval mode, all of it is trained.
         credit: `BackProp()` or `HybridDFA()`.
         seed: of the order of images, augmentation and dropout.
         checkpoint: a file written after every epoch, and inside one every 30 seconds. If it is there, training goes on

@@ -16,7 +16,7 @@ Precision = Literal["float32", "bfloat16"]
 def step_seconds(where: str = "cpu") -> dict[Precision, float]:
     """Seconds of a training step of a small convolution in each precision, measured now; it takes about a second.
 
-    Endless in bfloat16 where its results are wrong.
+    Infinite for bfloat16 if its results are wrong.
     """
     device, net = torch.device(where), _convolutions(32, where)
     images = torch.zeros(16, 32, 16, 16, device=device, dtype=torch.float32).to(memory_format=torch.channels_last)
@@ -46,7 +46,7 @@ def _convolutions(channels: int, where: str) -> nn.Module:
 
 @cache
 def bfloat16_is_right(where: str = "cpu") -> bool:
-    """Whether a convolution in bfloat16 gives what it gives in float32, and the same gradients, to bfloat16's rounding."""
+    """Whether a convolution and its gradients are the same in bfloat16 as in float32, up to bfloat16's rounding."""
     device, net, random = torch.device(where), _convolutions(8, where), generator(0, "bfloat16")
     images = torch.randn(4, 8, 8, 8, generator=random, dtype=torch.float32, device="cpu").to(device).requires_grad_()
 
@@ -59,7 +59,7 @@ def bfloat16_is_right(where: str = "cpu") -> bool:
 
 
 def fastest_precision(where: str = "cpu") -> Precision:
-    """The faster of bfloat16 autocast and float32 on this machine; float32 where bfloat16 gains little, or is wrong.
+    """The faster of bfloat16 autocast and float32 on this machine; float32 if bfloat16 gains little, or is wrong.
 
     The two give different roundings: a run asks once and keeps the answer in its records, so that it resumes in the
     precision that it began with.

@@ -73,7 +73,7 @@ def test_a_path_in_a_record_is_not_believed(finished, tmp_path, path):
     victim = tmp_path / "victim.safetensors"
     victim.write_text("mine")
     other = altered(finished, tmp_path, lambda line: (line["result"].update(checkpoint=path), line.pop("files")))
-    with pytest.raises(DamagedFileError, match="is no name of a file"):
+    with pytest.raises(DamagedFileError, match="is not the name of a file"):
         run("white-box", tmp_path / "a" / "b", reuse=[other])
     assert victim.read_text() == "mine"
 

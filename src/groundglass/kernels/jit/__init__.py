@@ -14,9 +14,9 @@ def __getattr__(name: str) -> Any:
         try:
             return import_module(f"{__name__}.{name}")
         except ValueError as error:
-            # Of numba's, which reads its settings when it is imported.
+            # Numba reads its settings when it is imported.
             given = ", ".join(sorted(name for name in os.environ if name.startswith("NUMBA_"))) or "NUMBA_NUM_THREADS"
             raise ValueError(
-                f"numba, which compiles the kernels, does not start: {error} Look at {given} in the environment"
+                f"numba, which compiles the kernels, does not start: {error} Check {given} in the environment"
             ) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

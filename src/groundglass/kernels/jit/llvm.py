@@ -43,7 +43,7 @@ class _File(IndexDataCacheFile):
 
 
 class _Cache(FunctionCache):
-    """Numba's cache, which is a help and no more: what cannot be read is compiled anew, what cannot be written is not kept."""
+    """Numba's cache, used if it works: what cannot be read is compiled again, what cannot be written is not kept."""
 
     said = False
 
@@ -68,12 +68,12 @@ class _Cache(FunctionCache):
             self._say(error)
 
     def _say(self, error: Exception) -> None:
-        """Once, of whatever kernel."""
+        """Once, whichever kernel it is."""
         if not _Cache.said:
             _Cache.said = True
             warnings.warn(
                 f"the cache of compiled kernels in {self.cache_path} is damaged, or cannot be written ({error}): they are "
-                "compiled anew, which takes some seconds. Make room there, or delete the folder",
+                "compiled again, which takes some seconds. Make room there, or delete the folder",
                 RuntimeWarning,
                 stacklevel=2,
             )

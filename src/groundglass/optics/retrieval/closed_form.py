@@ -118,7 +118,7 @@ class SparseInputs(Settings):
         # conj(anchor) * other, real part; an anchor with itself is its own intensity.
         products = (pairs - single[:, None] - single[:, : design.anchors, None]) / 2
         anchors = planar_points(products[:, :, : design.anchors])
-        # Rounding moves an anchor by about a hundredth of its length: what is smaller than that is no direction.
+        # Rounding moves an anchor by about a hundredth of its length: anything smaller than that is not a direction.
         inverse = torch.linalg.pinv(torch.view_as_real(anchors), rtol=1e-9 if scale.top is None else 1e-2)
         u = torch.view_as_complex((inverse @ products).mT.contiguous())
         if self.refinements:

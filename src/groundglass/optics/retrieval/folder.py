@@ -102,12 +102,12 @@ class RetrievalFolder:
             check_place(state)
         else:
             try:
-                # First of all: what a killed process leaves after it is known to be of a retrieval that has nothing yet.
+                # First of all: whatever a killed process leaves from here on belongs to a retrieval that has nothing yet.
                 self._save()
                 _make(folder / READINGS, readings[2], readings[:2])
                 _make(folder / MATRIX, np.dtype(np.complex64), matrix)
             except OSError:
-                # The same command then starts again, and so may another one.
+                # The same command then starts again, and so can another one.
                 with suppress(OSError):
                     for name in (READINGS, MATRIX, STATE):
                         (folder / name).unlink(missing_ok=True)
@@ -200,7 +200,7 @@ class RetrievalFolder:
 
 
 def _lock(folder: Path) -> int:
-    """The kernel's lock on the folder: it goes with the process, however that ends."""
+    """The kernel's lock on the folder: it is released when the process ends, however it does."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -215,7 +215,7 @@ def _lock(folder: Path) -> int:
 
 
 def _make(path: Path, dtype: np.dtype[Any], shape: tuple[int, int]) -> None:
-    """A file of zeros for its owner alone, in place of what an earlier process began."""
+    """A file of zeros that only its owner can read, in place of what an earlier process began."""
     path.unlink(missing_ok=True)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:

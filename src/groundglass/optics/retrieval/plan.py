@@ -37,7 +37,9 @@ def frames_of(text: str, in_features: int) -> int:
     except (ValueError, OverflowError):
         frames = 0
     if frames < 1:
-        raise ValueError(f"{text!r} is no number of frames: give one, as 12288, or a multiple of the inputs, as 12N")
+        raise ValueError(
+            f"{text!r} is not a number of frames: give a number, 12288 say, or a multiple of the inputs, 12N"
+        )
     return frames
 
 

@@ -24,7 +24,7 @@ from groundglass.optics.retrieval.readings import read_noise, take
 
 # Bytes of readings that a block of rows may have: memory is a few times that, whatever N and M are.
 _BLOCK_BYTES = 2**26
-# What a frame of the plan takes.
+# Bytes that the plan takes for a frame.
 _FRAME_BYTES = 32
 # A row with a relative error of a tenth is off by about this share of what chance is, on held-out readings.
 _WRONG = 0.1
@@ -100,7 +100,7 @@ def retrieve(
         PermissionError: the method needs control of the exposure, and the access has none.
         ExposureError: the camera sees nothing, or nothing but white; says which exposure would do.
         MatrixChangedError: the matrix changed meanwhile.
-        DamagedFileError, DiskFullError, OSError: of the folder; said before a frame is taken.
+        DamagedFileError, DiskFullError, OSError: of the folder; raised before a frame is taken.
     """
     folder = None if folder is None else Path(folder)
     frames, seed, rows = fit(int, frames, "frames"), fit(int, seed, "seed"), fit(Count | None, rows, "rows")

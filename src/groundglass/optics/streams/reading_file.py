@@ -42,9 +42,9 @@ _WORDS = {
 class ReadingFile:
     """Readings [rows, M] on their way into `out`, for one process at a time.
 
-    Until all are in, they are in `.NAME.part` beside it, whose room is taken at the start, and `.NAME.part.json` says whose
-    readings they are and how far they go. It is rewritten after each piece, once the piece is on the disk. The readings are
-    their owner's alone (0600): to whom has the bits too they tell the matrix.
+    Until all are in, they are in `.NAME.part` beside it, whose space is taken at the start, and `.NAME.part.json` says of which
+    device and input they are and how far they go. It is rewritten after each piece, once the piece is on the disk. Only their
+    owner can read them (0600): together with the bits they give away the matrix.
 
     Pieces come in this order: rows from `row` on, and of `batch` rows at a time either all outputs or spans of them.
 
@@ -167,7 +167,7 @@ class ReadingFile:
             if then != now:
                 raise ValueError(
                     f"{self._part} has readings of another measurement: its {_WORDS.get(field, field)} is {then!r:.80}, not "
-                    f"{now!r}. Go on with that one, give another file for the readings, or {afresh}"
+                    f"{now!r}. Continue that one, give another file for the readings, or {afresh}"
                 )
         rows, m = self.shape
         if not (0 <= row <= rows and 0 <= output < m and 0 <= batch <= rows - row and (batch > 0) == (output > 0)):
@@ -210,7 +210,7 @@ class ReadingFile:
 
 
 def reserve(fd: int, path: Path, header: bytes, size: int) -> None:
-    """Make an open file one of `header` and so many zeros, with all its room taken: a full disk is met here, not while it is
+    """Make an open file `header` and so many zeros, with all its space taken: a full disk is noticed here, not while it is
     written. It is on the disk when this returns.
 
     Raises:
@@ -219,7 +219,7 @@ def reserve(fd: int, path: Path, header: bytes, size: int) -> None:
     whole = len(header) + size
     try:
         os.ftruncate(fd, 0)
-        # Asked first: what is much too large would else fill the disk before it fails.
+        # Asked first: a file that is much too large would fill the disk before it fails.
         if shutil.disk_usage(path.parent).free < whole:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         try:
@@ -245,7 +245,7 @@ def _full(error: OSError, path: Path, size: int) -> OSError:
 
 
 def _own(part: Path) -> int:
-    """Open the part file, or make it. Its name can be guessed: what another user has put there is not written to."""
+    """Open the part file, or make it. Its name can be guessed, so a file that another user has put there is not written to."""
     flags = os.O_RDWR | os.O_NOFOLLOW
     with suppress(FileExistsError):
         return os.open(part, flags | os.O_CREAT | os.O_EXCL, 0o600)

@@ -102,7 +102,7 @@ class CheckResult:
 
 
 def _shrinks(r: AuditResult) -> bool:
-    """Or nothing was audited."""
+    """At least one: else nothing was audited."""
     if r.clean is None or r.claimed is None or r.worst is None:
         return r.clean is r.claimed is r.worst is None
     total = r.clean.total

@@ -115,9 +115,9 @@ class Kind(Generic[C, R]):
             are of images in [0, 1] unless the name says otherwise.
         line: a result in a few words, for a terminal.
         named: column that has the record's name; none if empty.
-        holds: what is true of every result, in words -> whether it is.
-        files: fields of the result that name a file which it has made in the run folder.
-        counts: what its arrays must say, as they are counted -> the same of the result.
+        holds: what must be true of every result, in words -> the test of it.
+        files: fields of the result that name a file that was made in the run folder.
+        counts: what its arrays must add up to, in words -> how to count it, and the same number in the result.
     """
 
     name: str
@@ -133,14 +133,14 @@ class Kind(Generic[C, R]):
     )
 
     def check(self, record: Record, where: str, again: str) -> None:
-        """Refuse a record that is well formed, and cannot be.
+        """Refuse a record that is well formed, but contradicts itself.
 
         Args:
             where: the record's file.
             again: what to do.
 
         Raises:
-            DamagedFileError: what cannot be, and where.
+            DamagedFileError: says what is wrong, and where.
         """
         read(self.config, record.config, f"{where}, the config of {record.key} ({record.name})")
         result = read(self.result, record.result, f"{where}, the result of {record.key} ({record.name})")
@@ -153,15 +153,13 @@ class Kind(Generic[C, R]):
         for says, holds in self.holds.items():
             with damaged(where, again):
                 if not holds(result):
-                    raise DamagedFileError(
-                        f"{where}: of {record.key} ({record.name}) it does not hold that {says}: {again}"
-                    )
+                    raise DamagedFileError(f"{where}: {record.key} ({record.name}) does not satisfy `{says}`: {again}")
 
     def check_arrays(self, record: Record, arrays: Mapping[str, np.ndarray], where: str, again: str) -> None:
-        """Refuse arrays that say something else than their record; as `check`."""
+        """Refuse arrays that disagree with their record; otherwise as `check`."""
         result = self.result_of(record)
         for name, (counted, told) in self.counts.items():
-            with damaged(where, again), suppress(KeyError):  # who needs an array that is not there, says so
+            with damaged(where, again), suppress(KeyError):  # a missing array is reported by the code that needs it
                 if (found := counted(arrays)) != told(result):
                     raise DamagedFileError(f"{where} holds {found} {name}, and the record says {told(result)}: {again}")
 
@@ -212,12 +210,12 @@ class Kind(Generic[C, R]):
 
 
 def near(one: float | None, other: float) -> bool:
-    """Equal, but for rounding; what is not known is near everything."""
+    """Equal up to rounding; an unknown value is close to everything."""
     return one is None or abs(one - other) < 1e-6
 
 
 def share(*values: float | None) -> bool:
-    """Whether all are in [0, 1], or not known."""
+    """Whether all are in [0, 1] or unknown."""
     return all(value is None or 0 <= value <= 1 for value in values)
 
 

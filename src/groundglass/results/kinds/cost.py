@@ -116,7 +116,7 @@ COST = Kind(
     CostResult,
     "costs",
     lambda r: f"{duration(r.one_seconds)} a measurement",
-    holds={"every turn took some time": lambda r: min((*r.batch, r.one_seconds, *(r.one or (0,)))) > 0},
+    holds={"every measured time is above 0": lambda r: min((*r.batch, r.one_seconds, *(r.one or (0,)))) > 0},
 )
 FIT = Kind("fit", FitConfig, FitResult, "fits")
 FIDELITY = Kind(
@@ -126,6 +126,8 @@ FIDELITY = Kind(
     "laws",
     lambda r: f"{r.holding} of {r.of} laws hold",
     holds={
-        "the laws that hold are counted": lambda r: (r.holding, r.of) == (sum(law.holds for law in r.laws), len(r.laws))
+        "the number of laws that hold is right": lambda r: (
+            (r.holding, r.of) == (sum(law.holds for law in r.laws), len(r.laws))
+        )
     },
 )

@@ -151,5 +151,5 @@ CHOICE = Kind(
     ChoiceResult,
     "choices",
     lambda r: f"{r.chosen:g}",
-    holds={"the chosen value was tried": lambda r: any(value == r.chosen for value, _, _ in r.table)},
+    holds={"the chosen value is one of those tried": lambda r: any(value == r.chosen for value, _, _ in r.table)},
 )

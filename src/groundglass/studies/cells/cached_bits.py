@@ -37,7 +37,7 @@ def cached_bits(
                 raise ValueError(f"its bits are {packed.dtype} {tuple(packed.shape)}, not uint8 {wanted}")
             return torch.from_numpy(np.unpackbits(packed.numpy(), axis=1, count=network.block.width)), True
     bits = encode_bits(network, images, progress=progress, name=f"features of the {images.split} images")
-    with suppress(OSError):  # a folder that takes no cache is no reason to stop
+    with suppress(OSError):  # a folder that cannot hold a cache is not a reason to stop
         save_state(path, {"bits": torch.from_numpy(np.packbits(bits.numpy(), axis=1))}, [], identity)
     return bits, False
 

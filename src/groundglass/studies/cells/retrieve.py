@@ -113,8 +113,8 @@ class RetrieveCell(BaseCell):
             threads=torch.get_num_threads(),
             matrix=None if folder is None else str(folder / "matrix.npy"),
         )
-        # Once the record stands the readings have served: they are the largest of the files. Before, a retrieval that is
-        # interrupted goes on from them.
+        # Once the record is written the readings, the largest of the files, are not needed. Before that, a retrieval that is
+        # interrupted continues from them.
         readings = None if folder is None else context.folder / folder / "readings.npy"
         each = {"error": errors.astype(np.float32), "held_out": found.held_out.numpy()}
         return Outcome(result, each, scratch=readings)
@@ -183,4 +183,4 @@ def retrieved_matrix(record: Record, context: Context) -> Tensor:
     matrix = RETRIEVE.result_of(record).matrix
     assert matrix is not None
     path = context.file(record, matrix)
-    return torch.from_numpy(read_npy(path, "delete the record's line, and it is retrieved again"))
+    return torch.from_numpy(read_npy(path, "delete the record's line, and the matrix is retrieved again"))

@@ -27,10 +27,10 @@ class Outcome:
     """What a cell found.
 
     Attributes:
-        result: the Result of the cell's kind; of a kind of your own plain JSON will do.
+        result: the Result of the cell's kind; for a kind of your own plain JSON will do.
         arrays: one entry an image.
-        earlier_seconds: that earlier, interrupted sessions put into it.
-        scratch: a file that no one needs once the record stands: it is deleted then.
+        earlier_seconds: that earlier, interrupted sessions spent on it.
+        scratch: a file that nobody needs once the record is written: it is deleted then.
     """
 
     result: Any
@@ -80,7 +80,7 @@ class BaseCell(Settings):
         return filled(KINDS[self.kind].config, self, **self.described())
 
     def described(self) -> dict[str, Any]:
-        """What the Config has that is no attribute of the cell, or is written in another way."""
+        """What the Config has that is not an attribute of the cell, or is written in another way."""
         return {}
 
 
@@ -150,7 +150,7 @@ def keep(record: Record, outcome: Outcome, store: RecordStore, context: Context)
     """Store what a cell found, and tell of it. The scratch file goes when the record stands."""
     store.add(record, outcome.arrays)
     if outcome.scratch is not None:
-        with suppress(OSError):  # it is in nobody's way
+        with suppress(OSError):  # leaving it does no harm
             outcome.scratch.unlink()
     context.report_cell(record)
 

@@ -36,7 +36,7 @@ class Context:
         folder: the run folder.
         dataset: the images.
         device_seed: secret of the simulated device, for a study that must be repeatable; None draws one from the
-            operating system. It goes into the device file, and into no record; that it was given does.
+            operating system. It goes into the device file and no record; a record only says that it was given.
         progress: shown while a cell runs.
         listener: is called when a cell starts and when it ends.
         arrays: of a record of this run, see `RecordStore.arrays`.
@@ -69,7 +69,7 @@ class Context:
 
     @property
     def few_images(self) -> Tensor:
-        """The first test images, on which what stands in for a network is compared with it."""
+        """The first test images, on which a copy of a network is compared with it."""
         test = self.dataset.test
         return test.head(min(len(test), 8)).floats().to(self.where)
 
@@ -82,7 +82,7 @@ class Context:
         return self.file(record, KINDS[record.kind].result_of(record).checkpoint)
 
     def file(self, record: Record, name: str) -> Path:
-        """A file that a record names, as it was when the record was made; see `made_file`."""
+        """A file that a record names, checked to be unchanged; see `made_file`."""
         return made_file(self.folder, record, name)
 
     def load(self, record: Record) -> nn.Module:
@@ -95,7 +95,7 @@ class Context:
         return network
 
     def target(self, record: Record) -> nn.Module:
-        """A copy of the network that is set up to be attacked fast, and was seen to be the network; or that itself."""
+        """A copy of the network that is faster to attack, if it was found to be the same; else the network itself."""
 
         def make() -> nn.Module:
             network = self.network(record)

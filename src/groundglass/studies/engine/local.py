@@ -72,7 +72,7 @@ def run_side_by_side(cells: Sequence[Cell], store: RecordStore, context: Context
         jobs: processes; each has its share of the cores.
 
     Raises:
-        WorkerEndedError: a worker was killed, for want of memory perhaps; or ended as it imported a script without a guard.
+        WorkerEndedError: a worker was killed, perhaps because memory ran out; or it imported a script without a main guard.
         Exception: whatever a cell has raised; the others are stopped then, and go on from their checkpoints next time.
     """
     waiting = [cell for cell in cells if key_of(cell) not in store]
@@ -106,7 +106,7 @@ def run_side_by_side(cells: Sequence[Cell], store: RecordStore, context: Context
                         keep(rest[0], rest[1], store, context)
                     except Exception as error:
                         failed.append(error)
-            # What others have found by then is kept first, and no second error takes the place of the first.
+            # What others have found by then is kept first, and a second error does not replace the first.
             if failed:
                 for other in failed[1:]:
                     failed[0].add_note(f"{type(other).__name__} in another cell: {other}")
@@ -244,7 +244,7 @@ def _serve(pipe: Connection, alive: Connection, threads: int) -> None:
     signal.signal(signal.SIGINT, lambda number, frame: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
-    if os.environ.get(_SAFE) == _OURS:  # of this start alone: what a cell starts is as it would be without workers
+    if os.environ.get(_SAFE) == _OURS:  # for this start only: what a cell starts is as it would be without workers
         del os.environ[_SAFE]
     torch.set_num_threads(threads)
     with suppress(EOFError, BrokenPipeError):

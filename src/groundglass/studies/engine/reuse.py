@@ -40,7 +40,7 @@ def reuse_networks(cells: Iterable[Cell], store: RecordStore, other: Path) -> in
         elif not _same_inputs(record, there, store):
             continue
         else:
-            # By the name that this study gives it: what the other folder calls it says nothing about where it goes.
+            # Under the name that this study gives it: a name from the other folder does not decide where it goes.
             name = f"models/{stem(cell.name)}.safetensors"
             path = made_file(other, record, TRAIN.result_of(record).checkpoint)
             with path.open("rb") as source, atomic_write(within(store.folder, name)) as target:

@@ -52,7 +52,7 @@ def manifest(
     *,
     public_seed: bool = False,
 ) -> dict[str, Any]:
-    """What a run folder says of itself, see `RecordStore.open`. `public_seed`: a device's was given."""
+    """What a run folder says about itself, see `RecordStore.open`. `public_seed`: a device's seed was given."""
     return {
         "study": study,
         "recipe": recipe,
@@ -109,8 +109,8 @@ def run_study(
     Args:
         study: its name, or a study of your own; recipe, data, seed: see `groundglass recipes`.
         folder: the run folder; made, or continued.
-        device_seed: the simulated device's secret, to repeat a study exactly. Never recorded, but that it was
-            given is: such devices are public. None: a fresh secret.
+        device_seed: the simulated device's secret, to repeat a study exactly. It is never recorded; that it was
+            given is, and makes the devices public. None: a fresh secret.
         device_kind: how devices are simulated; None: as the recipe says.
         data_dir: the data folder.
         precision: of training; None measures which is faster here, and keeps to it in this folder.
