@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 
 import pytest
@@ -232,6 +233,8 @@ def test_an_ensemble_of_two_has_the_gradient_of_the_mean_of_their_logits(problem
     assert access.gradients == COUNT
     alone = GradientAccess(first).loss_and_grad(images, labels, cross_entropy)
     assert torch.equal(GradientAccess(Ensemble([first])).loss_and_grad(images, labels, cross_entropy).grad, alone.grad)
+    mixed = GradientAccess(Ensemble([first, copy.deepcopy(second).double()])).logits(images)  # each in its own type
+    assert torch.allclose(mixed, access.logits(images), atol=1e-5)
     weighted = GradientAccess(Ensemble([first, second], weights=[3, 1])).logits(images)
     assert torch.allclose(weighted, 0.75 * first(images) + 0.25 * second(images), atol=1e-6)
 

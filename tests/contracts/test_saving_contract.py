@@ -134,6 +134,33 @@ def test_an_attack_that_is_done_is_not_lost_for_want_of_room(tmp_path, monkeypat
     assert_same(found, run(Square()))
 
 
+@pytest.mark.parametrize("attack", [Square(), PGD(steps=3, step_size=None)], ids=["queries", "gradients"])
+def test_a_full_disk_in_the_middle_does_not_end_the_attack_and_the_next_save_succeeds(attack, tmp_path, monkeypatch):
+    for name in ("scheduler._SECONDS_BETWEEN_SAVES", "checkpoint.SECONDS_BETWEEN_SAVES"):
+        monkeypatch.setattr(f"groundglass.attacks.{name}", -1.0)
+    saves = []
+
+    def full(*given):
+        saves.append(given)
+        if len(saves) == 1:
+            raise OSError(28, "no room")
+        save_state(*given)
+
+    for module in ("scheduler", "checkpoint"):
+        monkeypatch.setattr(f"groundglass.attacks.{module}.save_state", full)
+
+    def attacked(checkpoint=None):
+        if isinstance(attack, Square):
+            return run(attack, checkpoint=checkpoint)
+        return attack(GradientAccess(network()), IMAGES, LABELS, BALL, seed=0, checkpoint=checkpoint)
+
+    with pytest.warns(RuntimeWarning, match="the attack goes on, but .* no room"):
+        found = attacked(tmp_path / "x")
+    assert_same(found, attacked())
+    assert_same(attacked(tmp_path / "x"), found)
+    assert len(saves) > 2
+
+
 #: A place where nothing can be written -> the work that is to be kept there, on a model and a device that count.
 WORK: dict[str, Callable[[Path, Counting, Any], Any]] = {
     "queries": lambda path, model, device: run(Square(), access_for(Square(), model), checkpoint=path),

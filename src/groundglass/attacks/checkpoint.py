@@ -1,7 +1,9 @@
 """A file in which a long attack by gradients keeps what it has done: if it is killed, half a minute is lost."""
 
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,15 @@ def seconds_in(notes: Any) -> float:
     if not isinstance(seconds, int | float):
         raise TypeError(f"its seconds are {seconds!r:.40}")
     return float(seconds)
+
+
+@contextmanager
+def going_on(path: Path) -> Iterator[None]:
+    """A save in the middle of an attack: a disk that is full, or gone, does not end it. The next save may succeed."""
+    try:
+        yield
+    except OSError as error:
+        warnings.warn(f"the attack goes on, but {path} was not written: {error}", RuntimeWarning, stacklevel=4)
 
 
 class AttackCheckpoint:
@@ -89,5 +100,6 @@ class AttackCheckpoint:
             return
         tensors = {f"board/{name}": tensor for name, tensor in self._board.rows().items()}
         tensors |= {f"state/{name}": tensor for name, tensor in state().items()}
-        save_state(self.path, tensors, {"seconds": now - self._started + self.earlier_seconds}, self._identity)
+        with going_on(self.path):
+            save_state(self.path, tensors, {"seconds": now - self._started + self.earlier_seconds}, self._identity)
         self._saved = time.monotonic()

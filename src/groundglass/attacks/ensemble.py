@@ -7,7 +7,7 @@ from torch import nn
 
 from groundglass.attacks.access import Model
 from groundglass.attacks.tensors import Images, Logits
-from groundglass.core import logits_of
+from groundglass.core import input_dtype, logits_of
 from groundglass.core.settings import In, fit
 
 _Weight = Annotated[float, In("(0, inf)", "leave a model out instead")]
@@ -38,8 +38,8 @@ class Ensemble(nn.Module):
         self.networks = nn.ModuleList(m for m in models if isinstance(m, nn.Module))
 
     def forward(self, images: Images) -> Logits:
-        # Each its own copy: a model may normalise its input in place.
-        logits = [logits_of(model(images.clone())) for model in self._members]
+        # Each its own copy, of its own type: a model may normalise its input in place.
+        logits = [logits_of(model(images.to(input_dtype(model), copy=True))) for model in self._members]
         classes = [x.shape[1] for x in logits]
         if len(set(classes)) > 1:
             raise ValueError(f"the models of an ensemble must have the same classes, not {classes} logits")

@@ -16,7 +16,7 @@ from torch import Tensor
 from groundglass.attacks.access import LabelAccess, QueryAccess, ScoreAccess
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.bookkeeping import PIECE, Board
-from groundglass.attacks.checkpoint import seconds_in
+from groundglass.attacks.checkpoint import going_on, seconds_in
 from groundglass.attacks.losses import find_loss
 from groundglass.attacks.questions import PRECISION, Answer, Ask, Live, State, Stepwise
 from groundglass.attacks.result import AttackResult
@@ -88,7 +88,9 @@ class Scheduler:
                 self._leave()
                 self._tell(progress)
                 if self._checkpoint is not None and time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
-                    self._save(self._checkpoint)
+                    with going_on(self._checkpoint):
+                        self._save(self._checkpoint)
+                    self._saved_at = time.monotonic()
         except Exception as error:  # the model's. A Ctrl-C may come anywhere: the last save is half a minute old
             self._keep(error)
             raise
@@ -212,7 +214,6 @@ class Scheduler:
             tensors["answers/fooled"] = torch.cat([a.fooled for a in answers])
         seconds = time.monotonic() - self._started + self._earlier_seconds
         save_state(path, tensors, {"seconds": seconds}, self._identity)
-        self._saved_at = time.monotonic()
 
     def _resume(self, path: Path) -> None:
         board, where = self._board, self._board.images.device
