@@ -67,7 +67,7 @@ def _limit_of_container() -> int | None:
 
 
 def watch_memory() -> None:
-    """Begin anew to look for the most memory that this process holds, see `most_memory`. Does nothing where that is not known."""
+    """Begin again to measure the peak memory of this process, see `most_memory`. Does nothing where it cannot be measured."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

@@ -62,7 +62,7 @@ def tables(folders: Sequence[Path], names: Sequence[str] = (), choice: Choice = 
 
 
 def refresh(text: str, root: Path) -> str:
-    """A Markdown text with the table of each block made anew; all else as it is.
+    """A Markdown text with the table of each block updated, and all else unchanged.
 
     Args:
         root: what the folders named in blocks are relative to.

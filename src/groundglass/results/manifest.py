@@ -132,7 +132,7 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     if missing:
         raise DamagedFileError(
             f"{path} lacks {', '.join(missing)}: it was altered, or is not a study of groundglass. "
-            "Put it back from a copy, or run the study anew in another folder"
+            "Put it back from a copy, or run the study again in another folder"
         )
     version = read(_Manifest, stored, str(path)).format
     read(_Config, stored["config"], f"{path}, its config")

@@ -223,7 +223,7 @@ class Run:
                 raise
             raise DamagedFileError(
                 f"the arrays of {record.key} ({record.name}) do not say what happened to each image "
-                f"({type(error).__name__} {error}): put the folder back from a copy, or run the study anew"
+                f"({type(error).__name__} {error}): put the folder back from a copy, or run the study again"
             ) from error
 
     def together(self, keys: Sequence[str]) -> Proportion | None:
