@@ -131,6 +131,24 @@ def test_new_refuses_with_one_line(options: list[str], said: str, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_place_that_takes_no_file_is_noticed_before_the_work(
+    device: Path, bits: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def worked(*given: Any, **named: Any) -> None:
+        pytest.fail("worked first")
+
+    monkeypatch.setattr(SimulatedOPU, "create", worked)
+    monkeypatch.setattr(measuring.BitFile, "check", worked)
+    inside = bits / "b"  # below a file
+    for command in (
+        new(inside),
+        ["device", "redraw", str(device), "--out", str(inside)],
+        ["device", "measure", str(device), "--bits", str(bits), "--out", str(inside)],
+    ):
+        assert cli.main(command) == 1
+        assert f"nothing can be written into {bits}" in capfd.readouterr().err
+
+
 def test_an_existing_file_is_never_replaced(device: Path, bits: Path, capfd: pytest.CaptureFixture) -> None:
     before = device.read_bytes()
     for command in (

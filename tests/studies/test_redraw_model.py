@@ -200,3 +200,20 @@ def test_a_folder_that_takes_no_device_is_noticed_before_the_tuning(model, monke
     monkeypatch.undo()
     assert not model.with_name("new.safetensors").exists()
     assert len(list((model.parent.parent / "devices").iterdir())) == 1
+
+
+def test_two_redraws_of_one_name_are_both_kept(model, monkeypatch):
+    """The other one's file appears at the last moment: after every look at the place."""
+    out, written = model.with_name("new.safetensors"), os.fsync
+
+    def other_is_faster(fd):
+        written(fd)
+        if not out.exists() and ".new.safetensors." in os.readlink(f"/proc/self/fd/{fd}"):
+            out.write_bytes(b"the other one's")
+
+    monkeypatch.setattr(os, "fsync", other_is_faster)
+    done = redraw_model(model, out, data="pictures")
+    assert out.read_bytes() == b"the other one's"
+    assert done.model != out
+    store = DeviceStore(done.device.parent)
+    assert accuracy(load_model(done.model, find_device=store.find), DATA.test) == pytest.approx(done.tuned)

@@ -48,7 +48,7 @@ class New(Command):
     seed_file: SeedFile = None
 
     def run(self) -> None:
-        from groundglass.core import refuse_existing
+        from groundglass.core import check_writable, refuse_existing
         from groundglass.optics import Camera, SimulatedOPU
 
         refuse_existing(self.out)
@@ -59,11 +59,13 @@ class New(Command):
             read_noise=self.read_noise,
             shot_noise=self.shot_noise,
         )
+        sizes = count_of("--inputs", self.inputs), count_of("--outputs", self.outputs)
+        seed = given_seed("--seed", self.seed, self.seed_file)
+        check_writable(self.out.parent)  # before the device is made, which takes longer
         began = time.perf_counter()
         device = SimulatedOPU.create(
-            count_of("--inputs", self.inputs),
-            count_of("--outputs", self.outputs),
-            seed=given_seed("--seed", self.seed, self.seed_file),
+            *sizes,
+            seed=seed,
             camera=camera,
             matrix=self.matrix,  # type: ignore[arg-type]
             kind=self.kind,  # type: ignore[arg-type]
@@ -132,13 +134,15 @@ class Redraw(Command):
     seed_file: SeedFile = None
 
     def run(self) -> None:
-        from groundglass.core import refuse_existing
+        from groundglass.core import check_writable, refuse_existing
         from groundglass.optics import SimulatedOPU
 
         refuse_existing(self.out)
+        seed = given_seed("--seed", self.seed, self.seed_file)
+        check_writable(self.out.parent)
         began = time.perf_counter()
         old = SimulatedOPU.load(self.file)
-        device = old.redraw(given_seed("--seed", self.seed, self.seed_file))
+        device = old.redraw(seed)
         if device.fingerprint == old.fingerprint:
             raise ValueError(f"this seed makes the device of {self.file} again: give another, or none")
         _keep(device, self.out, f"redrawn from {old.fingerprint} in {time.perf_counter() - began:.1f} s")

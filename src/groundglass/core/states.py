@@ -20,11 +20,13 @@ from groundglass.core.untrusted import check_file, damaged, parse_json
 _FORMAT = "2"
 
 
-def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str], text: str) -> None:
+def _write(
+    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str], text: str, *, new: bool = False
+) -> None:
     from safetensors.torch import save
 
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with atomic_write(path) as file:
+    with atomic_write(path, new=new) as file:
         file.write(save(whole, {**metadata, "sha256": _digest(whole, text)}))
 
 
@@ -150,9 +152,13 @@ class CheckedFile:
     again: str
     sealed: bool
 
-    def save(self, path: Path | str, tensors: Mapping[str, Tensor], note: str) -> None:
-        """Write one file, atomically."""
-        _write(Path(path), tensors, {self.mark: _FORMAT, self.note: note}, f"{self.mark}\n{note}")
+    def save(self, path: Path | str, tensors: Mapping[str, Tensor], note: str, *, new: bool = False) -> None:
+        """Write one file, atomically.
+
+        Raises:
+            FileExistsError: there is something at `path`, and `new` was asked for.
+        """
+        _write(Path(path), tensors, {self.mark: _FORMAT, self.note: note}, f"{self.mark}\n{note}", new=new)
 
     def load(self, path: Path | str) -> tuple[dict[str, Tensor], Any]:
         """The tensors, and the note read as JSON.

@@ -112,12 +112,16 @@ def _check_device(spec: ModelSpec, device: OpticalDevice | None) -> None:
         )
 
 
-def save_model(path: Path | str, model: nn.Module, spec: ModelSpec) -> None:
-    """Write weights and spec to one safetensors file, atomically. No matrix and no seed of a device goes in."""
+def save_model(path: Path | str, model: nn.Module, spec: ModelSpec, *, new: bool = False) -> None:
+    """Write weights and spec to one safetensors file, atomically. No matrix and no seed of a device goes in.
+
+    Args:
+        new: never take the place of another file: FileExistsError.
+    """
     model = getattr(model, "_orig_mod", model)  # of torch.compile
     if isinstance(model, DefendedNetwork) and model.device is not None:
         spec = replace(spec, fingerprint=model.device.fingerprint)
-    _FILE.save(path, model.state_dict(), json.dumps(asdict(spec)))
+    _FILE.save(path, model.state_dict(), json.dumps(asdict(spec)), new=new)
 
 
 def _open(path: Path | str) -> tuple[dict[str, Tensor], ModelSpec]:

@@ -8,7 +8,8 @@ The same operators are what lets `torch.func` and `vmap` pass a device that comp
 
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar, cast
 from weakref import WeakValueDictionary
@@ -112,8 +113,18 @@ class _Autograd:
         torch._C._dispatch_tls_set_dispatch_key_excluded(torch._C.DispatchKey.AutogradFunctionality, self._was)
 
 
+@contextmanager
+def _unhooked() -> Iterator[None]:
+    """What is saved for a gradient in here is shown to no hook of the caller's: one may write it to a disk."""
+    if not torch._C._autograd._saved_tensors_hooks_is_enabled():  # in `torch.func`, where there are none
+        yield
+        return
+    with torch.autograd.graph.saved_tensors_hooks(lambda saved: saved, lambda saved: saved):
+        yield
+
+
 def _vjp(bits: Tensor, grad: Tensor, rule: int) -> Tensor:
-    with _Autograd(), torch.no_grad():
+    with _Autograd(), torch.no_grad(), _unhooked():
         found = _ask(rule)._pull_back(bits, grad)
     # An operator's result is memory of its own: a rule may return what it was given.
     given = {tensor.untyped_storage().data_ptr() for tensor in (bits, grad)}
@@ -121,7 +132,7 @@ def _vjp(bits: Tensor, grad: Tensor, rule: int) -> Tensor:
 
 
 def _vjp_again(bits: Tensor, grad: Tensor, along: Tensor, rule: int) -> Tensor:
-    with _Autograd(), torch.enable_grad():
+    with _Autograd(), torch.enable_grad(), _unhooked():
         grad = grad.detach().clone().requires_grad_()
         found = _ask(rule)._pull_back(bits, grad)
         if not found.requires_grad:

@@ -103,9 +103,12 @@ def redraw_model(
     tuned = tune(network, new, dataset, path.parent, seed=derive_seed(seed, "redraw"), progress=progress)
     # The device first: without it the model would be of no use, and a device without a model harms nobody.
     device_path = store.put(new)
-    if out.exists():  # another redraw was faster: its file stays, and this work is kept too
+    spec = replace(spec, fingerprint=new.fingerprint)
+    try:
+        save_model(out, network, spec, new=True)
+    except FileExistsError:  # another redraw was faster: its file stays, and this work is kept too
         out = out.with_name(f"{out.stem}-{new.fingerprint[:8]}{out.suffix}")
-    save_model(out, network, replace(spec, fingerprint=new.fingerprint))
+        save_model(out, network, spec)
     return Redrawn(
         **vars(tuned),
         old_fingerprint=old.fingerprint,

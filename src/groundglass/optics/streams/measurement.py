@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from groundglass.core import Progress, refuse_existing, silent
+from groundglass.core import Progress, check_writable, refuse_existing, silent
 from groundglass.optics.camera import Camera
 from groundglass.optics.device import OpticalDevice
 from groundglass.optics.simulated import SimulatedOPU
@@ -83,6 +83,7 @@ def measure_file(
     source, out = Path(source), Path(out)
     refuse_existing(out)
     bits = BitFile(source, device.in_features, packed)
+    check_writable(out.parent)  # before all of the input is read
     camera: Camera | None = getattr(device, "camera", None)
     noisy = camera is not None and camera.noisy
     identity = {
