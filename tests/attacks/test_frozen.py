@@ -281,6 +281,8 @@ def test_outputs_that_attacks_refuse_are_refused_by_name():
     for wrap, said in ((lambda z: (z, z), "which are the logits"), (lambda z: z.detach().numpy(), "ndarray")):
         with pytest.raises(TypeError, match=said):
             frozen_for_attack(_Wrapped(wrap), torch.rand(4, 3, 8, 8))
+    with pytest.raises(TypeError, match=r"nn\.Module"):
+        frozen_for_attack(lambda x: x)  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize("verified", [True, False])

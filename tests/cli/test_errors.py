@@ -10,6 +10,7 @@ import pytest
 from groundglass import cli
 from groundglass.cli.errors import said
 from groundglass.cli.results import Report
+from groundglass.core import logits_of
 from groundglass.optics import SimulatedOPU
 
 NETWORKS = """
@@ -99,6 +100,9 @@ def test_memory_is_a_users_business_and_a_bug_is_not():
         assert "2 TB" in told
     for bug in (RuntimeError("size mismatch"), KeyError("x"), TypeError("x")):
         assert said(bug, "report", command) is None
+    with pytest.raises(TypeError) as raised:
+        logits_of((1, 2))  # of a model that a user gave to a command
+    assert "2 things" in said(raised.value, "audit", command)
     assert said(OSError(errno.ENOSPC, "of ours: all is said"), "report", command) == "of ours: all is said"
 
 

@@ -77,7 +77,16 @@ def test_a_model_is_wrapped_in_the_access_that_the_attack_needs(attack):
 def test_labels_of_any_plain_kind_are_the_same_labels(attack):
     wanted = attacked(attack)
     hot = torch.nn.functional.one_hot(LABELS, 3)
-    kinds = [LABELS.int(), LABELS.byte(), LABELS[:, None], hot, hot.float(), hot.bool(), LABELS.tolist()]
+    kinds = [
+        LABELS.int(),
+        LABELS.byte(),
+        LABELS[:, None],
+        hot,
+        hot.float(),
+        hot.bool(),
+        LABELS.tolist(),
+        list(LABELS.numpy()),
+    ]
     kinds += [LABELS.numpy(), LABELS.numpy().astype(np.uint16), LABELS.numpy().astype(">i4"), hot.numpy()]
     for labels in kinds:
         assert_same(attacked(attack, labels=labels), wanted, str(labels))

@@ -40,6 +40,8 @@ def frozen_for_attack(model: M, images: Tensor | None = None) -> M:
     Raises:
         Whatever the model raises when it is copied, or run on the images.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"a copy for attacks is made of a torch.nn.Module: attack the {type(model).__name__} itself")
     # The copy's tensors count their versions, wherever it is made.
     with torch.inference_mode(False):
         frozen = _copied(model)

@@ -10,6 +10,10 @@ from torch import Tensor
 from groundglass.core.checks import check_images, check_labels
 
 
+class OutputError(TypeError, ValueError):
+    """A model's output does not show which part of it are the logits. A `ValueError` too, which commands tell in a line."""
+
+
 def as_images(images: Any) -> Tensor:
     """Images of a tensor or a numpy array: float32 in [0, 1], without a graph, in one layout.
 
@@ -32,7 +36,7 @@ def as_labels(labels: Any, images: Tensor) -> Tensor:
         TypeError, ValueError: as `check_labels`.
     """
     if isinstance(labels, list | tuple) and all(
-        isinstance(label, int) and not isinstance(label, bool) for label in labels
+        isinstance(label, int | np.integer) and not isinstance(label, bool) for label in labels
     ):
         labels = np.array(labels, dtype=np.int64)
     labels = _tensor(labels)
@@ -50,7 +54,7 @@ def logits_of(output: Any) -> Any:
     """The logits in what a model returned: the tensor itself, what is called "logits" in it, or the only entry of a tuple.
 
     Raises:
-        TypeError: a dict or a tuple that does not show which they are.
+        OutputError: a dict or a tuple that does not show which they are.
     """
     if isinstance(output, Tensor):
         return output
@@ -62,7 +66,7 @@ def logits_of(output: Any) -> Any:
     if isinstance(output, Mapping | tuple | list):
         what = f"a dict of {', '.join(map(repr, output))}" if isinstance(output, Mapping) else f"{len(output)} things"
         which = repr(next(iter(output), "logits")) if isinstance(output, Mapping) else "0"
-        raise TypeError(
+        raise OutputError(
             f"the model returns {what}, and it is not clear which are the logits: give lambda images: model(images)[{which}]"
         )
     return output

@@ -13,6 +13,7 @@ import inspect
 import json
 import math
 import numbers
+import sys
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -150,7 +151,8 @@ def _number(kind: Any, value: Any, name: str) -> Any:
         raise TypeError(f"`{name}` must be True or False, not {value!r:.60}")
     if found is None or isinstance(found, bool):
         raise TypeError(f"`{name}` must be a {'whole ' if kind is int else ''}number, not {value!r:.60}")
-    if not math.isfinite(found):
+    # A whole number of 400 digits is more than any float.
+    if not -sys.float_info.max <= found <= sys.float_info.max:
         raise ValueError(f"`{name}` (={found}) must be a {'whole' if kind is int else 'finite'} number")
     if kind is float:
         return found
