@@ -14,6 +14,7 @@ from groundglass.report.drawing import Folder
 from groundglass.results import Run
 from groundglass.results.kinds import DEVICE
 from groundglass.results.kinds.network import CameraSettings, DeviceConfig, DeviceResult
+from groundglass.studies import STUDIES, Study
 from tests.report.collisions import collisions
 from tests.runs import RunFolder, right
 
@@ -169,6 +170,17 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path: Path) -> None:
     page = build(tmp_path / "run").read_text(encoding="utf-8")
     assert "0 of 1" in page
     assert "VGG-OPU ← exact" in page
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_a_page_is_made_after_every_result(study: Study, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, study.name)
+    for network in ("VGG-OPU", "VGG-16", "VGG-DFA", "VGG-RP"):
+        folder.network(network)
+        folder.attack(network, [True, False, True], clean=[True, True, True])
+        folder.transfer(network, [True, False, True])
+        assert "</html>" in build(tmp_path).read_text()
+    folder.store.close()
 
 
 def test_the_gallery_of_the_defended_network_is_open(tmp_path: Path) -> None:

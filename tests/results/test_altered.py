@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from groundglass.cli import main
 from groundglass.core import DamagedFileError
+from groundglass.report import build
 from groundglass.results import RecordStore, Run
 from groundglass.results.bundle import BUNDLE
 from groundglass.results.compact import compact
+from groundglass.results.exports import export
 from tests.altered import lines, of_before, remanifest, rewrite
 from tests.results.test_record_store import MANIFEST, record
 from tests.runs import RunFolder
@@ -133,6 +136,51 @@ def test_a_folder_with_links_is_refused(attacked: Path, tmp_path: Path, name: st
 
     with pytest.raises(DamagedFileError, match=f"{name} is a link"):
         look()
+
+
+@pytest.mark.parametrize("name", ["models", "checkpoints", "devices", "figures"])
+def test_nothing_is_written_through_a_link(attacked: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (attacked / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DamagedFileError, match=f"{name} is a link"):
+        RecordStore.open(attacked, RecordStore.read(attacked).manifest)
+    if name == "figures":
+        with pytest.raises(DamagedFileError, match="figures is a link"):
+            build(attacked)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("kind", ["../../x", "/x", "a/b", "\x1b[31m", "..", "", "x\n", "a" * 200])
+def test_a_kind_of_result_is_a_name(attacked: Path, tmp_path: Path, kind: str) -> None:
+    def change(line: dict[str, Any]) -> None:
+        line.update(kind=kind, arrays=None, arrays_sha256=None)
+
+    rewrite(attacked, change, key=True)
+    before = sorted(tmp_path.parent.rglob("*"))
+    with pytest.raises(DamagedFileError, match="no name of a kind"):
+        export(attacked, attacked / "tables")
+    assert sorted(tmp_path.parent.rglob("*")) == before
+
+
+def test_an_export_goes_through_no_link(attacked: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (attacked / "tables").symlink_to(tmp_path / "elsewhere")
+    assert main(["export", str(attacked)]) == 1
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert main(["export", str(attacked), "--out", str(attacked / "tables")]) == 0  # as was asked for
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["attacks.csv"]
+
+
+@pytest.mark.parametrize("target", ["x/../../../../mine", '"><script>x</script>', "\\g<9>", "$x^2$", "a" * 300])
+def test_a_figure_named_after_a_network_is_a_file_in_its_folder(tmp_path: Path, target: str) -> None:
+    folder = RunFolder(tmp_path / "a" / "b" / "run", "transfer")
+    folder.network()
+    folder.transfer(target, [True, False, True])
+    folder.store.close()
+    page = build(tmp_path / "a" / "b" / "run").read_text()
+    assert "<script" not in page
+    made = {path.parent for path in tmp_path.rglob("*.svg")}
+    assert made == {tmp_path / "a" / "b" / "run" / "figures"}
 
 
 def test_a_linked_lock_empties_nobodys_file(attacked: Path, tmp_path: Path) -> None:

@@ -90,9 +90,10 @@ class Export(Command):
     format: Literal["csv", "parquet", "json"] = "csv"
 
     def run(self) -> None:
+        from groundglass.core.untrusted import within
         from groundglass.results import export
 
-        for path in export(self.folder, self.folder / "tables" if self.out is None else self.out, self.format):
+        for path in export(self.folder, within(self.folder, "tables") if self.out is None else self.out, self.format):
             say(str(path))
 
 

@@ -16,6 +16,8 @@ from groundglass.report.axes import without_glyphs
 from groundglass.report.style import css_names, load_matplotlib, rc_params
 
 _PNG_DOTS_PER_INCH = 230  # 990 pixels wide
+# A figure may have the name of a network, which is any text: in that of a file, and of the page's identifiers, these stay.
+_NO_NAME = re.compile(r"[^\w.,=+-]")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Folder:
         Raises:
             DiskFullError: no room; a figure that was there before is untouched.
         """
-        pictures = {}
+        name, pictures = _NO_NAME.sub("-", name)[:100], {}
         for suffix, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
             buffer = io.BytesIO()
             with without_glyphs():

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from groundglass.core import atomic_write
 from groundglass.core.statistics import Proportion
 from groundglass.core.text import duration, listed, percent, visible
+from groundglass.core.untrusted import within
 from groundglass.report import audits, cost, gallery, shared
 from groundglass.report.drawing import Folder, drawing_style
 from groundglass.report.glossary import WORDS, defined, plain
@@ -52,7 +53,9 @@ def build(folder: Path, *, out: Path | None = None, studies: Sequence[Study] = S
     check_folder(place)
     if place.resolve() != folder.resolve() and (place / STUDY_FILE).exists():
         raise FileExistsError(f"{place} is the run folder of another study, with a page of its own: name another")
-    run, drawings, environment = Run.open(folder), Folder(place / FIGURES), _environment()
+    # A stranger's run folder may have a link there; elsewhere it is the user's own.
+    figures = within(folder, FIGURES) if out is None else place / FIGURES
+    run, drawings, environment = Run.open(folder), Folder(figures), _environment()
     with drawing_style():
         sections = [
             (study, section, _rendered(environment, study, section))

@@ -43,6 +43,8 @@ __all__ = ["FolderInUseError", "OtherStudyError", "Record", "RecordStore", "cell
 RECORDS_FILE = "records.jsonl"
 _ARRAYS = "arrays"
 _MOST_ARRAYS = 2**36
+# The name of a frame, and of its file.
+_KIND = re.compile(r"\w[^/\\]{0,99}")
 
 
 class RecordStore:
@@ -98,6 +100,9 @@ class RecordStore:
         held = lock(folder)
         try:
             begun += [path for path in (folder / STUDY_FILE,) if not path.exists()]
+            for entry in folder.iterdir():  # what is written below a link would be elsewhere
+                if entry.is_dir() and entry.is_symlink():
+                    within(folder, entry.name)
             stored = enter_study(folder, manifest)
             records = _records(folder, stored, heal=True)
             remove_parts(folder)
@@ -266,6 +271,8 @@ def _records(folder: Path, manifest: Mapping[str, Any], *, heal: bool) -> list[R
 
 def _check(record: Record, where: str, again: str) -> None:
     """Refuse a record that is well formed, but contradicts itself."""
+    if not _KIND.fullmatch(record.kind) or not record.kind.isprintable():
+        raise DamagedFileError(f"{where}: {record.kind!r:.80} is no name of a kind of result: {again}")
     if cell_key(record.kind, record.config, record.inputs) != record.key:
         raise DamagedFileError(f"{where}: the key {record.key!r:.40} is not that of its config and inputs: {again}")
     if record.arrays not in (None, f"{_ARRAYS}/{record.key}.npz"):

@@ -201,6 +201,31 @@ def test_another_retrieval_is_refused(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_a_folder_of_many_frames_is_not_planned_for_another_number(device: SimulatedOPU, tmp_path: Path) -> None:
+    state = tmp_path / "retrieval.json"
+    interrupted(device, tmp_path, OVERHEAD)
+    told = json.loads(state.read_text())
+    for frames, planned, said in (
+        (10**15, 10**15, f"its frames is {10**15}, not {FRAMES}"),
+        (FRAMES, 10**15, "was altered"),
+        (FRAMES, "many", "planned"),
+    ):
+        state.write_text(json.dumps({**told, "planned": planned, "identity": {**told["identity"], "frames": frames}}))
+        with pytest.raises(ValueError, match=said):
+            run(device, tmp_path)
+
+
+def test_no_row_is_written_through_a_link(device: SimulatedOPU, tmp_path: Path) -> None:
+    interrupted(device, tmp_path / "run", FRAMES - 1)
+    mine = tmp_path / "mine.npy"
+    (tmp_path / "run" / "matrix.npy").rename(mine)
+    before = mine.read_bytes()
+    (tmp_path / "run" / "matrix.npy").symlink_to(mine)
+    with pytest.raises(ValueError, match=r"matrix\.npy"):
+        run(device, tmp_path / "run")
+    assert mine.read_bytes() == before
+
+
 def test_a_folder_of_something_else_is_left_alone(device: SimulatedOPU, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years")
     bench = Bench(device)

@@ -18,7 +18,7 @@ from groundglass.core import DamagedFileError, make_folder, read_json, remove_pa
 from groundglass.core.files import check_place, is_part
 from groundglass.core.schema import read
 from groundglass.core.settings import plain_identity
-from groundglass.core.untrusted import check_file
+from groundglass.core.untrusted import check_file, within
 from groundglass.optics.streams.reading_file import npy_header, reserve
 
 STATE = "retrieval.json"
@@ -126,13 +126,22 @@ class RetrievalFolder:
             os.close(self._held)
 
     @staticmethod
-    def planned_in(folder: Path | None) -> int | None:
-        """Frames that the retrieval in this folder was begun with; None where there is none."""
+    def planned_in(folder: Path | None, frames: int) -> int | None:
+        """Frames that the retrieval in this folder was begun with, of the `frames` asked for; None where there is none.
+
+        Raises:
+            ValueError: a retrieval of another number of frames.
+            DamagedFileError: more than were asked for.
+        """
         if folder is None or not (folder / STATE).exists():
             return None
-        state = read_json(folder / STATE)
-        planned = state.get("planned") if isinstance(state, dict) else None
-        return planned if type(planned) is int else None
+        told = read(_State, read_json(folder / STATE), str(folder / STATE))
+        _check_same(folder, told, "frames", frames)
+        if told.planned > frames:
+            raise DamagedFileError(
+                f"{folder / STATE} plans {told.planned} frames of {frames}: it was altered, delete the folder"
+            )
+        return told.planned
 
     def result(self) -> npt.NDArray[np.complex64]:
         """The matrix, for others: what they do to it does not change the file."""
@@ -179,12 +188,7 @@ class RetrievalFolder:
     def _go_on(self, state: Any, path: Path) -> None:
         told = read(_State, state, str(path))
         for field, value in self._identity.items():
-            if told.identity.get(field) != value:
-                then = repr(told.identity.get(field))
-                raise ValueError(
-                    f"{path.parent} holds another retrieval: its {field} is {then:.80}, not {value!r}. Use the same settings to "
-                    "go on with it, or give another folder"
-                )
+            _check_same(path.parent, told, field, value)
         rows, frames = self._shape
         ends = [0, *(end for _, end, _ in told.checksums)]
         whole = (
@@ -197,6 +201,15 @@ class RetrievalFolder:
         self.taken, self.solved = told.taken, told.solved
         self.seconds = {name: told.seconds[name] for name in self.seconds}
         self._checksums = list(told.checksums)
+
+
+def _check_same(folder: Path, told: _State, field: str, value: Any) -> None:
+    if told.identity.get(field) != value:
+        then = repr(told.identity.get(field))
+        raise ValueError(
+            f"{folder} holds another retrieval: its {field} is {then:.80}, not {value!r:.80}. Use the same settings to "
+            "go on with it, or give another folder"
+        )
 
 
 def _lock(folder: Path) -> int:
@@ -226,7 +239,7 @@ def _make(path: Path, dtype: np.dtype[Any], shape: tuple[int, int]) -> None:
 
 def _open(path: Path, dtype: np.dtype[Any], shape: tuple[int, int]) -> npt.NDArray[Any]:
     try:
-        check_file(path)
+        check_file(within(path.parent, path.name))
         # Opened to be written, a file that was cut short is filled up with zeros, without a word.
         np.lib.format.open_memmap(path, mode="r")
         found = np.lib.format.open_memmap(path, mode="r+")

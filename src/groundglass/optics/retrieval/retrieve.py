@@ -24,8 +24,8 @@ from groundglass.optics.retrieval.readings import read_noise, take
 
 # Bytes of readings that a block of rows may have: memory is a few times that, whatever N and M are.
 _BLOCK_BYTES = 2**26
-# Bytes that the plan takes for a frame.
-_FRAME_BYTES = 32
+# Bytes that the plan takes for a frame, and what is computed from it meanwhile.
+_FRAME_BYTES = 48
 # A row with a relative error of a tenth is off by about this share of what chance is, on held-out readings.
 _WRONG = 0.1
 
@@ -150,7 +150,7 @@ def _plan(
         )
     n, needed = access.in_features, frames_needed(method, access.in_features)
     # A resumed retrieval keeps its plan: its budget was checked when it began.
-    given = RetrievalFolder.planned_in(folder)
+    given = RetrievalFolder.planned_in(folder, frames)
     if given is None:
         given = frames if access.remaining is None else min(frames, access.remaining)
     if given < needed:

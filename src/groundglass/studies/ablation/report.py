@@ -209,7 +209,8 @@ def _figure(telling: pd.DataFrame, networks: Sequence[str], name: str, drawings:
     for network in networks:
         own = each(telling[telling["network"] == network])
         panels = (tuple((labels[r.series], left(r)) for r in own if r.threat == threat) for threat in balls)
-        rows.append(DotRow(network, tuple(panels), rule_above=network not in _FIRST and rows[-1].name in _FIRST))
+        above = network not in _FIRST and any(row.name in _FIRST for row in rows[-1:])
+        rows.append(DotRow(network, tuple(panels), rule_above=above))
     series = [Series(label, PLAIN if one == _BEST else of_attacker(one)) for one, label in labels.items()]
     titles = [f"{threat}, {where.partition(' ')[2]}" for threat, where in balls.items()]
     caption = "At the radius where attacks of a kind leave nearest to half of the images, with 95% Wilson intervals."
