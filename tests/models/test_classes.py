@@ -102,7 +102,7 @@ def test_the_end_of_a_network_is_asked_for_too():
     assert fit_classifier(found, bits, labels, seed=0)
     half_way = network()
     half_way(images())
-    with pytest.raises(ValueError, match="not the end"):
+    with pytest.raises(ValueError, match="the end of this network"):
         fit_classifier(half_way, bits, labels, seed=0)
 
 

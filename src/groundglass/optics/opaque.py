@@ -116,7 +116,8 @@ class _Autograd:
 @contextmanager
 def _unhooked() -> Iterator[None]:
     """What is saved for a gradient in here is shown to no hook of the caller's: one may write it to a disk."""
-    if not torch._C._autograd._saved_tensors_hooks_is_enabled():  # in `torch.func`, where there are none
+    autograd: Any = torch._C._autograd
+    if not autograd._saved_tensors_hooks_is_enabled():  # in `torch.func`, where there are none
         yield
         return
     with torch.autograd.graph.saved_tensors_hooks(lambda saved: saved, lambda saved: saved):
