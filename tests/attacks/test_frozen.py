@@ -295,3 +295,27 @@ def test_functional_transforms_pass_a_copy(verified):
     assert torch.allclose(vmap(lambda x: frozen(x[None])[0])(x), model(x), atol=1e-5)
     grads = [vmap(grad(lambda x, net=net: net(x[None])[0, 0]))(x) for net in (model, frozen)]
     assert torch.allclose(*grads, atol=1e-5)
+
+
+class _Watched(nn.Module):
+    """Its hook writes where the module was made: a copy's hook still writes there."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head, self.seen = nn.Sequential(conv(3, 8), nn.ReLU()), nn.Linear(512, 5), {}
+        self.body[0].register_forward_hook(lambda module, given, out: self.seen.update(features=out))
+
+    def forward(self, x):
+        self.body(x)
+        return self.head(self.seen["features"].flatten(1))
+
+
+def test_parts_that_agree_do_not_verify_a_copy_whose_hooks_speak_to_the_original():
+    model, x = _Watched().eval(), torch.rand(6, 3, 8, 8)
+    with torch.no_grad():
+        model(x[:4])
+    alone = frozen_for_attack(model)
+    alone(x[:4])
+    assert not torch.allclose(alone(x[2:]), model(x[2:]), atol=1e-3)
+    assert not alone.verified
+    assert not frozen_for_attack(model, x[2:]).verified

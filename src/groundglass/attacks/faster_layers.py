@@ -38,7 +38,7 @@ class Faster:
     """
 
     def __init__(
-        self, layers: list[nn.Module], fast: nn.Module, *, ndim: int, owner: nn.Module, as_forward: bool = False
+        self, layers: list[nn.Module], fast: nn.Module, *, ndim: int, owner: nn.Module | None, as_forward: bool = False
     ) -> None:
         self.layers, self.fast, self.owner = layers, fast, owner
         self.trusted: Literal["new", "trial", "same", "off"] = "new"

@@ -29,7 +29,8 @@ def frozen_for_attack(model: M, images: Tensor | None = None) -> M:
     at the images, under the same random draws and without a frame of a device; a copy that differs is replaced by one
     without any rearrangement, compared as well. `copy.verified` says whether they agreed: if not, attack the model
     itself. Without images each rearranged part compares itself with its layers when it is first called, and goes back to
-    them if it differs; `copy.verified` is True from the first that agreed.
+    them if it differs; `copy.verified` is True from the first that agreed, and never where a module has a
+    hook or a patched forward, which may reach past the copy.
 
     Logits agree with the model's to rounding (about 1e-6, relatively). Where a model makes rounding matter, as a
     binarisation does, single images can differ: `AttackResult.confirmed` checks successes again on the model itself.
@@ -61,9 +62,11 @@ def frozen_for_attack(model: M, images: Tensor | None = None) -> M:
 
 
 def _copied(model: M) -> M:
-    # What a forward pass left in an attribute (the weight of `weight_norm`) has a graph, which cannot be copied.
-    held = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
-    memo = {id(tensor): tensor.detach().clone() for tensor in held if not tensor.is_leaf}
+    # What a forward pass left in an attribute (the weight of `weight_norm`), or a hook in a dict, has a graph, which cannot
+    # be copied.
+    held = [value for module in model.modules() for value in vars(module).values()]
+    held += [one for value in held if isinstance(value, dict) for one in value.values()]
+    memo = {id(one): one.detach().clone() for one in held if isinstance(one, Tensor) and not one.is_leaf}
     copied = copy.deepcopy(model, memo).eval()
     # One by one: a TorchScript module has no `requires_grad_`, and its copy has parameters of which it would be refused.
     for parameter in copied.parameters():
@@ -75,14 +78,16 @@ def _copied(model: M) -> M:
 def _rearranged(model: nn.Module) -> list[Faster]:
     """Put faster ways of computing into `model`, a copy: as the `forward` of a Sequential or a Linear. Returns them."""
     parts: list[Faster] = []
+    # A hook or a patched forward may speak to the original: then parts that agree do not show that the whole does.
+    owner = model if all(is_plain(module) for module in model.modules()) else None
     for sequence in [m for m in model.modules() if type(m) is nn.Sequential and "forward" not in vars(m)]:
-        steps = _steps(sequence, model)
+        steps = _steps(sequence, owner)
         faster = [step for step in steps if isinstance(step, Faster)]
         if faster:
             sequence.forward = InOrder(sequence, steps)  # type: ignore[method-assign]
             parts += faster
     for linear in [m for m in model.modules() if type(m) is nn.Linear and is_plain(m)]:
-        parts.append(Faster([linear], SteadyLinear(linear), ndim=2, owner=model, as_forward=True))
+        parts.append(Faster([linear], SteadyLinear(linear), ndim=2, owner=owner, as_forward=True))
         linear.forward = parts[-1]  # type: ignore[method-assign]
     for module in [model, *(part.fast for part in parts)]:
         for conv in module.modules():
@@ -95,7 +100,7 @@ def _rearranged(model: nn.Module) -> list[Faster]:
 _Entry = tuple[list[nn.Module], nn.Module]
 
 
-def _steps(sequence: nn.Sequential, owner: nn.Module) -> list[nn.Module | Faster]:
+def _steps(sequence: nn.Sequential, owner: nn.Module | None) -> list[nn.Module | Faster]:
     """Every run of convolution, ReLU and perhaps pooling as one step; norms in the step of the layer before them."""
     entries = [entry for entry in _folded(sequence) if type(entry[1]) is not nn.Identity or not is_plain(entry[1])]
     steps: list[nn.Module | Faster] = []
