@@ -162,6 +162,15 @@ def test_a_kind_of_result_is_a_name(attacked: Path, tmp_path: Path, kind: str) -
     assert sorted(tmp_path.parent.rglob("*")) == before
 
 
+@pytest.mark.parametrize("training", [{}, {"credit": "bp", "epochs": "many"}, {"credit": "bp", "epochs": None}])
+def test_settings_that_a_column_is_worked_out_from_are_checked(tmp_path: Path, training: dict) -> None:
+    folder = RunFolder(tmp_path)
+    folder.network()
+    folder.store.close()
+    rewrite(tmp_path, lambda line: line["config"].update(training=training), key=True)
+    refused(tmp_path)
+
+
 def test_an_export_goes_through_no_link(attacked: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (attacked / "tables").symlink_to(tmp_path / "elsewhere")

@@ -154,6 +154,8 @@ class Kind(Generic[C, R]):
             with damaged(where, again):
                 if not holds(result):
                     raise DamagedFileError(f"{where}: {record.key} ({record.name}) does not satisfy `{says}`: {again}")
+        with damaged(f"{where}: {record.key} ({record.name})", again):
+            self.row(Entry(record, self, lambda _: {}))  # what is worked out from settings of any form, as "epochs"
 
     def check_arrays(self, record: Record, arrays: Mapping[str, np.ndarray], where: str, again: str) -> None:
         """Refuse arrays that disagree with their record; otherwise as `check`."""
