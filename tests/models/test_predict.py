@@ -1,6 +1,8 @@
+import pytest
 import torch
 from torch import nn
 
+from groundglass.core import NonFiniteError
 from groundglass.data import ImageSet
 from groundglass.models import accuracy, predict_logits
 
@@ -47,3 +49,20 @@ def test_a_network_that_writes_to_its_input_does_not_change_the_callers_images()
     first, second = predict_logits(model, images, batch_size=3), predict_logits(model, images, batch_size=3)
     assert torch.equal(images, kept)
     assert torch.equal(first, second)
+
+
+class Threshold(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.below, self.above = nn.Linear(12, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.above((self.below(x.flatten(1)) > 0).float())
+
+
+def test_a_weight_that_is_nan_below_a_threshold_is_no_figure():
+    model, x = Threshold(), torch.rand(4, 3, 2, 2)
+    predict_logits(model, x)
+    model.below.weight.data[0, 0] = torch.nan
+    with pytest.raises(NonFiniteError, match=r"below\.weight"):
+        predict_logits(model, x)

@@ -4,7 +4,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from groundglass.core import as_images, check_labels, check_logits, explain_layout, input_dtype, logits_of, pieces
+from groundglass.core import (
+    as_images,
+    check_labels,
+    check_logits,
+    check_weights,
+    explain_layout,
+    input_dtype,
+    logits_of,
+    pieces,
+)
 from groundglass.core.modes import evaluating
 from groundglass.core.settings import Count, fit
 from groundglass.data import ImageSet, check_image_set
@@ -20,11 +29,13 @@ def predict_logits(
 
     Raises:
         ValueError: images that are not float NCHW in [0, 1]; logits that are not [n, k], k at least 2.
-        NonFiniteError: NaN or infinite logits.
+        NonFiniteError: NaN or infinite logits, or weights.
     """
     images = as_images(images)
     where = next((weights.device for weights in model.parameters()), images.device)
     dtype = input_dtype(model)
+    if len(images) and isinstance(model, nn.Module):
+        check_weights(model)
     found = []
     with evaluating(model):
         for part in pieces(images, batch_size):
