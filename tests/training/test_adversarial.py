@@ -275,7 +275,7 @@ def test_bad_settings_are_refused(kind, fields, message):
 class Opaque:
     """A device that is not simulated."""
 
-    in_features, out_features, mean_reading = 64, 128, 1.0
+    in_features, out_features, mean_reading, fingerprint = 64, 128, 1.0, "lab"
 
     def measure(self, bits):
         raise AssertionError("asked before the rule was refused")

@@ -174,7 +174,7 @@ def test_what_cannot_be_fitted_is_refused(easy):
         (model, bits, labels + 1, r"0\.\.9"),
         (model, bits, labels[1:], "one an image"),
         (model, bits[:0], labels[:0], "no bits"),
-        (inner, bits, labels, "not the end"),
+        (inner, bits, labels, "cannot be fitted alone"),
     ]:
         with pytest.raises(ValueError, match=message):
             fit_classifier(fitted, inputs, classes, seed=0)

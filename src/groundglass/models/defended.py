@@ -313,7 +313,8 @@ def defend(
         raise TypeError(f"`network` must be a torch module, not a {type(network).__name__}")
     if device is not None and not isinstance(device, OpticalDevice):
         raise TypeError(
-            f"`device` must be an optical device, as SimulatedOPU.create(512, 8000) makes one, not {device!r:.60}"
+            f"`device` must be an optical device, as SimulatedOPU.create(512, 8000) makes one, not {device!r:.60}; one of your "
+            "own has in_features, out_features, fingerprint, mean_reading and measure(bits)"
         )
     places = {name: module for name, module in network.named_modules() if name}
     place = lookup("module", at, places)
