@@ -119,7 +119,7 @@ def test_without_a_checkpoint_the_note_names_a_file_that_is_one(attack, tmp_path
     with pytest.raises(ConnectionError) as error:
         run(attack, access_for(attack, Failing(network(), 40)))
     (note,) = error.value.__notes__
-    path = Path(re.search(r"kept in (\S+): the same call with checkpoint=", note).group(1))
+    path = Path(re.search(r"kept in (\S+): the same call with that as checkpoint=", note).group(1))
     assert tmp_path in path.parents
     assert_same(run(attack, checkpoint=path), uninterrupted(attack)[0])
 

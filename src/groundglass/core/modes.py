@@ -17,9 +17,13 @@ def evaluating(model: object) -> Iterator[None]:
     changed = [module for module in modules if module.training]
     own = [module for module in changed if _has_own_mode(module)]
     before = [(module, module.training) for module in modules] if own else [(module, True) for module in changed]
-    if own and isinstance(model, nn.Module):
-        model.eval()
-    else:
+    try:
+        if own and isinstance(model, nn.Module):
+            model.eval()
+    except NotImplementedError:  # one of them has no other mode, as a graph of torch.export
+        changed = [module for module in changed if module not in own]
+        own = []
+    if not own:
         for module in changed:
             module.training = False
     try:
