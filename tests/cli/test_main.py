@@ -72,3 +72,8 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(at, tmp_path, capsys, monkeypatch):
 def test_a_study_without_its_command_is_told_the_command(capsys):
     assert cli.main(["white-box", "--out", "x"]) == 2
     assert "`groundglass run white-box --out x`" in capsys.readouterr().err
+
+
+def test_a_slip_in_a_command_is_told_the_nearest(capsys):
+    assert cli.main(["reprot", "x"]) == 2
+    assert "did you mean 'report'?" in capsys.readouterr().err

@@ -243,3 +243,7 @@ def test_a_classifier_that_is_fitted_to_all_matrices_predicts_and_one_that_is_fi
     fit_classifier(network, bits[:600].repeat(2, 1), labels[:600].repeat(2), seed=0)
     assert accuracy_with(moving) > 0.95
     assert min(accuracy_with(device) for device in moving.devices) > 0.93
+
+
+def test_one_that_is_half_made_has_a_repr() -> None:
+    assert "MovingDevice" in repr(MovingDevice.__new__(MovingDevice))

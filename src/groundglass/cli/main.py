@@ -22,6 +22,7 @@ from groundglass.cli.results import Compact, Export, Report, Seeds, Tables
 from groundglass.cli.retrieve import Retrieve
 from groundglass.cli.run import Recipes, Run
 from groundglass.cli.terminal import complain, lasting_streams, unwritten
+from groundglass.core import lookup
 
 _COMMANDS: dict[str, Callable[..., Command]] = {
     "run": Run,
@@ -127,12 +128,17 @@ def _run(arguments: list[list[str]]) -> int:
 
 
 def _parsed(given: list[str]) -> Command | None:
-    """The command; None, after saying what is wrong, if a study's name stands in its place."""
+    """The command; None, after saying what is wrong, if there is none of this name."""
     if given and given[0] not in _COMMANDS and not given[0].startswith("-"):
         from groundglass.studies import ALL, STUDIES
 
         if any(study.name == given[0] for study in (ALL, *STUDIES)):
             complain(f"groundglass: {given[0]} is a study: `groundglass run {' '.join(given)}`")
+            return None
+        try:
+            lookup("command", given[0], _COMMANDS)
+        except ValueError as error:
+            complain(f"groundglass: {error}")
             return None
     return tyro.extras.subcommand_cli_from_dict(
         _COMMANDS,

@@ -128,6 +128,8 @@ class MovingDevice(Sealed):
         return len(self._devices)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_fingerprint"):  # half made: a traceback shows it
+            return "<MovingDevice>"
         return (
             f"MovingDevice({self.in_features} -> {self.out_features}, {len(self)} matrices, {self.camera}, "
             f"fingerprint={self.fingerprint}{', public seed' if self.public else ''})"
