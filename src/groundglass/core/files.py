@@ -159,7 +159,7 @@ _PART = re.compile(
 
 
 def is_part(name: str) -> bool:
-    """Whether a file of this name is one that `atomic_write` has not finished."""
+    """Whether `atomic_write` gives such a name to a file that is not finished."""
     return _PART.fullmatch(name) is not None
 
 
