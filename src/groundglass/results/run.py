@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ import pandas as pd
 from groundglass.core import DamagedFileError, lookup
 from groundglass.core.statistics import Proportion
 from groundglass.results.kinds import ATTACK, AUDIT, COST, KINDS, QUERY, REDRAW, RETRIEVE, TRAIN, TRANSFER, Entry, Kind
+from groundglass.results.outcomes import right_after
 from groundglass.results.owners import owners
 from groundglass.results.records import Record, RecordStore
 
@@ -189,19 +191,7 @@ class Run:
         Raises:
             DamagedFileError: the record's arrays are missing, altered, or others than it needs.
         """
-        record = self.record(key)
-
-        def read(arrays: dict[str, np.ndarray]) -> dict[int, bool]:
-            if record.kind == "audit":
-                return dict(enumerate((arrays["broken_by"] == -1).tolist()))
-            index = arrays["index"].tolist()
-            if record.kind == "transfer":
-                return dict(zip(index, arrays["correct"].tolist(), strict=True))
-            right, fooled = arrays["clean_correct"].astype(bool), arrays["success"].astype(bool)
-            asked = right if record.kind == "query" else np.ones(len(index), bool)
-            return {i: bool(ok) for i, ok, a in zip(index, right & ~fooled, asked, strict=True) if a}
-
-        return self.per_image(key, read)
+        return self.per_image(key, partial(right_after, self.record(key)))
 
     def right_before(self, key: str) -> dict[int, bool]:
         """Which of the attacked images are right before an attack by gradients; none where the record has no arrays."""

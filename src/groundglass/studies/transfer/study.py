@@ -8,13 +8,15 @@ from typing import Any
 from groundglass.attacks import PGD, GaussianKernel, InputDiversity, TransferPGD, paper_eps_to_pixels
 from groundglass.core import derive_seed
 from groundglass.core.settings import Count, Tally
-from groundglass.core.statistics import Proportion
+from groundglass.core.statistics import Difference, Family, differs
 from groundglass.data import Dataset
 from groundglass.results import Record
-from groundglass.results.kinds import ATTACK, CRAFT, TRANSFER
+from groundglass.results.kinds import ATTACK, CRAFT, TRANSFER, Entry
+from groundglass.results.kinds.craft import TransferConfig as TriedConfig
+from groundglass.results.kinds.craft import TransferResult
 from groundglass.studies import kit
 from groundglass.studies.cells.attack import AttackCell, widest
-from groundglass.studies.cells.check import Check, Found, check_cells, entries
+from groundglass.studies.cells.check import Check, Found, check_cells, entries, kept
 from groundglass.studies.cells.craft import CommonCell, CraftCell, TransferCell
 from groundglass.studies.cells.network import NetworkCell, PlaceCell, TrainCell
 from groundglass.studies.engine.cell import Cell, with_inputs
@@ -170,28 +172,34 @@ def _sources_fooled(records: Sequence[Record]) -> Found:
 
 
 def _rising(records: Sequence[Record]) -> dict[str, float]:
-    curves: dict[str, list[Proportion]] = {}
+    curves: dict[str, list[Entry[TriedConfig, TransferResult]]] = {}
     for one in sorted(entries(records, TRANSFER), key=lambda one: one.config.eps):
-        curves.setdefault(f"{one.config.label} -> {one.config.target}", []).append(one.result.robust)
-    return {
-        who: round(larger.share - smaller.share, 4)
-        for who, curve in sorted(curves.items())
-        for smaller, larger in pairwise(curve)
-        if smaller.clearly_below(larger)
+        curves.setdefault(f"{one.config.label} -> {one.config.target}", []).append(one)
+    pairs = [(who, *two) for who, curve in sorted(curves.items()) for two in pairwise(curve)]
+    tests = {
+        (who, larger.config.eps): differs(kept(larger, larger.result.robust), kept(smaller, smaller.result.robust))
+        for who, smaller, larger in pairs
     }
+    family = Family("A larger ball beside the next smaller", tests)
+    return {key[0]: round(one.points / 100, 4) for key, one in tests.items() if one and family.above(key)}
 
 
 def _weaker_than_transfer(records: Sequence[Record]) -> dict[str, list[float]]:
     """An attacker who holds the target's weights should fool more than one who guesses at them."""
-    masked: dict[str, list[float]] = {}
+    tests: dict[str, Difference | None] = {}
     for model, eps in sorted({(one.config.model, one.config.eps) for one in entries(records, ATTACK)}):
-        here = [one.result.robust for one in entries(records, ATTACK, model=model, eps=eps)]
-        tried = [one.result.robust for one in entries(records, TRANSFER, target=model, eps=eps)]
-        if tried:
-            left, best = (min(some, key=lambda share: share.share) for some in (here, tried))
-            if best.clearly_below(left):
-                masked[f"{model}, {eps * 255:.3g}/255"] = [round(left.share, 4), round(best.share, 4)]
-    return masked
+        left = min(entries(records, ATTACK, model=model, eps=eps), key=lambda one: one.result.robust.share)
+        moved = entries(records, TRANSFER, target=model, eps=eps)
+        if moved:
+            best = min(moved, key=lambda one: one.result.robust.share)
+            test = differs(kept(left, left.result.robust), kept(best, best.result.robust))
+            tests[f"{model}, {eps * 255:.3g}/255"] = test
+    family = Family("The weights beside transfer", tests)
+    return {
+        name: [round(one.first.share, 4), round(one.second.share, 4)]
+        for name, one in tests.items()
+        if one and family.above(name)
+    }
 
 
 #: Signs that a figure of transferred attacks is not what it seems.
