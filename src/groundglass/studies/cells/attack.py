@@ -23,8 +23,10 @@ from groundglass.studies.engine.cell import BaseCell, Cell, Outcome, filled, scr
 from groundglass.studies.engine.context import Context
 
 #: What an attack is for: a figure, a sanity check ("control"), a yardstick ("reference"), one of several settings
-#: ("sweep"), or the study that it is of.
-Purpose = Literal["figure", "control", "reference", "sweep", "transfer", "redraw", "ablation", "retrieval", "scale"]
+#: ("sweep"), a rung of the access ladder alone, or the study that it is of.
+Purpose = Literal[
+    "figure", "control", "reference", "sweep", "transfer", "redraw", "ablation", "retrieval", "scale", "ladder"
+]
 _NAMES = {"CarliniWagnerL2": "CW"}
 
 

@@ -25,6 +25,12 @@ from groundglass.studies.engine.context import Context
 _MARKS = (1_000, 5_000, 15_000)
 
 
+def predicted_classes(network: nn.Module, images: Tensor) -> np.ndarray:
+    """The class that the network puts each image into."""
+    found: np.ndarray = predict_logits(network, images).argmax(1).numpy() if len(images) else np.zeros(0, np.int64)
+    return found
+
+
 class Stopwatch:
     """A model that knows how long it was asked, and about how many images."""
 
@@ -50,6 +56,7 @@ class QueryCell(BallCell):
     Attributes:
         target: the network. Who attacks it sees what it answers, and nothing else.
         budget: images that may go through the model for each image.
+        smaller: the same attack in a smaller ball: only what it left right is attacked, as what it fooled is fooled here too.
     """
 
     target: NetworkCell
@@ -57,6 +64,7 @@ class QueryCell(BallCell):
     budget: Count
     n_images: Count
     seed: int
+    smaller: "QueryCell | None" = None
     purpose: Purpose = "figure"
 
     kind = "query"
@@ -64,6 +72,8 @@ class QueryCell(BallCell):
     @property
     def name(self) -> str:
         setting = f", sigma {self.attack.sigma:g}" if self.purpose == "sweep" and hasattr(self.attack, "sigma") else ""
+        if self.purpose == "ladder":
+            setting = f", {self.ball_name}"
         return f"{self.target.name} <- {type(self.attack).__name__}{setting}"
 
     def described(self) -> dict[str, Any]:
@@ -75,9 +85,12 @@ class QueryCell(BallCell):
         }
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
-        (trained,) = inputs
-        subset = context.dataset.test.head(self.n_images)
-        images, labels = subset.floats().to(context.where), subset.labels.to(context.where)
+        trained, test = inputs[0], context.dataset.test.head(self.n_images)
+        index = np.arange(len(test))
+        if self.smaller is not None:
+            before = context.arrays(inputs[1])
+            index = before["index"][before["clean_correct"] & ~before["success"]]
+        images, labels = test.floats(torch.from_numpy(index)).to(context.where), test.labels[index].to(context.where)
         model = Stopwatch(context.target(trained))
         access_type = LabelAccess if isinstance(self.attack, LabelAttack) else ScoreAccess
         checkpoint = scratch_of(self, context)
@@ -89,6 +102,7 @@ class QueryCell(BallCell):
             labels,
             make_ball(self.norm, self.eps),
             seed=derive_seed(self.seed, "query", type(self.attack).__name__),
+            indices=index.tolist(),
             checkpoint=checkpoint,
             progress=context.progress,
         )
@@ -99,14 +113,14 @@ class QueryCell(BallCell):
         return Outcome(
             self._result(claimed, result, model, seconds),
             {
-                "index": np.arange(len(labels)),
+                "index": index,
                 "label": labels.cpu().numpy(),
                 "clean_correct": result.clean_correct.cpu().numpy(),
                 "success": result.success.cpu().numpy(),
                 "loss_queries": claimed.loss_queries.to(torch.int32).cpu().numpy(),
                 "check_queries": claimed.check_queries.to(torch.int32).cpu().numpy(),
                 "norm": result.norm.float().cpu().numpy(),
-                "prediction": predict_logits(itself, result.adversarial).argmax(1).numpy(),
+                "prediction": predicted_classes(itself, result.adversarial),
             },
             earlier_seconds=earlier,
             scratch=checkpoint,
@@ -131,7 +145,7 @@ class QueryCell(BallCell):
             **mean_and_median("loss_queries", claimed.loss_queries),
             loss_queries=int(claimed.loss_queries.sum()),
             check_queries=int(claimed.check_queries.sum()),
-            most_queries=int(queries.max()),
+            most_queries=max(queries.tolist(), default=0),
             flat_share=claimed.zero_gradient_share if int(claimed.gradients.sum()) else None,
             unconfirmed=int(claimed.success.sum() - fooled.sum()),
             forwards_per_second=round(model.rows / model.seconds, 1) if model.seconds else None,
