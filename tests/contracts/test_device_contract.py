@@ -8,7 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from groundglass.optics import Camera, LightOnOPU, MovingDevice, OpticalDevice, OpticalLayer, SimulatedOPU
+from groundglass.optics import (
+    Camera,
+    DriftingDevice,
+    LightOnOPU,
+    MovingDevice,
+    OpticalDevice,
+    OpticalLayer,
+    SimulatedOPU,
+)
 
 N, M = 70, 45
 
@@ -59,6 +67,10 @@ STEADY: dict[str, Callable[[], OpticalDevice]] = {
 DEVICES = STEADY | {
     "moving": lambda: MovingDevice.create(N, M, count=3, seed=1),
     "moving float": lambda: MovingDevice.create(N, M, count=3, seed=1, camera=Camera(bits=None)),
+    "drifting": lambda: DriftingDevice(SimulatedOPU.create(N, M, seed=1), correlation=20_000),
+    "drifting float": lambda: DriftingDevice(
+        SimulatedOPU.create(N, M, seed=1, camera=Camera(bits=None)), correlation=20_000, hold=7
+    ),
 }
 
 

@@ -45,7 +45,7 @@ from groundglass.core.settings import In, Settings, _annotations
 from groundglass.data import Augment
 from groundglass.data.shapes import load_shapes
 from groundglass.models import defend, predict_logits, vgg16
-from groundglass.optics import Camera, LightOnOPU, MovingDevice, SimulatedOPU
+from groundglass.optics import Camera, DriftingDevice, LightOnOPU, MovingDevice, SimulatedOPU
 from groundglass.optics.access import DeviceAccess
 from groundglass.optics.camera import Exposure
 from groundglass.optics.retrieval import METHODS, retrieve
@@ -230,6 +230,8 @@ FUNCTIONS: dict[str, Any] = {
     "out_features": lambda value: _opu(out_features=value),
     "noise_seed": lambda value: _opu(noise_seed=value),
     "count": lambda value: MovingDevice.create(32, 8, count=value, seed=1),
+    "correlation": lambda value: DriftingDevice(_opu(), correlation=value),
+    "hold": lambda value: DriftingDevice(_opu(), correlation=9.0, hold=value),
     "rows_per_call": lambda value: LightOnOPU(_Lab(), 32, 8, mean_reading=1.0, rows_per_call=value),
     "mean_reading": lambda value: LightOnOPU(_Lab(), 32, 8, mean_reading=value),
     "frames": lambda value: LightOnOPU.calibrate(_Lab(), 32, 8, frames=value),

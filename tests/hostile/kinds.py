@@ -20,7 +20,7 @@ from groundglass.audit.kept import Kept, Made
 from groundglass.core.states import _digest
 from groundglass.data import ImageSet
 from groundglass.models import ModelSpec, build, load_model, save_model
-from groundglass.optics import DeviceAccess, DeviceStore, MovingDevice, SimulatedOPU
+from groundglass.optics import DeviceAccess, DeviceStore, DriftingDevice, MovingDevice, SimulatedOPU
 from groundglass.optics.retrieval import FixedExposure, retrieve
 from groundglass.optics.secret_file import _checksum
 from groundglass.optics.streams.bit_file import BitFile
@@ -149,6 +149,10 @@ def device_file(folder: Path) -> Path:
     return DeviceStore(folder / "devices").put(device())
 
 
+def drifting_file(folder: Path) -> Path:
+    return DeviceStore(folder / "devices").put(DriftingDevice(device(), correlation=8.0))
+
+
 def moving_file(folder: Path) -> Path:
     return DeviceStore(folder / "devices").put(MovingDevice([device(), SimulatedOPU.create(8, 12, seed=6)], seed=1))
 
@@ -156,7 +160,7 @@ def moving_file(folder: Path) -> Path:
 def read_device(path: Path) -> Any:
     found = DeviceStore(path.parent).find(path.stem)
     bits = torch.ones(1, 8, dtype=torch.uint8)
-    return found.fingerprint, plain(found.measure(bits)) if isinstance(found, SimulatedOPU) else len(found)
+    return found.fingerprint, len(found) if isinstance(found, MovingDevice) else plain(found.measure(bits))
 
 
 class Logits(torch.nn.Module):
@@ -343,6 +347,7 @@ KINDS: dict[str, FileKind] = {
         model_file, lambda p: plain(dict(load_model(p, find_device=lambda _: device()).state_dict())), **SAFE
     ),
     "device": FileKind(device_file, read_device, json_parts, put_device),
+    "drifting device": FileKind(drifting_file, read_device, json_parts, put_json),
     "moving device": FileKind(moving_file, read_device, json_parts, put_json),
     "adversarial images": FileKind(adversarial_file, read_adversarial, **SAFE),
     "gradient checkpoint": FileKind(gradient_checkpoint, lambda p: _attack(p)[1], **SAFE),

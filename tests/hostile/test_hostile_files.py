@@ -183,7 +183,7 @@ READERS: dict[str, tuple[str, ...] | str] = {
     "groundglass.models.files": ("model",),
     "groundglass.optics.retrieval.folder": ("retrieval.json", "retrieved matrix", "readings"),
     "groundglass.optics.secret_file": ("device",),
-    "groundglass.optics.store": ("moving device",),
+    "groundglass.optics.store": ("moving device", "drifting device"),
     "groundglass.optics.streams.bit_file": ("bits",),
     "groundglass.optics.streams.reading_file": ("ledger",),
     "groundglass.results.bundle": ("bundle",),

@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 
-from groundglass.optics import Camera, MovingDevice, SimulatedOPU
+from groundglass.optics import Camera, DriftingDevice, MovingDevice, SimulatedOPU
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork"),
@@ -21,6 +21,10 @@ def noisy():
 
 def moving():
     return MovingDevice.create(20, 64, count=4, seed=2)
+
+
+def drifting():
+    return DriftingDevice(SimulatedOPU.create(20, 64, seed=3), correlation=2.0, hold=1)
 
 
 def in_child(work):
@@ -41,7 +45,7 @@ def frames(device):
     return device.measure(BITS).tolist()
 
 
-@pytest.mark.parametrize("make", [noisy, moving])
+@pytest.mark.parametrize("make", [noisy, moving, drifting])
 def test_children_repeat_neither_their_parent_nor_each_other(make):
     device = make()
     child, other = (in_child(lambda: frames(device)) for _ in range(2))
@@ -52,7 +56,7 @@ def test_children_repeat_neither_their_parent_nor_each_other(make):
     assert seen[0] == frames(make()) == in_child(lambda: frames(make()))
 
 
-@pytest.mark.parametrize("make", [noisy, moving])
+@pytest.mark.parametrize("make", [noisy, moving, drifting])
 def test_the_same_forks_give_the_same_noise(make):
     def program():
         device = make()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from groundglass.core.sealed import Seed
-from groundglass.optics import DeviceStore, MovingDevice, SimulatedOPU
+from groundglass.optics import DeviceStore, DriftingDevice, MovingDevice, SimulatedOPU
 from tests.optics.test_device_store import FORMAT_1, rewrite
 
 
@@ -29,6 +29,7 @@ def test_what_is_made_from_a_device_or_its_seed_is_as_public_as_it_is() -> None:
         assert device.region([1, 2]).public is public
         assert make(seed.derived("part")).public is public
         assert make(seed.at("device", 3)).public is public
+        assert DriftingDevice(device, correlation=5).public is public
         assert MovingDevice.create(12, 5, count=2, seed=seed).public is public
     assert make(5).redraw().public is False
     assert make().redraw(7).public is True

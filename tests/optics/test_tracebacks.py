@@ -27,7 +27,15 @@ from groundglass.cli.device import New
 from groundglass.cli.options import given_seed
 from groundglass.core.sealed import Seed
 from groundglass.models import defend
-from groundglass.optics import Camera, DeviceStore, MovingDevice, OpticalLayer, SimulatedOPU, true_matrix
+from groundglass.optics import (
+    Camera,
+    DeviceStore,
+    DriftingDevice,
+    MovingDevice,
+    OpticalLayer,
+    SimulatedOPU,
+    true_matrix,
+)
 from groundglass.optics.layer import FloatInputLayer
 from groundglass.optics.retrieval import row_errors
 from groundglass.optics.tiled import gaussian_table
@@ -197,6 +205,12 @@ def study_draws(folder: Path) -> None:
     RandomisedCell(network=network, seed=0, matrices=2).draw(old, context.device_seed)
 
 
+def drift() -> None:
+    drifting = DriftingDevice(create(), correlation=4, hold=1)
+    row_errors(true_matrix(create()), true_matrix(drifting.now()))
+    drifting.measure(X)
+
+
 class Pipe(io.BytesIO):
     """One end of a pipe."""
 
@@ -232,6 +246,7 @@ WORK: dict[str, Callable[[Path], object]] = {
     **{f"create {kind}": lambda _, kind=kind: create(kind) for kind in ("dense", "procedural", "structured")},
     "create real": lambda _: create(matrix="real", camera=Camera(read_noise=1, shot_noise=500)),
     "create moving": lambda _: MovingDevice.create(N, M, count=2, seed=SEED),
+    "drift": lambda _: drift(),
     **{f"measure {kind}": lambda _, kind=kind: create(kind).measure(X) for kind in ("procedural", "structured")},
     "measure dense": lambda _: create(camera=Camera(read_noise=1, bits=None)).measure(X),
     "measure a region": lambda _: create().region([3, 1]).measure(X),

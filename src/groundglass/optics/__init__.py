@@ -4,6 +4,7 @@ from groundglass.optics.access import DeviceAccess
 from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, draw_feedback
 from groundglass.optics.camera import Camera, Exposure
 from groundglass.optics.device import OpticalDevice
+from groundglass.optics.drifting import DriftingDevice
 from groundglass.optics.kinds import DoesNotFitError
 from groundglass.optics.layer import Encoding, FloatInputLayer, OpticalLayer, binarise, encode, without_devices
 from groundglass.optics.lighton import LightOnOPU
@@ -23,6 +24,7 @@ __all__ = [
     "DeviceKind",
     "DeviceStore",
     "DoesNotFitError",
+    "DriftingDevice",
     "Encoding",
     "Exposure",
     "FloatInputLayer",

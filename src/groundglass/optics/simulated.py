@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -197,6 +197,25 @@ class SimulatedOPU(Opaque):
         return SimulatedOPU(medium, self.camera, self.exposure, self.noise_seed, region_of=named)
 
     @property
+    def is_part(self) -> bool:
+        """Whether this is a region of a device, or a drifting one at some time: it has no file of its own."""
+        return self._region
+
+    def with_noise(self, *, read_noise: float = 0.0, shot_noise: float = 0.0) -> "SimulatedOPU":
+        """The same U at the same exposure, before a camera of this noise. It is another device, with a file of its own.
+
+        Args:
+            read_noise, shot_noise: see `Camera`.
+
+        Raises:
+            ValueError: a noise out of its range; this is a region of a device.
+        """
+        if self._region:
+            raise ValueError("a region of a device keeps its camera: change the device's, and take the region of that")
+        camera = replace(self._camera, read_noise=read_noise, shot_noise=shot_noise)
+        return SimulatedOPU(self._medium, camera, self._exposure, self._noise_seed)
+
+    @property
     def frames(self) -> int:
         """Frames with noise that this object has counted, skipped ones included: the next one's number."""
         return self._noise.frames
@@ -228,7 +247,8 @@ class SimulatedOPU(Opaque):
         """
         if self._region:
             raise ValueError(
-                "a region of a device has no file of its own: save the device, and take the region of it again"
+                "a region of a device, or a drifting one at some time, has no file of its own: save the device, and make "
+                "this of it again"
             )
         saved = Saved(self._medium, self._camera, self._exposure, self._noise_seed, self._fingerprint)
         write_secret(Path(path), saved)

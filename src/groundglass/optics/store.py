@@ -1,9 +1,11 @@
 """A folder of device files: where the secrets of simulated devices live, apart from every model."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from groundglass.core import DamagedFileError, make_folder, read_json, write_json
+from groundglass.optics.drifting import DriftingDevice
 from groundglass.optics.moving import MovingDevice
 from groundglass.optics.simulated import SimulatedOPU
 
@@ -11,12 +13,19 @@ _SUFFIX = ".device"
 _MOVING_FORMAT = "groundglass moving device"
 _MOVING_VERSION = 1
 _MOVING_SUFFIX = ".moving"
+_DRIFTING_FORMAT = "groundglass drifting device"
+_DRIFTING_VERSION = 1
+_DRIFTING_SUFFIX = ".drifting"
+
+#: What has a place in a store.
+Stored = SimulatedOPU | MovingDevice | DriftingDevice
 
 
 class DeviceStore:
     """A folder of device files, each named by its device's fingerprint.
 
-    A moving device lies there as the files of its K devices and one that lists their fingerprints, with no secret in it.
+    A moving device lies there as the files of its K devices and one that lists their fingerprints, with no secret in it; a
+    drifting one as the file of its device and one that says how it drifts, with none either.
 
     Args:
         folder: made, for its owner alone, when the first device is put in.
@@ -29,17 +38,21 @@ class DeviceStore:
         return f"DeviceStore({str(self.folder)!r})"
 
     def path(self, fingerprint: str) -> Path:
-        """Where the file of this device is, or would be; of a moving one that is here, the list."""
+        """Where the file of this device is, or would be; of a moving or drifting one that is here, what names its parts."""
         if not fingerprint or set(fingerprint) - set("0123456789abcdef"):
             raise ValueError(f"a simulated device's fingerprint is hex digits, not {fingerprint!r}")
-        listed = self.folder / f"{fingerprint}{_MOVING_SUFFIX}"
-        return listed if listed.exists() else self.folder / f"{fingerprint}{_SUFFIX}"
+        for suffix in (_MOVING_SUFFIX, _DRIFTING_SUFFIX):
+            if (path := self.folder / f"{fingerprint}{suffix}").exists():
+                return path
+        return self.folder / f"{fingerprint}{_SUFFIX}"
 
     def fingerprints(self) -> list[str]:
         """Of the devices that are here."""
-        return sorted(p.stem for suffix in (_SUFFIX, _MOVING_SUFFIX) for p in self.folder.glob(f"*{suffix}"))
+        return sorted(
+            p.stem for suffix in (_SUFFIX, _MOVING_SUFFIX, _DRIFTING_SUFFIX) for p in self.folder.glob(f"*{suffix}")
+        )
 
-    def put(self, device: SimulatedOPU | MovingDevice) -> Path:
+    def put(self, device: Stored) -> Path:
         """Save a device; returns its file. A device that is already here is left as it is."""
         if isinstance(device, MovingDevice):
             # Its devices first: the list needs them.
@@ -50,16 +63,22 @@ class DeviceStore:
             if not path.exists():
                 write_json(path, {"format": _MOVING_FORMAT, "version": _MOVING_VERSION, "devices": listed})
             return path
+        if isinstance(device, DriftingDevice):
+            self.put(device.device)
+            path = self.folder / f"{device.fingerprint}{_DRIFTING_SUFFIX}"
+            told = {"device": device.device.fingerprint, "correlation": device.correlation, "hold": device.hold}
+            if not path.exists():
+                write_json(path, {"format": _DRIFTING_FORMAT, "version": _DRIFTING_VERSION, **told})
+            return path
         path = self.path(device.fingerprint)
         if not path.exists():
             make_folder(self.folder, 0o700)
             device.save(path)
         return path
 
-    def find(
-        self, fingerprint: str, *, in_features: int | None = None, out_features: int | None = None
-    ) -> SimulatedOPU | MovingDevice:
+    def find(self, fingerprint: str, *, in_features: int | None = None, out_features: int | None = None) -> Stored:
         """The device with this fingerprint. A moving one has a new, secret stream of draws: see `MovingDevice.with_draws`.
+        A drifting one is at time 0.
 
         Args:
             fingerprint: as kept with the model that was trained with the device.
@@ -77,7 +96,11 @@ class DeviceStore:
                 f"no device {fingerprint} in {self.folder} (devices there: {here}): a model works only with the device "
                 "it was trained with; copy that device's file here, or train again with a new device"
             )
-        device = self._load_moving(path) if path.suffix == _MOVING_SUFFIX else SimulatedOPU.load(path)
+        others: dict[str, Callable[[Path], Stored]] = {
+            _MOVING_SUFFIX: self._load_moving,
+            _DRIFTING_SUFFIX: self._load_drifting,
+        }
+        device = others.get(path.suffix, SimulatedOPU.load)(path)
         if device.fingerprint != fingerprint:
             raise DamagedFileError(
                 f"{path} holds device {device.fingerprint}, not the one that it is named by: rename it or restore it"
@@ -91,17 +114,36 @@ class DeviceStore:
         return device
 
     def _load_moving(self, path: Path) -> MovingDevice:
-        content = read_json(path)
-        listed = content.get("devices") if isinstance(content, dict) else None
-        if not isinstance(listed, list) or content.get("format") != _MOVING_FORMAT:
+        listed = _content(path, _MOVING_FORMAT, _MOVING_VERSION, "the list of a moving device").get("devices")
+        if not isinstance(listed, list):
             raise DamagedFileError(f"{path} is not the list of a moving device")
-        if content.get("version") != _MOVING_VERSION:
-            raise DamagedFileError(
-                f"the list {path} has format version {content.get('version')!r:.20}, this groundglass reads {_MOVING_VERSION}"
-            )
         try:
             if any(self.path(str(fingerprint)).suffix == _MOVING_SUFFIX for fingerprint in listed):
                 raise ValueError("one of them is a moving device itself")
             return MovingDevice([cast(SimulatedOPU, self.find(str(fingerprint))) for fingerprint in listed])
         except ValueError as error:
             raise DamagedFileError(f"{path} does not list the devices of one moving device: {error}") from error
+
+    def _load_drifting(self, path: Path) -> DriftingDevice:
+        told = _content(path, _DRIFTING_FORMAT, _DRIFTING_VERSION, "the file of a drifting device")
+        try:
+            start = self.path(str(told.get("device")))
+            if start.suffix != _SUFFIX:
+                raise ValueError("what it drifts from is no simulated device")
+            device = cast(SimulatedOPU, self.find(start.stem))
+            return DriftingDevice(device, correlation=told["correlation"], hold=told["hold"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedFileError(f"{path} does not describe a drifting device: {error}") from error
+
+
+def _content(path: Path, format: str, version: int, what: str) -> dict[str, Any]:
+    """What a file without a secret says."""
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("format") != format:
+        raise DamagedFileError(f"{path} is not {what}")
+    if content.get("version") != version:
+        found = f"{content.get('version')!r:.20}"
+        raise DamagedFileError(
+            f"{what.removeprefix('the ').capitalize()}, {path}, has format version {found}, this groundglass reads {version}"
+        )
+    return content

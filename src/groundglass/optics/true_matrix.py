@@ -8,6 +8,7 @@ from torch import Tensor
 
 from groundglass.core.sealed import without_locals
 from groundglass.optics.device import OpticalDevice
+from groundglass.optics.drifting import DriftingDevice
 from groundglass.optics.moving import MovingDevice
 from groundglass.optics.simulated import SimulatedOPU
 
@@ -25,6 +26,8 @@ def true_matrix(device: OpticalDevice) -> Complex64[Tensor, "m n"]:
     if not isinstance(device, SimulatedOPU):
         if isinstance(device, MovingDevice):
             raise TypeError(f"a MovingDevice has {len(device)} matrices: call true_matrix for each of its `devices`")
+        if isinstance(device, DriftingDevice):
+            raise TypeError("a DriftingDevice has another matrix at every time: call true_matrix for `device.now()`")
         raise TypeError(
             f"the matrix of a {type(device).__name__} is not known to anybody: only a SimulatedOPU has one to show"
         )

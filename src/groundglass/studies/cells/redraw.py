@@ -130,7 +130,9 @@ class TunedCell(BaseCell, ABC):
         fit = begun(checkpoint)
         # Without a device seed every session draws another, and a classifier for one is worth nothing with the next.
         if fit.device not in (None, device.fingerprint):
-            device = context.devices.find(fit.device)
+            found = context.devices.find(fit.device)
+            assert isinstance(found, SimulatedOPU | MovingDevice)  # what `draw` gives
+            device = found
         context.devices.put(device)
         shared: dict[str, Any] = {"config": self.training, "checkpoint": checkpoint, "progress": context.progress}
         tuned = tune(network, device, data, path.parent, **shared, **self.tuning())
