@@ -251,7 +251,18 @@ FUNCTIONS: dict[str, Any] = {
     "epochs": lambda value: FittedNetwork.fit(torch.ones(40, 4), torch.ones(40, 2), seed=0, epochs=value),
     "saturation": lambda value: Exact(torch.ones(4, 4), saturation=value),
 }
-_FRACTIONS = {"weights", "mean_reading", "density", "frame_rate", "dropout", "width", "std", "ridge", "saturation"}
+_FRACTIONS = {
+    "weights",
+    "correlation",
+    "mean_reading",
+    "density",
+    "frame_rate",
+    "dropout",
+    "width",
+    "std",
+    "ridge",
+    "saturation",
+}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
