@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from groundglass.attacks import NES, Square
+from groundglass.attacks import NES, RayS, Square
 from groundglass.core import silent
 from groundglass.data import ImageSet
 from groundglass.results.kinds import QUERY
@@ -17,6 +17,9 @@ from groundglass.studies.kit import targets
 from tests.results.examples import made
 from tests.studies.tiny import DATA, white_box
 
+ASKED = QueryCell(
+    target=targets(white_box(), DATA)[0], attack=RayS(), budget=12, n_images=8, eps=0.02, seed=0, purpose="ladder"
+)
 SIGMAS = (0.1, 0.2, 0.3)
 SHARED = {"target": None, "norm": "linf", "eps": 0.1, "budget": 9, "n_images": 1, "seed": 0, "purpose": "sweep"}
 CELLS = tuple(QueryCell(attack=NES(sigma=sigma), **SHARED) for sigma in SIGMAS)
@@ -45,8 +48,8 @@ def test_the_highest_success_and_then_the_fewest_queries_are_chosen(rates, means
     assert found.table == tuple(zip(SIGMAS, rates, means, strict=True))
 
 
-def nested(folder, fell):
-    """Square in a ball, after a smaller one in which these of eight images fell; the first image is wrong at first."""
+def world(folder, fell=()):
+    """Eight images, of which the first is wrong at first, and a linear network; what a smaller ball's attack has fooled."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
     seen = DATA.test.head(8)
@@ -55,7 +58,7 @@ def nested(folder, fell):
     test = ImageSet("shapes", "test", seen.images, labels, seen.classes)
     number = np.arange(8)
     before = {"index": number, "clean_correct": number > 0, "success": np.isin(number, fell)}
-    context = SimpleNamespace(
+    return SimpleNamespace(
         dataset=SimpleNamespace(test=test),
         where=torch.device("cpu"),
         arrays=lambda record: before,
@@ -64,18 +67,13 @@ def nested(folder, fell):
         progress=silent,
         folder=folder,
     )
-    smaller = QueryCell(
-        target=targets(white_box(), DATA)[0],
-        attack=Square(),
-        budget=12,
-        n_images=8,
-        eps=0.001,
-        seed=0,
-        purpose="ladder",
-    )
+
+
+def nested(folder, fell):
+    """Square in a ball, among all images and after a smaller ball in which these fell."""
+    smaller = replace(ASKED, attack=Square(), eps=0.001)
     alone = replace(smaller, eps=0.02)
-    whole, rest = (cell.run((None, None), context) for cell in (alone, replace(alone, smaller=smaller)))
-    return whole, rest
+    return (cell.run((None, None), world(folder, fell)) for cell in (alone, replace(alone, smaller=smaller)))
 
 
 def test_in_a_larger_ball_only_what_the_smaller_left_is_attacked_as_it_would_be_among_all(tmp_path):
@@ -92,3 +90,15 @@ def test_where_nothing_is_left_nothing_is_asked(tmp_path):
     _, rest = nested(tmp_path, range(1, 8))
     assert (rest.result.n_images, rest.result.loss_queries, rest.result.success_rate) == (0, 0, 0)
     assert rest.arrays["prediction"].shape == (0,)
+
+
+@pytest.mark.parametrize("eps", [0.01, (0.01, 0.005, 0.01)])
+def test_one_run_for_the_nearest_tells_what_runs_in_every_larger_ball_fool(tmp_path, eps):
+    narrow = replace(ASKED, eps=eps, budget=100)
+    nearest = replace(narrow, nearest=True).run((None,), world(tmp_path)).arrays["nearest"]
+    assert np.isinf(nearest[0]), "wrong at first: there is nothing to look for"
+    for factor in (1, 2, 3, 4):
+        wider = tuple(factor * e for e in eps) if isinstance(eps, tuple) else factor * eps
+        fooled = replace(narrow, eps=wider).run((None,), world(tmp_path / str(factor))).arrays["success"]
+        assert (fooled == (nearest <= factor * 0.01 + 1e-6)).all(), factor
+    assert len({tuple(nearest <= factor * 0.01) for factor in (1, 2, 3, 4)}) > 1, "radii differ: else nothing is seen"

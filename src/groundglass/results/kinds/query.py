@@ -25,6 +25,9 @@ class QueryConfig:
     n_images: int
     seed: int
     purpose: str = column("figure; sweep for one of several settings; or of which study", default="figure")
+    nearest: bool = column(
+        "the array `nearest` has the distance of the nearest point that fooled each image", default=False, left_out=True
+    )
 
     @property
     def ball(self) -> tuple[str, float]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from groundglass.attacks import AttackResult, LabelAccess, LabelAttack, QueryAttack, ScoreAccess
+from groundglass.attacks.access import QueryAccess
 from groundglass.attacks.scheduler import earlier_seconds
 from groundglass.core import derive_seed
 from groundglass.core.settings import Count
@@ -17,6 +18,7 @@ from groundglass.models import predict_logits
 from groundglass.results import Record
 from groundglass.results.kinds.query import QUERY, ChoiceResult, QueryResult, best_setting
 from groundglass.studies.cells.attack import BallCell, Purpose, make_ball
+from groundglass.studies.cells.nearest import NearestAccess
 from groundglass.studies.cells.network import NetworkCell
 from groundglass.studies.engine.cell import BaseCell, Outcome, scratch_of
 from groundglass.studies.engine.context import Context
@@ -57,6 +59,8 @@ class QueryCell(BallCell):
         target: the network. Who attacks it sees what it answers, and nothing else.
         budget: images that may go through the model for each image.
         smaller: the same attack in a smaller ball: only what it left right is attacked, as what it fooled is fooled here too.
+        nearest: of an attack that sees labels, also keep how near to each image the nearest point was that fooled the network:
+            one run then tells of every larger ball. Such a cell that is interrupted starts again.
     """
 
     target: NetworkCell
@@ -65,6 +69,7 @@ class QueryCell(BallCell):
     n_images: Count
     seed: int
     smaller: "QueryCell | None" = None
+    nearest: bool = False
     purpose: Purpose = "figure"
 
     kind = "query"
@@ -91,16 +96,20 @@ class QueryCell(BallCell):
             before = context.arrays(inputs[1])
             index = before["index"][before["clean_correct"] & ~before["success"]]
         images, labels = test.floats(torch.from_numpy(index)).to(context.where), test.labels[index].to(context.where)
-        model = Stopwatch(context.target(trained))
-        access_type = LabelAccess if isinstance(self.attack, LabelAttack) else ScoreAccess
-        checkpoint = scratch_of(self, context)
-        earlier = earlier_seconds(checkpoint)
+        model, ball = Stopwatch(context.target(trained)), make_ball(self.norm, self.eps)
+        access: QueryAccess = ScoreAccess(model, per_image=self.budget)
+        if self.nearest:
+            access = NearestAccess(model, images, labels, numbers=index.tolist(), ball=ball, per_image=self.budget)
+        elif isinstance(self.attack, LabelAttack):
+            access = LabelAccess(model, per_image=self.budget)
+        checkpoint = None if self.nearest else scratch_of(self, context)
+        earlier = 0.0 if checkpoint is None else earlier_seconds(checkpoint)
         started = time.perf_counter()
         claimed = self.attack(
-            access_type(model, per_image=self.budget),
+            access,
             images,
             labels,
-            make_ball(self.norm, self.eps),
+            ball,
             seed=derive_seed(self.seed, "query", type(self.attack).__name__),
             indices=index.tolist(),
             checkpoint=checkpoint,
@@ -110,21 +119,21 @@ class QueryCell(BallCell):
         # The attack ran on a copy arranged for speed: what counts is what fools the network itself.
         itself = context.network(trained)
         result = claimed.confirmed(ScoreAccess(itself), labels)
-        return Outcome(
-            self._result(claimed, result, model, seconds),
-            {
-                "index": index,
-                "label": labels.cpu().numpy(),
-                "clean_correct": result.clean_correct.cpu().numpy(),
-                "success": result.success.cpu().numpy(),
-                "loss_queries": claimed.loss_queries.to(torch.int32).cpu().numpy(),
-                "check_queries": claimed.check_queries.to(torch.int32).cpu().numpy(),
-                "norm": result.norm.float().cpu().numpy(),
-                "prediction": predicted_classes(itself, result.adversarial),
-            },
-            earlier_seconds=earlier,
-            scratch=checkpoint,
-        )
+        arrays = {
+            "index": index,
+            "label": labels.cpu().numpy(),
+            "clean_correct": result.clean_correct.cpu().numpy(),
+            "success": result.success.cpu().numpy(),
+            "loss_queries": claimed.loss_queries.to(torch.int32).cpu().numpy(),
+            "check_queries": claimed.check_queries.to(torch.int32).cpu().numpy(),
+            "norm": result.norm.float().cpu().numpy(),
+            "prediction": predicted_classes(itself, result.adversarial),
+        }
+        if isinstance(access, NearestAccess):
+            fooled = predicted_classes(itself, access.points) != arrays["label"]
+            arrays["nearest"] = np.where(fooled, access.distance.cpu().numpy(), np.float32(np.inf))
+        found = self._result(claimed, result, model, seconds)
+        return Outcome(found, arrays, earlier_seconds=earlier, scratch=checkpoint)
 
     def _result(self, claimed: AttackResult, result: AttackResult, model: Stopwatch, seconds: float) -> QueryResult:
         queries, fooled = claimed.queries, result.success
