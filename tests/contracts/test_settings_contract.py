@@ -53,7 +53,7 @@ from groundglass.studies import STUDIES, find_study
 from groundglass.studies.engine.run import run_study
 from groundglass.studies.recipe import configure
 from groundglass.training import TRADES, PGDTraining, TrainingConfig
-from groundglass.training.schedule import OneCycle, Plateau, Steps
+from groundglass.training.schedule import Both, OneCycle, Plateau, Steps
 from tests.studies.tiny import pictures
 
 #: What comes out, and what is inside: nobody makes these to say what is to be done.
@@ -99,7 +99,13 @@ def examples() -> dict[type, Any]:
     made = [APGD(), FGSM(), NES(), PGD(), Bandits(), CarliniWagnerL2(), Parsimonious(), RandomNoise(), RayS(), Square()]
     made += [TransferPGD(), GaussianKernel(), InputDiversity(), Linf(0.1), Linf((0.1, 0.2)), L2(0.5), Augment()]
     made += [Camera(), Exposure(1.0, 2.0), TRADES(eps=0.1), PGDTraining(eps=0.1), TrainingConfig(epochs=2)]
-    made += [OneCycle(), Plateau(), Steps(), Origin(source="", attack="", ball=Linf(0.1), seed=0)]
+    made += [
+        OneCycle(),
+        Plateau(),
+        Steps(),
+        Both(Steps(), Plateau()),
+        Origin(source="", attack="", ball=Linf(0.1), seed=0),
+    ]
     made += [method() for method in METHODS.values()]
     found: dict[type, Any] = {}
 

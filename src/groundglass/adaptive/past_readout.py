@@ -74,6 +74,8 @@ def _past_readout(rule: BackwardRule, network: DefendedNetwork) -> BackwardRule:
     block = network.block
     if type(network.network) is not Classifier or network.network.head is not block or network.device is None:
         return rule
+    if block.above is not None:  # a ReLU: its derivative depends on the readings
+        return rule
     readout = block.readout.weight.detach().float() * block.gain
     classes, m = readout.shape
     if type(rule) is LinearMatrix:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from groundglass.core import derive_seed, logits_of, lookup
 from groundglass.core.settings import Count, Dropout, fit
+from groundglass.models.head import Head, Rectified, in_its_place, projection
 from groundglass.models.passes import Pass, ReachedError, pass_of, running
 from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, check_rule, draw_feedback, stitch
 from groundglass.optics.device import OpticalDevice
@@ -27,7 +28,15 @@ class OpticalBlock(nn.Module):
 
     Args:
         encoding: what enters the device or the linear layer. Default: bits with a device, floats without.
+        head: "published-code": Dropout, Linear(d, N), ReLU, [enters here] binarise, device N -> M, ReLU of the readings less
+            their mean (`Rectified`), Linear(M, out); readings are bytes / 255. Its threshold, the mean over the whole
+            batch, is the encoding "bits-batch".
+        linear_out: M, of that head without a device: [enters here] Linear(N, M), ReLU, Linear(M, out).
     """
+
+    above: nn.Module | None
+    encoding: Encoding
+    optical: OpticalLayer | None
 
     def __init__(
         self,
@@ -38,28 +47,39 @@ class OpticalBlock(nn.Module):
         hidden: int,
         dropout: float,
         encoding: Encoding | None = None,
+        head: Head = "normalised",
+        linear_out: int | None = None,
     ) -> None:
         super().__init__()
+        if linear_out is not None and (device is not None or head != "published-code"):
+            raise ValueError("`linear_out` is for the head 'published-code' without a device")
         if device is not None and device.in_features != hidden:
             raise ValueError(f"the device takes {device.in_features} bits, the block has {hidden} features")
         self.dropout = nn.Dropout(dropout)
-        self.project = nn.Sequential(
-            nn.Linear(in_features, hidden, bias=False, dtype=torch.float32, device="cpu"),
-            nn.BatchNorm1d(hidden, dtype=torch.float32, device="cpu"),
-        )
-        self.readout = nn.Linear(
-            hidden if device is None else device.out_features, out_features, dtype=torch.float32, device="cpu"
-        )
-        self.hold(device, encoding)
+        self.head = head
+        self.project = projection(in_features, hidden, head)
+        self.above = None if linear_out is None else in_its_place(hidden, linear_out)
+        inputs = (linear_out or hidden) if device is None else device.out_features
+        self.readout = nn.Linear(inputs, out_features, dtype=torch.float32, device="cpu")
+        if device is not None or linear_out is None:
+            self.hold(device, encoding)
+        else:
+            self.encoding, self.optical, self.gain = encoding or "float", None, 1.0
 
     def hold(self, device: OpticalDevice | None, encoding: Encoding | None = None) -> None:
-        """Put `device`, or none, below the readout, whose inputs must match."""
-        self.encoding: Encoding = encoding or ("float" if device is None else "bits")
+        """Put `device`, or none, below the readout, whose inputs must match. A Linear in a device's place goes."""
+        self.encoding = encoding or ("float" if device is None else "bits")
         layer = FloatInputLayer if self.encoding == "float" else OpticalLayer
         self.optical = None if device is None else layer(device).train(self.training)
         # Thousands of inputs of spread 1: scaled so that a step of the classifier is as large as one of any other
         # layer, at the same learning rate.
         self.gain = 1.0 if device is None else (128 / device.out_features) ** 0.5
+        if device is None or self.head != "published-code":
+            self.above = None
+            return
+        self.gain = device.mean_reading / 255
+        if not isinstance(self.above, Rectified):
+            self.above = Rectified().to(self.readout.weight.device).train(self.training)
 
     @property
     def width(self) -> int:
@@ -77,7 +97,8 @@ class OpticalBlock(nn.Module):
         return self._read(inputs if self.optical is None else self.optical(inputs))
 
     def _read(self, above: Tensor) -> Tensor:
-        out: Tensor = self.readout(above.to(self.readout.weight.dtype) * self.gain)
+        above = above.to(self.readout.weight.dtype)
+        out: Tensor = self.readout((above if self.above is None else self.above(above)) * self.gain)
         return out
 
     @uncompiled(recursive=False)
@@ -282,6 +303,8 @@ def defend(
     hidden: int | None = None,
     dropout: float = 0.0,
     encoding: Encoding | None = None,
+    head: Head = "normalised",
+    linear_out: int | None = None,
     in_features: int | None = None,
     out_features: int | None = None,
     classes: int | None = None,
@@ -299,7 +322,7 @@ def defend(
         device: N = device.in_features, M = device.out_features. None: a linear head under the same training signal.
         hidden: N, when there is no device.
         dropout: in front of the block.
-        encoding: what enters the device, or the linear head; see `OpticalBlock`.
+        encoding, head, linear_out: see `OpticalBlock`.
         in_features, out_features: d and k, if they are not those of the module's first and last Linear.
         classes: logits of the network, the rows of B. None: those of the Linear that is defined last, until the first forward
             pass shows how many there are.
@@ -335,7 +358,10 @@ def defend(
         torch.manual_seed(derive_seed(seed, "optical block"))
         d = linears[0].in_features if in_features is None else fit(Count, in_features, "in_features")
         k = linears[-1].out_features if out_features is None else fit(Count, out_features, "out_features")
-        block = OpticalBlock(d, k, device, hidden=n, dropout=dropout, encoding=encoding)
+        settings: dict[str, Any] = {"encoding": encoding, "head": fit(Head, head, "head")}
+        if linear_out is not None:
+            settings["linear_out"] = fit(Count, linear_out, "linear_out")
+        block = OpticalBlock(d, k, device, hidden=n, dropout=dropout, **settings)
     block.train(place.training).to(linears[0].weight.device)
     parent, _, leaf = at.rpartition(".")
     setattr(network.get_submodule(parent), leaf, block)

@@ -13,6 +13,7 @@ from groundglass.core.schema import read
 from groundglass.core.settings import Count, Dropout, Positive, Settings
 from groundglass.core.states import CheckedFile
 from groundglass.models.defended import DefendedNetwork, defend
+from groundglass.models.head import Head
 from groundglass.models.vgg import vgg16
 from groundglass.optics.device import OpticalDevice
 from groundglass.optics.layer import Encoding
@@ -32,6 +33,8 @@ class ModelSpec(Settings):
         device_in, device_out: N and M of the optical layer; both None for a network without one.
         linear_hidden: N of a linear head trained by DFA, without a device; else None.
         encoding: what enters the device or the linear head; None: bits for a device, floats for a linear head.
+        head: "published-code" for that of the paper's code; see `OpticalBlock`.
+        linear_out: M of a linear layer in the device's place in that head.
         fingerprint: of the device that the network was trained with.
         trained_on: the data set, by name; None if it is not known.
     """
@@ -47,6 +50,8 @@ class ModelSpec(Settings):
     fingerprint: str | None = None
     encoding: Encoding | None = None
     trained_on: str | None = None
+    head: Head = "normalised"
+    linear_out: Count | None = None
 
     @property
     def defended(self) -> bool:
@@ -89,6 +94,8 @@ def build(spec: ModelSpec, *, device: OpticalDevice | None = None, seed: int) ->
         hidden=spec.linear_hidden,
         dropout=spec.dropout,
         encoding=spec.encoding,
+        head=spec.head,
+        linear_out=spec.linear_out,
         seed=seed,
     )
 
@@ -138,8 +145,9 @@ def _check_room(spec: ModelSpec, numbers: int, where: str) -> None:
     """Refuse a spec of a network that is larger than the weights: it would fill the memory."""
     head = round(512 * spec.width)
     inner = spec.device_in or spec.linear_hidden
-    out = spec.device_out if spec.device_in else inner
-    needed = max(9 * head * head, inner * head if inner else 0, (out or head) * spec.classes)
+    instead = spec.linear_out or 0
+    out = spec.device_out if spec.device_in else instead or inner
+    needed = max(9 * head * head, (inner or 0) * max(head, instead), (out or head) * spec.classes)
     if spec.width > 8 or needed > numbers or spec.classes < 2 or (spec.device_in is None) != (spec.device_out is None):
         raise DamagedFileError(
             f"{where} describes another network, of at least {needed:,} weights, and the file has {numbers:,}: it was altered"

@@ -34,8 +34,9 @@ def networks(run: Run) -> list[Table]:
 
 
 def _trained(one: Entry[TrainConfig, TrainResult]) -> str:
-    features = f" of {one.result.features.name}" if one.result.features else ""
-    return _CREDIT.get(one.config.credit, one.config.credit) + features
+    features, credit = one.result.features, one.config.credit
+    on = "" if credit == "classifier" else ", on the frozen convolutions"
+    return _CREDIT.get(credit, credit) + (f"{on} of {features.name}" if features else "")
 
 
 def training(run: Run, drawings: Folder) -> Drawing | None:

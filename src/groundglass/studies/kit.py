@@ -9,13 +9,13 @@ from groundglass.attacks import GradientAttack, paper_eps_to_pixels
 from groundglass.audit import AuditConfig
 from groundglass.core.settings import Count, Dropout, In, Positive, Settings
 from groundglass.data import Dataset
-from groundglass.models import ModelSpec
+from groundglass.models import Head, ModelSpec
 from groundglass.optics import Camera, Encoding
 from groundglass.optics.medium import DeviceKind
 from groundglass.studies.cells.attack import AttackCell
 from groundglass.studies.cells.audit import AuditCell
-from groundglass.studies.cells.network import DeviceCell, NetworkCell, PlaceCell, TrainCell
-from groundglass.training import Plateau, Precision, TrainingConfig
+from groundglass.studies.cells.network import DeviceCell, Frozen, NetworkCell, PlaceCell, TrainCell
+from groundglass.training import Both, Plateau, Precision, TrainingConfig
 from groundglass.training.classifier import FINE_TUNING
 from groundglass.training.schedule import Steps
 
@@ -35,6 +35,9 @@ class TargetsConfig(Settings):
         baseline, hybrid: how VGG-16 and VGG-OPU are trained.
         classifier: None: `hybrid` trains VGG-OPU whole. Else in the paper's two stages, which CIFAR-100 needs: `hybrid`
             trains features under a linear head; then the device is put in, and this fits the classifier alone.
+        frozen: what stays in that second stage; with "convolutions", `classifier` trains all else anew by hybrid DFA.
+        head: of the defended networks, see `OpticalBlock`.
+        source: how the attacker's own VGG-16 is trained; None: as `baseline`.
         baseline_dropout, hybrid_dropout: of their heads.
         seed: of everything but the device.
         audit_images, audit_eps_paper, audit: how the networks are audited: on the first so many test images, in the L-inf ball
@@ -57,6 +60,9 @@ class TargetsConfig(Settings):
     baseline: TrainingConfig
     hybrid: TrainingConfig
     classifier: TrainingConfig | None = None
+    frozen: Frozen = "below device"
+    head: Head = "normalised"
+    source: TrainingConfig | None = None
     baseline_dropout: Dropout = 0.0
     hybrid_dropout: Dropout = 0.0
     seed: int = 0
@@ -119,9 +125,10 @@ def hybrid_network(
         changes: of the cell's training or seed.
     """
     plain = baseline_network(config, dataset)
-    spec = replace(plain.spec, dropout=config.hybrid_dropout, encoding=encoding)
+    spec = replace(plain.spec, dropout=config.hybrid_dropout, encoding=encoding, head=config.head)
     if device is None:
-        spec = replace(spec, linear_hidden=features or config.device_in)
+        instead = config.device_out if config.head == "published-code" else None
+        spec = replace(spec, linear_hidden=features or config.device_in, linear_out=instead)
     else:
         spec = replace(spec, device_in=device.in_features, device_out=device.out_features)
     settings = {"training": config.hybrid, **changes}
@@ -131,8 +138,9 @@ def hybrid_network(
 def placed_network(
     config: TargetsConfig, name: str, features: TrainCell, device: DeviceCell | None, **changes: Any
 ) -> PlaceCell:
-    """The cell that puts a device behind trained features, or a linear head, and fits the classifier alone."""
-    settings = {"training": config.classifier or FINE_TUNING, "seed": config.seed, **changes}
+    """The cell that puts a device behind trained features, or a linear head, and trains what is not frozen."""
+    shared: dict[str, Any] = {"frozen": config.frozen, "seed": config.seed}
+    settings = {"training": config.classifier or FINE_TUNING, **shared, **changes}
     return PlaceCell(name=name, features=features, device=device, data=config.data, **settings)
 
 
@@ -173,19 +181,14 @@ PAPER_STEP = {"cifar10": 0.005, "cifar100": 0.00276}
 QUICK_RADII = tuple(2 * level / 255 for level in (0.5, 1, 2, 4))
 
 
-def paper_hybrid(epochs: int, weight_decay: float, precision: Precision) -> TrainingConfig:
-    """Hybrid training as the paper's scripts have it."""
-    return TrainingConfig(
-        epochs=epochs, learning_rate=1e-3, weight_decay=weight_decay, schedule=Plateau(), precision=precision
-    )
+def paper_training(epochs: int, weight_decay: float, precision: Precision, **changes: Any) -> TrainingConfig:
+    """Training as most of the paper's scripts have it: plain momentum, and a rate that falls where the loss does not."""
+    usual: dict[str, Any] = {"learning_rate": 1e-3, "nesterov": False, "schedule": Plateau(), "precision": precision}
+    return TrainingConfig(epochs=epochs, weight_decay=weight_decay, **{**usual, **changes})
 
 
-def paper_networks(data: str, seed: int, precision: Precision, *, epochs: int = 38) -> dict[str, Any]:
-    """The settings of `TargetsConfig` at the paper's widths and sizes, as its training scripts have them.
-
-    Args:
-        epochs: of CIFAR-10's VGG-16, which differ by the figure.
-    """
+def paper_networks(data: str, seed: int, precision: Precision) -> dict[str, Any]:
+    """The settings of `TargetsConfig` at the paper's widths and sizes, as its training scripts have them (docs/theory.md)."""
     shared = {
         "data": data,
         "width": 1.0,
@@ -195,23 +198,25 @@ def paper_networks(data: str, seed: int, precision: Precision, *, epochs: int = 
         "hybrid_dropout": 0.5,
         "seed": seed,
         "audit_images": 1000,
+        "head": "published-code",
+        "frozen": "convolutions",
     }
     if data == "cifar100":
-        schedule = Steps(at=(45, 60))
-        baseline = TrainingConfig(
-            epochs=110, learning_rate=1e-2, weight_decay=7e-4, schedule=schedule, precision=precision
-        )
-        stages = {"hybrid": paper_hybrid(125, 0.015, precision), "classifier": paper_hybrid(5, 0.01, precision)}
-        return {**shared, "baseline": baseline, **stages, "device_in": 1024}
-    baseline = TrainingConfig(
-        epochs=epochs,
-        optimiser="adam",
-        learning_rate=1e-3,
-        weight_decay=1e-4,
-        schedule=Plateau(),
-        precision=precision,
-    )
-    return {**shared, "baseline": baseline, "hybrid": paper_hybrid(30, 0.01, precision)}
+        steep: dict[str, Any] = {"learning_rate": 1e-2, "schedule": Both(Steps(at=(45, 60)), Plateau())}
+        return {
+            **shared,
+            "device_in": 1024,
+            "baseline": paper_training(105, 1e-3, precision, **steep),
+            "source": paper_training(110, 7e-4, precision, **steep),
+            "hybrid": paper_training(125, 0.015, precision),
+            "classifier": paper_training(5, 0.01, precision),
+        }
+    return {
+        **shared,
+        "baseline": paper_training(38, 1e-4, precision, optimiser="adam"),
+        "source": paper_training(55, 1e-4, precision, optimiser="adam"),
+        "hybrid": paper_training(30, 0.01, precision),
+    }
 
 
 def laptop_networks(data: str, seed: int, precision: Precision) -> dict[str, Any]:

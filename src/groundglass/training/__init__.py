@@ -7,13 +7,14 @@ from groundglass.training.credit_assignment import BackProp, CreditAssignment, H
 from groundglass.training.loop import train
 from groundglass.training.optimiser_steps import DivergedError
 from groundglass.training.precision import Precision, fastest_precision, times_slower
-from groundglass.training.schedule import OneCycle, Plateau, Schedule, Steps
+from groundglass.training.schedule import Both, OneCycle, Plateau, Schedule, Steps
 from groundglass.training.state import EpochResult
 
 __all__ = [
     "TRADES",
     "AdversarialTraining",
     "BackProp",
+    "Both",
     "CreditAssignment",
     "DivergedError",
     "EpochResult",

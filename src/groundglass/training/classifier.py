@@ -5,6 +5,7 @@ one measurement of them and a linear classifier on the readings (paper, section 
 """
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from groundglass.core.modes import evaluating
 from groundglass.core.settings import Count, Tally, fit
 from groundglass.data import Augment, ImageSet, batches, check_image_set
 from groundglass.models import DefendedNetwork, OpticalBlock
+from groundglass.models.head import Rectified
 from groundglass.optics import Encoding, OpticalDevice, encode
 from groundglass.optics.device import check_bits
 from groundglass.optics.layer import as_bytes
@@ -134,7 +136,8 @@ def fit_classifier(
         One result an epoch, resumed ones included; the seconds of the first include the measuring.
 
     Raises:
-        ValueError: the block is not the end of the network; inputs or labels of a wrong shape or value.
+        ValueError: the block is not the end of the network, or has a linear layer in the device's place; inputs or labels of a
+            wrong shape or value.
         DivergedError: the loss is not finite, or above twice that of guessing; the network is unchanged.
         DamagedFileError, ValueError: the checkpoint is damaged, or belongs to another fit.
     """
@@ -143,6 +146,11 @@ def fit_classifier(
         raise ValueError(
             f"the optical block at {network.at!r} does not seem to be the end of this network: its readout cannot "
             "be fitted alone. If it is the end, run the network on an image first"
+        )
+    if block.above is not None and block.optical is None:
+        raise ValueError(
+            "this head has a linear layer of its own in the device's place, whose weights no classifier alone can fit: train "
+            "the network, or place_device(network, None) for a linear head"
         )
     rows, memory, seed = fit(Count, rows, "rows"), fit(Tally, memory, "memory"), fit(int, seed, "seed")
     _check_inputs(network, inputs, labels)
@@ -163,14 +171,12 @@ def fit_classifier(
     state = kept.load()
     readings = _Readings(block, inputs, rows, memory, progress)
     kept.skip_frames(to=state.frames)
-    mean = readings.mean.to(where)
-    # What the readout gets is scale * reading - offset.
-    scale, offset = (1.0, 0.0) if network.device is None else (block.gain / network.device.mean_reading, block.gain)
+    entering = (_Entering if block.above is None else _Rectified)(readings, block, where)
     steps = OptimiserSteps(config, optimiser, len(inputs), progress, name, every=50)
     while state.epoch < config.epochs:
         order = permutation(len(inputs), generator=generator(seed, "classifier", state.epoch))
         for index in order.split(config.batch_size)[state.step :]:
-            x = readings[index].to(where).float().sub_(mean).mul_(scale)
+            x = entering(readings[index].to(where).float())
             y = labels[index].to(where)
             logits = readout(x)
             steps.take(state, logits, y, F.cross_entropy(logits, y))
@@ -182,7 +188,8 @@ def fit_classifier(
         state.end_epoch()
         kept.save(state)
     with torch.no_grad():
-        shift = mean * scale - offset
+        shift = entering.shift
+        entering.settle()
         block.readout.weight.copy_(readout.weight)
         block.readout.bias.copy_((readout.bias.double() - readout.weight.double() @ shift.double()).float())
     return state.history
@@ -223,7 +230,7 @@ class _Readings:
     """What a block measures for some inputs: kept if it fits into `memory` bytes, else measured again each time."""
 
     def __init__(self, block: OpticalBlock, inputs: Tensor, rows: int, memory: int, progress: Progress) -> None:
-        self._block, self._inputs = block, inputs
+        self._block, self._inputs, self._rows = block, inputs, rows
         self._kept: Tensor | None = None
         first = self._measure(inputs[:rows])
         width = first.shape[1]
@@ -246,6 +253,57 @@ class _Readings:
     def __getitem__(self, index: Tensor) -> Tensor:
         """[len(index), M]"""
         return self._kept[index] if self._kept is not None else self._measure(self._inputs[index])
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """All of them, `rows` at a time."""
+        order = torch.arange(len(self), dtype=torch.int64, device="cpu")
+        return (self[index] for index in order.split(self._rows))
+
+
+class _Entering:
+    """What the readout gets of some readings, less its mean over the training images: scale * reading - offset.
+
+    Attributes:
+        shift: that mean.
+    """
+
+    def __init__(self, readings: _Readings, block: OpticalBlock, where: torch.device) -> None:
+        device = None if block.optical is None else block.optical.device
+        self._scale, offset = (1.0, 0.0) if device is None else (block.gain / device.mean_reading, block.gain)
+        self._mean = readings.mean.to(where)
+        self.shift: Tensor = self._mean * self._scale - offset
+
+    def __call__(self, readings: Tensor) -> Tensor:
+        return readings.sub_(self._mean).mul_(self._scale)
+
+    def settle(self) -> None:
+        """The fit has ended well: the block gets what the readout is to be used with."""
+
+
+class _Rectified(_Entering):
+    """The same in the head of the published code, whose ReLU gets the mean of the training images' readings."""
+
+    def __init__(self, readings: _Readings, block: OpticalBlock, where: torch.device) -> None:
+        assert isinstance(block.above, Rectified)
+        assert block.optical is not None
+        self._above = block.above
+        self._unit = block.optical.device.mean_reading
+        self._gain = block.gain
+        self._centre = float(readings.mean.double().mean()) / self._unit - 1
+        self.shift = torch.zeros((), dtype=torch.float32, device=where)
+        total = torch.zeros(readings.mean.shape, dtype=torch.float64, device=where)
+        for part in readings:
+            total += self(part.to(where).float()).double().sum(0)
+        self.shift = (total / len(readings)).float()
+
+    def __call__(self, readings: Tensor) -> Tensor:
+        return readings.div_(self._unit).sub_(1 + self._centre).relu_().mul_(self._gain).sub_(self.shift)
+
+    def settle(self) -> None:
+        self._above.mean.fill_(self._centre)
 
 
 def _zeros(inputs: int, outputs: int) -> nn.Linear:

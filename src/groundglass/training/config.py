@@ -16,9 +16,10 @@ class TrainingConfig(Settings):
     Attributes:
         epochs: passes over the training images.
         batch_size: images a step; the last, smaller batch of an epoch is used too.
-        optimiser: "sgd" (with Nesterov momentum) or "adam".
+        optimiser: "sgd" or "adam".
         learning_rate: the schedule's factor 1.
         momentum: of SGD.
+        nesterov: look ahead along it, as the paper's scripts do not (their momentum is plain).
         weight_decay: L2, on every parameter.
         schedule: of the learning rate.
         precision: of the convolutions; the optical block and the loss are float32 always.
@@ -30,13 +31,16 @@ class TrainingConfig(Settings):
     optimiser: Literal["sgd", "adam"] = "sgd"
     learning_rate: Positive = 0.05
     momentum: Annotated[float, In("[0, 1)")] = 0.9
+    nesterov: bool = True
     weight_decay: NotNegative = 5e-4
     schedule: Schedule = field(default_factory=OneCycle)
     precision: Precision = "float32"
     adversarial: AdversarialTraining | None = None
 
     def described(self) -> dict[str, Any]:
-        """As part of an identity. Without adversarial training there is no such entry: older identities stay the same."""
+        """As part of an identity. Usual settings that once could not be chosen are left out: older identities stay the same."""
         known = {**asdict(self), "schedule": repr(self.schedule)}
         del known["adversarial"]
+        if self.nesterov:
+            del known["nesterov"]
         return known if self.adversarial is None else {**known, "adversarial": self.adversarial.described()}

@@ -22,7 +22,7 @@ def make_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
         model.parameters(),
         config.learning_rate,
         momentum=config.momentum,
-        nesterov=config.momentum > 0,
+        nesterov=config.nesterov and config.momentum > 0,
         weight_decay=config.weight_decay,
     )
 

@@ -60,3 +60,17 @@ class Plateau(Settings):
             if bad > self.patience:
                 factor, bad = factor * self.by, 0
         return factor
+
+
+@dataclass(frozen=True)
+class Both(Settings):
+    """The product of two schedules: the paper's scripts for CIFAR-100's VGG-16 have `Steps` and `Plateau` side by side.
+
+    With both of torch's schedulers on one optimiser each multiplies the rate that it finds, which is this product.
+    """
+
+    first: Schedule
+    second: Schedule
+
+    def factor(self, epoch: float, epochs: int, losses: Sequence[float]) -> float:
+        return self.first.factor(epoch, epochs, losses) * self.second.factor(epoch, epochs, losses)

@@ -45,7 +45,7 @@ def cached_bits(
 def _key(network: DefendedNetwork, images: ImageSet) -> str:
     """Names the bits: a digest of all that they depend on, the weights below the device and the images."""
     digest = hashlib.sha256()
-    above = ("feedback", f"network.{network.at}.readout.")
+    above = ("feedback", f"network.{network.at}.readout.", f"network.{network.at}.above.")
     # Buffers that no state_dict has count too: the normalisation.
     state = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     below = {name: tensor for name, tensor in state.items() if not name.startswith(above)}

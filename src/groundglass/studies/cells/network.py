@@ -9,7 +9,7 @@ from torch import nn
 from groundglass.core import derive_seed
 from groundglass.core.settings import Count
 from groundglass.models import DefendedNetwork, ModelSpec, accuracy, build, read_spec, save_model
-from groundglass.optics import Camera, Encoding, SimulatedOPU
+from groundglass.optics import Camera, Encoding, OpticalDevice, SimulatedOPU
 from groundglass.optics.medium import DeviceKind, MatrixKind
 from groundglass.results import Record
 from groundglass.results.kinds.network import (
@@ -24,13 +24,16 @@ from groundglass.results.kinds.network import (
 from groundglass.studies.cells.cached_bits import cached_bits
 from groundglass.studies.engine.cell import BaseCell, Cell, Outcome, filled, scratch_of
 from groundglass.studies.engine.context import Context
-from groundglass.training import BackProp, HybridDFA, TrainingConfig, train
+from groundglass.training import BackProp, CreditAssignment, HybridDFA, TrainingConfig, train
 from groundglass.training.checkpoint import begun
 from groundglass.training.classifier import FINE_TUNING, encode_bits, fit_classifier, place_device
 from groundglass.training.state import EpochResult
 
 CREDITS: dict[str, type[BackProp] | type[HybridDFA]] = {"bp": BackProp, "hybrid-dfa": HybridDFA}
 
+#: What of a network's features stays as it is when a device is put in: all below the device, so that a classifier alone is
+#: fitted; or the convolutions, under which a new head is trained by hybrid DFA, as in the paper's published code.
+Frozen = Literal["below device", "convolutions"]
 
 #: A cell whose result names a network's file, its `checkpoint`: what can be attacked.
 NetworkCell = Cell
@@ -96,22 +99,9 @@ class TrainCell(BaseCell):
         }
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
-        device, data = context.device(inputs[0]) if inputs else None, context.dataset
-        model = build(self.spec, device=device, seed=derive_seed(self.seed, "weights", self.name)).to(context.where)
-        checkpoint = context.folder / "checkpoints" / f"{stem(self.name)}.safetensors"
-        earlier = begun(checkpoint).seconds
-        history = train(
-            model,
-            data.train,
-            self.training,
-            credit=CREDITS[self.credit](),
-            seed=derive_seed(self.seed, "training", self.name),
-            augment=data.augment,
-            checkpoint=checkpoint,
-            progress=context.progress,
-            name=self.name,
-        )
-        return Outcome(trained(self, context, model, self.spec, history), earlier_seconds=earlier)
+        device = context.device(inputs[0]) if inputs else None
+        model = _fresh(self, self.spec, device, context)
+        return _train(self, model, self.spec, CREDITS[self.credit](), context)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +112,8 @@ class PlaceCell(BaseCell):
         features: the network whose convolutions, and features, it has; they stay as they are.
         device: None for a linear classifier.
         encoding: what enters the device, or the linear classifier.
+        frozen: with "convolutions" everything else is made anew and trained by hybrid DFA, with a B of its own. The BatchNorms
+            among the convolutions keep their statistics.
     """
 
     name: str
@@ -129,20 +121,24 @@ class PlaceCell(BaseCell):
     device: DeviceCell | None
     encoding: Encoding = "bits"
     training: TrainingConfig = FINE_TUNING
+    frozen: Frozen = "below device"
     data: str
     seed: int
 
     kind = "train"
 
     def described(self) -> dict[str, Any]:
-        head: dict[str, int | None]
+        head: dict[str, Any]
         if self.device is not None:
             head = {"device_in": self.device.in_features, "device_out": self.device.out_features}
         else:
             head = {"linear_hidden": self.features.spec.linear_hidden or self.features.spec.device_in}
+        credit = "classifier"
+        if self.frozen == "convolutions":
+            head, credit = {**head, "frozen": self.frozen}, HybridDFA.name
         return {
             "model": {"features": self.features.name, "encoding": self.encoding, **head},
-            "training": described_training(self.training, "classifier"),
+            "training": described_training(self.training, credit),
         }
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
@@ -150,6 +146,20 @@ class PlaceCell(BaseCell):
         device = None if self.device is None else context.device(inputs[1])
         path, network = context.network_file(below), context.load(below)
         assert isinstance(network, DefendedNetwork)
+        features = FeaturesNote(name=below.name, clean_accuracy=TRAIN.result_of(below).clean_accuracy)
+        spec = replace(
+            read_spec(path),
+            device_in=None if device is None else device.in_features,
+            device_out=None if device is None else device.out_features,
+            linear_hidden=network.block.width if device is None else None,
+            linear_out=self.features.spec.linear_out if device is None and self.frozen == "convolutions" else None,
+            encoding=self.encoding,
+            fingerprint=None,
+        )
+        if self.frozen == "convolutions":
+            model = _fresh(self, spec, device, context)
+            _take_convolutions(model, network)
+            return _train(self, model, spec, HybridDFA(), context, features)
         images = context.dataset.train
         if self.encoding == "bits":
             entering, _ = cached_bits(network, images, path.parent, context.progress)
@@ -168,17 +178,46 @@ class PlaceCell(BaseCell):
             progress=context.progress,
             name=self.name,
         )
-        spec = replace(
-            read_spec(path),
-            device_in=None if device is None else device.in_features,
-            device_out=None if device is None else device.out_features,
-            linear_hidden=network.block.readout.in_features if device is None else None,
-            encoding=self.encoding,
-            fingerprint=None,
-        )
-        features = FeaturesNote(name=below.name, clean_accuracy=TRAIN.result_of(below).clean_accuracy)
         result = trained(self, context, network, spec, history, features)
         return Outcome(result, earlier_seconds=earlier, scratch=checkpoint)
+
+
+def _fresh(cell: Any, spec: ModelSpec, device: OpticalDevice | None, context: Context) -> nn.Module:
+    """The network of a cell before its training."""
+    return build(spec, device=device, seed=derive_seed(cell.seed, "weights", cell.name)).to(context.where)
+
+
+def _take_convolutions(model: nn.Module, source: DefendedNetwork) -> None:
+    """Those of `source`, frozen: their weights get no gradient, and BatchNorm's statistics stay."""
+    assert isinstance(model, DefendedNetwork)
+    features = model.network.get_submodule("features")
+    features.load_state_dict(source.network.get_submodule("features").state_dict())
+    features.requires_grad_(False).eval()
+
+
+def _train(
+    cell: Any,
+    model: nn.Module,
+    spec: ModelSpec,
+    credit: CreditAssignment,
+    context: Context,
+    features: FeaturesNote | None = None,
+) -> Outcome:
+    """Train the network of a cell on all training images, save it and measure it."""
+    data, checkpoint = context.dataset, context.folder / "checkpoints" / f"{stem(cell.name)}.safetensors"
+    earlier = begun(checkpoint).seconds
+    history = train(
+        model,
+        data.train,
+        cell.training,
+        credit=credit,
+        seed=derive_seed(cell.seed, "training", cell.name),
+        augment=data.augment,
+        checkpoint=checkpoint,
+        progress=context.progress,
+        name=cell.name,
+    )
+    return Outcome(trained(cell, context, model, spec, history, features), earlier_seconds=earlier)
 
 
 def stem(name: str) -> str:
@@ -187,10 +226,10 @@ def stem(name: str) -> str:
 
 
 def described_spec(spec: ModelSpec) -> dict[str, Any]:
-    """A spec as part of an identity: what to build, without an encoding where it is the usual one, and without the data
-    set, which the identity names itself."""
-    described = asdict(replace(spec, trained_on=None))
-    return {k: v for k, v in described.items() if k not in ("encoding", "trained_on") or v is not None}
+    """A spec as part of an identity: what to build, without what is as usual and could not always be chosen, and without the
+    data set, which the identity names itself."""
+    usual = {"encoding": None, "head": "normalised", "linear_out": None, "trained_on": spec.trained_on}
+    return {name: value for name, value in asdict(spec).items() if name not in usual or value != usual[name]}
 
 
 def described_training(training: TrainingConfig, credit: str) -> dict[str, Any]:

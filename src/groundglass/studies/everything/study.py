@@ -7,7 +7,7 @@ from typing import Any
 from groundglass.data import Dataset
 from groundglass.studies import kit
 from groundglass.studies.engine.cell import Cell, with_inputs
-from groundglass.studies.recipe import CIFAR, QUICK_COST, QUICK_EXPECT, Recipe, find_recipe
+from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, Recipe
 from groundglass.studies.registry import STUDIES, Study
 from groundglass.training import Precision
 
@@ -52,9 +52,10 @@ def cells(config: EverythingConfig, dataset: Dataset) -> list[Cell]:
 def _recipe(name: str, data: tuple[str, ...], cost: str, expect: str) -> Recipe:
     def make(data: str, seed: int, precision: Precision) -> EverythingConfig:
         studies = {
-            study.name: find_recipe(study, name).make(data, seed, precision)
+            study.name: recipe.make(data, seed, precision)
             for study in STUDIES
-            if find_recipe(study, name).in_all
+            for recipe in study.recipes
+            if recipe.name == name and data in recipe.data and recipe.in_all
         }
         first = next(iter(studies.values()))
         shared: dict[str, Any] = {field.name: getattr(first, field.name) for field in fields(kit.TargetsConfig)}
@@ -71,4 +72,5 @@ RECIPES = (
         "2.4 hours on two cores (AMD EPYC, Zen 4); CIFAR-100 2.9 hours",
         "all studies at a quarter of the width",
     ),
+    _recipe("paper", CIFAR, FOR_A_GPU, "all studies at the paper's sizes, trained as its scripts have it"),
 )

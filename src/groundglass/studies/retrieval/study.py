@@ -237,6 +237,7 @@ def paper(data: str, seed: int, precision: Precision) -> RetrievalConfig:
         **kit.paper_networks(data, seed, precision),
         n_images=1000,
         eps_paper=(0.01, 0.02, 0.03),
+        step_size=kit.PAPER_STEP[data],
         fit_images=20_000,
         periods=(1, 2, 4, 6, 12, 24, 60),
         sizes=(256, 1024, 2048, 4096),

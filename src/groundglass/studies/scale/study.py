@@ -239,7 +239,7 @@ def laptop(data: str, seed: int, precision: Precision) -> ScaleConfig:
 @recipe(CIFAR, FOR_A_GPU, "the same at the paper's width")
 def paper(data: str, seed: int, precision: Precision) -> ScaleConfig:
     return ScaleConfig(
-        **{**kit.paper_networks(data, seed, precision), "classifier": kit.paper_hybrid(5, 0.01, precision)},
+        **{**kit.paper_networks(data, seed, precision), "classifier": kit.paper_training(5, 0.01, precision)},
         costs=COSTS,
         networks=((512, 8000), (2048, 8000), (8192, 8000), (512, 32_000), (512, 128_000), (8192, 128_000)),
         structured=((2048, 8000), (8192, 128_000)),

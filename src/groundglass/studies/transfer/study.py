@@ -89,10 +89,9 @@ def cells(config: TransferConfig, dataset: Dataset) -> list[Cell]:
 
 
 def attackers_vgg(config: kit.TargetsConfig, dataset: Dataset) -> TrainCell:
-    """A VGG-16 that the attacker trains: the defender's recipe, other weights, another order of images."""
-    return replace(
-        kit.baseline_network(config, dataset), name="VGG-16 source", seed=derive_seed(config.seed, "attacker")
-    )
+    """A VGG-16 that the attacker trains: the defender's recipe or one of their own, other weights, another order of images."""
+    seed, baseline = derive_seed(config.seed, "attacker"), kit.baseline_network(config, dataset)
+    return replace(baseline, name="VGG-16 source", training=config.source or config.baseline, seed=seed)
 
 
 def _networks(config: TransferConfig, dataset: Dataset) -> _Networks:
@@ -258,14 +257,17 @@ def laptop(data: str, seed: int, precision: Precision) -> TransferConfig:
 
 @recipe(CIFAR, FOR_A_GPU, "Figure 4 at the paper's sizes")
 def paper(data: str, seed: int, precision: Precision) -> TransferConfig:
+    """With the controls and the stronger attacks of the laptop recipe."""
     long = data == "cifar100"
-    higher = kit.paper_hybrid(125, 0.015, precision) if long else kit.paper_hybrid(20, 0.035, precision)
-    classifier = kit.paper_hybrid(5, 0.01, precision)
-    shared = {**kit.paper_networks(data, seed, precision, epochs=55), "device_in": 1024}
+    shared = {**kit.paper_networks(data, seed, precision), "device_in": 1024}
+    higher = shared["hybrid"] if long else kit.paper_training(20, 0.035, precision)
+    classifier, lower = kit.paper_training(5, 0.01, precision), 79 if long else 17
     return TransferConfig(
         **{**shared, "hybrid": higher, "classifier": classifier},
-        lower=replace(higher, epochs=79 if long else 17),
+        lower=replace(higher, epochs=lower),
         lower_classifier=replace(classifier, epochs=4 if long else 2),
+        # As short as the network that it is the control of.
+        baseline_lower=replace(shared["baseline"], epochs=lower),
         attacker=higher,
         n_images=10_000,
         fit_images=50_000,

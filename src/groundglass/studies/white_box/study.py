@@ -234,7 +234,11 @@ def full_width(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
 @recipe(CIFAR, FOR_A_GPU, "Figure 2 at the paper's sizes")
 def paper(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
     return WhiteBoxConfig(
-        **kit.paper_networks(data, seed, precision), n_images=10_000, fit_images=50_000, cw_images=1000
+        **kit.paper_networks(data, seed, precision),
+        n_images=10_000,
+        fit_images=50_000,
+        cw_images=1000,
+        step_size=kit.PAPER_STEP[data],
     )
 
 
