@@ -1,7 +1,7 @@
 """A run folder as tidy tables: a pandas frame a kind of result, a row a result, units in the names of columns."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -95,6 +95,19 @@ class Run:
             }
             lookup("study of this run", study, dict.fromkeys(here))
         return Run(self._store, [r for r in self.records if study in self._owned[r.key]], self._owned)
+
+    def without(self, ending: str) -> "Run":
+        """The same results, of networks whose names have lost this ending: where another study of the run has networks of these
+        names with other settings, and this one compares its own by name."""
+
+        def named(record: Record) -> Record:
+            model = record.config.get("model")
+            if not isinstance(model, str) or not model.endswith(ending):
+                return record
+            plain = model.removesuffix(ending)
+            return replace(record, name=record.name.replace(model, plain), config={**record.config, "model": plain})
+
+        return Run(self._store, [named(record) for record in self.records], self._owned) if ending else self
 
     @property
     def folder(self) -> Path:

@@ -66,6 +66,19 @@ def test_the_verdict_is_that_of_the_worst_case(tmp_path: Path, counts, more, fin
     assert shown(filled(tmp_path, counts, **more)).verdict.finding is finding
 
 
+def test_networks_of_a_longer_name_are_compared_all_the_same(tmp_path: Path) -> None:
+    """The paper's of Figure 3, beside those of Figure 2."""
+    config = {"classes": [], "black_box": {"ending": " of Figure 3"}}
+    folder = RunFolder(tmp_path / "run", "black-box", config=config)
+    for network, fooled in (("VGG-16 of Figure 3", 150), ("VGG-OPU of Figure 3", 60)):
+        folder.query(network, "Square", asked(fooled))
+    found = shown(folder)
+    (gain,) = (row for row in found.tables[0].rows if row.name == "Square")
+    assert gain.values[:2] == (Proportion(150, 200), Proportion(60, 200))
+    (table,) = tables(folder.run())
+    assert table.columns[0].startswith("VGG-16:")
+
+
 def test_few_images_are_no_headline(tmp_path: Path) -> None:
     found = shown(filled(tmp_path, {"Square": (11, 0)}, of=11))
     assert (found.verdict.n_images, found.open_figures) == (11, 0)
