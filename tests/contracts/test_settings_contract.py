@@ -50,6 +50,8 @@ from groundglass.optics.access import DeviceAccess
 from groundglass.optics.camera import Exposure
 from groundglass.optics.retrieval import METHODS, retrieve
 from groundglass.studies import STUDIES, find_study
+from groundglass.studies.cells.attack import AttackCell
+from groundglass.studies.cells.draws import DrawsCell
 from groundglass.studies.engine.run import run_study
 from groundglass.studies.recipe import configure
 from groundglass.training import TRADES, PGDTraining, TrainingConfig
@@ -126,6 +128,7 @@ def examples() -> dict[type, Any]:
         config = configure(study, "quick", data=None, seed=0, precision="float32")
         look(config)
         look(study.cells(config, dataset))
+    look(DrawsCell(first=found[AttackCell], draws=2))
     return found
 
 

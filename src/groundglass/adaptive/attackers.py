@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Needs = Literal["nothing", "labels", "scores", "own network", "weights", "B", "bits and logits", "device", "U"]
+Needs = Literal[
+    "nothing", "labels", "scores", "own network", "lower weights", "weights", "B", "bits and logits", "device", "U"
+]
 
 
 @dataclass(frozen=True)
@@ -18,13 +20,14 @@ class Attacker:
     Attributes:
         name: in records.
         label: a few characters, for a figure or a table.
-        needs: the most that it must have: "weights" of the digital part, the training feedback "B", "bits and logits" of
-            natural images run through the deployed network, the "device" to measure inputs of its choice, "U"; or only
-            "scores" or "labels" for images of its choice; or a network of its "own".
+        needs: the most that it must have: "lower weights", those below the layer; "weights" of all the digital part, the training
+            feedback "B", "bits and logits" of natural images run through the deployed network, the "device" to measure inputs of
+            its choice, "U"; or only "scores" or "labels" for images of its choice; or a network of its "own".
         source: where it is from.
         light, dark: its colour, on a light and on a dark ground.
         marker: of matplotlib. No two attackers in a figure differ by colour alone.
         adaptive: made to break this defence; the paper's own attack by DFA and the controls are not.
+        draws: it draws something of its own (a matrix, labelled images): another draw is another attack, and one is luck.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Attacker:
     dark: str
     marker: str
     adaptive: bool = False
+    draws: bool = False
 
     @property
     def says(self) -> str:
@@ -56,6 +60,8 @@ _SAYS = {
     "ste": "Takes a binarisation for the identity and goes through the known linear layer behind it.",
     "dfa": "Goes around the device with the feedback matrix B of the training, as the paper's text says.",
     "dfa-fresh": "Goes around the device with a B of its own: what the paper's published code did, as it never saved B.",
+    "own-head": "Fits a linear head of its own to the features below the layer of labelled images, and attacks that network.",
+    "bit-flip": "Pushes the bits that enter the layer across their thresholds, whatever they mean: no label, no data, no query.",
     "fa": "Takes the device for an unrelated linear matrix: what the paper's code called BPDA, without the factor 2Ux.",
     "bpda-drawn": "Uses the law of the device, |Wx|², with a W of its own: the gradient of another device.",
     "bpda-fit-linear": "Fits a ridge regression to the bits and logits that the deployed network shows on natural images.",
@@ -80,13 +86,22 @@ _SAYS = {
 # Colours: near Okabe and Ito's, moved by a search: all that meet in a figure stay apart for the colour-blind too, and
 # each has a contrast of 3 to its ground, as thin lines are drawn in it (tests/report/test_style.py).
 _ADAPTIVE = (
-    Attacker("fa", "FA", "weights", "the paper's code", "#c78500", "#ffd88f", "^"),
-    Attacker("bpda-drawn", "BPDA (drawn W)", "weights", "Athalye et al. 2018", "#0c936f", "#12b67d", "D"),
+    Attacker("own-head", "own head", "lower weights", "Papernot et al. 2017", "#9833ff", "#8a4dff", "<", draws=True),
+    Attacker("bit-flip", "bit flip", "lower weights", "Inkawhich et al. 2019", "#15156b", "#a05d35", ">"),
+    Attacker("fa", "FA", "weights", "the paper's code", "#c78500", "#ffd88f", "^", draws=True),
+    Attacker("bpda-drawn", "BPDA (drawn W)", "weights", "Athalye et al. 2018", "#0c936f", "#12b67d", "D", draws=True),
     Attacker(
         "bpda-fit-linear", "BPDA (linear fit)", "bits and logits", "Athalye et al. 2018", "#a94db0", "#ff5bae", "P"
     ),
     Attacker(
-        "bpda-fit-network", "BPDA (network fit)", "bits and logits", "Athalye et al. 2018", "#73003a", "#bc68e6", "X"
+        "bpda-fit-network",
+        "BPDA (network fit)",
+        "bits and logits",
+        "Athalye et al. 2018",
+        "#73003a",
+        "#bc68e6",
+        "X",
+        draws=True,
     ),
     Attacker("bpda-retrieved", "retrieved U", "device", "Gupta et al. 2019, 2020", "#147a84", "#4fd3c4", "h"),
     Attacker("exact-blurred", "blurred U", "U", "this project", "#7a5c3a", "#c8a78d", "d"),
@@ -96,7 +111,7 @@ RULES: tuple[Attacker, ...] = (
     Attacker("bp", "BP", "weights", "Madry et al. 2018", "#474e58", "#cdd3dc", "s"),
     Attacker("ste", "straight-through", "weights", "Bengio et al. 2013", "#2b4d00", "#a3d800", "p"),
     Attacker("dfa", "DFA", "B", "the paper, section 2.3", "#186381", "#7facca", "o"),
-    Attacker("dfa-fresh", "DFA (fresh B)", "weights", "the paper's code", "#0a9de7", "#93dfff", "v"),
+    Attacker("dfa-fresh", "DFA (fresh B)", "weights", "the paper's code", "#0a9de7", "#93dfff", "v", draws=True),
     *(replace(one, adaptive=True) for one in _ADAPTIVE),
     Attacker("none", "random noise", "nothing", "Carlini et al. 2019", "#8d949e", "#7f8894", "."),
 )

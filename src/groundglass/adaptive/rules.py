@@ -34,7 +34,8 @@ from groundglass.optics import (
     true_matrix,
 )
 
-#: Every rule that can be named, with what it does: the registry without its control.
+#: Every rule that can be named, with what it does: the registry without its control. `make_rule` makes them, but for those that
+#: need the lower weights alone, which no backward rule goes with: see `stand_in`.
 RULES: dict[str, str] = {one.name: one.says for one in attackers.RULES if not one.is_control}
 
 #: Rules that are fitted to what the deployed network gives on natural images.
@@ -74,6 +75,11 @@ def make_rule(
         TypeError: "exact" for a device that is not simulated: nobody has its matrix.
     """
     lookup("rule", name, RULES)
+    if attackers.attacker(name).needs == "lower weights":
+        raise ValueError(
+            f"the rule {name!r} is no backward rule, as it goes no farther than the layer: give an attack "
+            f"StandInAccess(network, stand_in({name!r}, network, ...))"
+        )
     block, device = network.block, network.device
     if name == "dfa":
         if network.feedback is None:

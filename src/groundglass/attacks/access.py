@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from groundglass.attacks.losses import Loss
 from groundglass.attacks.model_identity import identity_of
-from groundglass.attacks.tensors import Flags, Images, Labels, Logits, PerImage
+from groundglass.attacks.tensors import Flags, Images, Labels, Logits, PerImage, Rows
 from groundglass.core import (
     BudgetExceededError,
     NonFiniteError,
@@ -189,6 +189,13 @@ class GradientAccess(_Access):
                 f"the gradient at {bad} of {len(images)} images is NaN or infinite: fix the model, or the backward rule"
             )
         return Gradients(logits.detach(), values.detach(), grad, largest == 0)
+
+    def meet(self, attack: object, images: Images) -> None:
+        """Called by an attack when it begins, with all its images: for an access that must know the originals."""
+
+    def climb(self, rows: Rows, images: Images, labels: Labels, loss: Loss) -> Gradients:
+        """`loss_and_grad` of iterates of the images that `meet` was given at `rows`."""
+        return self.loss_and_grad(images, labels, loss)
 
     def logits(self, images: Images) -> Logits:
         """Logits without a gradient: a check."""

@@ -36,7 +36,7 @@ class Job:
 
     def gradient(self, rows: Rows, x: Images, loss: Loss | None = None) -> Gradients:
         """A forward and a backward pass for each of `rows`, at `x`; counted."""
-        found = self.access.loss_and_grad(x, self.board.labels[rows], loss or self.loss)
+        found = self.access.climb(rows, x, self.board.labels[rows], loss or self.loss)
         self.board.count(rows, found)
         return found
 
@@ -119,6 +119,7 @@ class GradientAttack(Settings, ABC):
             board = Board.prepare(images, labels, ball, indices=indices, batch_size=batch_size)
             if not len(board.images):
                 return board.result(ball or L2(0.0))
+            access.meet(self, board.images)
             loss, state = find_loss(self.loss), None
             if checkpoint is not None:
                 state = checkpoint.resume(access, board, attack=self, ball=ball, seed=seed, batch_size=batch_size)

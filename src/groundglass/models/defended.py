@@ -90,7 +90,12 @@ class OpticalBlock(nn.Module):
 
     def features(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch n"]:
         """The features to be encoded: [batch, N], not negative."""
-        return torch.relu(self.project(self.dropout(x)))
+        return torch.relu(self.below(x))
+
+    def below(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch n"]:
+        """The features before their ReLU: [batch, N], of either sign."""
+        found: Tensor = self.project(self.dropout(x))
+        return found
 
     def classify(self, inputs: Float[Tensor, "batch n"]) -> Float[Tensor, "batch out"]:
         """From what enters the device to the output; no gradient passes the device."""
@@ -116,11 +121,12 @@ class OpticalBlock(nn.Module):
             )
         # The optical part stays in float32 under autocast: a rounding error before a threshold is a flipped bit.
         with torch.autocast(x.device.type, enabled=False):
-            hidden = self.features(x.to(self.readout.weight.dtype).contiguous())
+            below = self.below(x.to(self.readout.weight.dtype).contiguous())
+            hidden = torch.relu(below)
             bits = encode(hidden, self.encoding)
             current = pass_of(self, bits)
             if current.until_features:
-                raise ReachedError(hidden)
+                raise ReachedError(hidden, below)
             above = bits if self.optical is None else self.optical(bits)
             if current.rule.site == "readings" and is_followed(hidden) and torch._C._get_tracing_state() is None:
                 above = stitch(above, hidden, bits, current.rule)
@@ -205,12 +211,20 @@ class DefendedNetwork(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """What the device's inputs are made of, [batch, N], not negative. Nothing is measured."""
+        return self._reached(images)[0]
+
+    def below(self, images: Tensor) -> Tensor:
+        """The same before the ReLU, [batch, N]: whoever has the weights below the layer has these, and their gradient where a
+        feature is off. Nothing is measured."""
+        return self._reached(images)[1]
+
+    def _reached(self, images: Tensor) -> tuple[Tensor, Tensor]:
         with running(Pass(self.block, Blocked(), until_features=True)):
             try:
                 self.network(images)
             except ReachedError as reached:
-                found: Tensor = reached.args[0]
-                return found
+                features, below = reached.args
+                return features, below
         raise self._missed()
 
     def observe(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ from groundglass.optics.opaque import applied, is_followed, uncompiled
 
 
 class ReachedError(Exception):
-    """Raised when a pass that should end at the block has reached it. Its argument: the features."""
+    """Raised when a pass that should end at the block has reached it, with the features, and with those before their ReLU."""
 
 
 @dataclass(eq=False)

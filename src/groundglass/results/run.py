@@ -11,7 +11,20 @@ import pandas as pd
 
 from groundglass.core import DamagedFileError, lookup
 from groundglass.core.statistics import Proportion
-from groundglass.results.kinds import ATTACK, AUDIT, COST, KINDS, QUERY, REDRAW, RETRIEVE, TRAIN, TRANSFER, Entry, Kind
+from groundglass.results.kinds import (
+    ATTACK,
+    AUDIT,
+    COST,
+    DRAWS,
+    KINDS,
+    QUERY,
+    REDRAW,
+    RETRIEVE,
+    TRAIN,
+    TRANSFER,
+    Entry,
+    Kind,
+)
 from groundglass.results.outcomes import right_after
 from groundglass.results.owners import owners
 from groundglass.results.records import Record, RecordStore
@@ -57,6 +70,7 @@ class Run:
 
     networks = _Frame(TRAIN)
     attacks = _Frame(ATTACK)
+    draws = _Frame(DRAWS)
     queries = _Frame(QUERY)
     transfers = _Frame(TRANSFER)
     redraws = _Frame(REDRAW)

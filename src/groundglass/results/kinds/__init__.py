@@ -10,12 +10,13 @@ from groundglass.results.kinds.audit import AUDIT, CHECK
 from groundglass.results.kinds.base import Entry, Kind, column, derives
 from groundglass.results.kinds.cost import COST, FIDELITY, FIT
 from groundglass.results.kinds.craft import COMMON, CRAFT, TRANSFER
+from groundglass.results.kinds.draws import DRAWS
 from groundglass.results.kinds.network import DEVICE, RANDOMISE, REDRAW, TRAIN
 from groundglass.results.kinds.query import CHOICE, QUERY
 from groundglass.results.kinds.retrieve import RETRIEVE, ROWS
 
 #: Those that a `Run` has as attributes, then the others: the order of frames.
-_MAIN = (TRAIN, ATTACK, QUERY, TRANSFER, REDRAW, RETRIEVE, AUDIT, COST)
+_MAIN = (TRAIN, ATTACK, DRAWS, QUERY, TRANSFER, REDRAW, RETRIEVE, AUDIT, COST)
 _OTHERS = (DEVICE, RANDOMISE, CHOICE, COMMON, CRAFT, ROWS, FIT, FIDELITY, CHECK)
 KINDS: dict[str, Kind[Any, Any]] = {kind.name: kind for kind in (*_MAIN, *_OTHERS)}
 
@@ -28,6 +29,7 @@ __all__ = [
     "COST",
     "CRAFT",
     "DEVICE",
+    "DRAWS",
     "FIDELITY",
     "FIT",
     "KINDS",

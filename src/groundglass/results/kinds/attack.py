@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from groundglass.core.schema import left_out
 from groundglass.core.statistics import Proportion
 from groundglass.results.kinds.base import Kind, column, counted_of, derives, length_of, near, share, through
 
@@ -41,14 +42,18 @@ class AttackConfig(BallConfig):
         "control, for one that only shows whether the others can be believed; or of which study", default="figure"
     )
     matrix_error: float | None = column("relative error of the attacker's U", default=None, left_out=True)
+    labels: int | None = column(
+        "labelled images, known to all, that an attacker's own head was fitted to", default=None, left_out=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What a fitted rule was fitted on, and how well it predicts new images."""
+    """What a fitted rule, or an attacker's own head, was fitted on, and how well it predicts new images."""
 
     n_images: int
     held_out_r2: float | None = None
+    held_out_accuracy: float | None = left_out()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +80,7 @@ class AttackResult:
         return self.gradients / self.n_images
 
     fit_images = through("fit.n_images", "natural images that a fitted rule has seen")
+    head_accuracy = through("fit.held_out_accuracy", "of an attacker's own head, on held-out images")
     fit_r2 = through("fit.held_out_r2", "R² of a fitted rule on held-out images")
 
     @property

@@ -8,8 +8,29 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from groundglass.adaptive import FITTED, collapse, fit_facts, make_rule, observe
-from groundglass.attacks import L2, AttackCheckpoint, Ball, GradientAccess, GradientAttack, Linf
+from groundglass.adaptive import (
+    FITTED,
+    STAND_INS,
+    StandInAccess,
+    collapse,
+    draw_seed,
+    fit_facts,
+    make_rule,
+    observe,
+    stand_in,
+    unasked,
+)
+from groundglass.adaptive.stand_ins import LABELS, stand_in_facts
+from groundglass.attacks import (
+    L2,
+    AttackCheckpoint,
+    Ball,
+    DrawnMatrix,
+    GradientAccess,
+    GradientAttack,
+    LinearMatrix,
+    Linf,
+)
 from groundglass.core import derive_seed, generator, normal
 from groundglass.core.sealed import without_locals
 from groundglass.core.settings import Count, NotNegative, Tally
@@ -75,6 +96,7 @@ class AttackCell(BallCell):
 
     Attributes:
         rule: what the attacker differentiates with; "bp" for an ordinary network, "none" for an attack without gradients.
+        labels: public labelled images that the attacker of the rule "own-head" fits a head to.
         gallery: this many images are kept whole, for the report.
         common: names those images; None attacks all.
         retrieved: has the matrix that the rule "bpda-retrieved" uses.
@@ -86,6 +108,7 @@ class AttackCell(BallCell):
     attack: GradientAttack
     n_images: Count
     fit_images: Tally = 0
+    labels: Count = LABELS
     gallery: Tally = 0
     seed: int
     common: Cell | None = None
@@ -103,7 +126,7 @@ class AttackCell(BallCell):
         return f"{self.target.name} <- {self.rule} ({type(self.attack).__name__}, {self.ball_name}{matrix})"
 
     def described(self) -> dict[str, Any]:
-        name, settings = type(self.attack).__name__, asdict(self.attack)  # type: ignore[call-overload]
+        name, settings = type(self.attack).__name__, asdict(self.climb)  # type: ignore[call-overload]
         return {
             **super().described(),
             "model": self.target.name,
@@ -111,26 +134,50 @@ class AttackCell(BallCell):
             "settings": settings,
             **{part: settings.get(part) for part in ("steps", "step_size", "restarts")},
             "fit_images": self.fit_images if self.rule.startswith("bpda-fit") else None,
+            "labels": self.labels if self.rule == "own-head" else None,
         }
+
+    @property
+    def climb(self) -> GradientAttack:
+        """The attack as this rule's attacker can run it: without the upper weights it is told nothing on the way."""
+        return unasked(self.attack) if self.rule in STAND_INS else self.attack
+
+    def access(
+        self, trained: Record, context: Context, retrieved: Record | None = None, *, draw: int = 0
+    ) -> tuple[GradientAccess, dict[str, Any] | None]:
+        """What the attack asks, at a draw of the attacker's; and what a fitted rule cost and reached."""
+        seed = draw_seed(self.seed, draw)
+        if self.rule not in STAND_INS:
+            network, fit = seen_by(
+                self.rule,
+                trained,
+                context,
+                fit_images=self.fit_images,
+                seed=seed,
+                retrieved=retrieved,
+                matrix_error=self.matrix_error,
+                redrawn=draw > 0,
+            )
+            return GradientAccess(network), fit
+        target = context.target(trained)
+        if not isinstance(target, DefendedNetwork):
+            raise ValueError(f"{trained.name} has no optical layer, so nothing lies below it: the rule 'bp' attacks it")
+        made = context.memo(
+            f"{trained.key}/{self.rule}/{self.labels}/{seed}",
+            lambda: stand_in(self.rule, target, labelled=context.dataset.train, labels=self.labels, seed=seed),
+        )
+        return StandInAccess(target, made), stand_in_facts(made)
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         trained, test = inputs[0], context.dataset.test.head(self.n_images)
         index = np.arange(len(test)) if self.common is None else context.arrays(inputs[1])["index"]
         images, labels = test.floats(torch.from_numpy(index)).to(context.where), test.labels[index].to(context.where)
-        network, fit = seen_by(
-            self.rule,
-            trained,
-            context,
-            fit_images=self.fit_images,
-            seed=self.seed,
-            retrieved=None if self.retrieved is None else inputs[-1],
-            matrix_error=self.matrix_error,
-        )
+        access, fit = self.access(trained, context, None if self.retrieved is None else inputs[-1])
         # The same start for every rule and radius: curves differ by the attacker alone.
         seed = derive_seed(self.seed, "attack", type(self.attack).__name__)
         checkpoint = AttackCheckpoint(scratch_of(self, context))
         ball = make_ball(self.norm, self.eps)
-        claimed = self.attack(GradientAccess(network), images, labels, ball, seed=seed, checkpoint=checkpoint)
+        claimed = self.climb(access, images, labels, ball, seed=seed, checkpoint=checkpoint)
         # The attack ran on a copy arranged for speed: what counts is what fools the network itself.
         itself = context.network(trained)
         result = claimed.confirmed(GradientAccess(itself), labels)
@@ -174,12 +221,14 @@ def seen_by(
     seed: int,
     retrieved: Record | None = None,
     matrix_error: float | None = None,
+    redrawn: bool = False,
 ) -> tuple[nn.Module, dict[str, Any] | None]:
     """The network as an attacker with this rule differentiates it, and what a fitted rule cost and reached.
 
     Args:
         fit_images: of the fitted rules.
         retrieved, matrix_error: see `AttackCell`.
+        redrawn: it is one of many draws of the same attacker.
 
     Raises:
         ValueError: the rule is not for this network, or lacks what it needs.
@@ -212,7 +261,12 @@ def seen_by(
         return collapse(made, target, context.few_images)
 
     # A rule is made once in a run: it may hold a drawn matrix, or have been fitted.
-    made: BackwardRule = context.memo(f"{trained.key}/{rule}/{fit_images}/{seed}", make)
+    # Redrawn, only if it is smaller than the device: there may be twenty.
+    made: BackwardRule = context.memo(
+        f"{trained.key}/{rule}/{fit_images}/{seed}",
+        make,
+        keep=lambda one: not redrawn or not isinstance(one, DrawnMatrix | LinearMatrix),
+    )
     return target.seen_through(made), fit_facts(made)
 
 

@@ -105,11 +105,18 @@ class Context:
         target: nn.Module = self.memo(f"target/{record.key}", make)
         return target
 
-    def memo(self, key: str, make: Any) -> Any:
-        """What was made under `key`, or `make()`, kept for this run: surrogates are fitted once."""
-        if key not in self._memo:
-            self._memo[key] = make()
-        return self._memo[key]
+    def memo(self, key: str, make: Any, *, keep: Callable[[Any], bool] = lambda made: True) -> Any:
+        """What was made under `key`, or `make()`, kept for this run: surrogates are fitted once.
+
+        Args:
+            keep: whether to keep what was made.
+        """
+        if key in self._memo:
+            return self._memo[key]
+        made = make()
+        if keep(made):
+            self._memo[key] = made
+        return made
 
     def latest(self, slot: str, key: str, make: Any) -> Any:
         """As `memo`, but only the last of a slot is kept: for what is large, and used for a few cells in a row."""

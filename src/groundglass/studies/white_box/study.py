@@ -25,7 +25,8 @@ from groundglass.training import Precision
 # The attackers that tell most, from the paper's published code to exact U.
 _TELLING = ("dfa-fresh", "fa", "bpda-drawn", "dfa", "bpda-fit-linear", "exact")
 # The rules with a retrieved or a blurred U belong to the study of retrieval.
-_DEFENDED_RULES = tuple(rule for rule in RULES if rule not in ("bp", "ste", "bpda-retrieved", "exact-blurred"))
+_ELSEWHERE = ("bp", "ste", "bpda-retrieved", "exact-blurred", "own-head", "bit-flip")
+_DEFENDED_RULES = tuple(rule for rule in RULES if rule not in _ELSEWHERE)
 
 
 @dataclass(frozen=True, kw_only=True)
