@@ -64,7 +64,7 @@ RESULTS += ("audit.probes", "audit.results", "data.cifar", "optics.fidelity.laws
 RESULTS += ("optics.streams.measurement", "training.checkpoint", "training.loop", "training.state", "studies.redraw")
 RESULTS += ("studies.redraw_model",)
 INSIDE = {"Job", "Live", "_Shuffled", "PairDesign", "HadamardInputs", "AnchorDesign", "Scale", "Shot", "Retrieved"}
-INSIDE |= {"Tuned", "Outcome", "Guess", "_Plain", "_State"}
+INSIDE |= {"Tuned", "Outcome", "Guess", "_Plain", "_State", "DrawsState"}
 #: Any number will do for these.
 ANY = {"seed", "mean"}
 

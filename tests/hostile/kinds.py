@@ -30,6 +30,7 @@ from groundglass.results.bundle import BUNDLE
 from groundglass.results.compact import compact
 from groundglass.results.journal import sealed
 from groundglass.studies.audit_model import _matrix, _state, read_pictures
+from groundglass.studies.cells import draws
 from groundglass.studies.cells.cached_bits import cached_bits
 from groundglass.training import HybridDFA, TrainingConfig, train
 from tests.runs import RunFolder
@@ -232,6 +233,22 @@ def training_checkpoint(folder: Path) -> Path:
     return folder / "training.safetensors"
 
 
+def draws_checkpoint(folder: Path) -> Path:
+    path = folder / "draws.safetensors"
+    draws.DrawsState.begin(path, "key", torch.tensor([0, -1, -1])).add(1, torch.tensor([2]), _fooled())
+    return path
+
+
+def _fooled() -> Any:
+    model, labels = attacked()
+    return PGD(steps=30, step_size=0.1)(GradientAccess(model), IMAGES[:1], labels[:1], Linf(0.5), seed=1)
+
+
+def read_draws(path: Path) -> Any:
+    found = draws.DrawsState.begin(path, "key", torch.tensor([0, -1, -1]))
+    return found.done, found.gradients, found.unconfirmed, found.earlier_seconds, plain(found.fell)
+
+
 IDENTITY = {"model": "mine", "seed": 3}
 ROWS = torch.tensor([0, 2])
 
@@ -353,6 +370,7 @@ KINDS: dict[str, FileKind] = {
     "gradient checkpoint": FileKind(gradient_checkpoint, lambda p: _attack(p)[1], **SAFE),
     "query checkpoint": FileKind(lambda f: _query(f / "query.safetensors")[0], lambda p: _query(p)[1], **SAFE),
     "training checkpoint": FileKind(training_checkpoint, _trained, **SAFE),
+    "draws checkpoint": FileKind(draws_checkpoint, read_draws, **SAFE),
     "kept audit": FileKind(kept_file, read_kept, **SAFE),
     "cached bits": FileKind(bits_cache, lambda p: _bits(p.parent), **SAFE),
     "retrieval.json": FileKind(retrieval_file("retrieval.json"), lambda p: _retrieved(p.parent), json_parts, put_json),

@@ -192,6 +192,7 @@ READERS: dict[str, tuple[str, ...] | str] = {
     "groundglass.results.records": ("arrays",),
     "groundglass.studies.audit_model": ("pictures", "given matrix", "weights", "torch weights"),
     "groundglass.studies.cells.cached_bits": ("cached bits",),
+    "groundglass.studies.cells.draws": ("draws checkpoint",),
     "groundglass.training.checkpoint": ("training checkpoint",),
     "groundglass.results.made": "a digest",
     "groundglass.results.compact": "by the readers of results",

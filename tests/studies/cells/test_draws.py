@@ -121,14 +121,14 @@ def test_killed_between_draws_it_goes_on(folder, tmp_path, monkeypatch):
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     forget(copy, lambda record: record.kind != "draws")
-    add, left = module._State.add, iter(range(3))
+    add, left = module.DrawsState.add, iter(range(3))
 
     def mortal(self, *given):
         add(self, *given)
         if next(left, None) is None:
             raise Killed
 
-    monkeypatch.setattr(module._State, "add", mortal)
+    monkeypatch.setattr(module.DrawsState, "add", mortal)
     with pytest.raises(Killed):
         run("white-box", copy)
     monkeypatch.undo()

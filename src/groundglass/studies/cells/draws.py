@@ -14,7 +14,7 @@ from groundglass.adaptive import draw_seed, over_draws, redrawn_attack
 from groundglass.attacks import AttackResult, GradientAccess
 from groundglass.attacks.checkpoint import seconds_in
 from groundglass.attacks.tensors import Rows
-from groundglass.core import derive_seed, load_state, save_state, whole
+from groundglass.core import derive_seed, load_state, save_state
 from groundglass.core.settings import Count
 from groundglass.core.states import restoring
 from groundglass.results import Record
@@ -79,7 +79,7 @@ class DrawsCell(BaseCell):
             before = context.arrays(inputs[1])
             there = dict(zip(before["index"].tolist(), before["fell"].tolist(), strict=True))
             fell = np.array([_first(draw, there.get(i, _NEVER)) for draw, i in zip(fell, known["index"], strict=True)])
-        state = _State.begin(scratch_of(self, context), key_of(self), torch.from_numpy(fell.astype(np.int64)))
+        state = DrawsState.begin(scratch_of(self, context), key_of(self), torch.from_numpy(fell.astype(np.int64)))
         standing = torch.from_numpy(right) & (state.fell == _NEVER)
         attack = self._attack(inputs, context, known["index"], state)
         for draw, rows, result in over_draws(attack, standing, draws=self.draws, begin=state.done + 1):
@@ -98,7 +98,7 @@ class DrawsCell(BaseCell):
         return Outcome(found, arrays, earlier_seconds=state.earlier_seconds, scratch=state.path)
 
     def _attack(
-        self, inputs: Sequence[Record], context: Context, index: np.ndarray, state: "_State"
+        self, inputs: Sequence[Record], context: Context, index: np.ndarray, state: "DrawsState"
     ) -> Callable[[int, Rows], AttackResult]:
         """The attack with a draw on some rows of the images."""
         first, trained = self.first, inputs[-len(self.first.inputs)]
@@ -128,7 +128,7 @@ def _first(*draws: int) -> int:
 
 
 @dataclass(kw_only=True)
-class _State:
+class DrawsState:
     """What was done so far, written to a file after each draw.
 
     Attributes:
@@ -145,7 +145,7 @@ class _State:
     started: float = field(default_factory=monotonic)
 
     @classmethod
-    def begin(cls, path: Path, key: str, fell: Tensor) -> "_State":
+    def begin(cls, path: Path, key: str, fell: Tensor) -> "DrawsState":
         """Afresh, or where an interrupted run stopped."""
         state = cls(path=path, key=key, fell=fell)
         if path.exists():
@@ -155,9 +155,11 @@ class _State:
         return state
 
     def _restore(self, fell: Tensor, notes: Mapping[str, Any]) -> None:
-        if fell.shape != self.fell.shape or fell.dtype != self.fell.dtype:
-            raise ValueError(f"it is of {tuple(fell.shape)} images")
-        counted = whole([notes[name] for name in ("done", "gradients", "unconfirmed")]).tolist()
+        counted = [notes[name] for name in ("done", "gradients", "unconfirmed")]
+        if any(type(count) is not int or count < 0 for count in counted):
+            raise TypeError(f"its counts are {counted!r:.60}")
+        if fell.shape != self.fell.shape or fell.dtype != self.fell.dtype or bool((fell > counted[0]).any()):
+            raise ValueError(f"its draws are of {tuple(fell.shape)} images")
         self.done, self.gradients, self.unconfirmed = counted
         self.fell, self.earlier_seconds = fell, seconds_in(notes)
 
