@@ -104,3 +104,45 @@ def test_progress_is_told_images_loss_and_accuracy(coloured, config, credit):
     (_, done, total), figures = told[-1]
     assert done == total == 3 * 90
     assert set(figures) == {"loss", "accuracy"}
+
+
+def of_labels(images, sure=1.0):
+    """Answers that say the label with this probability."""
+    answers = torch.full((len(images), 3), (1 - sure) / 2)
+    answers[torch.arange(len(images)), images.labels] = sure
+    return answers
+
+
+def test_answers_take_the_place_of_labels(coloured, config, credit):
+    """Sure ones are the labels; others are learned as they are, whatever the labels say."""
+    short, states = replace(config, epochs=1), []
+    for answers in (None, of_labels(coloured)):
+        model = fresh()
+        history = train(model, coloured, short, credit=credit, seed=1, answers=answers)
+        states.append((model.state_dict(), history[0].loss))
+    (labelled, loss), (answered, same_loss) = states
+    assert loss == pytest.approx(same_loss, rel=1e-5)
+    assert all(torch.allclose(labelled[key], answered[key], atol=1e-4) for key in labelled)
+    other = replace(coloured, labels=(coloured.labels + 1) % 3)
+    models = [fresh(), fresh()]
+    for model, images in zip(models, (coloured, other), strict=True):
+        train(model, images, short, credit=credit, seed=1, answers=of_labels(coloured, 0.8))
+    assert same(*(model.state_dict() for model in models))
+
+
+def test_answers_that_cannot_be_are_refused_and_those_of_another_training(coloured, config, tmp_path, credit):
+    hard = replace(config, adversarial=PGDTraining(eps=0.01, rule="dfa"))
+    good = of_labels(coloured)
+    for answers, changed, said in (
+        (good[:-1], config, "shape"),
+        (2 * good, config, "adding up to 1"),
+        (good * torch.nan, config, "probabilities"),
+        (good.long(), config, "floats"),
+        (good, hard, "leave out"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            train(fresh(), coloured, changed, credit=credit, seed=0, answers=answers)
+    path, short = tmp_path / "checkpoint.safetensors", replace(config, epochs=1)
+    train(fresh(), coloured, short, credit=credit, seed=0, answers=good, checkpoint=path)
+    with pytest.raises(ValueError, match="answers"):
+        train(fresh(), coloured, short, credit=credit, seed=0, answers=of_labels(coloured, 0.9), checkpoint=path)

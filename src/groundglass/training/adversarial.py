@@ -28,7 +28,8 @@ RULES_WHILE_TRAINING = ("bp", "ste", "dfa", "dfa-fresh", "fa", "bpda-drawn", "bp
 #: Images in [0, 1] -> logits, in a graph: of the attacker's rule, or of the credit assignment.
 Forward = Callable[[Tensor], Tensor]
 
-#: Images, labels and the number of a step of an epoch -> logits to count right ones in, and the loss.
+#: Images, labels (without an attack inside also probabilities of the classes) and the number of a step of an epoch ->
+#: logits to count right ones in, and the loss.
 Objective = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 
 

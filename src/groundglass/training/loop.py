@@ -1,5 +1,6 @@
 """One training loop: any credit assignment, resumable to the same weights bit for bit."""
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from groundglass.core import NonFiniteError, Progress, derive_seed, input_dtype, silent
@@ -31,6 +33,7 @@ def train(
     credit: CreditAssignment,
     seed: int,
     augment: Augment | None = None,
+    answers: Float[Tensor, "n classes"] | None = None,
     checkpoint: Path | str | None = None,
     progress: Progress = silent,
     name: str = "training",
@@ -43,6 +46,9 @@ def train(
             so, such as a BatchNorm whose statistics are frozen; if it comes in eval mode, all of it is trained.
         credit: `BackProp()` or `HybridDFA()`.
         seed: of the order of images, augmentation and dropout.
+        answers: for each image the probabilities to learn in place of its label, as another network's (Hinton et al. 2015):
+            the loss is the cross-entropy with them. An augmented image has those of its original. Accuracy is still
+            that of the labels.
         checkpoint: a file written after every epoch, and inside one every 30 seconds. If it is there, training goes on
             from it, to the same final weights, bit for bit, as without the interruption.
         progress, name: told images, loss and accuracy under that name.
@@ -56,7 +62,8 @@ def train(
         DivergedError: the loss is not finite, or an epoch ended above twice the loss of guessing.
         DamagedFileError, ValueError: the checkpoint is damaged, or belongs to another run.
         TypeError: `images` is not an ImageSet.
-        ValueError: the rule of adversarial training does not fit this network; or fewer than two images.
+        ValueError: the rule of adversarial training does not fit this network; fewer than two images; answers that are
+            not probabilities, one row an image, or come with adversarial training.
     """
     seed = fit(int, seed, "seed")
     check_image_set(images)
@@ -64,6 +71,8 @@ def train(
         raise ValueError(f"{len(images)} images to train on are too few: BatchNorm needs at least 2 in a batch")
     if config.adversarial is not None:
         config.adversarial.check(model, images)
+    if answers is not None:
+        _check_answers(answers, images, config)
     where = next(model.parameters()).device
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = make_optimiser(model, config)
@@ -74,10 +83,12 @@ def train(
         "images": f"{images.name} {images.split} {len(images)}",
         "augment": repr(augment),
     }
+    if answers is not None:
+        identity["answers"] = hashlib.sha256(answers.cpu().contiguous().numpy().tobytes()).hexdigest()
     device = model.device if isinstance(model, DefendedNetwork) else None
     kept = Checkpoint(checkpoint, model, optimiser, identity, device)
     steps = OptimiserSteps(config, optimiser, len(images), progress, name, every=10)
-    run = _Run(model, images, config, credit, seed, augment, kept, steps, name, kept_in_eval(model))
+    run = _Run(model, images, config, credit, seed, augment, answers, kept, steps, name, kept_in_eval(model))
     state = kept.load()
     while state.epoch < config.epochs:
         with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
@@ -103,6 +114,7 @@ class _Run:
     credit: CreditAssignment
     seed: int
     augment: Augment | None
+    answers: Tensor | None
     kept: Checkpoint
     steps: OptimiserSteps
     name: str
@@ -136,8 +148,9 @@ class _Run:
                 continue
             x = batch.images.to(where, dtype).contiguous(memory_format=torch.channels_last)
             y = batch.labels.to(where)
+            goal = y if self.answers is None else self.answers[batch.index].to(where)
             try:
-                logits, loss = objective(x, y, state.step)
+                logits, loss = objective(x, goal, state.step)
             except NonFiniteError as error:
                 raise DivergedError(
                     f"{self.name}: {error}, in epoch {state.epoch + 1}, step {state.step}. The checkpoint before it is "
@@ -187,6 +200,16 @@ class _Run:
                     f"{self.name}: {key} is not finite in epoch {state.epoch + 1}, step {state.step}; "
                     "the checkpoint before it is kept"
                 )
+
+
+def _check_answers(answers: Tensor, images: ImageSet, config: TrainingConfig) -> None:
+    if config.adversarial is not None:
+        raise ValueError("adversarial training is on labels: leave out `answers`, or `adversarial`")
+    shape = (len(images), len(images.classes))
+    if tuple(answers.shape) != shape or not answers.is_floating_point():
+        raise ValueError(f"`answers` must be floats of shape {list(shape)}, not {answers.dtype} {list(answers.shape)}")
+    if not bool((answers >= 0).all()) or not torch.allclose(answers.sum(1), answers.new_ones(()), atol=1e-3):
+        raise ValueError("`answers` must be probabilities, each row adding up to 1: softmax(logits, 1)")
 
 
 def _streams(where: torch.device) -> dict[str, Tensor]:
