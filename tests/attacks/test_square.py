@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from groundglass.attacks import L2, Linf, Live, Square
+from groundglass.attacks import L2, NES, Linf, Live, ScoreAccess, Square
 from groundglass.attacks.square import _patterns
+from tests.attacks.query_problem import Forbidden
 from tests.attacks.toy import Linear, queried
 from tests.attacks.toy import problem as make_problem
 
@@ -213,3 +214,58 @@ def test_images_of_any_shape(shape, ball):
     path = asked(ball, images, budget=20)
     assert bool(torch.isfinite(path).all())
     assert all(bool(ball.contains(x, images).all()) for x in path)
+
+
+def started(start, budget=250, *, reach=0.98, **changes):
+    """A search on a linear model that needs this share of the ball's best, from `start`: a share of the pixels at its best
+    side, the others at the worst."""
+    gain = 0.1 * float(WEIGHT.abs().sum())
+    images, labels = torch.full((2, *WEIGHT.shape), 0.5), torch.ones(2, dtype=torch.int64)
+    best = -0.1 * WEIGHT.sign()
+    from_here = None if start is None else images + torch.stack([best * (2 * start(n).float() - 1) for n in (0, 1)])
+    access = ScoreAccess(Linear(WEIGHT, reach * gain), per_image=budget)
+    return Square()(access, images, labels, Linf(0.1), seed=5, start=from_here, **changes), from_here
+
+
+def test_from_a_start_that_fools_it_takes_one_query_and_from_one_that_is_near_fewer_than_blind():
+    blind, _ = started(None)
+    told, start = started(lambda n: torch.ones_like(WEIGHT, dtype=torch.bool))
+    assert told.queries.tolist() == [2, 2]  # the image itself, and the start
+    assert torch.equal(told.adversarial, start)
+    near, _ = started(lambda n: torch.arange(WEIGHT.numel()).view_as(WEIGHT) != n)
+    assert bool(blind.success.all())
+    assert bool(near.success.all())
+    assert int(near.queries.sum()) < 0.7 * int(blind.queries.sum())
+
+
+def test_a_start_that_is_the_worst_of_the_ball_does_not_keep_it_from_the_end():
+    worst, _ = started(lambda n: torch.zeros_like(WEIGHT, dtype=torch.bool), 1000)
+    assert bool(worst.success.all())
+
+
+def test_a_start_depends_on_its_image_alone_and_is_told_from_another(tmp_path):
+    near = lambda n: torch.arange(WEIGHT.numel()).view_as(WEIGHT) % 3 != n  # noqa: E731
+    both, _ = started(near)
+    apart, _ = started(near, batch_size=1)
+    assert torch.equal(both.adversarial, apart.adversarial)
+    assert torch.equal(both.queries, apart.queries)
+    path = tmp_path / "attack.safetensors"
+    started(near, checkpoint=path)
+    with pytest.raises(ValueError, match="images"):
+        started(None, checkpoint=path)
+
+
+@pytest.mark.parametrize(
+    ("attack", "start", "said"),
+    [
+        (Square(), torch.full((2, 3, 2, 3), 0.7), "outside Linf"),
+        (Square(), torch.full((2, 3, 2, 3), torch.nan), "outside Linf"),
+        (Square(), torch.full((1, 3, 2, 3), 0.5), "shape"),
+        (NES(), torch.full((2, 3, 2, 3), 0.5), "leave out `start`"),
+    ],
+)
+def test_a_start_that_cannot_be_is_refused_before_anything_is_asked(attack, start, said):
+    access = ScoreAccess(Forbidden(), per_image=100)
+    images, labels = torch.full((2, 3, 2, 3), 0.5), torch.ones(2, dtype=torch.int64)
+    with pytest.raises(ValueError, match=said):
+        attack(access, images, labels, Linf(0.1), seed=0, start=start)

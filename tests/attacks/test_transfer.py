@@ -14,6 +14,7 @@ from groundglass.attacks import (
     GradientAccess,
     InputDiversity,
     Linf,
+    SurrogatePGD,
     TransferPGD,
 )  # fmt: skip
 from groundglass.attacks.losses import cross_entropy
@@ -268,3 +269,24 @@ def test_members_are_in_eval_mode_and_may_write_over_their_input(problem):
     drop.eval()
     expected = (drop(images - 0.5) + drop(images)) / 3
     assert torch.allclose(access.logits(images), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("keep", ["last", "highest"])
+def test_a_surrogates_images_are_all_attacked_and_only_those_it_got_right_are_successes(keep):
+    """On a linear source the optimum is known: also of the images that it gets wrong."""
+    weight = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(6))
+    images = 0.5 + 0.02 * torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(7))
+    model, ball = Linear(weight, 0.0), Linf(0.05)
+    labels = model(images).argmax(1)
+    labels[[1, 4]] = 1 - labels[[1, 4]]
+    away = torch.where(labels == 1, -1.0, 1.0).view(-1, 1, 1, 1)
+    best = (images + 0.05 * away * weight.sign()).clamp(0, 1)
+    attack = {"steps": 5, "step_size": 0.02, "keep": keep}
+    spared, _ = run((model, images, labels), TransferPGD(**attack), ball)
+    every, _ = run((model, images, labels), SurrogatePGD(**attack), ball)
+    assert torch.allclose(every.adversarial, best, atol=1e-6)
+    assert torch.equal(spared.adversarial[[1, 4]], images[[1, 4]])
+    assert torch.equal(spared.success, every.success)
+    assert every.clean_correct.tolist() == [True, False, True, True, False, True]
+    assert not bool(every.success[[1, 4]].any())
+    assert every.gradients.tolist() == [5] * 6

@@ -39,7 +39,7 @@ from groundglass.attacks.rays import RayS
 from groundglass.attacks.result import AttackResult, worst_case
 from groundglass.attacks.search import LabelAttack, QueryAttack, ScoreAttack
 from groundglass.attacks.square import Square
-from groundglass.attacks.transfer import TransferPGD
+from groundglass.attacks.transfer import SurrogatePGD, TransferPGD
 from groundglass.core import BudgetExceededError, NonFiniteError
 
 __all__ = [
@@ -86,6 +86,7 @@ __all__ = [
     "ScoreAttack",
     "Square",
     "StraightThrough",
+    "SurrogatePGD",
     "TransferPGD",
     "check_adversarial",
     "frozen_for_attack",

@@ -50,9 +50,13 @@ class Job:
         """A random stream for each of `rows`. It depends on the seed, the image's index and the path alone."""
         return [generator(self.seed, name, self.board.indices[row], *path) for row in rows.tolist()]
 
-    def batches(self, state: State) -> Iterator[tuple[int, Rows, State]]:
-        """The images worth attacking that are left: the batch's number, its rows, and where it was interrupted."""
-        batches = pieces(self.board.right, self.batch_size)
+    def batches(self, state: State, rows: Rows | None = None) -> Iterator[tuple[int, Rows, State]]:
+        """The images worth attacking that are left: the batch's number, its rows, and where it was interrupted.
+
+        Args:
+            rows: to attack these; those that the model gets right if not given.
+        """
+        batches = pieces(self.board.right if rows is None else rows, self.batch_size)
         for number in range(int(state["batch"]) if state else 0, len(batches)):
             yield number, batches[number], state
             state = {}

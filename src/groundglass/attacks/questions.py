@@ -33,6 +33,7 @@ class Live:
         ball: where an adversarial image may be.
         seed: of the random streams.
         scratch: memory that steps use again and again; see `buffer`.
+        start: where each search begins, in the ball and in [0, 1]; None: where the attack itself would.
     """
 
     original: Float[Tensor, "s c h w"]
@@ -43,6 +44,7 @@ class Live:
     ball: Ball
     seed: int
     scratch: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    start: Float[Tensor, "s c h w"] | None = None
 
     def __len__(self) -> int:
         return len(self.numbers)

@@ -45,6 +45,7 @@ class Scheduler:
         *,
         seed: int,
         indices: Sequence[int] | Tensor | None,
+        start: Tensor | None = None,
         batch_size: int,
         checkpoint: Path | str | None,
     ) -> None:
@@ -63,6 +64,7 @@ class Scheduler:
             raise ValueError(
                 "`indices` must be different numbers, 0 or more: an image's budget and draws depend on them"
             )
+        self._start = None if start is None else _in_ball(start, self._board.images, ball)
         self._batch_size = batch_size
         self._checkpoint = None if checkpoint is None else begin_state(checkpoint, self._settings)[0]
         self._loss = find_loss(getattr(attack, "loss", "ce"))
@@ -132,7 +134,9 @@ class Scheduler:
     def _of(self, rows: Tensor, step: Tensor, left: Tensor) -> Live:
         board = self._board
         numbers = [board.indices[row] for row in rows.tolist()]
-        return Live(board.images[rows], board.labels[rows], numbers, step, left, self._ball, self._seed, self._scratch)
+        start = None if self._start is None else self._start[rows]
+        where = (step, left, self._ball, self._seed, self._scratch)
+        return Live(board.images[rows], board.labels[rows], numbers, *where, start)
 
     def _refill(self) -> int:
         """Give free slots to images from the line; how many are live now."""
@@ -182,7 +186,8 @@ class Scheduler:
     def _identity(self) -> dict[str, Any]:
         board = self._board
         contents = hashlib.sha256()
-        for tensor in (board.images, board.labels, whole(board.indices)):
+        begun = () if self._start is None else (self._start,)
+        for tensor in (board.images, board.labels, whole(board.indices), *begun):
             contents.update(tensor.cpu().contiguous().numpy().tobytes())
         return {**self._settings, "images": contents.hexdigest(), **self._access.model_identity}
 
@@ -261,6 +266,26 @@ class Scheduler:
             error.add_note(
                 f"What the attack had done is kept in {path}: the same call with that as checkpoint= continues from it"
             )
+
+
+def _in_ball(start: Tensor, images: Tensor, ball: Ball) -> Tensor:
+    """Starts of a search, checked.
+
+    Raises:
+        ValueError: another shape than the images', or a start outside the ball or [0, 1].
+    """
+    if start.shape != images.shape:
+        raise ValueError(f"`start` must have the shape of the images, {list(images.shape)}, not {list(start.shape)}")
+    start = start.to(images)
+    inside = ball.contains(start, images, tolerance=1e-6)
+    inside &= ((start >= 0) & (start <= 1)).flatten(1).all(1)  # NaN is in no interval
+    if not bool(inside.all()):
+        first = int((~inside).nonzero()[0])
+        raise ValueError(
+            f"`start` is outside {ball!r}, or outside [0, 1], for {int((~inside).sum())} images, the first of them {first}: "
+            "give images of at most that radius, or ball.project(start, images)"
+        )
+    return start
 
 
 def earlier_seconds(checkpoint: Path) -> float:

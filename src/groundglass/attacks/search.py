@@ -30,6 +30,7 @@ class QueryAttack(Settings, ABC):
     """
 
     _access: ClassVar[type[QueryAccess]]
+    _takes_start: ClassVar[bool] = False
 
     @abstractmethod
     def cost(self) -> int:
@@ -55,6 +56,7 @@ class QueryAttack(Settings, ABC):
         *,
         seed: int,
         indices: Sequence[int] | Tensor | None = None,
+        start: Float[Tensor, "n c h w"] | None = None,
         batch_size: int = 256,
         checkpoint: AttackCheckpoint | Path | str | None = None,
         progress: Progress = silent,
@@ -67,6 +69,9 @@ class QueryAttack(Settings, ABC):
             images, labels: tensors or numpy arrays: images [n, c, h, w] in [0, 1]; labels [n], [n, 1] or one-hot. An image
                 that the model gets wrong costs one check, and is left alone.
             indices: the number of each image in its set, for its random streams; 0, 1, ... if not given.
+            start: where to begin each search, an image in the ball: a transfer prior, such as the adversarial image that a
+                surrogate gives (as in Cheng et al. 2019, which keep its gradient, not its image). It is asked first, at
+                the price of a query. `Square` takes one.
             batch_size: rows in a pass through the model. It changes no result, if the model's logits for an image do
                 not depend on the batch; nor does the order of the images, or attacking a set in parts.
             checkpoint: a file for unfinished work, replaced every half minute and when an error of the model ends the
@@ -84,6 +89,8 @@ class QueryAttack(Settings, ABC):
         access = open_access(access, self._access, type(self).__name__)
         ball = as_ball(ball)
         self.check_ball(ball)
+        if start is not None and not self._takes_start:
+            raise ValueError(f"{type(self).__name__} begins at the image itself: leave out `start`, or use Square")
         seed, batch_size = fit(int, seed, "seed"), fit(Count, batch_size, "batch_size")
         path = checkpoint.path if isinstance(checkpoint, AttackCheckpoint) else checkpoint
         scheduler = Scheduler(
@@ -94,6 +101,7 @@ class QueryAttack(Settings, ABC):
             ball,
             seed=seed,
             indices=indices,
+            start=start,
             batch_size=batch_size,
             checkpoint=path,
         )

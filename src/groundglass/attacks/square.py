@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,10 +27,10 @@ _AHEAD = 32
 class Square(ScoreAttack):
     """Random search over square windows (Andriushchenko, Croce, Flammarion and Hein 2020), in L-inf or L2.
 
-    The first query asks about vertical stripes of +-eps (in L2: a grid of bumps), each later one about the best image so
-    far, changed in one window: it is kept if its loss is higher. In L-inf a window is set to +eps or -eps, channel by
-    channel. In L2 a bump is added to a window, and gets what length a second window, set to zero, had; all of the radius
-    is used at any time. A query is a loss query and a check in one.
+    The first query asks about vertical stripes of +-eps (in L2: a grid of bumps), or about `start` where one is given,
+    each later one about the best image so far, changed in one window: it is kept if its loss is higher. In L-inf a
+    window is set to +eps or -eps, channel by channel. In L2 a bump is added to a window, and gets what length a second
+    window, set to zero, had; all of the radius is used at any time. A query is a loss query and a check in one.
 
     Differences from the original:
         - `p_init` is AutoAttack's .8 for both norms. The paper has .05 in L-inf and .1 in L2 for undefended networks, and
@@ -52,6 +52,7 @@ class Square(ScoreAttack):
 
     loss: Literal["ce", "margin", "dlr"] = "margin"
     p_init: Annotated[float, In("(0, 1]", "a share of the pixels")] = 0.8
+    _takes_start: ClassVar[bool] = True
 
     def check_ball(self, ball: Ball) -> None:
         if not isinstance(ball, Linf | L2):
@@ -62,8 +63,9 @@ class Square(ScoreAttack):
 
     def begin(self, live: Live) -> State:
         start = _bumps(live) if isinstance(live.ball, L2) else _stripes(live)
+        first = _stretched(live, start) if live.start is None else live.start.clone()
         lowest = torch.full_like(live.left, -torch.inf, dtype=torch.float64)
-        state: State = {"x": _stretched(live, start), "loss": lowest, "allowed": live.left}
+        state: State = {"x": first, "loss": lowest, "allowed": live.left}
         dice = torch.zeros(len(live), _AHEAD, live.original.shape[1] + 5, dtype=torch.int64, device=start.device)
         state["dice"] = dice
         if not isinstance(live.ball, L2):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 
@@ -12,7 +12,7 @@ from groundglass.attacks.gradient_attack import GradientAttack, Job, StepSize, r
 from groundglass.attacks.gradient_smoothing import GaussianKernel
 from groundglass.attacks.input_diversity import InputDiversity
 from groundglass.attacks.tensors import Flags, Images, PerImage, Rows, per_image
-from groundglass.core import whole
+from groundglass.core import counting, whole
 from groundglass.core.settings import Count, In
 
 # An L2 projection leaves points that are outside by a millionth of the radius; what is saved must not be.
@@ -55,13 +55,15 @@ class TransferPGD(GradientAttack):
     random_start: bool = False
     keep: Literal["last", "highest"] = "last"
     loss: Literal["ce", "margin", "dlr"] = "ce"
+    _every_image: ClassVar[bool] = False
 
     def _attack(self, job: Job, ball: Ball, state: State) -> None:
         default, short = ball.radius / self.steps, "transfer will look too weak"
         size = reaching(self.step_size, default, steps=self.steps, ball=ball, too_short=short)
         if isinstance(ball, L2):
             ball = replace(ball, eps=ball.eps * (1 - _SLACK))
-        for number, rows, left in job.batches(state):
+        every = counting(len(job.board.images), job.board.images.device) if self._every_image else None
+        for number, rows, left in job.batches(state, every):
             self._walk(job, ball, size, number, rows, left)
 
     def _walk(self, job: Job, ball: Ball, size: float, number: int, rows: Rows, state: State) -> None:
@@ -94,12 +96,24 @@ class TransferPGD(GradientAttack):
     def _keep(self, job: Job, rows: Rows, x: Images, move: int, loss: PerImage, fooled: Flags) -> None:
         """Let the board have an iterate, if it is the one to keep."""
         board, where = job.board, None
+        fooled = fooled & board.clean_correct[rows]
         if self.keep == "highest":
             # `iterations` is 0 until the first iterate is kept: the image itself is not one of them.
             higher = (loss > board.loss[rows]) | (board.iterations[rows] == 0)
             was = board.success[rows]
             where = (fooled & ~was) | ((fooled == was) & higher)
         board.put(rows, x, loss, fooled, move, where=where)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurrogatePGD(TransferPGD):
+    """`TransferPGD` on a stand-in for the target, which is wrong on some images that the target gets right.
+
+    Those are attacked too: steps that raise the stand-in's loss of the true class may fool the target, and an attacker has no
+    reason to spare them. They are no success, as there was nothing to fool on the source itself.
+    """
+
+    _every_image: ClassVar[bool] = True
 
 
 def _normalised(grad: Images) -> Images:
