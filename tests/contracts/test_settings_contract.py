@@ -38,6 +38,7 @@ from groundglass.attacks import (
     RayS,
     ScoreAccess,
     Square,
+    SurrogatePGD,
     TransferPGD,
 )
 from groundglass.attacks.adversarial_files import Origin
@@ -99,7 +100,16 @@ def numbers(hint: Any) -> Iterator[tuple[type, In | None, bool]]:
 def examples() -> dict[type, Any]:
     """An instance of each: made here, or found in the quick plans of the studies."""
     made = [APGD(), FGSM(), NES(), PGD(), Bandits(), CarliniWagnerL2(), Parsimonious(), RandomNoise(), RayS(), Square()]
-    made += [TransferPGD(), GaussianKernel(), InputDiversity(), Linf(0.1), Linf((0.1, 0.2)), L2(0.5), Augment()]
+    made += [
+        TransferPGD(),
+        SurrogatePGD(),
+        GaussianKernel(),
+        InputDiversity(),
+        Linf(0.1),
+        Linf((0.1, 0.2)),
+        L2(0.5),
+        Augment(),
+    ]
     made += [Camera(), Exposure(1.0, 2.0), TRADES(eps=0.1), PGDTraining(eps=0.1), TrainingConfig(epochs=2)]
     made += [
         OneCycle(),

@@ -24,6 +24,7 @@ from groundglass.studies.black_box.study import BlackBoxConfig
 from groundglass.studies.cells.cost import CostGrid
 from groundglass.studies.engine import run as run_module
 from groundglass.studies.everything.study import EverythingConfig
+from groundglass.studies.extraction.study import ExtractionConfig
 from groundglass.studies.recipe import Recipe
 from groundglass.studies.redraw.study import RedrawConfig
 from groundglass.studies.retrieval.study import RetrievalConfig
@@ -131,6 +132,23 @@ transfer = maker(
     stronger_steps=4,
     fit_images=60,
 )
+extraction = maker(
+    ExtractionConfig,
+    epochs=4,
+    lower=replace(TRAINING, epochs=4),
+    lower_classifier=replace(TRAINING, epochs=4),
+    queries=(40,),
+    surrogate=TRAINING,
+    image_steps=80,
+    n_images=40,
+    eps_paper=(0.5,),
+    steps=4,
+    step_paper=0.15,
+    stronger_steps=4,
+    query_images=20,
+    query_eps_paper=0.5,
+    budget=20,
+)
 redraw = maker(RedrawConfig, redraws=2, moving=(2,), n_images=40, eps=0.2, steps=6, budget=60, fit_images=60)
 retrieval = maker(
     RetrievalConfig,
@@ -190,18 +208,22 @@ scale = maker(
 
 
 def everything(data: str = "shapes", seed: int = 0, precision: Any = "float32") -> EverythingConfig:
-    """Those of the eight that share most networks: what a run of `all` adds to theirs is seen with them."""
-    whole = all_eight(data, seed, precision)
+    """Those that share most networks: what a run of `all` adds to theirs is seen with them."""
+    whole = every_study(data, seed, precision)
     return replace(whole, studies={name: whole.studies[name] for name in ("white-box", "transfer", "redraw")})
 
 
-def all_eight(data: str = "shapes", seed: int = 0, precision: Any = "float32") -> EverythingConfig:
+def every_study(data: str = "shapes", seed: int = 0, precision: Any = "float32") -> EverythingConfig:
     """A few cells of each, in two stages where the laptop recipe has them."""
     shared = targets(seed, precision, epochs=3)
     few: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         "white-box": (white_box, {"eps_paper": (0.1,), "eps_l2": (), "rules": ("dfa", "exact"), "cw_images": 0}),
         "black-box": (black_box, {"n_images": 6, "budget": 30, "sigmas": (1.0,), "others": (Square(),)}),
         "transfer": (transfer, {"baseline_lower": None, "attacker": None, "eps_paper": (0.5,), "n_images": 20}),
+        "extraction": (
+            extraction,
+            {"answers": ("labels",), "queries": (20,), "image_steps": 40, "controls": False, "n_images": 20},
+        ),
         "redraw": (redraw, {"redraws": 1, "n_images": 20, "budget": 30, "read_noises": ()}),
         "retrieval": (
             retrieval,
@@ -223,6 +245,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "white-box": white_box,
     "black-box": black_box,
     "transfer": transfer,
+    "extraction": extraction,
     "redraw": redraw,
     "retrieval": retrieval,
     "ablation": ablation,
@@ -255,8 +278,8 @@ def run(study: str, folder: Path, **changes: Any) -> int:
 
 
 def network(folder: Path, name: str) -> nn.Module:
-    """A network of the folder by its name: trained, redrawn or randomised."""
-    kinds = ("train", "redraw", "randomise")
+    """A network of the folder by its name: trained, redrawn, randomised or distilled."""
+    kinds = ("train", "redraw", "randomise", "distil")
     (record,) = (r for r in Run.open(folder).records if r.kind in kinds and r.name == name)
     return load_model(folder / record.result["checkpoint"], find_device=DeviceStore(folder / "devices").find)
 

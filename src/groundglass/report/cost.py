@@ -6,7 +6,7 @@ from groundglass.results import Record, Run
 from groundglass.studies.registry import STUDIES
 
 _WORK = {
-    **dict.fromkeys(("train", "redraw", "randomise"), "training"),
+    **dict.fromkeys(("train", "redraw", "randomise", "distil"), "training"),
     **dict.fromkeys(("attack", "query", "choice", "craft", "transfer", "retrieve", "rows"), "attacks"),
     "audit": "audits",
 }

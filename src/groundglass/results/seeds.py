@@ -17,6 +17,7 @@ _FIGURES: dict[str, tuple[str, Any]] = {
     "query": ("images fooled", lambda r: r["success_rate"]),
     "redraw": ("accuracy, redrawn and tuned", lambda r: r["tuned"]),
     "craft": ("images that fool their source", lambda r: r["fooled"] / r["n_images"]),
+    "distil": ("test images on which the surrogate agrees", lambda r: r["agreed"] / r["n_test"]),
     "transfer": ("accuracy on transferred images", lambda r: r["correct"] / r["n_images"]),
 }
 

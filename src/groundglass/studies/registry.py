@@ -48,6 +48,7 @@ STUDIES: tuple[Study, ...] = (
     Study("white-box", "groundglass.studies.white_box"),
     Study("black-box", "groundglass.studies.black_box"),
     Study("transfer", "groundglass.studies.transfer"),
+    Study("extraction", "groundglass.studies.extraction"),
     Study("redraw", "groundglass.studies.redraw"),
     Study("retrieval", "groundglass.studies.retrieval"),
     Study("ablation", "groundglass.studies.ablation"),

@@ -7,7 +7,7 @@ from groundglass.studies.engine.cell import key_of
 from groundglass.studies.engine.run import _check_names as check_names
 from groundglass.studies.engine.run import planned
 from tests.studies.contract import Contract
-from tests.studies.tiny import DATA, all_eight, everything
+from tests.studies.tiny import DATA, every_study, everything
 
 STUDY = "all"
 
@@ -42,21 +42,21 @@ def test_each_cell_belongs_to_the_studies_whose_plan_has_it(finished):
 
 
 def test_each_network_is_trained_once():
-    plan = [cell for cell in planned(find_study("all"), all_eight(), DATA)[1] if cell["kind"] == "train"]
+    plan = [cell for cell in planned(find_study("all"), every_study(), DATA)[1] if cell["kind"] == "train"]
     owned = {cell["name"]: set(cell["studies"]) for cell in plan}
     assert len(owned) == len(plan), "no name twice"
     # The first studies share two, transfer and redraw the source, and three the features of the paper's first stage.
     assert owned["VGG-16"] == {study.name for study in STUDIES} - {"redraw"}
     assert owned["VGG-OPU"] == {"white-box", "black-box", "redraw", "retrieval", "adversarial-training"}
-    assert owned["VGG-16 source"] == {"transfer", "redraw", "ablation"}
-    assert owned["VGG-DFA"] == {"transfer", "ablation", "scale"}
+    assert owned["VGG-16 source"] == {"transfer", "extraction", "redraw", "ablation"}
+    assert owned["VGG-DFA"] == {"transfer", "extraction", "ablation", "scale"}
 
 
 @pytest.mark.parametrize(
     ("study", "change"), [("transfer", {"seed": 1}), ("ablation", {"audit_images": 8}), ("redraw", {"data": "cifar10"})]
 )
 def test_studies_of_another_seed_data_set_or_audit_are_refused(study, change):
-    whole = all_eight()
+    whole = every_study()
     studies = {**whole.studies, study: replace(whole.studies[study], **change)}
     with pytest.raises(ValueError, match=f"{study} has another `{next(iter(change))}`"):
         replace(whole, studies=studies)
@@ -65,7 +65,7 @@ def test_studies_of_another_seed_data_set_or_audit_are_refused(study, change):
 @pytest.mark.parametrize(("study", "change"), [("black-box", {"width": 0.1}), ("redraw", {"device_in": 96})])
 def test_two_networks_of_one_name_are_refused(study, change):
     """By the plan: their files would be one."""
-    whole = all_eight()
+    whole = every_study()
     config = replace(whole, studies={**whole.studies, study: replace(whole.studies[study], **change)})
     with pytest.raises(ValueError, match="two networks called"):
         check_names(planned(find_study("all"), config, DATA)[0])

@@ -10,6 +10,7 @@ from groundglass.results.kinds.audit import AUDIT, CHECK
 from groundglass.results.kinds.base import Entry, Kind, column, derives
 from groundglass.results.kinds.cost import COST, FIDELITY, FIT
 from groundglass.results.kinds.craft import COMMON, CRAFT, TRANSFER
+from groundglass.results.kinds.distil import DISTIL
 from groundglass.results.kinds.draws import DRAWS
 from groundglass.results.kinds.network import DEVICE, RANDOMISE, REDRAW, TRAIN
 from groundglass.results.kinds.query import CHOICE, QUERY
@@ -17,7 +18,7 @@ from groundglass.results.kinds.retrieve import RETRIEVE, ROWS
 
 #: Those that a `Run` has as attributes, then the others: the order of frames.
 _MAIN = (TRAIN, ATTACK, DRAWS, QUERY, TRANSFER, REDRAW, RETRIEVE, AUDIT, COST)
-_OTHERS = (DEVICE, RANDOMISE, CHOICE, COMMON, CRAFT, ROWS, FIT, FIDELITY, CHECK)
+_OTHERS = (DEVICE, RANDOMISE, DISTIL, CHOICE, COMMON, CRAFT, ROWS, FIT, FIDELITY, CHECK)
 KINDS: dict[str, Kind[Any, Any]] = {kind.name: kind for kind in (*_MAIN, *_OTHERS)}
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "COST",
     "CRAFT",
     "DEVICE",
+    "DISTIL",
     "DRAWS",
     "FIDELITY",
     "FIT",

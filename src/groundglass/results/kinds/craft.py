@@ -70,6 +70,12 @@ class CraftResult:
     queries: int
     median_norm: float | None
     file: str
+    right: int | None = column(
+        "of them, right on the source before the attack; none where not counted",
+        "right_before",
+        default=None,
+        left_out=True,
+    )
 
     @derives("share that fools the networks they were made on", "fooled_source")
     def success(self) -> Proportion:
@@ -125,7 +131,10 @@ CRAFT = Kind(
     "crafted",
     lambda r: f"{r.fooled} of {r.n_images} fooled",
     files=("file",),
-    holds={"fooled <= n_images, and 1 <= n_images": lambda r: r.fooled <= r.n_images and r.n_images >= 1},
+    holds={
+        "fooled <= n_images, and 1 <= n_images": lambda r: r.fooled <= r.n_images and r.n_images >= 1,
+        "fooled <= right <= n_images": lambda r: r.right is None or r.fooled <= r.right <= r.n_images,
+    },
     counts={
         "images": (length_of("success"), lambda r: r.n_images),
         "images that fool": (counted_of("success"), lambda r: r.fooled),

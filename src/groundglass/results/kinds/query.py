@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from groundglass.core.schema import left_out
 from groundglass.core.statistics import Proportion
 from groundglass.results.kinds.base import Kind, column, counted_of, derives, length_of, near, share
 
@@ -27,6 +28,11 @@ class QueryConfig:
     purpose: str = column("figure; sweep for one of several settings; or of which study", default="figure")
     nearest: bool = column(
         "the array `nearest` has the distance of the nearest point that fooled each image", default=False, left_out=True
+    )
+    eps_per_channel: tuple[float, ...] | None = left_out()
+    eps_paper: float | None = column("the same radius on the paper's axis", "radius_paper", default=None, left_out=True)
+    start: str | None = column(
+        "network whose adversarial images the search starts from; none: it starts blind", default=None, left_out=True
     )
 
     @property

@@ -46,7 +46,17 @@ from groundglass.studies.engine.context import Context
 #: What an attack is for: a figure, a sanity check ("control"), a yardstick ("reference"), one of several settings
 #: ("sweep"), a rung of the access ladder alone, or the study that it is of.
 Purpose = Literal[
-    "figure", "control", "reference", "sweep", "transfer", "redraw", "ablation", "retrieval", "scale", "ladder"
+    "figure",
+    "control",
+    "reference",
+    "sweep",
+    "ladder",
+    "transfer",
+    "extraction",
+    "redraw",
+    "ablation",
+    "retrieval",
+    "scale",
 ]
 _NAMES = {"CarliniWagnerL2": "CW"}
 

@@ -144,6 +144,7 @@ class CraftCell(BallCell):
                 queries=int(result.queries.sum()),
                 median_norm=float(norms.median()) if len(norms) else None,
                 file=str(path),
+                right=int(result.clean_correct.sum()),
             ),
             {
                 "index": index.numpy(),
@@ -186,15 +187,8 @@ class TransferCell(BaseCell):
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         crafted, target, common, *sources = inputs
-        index, images, labels = _images(common, context)
-
-        def load() -> AdversarialSet:
-            itself = GradientAccess(_together([context.network(record) for record in sources]))
-            origin = self.crafted.origin(sources)
-            path = context.file(crafted, CRAFT.result_of(crafted).file)
-            return load_adversarial(path, images, labels, itself, origin=origin, indices=index)
-
-        found: AdversarialSet = context.latest("adversarial", crafted.key, load)
+        index, _, labels = _images(common, context)
+        found = load_crafted(self.crafted, (crafted, common, *sources), context)
         prediction = predict_logits(context.network(target), found.adversarial).argmax(1).cpu()
         correct, fooled = prediction == labels.cpu(), found.claimed.cpu()
         return Outcome(
@@ -219,6 +213,24 @@ def _images(common: Record, context: Context) -> tuple[Tensor, Tensor, Tensor]:
     index = torch.from_numpy(context.arrays(common)["index"].astype(np.int64))
     test = context.dataset.test
     return index, test.floats(index).to(context.where), test.labels[index].to(context.where)
+
+
+def load_crafted(cell: CraftCell, records: Sequence[Record], context: Context) -> AdversarialSet:
+    """The adversarial images that a cell made, audited.
+
+    Args:
+        records: of the cell, and of its inputs.
+    """
+    crafted, common, *sources = records
+
+    def load() -> AdversarialSet:
+        index, images, labels = _images(common, context)
+        itself = GradientAccess(_together([context.network(record) for record in sources]))
+        path = context.file(crafted, CRAFT.result_of(crafted).file)
+        return load_adversarial(path, images, labels, itself, origin=cell.origin(sources), indices=index)
+
+    found: AdversarialSet = context.latest("adversarial", crafted.key, load)
+    return found
 
 
 def _together(models: Sequence[nn.Module]) -> Callable[[Tensor], Tensor]:

@@ -18,9 +18,10 @@ from groundglass.models import predict_logits
 from groundglass.results import Record
 from groundglass.results.kinds.query import QUERY, ChoiceResult, QueryResult, best_setting
 from groundglass.studies.cells.attack import BallCell, Purpose, make_ball
+from groundglass.studies.cells.craft import CraftCell, load_crafted
 from groundglass.studies.cells.nearest import NearestAccess
 from groundglass.studies.cells.network import NetworkCell
-from groundglass.studies.engine.cell import BaseCell, Outcome, scratch_of
+from groundglass.studies.engine.cell import BaseCell, Cell, Outcome, scratch_of
 from groundglass.studies.engine.context import Context
 
 # The budgets at which success is told, beside the whole one.
@@ -61,6 +62,8 @@ class QueryCell(BallCell):
         smaller: the same attack in a smaller ball: only what it left right is attacked, as what it fooled is fooled here too.
         nearest: of an attack that sees labels, also keep how near to each image the nearest point was that fooled the network:
             one run then tells of every larger ball. Such a cell that is interrupted starts again.
+        start: adversarial images, made on networks of the attacker's own, that the search starts from. Only those of the
+            `n_images` that it has are attacked.
     """
 
     target: NetworkCell
@@ -71,30 +74,43 @@ class QueryCell(BallCell):
     smaller: "QueryCell | None" = None
     nearest: bool = False
     purpose: Purpose = "figure"
+    start: CraftCell | None = None
 
     kind = "query"
+
+    @property
+    def inputs(self) -> Sequence[Cell]:
+        smaller: tuple[Cell, ...] = () if self.smaller is None else (self.smaller,)
+        return (self.target, *smaller, *(() if self.start is None else (self.start, *self.start.inputs)))
 
     @property
     def name(self) -> str:
         setting = f", sigma {self.attack.sigma:g}" if self.purpose == "sweep" and hasattr(self.attack, "sigma") else ""
         if self.purpose == "ladder":
             setting = f", {self.ball_name}"
-        return f"{self.target.name} <- {type(self.attack).__name__}{setting}"
+        start = "" if self.start is None else f" from {self.start.name}"
+        return f"{self.target.name} <- {type(self.attack).__name__}{setting}{start}"
 
     def described(self) -> dict[str, Any]:
         return {
+            **super().described(),
             "model": self.target.name,
             "attack": type(self.attack).__name__,
             "settings": asdict(self.attack),
             "access": "labels" if isinstance(self.attack, LabelAttack) else "scores",
+            "start": None if self.start is None else " + ".join(network.name for network, _ in self.start.sources),
         }
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         trained, test = inputs[0], context.dataset.test.head(self.n_images)
-        index = np.arange(len(test))
+        index, start = np.arange(len(test)), None
         if self.smaller is not None:
             before = context.arrays(inputs[1])
             index = before["index"][before["clean_correct"] & ~before["success"]]
+        if self.start is not None:
+            begun = load_crafted(self.start, inputs[-1 - len(self.start.inputs) :], context)
+            here = torch.isin(begun.indices.cpu(), torch.from_numpy(index))
+            index, start = begun.indices.cpu()[here].numpy(), begun.adversarial[here.to(context.where)]
         images, labels = test.floats(torch.from_numpy(index)).to(context.where), test.labels[index].to(context.where)
         model, ball = Stopwatch(context.target(trained)), make_ball(self.norm, self.eps)
         access: QueryAccess = ScoreAccess(model, per_image=self.budget)
@@ -112,6 +128,7 @@ class QueryCell(BallCell):
             ball,
             seed=derive_seed(self.seed, "query", type(self.attack).__name__),
             indices=index.tolist(),
+            start=start,
             checkpoint=checkpoint,
             progress=context.progress,
         )

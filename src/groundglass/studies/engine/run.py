@@ -82,7 +82,7 @@ def planned(study: Study, config: Any, dataset: Dataset) -> tuple[list[Cell], li
 
 def _check_names(cells: Sequence[Cell]) -> None:
     """Two networks of one name would share their files."""
-    names = [stem(cell.name) for cell in cells if cell.kind in ("train", "redraw", "randomise")]
+    names = [stem(cell.name) for cell in cells if cell.kind in ("train", "redraw", "randomise", "distil")]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"this study has two networks called {', '.join(twice)}: give its parts the same settings")

@@ -94,11 +94,16 @@ def attackers_vgg(config: kit.TargetsConfig, dataset: Dataset) -> TrainCell:
     return replace(baseline, name="VGG-16 source", training=config.source or config.baseline, seed=seed)
 
 
-def _networks(config: TransferConfig, dataset: Dataset) -> _Networks:
+def defended(config: Any, dataset: Dataset) -> tuple[PlaceCell, PlaceCell]:
+    """The VGG-OPUs of higher and of lower accuracy, of a config with `lower` and `lower_classifier`."""
     device = kit.device_cell(config)
     higher = kit.placed_network(config, "VGG-OPU higher", kit.hybrid_network(config, dataset, "VGG-DFA"), device)
     below = kit.hybrid_network(config, dataset, "VGG-DFA lower", training=config.lower)
-    lower = kit.placed_network(config, "VGG-OPU lower", below, device, training=config.lower_classifier)
+    return higher, kit.placed_network(config, "VGG-OPU lower", below, device, training=config.lower_classifier)
+
+
+def _networks(config: TransferConfig, dataset: Dataset) -> _Networks:
+    higher, lower = defended(config, dataset)
     source, own = attackers_vgg(config, dataset), None
     if config.attacker is not None:
         theirs = kit.device_cell(config, owner="attacker")
