@@ -63,7 +63,7 @@ from tests.studies.tiny import pictures
 RESULTS = ("results", "report", "kernels", "cli", "core.statistics", "audit.checks", "audit.findings", "audit.kept")
 RESULTS += ("audit.probes", "audit.results", "data.cifar", "optics.fidelity.laws", "optics.secret_file")
 RESULTS += ("optics.streams.measurement", "training.checkpoint", "training.loop", "training.state", "studies.redraw")
-RESULTS += ("studies.redraw_model",)
+RESULTS += ("studies.redraw_model", "studies.noise.report")
 INSIDE = {"Job", "Live", "_Shuffled", "PairDesign", "HadamardInputs", "AnchorDesign", "Scale", "Shot", "Retrieved"}
 INSIDE |= {"Tuned", "Outcome", "Guess", "_Plain", "_State", "DrawsState"}
 #: Any number will do for these.

@@ -25,6 +25,7 @@ from groundglass.studies.cells.cost import CostGrid
 from groundglass.studies.engine import run as run_module
 from groundglass.studies.everything.study import EverythingConfig
 from groundglass.studies.extraction.study import ExtractionConfig
+from groundglass.studies.noise.study import NoiseConfig
 from groundglass.studies.recipe import Recipe
 from groundglass.studies.redraw.study import RedrawConfig
 from groundglass.studies.retrieval.study import RetrievalConfig
@@ -150,6 +151,30 @@ extraction = maker(
     budget=20,
 )
 redraw = maker(RedrawConfig, redraws=2, moving=(2,), n_images=40, eps=0.2, steps=6, budget=60, fit_images=60)
+noise = maker(
+    NoiseConfig,
+    noises=(16.0,),
+    attacked=(16.0,),
+    query_images=12,
+    eps=0.2,
+    budget=40,
+    answers=(1, 3),
+    confirmations=3,
+    n_images=12,
+    eps_paper=(0.2,),
+    steps=4,
+    step_size=0.02,
+    rules=("dfa",),
+    fit_images=60,
+    blurs=(0.6,),
+    drifts=(0.5, 20.0),
+    ages=(0.0, 3.0),
+    refit_images=100,
+    refit=replace(TRAINING, epochs=10),
+    per_input=(12.0,),
+    sweep_in=32,
+    sweep_rows=24,
+)
 retrieval = maker(
     RetrievalConfig,
     n_images=20,
@@ -248,6 +273,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "extraction": extraction,
     "redraw": redraw,
     "retrieval": retrieval,
+    "noise": noise,
     "ablation": ablation,
     "adversarial-training": adversarial_training,
     "scale": scale,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from groundglass.attacks.access import GradientAccess, LabelAccess, Model, ScoreAccess, open_access
 from groundglass.core import as_labels, pieces
+from groundglass.core.settings import Count, fit
 
 
 @dataclass(frozen=True, repr=False)
@@ -125,12 +126,18 @@ class AttackResult:
         labels: Int64[Tensor, "n"],
         *,
         batch_size: int = 256,
+        votes: int = 1,
     ) -> "AttackResult":
         """The same attack, its successes checked again: one more forward pass for each, in other batches.
 
         For an attack that ran on a copy of the model set up for speed (`frozen_for_attack`): give the access of the
         model itself. A success that is not confirmed is withdrawn; none is added.
+
+        Args:
+            votes: of a model with noise: an image is asked about so often, and fools it if more than half of the answers
+                say so.
         """
+        votes = fit(Count, votes, "votes")
         if not isinstance(access, ScoreAccess | LabelAccess):
             access = open_access(access, GradientAccess, "a confirmation")
         labels = as_labels(labels, self.adversarial)
@@ -138,8 +145,9 @@ class AttackResult:
         claimed = self.success.nonzero().squeeze(1)
         success, checks = self.success.clone(), self.check_queries.clone()
         for rows in pieces(claimed, batch_size):
-            success[rows] = access.wrong(self.adversarial[rows], labels[rows])
-            checks[rows] += 1
+            wrong = sum(access.wrong(self.adversarial[rows], labels[rows]).int() for _ in range(votes))
+            success[rows] = 2 * wrong > votes
+            checks[rows] += votes
         return replace(self, success=success, check_queries=checks)
 
 

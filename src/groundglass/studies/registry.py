@@ -51,6 +51,7 @@ STUDIES: tuple[Study, ...] = (
     Study("extraction", "groundglass.studies.extraction"),
     Study("redraw", "groundglass.studies.redraw"),
     Study("retrieval", "groundglass.studies.retrieval"),
+    Study("noise", "groundglass.studies.noise"),
     Study("ablation", "groundglass.studies.ablation"),
     Study("adversarial-training", "groundglass.studies.adversarial_training"),
     Study("scale", "groundglass.studies.scale"),

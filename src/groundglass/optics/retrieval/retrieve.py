@@ -77,6 +77,7 @@ def retrieve(
     frames: int,
     seed: int,
     rows: int | None = None,
+    drifting: bool = False,
     folder: Path | str | None = None,
     progress: Progress = silent,
 ) -> Retrieved:
@@ -91,6 +92,8 @@ def retrieve(
         frames: how many may be taken, checks included; fewer if the budget of the access is smaller.
         seed: of inputs and starts.
         rows: only the first so many of M; None for all.
+        drifting: the matrix is known to drift: go on, whatever the checks show. What is found is a matrix of some time
+            between the first frame and the last; `noise` then holds what the drift changes in a reading.
         folder: readings and solved rows are kept there as they come, and the same call resumes from them. None: in memory.
         progress: called with the frames and rows that are done.
 
@@ -115,11 +118,12 @@ def retrieve(
         "frames": frames,
         "seed": seed,
         "rows": count,
+        **({"drifting": True} if drifting else {}),
     }
     dtype = np.dtype(np.float32 if access.top is None else np.uint8)
     shape = (count, access.in_features)
     with RetrievalFolder(folder, identity, planned=given, readings=(count, len(plan), dtype), matrix=shape) as kept:
-        _measure(access, plan, kept, progress)
+        _measure(access, plan, kept, drifting, progress)
         scale = Scale(access.top, access.mean_reading, read_noise(kept.readings, plan, access.top))
         _solve(method, plan, scale, kept, derive_seed(seed, "solve"), progress)
         held_out, chance = _held_out(kept, plan, access.top)
@@ -171,11 +175,11 @@ def _plan(
     return FramePlan(design, seed=seed), given
 
 
-def _measure(access: DeviceAccess, plan: FramePlan, kept: RetrievalFolder, progress: Progress) -> None:
+def _measure(access: DeviceAccess, plan: FramePlan, kept: RetrievalFolder, drifting: bool, progress: Progress) -> None:
     # What an earlier access took; this one may be the same, and has counted it.
     access.charge(max(0, kept.taken - access.frames))
     started = time.perf_counter()
-    for frames in take(access, plan, kept.readings, kept.taken):
+    for frames in take(access, plan, kept.readings, kept.taken, drifting=drifting):
         kept.keep_frames(frames, time.perf_counter() - started)
         started = time.perf_counter()
         progress("frames", frames, len(plan))

@@ -12,13 +12,13 @@ from groundglass.results.kinds.cost import COST, FIDELITY, FIT
 from groundglass.results.kinds.craft import COMMON, CRAFT, TRANSFER
 from groundglass.results.kinds.distil import DISTIL
 from groundglass.results.kinds.draws import DRAWS
-from groundglass.results.kinds.network import DEVICE, RANDOMISE, REDRAW, TRAIN
+from groundglass.results.kinds.network import DEVICE, DRIFT, RANDOMISE, REDRAW, TRAIN
 from groundglass.results.kinds.query import CHOICE, QUERY
 from groundglass.results.kinds.retrieve import RETRIEVE, ROWS
 
 #: Those that a `Run` has as attributes, then the others: the order of frames.
 _MAIN = (TRAIN, ATTACK, DRAWS, QUERY, TRANSFER, REDRAW, RETRIEVE, AUDIT, COST)
-_OTHERS = (DEVICE, RANDOMISE, DISTIL, CHOICE, COMMON, CRAFT, ROWS, FIT, FIDELITY, CHECK)
+_OTHERS = (DEVICE, RANDOMISE, DRIFT, DISTIL, CHOICE, COMMON, CRAFT, ROWS, FIT, FIDELITY, CHECK)
 KINDS: dict[str, Kind[Any, Any]] = {kind.name: kind for kind in (*_MAIN, *_OTHERS)}
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "DEVICE",
     "DISTIL",
     "DRAWS",
+    "DRIFT",
     "FIDELITY",
     "FIT",
     "KINDS",

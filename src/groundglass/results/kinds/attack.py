@@ -45,6 +45,7 @@ class AttackConfig(BallConfig):
     labels: int | None = column(
         "labelled images, known to all, that an attacker's own head was fitted to", default=None, left_out=True
     )
+    confirmations: int = column("of each success, more than half of which must fool", default=1, left_out=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -183,6 +183,7 @@ class RandomiseConfig:
     read_noise: float = column("std of the camera's noise, grey levels", "read_noise_levels")
     training: Mapping[str, Any]
     seed: int
+    same_matrix: bool = column("the network's own U, before another camera", default=False, left_out=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,10 +196,61 @@ class RandomiseResult:
     fingerprint: str
     checkpoint: str
     tune_seconds: float
+    untuned: float | None = left_out(None)
+
+    @derives("clean accuracy with the old classifier", "untuned")
+    def clean_untuned(self) -> Proportion | None:
+        return None if self.untuned is None else counted(self.untuned, self.n_test)
 
     @derives("share of all test images right without an attack", "clean_accuracy")
     def clean(self) -> Proportion:
         return counted(self.clean_accuracy, self.n_test)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftConfig:
+    """A network whose U drifts. `ages`: at which its accuracy is measured, in correlation times."""
+
+    model: str = column("the network whose U drifts", "of_network")
+    correlation: float = column("correlation time of U, frames", "correlation_frames")
+    frames: int = column("that a retrieval of U takes, for scale", "retrieval_frames")
+    ages: tuple[float, ...]
+    fit_images: int = column(
+        "training images, a frame each, to which the classifier was fitted while U drifted; 0: as it was"
+    )
+    training: Mapping[str, Any]
+    seed: int
+
+    @property
+    def times(self) -> float:
+        """Correlation time in units of a retrieval."""
+        return round(self.correlation / self.frames, 6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftResult:
+    """Clean accuracy at ages of the classifier: (correlation times since it was fitted, share of the test images)."""
+
+    before: float = column("clean accuracy of the network as it was")
+    accuracies: tuple[tuple[float, float], ...]
+    n_test: int = column("test images")
+
+    @derives("share of all test images right when the classifier was just fitted", "clean_accuracy")
+    def clean(self) -> Proportion | None:
+        return self.at(self.accuracies[0][0]) if self.accuracies else None
+
+    def lasts(self, margin: float) -> float:
+        """The last age up to which no accuracy is more than `margin` below the network's own; 0 if there is none."""
+        last = 0.0
+        for age, accuracy in self.accuracies:
+            if accuracy < self.before - margin:
+                break
+            last = age
+        return last
+
+    def at(self, age: float) -> Proportion | None:
+        """Clean accuracy at an age; None where it was not measured."""
+        return next((counted(share, self.n_test) for at, share in self.accuracies if abs(at - age) < 1e-9), None)
 
 
 def counted(share: float, total: int) -> Proportion:
@@ -216,6 +268,16 @@ TRAIN = Kind(
     named="network",
     files=("checkpoint",),
     holds={"clean_accuracy is a share of n_test": lambda r: share(r.clean_accuracy) and r.n_test >= 1},
+)
+DRIFT = Kind(
+    "drift",
+    DriftConfig,
+    DriftResult,
+    "drifts",
+    lambda r: ", ".join(
+        f"{share:.1%} at age {age:.3g}" for age, share in r.accuracies[:: max(1, len(r.accuracies) - 1)]
+    ),
+    holds={"accuracies are shares": lambda r: share(r.before, *(one for _, one in r.accuracies)) and r.n_test >= 1},
 )
 REDRAW = Kind(
     "redraw",

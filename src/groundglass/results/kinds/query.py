@@ -34,6 +34,12 @@ class QueryConfig:
     start: str | None = column(
         "network whose adversarial images the search starts from; none: it starts blind", default=None, left_out=True
     )
+    answers: int = column(
+        "of a network with noise that the attacker takes the mean of; each is a query", default=1, left_out=True
+    )
+    confirmations: int = column(
+        "of each success, more than half of which must fool; no queries", default=1, left_out=True
+    )
 
     @property
     def ball(self) -> tuple[str, float]:

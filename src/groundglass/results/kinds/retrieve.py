@@ -26,6 +26,9 @@ class RetrieveConfig:
     seed: int
     purpose: str = column("price or period for the network's own U; else what is varied: queries (frames), noise, ...")
     period: float | None = column("between two redraws, which allow so many frames", "period_seconds")
+    correlation: float | None = column(
+        "correlation time of U, frames", "correlation_frames", default=None, left_out=True
+    )
 
     camera_bits = through("camera.bits", "depth of a reading")
     read_noise_levels = through("camera.read_noise", "std of the camera's noise, grey levels")

@@ -57,6 +57,7 @@ Purpose = Literal[
     "ablation",
     "retrieval",
     "scale",
+    "noise",
 ]
 _NAMES = {"CarliniWagnerL2": "CW"}
 
@@ -111,6 +112,7 @@ class AttackCell(BallCell):
         common: names those images; None attacks all.
         retrieved: has the matrix that the rule "bpda-retrieved" uses.
         matrix_error: relative, of the matrix that the rule "exact-blurred" uses.
+        confirmations: of a network with noise: how often it is asked whether an image fools it; more than half must say so.
     """
 
     target: NetworkCell
@@ -125,6 +127,7 @@ class AttackCell(BallCell):
     retrieved: Cell | None = None
     matrix_error: NotNegative | None = None
     purpose: Purpose = "figure"
+    confirmations: Count = 1
 
     kind = "attack"
 
@@ -190,7 +193,7 @@ class AttackCell(BallCell):
         claimed = self.climb(access, images, labels, ball, seed=seed, checkpoint=checkpoint)
         # The attack ran on a copy arranged for speed: what counts is what fools the network itself.
         itself = context.network(trained)
-        result = claimed.confirmed(GradientAccess(itself), labels)
+        result = claimed.confirmed(GradientAccess(itself), labels, votes=self.confirmations)
         norms = result.norm[result.success]
         found = filled(
             AttackResult,

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from groundglass.attacks import AttackResult, LabelAccess, LabelAttack, QueryAttack, ScoreAccess
 from groundglass.attacks.access import QueryAccess
+from groundglass.attacks.averaged import Averaged
 from groundglass.attacks.scheduler import earlier_seconds
 from groundglass.core import derive_seed
 from groundglass.core.settings import Count
@@ -35,10 +36,15 @@ def predicted_classes(network: nn.Module, images: Tensor) -> np.ndarray:
 
 
 class Stopwatch:
-    """A model that knows how long it was asked, and about how many images."""
+    """A model that knows how long it was asked, and about how many images.
 
-    def __init__(self, model: nn.Module) -> None:
-        self._model = model
+    Args:
+        answers: of the model, the mean of which is given.
+    """
+
+    def __init__(self, model: nn.Module, answers: int = 1) -> None:
+        self._model = model if answers == 1 else Averaged(model, answers)
+        self._answers = answers
         self.seconds = 0.0
         self.rows = 0
 
@@ -48,7 +54,7 @@ class Stopwatch:
         if images.is_cuda:
             torch.cuda.synchronize(images.device)
         self.seconds += time.perf_counter() - started
-        self.rows += len(images)
+        self.rows += len(images) * self._answers
         return logits
 
 
@@ -64,6 +70,8 @@ class QueryCell(BallCell):
             one run then tells of every larger ball. Such a cell that is interrupted starts again.
         start: adversarial images, made on networks of the attacker's own, that the search starts from. Only those of the
             `n_images` that it has are attacked.
+        answers: of a network with noise: the attacker asks every question so often and takes the mean; each answer is a query.
+        confirmations: how often the network is asked in the end whether an image fools it; more than half must say so.
     """
 
     target: NetworkCell
@@ -75,6 +83,8 @@ class QueryCell(BallCell):
     nearest: bool = False
     purpose: Purpose = "figure"
     start: CraftCell | None = None
+    answers: Count = 1
+    confirmations: Count = 1
 
     kind = "query"
 
@@ -88,6 +98,8 @@ class QueryCell(BallCell):
         setting = f", sigma {self.attack.sigma:g}" if self.purpose == "sweep" and hasattr(self.attack, "sigma") else ""
         if self.purpose == "ladder":
             setting = f", {self.ball_name}"
+        if self.answers > 1:
+            setting = f", mean of {self.answers} answers"
         start = "" if self.start is None else f" from {self.start.name}"
         return f"{self.target.name} <- {type(self.attack).__name__}{setting}{start}"
 
@@ -112,12 +124,13 @@ class QueryCell(BallCell):
             here = torch.isin(begun.indices.cpu(), torch.from_numpy(index))
             index, start = begun.indices.cpu()[here].numpy(), begun.adversarial[here.to(context.where)]
         images, labels = test.floats(torch.from_numpy(index)).to(context.where), test.labels[index].to(context.where)
-        model, ball = Stopwatch(context.target(trained)), make_ball(self.norm, self.eps)
-        access: QueryAccess = ScoreAccess(model, per_image=self.budget)
+        model, ball = Stopwatch(context.target(trained), self.answers), make_ball(self.norm, self.eps)
+        budget = self.budget // self.answers
+        access: QueryAccess = ScoreAccess(model, per_image=budget)
         if self.nearest:
-            access = NearestAccess(model, images, labels, numbers=index.tolist(), ball=ball, per_image=self.budget)
+            access = NearestAccess(model, images, labels, numbers=index.tolist(), ball=ball, per_image=budget)
         elif isinstance(self.attack, LabelAttack):
-            access = LabelAccess(model, per_image=self.budget)
+            access = LabelAccess(model, per_image=budget)
         checkpoint = None if self.nearest else scratch_of(self, context)
         earlier = 0.0 if checkpoint is None else earlier_seconds(checkpoint)
         started = time.perf_counter()
@@ -133,9 +146,12 @@ class QueryCell(BallCell):
             progress=context.progress,
         )
         seconds = time.perf_counter() - started
+        # A question was as many queries as it had answers.
+        counts = {name: getattr(claimed, name) * self.answers for name in ("loss_queries", "check_queries")}
+        claimed = replace(claimed, **counts)
         # The attack ran on a copy arranged for speed: what counts is what fools the network itself.
         itself = context.network(trained)
-        result = claimed.confirmed(ScoreAccess(itself), labels)
+        result = claimed.confirmed(ScoreAccess(itself), labels, votes=self.confirmations)
         arrays = {
             "index": index,
             "label": labels.cpu().numpy(),

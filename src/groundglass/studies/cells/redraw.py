@@ -148,6 +148,8 @@ class TunedCell(BaseCell, ABC):
             "fingerprint": device.fingerprint,
             "checkpoint": str(out.relative_to(context.folder)),
         }
+        # What was not measured is nan.
+        facts = {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in facts.items()}
         rounded = {name: round(v, 3) if name.endswith("_seconds") else v for name, v in facts.items()}
         made = KINDS[self.kind].result
         result = made(**{field.name: rounded[field.name] for field in fields(made)})

@@ -12,7 +12,7 @@ from torch import Tensor
 from groundglass.core import derive_seed
 from groundglass.core.arrays import read_npy
 from groundglass.core.settings import Count, Positive
-from groundglass.optics import DeviceAccess, SimulatedOPU, true_matrix
+from groundglass.optics import DeviceAccess, DriftingDevice, SimulatedOPU, true_matrix
 from groundglass.optics.retrieval import FixedExposure, RetrievalMethod, retrieve, row_errors
 from groundglass.results import Record
 from groundglass.results.kinds.network import CameraSettings
@@ -23,6 +23,8 @@ from groundglass.studies.engine.context import Context
 
 # A row that is further off counts as failed.
 _FAILED = 0.1
+# Steps in which U drifts while it is retrieved, at least.
+_STEPS = 128
 _DEFAULT = FixedExposure()
 
 
@@ -36,6 +38,7 @@ class RetrieveCell(BaseCell):
         kept: the matrix is kept in the run folder, readable by its owner alone, for attacks to use.
         frame_rate: of the device, frames a second.
         period: seconds between two redraws that allow so many frames.
+        correlation: correlation time of U, frames; None: it stands still. The error is then that of U after the last frame.
     """
 
     device: DeviceCell
@@ -45,8 +48,9 @@ class RetrieveCell(BaseCell):
     kept: bool = False
     frame_rate: Positive = 2000.0
     seed: int
-    purpose: Literal["price", "period", "queries", "noise", "bits", "exposure", "method"]
+    purpose: Literal["price", "period", "queries", "noise", "bits", "exposure", "method", "drift"]
     period: Positive | None = None
+    correlation: Positive | None = None
 
     kind = "retrieve"
 
@@ -65,6 +69,8 @@ class RetrieveCell(BaseCell):
             varied = f", {camera.bits} bits"
         elif self.purpose == "exposure":
             varied = f", {camera.saturation:.2%} saturated"
+        elif self.correlation is not None:
+            varied = f", correlation time {self.correlation / self.device.in_features:.3g} N frames"
         elif self.purpose == "method":
             varied = f", {self.method.name}"
         elif self.period is not None:
@@ -84,6 +90,10 @@ class RetrieveCell(BaseCell):
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         device = context.device(inputs[0])
+        if self.correlation is not None:
+            assert isinstance(device, SimulatedOPU)
+            hold = max(1, min(self.frames // _STEPS, int(self.correlation / _STEPS)))
+            device = DriftingDevice(device, correlation=self.correlation, hold=hold)
         access = DeviceAccess(
             device, budget=self.frames, exposure_control=self.method.exposure_control, frame_rate=self.frame_rate
         )
@@ -95,10 +105,12 @@ class RetrieveCell(BaseCell):
             # One plan for all numbers of frames would make their errors hang together.
             seed=derive_seed(self.seed, "retrieve", self.frames),
             rows=self.rows,
+            drifting=self.correlation is not None,
             folder=None if folder is None else context.folder / folder,
             progress=context.progress,
         )
-        errors = row_errors(found.matrix, true_matrix(device)[: len(found.matrix)]).numpy()
+        last = device.now() if isinstance(device, DriftingDevice) else device
+        errors = row_errors(found.matrix, true_matrix(last)[: len(found.matrix)]).numpy()
         low, middle, high = (float(np.quantile(errors, share)) for share in (0.1, 0.5, 0.9))
         result = filled(
             RetrieveResult,

@@ -1,0 +1,203 @@
+"""A camera that is noisy, a matrix that drifts: what they cost the defender, and what they cost an attacker."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from groundglass.attacks import PGD, Square
+from groundglass.attacks.gradient_attack import StepSize
+from groundglass.core.settings import Count, NotNegative, Positive, Tally
+from groundglass.data import Dataset
+from groundglass.optics.retrieval import FixedExposure, frames_needed
+from groundglass.studies import kit
+from groundglass.studies.cells.network import NetworkCell
+from groundglass.studies.cells.noise import DriftCell, NoisyCell
+from groundglass.studies.cells.query import QueryCell
+from groundglass.studies.cells.retrieve import RetrieveCell
+from groundglass.studies.engine.cell import Cell, with_inputs
+from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, recipe
+from groundglass.training import Precision, TrainingConfig
+from groundglass.training.classifier import FINE_TUNING
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseConfig(kit.TargetsConfig):
+    """A study of read noise and of drift, complete.
+
+    Attributes:
+        noises: read noise of cameras, grey levels.
+        attacked: those of them under which the network is attacked.
+        query_images, eps, budget: of Square, in L-inf, pixel units; all answers count.
+        answers: that the attacker takes the mean of, for one question.
+        confirmations: measurements of each image that fools; more than half of them must say so.
+        blurs: relative errors of a U, up to sqrt(2): what would a retrieval be worth that is as far off?
+        drifts: correlation times of U, in units of the frames of a retrieval.
+        ages: of a classifier, in correlation times; beside those at which it is as old as a retrieval takes.
+        refit_images: frames to which the classifier is fitted while U drifts.
+        refit: how.
+        per_input: frames an input, of retrievals under noise; the first is that of retrievals under drift.
+        sweep_in, sweep_rows: N and M of the devices that are retrieved.
+        fine_tuning: of the classifier before a noisy camera.
+    """
+
+    noises: tuple[Positive, ...] = (4.0, 8.0, 16.0, 32.0, 64.0)
+    attacked: tuple[Positive, ...] = (4.0, 16.0, 64.0)
+    query_images: Count = 100
+    eps: Positive = 8 / 255
+    budget: Count = 1000
+    answers: tuple[Count, ...] = (1, 4, 16)
+    confirmations: Count = 9
+    n_images: Count
+    eps_paper: tuple[kit.PaperRadius, ...] = (0.02,)
+    steps: Count = 50
+    step_size: StepSize = 0.005
+    rules: tuple[str, ...] = ("dfa", "bpda-fit-linear")
+    fit_images: Tally = 10_000
+    blurs: tuple[Positive, ...] = (0.3, 0.6, 0.9, 1.2)
+    drifts: tuple[Positive, ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+    ages: tuple[NotNegative, ...] = (0.0, 0.5, 1.0, 1.5, 2.0)
+    refit_images: Count = 500
+    refit: TrainingConfig = replace(FINE_TUNING, epochs=40)
+    per_input: tuple[Positive, ...] = (12.0, 48.0)
+    frame_rate: Positive = 2000.0
+    sweep_in: Count = 256
+    sweep_rows: Count = 256
+    fine_tuning: TrainingConfig = FINE_TUNING
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        least = frames_needed(FixedExposure(), self.sweep_in) / self.sweep_in
+        if not self.per_input or min(self.per_input) < least:
+            raise ValueError(
+                f"per_input {self.per_input} must be at least {least:.2f} each: fewer frames retrieve nothing"
+            )
+        if set(self.attacked) - set(self.noises):
+            raise ValueError(f"attacked {self.attacked} must be among the noises {self.noises}")
+
+    @property
+    def longest(self) -> tuple[float, ...]:
+        """Ages of a classifier, rising: those that were asked for, and that of one which was fitted a retrieval ago."""
+        return tuple(sorted({*self.ages, *(1 / times for times in self.drifts)}))
+
+
+def cells(config: NoiseConfig, dataset: Dataset) -> list[Cell]:
+    """Every cell of the study, in an order in which inputs come first."""
+    network = kit.targets(config, dataset)[1]
+    noisy = [
+        NoisyCell(network=network, read_noise=noise, training=config.fine_tuning, seed=config.seed)
+        for noise in config.noises
+    ]
+    attacked = [one for one in noisy if one.read_noise in config.attacked]
+    return with_inputs(
+        [
+            network,
+            *noisy,
+            *_drifts(config, network),
+            *_retrievals(config),
+            *kit.audits(config, dataset, (network,)),
+            *_queries(config, network, attacked),
+            *_gradients(config, dataset, network, attacked),
+        ]
+    )
+
+
+def _queries(config: NoiseConfig, network: NetworkCell, noisy: list[NoisyCell]) -> Iterator[QueryCell]:
+    # The margin climbs on where cross-entropy is flat under noise.
+    shared: dict[str, Any] = {
+        "attack": Square(loss="margin"),
+        "eps": config.eps,
+        "budget": config.budget,
+        "n_images": config.query_images,
+        "seed": config.seed,
+        "purpose": "noise",
+    }
+    yield QueryCell(target=network, **shared)
+    for target in noisy:
+        for answers in config.answers:
+            yield QueryCell(target=target, answers=answers, confirmations=config.confirmations, **shared)
+
+
+def _gradients(config: NoiseConfig, dataset: Dataset, network: NetworkCell, noisy: list[NoisyCell]) -> Iterator[Cell]:
+    attack = PGD(steps=config.steps, step_size=config.step_size)
+    for ball in kit.on_paper_axis(dataset, *config.eps_paper):
+        shared: dict[str, Any] = {**ball, "purpose": "noise"}
+        for rule in (*config.rules, "exact"):
+            yield kit.attack_cell(config, network, rule, attack, **shared)
+        for error in config.blurs:
+            yield kit.attack_cell(config, network, "exact-blurred", attack, matrix_error=error, **shared)
+        for target in noisy:
+            for rule in config.rules:
+                yield kit.attack_cell(config, target, rule, attack, confirmations=config.confirmations, **shared)
+
+
+def _drifts(config: NoiseConfig, network: NetworkCell) -> Iterator[DriftCell]:
+    """The classifier left alone: only its age in correlation times counts. And fitted anew while U drifts."""
+    frames = round(config.per_input[0] * config.device_in)
+    shared: dict[str, Any] = {"network": network, "frames": frames, "seed": config.seed}
+    yield DriftCell(correlation=frames * max(config.drifts), ages=config.longest, **shared)
+    for times in config.drifts:
+        fitted: dict[str, Any] = {"fit_images": config.refit_images, "training": config.refit}
+        yield DriftCell(correlation=frames * times, ages=(0.0, 0.5), **fitted, **shared)
+
+
+def _retrievals(config: NoiseConfig) -> Iterator[RetrieveCell]:
+    sizes = {"in_features": config.sweep_in, "out_features": config.sweep_rows}
+
+    def retrieve(per_input: float, *, read_noise: float = 0.0, **more: Any) -> RetrieveCell:
+        camera = replace(config.camera, read_noise=read_noise)
+        device = kit.device_cell(config, owner="retrieval", camera=camera, **sizes)
+        frames = round(per_input * config.sweep_in)
+        return RetrieveCell(device=device, frames=frames, frame_rate=config.frame_rate, seed=config.seed, **more)
+
+    for per_input in config.per_input:
+        for noise in (0.0, *config.noises):
+            yield retrieve(per_input, read_noise=noise, purpose="noise")
+    for times in config.drifts:
+        correlation = times * round(config.per_input[0] * config.sweep_in)
+        yield retrieve(config.per_input[0], correlation=correlation, purpose="drift")
+
+
+@recipe(("shapes",), QUICK_COST, QUICK_EXPECT)
+def quick(data: str, seed: int, precision: Precision) -> NoiseConfig:
+    """The white-box study's network under one noise, and two drifts."""
+    return NoiseConfig(
+        **kit.quick_networks(data, seed, precision),
+        noises=(16.0,),
+        attacked=(16.0,),
+        query_images=32,
+        budget=80,
+        eps=4 / 255,
+        answers=(1, 4),
+        confirmations=5,
+        n_images=48,
+        eps_paper=kit.QUICK_RADII[1:2],
+        steps=10,
+        step_size=0.002,
+        rules=("dfa",),
+        fit_images=2000,
+        blurs=(0.6,),
+        drifts=(1.0, 30.0),
+        ages=(0.0, 0.5),
+        refit=replace(FINE_TUNING, epochs=10),
+        per_input=(12.0,),
+        sweep_in=64,
+        sweep_rows=64,
+    )
+
+
+@recipe(
+    CIFAR,
+    "about 15 minutes on two cores, beside the training; CIFAR-100 some 20",
+    "what noise and drift cost either side",
+)
+def laptop(data: str, seed: int, precision: Precision) -> NoiseConfig:
+    return NoiseConfig(**kit.laptop_networks(data, seed, precision), n_images=200, step_size=kit.PAPER_STEP[data])
+
+
+@recipe(CIFAR, FOR_A_GPU, "the same at the paper's sizes")
+def paper(data: str, seed: int, precision: Precision) -> NoiseConfig:
+    networks = kit.paper_networks(data, seed, precision)
+    return NoiseConfig(**networks, n_images=1000, query_images=1000, budget=15_000, sweep_in=512, sweep_rows=1000)
+
+
+RECIPES = (quick, laptop, paper)

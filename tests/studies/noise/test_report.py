@@ -1,0 +1,130 @@
+"""The noise section: what it makes of records whose answer is known."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from groundglass.core.statistics import Proportion
+from groundglass.report.section import Finding
+from groundglass.results.kinds import DRIFT, QUERY, RANDOMISE, RETRIEVE
+from groundglass.results.kinds.network import CameraSettings
+from groundglass.results.kinds.retrieve import HeldOut, RowErrors
+from groundglass.studies.noise.report import section, tables
+from tests.runs import Drawn, RunFolder, right
+from tests.studies.pages import takeaway
+
+N = 512
+FRAMES = 12 * N
+
+
+def query(folder: RunFolder, model: str, count: int, *, answers: int = 1, of: int = 200) -> None:
+    ok = np.asarray(right(count, of))
+    arrays = {"index": np.arange(of), "clean_correct": np.ones(of, bool), "success": ~ok}
+    config = {"model": model, "answers": answers, "purpose": "noise", "budget": 100, "attack": "Square"}
+    counts = {"n_images": of, "clean_correct": of, "fooled": of - count, "success_rate": 1 - count / of}
+    folder.fill(QUERY, config, counts, f"{model} {answers}", arrays=arrays)
+
+
+def noisy(path: Path, left: Mapping[tuple[float, int], int], *, of: int = 200, dfa: int | None = None) -> RunFolder:
+    """A network with and without noises. `left`: (noise, answers) -> images right under queries; noise 0 is none."""
+    folder = RunFolder(path / "run", "noise")
+    for noise in sorted({noise for noise, _ in left} - {0}):
+        told = {"before": 0.8, "untuned": 0.7, "clean_accuracy": 0.79, "n_test": 1000}
+        folder.fill(RANDOMISE, {"model": "VGG-OPU", "read_noise": noise, "same_matrix": True}, told, f"noise {noise:g}")
+        if dfa is not None:
+            folder.attack(f"noise {noise:g}", right(dfa, of), rule="dfa", eps=0.01, purpose="noise")
+    if dfa is not None:
+        folder.attack("VGG-OPU", right(dfa, of), rule="dfa", eps=0.01, purpose="noise")
+    for (noise, answers), count in left.items():
+        query(folder, f"noise {noise:g}" if noise else "VGG-OPU", count, answers=answers, of=of)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("left", "finding"),
+    [
+        ({(0, 1): 20, (16, 1): 20}, Finding.FALLS),
+        ({(0, 1): 20, (16, 1): 23}, Finding.FALLS),  # three images are chance
+        ({(0, 1): 20, (16, 1): 120}, Finding.PART),
+        ({(0, 1): 20, (16, 1): 200}, Finding.HOLDS),
+        ({(0, 1): 20, (16, 1): 200, (16, 4): 20}, Finding.FALLS),  # the mean of four answers undoes it
+        ({(0, 1): 20, (4, 1): 20, (16, 1): 120}, Finding.PART),
+        ({(0, 1): 200, (16, 1): 200}, Finding.NOTHING),
+        ({(16, 1): 200}, Finding.OPEN),
+    ],
+)
+def test_the_verdict_is_about_the_best_number_of_answers(tmp_path: Path, left, finding: Finding) -> None:
+    run = noisy(tmp_path, left).run()
+    assert section(run, Drawn()).verdict.finding is finding
+    if finding in (Finding.HOLDS, Finding.OPEN):
+        assert 20 < len(takeaway(tmp_path / "run", tmp_path / "page", "noise")) < 300
+
+
+def test_few_images_are_too_few_and_untried_answers_are_named(tmp_path: Path) -> None:
+    verdict = section(noisy(tmp_path, {(0, 1): 2, (16, 1): 40}, of=48).run(), Drawn()).verdict
+    assert (verdict.finding, verdict.n_images) == (Finding.FEW, 48)
+    assert len(verdict.untried) == 1
+
+
+def test_numbers_of_noise(tmp_path: Path) -> None:
+    run = noisy(tmp_path, {(0, 1): 20, (16, 1): 120, (16, 4): 100}, dfa=50).run()
+    found = section(run, Drawn())
+    plain, under = found.tables[0].rows
+    own, fooled = Proportion(800, 1000), Proportion(180, 200)
+    assert plain.values == (own, own, fooled, None, fooled, "", Proportion(50, 200))
+    assert under.values[:5] == (
+        Proportion(700, 1000),
+        Proportion(790, 1000),
+        Proportion(80, 200),
+        Proportion(100, 200),
+        Proportion(100, 200),
+    )
+    assert under.values[5] == "yes"
+    assert found.facts["unshaken"] == ["DFA"]
+    assert found.facts["kept"].noise == 16
+
+
+def retrieval(folder: RunFolder, error: float, **config: object) -> None:
+    camera = CameraSettings(
+        bits=8, saturation=0.01, read_noise=float(config.pop("noise", 0.0)), shot_noise=0, density=0.5
+    )
+    errors = RowErrors(median=error, q10=error, q90=error, max=error, mean=error)
+    told = {"frames": FRAMES, "per_input": 12.0, "frame_rate": 2000.0, "camera": camera, **config}
+    folder.fill(
+        RETRIEVE,
+        told,
+        {"error": errors, "held_out": HeldOut(median=1.0, chance=9.0, noise=0.0), "rows": 1},
+        arrays={"error": [error]},
+    )
+
+
+def test_numbers_of_drift(tmp_path: Path) -> None:
+    folder = noisy(tmp_path, {(0, 1): 20, (16, 1): 20})
+    for noise, error in ((0.0, 0.003), (16.0, 0.3)):
+        retrieval(folder, error, noise=noise, purpose="noise")
+    for times, error, fitted in ((1.0, 1.1, 0.78), (10.0, 0.2, 0.8)):
+        retrieval(folder, error, purpose="drift", correlation=times * FRAMES)
+        config = {"model": "VGG-OPU", "correlation": times * FRAMES, "frames": FRAMES, "fit_images": 500}
+        folder.fill(DRIFT, config, {"before": 0.8, "accuracies": ((0.0, fitted),), "n_test": 1000}, f"fitted {times}")
+    ages = ((0.0, 0.8), (0.1, 0.79), (0.5, 0.76), (1.0, 0.6), (2.0, 0.77))
+    alone = {"before": 0.8, "accuracies": ages, "n_test": 1000}
+    folder.fill(DRIFT, {"model": "VGG-OPU", "correlation": 1e6, "frames": FRAMES}, alone, "alone")
+    run = folder.run()
+    by_title = {table.title: [row.values for row in table.rows] for table in tables(run)}
+    assert [values[0].value for values in by_title["Retrieval of U against read noise"]] == [0.003, 0.3]
+    fast, slow = by_title["Drift of U"]
+    assert fast[1:3] == (Proportion(600, 1000), Proportion(780, 1000))
+    # The classifier lasts half a correlation time: what it does later is no matter.
+    assert (fast[3].value, slow[3].value) == (FRAMES / 2 / 2000, 10 * FRAMES / 2 / 2000)
+    assert fast[4].value == 500 / 2000
+    found = section(run, Drawn())
+    # An error of 1.1 is a correlation of 1 - 1.1^2 / 2 = 39.5%.
+    assert found.facts["drift"].agreement == pytest.approx(39.5)
+
+
+def test_no_noise_no_section(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, "noise")
+    folder.network()
+    assert section(folder.run(), Drawn()) is None
