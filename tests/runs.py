@@ -159,6 +159,7 @@ class RunFolder:
         clean: Sequence[bool] | None = None,
         flat_share: float | None = None,
         budget: int = 100,
+        arrays: Mapping[str, Any] | None = None,
         **config: Any,
     ) -> str:
         """An attack by queries: for each image the queries after which it was fooled; None: it was not."""
@@ -178,14 +179,15 @@ class RunFolder:
             "loss_queries": int(cost[before].sum()),
             "flat_share": flat_share,
         }
-        arrays = {
+        each = {
             "index": np.arange(len(queries)),
             "success": hit,
             "clean_correct": before,
             "loss_queries": cost,
             "check_queries": np.zeros(len(queries), int),
+            **(arrays or {}),
         }
-        return self.fill(QUERY, made, result, f"{network} <- {attack}", inputs=inputs, arrays=arrays)
+        return self.fill(QUERY, made, result, f"{network} <- {attack}", inputs=inputs, arrays=each)
 
     def transfer(self, target: str, right: Sequence[bool], *, inputs: Sequence[str] = (), **config: Any) -> str:
         """Adversarial images tried on a target: which are still right there."""

@@ -31,6 +31,7 @@ from groundglass.studies.redraw.study import RedrawConfig
 from groundglass.studies.retrieval.study import RetrievalConfig
 from groundglass.studies.scale.study import ScaleConfig
 from groundglass.studies.transfer.study import TransferConfig
+from groundglass.studies.white_box.rungs import LadderConfig
 from groundglass.studies.white_box.study import WhiteBoxConfig
 from groundglass.training import PGDTraining, TrainingConfig
 from groundglass.training.classifier import FINE_TUNING
@@ -108,6 +109,9 @@ white_box = maker(
     fit_images=60,
     cw_images=2,
     gallery=2,
+    ladder=LadderConfig(
+        eps_paper=(0.02, 0.2), n_images=10, queries=25, draws=3, labels=60, other_labels=(20,), frames=8
+    ),
 )
 black_box = maker(
     BlackBoxConfig,
@@ -242,7 +246,10 @@ def every_study(data: str = "shapes", seed: int = 0, precision: Any = "float32")
     """A few cells of each, in two stages where the laptop recipe has them."""
     shared = targets(seed, precision, epochs=3)
     few: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
-        "white-box": (white_box, {"eps_paper": (0.1,), "eps_l2": (), "rules": ("dfa", "exact"), "cw_images": 0}),
+        "white-box": (
+            white_box,
+            {"eps_paper": (0.1,), "eps_l2": (), "rules": ("dfa", "exact"), "cw_images": 0, "ladder": None},
+        ),
         "black-box": (black_box, {"n_images": 6, "budget": 30, "sigmas": (1.0,), "others": (Square(),)}),
         "transfer": (transfer, {"baseline_lower": None, "attacker": None, "eps_paper": (0.5,), "n_images": 20}),
         "extraction": (

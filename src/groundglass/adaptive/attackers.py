@@ -152,3 +152,30 @@ def rank(name: str) -> int:
 def needing(names: Iterable[str], *needs: Needs) -> list[str]:
     """Of some attackers, those that need one of these things."""
     return [name for name in names if attacker(name).needs in needs]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A rung of the access ladder: who stands on it has what it `needs`, and all that the rungs before it give.
+
+    Attributes:
+        label: in tables and figures.
+        says: what such an attacker has, in a sentence.
+    """
+
+    needs: Needs
+    label: str
+    says: str
+
+
+#: The access ladder, from who only asks to who has the secret.
+RUNGS: tuple[Rung, ...] = (
+    Rung("labels", "labels only", "the predicted labels alone"),
+    Rung("scores", "scores", "the scores"),
+    Rung("lower weights", "the lower weights", "the weights below the layer"),
+    Rung("weights", "all weights", "all weights"),
+    Rung("B", "+ B", "all weights and B"),
+    Rung("bits and logits", "+ bits and logits", "all weights, B, and bits and logits of natural images"),
+    Rung("device", "+ the device", "all weights, B and the device to measure"),
+    Rung("U", "+ U", "everything, U too"),
+)

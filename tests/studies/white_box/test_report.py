@@ -1,6 +1,7 @@
 """The white-box section: what it makes of records whose answer is known."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,14 @@ def test_without_an_adaptive_attack_nothing_is_decided_and_what_is_missing_is_na
     folder.attack("VGG-OPU", right(80), rule="dfa-fresh")
     found = section(folder.run(), Drawn())
     assert found.verdict.finding is Finding.OPEN
-    assert found.verdict.untried == ("DFA", "BPDA (linear fit)")
+    lacking = ("labels only", "scores", "the lower weights", "+ B", "+ bits and logits", "+ the device")
+    assert found.verdict.untried == lacking
+
+
+def values(folder: RunFolder) -> dict[str, tuple[Any, ...]]:
+    """The rows of the table of L-inf's ball."""
+    table = next(table for table in tables(folder.run()) if "L∞" in table.title)
+    return {row.name: row.values for row in table.rows}
 
 
 def test_the_worst_case_is_image_by_image_and_without_U(tmp_path: Path) -> None:
@@ -53,19 +61,16 @@ def test_the_worst_case_is_image_by_image_and_without_U(tmp_path: Path) -> None:
     folder.attack("VGG-OPU", right(50), rule="dfa")
     folder.attack("VGG-OPU", right(50, first=25), rule="fa")
     folder.attack("VGG-OPU", right(10), rule="exact")
-    (table,) = tables(folder.run())
-    values = {row.name: row.values[-1] for row in table.rows}
-    assert values["VGG-OPU: strongest without U"].count == 50
-    assert values["VGG-OPU: all of those together"].count == 25
-    assert values["VGG-OPU: all, with exact U"].count == 0
+    found = values(folder)
+    assert found["VGG-OPU: all without U, together"][-1].count == 25
+    assert found["VGG-OPU: all, with exact U, together"][-1].count == 0
 
 
 def test_a_radius_attacked_twice_counts_by_the_stronger_attack(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.attack("VGG-OPU", right(60), rule="dfa", steps=10)
     folder.attack("VGG-OPU", right(40), rule="dfa", steps=100)
-    (table,) = tables(folder.run())
-    assert table.rows[0].values[-1].count == 40
+    assert values(folder)["VGG-OPU ← `dfa`"][-1].count == 40
 
 
 def test_controls_are_no_attack_of_the_figure(tmp_path: Path) -> None:
@@ -73,11 +78,13 @@ def test_controls_are_no_attack_of_the_figure(tmp_path: Path) -> None:
     folder.attack("VGG-OPU", right(60), rule="dfa")
     folder.attack("VGG-OPU", right(5), rule="dfa", purpose="control", eps=1.0, eps_paper=None)
     folder.attack("VGG-OPU", right(70), rule="none", attack="RandomNoise", purpose="control")
+    for purpose in ("ladder", "sweep"):
+        folder.attack("VGG-OPU", right(1), rule="own-head", purpose=purpose)
     run = folder.run()
-    (table,) = tables(run)
+    table = next(table for table in tables(run) if "L∞" in table.title)
     assert table.columns == ("clean accuracy", "1.28/255 (ε 0.01)")
-    assert [row.name for row in table.rows] == ["VGG-OPU ← `dfa`", "VGG-OPU: strongest without U"]
-    controls = section(run, Drawn()).tables[1]
+    assert [row.name for row in table.rows] == ["VGG-OPU ← `dfa`"]
+    controls = next(table for table in section(run, Drawn()).tables if "Controls" in table.title)
     assert [row.values[1].count for row in controls.rows] == [5, 70]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from groundglass.adaptive.attackers import attacker, needing
+from groundglass.adaptive.attackers import RUNGS, attacker
 from groundglass.core.statistics import Family, Outcomes, Proportion, differs, right_within
 from groundglass.core.text import duration, percent
 from groundglass.report import words
@@ -15,6 +15,8 @@ from groundglass.report.section import Finding, Section, Verdict
 from groundglass.report.style import BASELINE, DEFENDED, UNLAYERED, of_attacker
 from groundglass.report.table import Amount, Row, Table
 from groundglass.results import Run
+from groundglass.studies.white_box.draws import heads, redraw_curves, redraws
+from groundglass.studies.white_box.ladder import Ladder
 
 TITLE = "White-box attacks"
 #: The paper's claim: what the attacks of its published code leave.
@@ -26,7 +28,8 @@ def _split(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The attacks of the figure, each rule at the same radii on the same images; and the controls."""
     found = run.attacks
     control = (found["purpose"] == "control") | found["attack"].isin(_CONTROLS)
-    return words.in_order(words.strongest(found[~control])), words.in_order(found[control])
+    apart = found["purpose"].isin(("ladder", "sweep"))
+    return words.in_order(words.strongest(found[~control & ~apart])), words.in_order(found[control])
 
 
 def _by_norm(frame: pd.DataFrame) -> list[pd.DataFrame]:
@@ -35,14 +38,16 @@ def _by_norm(frame: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def tables(run: Run, *, distances: bool = False) -> list[Table]:
-    """A table a norm: a row an attacker; below it the worst cases of the defended network.
+    """The access ladder; a table a norm, a row an attacker, below it the worst cases of the defended network; fresh draws, heads.
 
     Args:
         distances: with C&W, whose few images are others than the rest's.
     """
     compared, controls = _split(run)
     extra = controls[(controls["attack"] == "CW") & distances]
-    return [_accuracies(run, own, extra[extra["norm"] == own["norm"].iloc[0]]) for own in _by_norm(compared)]
+    norms = [_accuracies(run, own, extra[extra["norm"] == own["norm"].iloc[0]]) for own in _by_norm(compared)]
+    made = [Ladder(run).table(), *norms, redraws(run), heads(run)]
+    return [table for table in made if table.rows]
 
 
 def _accuracies(run: Run, frame: pd.DataFrame, distances: pd.DataFrame) -> Table:
@@ -59,15 +64,10 @@ def _accuracies(run: Run, frame: pd.DataFrame, distances: pd.DataFrame) -> Table
         unattacked = clean.pop(first.network, None)
         rows.append(Row(f"{first.network} ← `{first.rule}`{how}", (unattacked, *map(at.get, radii))))
     own = frame[frame["network"] == DEFENDED]
-    possible = own[[attacker(rule).possible for rule in own["rule"]]]
-    if not possible.empty:
-        best = [possible[possible["radius"] == eps].nsmallest(1, "accuracy_under_attack") for eps in radii]
-        notes = tuple("" if one.empty else attacker(str(one["rule"].iloc[0])).label for one in best)
-        worst = tuple(None if one.empty else words.left(words.each(one)[0]) for one in best)
-        rows.append(Row(f"{DEFENDED}: strongest without U", (None, *worst), ("", *notes), strong=True))
-        rows += _together(run, f"{DEFENDED}: all of those together", possible, radii)
+    possible = own[own["rule"].isin([rule for rule in own["rule"] if attacker(rule).possible])]
+    rows += _together(run, f"{DEFENDED}: all without U, together", possible, radii)
     if len(own) > len(possible):
-        rows += _together(run, f"{DEFENDED}: all, with exact U", own, radii)
+        rows += _together(run, f"{DEFENDED}: all, with exact U, together", own, radii)
     axis = ", in brackets on the paper's axis" if len(papers) else ""
     note = (
         "Together: image by image, an image counts only when it was right before and none of these attacks fooled it. "
@@ -89,8 +89,12 @@ def _together(run: Run, name: str, frame: pd.DataFrame, radii: Sequence[float]) 
     return [Row(name, (None, *values), strong=True)] if any(values) else []
 
 
-def _judge(run: Run, compared: pd.DataFrame) -> Verdict:
-    """What becomes of the paper's gain, at the radius where it is largest: that is the claim at its strongest."""
+def _judge(run: Run, compared: pd.DataFrame, ladder: Ladder) -> Verdict:
+    """What becomes of the paper's gain on each rung, at the radius where it is largest: that is the claim at its strongest.
+
+    It falls where VGG-OPU keeps no more than VGG-16 under backpropagation does, on some rung short of U: `lost` is the lowest
+    one. `kept`: of each rung its name, its strongest attack, what VGG-OPU keeps there beside VGG-16, and whether that is more.
+    """
     linf = compared[(compared["norm"] == "linf") & (compared["attack"] == "PGD")]
     claims = [rule for rule in _CLAIM if ((linf["network"] == DEFENDED) & (linf["rule"] == rule)).any()] or ["dfa"]
 
@@ -98,35 +102,39 @@ def _judge(run: Run, compared: pd.DataFrame) -> Verdict:
         found = linf[(linf["network"] == network) & linf["rule"].isin(rules) & (linf["radius"] == eps)]
         return run.right_under(list(found.index))
 
-    others = [r for r in linf["rule"].unique() if attacker(r).possible and r not in claims and r != "bp"]
-    sides = {
-        "claim": (DEFENDED, claims),
-        "worst": (DEFENDED, [*claims, *others]),
-        "plain": (BASELINE, ["bp"]),
-        "bare": (UNLAYERED, ["bp"]),
-    }
-    pairs = (("claim", "plain"), ("worst", "plain"), ("worst", "claim"), ("worst", "bare"))
     tests = {
-        (eps, *pair): differs(*(outcome(*sides[side], eps) for side in pair))
+        (eps, "claim", "plain"): differs(outcome(DEFENDED, claims, eps), outcome(BASELINE, ["bp"], eps))
         for eps in sorted(linf["radius"].unique())
-        for pair in pairs
     }
-    family = Family("What VGG-OPU keeps, at every radius", tests)
-    gains = {eps: test.points for (eps, *pair), test in tests.items() if test and pair == ["claim", "plain"]}
+    gains = {eps: test.points for (eps, *_), test in tests.items() if test}
     if not gains:
         return Verdict(Finding.OPEN, untried=("an attack on both networks",))
-    eps = max(gains, key=lambda eps: (gains[eps], eps))
-    worst = tests[eps, "worst", "plain"]
-    own = linf[(linf["network"] == DEFENDED) & (linf["radius"] == eps) & linf["rule"].isin(sides["worst"][1])]
+    steps = [step for step in ladder.steps if step.possible]
+    for eps in ladder.radii:
+        others = {name: left[eps] for name, left in ladder.beside.items()}
+        sides = {"plain": others.get(BASELINE, {}), "bare": others.get(UNLAYERED, {})}
+        sides["claim"] = outcome(DEFENDED, claims, eps)
+        tests |= {(eps, "worst", name): differs(steps[-1].together[eps], other) for name, other in sides.items()}
+    family = Family("What VGG-OPU keeps, at every radius", tests)
+    eps = max([e for e in gains if e in ladder.radii] or gains, key=lambda eps: (gains[eps], eps))
+    rungs = ladder.gains(eps)
+    kept = [
+        (step.rung.says, ladder.strongest(step).label, test, rungs.above(step.label))
+        for step in steps
+        if (test := rungs.found[step.label])
+    ]
+    lost = next((one for one in kept if not one[3]), None)
+    rivals = {one.label for step in steps for one in step.tried} - {attacker(rule).label for rule in claims}
     if not family.above((eps, "claim", "plain")):
         finding = Finding.NOTHING
-    elif not others:
+    elif not rivals:
         finding = Finding.OPEN
-    elif not family.above((eps, "worst", "plain")):
+    elif lost is not None:
         finding = Finding.FALLS
     else:
         finding = Finding.PART if family.below((eps, "worst", "claim")) else Finding.HOLDS
     papers = linf.loc[linf["radius"] == eps, "radius_paper"].dropna()
+    worst = tests.get((eps, "worst", "plain"))
     return Verdict(
         finding,
         {
@@ -136,14 +144,14 @@ def _judge(run: Run, compared: pd.DataFrame) -> Verdict:
             "claims": [attacker(rule).label for rule in claims],
             "claim": tests[eps, "claim", "plain"],
             "worst": worst,
-            "best": attacker(str(own.nsmallest(1, "accuracy_under_attack")["rule"].iloc[0])).label,
-            "bare": tests[eps, "worst", "bare"],
+            "kept": kept,
+            "lost": lost,
+            "bare": tests.get((eps, "worst", "bare")),
             "layer_gains": family.above((eps, "worst", "bare")),
             "family": family.note,
+            "rungs": rungs.note,
         },
-        untried=tuple(
-            attacker(r).label for r in needing(("dfa", "bpda-fit-linear"), "B", "bits and logits") if r not in others
-        ),
+        untried=tuple(r.label for r in RUNGS if r.needs != "U" and r.needs not in {s.rung.needs for s in steps}),
         n_images=worst.first.total if worst else 0,
     )
 
@@ -153,9 +161,17 @@ def section(run: Run, drawings: Folder) -> Section | None:
     compared, controls = _split(run)
     if compared.empty:
         return None
-    verdict, norms = _judge(run, compared), _by_norm(compared)
-    figures = [_leaves(compared, drawings, verdict.reasons.get("eps"))]
-    figures += [_curves(run, own, controls, drawings) for own in norms]
+    ladder, norms = Ladder(run), _by_norm(compared)
+    verdict = _judge(run, compared, ladder)
+    first, *rest = (_curves(run, own, controls, drawings) for own in norms)
+    eps = verdict.reasons.get("eps")
+    figures = [
+        ladder.figure(drawings),
+        first,
+        _leaves(compared, drawings, eps),
+        redraw_curves(run, drawings, eps),
+        *rest,
+    ]
     found = [*tables(run, distances=True), _control_table(controls, compared), _efforts(norms)]
     return Section(TITLE, verdict, figures, found, open_figures=2)
 
@@ -212,12 +228,18 @@ def _control_table(controls: pd.DataFrame, compared: pd.DataFrame) -> Table:
     return Table("Controls: one step, noise, no bound, smallest distance, %", "attack", columns, tuple(rows), note)
 
 
+def _fit(row: Any) -> str:
+    """What a rule, or an attacker's own head, was fitted on, and how well it does on other images."""
+    good = f"R² {row.fit_r2:.2f}" if not pd.isna(row.fit_r2) else f"{percent(row.head_accuracy)}% right"
+    return f"{row.fit_images:,.0f} images, {good}"
+
+
 def _efforts(norms: Sequence[pd.DataFrame]) -> Table:
     """Settings, gradients, fit and time of each attack, over its radii."""
     rows = []
     for first, own in (line for frame in norms for line in _lines(frame)):
         fitted = words.each(own.dropna(subset=["fit_images"]))
-        fit = f"{fitted[0].fit_images:,.0f} images, R² {fitted[0].fit_r2:.2f}" if fitted else None
+        fit = _fit(fitted[0]) if fitted else None
         mean, zero = own["gradients_per_image"].mean(), f"{percent(own['zero_gradient_share'].max())}%"
         values = (Amount(mean, "{:.1f}".format), zero, fit, Amount(own["seconds"].sum(), duration))
         name = f"{attacker(first.rule).label}, {words.method(first.attack)}, {words.norm_name(first.norm)}"

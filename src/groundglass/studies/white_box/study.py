@@ -1,4 +1,4 @@
-"""The paper's Figure 2, and past it: one defended and one ordinary network under every white-box attacker."""
+"""The paper's Figure 2, and past it: one defended and one ordinary network under every white-box attacker, rung by rung."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +20,7 @@ from groundglass.studies.cells.check import Check, Found, check_cells, entries
 from groundglass.studies.cells.network import NetworkCell, PlaceCell
 from groundglass.studies.engine.cell import Cell, with_inputs
 from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, recipe
+from groundglass.studies.white_box.rungs import LadderConfig, ladder_cells
 from groundglass.training import Precision
 
 # The attackers that tell most, from the paper's published code to exact U.
@@ -37,6 +38,10 @@ class WhiteBoxConfig(kit.TargetsConfig):
         eps_l2: L2 radii, pixel units.
         cw_images: attacked with C&W L2; 0 leaves it out.
         gallery: images shown in the report, for each rule, at the middle radius.
+        ladder: the rungs of the access ladder that `rules` do not stand on; None leaves them out.
+
+    Raises:
+        ValueError: a radius, a rule or a number of images of the ladder that the figure does not have.
     """
 
     n_images: Count
@@ -48,6 +53,22 @@ class WhiteBoxConfig(kit.TargetsConfig):
     fit_images: Tally = 10_000
     cw_images: Tally = 0
     gallery: Tally = 6
+    ladder: LadderConfig | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ladder is None:
+            return
+        if extra := sorted(set(self.ladder.eps_paper) - set(self.eps_paper)):
+            raise ValueError(f"the ladder has the radii {extra}, which `eps_paper` does not have: give some of those")
+        if extra_rules := sorted(set(self.ladder.draw_rules) - set(self.rules)):
+            raise ValueError(
+                f"the ladder draws again for {extra_rules}, which `rules` does not have: give some of those"
+            )
+        if self.ladder.n_images > self.n_images:
+            raise ValueError(
+                f"the ladder attacks {self.ladder.n_images} images, of {self.n_images}: give at most as many"
+            )
 
 
 def cells(config: WhiteBoxConfig, dataset: Dataset) -> list[Cell]:
@@ -61,8 +82,10 @@ def cells(config: WhiteBoxConfig, dataset: Dataset) -> list[Cell]:
     figure = _figure_cells(config, dataset, [pairs[0], *((one, "bp") for one in features), *pairs[1:]])
     control = _control_cells(config, dataset, pairs)
     audited = kit.audits(config, dataset, (baseline, *features, defended))
-    checks = check_cells(CHECKS, (*figure, *control))
-    return with_inputs([*defended.inputs, baseline, defended, *audited, *figure, *control, *checks])
+    ladder = ladder_cells(config, dataset, defended, figure) if config.ladder else []
+    tried = [cell for cell in ladder if isinstance(cell, AttackCell)]
+    checks = check_cells(CHECKS, (*figure, *control, *tried))
+    return with_inputs([*defended.inputs, baseline, defended, *audited, *figure, *control, *ladder, *checks])
 
 
 def _figure_cells(
@@ -201,6 +224,15 @@ def quick(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
         step_size=0.002,
         fit_images=2000,
         gallery=4,
+        ladder=LadderConfig(
+            eps_paper=kit.QUICK_RADII[1:3],
+            n_images=16,
+            queries=40,
+            draws=3,
+            draw_rules=("dfa-fresh",),
+            labels=500,
+            other_labels=(100,),
+        ),
     )
 
 
@@ -217,6 +249,7 @@ def laptop(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
         fit_images=20_000,
         cw_images=64,
         step_size=kit.PAPER_STEP[data],
+        ladder=LadderConfig(),
     )
 
 
@@ -228,7 +261,7 @@ def laptop(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
 )
 def full_width(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
     """The laptop recipe at the paper's width: trained alike, with the same seeds, so that what differs is the width."""
-    changes = {"audit_images": 200, "eps_paper": (0.01, 0.02, 0.05), "eps_l2": (0.5,), "cw_images": 0}
+    changes = {"audit_images": 200, "eps_paper": (0.01, 0.02, 0.05), "eps_l2": (0.5,), "cw_images": 0, "ladder": None}
     return replace(laptop(data, seed, precision), width=1.0, rules=_TELLING, **changes)
 
 
@@ -240,6 +273,7 @@ def paper(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
         fit_images=50_000,
         cw_images=1000,
         step_size=kit.PAPER_STEP[data],
+        ladder=LadderConfig(n_images=1000, queries=5000),
     )
 
 
