@@ -203,3 +203,13 @@ def test_a_mixture_is_the_mean_of_its_rules() -> None:
         Mixture([])
     with pytest.raises(ValueError, match="share one site"):
         Mixture([fixed(1), RandomFeedback(torch.zeros(3, 6))])
+
+
+def test_the_mean_of_k_answers_has_a_kth_of_the_cameras_variance() -> None:
+    model = network(SimulatedOPU.create(16, 200, seed=1, camera=Camera(bits=None, read_noise=20.0)))
+    rows = images_of(1).expand(400, -1, -1, -1)
+    with torch.no_grad():
+        spread = {k: Averaged(model, k)(rows).var(0).mean().item() for k in (1, 4, 16)}
+    # 400 draws of each, in three classes: a variance is known to some 5%.
+    assert spread[1] / spread[4] == pytest.approx(4, rel=0.3)
+    assert spread[1] / spread[16] == pytest.approx(16, rel=0.3)

@@ -56,6 +56,37 @@ def test_successes_are_confirmed_by_a_fresh_pass(result, kind):
     assert bool((found.success | ~other.success).all())
 
 
+class Flickering(RowModel):
+    """Answers row i of every call wrongly in these calls, rightly in the others."""
+
+    def __init__(self, wrong):
+        super().__init__()
+        self.wrong, self.call = wrong, 0
+
+    def forward(self, x):
+        told = super().forward(x)
+        flip = torch.tensor([self.call in calls for calls in self.wrong])
+        self.call += 1
+        right = torch.nn.functional.one_hot(torch.zeros(len(x), dtype=torch.int64), told.shape[1]) * 9.0
+        return torch.where(flip[:, None], right.roll(1, 1), right)
+
+
+def test_success_under_noise_is_by_majority(result):
+    found, _, _ = result
+    claimed = found.subset(found.success.nonzero()[:2, 0])
+    labels = torch.zeros(2, dtype=torch.int64)
+    # The first image fools in 2 of 5 measurements, the second in 3.
+    calls = ({0, 1}, {0, 2, 3})
+    for votes, success in ((1, [True, True]), (5, [False, True]), (4, [False, True]), (2, [True, False])):
+        access = ScoreAccess(Flickering(calls))
+        confirmed = claimed.confirmed(access, labels, votes=votes)
+        assert confirmed.success.tolist() == success, votes
+        assert access.rows == 2 * votes
+        assert torch.equal(confirmed.check_queries, claimed.check_queries + votes)
+    with pytest.raises(ValueError, match="votes"):
+        claimed.confirmed(ScoreAccess(Flickering(calls)), labels, votes=0)
+
+
 def test_the_worst_case_is_image_by_image(result):
     found, _, _ = result
     robust = found.robust.nonzero().squeeze(1)

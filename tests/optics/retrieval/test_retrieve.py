@@ -4,12 +4,13 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from groundglass.core import BudgetExceededError
-from groundglass.optics import Camera, true_matrix
+from groundglass.optics import Camera, DriftingDevice, SimulatedOPU, true_matrix
 from groundglass.optics.access import DeviceAccess
 from groundglass.optics.retrieval import (
     ExposureError,
@@ -278,3 +279,24 @@ def test_it_works_from_a_path_that_is_none_and_leaves_nothing(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     run(opu(N, M))
     assert not list(tmp_path.iterdir())
+
+
+def test_of_a_drifting_matrix_the_less_is_retrieved_the_faster_it_drifts() -> None:
+    n, frames = 64, 12 * 64
+    start = SimulatedOPU.create(n, 48, seed=7)
+
+    def error(device: SimulatedOPU | DriftingDevice, **options: Any) -> float:
+        found = retrieve(DeviceAccess(device), FixedExposure(), frames=frames, seed=0, **options)
+        last = device.now() if isinstance(device, DriftingDevice) else device
+        return float(row_errors(found.matrix, true_matrix(last)).median())
+
+    still = error(start)
+    assert still < 0.02
+    assert error(start, drifting=True) == still
+    # Two fields a retrieval apart have lost 1%, 10% and all of their correlation.
+    errors = [error(DriftingDevice(start, correlation=k * frames, hold=8), drifting=True) for k in (100, 10, 0.2)]
+    assert still < errors[0] < errors[1] < errors[2]
+    assert 0.05 < errors[0] < 0.3
+    assert errors[2] > 1
+    with pytest.raises(MatrixChangedError):
+        error(DriftingDevice(start, correlation=0.2 * frames, hold=8))

@@ -102,3 +102,26 @@ def test_one_run_for_the_nearest_tells_what_runs_in_every_larger_ball_fool(tmp_p
         fooled = replace(narrow, eps=wider).run((None,), world(tmp_path / str(factor))).arrays["success"]
         assert (fooled == (nearest <= factor * 0.01 + 1e-6)).all(), factor
     assert len({tuple(nearest <= factor * 0.01) for factor in (1, 2, 3, 4)}) > 1, "radii differ: else nothing is seen"
+
+
+def test_every_answer_that_is_averaged_is_a_query(tmp_path):
+    context = world(tmp_path)
+    asked = []
+    network = context.network(None)
+    network.register_forward_pre_hook(lambda module, given: asked.append(len(given[0])))
+    plain = replace(ASKED, attack=Square(), eps=0.01, budget=60)
+    confirmations = 5
+    for answers in (1, 4):
+        asked.clear()
+        found = replace(plain, answers=answers, confirmations=confirmations).run((None,), context)
+        queries = found.arrays["loss_queries"] + found.arrays["check_queries"]
+        # In the end each claim is confirmed, and the eight images are classified once more.
+        claims = found.result.fooled + found.result.unconfirmed
+        assert sum(asked) == queries.sum() + confirmations * claims + 8
+        assert (queries % answers == 0).all()
+        assert queries.max() <= 60
+        assert queries[0] == answers, "one question for an image that is wrong at first"
+    # A quarter of the questions: without noise the others tell nothing new.
+    short = replace(plain, budget=15).run((None,), context)
+    assert (short.arrays["success"] == found.arrays["success"]).all()
+    assert (4 * short.arrays["loss_queries"] == found.arrays["loss_queries"]).all()
