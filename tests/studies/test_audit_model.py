@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from groundglass.audit import CLEAR, MASKING, AuditConfig
+from groundglass.audit import AuditConfig, Finding
 from groundglass.audit.ledger import Ledger
 from groundglass.cli import main
 from groundglass.core import DamagedFileError, DiskFullError
@@ -64,11 +64,11 @@ def run(here: Path, name: str, **changes: object):
 def test_a_factory_with_weights_is_audited_once(here: Path) -> None:
     found = run(here, "plain")
     assert found is not None
-    assert found.verdict == CLEAR
+    assert found.claim("own").verdict is Finding.STANDS
     assert found.clean.share > 0.9  # the weights are in
     store = RecordStore.read(here / "out")
     (record,) = store.records
-    assert record.result["sentence"] == found.sentence
+    assert record.result["worst"] == {"count": found.worst.count, "total": found.worst.total}
     assert store.arrays(record)["adversarial"].shape == (60, 1, 16, 16)
     assert run(here, "plain") is None
     with pytest.raises(OtherStudyError, match="n_images"):
@@ -78,7 +78,7 @@ def test_a_factory_with_weights_is_audited_once(here: Path) -> None:
 def test_a_masked_model_is_told(here: Path) -> None:
     found = run(here, "shattered")
     assert found is not None
-    assert found.verdict == MASKING
+    assert found.claim("own").verdict is Finding.CONTRADICTED
 
 
 def test_the_command_prints_the_verdict(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +86,7 @@ def test_the_command_prints_the_verdict(here: Path, capsys: pytest.CaptureFixtur
     sized = [*arguments, "--images", "60", "--steps", "10", "--queries", "50", "--out", "out"]
     assert main(sized) == 0
     said = capsys.readouterr().out
-    assert "no sign of masking" in said.replace("\n", " ")
+    assert "not contradicted by the" in said.replace("\n", " ")
     assert "report: out/report.html" in said
     assert main(sized) == 0
     assert "nothing was run again" in capsys.readouterr().out
@@ -212,7 +212,7 @@ def test_a_refused_audit_leaves_no_folder(here: Path) -> None:
         run(here, "plain", **refused(here))
     assert not (here / "out").exists()
     with pytest.raises(ValueError, match="not 45"):
-        run(here, "plain", claimed=45)
+        run(here, "plain", claims=("45",))
     assert run(here, "plain") is not None
 
 

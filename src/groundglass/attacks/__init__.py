@@ -16,7 +16,7 @@ from groundglass.attacks.adversarial_files import (
     save_adversarial,
 )
 from groundglass.attacks.apgd import APGD
-from groundglass.attacks.averaged import Averaged
+from groundglass.attacks.averaged import Averaged, AveragedAccess
 from groundglass.attacks.backward_rules import DrawnMatrix, Exact, LinearMatrix, Mixture, Normalised, StraightThrough
 from groundglass.attacks.balls import L2, Ball, Linf
 from groundglass.attacks.bandits import Bandits
@@ -54,6 +54,7 @@ __all__ = [
     "AttackCheckpoint",
     "AttackResult",
     "Averaged",
+    "AveragedAccess",
     "Ball",
     "Bandits",
     "BudgetExceededError",

@@ -1,23 +1,28 @@
-"""An audit of a robustness claim: is the figure the network's, or the weakness of the attack that measured it?"""
+"""An audit of robustness claims: what does a network keep, whatever is tried, and which claims does that contradict?"""
 
 from typing import TYPE_CHECKING
 
-from groundglass.audit.config import AuditConfig, NothingToAuditError
-from groundglass.audit.findings import CLEAR, MASKING, NOTHING, Attempt, Check
+from groundglass.audit.config import QUICK, STANDARD, AuditConfig, NothingToAuditError
+from groundglass.audit.findings import Attempt, Check, Claim, Finding
 from groundglass.core.lazy import lazily
 
 if TYPE_CHECKING:
+    from groundglass.audit.claims import ClaimLike, check_claim
+    from groundglass.audit.ledger import GivenAttack
     from groundglass.audit.results import Audit
-    from groundglass.audit.run import audit, check_claim, described
+    from groundglass.audit.run import audit, described
 
 __all__ = [
-    "CLEAR",
-    "MASKING",
-    "NOTHING",
+    "QUICK",
+    "STANDARD",
     "Attempt",
     "Audit",
     "AuditConfig",
     "Check",
+    "Claim",
+    "ClaimLike",
+    "Finding",
+    "GivenAttack",
     "NothingToAuditError",
     "audit",
     "check_claim",
@@ -26,6 +31,7 @@ __all__ = [
 
 __getattr__ = lazily(
     __name__,
-    {"Audit": "groundglass.audit.results"}
-    | dict.fromkeys(("audit", "check_claim", "described"), "groundglass.audit.run"),
+    {"Audit": "groundglass.audit.results", "GivenAttack": "groundglass.audit.ledger"}
+    | dict.fromkeys(("ClaimLike", "check_claim"), "groundglass.audit.claims")
+    | dict.fromkeys(("audit", "described"), "groundglass.audit.run"),
 )

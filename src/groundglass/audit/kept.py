@@ -29,6 +29,7 @@ class Made:
     zero_gradient_share: float = 0.0
     miscounted: int = 0  # images that passed through the model beside what the access counted
     seconds: float = 0.0
+    invalid: str = ""  # why none of it counts
 
 
 _FIGURES = ("forwards", "gradients", "zero_gradient_share", "miscounted", "seconds")

@@ -5,25 +5,22 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from groundglass.audit.findings import CLEAR, MASKING, Attempt, Check, judged
+from groundglass.audit.findings import Attempt, Check, Claim, failing
+from groundglass.core.names import lookup
 from groundglass.core.statistics import Proportion
-from groundglass.core.text import listed
-
-# Of what is left: an undefended network's share.
-_NONE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """A robustness claim, and what is left of it.
+    """What a network keeps, and what that leaves of each claim.
 
     Attributes:
         ball: in words.
-        claimed_by: how the claim was made.
-        stated: the figure that was given, if one was.
-        clean, claimed, worst: of all images: right without an attack, under the claim's attacks, under every attack.
+        clean, worst: of all images: right without an attack, and under every attack. The attacks are the same whatever is
+            claimed; only a claim's own view or attack, that you bring, is added to them.
+        claims: each with its verdict.
         attempts: in the order in which they were made.
-        checks: in the order of the list that they are from.
+        checks: of the network, whatever is claimed.
         broken_by: for each image the place in `attempts` of the attack that broke it, -1 for none, -2 for an image that
             was wrong from the start.
         adversarial: the image that broke it; else the image itself.
@@ -33,11 +30,9 @@ class Audit:
     """
 
     ball: str
-    claimed_by: str
-    stated: float | None
     clean: Proportion
-    claimed: Proportion
     worst: Proportion
+    claims: tuple[Claim, ...]
     attempts: tuple[Attempt, ...]
     checks: tuple[Check, ...]
     broken_by: Int64[Tensor, "n"]
@@ -46,18 +41,20 @@ class Audit:
     seconds: float
     earlier_seconds: float = 0.0
 
+    def claim(self, name: str) -> Claim:
+        """The claim of this name; an unknown one is refused with the nearest."""
+        found: Claim = lookup("claim", name, {one.name: one for one in self.claims})
+        return found
+
     @property
     def failed(self) -> tuple[Check, ...]:
-        return tuple(check for check in self.checks if check.status == "failed")
+        """Checks of the network that failed: why no figure of it can be trusted."""
+        return failing(self.checks)
 
     @property
-    def skipped(self) -> tuple[Check, ...]:
-        return tuple(check for check in self.checks if check.status == "skipped")
-
-    @property
-    def verdict(self) -> str:
-        """`MASKING`, `CLEAR`, or `NOTHING` over a claim of 0%."""
-        return judged(self.claimed, self.checks)
+    def invalid(self) -> tuple[Attempt, ...]:
+        """Attacks that were brought, and that left the ball or failed: they changed nothing."""
+        return tuple(attempt for attempt in self.attempts if attempt.invalid)
 
     @property
     def robust(self) -> Bool[Tensor, "n"]:
@@ -72,23 +69,15 @@ class Audit:
 
     @property
     def sentence(self) -> str:
-        """The verdict with its figures, in words."""
+        """What the network keeps, in words; then a line for each claim, and what is wrong with the network."""
         low, high = self.worst.interval
-        found = (
-            f"Robust accuracy within {self.ball}: {self.claimed.share:.1%} under {self.claimed_by}, {self.worst.share:.1%} "
-            f"({100 * low:.1f} to {100 * high:.1f}) under the strongest attacks here, of {self.worst.total} images, "
-            f"{self.clean.share:.1%} clean accuracy"
+        kept = (
+            f"Within {self.ball} the network keeps {self.worst.share:.1%} ({100 * low:.1f} to {100 * high:.1f}) of "
+            f"{self.worst.total} images, whatever was tried; {self.clean.share:.1%} clean accuracy."
         )
-        if self.verdict == CLEAR:
-            return f"{found}: {CLEAR}{', and no robustness' if self.worst.share < _NONE else ''}."
-        if self.verdict != MASKING:
-            return f"{found}: {self.verdict}."
-        names = [f"'{check.name}'" for check in sorted(self.failed, key=_telling)]
-        told = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
-        return f"{found}: {MASKING}; failed: {listed(told)}."
-
-
-def _telling(check: Check) -> int:
-    """What says most comes first."""
-    first = ("claim stands", "stated figure", "adaptive", "gradients no weaker", "same answer", "gradient")
-    return next((place for place, start in enumerate(first) if check.name.startswith(start)), len(first))
+        claims = [
+            f"Claim {one.name}{'' if one.share is None else f', {one.share:.1%}'} ({one.by}): {one.told}."
+            for one in self.claims
+        ]
+        wrong = [f"Of the network itself: {check.name} failed, {check.measured}." for check in self.failed]
+        return "\n".join([kept, *claims, *wrong])

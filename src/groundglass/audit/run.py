@@ -1,10 +1,8 @@
-"""The audit: what is given and what comes out; `steps.py` has what is done."""
+"""The audit: what is given and what comes out; `battery.py` has what is tried, `measures.py` how claims are judged."""
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
 
 import torch
 from jaxtyping import Complex, Float, Int64
@@ -14,16 +12,19 @@ from groundglass.attacks import Ball
 from groundglass.attacks.access import Model
 from groundglass.attacks.balls import Linf, as_ball
 from groundglass.attacks.model_identity import digest, identity_of
-from groundglass.audit.checks import checks
+from groundglass.audit.battery import Battery
+from groundglass.audit.claims import ClaimLike, each_of, understood
 from groundglass.audit.config import AuditConfig
 from groundglass.audit.kept import Kept
-from groundglass.audit.ledger import GivenAttack
+from groundglass.audit.ledger import GivenAttack, Ledger
+from groundglass.audit.measures import judge
+from groundglass.audit.network_checks import network_checks
 from groundglass.audit.results import Audit
-from groundglass.audit.steps import AuditSteps
-from groundglass.audit.subject import PAPER_RULES, Subject, subject
+from groundglass.audit.subject import subject
 from groundglass.core import Progress, as_images, as_labels, derive_seed, silent
 from groundglass.core.files import check_place
-from groundglass.core.settings import In, fit
+from groundglass.core.schema import written
+from groundglass.core.settings import fit
 from groundglass.core.statistics import Proportion
 from groundglass.data import ImageSet
 
@@ -34,7 +35,7 @@ def audit(
     labels: Int64[Tensor, "n"],
     ball: Ball,
     *,
-    claimed: float | None = None,
+    claim: ClaimLike | Sequence[ClaimLike] | Mapping[str, ClaimLike] | None = None,
     natural: ImageSet | None = None,
     matrix: Complex[Tensor, "m n"] | None = None,
     views: Mapping[str, Model] | None = None,
@@ -45,26 +46,37 @@ def audit(
     checkpoint: Path | str | None = None,
     progress: Progress = silent,
 ) -> Audit:
-    """Whether a robustness figure can be believed, and what is left of it under the strongest attacks here.
+    """What a network keeps, whatever is tried, and which claims that contradicts.
 
-    The claim's own attack comes first: PGD through the model's gradient; for a network with an optical layer PGD through
-    the gradients of the paper's published code. What it leaves is attacked by controls that should be weaker, by
-    every adaptive gradient there is, by the best of these with more steps, other losses and starts (APGD), by
-    queries, by other models' images, and by attacks that you bring. An image that is fooled is not attacked again: the
-    worst case over all attacks, image by image, is the robust accuracy.
+    The attacks are the same whatever is claimed. First PGD through the gradients that such a network has: its own, and of a
+    defended network those of the paper's published code (`dfa-fresh`, and with a device `fa`). What one of them leaves is
+    attacked by controls that should be weaker, by every adaptive gradient there is, by what an attacker draws, drawn again,
+    by the best gradient with more steps, other losses and starts (APGD), by queries, by other models' images, and by
+    attacks that you bring. An image that is fooled is not attacked again: what is right after all of them, image by image, is
+    what the network keeps.
+
+    A claim is then measured by its own attack on all images, and judged against that by its checks.
 
     Args:
         model: images in [0, 1] -> logits. Run in eval mode; its mode is put back.
         images, labels: at least one of them right; below a hundred the figures mean little.
         ball: the threat model.
-        claimed: a robust accuracy that somebody states, in [0, 1]: is it borne out?
+        claim: what is claimed; several in a list, or in a dict by their names. "own" is PGD through the network's own gradient,
+            which for a defended network is that of its training, through B. A rule ("dfa-fresh"), a name of `views`, and
+            names joined by "+" (what all of them leave, image by image) are PGD through these. A module is a view, a function
+            of (model, images, labels, ball), an attack of this package or a name of `attacks` is an attack. A number in [0, 1]
+            is a robust accuracy that somebody states. None: "own", and of a defended network the paper's too,
+            "dfa-fresh+fa", or for a linear head "dfa-fresh". A view or an attack that is brought for a claim alone is tried
+            last, and breaks what it breaks.
         natural: images that the attacker may run the model on; surrogates of an optical layer are fitted to them.
         matrix: a retrieved U of the network's device.
         views: by name, other modules with the model's logits and better gradients: a stand-in for what cannot be
             differentiated (BPDA).
         surrogates: by name, other models, to transfer attacks from.
-        attacks: by name, attacks of your own.
-        config: how much is tried.
+        attacks: by name, attacks of your own: one of this package (`PGD(steps=200)`, `Square()`), or a function of (model,
+            images, labels, ball) that returns images. One that fails, or that leaves an image outside the ball or [0, 1], is
+            reported as invalid, and changes nothing.
+        config: how much is tried: `QUICK` (the default), `STANDARD`, or sizes of your own.
         seed: of all draws.
         checkpoint: a file that has what each attack made, once it has ended. If it is there, the audit goes on from it, to
             the same result; delete it when the result is kept. A model that draws from torch's stream is audited anew from
@@ -73,7 +85,7 @@ def audit(
 
     Raises:
         NothingToAuditError: the model gets no image right.
-        ValueError: images, labels, ball, model or figure that cannot be, or a checkpoint of another audit; says what to do.
+        ValueError: images, labels, ball, model or claim that cannot be, or a checkpoint of another audit; says what to do.
         DamagedFileError: the checkpoint was altered.
 
     Source of the checks: Athalye, Carlini, Wagner 2018; Carlini et al. 2019, "On evaluating adversarial robustness";
@@ -94,8 +106,7 @@ def audit(
         raise ValueError("there are no images to audit")
     if ball.radius == 0:
         raise ValueError("a ball of radius 0 holds nothing but the image: give a radius above 0, in pixel units")
-    if claimed is not None:
-        check_claim(claimed)
+    given_claims = each_of(claim)
     training = isinstance(model, torch.nn.Module) and model.training
     # A model may draw from torch's own stream: it is made to begin here, and put back.
     with torch.inference_mode(False), torch.random.fork_rng():
@@ -109,7 +120,8 @@ def audit(
             fit_images=chosen.fit_images,
             seed=seed,
         )
-        steps = AuditSteps(who, images, labels, ball, chosen, seed, progress)
+        asked = understood(given_claims, who, attacks or {})
+        ledger = Ledger(who.itself, images, labels, ball, seed=seed, progress=progress)
         kept = None
         if checkpoint is not None:
             given = {
@@ -118,28 +130,27 @@ def audit(
                 "attacks": sorted(attacks or {}),
                 "matrix": None if matrix is None else digest([torch.view_as_real(matrix)]),
                 "natural": repr(natural),
-                "settings": asdict(chosen),
+                "settings": written(chosen),
                 "ball": repr(ball),
                 "seed": seed,
-                "images": digest([steps.ledger.images, steps.ledger.labels]),
-                "right": digest([steps.ledger.broken_by]),
+                "images": digest([ledger.images, ledger.labels]),
+                "right": digest([ledger.broken_by]),
             }
             kept = Kept(Path(checkpoint), {**identity_of(model), **given})
-        steps.ledger.kept = kept
-        found = steps.run(surrogates or {}, attacks or {}, training)
-    ledger, findings = found.ledger, replace(found.findings, stated=claimed)
+        ledger.kept = kept
+        battery = Battery(who, ledger, ball, chosen, seed)
+        battery.probe(training=training)
+        battery.run(surrogates or {}, attacks or {})
+        claims = judge(asked, battery)
     earlier = 0.0 if kept is None or ledger.randomised else kept.earlier_seconds
     count = len(images)
-    clean = Proportion(int((ledger.broken_by != -2).sum()), count)
     return Audit(
         ball=described(ball),
-        claimed_by=_claimed_by(who, chosen.steps),
-        stated=claimed,
-        clean=clean,
-        claimed=Proportion(findings.after_claim, count),
+        clean=Proportion(len(ledger.right), count),
         worst=Proportion(len(ledger.standing), count),
+        claims=claims,
         attempts=tuple(ledger.attempts),
-        checks=checks(findings, ledger),
+        checks=network_checks(battery.findings, ledger),
         broken_by=ledger.broken_by,
         adversarial=ledger.adversarial,
         randomised=ledger.randomised,
@@ -148,19 +159,8 @@ def audit(
     )
 
 
-def check_claim(claimed: float) -> None:
-    """Refuse a stated figure that is not a share."""
-    fit(Annotated[float, In("[0, 1]", "0.45, not 45")], claimed, "claimed")
-
-
 def described(ball: Ball) -> str:
     """A ball in words."""
     if isinstance(ball, Linf):
         return f"L-inf {ball.radius * 255:.4g}/255"
     return f"L2 {ball.radius:g}"
-
-
-def _claimed_by(who: Subject, steps: int) -> str:
-    if tuple(mode.name for mode in who.claims) == PAPER_RULES:
-        return f"the paper's attacks (PGD-{steps} through a fresh B and through an unrelated matrix)"
-    return f"PGD-{steps} with the model's own gradient"

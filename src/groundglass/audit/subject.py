@@ -1,14 +1,15 @@
 """What is audited: a model, and the gradients by which attackers see it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from groundglass.adaptive import Pairs, fit_facts, make_rule, observe
-from groundglass.attacks import frozen_for_attack
+from groundglass.adaptive import RULES, Pairs, fit_facts, make_rule, observe
+from groundglass.attacks import PGD, GradientAccess, frozen_for_attack
 from groundglass.attacks.access import Model
 from groundglass.attacks.fitted_rules import FEWEST_PAIRS
 from groundglass.core import derive_seed
@@ -18,8 +19,11 @@ from groundglass.optics import BackwardRule, MovingDevice, SimulatedOPU
 
 #: What the paper's published code attacks with: its "DFA" has a fresh B, its "BPDA" is feedback alignment.
 PAPER_RULES = ("dfa-fresh", "fa")
+OWN = "own"
 #: Gradients that know the defence: first what needs no secret, last what nobody but a simulator has.
-ADAPTIVE_RULES = ("bpda-fit-linear", "dfa", "bpda-fit-network", "bpda-retrieved", "exact")
+ADAPTIVE_RULES = ("bpda-fit-linear", "bpda-fit-network", "bpda-retrieved", "exact")
+#: Of these an attacker may draw another, and another.
+DRAWN_RULES = (*PAPER_RULES, "bpda-drawn")
 _FIRST_FIT = 500
 # A surrogate that explains this much less with half the images has not had enough of them.
 _STILL_GAINS = 0.01
@@ -27,11 +31,26 @@ _STILL_GAINS = 0.01
 
 @dataclass(frozen=True)
 class Mode:
-    """One way to differentiate the model: the same logits with another gradient, and what a fitted one took and reached."""
+    """One way to differentiate the model: the same logits with another gradient.
+
+    Attributes:
+        name: of the rule or the view.
+        model: that gives the gradient.
+        fit: what a fitted one took and reached.
+        access: what an attack is given: it opens one to the model.
+        asks: it is a gradient of the model's loss, or stands for one; else it is that of a stand-in, and the model is
+            asked at the end alone.
+    """
 
     name: str
     model: Model
     fit: dict[str, Any] | None = None
+    access: Callable[[Model], GradientAccess] = GradientAccess
+    asks: bool = True
+
+    def follow(self, attack: PGD) -> PGD:
+        """The attack as it follows this gradient."""
+        return attack
 
 
 @dataclass(frozen=True)
@@ -40,14 +59,31 @@ class Subject:
 
     Attributes:
         itself: what counts: logits of the model, unchanged.
-        claims: the gradients that the claim is made with.
+        base: the gradients that every such model is attacked with: of a defended network those of the paper's code and of
+            its training, of any other its own.
         adaptive: by name, in the order in which they are tried, how to make the others: it may take a fit. A string says
             why one is not there.
+        draws: by the name of a rule, how to draw it for the so-manieth time, from 1 on.
+        others: by name, gradients that a claim may be made with, and that are not among the attacks.
+        paper: the claim of the paper for such a network: names of gradients; none for any other network.
     """
 
     itself: nn.Module
-    claims: tuple[Mode, ...]
+    base: tuple[Mode, ...]
     adaptive: dict[str, Callable[[], Mode] | str]
+    draws: Mapping[str, Callable[[int], Mode]] = field(default_factory=dict)
+    others: dict[str, Callable[[], Mode] | str] = field(default_factory=dict)
+    paper: tuple[str, ...] = ()
+
+    def mode(self, name: str) -> Callable[[], Mode] | str | None:
+        """How to make the gradient of this name, why it cannot be made, or None for an unknown one."""
+        known: dict[str, Callable[[], Mode] | str] = {mode.name: lambda mode=mode: mode for mode in self.base}  # type: ignore[misc]
+        return {**self.others, **self.adaptive, **known}.get(name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all gradients that are known by name."""
+        return tuple(dict.fromkeys([*(mode.name for mode in self.base), *self.adaptive, *self.others]))
 
 
 def subject(
@@ -63,8 +99,7 @@ def subject(
     """The gradients that a model offers, and that its design calls for.
 
     Args:
-        model: see `audit`. Of a defended network the claim is the paper's, made through PAPER_RULES; of any other model
-            its own gradient.
+        model: see `audit`.
         images: some of those that are attacked: a copy made for attacks is compared with the model on them.
         views, natural, matrix, fit_images: see `audit`.
         seed: of the attackers' draws.
@@ -73,36 +108,49 @@ def subject(
         ValueError: a view has the name of one of the audit's own gradients, or the matrix is of another shape.
     """
     itself = as_module(model)
-    taken = sorted(set(views) & {"own", *PAPER_RULES, *ADAPTIVE_RULES})
+    taken = sorted(set(views) & {OWN, *RULES})
     if taken:
         raise ValueError(f"`views` may not be called {', '.join(taken)}: these are the audit's own gradients")
     given: dict[str, Callable[[], Mode] | str] = {
         name: lambda name=name, view=view: Mode(name, as_module(view))  # type: ignore[misc]
         for name, view in views.items()
     }
-    if not isinstance(itself, DefendedNetwork) or itself.device is None:
-        none: dict[str, Callable[[], Mode] | str] = {"a differentiable stand-in": "none was given (`views`)"}
-        return Subject(itself, (Mode("own", _fast(itself, images)),), given or none)
-    device = itself.device
-    if matrix is not None and matrix.shape != (device.out_features, device.in_features):
-        wanted = (device.out_features, device.in_features)
-        raise ValueError(f"`matrix` is {tuple(matrix.shape)}; this network's device has U of shape {wanted}")
     target = _fast(itself, images)
-    assert isinstance(target, DefendedNetwork)
-    claims = tuple(
-        Mode(name, target.seen_through(make_rule(name, target, seed=derive_seed(seed, "rule", name))))
-        for name in PAPER_RULES
-    )
-    found = {name: _adaptive(name, target, natural, matrix, fit_images, seed) for name in ADAPTIVE_RULES}
-    return Subject(itself, claims, {**found, **given})
+    if not isinstance(target, DefendedNetwork):
+        none: dict[str, Callable[[], Mode] | str] = {"a differentiable stand-in": "none was given (`views`)"}
+        return Subject(itself, (Mode(OWN, target),), given or none)
+    device = target.device
+    if matrix is not None and (device is None or matrix.shape != (device.out_features, device.in_features)):
+        wanted = None if device is None else (device.out_features, device.in_features)
+        raise ValueError(f"`matrix` is {tuple(matrix.shape)}; this network's device has U of shape {wanted}")
+
+    def drawn(name: str, draw: int = 0) -> Mode:
+        path = ("rule", name) if draw == 0 else ("rule", name, draw)
+        rule = make_rule(name, target, seed=derive_seed(seed, *path))
+        return Mode(name if draw == 0 else f"{name}, draw {draw + 1}", target.seen_through(rule))
+
+    paper = PAPER_RULES if device is not None else PAPER_RULES[:1]
+    own = () if target.feedback is None else (Mode(OWN, target),)
+    base = (*(drawn(name) for name in paper), *own)
+    rules = ADAPTIVE_RULES if device is not None else _of_head(target)
+    found = {name: _adaptive(name, target, natural, matrix, fit_images, seed) for name in rules}
+    may_draw = DRAWN_RULES if device is not None else paper
+    draws = {name: partial(drawn, name) for name in may_draw}
+    others: dict[str, Callable[[], Mode] | str] = {name: partial(drawn, name) for name in may_draw if name not in paper}
+    if not own:
+        others[OWN] = lambda: Mode(OWN, target)
+    return Subject(itself, base, {**found, **given}, draws, others, paper)
+
+
+def _of_head(target: DefendedNetwork) -> tuple[str, ...]:
+    """The true gradient of a linear head, or the one past its binarisation."""
+    return ("bp",) if target.block.encoding == "float" else ("ste",)
 
 
 def _adaptive(
     name: str, target: DefendedNetwork, natural: ImageSet | None, matrix: Tensor | None, fit_images: int, seed: int
 ) -> Callable[[], Mode] | str:
     """How to make the mode, or why it cannot be made."""
-    if name == "dfa" and target.feedback is None:
-        return "the training feedback B was destroyed"
     there = min(fit_images, 0 if natural is None else len(natural))
     if name.startswith("bpda-fit") and there < FEWEST_PAIRS:
         return f"{there or 'no'} natural images to fit a surrogate to (`natural` must have at least {FEWEST_PAIRS})"

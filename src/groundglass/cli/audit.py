@@ -1,6 +1,6 @@
-"""`groundglass audit`: can a robustness figure be believed?"""
+"""`groundglass audit`: what does a network keep, and which claims does that contradict?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,12 +10,16 @@ from groundglass.cli.options import Command, DataDir
 from groundglass.cli.terminal import Terminal, say, say_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from groundglass.audit import Audit as Found
+    from groundglass.audit import Check
 
 
 @dataclass(frozen=True)
 class Audit(Command):
-    """Can a robustness figure be believed? The checks of the field, and the worst case over all attacks, image by image."""
+    """What does a network keep, whatever is tried? The worst case over all attacks, image by image; and for each claim the
+    checks of the field, and a verdict."""
 
     model: tyro.conf.Positional[str]
     """A model file of a study (models/*.safetensors), or package.module:factory, a function that makes a torch module: images in
@@ -29,8 +33,12 @@ class Audit(Command):
     norm: Literal["linf", "l2"] = "linf"
     eps: str = "8/255"
     """The radius, pixel units."""
-    claimed: float | None = None
-    """A robust accuracy that somebody states, in [0, 1]: is it borne out?"""
+    claim: tuple[str, ...] = ()
+    """What is claimed: own (PGD through the network's own gradient), a rule (dfa-fresh, or several: dfa-fresh+fa), an attack of
+    --attack, or a robust accuracy that somebody states (0.45). Default: own, and of a defended network the paper's too."""
+    attack: tuple[str, ...] = ()
+    """Attacks of your own, package.module:name: a function of (model, images, labels, ball) that returns images, or an attack
+    of this package."""
     images: int = 500
     """The first so many of the test set."""
     matrix: Path | None = None
@@ -38,10 +46,12 @@ class Audit(Command):
     device_dir: Path | None = None
     """Folder of the model's device file. Default: devices/ beside the model's folder."""
     data_dir: DataDir = None
-    steps: int = 50
-    """Of PGD and APGD."""
-    queries: int = 1000
-    """An image, of the attacks that only ask."""
+    preset: Literal["quick", "standard"] = "quick"
+    """How much is tried: standard is no weaker than AutoAttack's."""
+    steps: int | None = None
+    """Of PGD and APGD. Default: the preset's, 50 or 100."""
+    queries: int | None = None
+    """An image, of the attacks that only ask. Default: the preset's, 1,000 or 5,000."""
     seed: int = 0
 
     def run(self) -> None:
@@ -50,7 +60,10 @@ class Audit(Command):
         from groundglass.studies.audit_model import audit_model
 
         options = dict(vars(self))
-        config = AuditConfig(steps=options.pop("steps"), queries=options.pop("queries"))
+        config = AuditConfig.preset(options.pop("preset"))
+        sizes = {name: given for name in ("steps", "queries") if (given := options.pop(name)) is not None}
+        config = replace(config, **sizes)
+        options["claims"], options["attacks"] = options.pop("claim"), options.pop("attack")
         try:
             with Terminal() as terminal:
                 found = audit_model(**options, config=config, progress=terminal.progress)
@@ -75,9 +88,20 @@ def _print_audit(found: "Found") -> None:
         attempts.append((attempt.name, *(f"{count:,}" for count in counts), f"{attempt.seconds:.1f}"))
     heads = ("attack", "tried on", "broke", "gradients", "forward passes", "s")
     say_table("attacks, each on what is left", heads, attempts)
-    checks = [(check.name, check.status, check.measured, check.threshold) for check in found.checks]
-    say_table("checks", ("check", "", "measured", "expected"), checks)
+    _print_checks("checks of the network, whatever is claimed", found.checks)
+    for claim in found.claims:
+        _print_checks(f"checks of the claim {claim.name} ({claim.by})", claim.checks)
+        for check in claim.failed:
+            say(f"{check.name}: {check.advice}")
     for check in found.failed:
         say(f"{check.name}: {check.advice}")
+    for attempt in found.invalid:
+        say(f"INVALID, and not counted: {attempt.name}: {attempt.invalid}")
     say(f"\n{found.sentence}")
     say(f"seconds: {found.seconds:.0f}")
+
+
+def _print_checks(title: str, checks: "Sequence[Check]") -> None:
+    rows = [(check.name, check.status, check.measured, check.threshold) for check in checks]
+    if rows:
+        say_table(title, ("check", "", "measured", "expected"), rows)

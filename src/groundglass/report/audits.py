@@ -1,28 +1,26 @@
 """The audits of a run: a table, a figure, and what the head of the page says of the network that it is about."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from groundglass.audit.findings import CLEAR, MASKING, NOTHING
-from groundglass.core.statistics import Paired
+from groundglass.audit.findings import Attempt, Check, Claim
 from groundglass.core.text import duration
 from groundglass.report.drawing import Drawing, Folder
 from groundglass.report.figure import DotRow, Series, save_dots
 from groundglass.report.section import FEWEST
 from groundglass.report.style import DEFENDED, OPEN, PLAIN, QUIET
-from groundglass.report.table import Amount, Row, Table, Value
+from groundglass.report.table import Amount, Row, Table, Value, amount
 from groundglass.report.words import norm_name, radius
 from groundglass.results import Run
 from groundglass.results.kinds import AUDIT, Entry
 from groundglass.results.kinds.audit import AuditedConfig, AuditResult
 
-# Of what is left: an undefended network's share.
-_NONE = 0.05
 # A figure of more rows is a wall.
 _MOST = 12
 _ROLES = {
-    "claim": "the claim's own attack",
-    "control": "control: should break nothing more",
+    "claim": "a claim's own attack",
+    "base": "on every network of its kind",
+    "control": "control: no claim should be weaker",
     "adaptive": "adaptive: knows the defence",
     "stronger": "same gradient, more effort",
     "queries": "by asking alone, no gradient",
@@ -47,63 +45,84 @@ def where(one: Audited) -> str:
 
 
 def verdict(one: Audited) -> str:
-    """The verdict; where next to nothing is left, that too."""
-    found = one.result
-    nothing_left = found.judged == CLEAR and found.worst is not None and found.worst.share < _NONE
-    return f"{found.judged}, and no robustness" if nothing_left else found.judged
+    """Each claim and its verdict."""
+    return one.result.judged
 
 
 def tables(run: Run) -> list[Table]:
-    """Each audit: clean accuracy, as claimed, in the worst case, and the verdict."""
-    columns: dict[str, Callable[[Audited], Value]] = {
-        "clean accuracy": lambda one: one.result.clean,
-        "claimed": lambda one: one.result.claimed,
-        "worst case": lambda one: one.result.worst,
-        "verdict": verdict,
-        "time": lambda one: Amount(one.record.seconds, duration),
+    """A row for each claim of an audit: clean accuracy, as claimed, what the network keeps, and the verdict on the claim."""
+    columns: dict[str, Callable[[tuple[Audited, Claim | None]], Value]] = {
+        "clean accuracy": lambda one: one[0].result.clean,
+        "claim": lambda one: one[1].name if one[1] else None,
+        "claimed": lambda one: (one[1].figure or amount(one[1].share, _share)) if one[1] else None,
+        "worst case": lambda one: one[0].result.worst,
+        "verdict on the claim": lambda one: one[1].told if one[1] else one[0].result.judged,
+        "time": lambda one: Amount(one[0].record.seconds, duration),
     }
-    rows = [(f"{one.config.model}, {where(one)}", one) for one in run.entries(AUDIT)]
+    rows = [
+        (f"{one.config.model}, {where(one)}", (one, claim))
+        for one in run.entries(AUDIT)
+        for claim in one.result.each or (None,)
+    ]
     note = (
-        "Claimed: under the claim's own attacks. Worst case: right whatever was tried, image by image; a stronger attack "
-        "may leave less."
+        "Claimed: under the claim's own attacks. Worst case: right whatever was tried, image by image; the attacks do not "
+        "depend on the claim, and a stronger one may leave less."
     )
     return [Table.of("", "network", columns, rows, note)] if rows else []
 
 
+def _share(value: float) -> str:
+    return f"{value:.1%}"
+
+
+_MARKS = {"passed": "✓ passed", "failed": "✗ failed", "skipped": "– skipped"}
+
+
+def _checks(title: str, checks: Sequence[Check]) -> Table:
+    rows = [Row(c.name, (_MARKS[c.status], c.measured, c.threshold, c.source, c.advice or None)) for c in checks]
+    return Table(title, "check", ("", "measured", "expected", "source", "advice"), tuple(rows))
+
+
 def evidence(one: Audited) -> list[Table]:
-    """The checks of an audit, and its attacks."""
+    """The checks of the network, those of each claim, and the attacks."""
     found = one.result
-    marks = {"passed": "✓ passed", "failed": "✗ failed", "skipped": "– skipped"}
-    checks = [Row(c.name, (marks[c.status], c.measured, c.threshold, c.source, c.advice or None)) for c in found.checks]
-    took = found.timing.attempts if found.timing else (0.0,) * len(found.attempts)
-    attacks = []
-    for tried, seconds in zip(found.attempts, took, strict=True):
-        fitted = f" (fitted on {tried.fit['n_images']:,} natural images)" if tried.fit else ""
-        counts = (Amount(n) for n in (tried.tried, tried.broke, tried.gradients, tried.forwards))
-        time = Amount(seconds, duration) if tried.tried else "no image was left"
-        attacks.append(Row(tried.name + fitted, (_ROLES.get(tried.role, tried.role), *counts, time)))
     name = f"{one.config.model}, {where(one)}"
-    columns = ("role", "tried on", "broke", "gradients", "forward passes", "time")
+    checks = [_checks(f"Checks of {name}, whatever is claimed", found.of_network)]
+    checks += [_checks(f"Checks of the claim {c.name} ({c.by}) of {name}", c.checks) for c in found.each]
+    took = found.timing.attempts if found.timing else (0.0,) * len(found.attempts)
+    attacks = tuple(_attack(tried, seconds) for tried, seconds in zip(found.attempts, took, strict=True))
+    columns = ("role", "tried on", "fooled", "broke", "gradients", "forward passes", "time")
+    note = "Broke: of the images that stood before. An image that is fooled is attacked again by the first gradients alone."
     return [
-        Table(f"Checks of {name}", "check", ("", "measured", "expected", "source", "advice"), tuple(checks)),
-        Table(f"Attacks on {name}, each on what the others left", "attack", columns, tuple(attacks)),
+        *(table for table in checks if table.rows),
+        Table(f"Attacks on {name}, each on what the others left", "attack", columns, attacks, note),
     ]
 
 
+def _attack(tried: Attempt, seconds: float) -> Row:
+    fitted = f" (fitted on {tried.fit['n_images']:,} natural images)" if tried.fit and "n_images" in tried.fit else ""
+    fooled = tried.broke if tried.fooled is None else tried.fooled
+    counts = (Amount(n) for n in (tried.tried, fooled, tried.broke, tried.gradients, tried.forwards))
+    time = Amount(seconds, duration) if tried.tried else "no image was left"
+    role = _ROLES.get(tried.role, tried.role)
+    return Row(tried.name + fitted, (f"INVALID: {tried.invalid}" if tried.invalid else role, *counts, time))
+
+
 def figure(run: Run, drawings: Folder) -> Drawing | None:
-    """Clean accuracy, the claim and the worst case, a row an audit; of many the first."""
-    found = [one for one in audits(run) if one.result.claimed is not None][:_MOST]
+    """Clean accuracy, the first claim and the worst case, a row an audit; of many the first."""
+    found = [one for one in audits(run) if one.result.worst is not None][:_MOST]
     if not found:
         return None
     several = len({one.config.eps for one in found}) > 1
     series = (Series("clean", QUIET), Series("claimed", OPEN), Series("worst case", PLAIN))
     rows = []
     for one in found:
-        shares = (one.result.clean, one.result.claimed, one.result.worst)
+        claimed = one.result.first.figure if one.result.first else None
+        shares = (one.result.clean, claimed, one.result.worst)
         name = f"{one.config.model}, {radius(one.config.norm, one.config.eps)}" if several else one.config.model
         rows.append(DotRow(name, (tuple((s.name, p) for s, p in zip(series, shares, strict=True) if p),)))
     x = "right of the audited images (%)"
-    caption = "Clean accuracy, accuracy under the claim's attacks, and the worst case, with 95% Wilson intervals."
+    caption = "Clean accuracy, accuracy under the first claim's attacks, and the worst case, with 95% Wilson intervals."
     return save_dots(drawings, "audits", rows, series, x=x, caption=caption)
 
 
@@ -112,14 +131,12 @@ class Headline:
     """What the head of the page says.
 
     Attributes:
-        finding: "masking", "clear", "nothing" (claimed), "few" (images) or "none" (no audit).
+        finding: of the first claim, "few" (images to judge it by) or "none" (no audit).
         one: the audit that it is about.
-        lost: whether the worst case is below the claim by more than chance, on the same images.
     """
 
     finding: str = "none"
     one: Audited | None = None
-    lost: bool = False
 
     @property
     def network(self) -> str:
@@ -128,14 +145,11 @@ class Headline:
 
 def headline(run: Run) -> Headline:
     """The audit of the defended network, at the paper's radius where there is one; else the first audit."""
-    known = [one for one in audits(run) if one.result.claimed is not None]
+    known = [one for one in audits(run) if one.result.first is not None]
     if not known:
         return Headline()
     one = next((x for x in known if x.config.model.startswith(DEFENDED)), known[0])
-    claimed, worst = one.result.claimed, one.result.worst
-    assert claimed is not None
+    claim, worst = one.result.first, one.result.worst
+    assert claim is not None
     assert worst is not None
-    finding = {MASKING: "masking", CLEAR: "clear", NOTHING: "nothing"}[one.result.judged]
-    # Paired: the worst case has every image that the claim's attacks left, or fewer.
-    fell = Paired(claimed.count - worst.count, 0, claimed.total)
-    return Headline("few" if claimed.total < FEWEST else finding, one, fell.p < 0.05)
+    return Headline("few" if worst.total < FEWEST else claim.verdict.value, one)

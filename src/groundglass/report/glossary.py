@@ -17,10 +17,14 @@ WORDS: dict[str, str] = {
     "accuracy under attack": "Share of all images that are right before and after the attack.",
     "fooled": "Right before the attack, wrong after it.",
     "claimed": (
-        "Accuracy under the attacks that the claim was made with: for an optical layer those of the paper's published "
-        "code, else PGD with the network's own gradient."
+        "Accuracy under the attacks that a claim is made with. The first claim of an optical layer is made with those of the "
+        "paper's published code, that of any other network with PGD through its own gradient."
     ),
-    "worst case": "Images that stay right whatever was tried, image by image. A stronger attack may leave less.",
+    "worst case": (
+        "Images that stay right whatever was tried, image by image. The attacks are the same whatever is claimed. A stronger "
+        "attack may leave less."
+    ),
+    "contradicted": "Said of a claim: a check that a true claim passes has failed. Not contradicted: by what was tried.",
     "U": "The secret complex matrix of the device: it reads |Ux|² as bytes.",
     "B": "The fixed random matrix through which the output error teaches the layers below the device.",
     "DFA": "Direct feedback alignment: the error goes around the device through B.",

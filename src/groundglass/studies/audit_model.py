@@ -1,13 +1,10 @@
 """Audit any PyTorch classifier, or one of ours, into a folder: one record, one page."""
 
 import hashlib
-import importlib
 import inspect
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -16,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from groundglass.audit import Audit, AuditConfig, audit, check_claim
-from groundglass.core import DamagedFileError, Progress, check_images, check_labels, check_seed, lookup, silent
+from groundglass.audit import Audit, AuditConfig, audit
+from groundglass.audit.claims import each_of
+from groundglass.core import DamagedFileError, Progress, check_images, check_labels, check_seed, silent
 from groundglass.core.arrays import read_npy, read_npz
+from groundglass.core.schema import written
 from groundglass.core.text import fraction
 from groundglass.data import Dataset, ImageSet, load
 from groundglass.models import load_model, read_spec
@@ -30,6 +29,7 @@ from groundglass.studies.cells.attack import make_ball
 from groundglass.studies.cells.audit import audit_result, is_steady
 from groundglass.studies.engine.cell import as_json
 from groundglass.studies.engine.run import manifest
+from groundglass.studies.imported import imported, imported_attack
 
 # Where other programs' checkpoints keep their weights, in the order in which they are tried.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "params")
@@ -66,7 +66,8 @@ def audit_model(
     matrix: Path | None = None,
     norm: Literal["linf", "l2"] = "linf",
     eps: str = "8/255",
-    claimed: float | None = None,
+    claims: Sequence[str] = (),
+    attacks: Sequence[str] = (),
     images: int = 500,
     config: AuditConfig | None = None,
     seed: int = 0,
@@ -84,7 +85,9 @@ def audit_model(
         data_dir: the data folder.
         matrix: a retrieved U, `matrix.npy` as `groundglass retrieve` writes it.
         norm, eps: the ball; "8/255" or a number, pixel units.
-        claimed: a robust accuracy that somebody states.
+        claims: see `audit`: names of gradients or of attacks, or robust accuracies that somebody states; none for those of the
+            network's kind.
+        attacks: "package.module:name", attacks of your own, see `imported_attack`; each has this text for its name.
         images: the first so many of the test set.
         config: how much is tried.
         seed: of all draws.
@@ -97,8 +100,9 @@ def audit_model(
     chosen = config if config is not None else AuditConfig()
     radius = parse_eps(eps)
     ball = make_ball(norm, radius)
-    if claimed is not None:
-        check_claim(claimed)
+    asked = tuple(claims)
+    each_of(asked or None)
+    brought = {text: imported_attack(text) for text in attacks}
     network = read_network(model, weights, device_dir)
     retrieved = None if matrix is None else _matrix(matrix)
     pictures = read_pictures(data, images, data_dir)
@@ -117,9 +121,10 @@ def audit_model(
             eps_per_channel=None,
             eps_paper=None,
             n_images=len(pictures.images),
-            settings=asdict(chosen),
+            settings=written(chosen),
             seed=seed,
-            claimed=claimed,
+            claims=asked,
+            attacks=tuple(brought),
         )
     )
     key, name = cell_key("audit", settings, []), f"audit of {settings['model']}"
@@ -138,7 +143,8 @@ def audit_model(
             pictures.images.to(where),
             pictures.labels.to(where),
             ball,
-            claimed=claimed,
+            claim=asked or None,
+            attacks=brought,
             natural=pictures.natural,
             matrix=retrieved,
             config=chosen,
@@ -238,9 +244,8 @@ def read_network(model: str, weights: Path | None, device_dir: Path | None) -> n
     Raises:
         ValueError, OSError: neither, or weights of another network; says what to do.
     """
-    module, separator, factory = model.partition(":")
-    if separator and not Path(model).exists():
-        function = _factory(module, factory)
+    if ":" in model and not Path(model).exists():
+        function = imported("factory", model)
         try:
             inspect.signature(function).bind()
         except TypeError as error:
@@ -273,42 +278,6 @@ def load_with_devices(path: Path, device_dir: Path | None) -> tuple[nn.Module, D
         return load_model(path, find_device=store.find), store
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}; or name the folder that holds it by --device-dir") from error
-
-
-def _factory(module: str, name: str) -> Callable[[], Any]:
-    if module.endswith(".py") or not all(part.isidentifier() for part in (*module.split("."), name)):
-        raise ValueError(
-            f"{module}:{name} is not package.module:factory: give the dotted Python name that you would import: "
-            "networks:make is the function make of networks.py in this folder"
-        )
-    here = os.getcwd()
-    try:
-        with _importable(here):
-            found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise ValueError(f"{module} cannot be imported: it needs {error.name}, which is not installed") from error
-        raise ValueError(
-            f"there is no module {module!r} in {here} or among what is installed: go to the folder it lies in, or install it"
-        ) from error
-    functions = {key: value for key, value in vars(found).items() if callable(value) and not key.startswith("_")}
-    factory: Callable[[], Any] = lookup(f"factory in {module}", name, functions)
-    return factory
-
-
-@contextmanager
-def _importable(folder: str) -> Iterator[None]:
-    """While this is open, modules in this folder come before others of their name. Afterwards they come last, since what the
-    module imports later may be there too: then no file in the folder hides a library."""
-    if folder in sys.path:
-        yield
-        return
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
-        sys.path.append(folder)
 
 
 def _state(path: Path) -> dict[str, Any]:

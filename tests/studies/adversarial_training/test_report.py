@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from groundglass.audit.findings import CLEAR, MASKING, NOTHING
+from groundglass.audit.findings import Finding as Found
 from groundglass.report import build
 from groundglass.report.section import Finding
 from groundglass.results import Run
@@ -92,7 +92,7 @@ def test_what_is_not_audited_is_named_and_nothing_is_said_of_it(tmp_path: Path) 
     config = AuditedConfig(
         model="VGG-16 AT", norm="linf", eps=0.025, eps_per_channel=None, eps_paper=0.05, n_images=9, settings={}, seed=0
     )
-    folder.add(AUDIT, "audit of VGG-16 AT", config, AuditResult(verdict="not audited", sentence="None."))
+    folder.add(AUDIT, "audit of VGG-16 AT", config, AuditResult(sentence="None."))
     made = folder.run()
     found = section(made, Drawn())
     assert found.verdict.finding is Finding.OPEN
@@ -123,7 +123,8 @@ def test_a_claim_of_nothing_is_never_called_masking(tmp_path: Path) -> None:
         failed = () if name == "VGG-16 AT" else ("claim stands",)
         folder.audit(name, claimed=claimed, worst=0 if failed else 30, failed=failed)
     trainings = section(folder.run(), Drawn()).tables[2]
-    assert [row.values[1] for row in trainings.rows[:3]] == [NOTHING, MASKING, CLEAR]
+    verdicts = [f"dfa-fresh+fa: {found}" for found in (Found.NOTHING, Found.CONTRADICTED, Found.STANDS)]
+    assert [row.values[1] for row in trainings.rows[:3]] == verdicts
 
 
 def test_one_seed_never_makes_that_it_costs_no_accuracy(tmp_path: Path) -> None:

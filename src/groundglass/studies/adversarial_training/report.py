@@ -50,7 +50,7 @@ def tables(run: Run) -> list[Table]:
     balls, clean, rows = _balls(run), clean_accuracies(run), []
     for name in _NETWORKS:
         results = [there[name].result if name in there else None for there in balls.values()]
-        shares = [share for one in results for share in ((one.claimed, one.worst) if one else (None, None))]
+        shares = [share for one in results for share in ((one.share_claimed, one.worst) if one else (None, None))]
         rows.append(Row(name, (clean.get(name), *shares)))
     columns = [f"{ball}: {what}" for ball in balls for what in ("claimed", "worst case")]
     note = (

@@ -1,32 +1,38 @@
 """Cells that audit a network: what is left of its robustness figure when the attacks are the strongest there are."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
 from groundglass.audit import Audit, AuditConfig, NothingToAuditError, audit
 from groundglass.core import derive_seed
+from groundglass.core.schema import written
 from groundglass.core.settings import Count
 from groundglass.models import DefendedNetwork
 from groundglass.optics import MovingDevice, SimulatedOPU
 from groundglass.results import Record
-from groundglass.results.kinds.audit import NOT_AUDITED, AuditResult, Timing
+from groundglass.results.kinds.audit import AuditResult, Timing
 from groundglass.studies.cells.attack import BallCell, make_ball
 from groundglass.studies.cells.network import NetworkCell
-from groundglass.studies.engine.cell import Outcome, filled, scratch_of
+from groundglass.studies.engine.cell import Outcome, scratch_of
 from groundglass.studies.engine.context import Context
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditCell(BallCell):
-    """Audit one network on the first `n_images` of the test set, with such `settings`; see `groundglass.audit`."""
+    """Audit one network on the first `n_images` of the test set, with such `settings`; see `groundglass.audit`.
+
+    Attributes:
+        claims: names of gradients, or shares as text; none for those of the network's kind.
+    """
 
     target: NetworkCell
     n_images: Count
     settings: AuditConfig
     seed: int
+    claims: tuple[str, ...] = ()
 
     kind = "audit"
 
@@ -35,7 +41,7 @@ class AuditCell(BallCell):
         return f"audit of {self.target.name} ({self.ball_name})"
 
     def described(self) -> dict[str, Any]:
-        return {**super().described(), "model": self.target.name, "settings": asdict(self.settings)}
+        return {**super().described(), "model": self.target.name, "settings": written(self.settings)}
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         test = context.dataset.test.head(self.n_images)
@@ -50,6 +56,7 @@ class AuditCell(BallCell):
                 test.floats().to(context.where),
                 test.labels.to(context.where),
                 make_ball(self.norm, self.eps),
+                claim=self.claims or None,
                 natural=context.dataset.train,
                 config=self.settings,
                 seed=derive_seed(self.seed, "audit"),
@@ -59,7 +66,7 @@ class AuditCell(BallCell):
         except NothingToAuditError as error:
             # A study of many networks goes on, and its page says so.
             sentence = f"{str(error)[0].upper()}{str(error)[1:]}."
-            return Outcome(AuditResult(verdict=NOT_AUDITED, sentence=sentence))
+            return Outcome(AuditResult(sentence=sentence))
         arrays = {"broken_by": found.broken_by.numpy(), "label": test.labels.numpy()}
         return Outcome(audit_result(found), arrays, earlier_seconds=found.earlier_seconds, scratch=checkpoint)
 
@@ -69,7 +76,16 @@ def audit_result(found: Audit) -> AuditResult:
     decides."""
     timing = Timing(seconds=round(found.seconds, 2), attempts=tuple(a.seconds for a in found.attempts))
     attempts = tuple(replace(attempt, seconds=0.0) for attempt in found.attempts)
-    return filled(AuditResult, found, attempts=attempts, timing=timing)
+    return AuditResult(
+        ball=found.ball,
+        clean=found.clean,
+        worst=found.worst,
+        claims=found.claims,
+        randomised=found.randomised,
+        attempts=attempts,
+        checks=found.checks,
+        timing=timing,
+    )
 
 
 def is_steady(network: nn.Module) -> bool:
