@@ -60,7 +60,17 @@ from groundglass.training.schedule import Both, OneCycle, Plateau, Steps
 from tests.studies.tiny import pictures
 
 #: What comes out, and what is inside: nobody makes these to say what is to be done.
-RESULTS = ("results", "report", "kernels", "cli", "core.statistics", "audit.checks", "audit.findings", "audit.kept")
+RESULTS = (
+    "results",
+    "report",
+    "kernels",
+    "cli",
+    "core.statistics",
+    "audit.signs",
+    "audit.claims",
+    "audit.findings",
+    "audit.kept",
+)
 RESULTS += ("audit.probes", "audit.results", "data.cifar", "optics.fidelity.laws", "optics.secret_file")
 RESULTS += ("optics.streams.measurement", "training.checkpoint", "training.loop", "training.state", "studies.redraw")
 RESULTS += ("studies.redraw_model", "studies.noise.report")

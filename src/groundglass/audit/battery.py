@@ -47,6 +47,8 @@ class Battery:
         self.who, self.ledger, self.ball, self.config, self.seed = who, ledger, ball, config, seed
         self.findings = Findings()
         self.modes: dict[str, Mode] = {}
+        #: Which of the first images a gradient leaves in a ball of another radius, by its name and that radius.
+        self.elsewhere: dict[tuple[str, float], Tensor] = {}
         self._dead_margin: dict[str, float] = {}
 
     @property
@@ -87,9 +89,8 @@ class Battery:
             )
         x, y = ledger.images[right], ledger.labels[right]
         reach = min(_REACH, self.ball.radius) if isinstance(self.ball, Linf) else _REACH
-        seen = slopes(access, x, y, reach=reach, directions=32, seed=derive_seed(self.seed, "slopes"))
-        findings.flat, findings.probed = float(seen.flat.double().mean()), len(x)
-        self.seen = seen
+        self.seen = slopes(access, x, y, reach=reach, directions=32, seed=derive_seed(self.seed, "slopes"))
+        findings.flat, findings.probed = float(self.seen.flat.double().mean()), len(x)
         for mode in self.who.base:
             self.meet(mode)
 

@@ -4,6 +4,8 @@ A function for each check says what was measured; the tables at the end have the
 attack that broke it; of a claim, those count that its own attacks leave.
 """
 
+from collections.abc import Callable
+
 from groundglass.audit.findings import Attempt, Check
 from groundglass.audit.ledger import Ledger
 from groundglass.audit.signs import (
@@ -37,11 +39,10 @@ def claim_checks(claim: Evidence, found: Findings, ledger: Ledger) -> tuple[Chec
     limits = {"weaker": f"{weaker:.1%}", "stronger": f"{stronger:.1%}"}
     limits |= {"points": f"{100 * stronger:.1f}", "twice": f"{200 * stronger:.1f}"}
     rows = _STATED if claim.stated is not None else _CHECKS
-    better = _better(claim, found, ledger)
     return tuple(
         made(
             name,
-            _forgiven(measure(claim, found, ledger), better if measure in _SIGNS else ""),
+            _weighed(measure, claim, found, ledger),
             threshold.format(**limits),
             source,
             _ADVICE[name],
@@ -51,22 +52,23 @@ def claim_checks(claim: Evidence, found: Findings, ledger: Ledger) -> tuple[Chec
     )
 
 
-def _better(claim: Evidence, found: Findings, ledger: Ledger) -> str:
-    """Another gradient, one that agrees with the loss, if all that was tried with gradients gets no further than the claim."""
-    others = {
-        name: value for name, value in found.agreement.items() if name not in claim.gradients and value >= _AGREES
-    }
-    if not others or broken(ledger, claim.left, _places(claim, ledger, *_BY_GRADIENT)) > limit(ledger, STRONGER):
-        return ""
-    return max(others, key=lambda name: others[name])
+def _weighed(measure: Callable[..., Measured], claim: Evidence, found: Findings, ledger: Ledger) -> Measured:
+    """A check's outcome. A sign of a weak attack says nothing against a figure that a good attack finds as well.
+
+    A good one has another gradient, which agrees with the loss, or without a bound fools nearly all; that a gradient does not
+    agree, it may be itself: behind a binarisation the loss is too flat to tell. And nothing at all gets further.
+    """
+    passed, said = measure(claim, found, ledger)
+    if passed is not False or measure not in _SIGNS or _beyond(claim, ledger) > limit(ledger, STRONGER):
+        return passed, said
+    works = {*claim.works, *(name for name, value in found.agreement.items() if value >= _AGREES)}
+    good = sorted(works if measure is _agreement else works - {*claim.gradients})
+    return (True, f"{said}; but {listed(good)} and all other attacks get no further") if good else (passed, said)
 
 
-def _forgiven(measured: Measured, better: str) -> Measured:
-    """A sign of a weak attack says nothing against a figure that a good attack finds as well."""
-    passed, said = measured
-    if passed is False and better:
-        return True, f"{said}; but {better}, which agrees with the loss, and all other gradients get no further"
-    return measured
+def _beyond(claim: Evidence, ledger: Ledger) -> float:
+    """Of all images, the share that the claim leaves and that does not stand."""
+    return ledger.share(int(claim.left.sum()) - len(ledger.standing))
 
 
 _NO_GRADIENT = (None, "the claim is made with an attack, not with a gradient")
@@ -127,18 +129,10 @@ def _radius(claim: Evidence, found: Findings, ledger: Ledger) -> Measured:
     return claim.at_twice <= claim.at_once + max(2, 0.02 * claim.twice_of), said
 
 
-_BY_GRADIENT = ("base", "control", "adaptive", "stronger", "claim")
-
-
-def _places(claim: Evidence, ledger: Ledger, *roles: str) -> list[int]:
-    """Of the attempts in these roles that are not of the claim."""
-    others = {*claim.own, *claim.controls}
-    return [i for role in roles for i, a in enumerate(ledger.attempts) if a.role == role and i not in others]
-
-
 def _of(claim: Evidence, ledger: Ledger, *roles: str) -> tuple[list[Attempt], float]:
     """The attempts in these roles that are not of the claim, and the share of all images that they broke of what it leaves."""
-    places = _places(claim, ledger, *roles)
+    others = {*claim.own, *claim.controls}
+    places = [i for role in roles for i, a in enumerate(ledger.attempts) if a.role == role and i not in others]
     return [ledger.attempts[i] for i in places], broken(ledger, claim.left, places)
 
 
@@ -194,7 +188,7 @@ def _effort(claim: Evidence, found: Findings, ledger: Ledger) -> Measured:
 
 
 def _stands(claim: Evidence, found: Findings, ledger: Ledger) -> Measured:
-    overall = ledger.share(int(claim.left.sum()) - len(ledger.standing))
+    overall = _beyond(claim, ledger)
     return overall <= 2 * limit(ledger, STRONGER), f"all attacks together take {100 * overall:.1f} points off the claim"
 
 

@@ -1,8 +1,10 @@
 """What is measured of a claim, when the attacks have been made: what its own attacks leave, and whether they work at all."""
 
 import math
+from contextlib import suppress
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from groundglass.attacks import FGSM, GradientAccess, NonFiniteError
@@ -12,7 +14,7 @@ from groundglass.audit.claim_checks import claim_checks
 from groundglass.audit.claims import Asked
 from groundglass.audit.findings import Claim
 from groundglass.audit.probes import Climb, climb
-from groundglass.audit.signs import Evidence
+from groundglass.audit.signs import SLACK, Evidence, few
 from groundglass.audit.subject import Mode
 from groundglass.core.statistics import Proportion
 
@@ -74,9 +76,15 @@ def _elsewhere(found: Evidence, modes: list[Mode], battery: Battery) -> None:
     """A few images without a bound, and in a ball of twice the radius."""
     rows = battery.ledger.right[: battery.config.probes]
     found.unbounded_of = found.twice_of = len(rows)
-    found.unbounded = _left_in(_ball(battery, math.inf), rows, modes, battery)
-    found.at_twice = _left_in(_ball(battery, 2 * battery.ball.radius), rows, modes, battery)
+    found.unbounded = int(_left_in(math.inf, rows, modes, battery).sum())
+    found.at_twice = int(_left_in(2 * battery.ball.radius, rows, modes, battery).sum())
     found.at_once = int(found.left[rows].sum())
+    others = {mode.name: mode for mode in (*battery.who.base, *modes)}
+    found.works = tuple(
+        name
+        for name, mode in others.items()
+        if mode.asks and few(float(_left_in(math.inf, rows, [mode], battery).double().mean()), len(rows), SLACK)
+    )
 
 
 def _ball(battery: Battery, radius: float) -> Ball:
@@ -86,25 +94,20 @@ def _ball(battery: Battery, radius: float) -> Ball:
     return Linf(min(radius, 1.0))
 
 
-def _left_in(ball: Ball, rows: Tensor, modes: list[Mode], battery: Battery) -> int:
-    """How many images the claim's attack leaves in another ball."""
-    ledger, left = battery.ledger, rows
+def _left_in(radius: float, rows: Tensor, modes: list[Mode], battery: Battery) -> Tensor:
+    """Which of these rows PGD through all of these gradients leaves in another ball. Kept by gradient, as claims share them."""
+    ledger, left = battery.ledger, torch.ones(len(rows), dtype=torch.bool, device="cpu")
     for mode in _alive(modes, battery):
-        if not len(left):
-            break
-        images, labels = ledger.images[left], ledger.labels[left]
-        try:
-            made = battery.attack(
-                mode.access(mode.model), images, labels, ball, seed=battery.seed, indices=left.tolist()
-            )
-        except NonFiniteError:
-            continue
-        fooled = made.success.cpu()
-        at = fooled.nonzero().squeeze(1)
-        if len(at):
-            fooled[at] = ledger.wrong(made.adversarial[at], labels[at]).cpu()
-        left = left[~fooled]
-    return len(left)
+        if (mode.name, radius) not in battery.elsewhere:
+            images, labels = ledger.images[rows], ledger.labels[rows]
+            access, ball, fooled = mode.access(mode.model), _ball(battery, radius), torch.zeros_like(left)
+            with suppress(NonFiniteError):
+                made = battery.attack(access, images, labels, ball, seed=battery.seed, indices=rows.tolist())
+                at = made.success.cpu().nonzero().squeeze(1)
+                fooled[at] = ledger.wrong(made.adversarial[at], labels[at]).cpu() if len(at) else fooled[at]
+            battery.elsewhere[mode.name, radius] = ~fooled
+        left = left & battery.elsewhere[mode.name, radius]
+    return left
 
 
 def _settling(found: Evidence, modes: list[Mode], battery: Battery) -> None:

@@ -67,6 +67,7 @@ class Evidence:
         zeros: share of its gradients that were zero.
         unbounded, unbounded_of: images that it leaves without a bound, of so many.
         at_once, at_twice, twice_of: images that it leaves at the radius and at twice that, of so many.
+        works: gradients that find what must be there: without a bound they fool all but a few images.
         standing, broken: see `probes.climb`, on images that it leaves and on others.
     """
 
@@ -79,6 +80,7 @@ class Evidence:
     zeros: float = 0.0
     unbounded: int = 0
     unbounded_of: int = 0
+    works: tuple[str, ...] = ()
     at_once: int = 0
     at_twice: int = 0
     twice_of: int = 0

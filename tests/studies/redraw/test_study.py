@@ -54,7 +54,7 @@ def test_a_moving_target_and_a_noisy_camera_are_tuned_and_audited(finished):
     assert network(finished.folder, noisy.name).device.camera.read_noise == 4
     audited = {e.config.model: e.result for e in finished.entries(AUDIT)}
     assert set(audited) == {"VGG-OPU", moving.name, noisy.name}
-    assert all(result.claimed_by.startswith("the paper's attacks") for result in audited.values())
+    assert all(result.first.name == "dfa-fresh+fa" for result in audited.values())
 
 
 def test_old_images_are_tried_on_every_redrawn_network_and_fool_the_old_one_as_they_did(finished):
