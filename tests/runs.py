@@ -159,6 +159,7 @@ class RunFolder:
         inputs: Sequence[str] = (),
         clean: Sequence[bool] | None = None,
         flat_share: float | None = None,
+        chosen: float | None = None,
         budget: int = 100,
         arrays: Mapping[str, Any] | None = None,
         **config: Any,
@@ -179,6 +180,7 @@ class RunFolder:
             "median_queries": float(np.median(cost[hit])) if hit.any() else None,
             "loss_queries": int(cost[before].sum()),
             "flat_share": flat_share,
+            "chosen": chosen,
         }
         each = {
             "index": np.arange(len(queries)),

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from groundglass.attacks import (
     L2,
     NES,
     AttackResult,
+    Bandits,
     BudgetExceededError,
     GradientAccess,
     LabelAccess,
@@ -18,6 +21,7 @@ from groundglass.attacks import (
     numpy_model,
 )
 from tests.attacks.query_problem import (
+    ATTACKS,
     BALL,
     BUDGET,
     COUNT,
@@ -162,7 +166,7 @@ def probabilities(x):
     return network()(x).softmax(1)
 
 
-@pytest.mark.parametrize("attack", [NES(samples=4), RayS()], ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize("attack", [NES(samples=4, step_size=0.03), RayS()], ids=lambda a: type(a).__name__)
 def test_probabilities_are_warned_of_once_and_it_says_why(attack):
     with pytest.warns(RuntimeWarning, match="seems to return probabilities") as caught:
         run(attack, access_for(attack, probabilities))
@@ -185,3 +189,26 @@ def test_probabilities_are_warned_of_once_and_it_says_why(attack):
 )
 def test_nobody_is_warned_of_logits(model):
     run(Square(), access_for(Square(), model))
+
+
+@pytest.mark.parametrize(
+    ("attack", "budget", "radius", "said"),
+    [
+        (NES(), 500, 0.3, "9 steps of 0.01 cannot reach the border of a ball of radius 0.3"),
+        (Bandits(), 20, 0.1, "6 steps of 0.01"),
+        (NES(samples=4, step_size=0.05), 11, (0.1, 0.2, 0.1), "2 steps of 0.05"),
+    ],
+)
+def test_steps_that_cannot_cross_the_ball_say_so_before_any_question(attack, budget, radius, said):
+    with pytest.warns(RuntimeWarning, match=said) as caught, pytest.raises(AssertionError, match="asked"):
+        run(attack, ScoreAccess(Forbidden(), per_image=budget), ball=Linf(radius))
+    assert caught[0].filename == run.__code__.co_filename, "it names the line that calls the attack"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: type(a).__name__)
+def test_steps_that_just_reach_it_and_attacks_without_a_step_say_nothing(attack):
+    steps = (BUDGET - 1) // attack.cost()
+    reach = attack.reach(BUDGET)
+    assert reach == (steps * attack.step_size if hasattr(attack, "step_size") else math.inf)
+    run(attack, ball=Linf(min(reach, 0.09)))

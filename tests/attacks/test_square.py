@@ -123,6 +123,39 @@ def test_what_does_not_climb_is_dropped():
     assert bool((late == 1).all())
 
 
+class Corners(nn.Module):
+    """Fooled when four pixels are all up; one more of them up changes nothing: a plateau, and then a step."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def forward(self, x):
+        up = x[:, 0, 0] > 0.5
+        self.asked.append(up.sum(1))
+        height = 1 - 2 * up.all(1).float()
+        return torch.stack([height, torch.zeros_like(height)], dim=1)
+
+
+def test_a_search_that_keeps_equals_crosses_a_plateau_and_one_that_waits_for_a_gain_stands_still():
+    """Windows of one pixel. Without equals an image falls exactly if its first stripes lack at most one of the four."""
+    images, labels = torch.full((24, 1, 4, 4), 0.5), torch.zeros(24, dtype=torch.int64)
+    model = Corners()
+    waits = queried(model, images, labels, Square(p_init=0.01, ties=False), Linf(0.1), 250)
+    assert waits.success.tolist() == (model.asked[1] >= 3).tolist()
+    assert not bool(waits.success.all())
+    crosses = queried(Corners(), images, labels, Square(p_init=0.01), Linf(0.1), 250)
+    assert bool(crosses.success[waits.success].all())
+    assert int(crosses.success.sum()) >= 20
+
+
+@pytest.mark.parametrize("ball", BALLS, ids=repr)
+def test_where_no_two_losses_are_equal_keeping_equals_changes_nothing(ball):
+    given = make_problem(6, side=8)
+    found = [queried(*given, Square(ties=ties), ball, 60) for ties in (False, True)]
+    assert all(torch.equal(getattr(found[0], name), getattr(found[1], name)) for name in ("adversarial", "queries"))
+
+
 def test_l2_uses_all_of_the_radius_all_the_time():
     path = asked(L2(0.5), GREY, budget=80)
     norms = torch.linalg.vector_norm((path - GREY).flatten(2), dim=2)

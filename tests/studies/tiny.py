@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from groundglass.attacks import NES, Bandits, Parsimonious, RayS, Square
+from groundglass.attacks import NES, Bandits, Square
 from groundglass.audit import AuditConfig
 from groundglass.data import Dataset, ImageSet
 from groundglass.models import load_model
@@ -119,8 +119,11 @@ black_box = maker(
     eps=0.2,
     budget=60,
     sigmas=(0.5, 2.0),
-    nes=NES(samples=10),
-    others=(Bandits(), Parsimonious(), Square(), RayS()),
+    fd_etas=(0.1, 1.0),
+    nes=NES(samples=10, step_size=0.05),
+    bandits=Bandits(step_size=0.02),
+    choice_images=6,
+    choice_budget=40,
     reference_steps=5,
 )
 transfer = maker(
@@ -208,6 +211,8 @@ ablation = maker(
     query_images=6,
     query_eps=0.2,
     budget=20,
+    fd_etas=(0.1, 1.0),
+    choice_images=4,
 )
 adversarial_training = maker(AdversarialTrainingConfig, adversarial=PGDTraining(eps=0.02, steps=2), radii=(0.02,))
 scale = maker(
@@ -250,7 +255,17 @@ def every_study(data: str = "shapes", seed: int = 0, precision: Any = "float32")
             white_box,
             {"eps_paper": (0.1,), "eps_l2": (), "rules": ("dfa", "exact"), "cw_images": 0, "ladder": None},
         ),
-        "black-box": (black_box, {"n_images": 6, "budget": 30, "sigmas": (1.0,), "others": (Square(),)}),
+        "black-box": (
+            black_box,
+            {
+                "n_images": 6,
+                "budget": 30,
+                "sigmas": (1.0,),
+                "fd_etas": (1.0,),
+                "choice_images": 0,
+                "others": (Square(),),
+            },
+        ),
         "transfer": (transfer, {"baseline_lower": None, "attacker": None, "eps_paper": (0.5,), "n_images": 20}),
         "extraction": (
             extraction,

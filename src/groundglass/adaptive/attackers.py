@@ -73,6 +73,7 @@ _SAYS = {
     "NES": "Estimates the gradient from the loss at pairs of random points around the image, and steps along its sign.",
     "Bandits": "Estimates the gradient as NES does, but keeps a running guess of it on a coarse grid.",
     "Parsimonious": "Puts every block of pixels at one end of its range, and turns over those that raise the loss.",
+    "Hierarchical": "The parsimonious attack with blocks that are halved whenever all of them have been searched.",
     "Square": "Puts random squares at the ends of their range and keeps those that raise the loss.",
     "RayS": "Sees the predicted class alone and searches for the direction in which it changes soonest.",
     "PGD": "PGD on a VGG-16 of the attacker's own: the paper's transfer attack.",
@@ -119,11 +120,12 @@ QUERIES: tuple[Attacker, ...] = (
     Attacker("NES", "NES", "scores", "Ilyas et al. 2018", "#093fb0", "#798aff", "o"),
     Attacker("Bandits", "Bandits", "scores", "Ilyas et al. 2019", "#008a7c", "#13ccb6", "^"),
     Attacker("Parsimonious", "Parsimonious", "scores", "Moon et al. 2019", "#c33657", "#fc788f", "s"),
+    Attacker("Hierarchical", "Hierarchical", "scores", "Moon et al. 2019", "#6b2a08", "#a56b26", "P"),
     Attacker("Square", "Square", "scores", "Andriushchenko et al. 2020", "#8f7c00", "#d0bd44", "D"),
     Attacker("RayS", "RayS", "labels", "Chen and Gu 2020", "#9f5cbc", "#e5acf2", "v"),
 )
-#: The paper's three, of Figure 3.
-PAPER_QUERIES = ("NES", "Bandits", "Parsimonious")
+#: The paper's three, of Figure 3: of the parsimonious attack its text has one setting, its code and figure the other.
+PAPER_QUERIES = ("NES", "Bandits", "Parsimonious", "Hierarchical")
 TRANSFERS: tuple[Attacker, ...] = (
     Attacker("PGD", "PGD", "own network", "the paper, section 3.2.2", "#0469f5", "#1981ff", "o"),
     Attacker("MI-FGSM", "MI-FGSM", "own network", "Dong et al. 2018", "#ba8e06", "#f0c622", "^"),

@@ -192,6 +192,11 @@ class L2(Ball):
         return direction * (self.eps / torch.linalg.vector_norm(direction))
 
 
+def falls_short(reach: float, ball: Ball) -> bool:
+    """Whether steps that lead so far from the image, pixel units, cannot reach the border of a ball."""
+    return reach < ball.radius * (1 - 1e-6)
+
+
 def as_ball(given: Any) -> Ball:
     """A ball.
 

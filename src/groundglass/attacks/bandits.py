@@ -20,7 +20,8 @@ class Bandits(ScoreAttack):
     """Bandit optimisation with a time and a data prior (Ilyas, Engstrom and Madry 2019), in L-inf or L2.
 
     A prior p, on a coarse grid, takes the place of the gradient. A step asks two losses to move p towards the gradient, moves
-    the image along p, and asks one check. The defaults are the paper's (section 3.2.1).
+    the image along p, and asks one check. The defaults are the paper's (section 3.2.1); its code sweeps `fd_eta` over .1, .5
+    and 1, as it does NES's sigma.
 
     Differences from the original:
         - In L-inf the exponentiated-gradient update is done on atanh(p), where it is an addition: the same numbers
@@ -29,6 +30,8 @@ class Bandits(ScoreAttack):
         - Probes are clamped to [0, 1]: the model is asked about images.
         - An image that is fooled stops; the original's keeps moving. The check counts as a query, and a loss query costs
           one pass through the model, not two. Of an image that is not fooled the iterate of highest loss is kept.
+        - Where both losses are equal the prior stays, and the image moves on along it: a probe that is too short for a loss
+          of steps learns nothing. `AttackResult.zero_gradients` counts them.
         - The original's own settings: L-inf online_lr=100, exploration=1, tile_size=50 of 299 pixels; L2 online_lr=.1,
           exploration=.01, fd_eta=.01, step_size=.5.
 

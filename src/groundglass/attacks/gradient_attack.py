@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from groundglass.attacks.access import GradientAccess, Gradients, Model, open_access
-from groundglass.attacks.balls import L2, Ball, as_ball
+from groundglass.attacks.balls import L2, Ball, as_ball, falls_short
 from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.checkpoint import AttackCheckpoint, State
 from groundglass.attacks.losses import Loss, find_loss
@@ -145,7 +145,7 @@ def reaching(step_size: float | None, default: float, *, steps: int, ball: Ball,
     """The step's size. Warns if all steps together cannot reach the border, and that the attack is `too_short`."""
     if step_size is None:
         return default
-    if steps * step_size < ball.radius * (1 - 1e-6):
+    if falls_short(steps * step_size, ball):
         warnings.warn(
             f"{steps} steps of {step_size:g} cannot reach the border of a ball of radius {ball.radius:g}: {too_short}. "
             "Use more steps, or step_size=None",

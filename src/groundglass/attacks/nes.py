@@ -25,6 +25,8 @@ class NES(ScoreAttack):
         - Probes are clamped to [0, 1]: the model is asked about images.
         - `samples` are queries, as in NES's paper. In the bandits authors' code and the paper's, 50 are 50 pairs.
         - Losses are in float64: of a confident network float32's differences are zero.
+        - Where every pair has equal losses the estimate is zero, the image stays, and the step is lost: a probe that is
+          too short for a loss of steps. `AttackResult.zero_gradients` counts them.
         - The check counts as a query. Of an image that is not fooled the iterate of highest loss is kept.
 
     Attributes:

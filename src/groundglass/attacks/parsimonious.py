@@ -27,8 +27,11 @@ class Parsimonious(ScoreAttack):
     only computed anew when it comes first (lazy greedy): gains shrink as others are taken, so most need no second look.
     Every question is a corner of the ball; no gradient is estimated, and nothing has to be differentiable.
 
-    The defaults are the paper's (section 3.2.1: block 4, batch 64, no hierarchical evaluation). Its code ran with
-    hierarchical evaluation, and 20,000 queries.
+    The defaults are what the paper's text says (section 3.2.1: block 4, batch 64, no hierarchical evaluation). Its code ran
+    with hierarchical evaluation, blocks of 4, 2 and 1, and 20,000 queries; so its Figure 3 shows `hierarchical=True`.
+
+    Equal losses: as in the original, a block that changes nothing goes in, and out again in the same turn. On a loss of
+    steps such blocks cost two queries a round and lead nowhere.
 
     Differences from the original:
         - It evaluates 100 candidates in one pass and counts those up to the first that fools the model. Here `group`
@@ -50,6 +53,11 @@ class Parsimonious(ScoreAttack):
     hierarchical: bool = False
     iterations: Count = 1
     group: Count = 1
+
+    @property
+    def title(self) -> str:
+        """ "Hierarchical" where it halves its blocks: the paper's text has the one, its Figure 3 the other."""
+        return "Hierarchical" if self.hierarchical else super().title
 
     def check_ball(self, ball: Ball) -> None:
         if not isinstance(ball, Linf):

@@ -1,5 +1,7 @@
 """Attacks by queries, as they are called: images in, a result out, within a budget for each image."""
 
+import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from groundglass.attacks.access import LabelAccess, Model, QueryAccess, ScoreAccess, open_access
-from groundglass.attacks.balls import Ball, as_ball
+from groundglass.attacks.balls import Ball, as_ball, falls_short
 from groundglass.attacks.checkpoint import AttackCheckpoint
 from groundglass.attacks.losses import find_loss
 from groundglass.attacks.questions import Ask, Live, State
@@ -47,6 +49,16 @@ class QueryAttack(Settings, ABC):
     def check_ball(self, ball: Ball) -> None:
         """Refuse a ball that the attack is not made for."""
 
+    @property
+    def title(self) -> str:
+        """What records call it."""
+        return type(self).__name__
+
+    def reach(self, budget: int) -> float:
+        """How far from an image all steps within a budget can lead, pixel units; infinite where steps have no `step_size`."""
+        size: float | None = getattr(self, "step_size", None)
+        return math.inf if size is None else size * ((budget - 1) // self.cost())
+
     def __call__(
         self,
         access: QueryAccess | Model,
@@ -79,6 +91,9 @@ class QueryAttack(Settings, ABC):
                 over the counts of what was asked before.
             progress: gets the queries asked, and their number plus what the budget still allows; images live, finished, fooled.
 
+        Warns:
+            RuntimeWarning: all steps that the budget pays for cannot reach the border of the ball; before any question.
+
         Raises:
             ValueError: images, labels, ball, budget or model that cannot be used, or a checkpoint of another attack, of other
                 images or of another network; says what to do.
@@ -105,6 +120,15 @@ class QueryAttack(Settings, ABC):
             batch_size=batch_size,
             checkpoint=path,
         )
+        if len(images) and access.per_image is not None and falls_short(self.reach(access.per_image), ball):
+            steps = (access.per_image - 1) // self.cost()
+            warnings.warn(
+                f"{steps} steps of {self.reach(access.per_image) / steps:g} cannot reach the border of a ball of radius "
+                f"{ball.radius:g}, and {access.per_image} queries pay for no more: robustness will look too high. Allow more "
+                "queries, or set a larger step_size",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         return scheduler.run(progress)
 
 

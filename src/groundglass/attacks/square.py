@@ -13,7 +13,7 @@ from groundglass.attacks.balls import L2, Ball, Linf
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
 from groundglass.core import counting, integers, whole
-from groundglass.core.settings import In
+from groundglass.core.settings import In, since
 
 # The share of pixels in a window is halved after so many ten-thousandths of the budget.
 _HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -44,14 +44,18 @@ class Square(ScoreAttack):
           It is drawn at once, from the same distribution, where the original draws until it differs.
         - In L2 the length is shared out by channel, as in the original; AutoAttack gives each channel the whole.
         - Images of any size and shape: windows are at most the shorter side, and the first bumps are centred.
+        - A candidate whose loss is the same to the last bit is kept too, see `ties`; the original drops it.
 
     Attributes:
         loss: "margin" as in the paper, or "ce".
         p_init: share of the pixels in a window at first, in (0, 1]; halved nine times.
+        ties: keep a candidate of equal loss: on a loss of steps, as behind a binarisation, a search that waits for a gain
+            stands still on a plateau, and one that takes equals crosses it. Where no two losses are equal nothing changes.
     """
 
     loss: Literal["ce", "margin", "dlr"] = "margin"
     p_init: Annotated[float, In("(0, 1]", "a share of the pixels")] = 0.8
+    ties: bool = since(True, before=False)
     _takes_start: ClassVar[bool] = True
 
     def check_ball(self, ball: Ball) -> None:
@@ -78,7 +82,8 @@ class Square(ScoreAttack):
         first = (live.step == 0).nonzero().squeeze(1)
         candidate[first] = best[first]  # the start is a candidate too
         answer = ask(candidate, live.slots, inside=True)
-        better = (answer.loss > state["loss"]).nonzero().squeeze(1)
+        kept = answer.loss >= state["loss"] if self.ties else answer.loss > state["loss"]
+        better = kept.nonzero().squeeze(1)
         best[better] = candidate[better]
         return {**state, "loss": torch.maximum(answer.loss, state["loss"]), "dice": dice}
 

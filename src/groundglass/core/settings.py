@@ -16,7 +16,7 @@ import numbers
 import sys
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache, cached_property
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -59,6 +59,18 @@ Share = Annotated[float, In("[0, 1]")]
 #: 0 or more of something.
 Tally = Annotated[int, In("[0, inf)")]
 Dropout = Annotated[float, In("[0, 1)", "the share of features that is dropped")]
+
+
+def since(default: Any, *, before: Any) -> Any:
+    """A field that a configuration did not always have. Where it has the value of `before`, it is what it was then, and
+    `settings_of` names it as it did then: finished work keeps its identity."""
+    return field(default=default, metadata={"before": before})
+
+
+def settings_of(one: Any) -> dict[str, Any]:
+    """The settings of a configuration as part of an identity: all of its fields, but for those of `since`."""
+    old = {f.name for f in fields(one) if "before" in f.metadata and getattr(one, f.name) == f.metadata["before"]}
+    return {name: value for name, value in asdict(one).items() if name not in old}
 
 
 class Settings:

@@ -11,7 +11,7 @@ from groundglass.results import Run
 from groundglass.results.kinds import CHECK, CHOICE
 from groundglass.results.kinds.audit import CheckConfig, CheckResult
 from groundglass.results.kinds.query import ChoiceConfig, ChoiceResult
-from groundglass.studies.black_box.report import section, tables
+from groundglass.studies.black_box.report import _balls, _together, section, tables
 from tests.runs import Drawn, RunFolder, right
 
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
@@ -75,7 +75,7 @@ def test_networks_of_a_longer_name_are_compared_all_the_same(tmp_path: Path) -> 
     found = shown(folder)
     (gain,) = (row for row in found.tables[0].rows if row.name == "Square")
     assert gain.values[:2] == (Proportion(150, 200), Proportion(60, 200))
-    (table,) = tables(folder.run())
+    table, *_ = tables(folder.run())
     assert table.columns[0].startswith("VGG-16:")
 
 
@@ -121,7 +121,7 @@ def test_other_budgets_are_not_compared_and_what_was_not_tried_is_named(tmp_path
     found = shown(folder)
     assert (found.verdict.finding, found.verdict.n_images) == (Finding.OPEN, 0)
     assert found.verdict.untried == (
-        *("Bandits", "Parsimonious", "Square", "RayS"),
+        *("Bandits", "Parsimonious", "Hierarchical", "Square", "RayS"),
         *("PGD with DFA", "PGD with exact U", "the checks"),
     )
     assert tables(Run.open(folder.folder))[0].columns[1] == "VGG-16: whole budget"
@@ -160,11 +160,47 @@ def test_of_settings_that_tie_the_one_with_fewer_zero_estimates_is_shown_then_fe
     folder = RunFolder(tmp_path / "run", "black-box")
     swept(folder, (0.1, 0.9, 10), (0.5, 0.0, 30), (1.0, 0.0, 20))
     found = shown(folder)
-    (row,) = tables(Run.open(folder.folder))[0].rows
+    row, together = tables(Run.open(folder.folder))[0].rows
     assert row.values[1].value == 20
+    assert together.values == (Proportion(60, 60), None)
     every = found.tables[-1]
     assert [row.values[every.columns.index("shown")] for row in every.rows] == [None, None, "✓"]
     assert found.verdict.reasons["flat"] == []
+
+
+def test_a_setting_that_was_chosen_on_other_images_is_shown_on_the_first_and_nothing_else_is(tmp_path: Path) -> None:
+    """What was tried there fools all of its 60 images; the one that is reported, 40 of its 200."""
+    folder = filled(tmp_path, {"Square": (150, 60)})
+    tried = [
+        folder.query("VGG-OPU", "Bandits", [9] * 60, purpose="sweep", settings={"fd_eta": eta}, first=200, budget=50)
+        for eta in (0.1, 1.0)
+    ]
+    config = ChoiceConfig(model="VGG-OPU", attack="Bandits", parameter="fd_eta", values=(0.1, 1.0))
+    found = ChoiceResult(chosen=1.0, key=tried[1], table=((0.1, 1.0, 9.0), (1.0, 1.0, 9.0)))
+    key = folder.add(CHOICE, "best", config, found, inputs=tried)
+    folder.query("VGG-OPU", "Bandits", asked(40), choice="fd_eta", chosen=1.0, inputs=[key])
+    section_of = shown(folder)
+    table = tables(Run.open(folder.folder))[0]
+    assert [row.values[2] for row in table.rows] == [Proportion(40, 200), Proportion(60, 200), Proportion(60, 200)]
+    (choices,) = (one for one in section_of.tables if one.title == "Settings chosen")
+    assert choices.rows[0].values == ("fd_eta 1", "0.1: 100.0, 1: 100.0", "60 other images, 50 queries")
+
+
+def test_all_together_is_the_union_at_every_number_of_queries(tmp_path: Path) -> None:
+    """Four images: one that two attacks share, one of each alone, and one late."""
+    folder = RunFolder(tmp_path / "run", "black-box")
+    for network in ("VGG-16", "VGG-OPU"):
+        late = 90 if network == "VGG-OPU" else 10
+        first, second = [10, 20, None, late, None], [5, None, 40, None, None]
+        folder.query(network, "Square", first)
+        folder.query(network, "RayS", second)
+    run = folder.run()
+    (ball,) = _balls(run)
+    for within, expected in ((4, 0), (5, 1), (20, 2), (40, 3), (90, 4), (None, 4)):
+        assert ball.fooled("VGG-OPU", ["Square", "RayS"], within) == Proportion(expected, 5)
+    assert ball.fooled("VGG-16", ["Square", "RayS"], 40) == Proportion(4, 5)
+    assert [row.values[:2] for row in _together(ball).rows] == [(Proportion(4, 5), Proportion(4, 5))]
+    assert tables(run)[0].rows[-1].values[0] == Proportion(4, 5)
 
 
 def test_before_a_setting_is_chosen_there_is_no_figure_but_what_was_tried_is_seen(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The choice among settings of an attack by queries, and attacks in one ball after another."""
+"""Cells of attacks by queries: what they are called, the choice among settings, and one ball after another."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from groundglass.attacks import NES, RayS, Square
+from groundglass.attacks import NES, Parsimonious, RayS, Square
 from groundglass.core import silent
 from groundglass.data import ImageSet
 from groundglass.results.kinds import QUERY
@@ -23,6 +23,18 @@ ASKED = QueryCell(
 SIGMAS = (0.1, 0.2, 0.3)
 SHARED = {"target": None, "norm": "linf", "eps": 0.1, "budget": 9, "n_images": 1, "seed": 0, "purpose": "sweep"}
 CELLS = tuple(QueryCell(attack=NES(sigma=sigma), **SHARED) for sigma in SIGMAS)
+
+
+def test_an_attack_that_is_as_it_was_has_the_settings_that_it_had():
+    """Records of a Square that dropped equal losses were made before there was a choice, and keep their identity."""
+    strict, ties = (replace(ASKED, attack=Square(ties=ties)) for ties in (False, True))
+    assert strict.config().settings == {"loss": "margin", "p_init": 0.8}
+    assert ties.config().settings == {"loss": "margin", "p_init": 0.8, "ties": True}
+
+
+def test_the_two_parsimonious_attacks_are_two():
+    flat, halved = (replace(ASKED, attack=Parsimonious(hierarchical=one)) for one in (False, True))
+    assert (flat.config().attack, halved.config().attack) == ("Parsimonious", "Hierarchical")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ class QueryConfig:
     """An attack by queries, with all its `settings`."""
 
     model: str = column("name of the attacked network", "network")
-    attack: str = column("NES, Bandits, Parsimonious, Square or RayS")
+    attack: str = column(
+        "NES, Bandits, Parsimonious, Hierarchical (parsimonious that halves its blocks), Square or RayS"
+    )
     settings: Mapping[str, Any]
     access: str = column("what the attacker sees: scores or labels")
     norm: str = column("linf or l2")
@@ -40,6 +42,8 @@ class QueryConfig:
     confirmations: int = column(
         "of each success, more than half of which must fool; no queries", default=1, left_out=True
     )
+    first: int = column("number of the first test image", "first_image", default=0, left_out=True)
+    choice: str | None = column("the setting that was chosen on other images", default=None, left_out=True)
 
     @property
     def ball(self) -> tuple[str, float]:
@@ -70,6 +74,12 @@ class QueryResult:
     unconfirmed: int = column("successes withdrawn")
     forwards_per_second: float | None = column("images through the network")
     model_share: float | None = column("of the wall time, the network's forward pass")
+    chosen: float | None = column("the value that the choice took", default=None, left_out=True)
+    reach: float | None = column(
+        "pixel units that all steps within the budget lead; none where steps have no length",
+        default=None,
+        left_out=True,
+    )
 
     def within(self, fooled: int) -> Proportion | None:
         """So many of the images attacked; None when no image was right at first."""
@@ -113,6 +123,18 @@ def best_setting(tried: Sequence[QueryResult]) -> int:
         return -one.fooled, one.flat_share or 0.0, math.inf if one.mean_queries is None else one.mean_queries
 
     return min(range(len(tried)), key=lambda i: order(tried[i]))
+
+
+def right_within(arrays: Mapping[str, np.ndarray], queries: int) -> dict[int, bool]:
+    """Which images are right after so many queries each: number of the image -> right; only those right at first.
+
+    Args:
+        arrays: as in `success_curve`, and `index`.
+    """
+    cost = arrays["loss_queries"].astype(np.int64) + arrays["check_queries"].astype(np.int64)
+    stays = ~(arrays["success"].astype(bool) & (cost <= queries))
+    right = arrays["clean_correct"].astype(bool)
+    return dict(zip(arrays["index"][right].tolist(), stays[right].tolist(), strict=True))
 
 
 def success_curve(

@@ -51,7 +51,7 @@ def _outcomes(run: Run) -> pd.DataFrame:
     places = ["network", "norm", "radius"]
     fits = rules["rule"].isin(_FITTING).groupby([rules[place] for place in places]).transform("any")
     best = strongest(rules[fits.astype(bool)], by=places).assign(series=_BEST)
-    asked = run.queries[run.queries["attacked"] > 0]
+    asked = run.queries[(run.queries["attacked"] > 0) & (run.queries["purpose"] != "sweep")]
     asked = asked.assign(threat="queries", series=asked["attack"], n_images=asked["attacked"])
     asked = asked.assign(correct=asked["attacked"] - asked["fooled_images"], accuracy_under_attack=1 - asked["fooled"])
     moved = run.transfers.assign(threat="transfer", series=run.transfers["attacker"])
@@ -122,9 +122,11 @@ def _shown(row: Any) -> Proportion:
 
 
 def _note(row: Any, effort: bool) -> str:
-    """Median queries, and gradient estimates that were exactly zero, which stops nobody but who estimates gradients."""
+    """Median queries, the setting that was chosen, and gradient estimates that were exactly zero, which stops nobody but who
+    estimates gradients."""
     queries = effort and row.threat == "queries"
     told = [f"median {row.median_queries:,.0f}"] if queries and row.fooled_images else []
+    told += [f"{row.choice} {row.chosen:g}"] if queries and isinstance(row.choice, str) else []
     told += [f"{percent(row.flat_share)}% zero estimates"] if queries and (row.flat_share or 0) > 0 else []
     return ", ".join([*told, *(["too few images"] if row.n_images < FEWEST else [])])
 

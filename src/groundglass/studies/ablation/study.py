@@ -37,6 +37,8 @@ class AblationConfig(kit.TargetsConfig):
         eps_paper: L-inf radii on the paper's axis, for white-box attacks and for transfer.
         steps: of PGD and of the transferred attacks, each of 2.5 times radius / steps.
         query_images, query_eps, budget: of the attacks by queries; pixel units.
+        fd_etas: lengths of bandits' probe; the best is kept for each network, as a probe that flips no bit finds nothing.
+        choice_images: on which it is chosen: so many test images, the next after `query_images`.
     """
 
     each: tuple[TrainingConfig, ...] = ()
@@ -50,9 +52,13 @@ class AblationConfig(kit.TargetsConfig):
     query_images: Count
     query_eps: Positive = 8 / 256
     budget: Count = 500
+    fd_etas: tuple[Positive, ...] = (0.1, 0.5, 1.0)
+    choice_images: Count = 50
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.fd_etas:
+            raise ValueError("`fd_etas` is empty: bandits needs one at least")
         if self.each and (len(self.each) != 4 or self.classifier is not None):
             raise ValueError(
                 f"`each` has {len(self.each)} trainings: it needs four, of DFA, BIN, RP and OPU, and no `classifier`"
@@ -76,18 +82,7 @@ def cells(config: AblationConfig, dataset: Dataset) -> list[Cell]:
         for ball, step in _balls(config, dataset)
     ]
     shared: dict[str, Any] = {"seed": config.seed, "purpose": "ablation"}
-    asked = [
-        QueryCell(
-            target=network,
-            attack=attack,
-            eps=config.query_eps,
-            budget=config.budget,
-            n_images=config.query_images,
-            **shared,
-        )
-        for network in networks
-        for attack in (Square(), Bandits())
-    ]
+    asked = [cell for network in networks for cell in _asked(config, network, **shared)]
     common = CommonCell((*networks, source), config.n_images)
     tried = [
         TransferCell(made, network)
@@ -95,6 +90,14 @@ def cells(config: AblationConfig, dataset: Dataset) -> list[Cell]:
         for network in networks
     ]
     return with_inputs([*networks, source, *kit.audits(config, dataset, networks), *white, *asked, *tried])
+
+
+def _asked(config: AblationConfig, network: NetworkCell, **shared: Any) -> Iterator[QueryCell]:
+    settings = {"eps": config.query_eps, "budget": config.budget, "n_images": config.query_images, **shared}
+    yield QueryCell(target=network, attack=Square(), **settings)
+    bandits = QueryCell(target=network, attack=Bandits(), **settings)
+    choice = bandits.swept("fd_eta", config.fd_etas, first=config.query_images, n_images=config.choice_images)
+    yield replace(bandits, choice=choice)
 
 
 def _parts(config: AblationConfig, dataset: Dataset) -> list[_Part]:
@@ -167,6 +170,8 @@ def quick(data: str, seed: int, precision: Precision) -> AblationConfig:
         query_images=24,
         query_eps=4 / 255,
         budget=200,
+        fd_etas=(0.1, 1.0),
+        choice_images=12,
     )
 
 
@@ -206,6 +211,7 @@ def paper(data: str, seed: int, precision: Precision) -> AblationConfig:
         fit_images=50_000,
         query_images=1000,
         budget=15_000,
+        choice_images=100,
     )
 
 

@@ -1,7 +1,7 @@
 """Cells of adversarial images that are made on some networks and tried on others."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from groundglass.attacks.ensemble import Ensemble
 from groundglass.attacks.scheduler import earlier_seconds
 from groundglass.attacks.transfer import TransferPGD
 from groundglass.core import derive_seed
-from groundglass.core.settings import Count, Tally
+from groundglass.core.settings import Count, Tally, settings_of
 from groundglass.models import predict_logits
 from groundglass.results import Record
 from groundglass.results.kinds.craft import CRAFT, CommonResult, CraftResult, TransferConfig, TransferResult
@@ -100,7 +100,7 @@ class CraftCell(BallCell):
             "sources": tuple(network.name for network, _ in self.sources),
             "rules": rules,
             "attack": type(self.attack).__name__,
-            "settings": asdict(self.attack),
+            "settings": settings_of(self.attack),
             "fit_images": self.fit_images if any(rule.startswith("bpda-fit") for rule in rules) else None,
         }
 

@@ -1,8 +1,9 @@
 """Cells that attack a trained network by queries alone, and that choose among settings of such an attack."""
 
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,10 @@ from groundglass.attacks.access import QueryAccess
 from groundglass.attacks.averaged import Averaged
 from groundglass.attacks.scheduler import earlier_seconds
 from groundglass.core import derive_seed
-from groundglass.core.settings import Count
+from groundglass.core.settings import Count, Tally, settings_of
 from groundglass.models import predict_logits
 from groundglass.results import Record
-from groundglass.results.kinds.query import QUERY, ChoiceResult, QueryResult, best_setting
+from groundglass.results.kinds.query import CHOICE, QUERY, ChoiceResult, QueryResult, best_setting
 from groundglass.studies.cells.attack import BallCell, Purpose, make_ball
 from groundglass.studies.cells.craft import CraftCell, load_crafted
 from groundglass.studies.cells.nearest import NearestAccess
@@ -27,6 +28,8 @@ from groundglass.studies.engine.context import Context
 
 # The budgets at which success is told, beside the whole one.
 _MARKS = (1_000, 5_000, 15_000)
+# Settings that a sweep names its cells by.
+_SWEPT = ("sigma", "fd_eta")
 
 
 def predicted_classes(network: nn.Module, images: Tensor) -> np.ndarray:
@@ -60,7 +63,7 @@ class Stopwatch:
 
 @dataclass(frozen=True, kw_only=True)
 class QueryCell(BallCell):
-    """Attack by queries those of the first `n_images` test images that the network gets right.
+    """Attack by queries those of `n_images` test images that the network gets right.
 
     Attributes:
         target: the network. Who attacks it sees what it answers, and nothing else.
@@ -72,6 +75,8 @@ class QueryCell(BallCell):
             `n_images` that it has are attacked.
         answers: of a network with noise: the attacker asks every question so often and takes the mean; each answer is a query.
         confirmations: how often the network is asked in the end whether an image fools it; more than half must say so.
+        first: number of the first image.
+        choice: found, on other images, the value that one setting of the attack then has.
     """
 
     target: NetworkCell
@@ -85,37 +90,51 @@ class QueryCell(BallCell):
     start: CraftCell | None = None
     answers: Count = 1
     confirmations: Count = 1
+    first: Tally = 0
+    choice: "ChoiceCell | None" = None
 
     kind = "query"
 
     @property
     def inputs(self) -> Sequence[Cell]:
-        smaller: tuple[Cell, ...] = () if self.smaller is None else (self.smaller,)
-        return (self.target, *smaller, *(() if self.start is None else (self.start, *self.start.inputs)))
+        others = tuple(one for one in (self.smaller, self.choice) if one is not None)
+        return (self.target, *others, *(() if self.start is None else (self.start, *self.start.inputs)))
 
     @property
     def name(self) -> str:
-        setting = f", sigma {self.attack.sigma:g}" if self.purpose == "sweep" and hasattr(self.attack, "sigma") else ""
+        swept = [name for name in _SWEPT if self.purpose == "sweep" and hasattr(self.attack, name)]
+        setting = "".join(f", {name} {getattr(self.attack, name):g}" for name in swept)
         if self.purpose == "ladder":
             setting = f", {self.ball_name}"
         if self.answers > 1:
             setting = f", mean of {self.answers} answers"
         start = "" if self.start is None else f" from {self.start.name}"
-        return f"{self.target.name} <- {type(self.attack).__name__}{setting}{start}"
+        return f"{self.target.name} <- {self.attack.title}{setting}{start}"
 
     def described(self) -> dict[str, Any]:
+        left = None if self.choice is None else self.choice.parameter
         return {
             **super().described(),
             "model": self.target.name,
-            "attack": type(self.attack).__name__,
-            "settings": asdict(self.attack),
+            "attack": self.attack.title,
+            "settings": {name: value for name, value in settings_of(self.attack).items() if name != left},
             "access": "labels" if isinstance(self.attack, LabelAttack) else "scores",
             "start": None if self.start is None else " + ".join(network.name for network, _ in self.start.sources),
+            "choice": left,
         }
 
+    def swept(self, parameter: str, values: Sequence[float], **elsewhere: Any) -> "ChoiceCell":
+        """The best of these values, found on the same images, or where `elsewhere` says (`first`, `n_images`, `budget`)."""
+        settings = (replace(self.attack, **{parameter: value}) for value in values)
+        return ChoiceCell(parameter, tuple(replace(self, attack=one, purpose="sweep", **elsewhere) for one in settings))
+
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
-        trained, test = inputs[0], context.dataset.test.head(self.n_images)
-        index, start = np.arange(len(test)), None
+        trained, attack, chosen, start = inputs[0], self.attack, None, None
+        if self.choice is not None:
+            chosen = CHOICE.result_of(inputs[2 if self.smaller else 1]).chosen
+            attack = replace(attack, **{self.choice.parameter: chosen})
+        test = context.dataset.test.head(self.first + self.n_images)
+        index = np.arange(self.first, len(test))
         if self.smaller is not None:
             before = context.arrays(inputs[1])
             index = before["index"][before["clean_correct"] & ~before["success"]]
@@ -129,17 +148,17 @@ class QueryCell(BallCell):
         access: QueryAccess = ScoreAccess(model, per_image=budget)
         if self.nearest:
             access = NearestAccess(model, images, labels, numbers=index.tolist(), ball=ball, per_image=budget)
-        elif isinstance(self.attack, LabelAttack):
+        elif isinstance(attack, LabelAttack):
             access = LabelAccess(model, per_image=budget)
         checkpoint = None if self.nearest else scratch_of(self, context)
         earlier = 0.0 if checkpoint is None else earlier_seconds(checkpoint)
         started = time.perf_counter()
-        claimed = self.attack(
+        claimed = attack(
             access,
             images,
             labels,
             ball,
-            seed=derive_seed(self.seed, "query", type(self.attack).__name__),
+            seed=derive_seed(self.seed, "query", type(attack).__name__),
             indices=index.tolist(),
             start=start,
             checkpoint=checkpoint,
@@ -165,8 +184,13 @@ class QueryCell(BallCell):
         if isinstance(access, NearestAccess):
             fooled = predicted_classes(itself, access.points) != arrays["label"]
             arrays["nearest"] = np.where(fooled, access.distance.cpu().numpy(), np.float32(np.inf))
-        found = self._result(claimed, result, model, seconds)
+        found = replace(self._result(claimed, result, model, seconds), chosen=chosen, reach=self._reach)
         return Outcome(found, arrays, earlier_seconds=earlier, scratch=checkpoint)
+
+    @property
+    def _reach(self) -> float | None:
+        reach = self.attack.reach(self.budget // self.answers)
+        return None if math.isinf(reach) else reach
 
     def _result(self, claimed: AttackResult, result: AttackResult, model: Stopwatch, seconds: float) -> QueryResult:
         queries, fooled = claimed.queries, result.success
@@ -199,7 +223,8 @@ class QueryCell(BallCell):
 class ChoiceCell(BaseCell):
     """The best of several settings of one attack on one network, as the paper chooses NES's sigma.
 
-    That is the highest success rate at the whole budget; among equals see `best_setting`.
+    That is the highest success rate at the whole budget; among equals see `best_setting`. The paper chooses on the images
+    that it reports, which makes the best of several look better than it is; here it may be on others: see `QueryCell.swept`.
     """
 
     parameter: str
@@ -209,14 +234,21 @@ class ChoiceCell(BaseCell):
 
     @property
     def name(self) -> str:
-        first = self.candidates[0]
-        return f"{first.target.name} <- {type(first.attack).__name__}: best {self.parameter}"
+        return f"{self.target.name} <- {self.attack.title}: best {self.parameter}"
+
+    @property
+    def target(self) -> NetworkCell:
+        return self.candidates[0].target
+
+    @property
+    def attack(self) -> QueryAttack:
+        """With one of the settings."""
+        return self.candidates[0].attack
 
     def described(self) -> dict[str, Any]:
-        first = self.candidates[0]
         return {
-            "model": first.target.name,
-            "attack": type(first.attack).__name__,
+            "model": self.target.name,
+            "attack": self.attack.title,
             "values": tuple(getattr(c.attack, self.parameter) for c in self.candidates),
         }
 
