@@ -105,7 +105,8 @@ class RetrieveCell(BaseCell):
             # One plan for all numbers of frames would make their errors hang together.
             seed=derive_seed(self.seed, "retrieve", self.frames),
             rows=self.rows,
-            drifting=self.correlation is not None,
+            # Under noise as large as the light a frame that comes again is not known again: the checks would see a drift.
+            drifting=self.correlation is not None or self.device.camera.read_noise > device.mean_reading,
             folder=None if folder is None else context.folder / folder,
             progress=context.progress,
         )
