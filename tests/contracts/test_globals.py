@@ -13,10 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from groundglass.adaptive import RULES, make_rule, observe
+from groundglass.adaptive import RULES, STAND_INS, make_rule, observe, redrawn
 from groundglass.attacks import (
     L2,
     NES,
+    PGD,
     AttackCheckpoint,
     CarliniWagnerL2,
     FittedLinear,
@@ -241,8 +242,12 @@ def rules() -> Any:
     found = {}
     model: Any = network(with_device=True)
     pairs = BITS.float(), torch.cat([drawn(40, 4)])
+    for name in STAND_INS:
+        few = SHOWN.floats(slice(0, 4)), SHOWN.labels[:4]
+        made = redrawn(name, fresh(), PGD(steps=2, step_size=None), *few, Linf(0.05), draws=2, seed=0, labelled=SHOWN)
+        found[name] = made.result.adversarial
     for name in RULES:
-        if name not in ("bp", "ste"):
+        if name not in ("bp", "ste", *STAND_INS):
             matrix = torch.complex(drawn(32, 16, seed=1), drawn(32, 16, seed=2))
             rule = make_rule(name, model, seed=0, pairs=lambda: pairs, matrix=matrix)
             seen = GradientAccess(model.seen_through(rule))
