@@ -87,8 +87,8 @@ _SAYS = {
 # Colours: near Okabe and Ito's, moved by a search: all that meet in a figure stay apart for the colour-blind too, and
 # each has a contrast of 3 to its ground, as thin lines are drawn in it (tests/report/test_style.py).
 _ADAPTIVE = (
-    Attacker("own-head", "own head", "lower weights", "Papernot et al. 2017", "#9833ff", "#8a4dff", "<", draws=True),
-    Attacker("bit-flip", "bit flip", "lower weights", "Inkawhich et al. 2019", "#15156b", "#a05d35", ">"),
+    Attacker("own-head", "own head", "lower weights", "Wang et al. 2018", "#9833ff", "#8a4dff", "<", draws=True),
+    Attacker("bit-flip", "bit flip", "lower weights", "Sabour et al. 2016", "#15156b", "#a05d35", ">"),
     Attacker("fa", "FA", "weights", "the paper's code", "#c78500", "#ffd88f", "^", draws=True),
     Attacker("bpda-drawn", "BPDA (drawn W)", "weights", "Athalye et al. 2018", "#0c936f", "#12b67d", "D", draws=True),
     Attacker(

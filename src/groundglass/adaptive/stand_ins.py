@@ -63,8 +63,9 @@ class StandIn(ABC):
 class OwnHead(nn.Module, StandIn):
     """The network up to the layer, and in place of the rest a linear head of the attacker's own: images -> logits.
 
-    A plain network, and any attack can be given it as one. As a transferred attack, a network of one's own that shares the
-    victim's lower weights (the "partial access" of Papernot et al. 2017's substitute, whose lower part is exact here).
+    A plain network: any attack can be given it as one. Attacks on fine-tuned networks whose lower layers are public work alike
+    (Wang et al. 2018, "With great training comes great vulnerability"); they move the features towards another image's, and
+    need no head.
 
     The head is a ridge regression of one-hot labels, times ten, on the features before their ReLU, less their mean; the
     held-out tenth of the labelled images chooses the ridge. Of logits from 0 to 1 the cross-entropy would push down every
@@ -169,8 +170,10 @@ class BitFlip(StandIn):
         sum over bits of tanh((1 - 2 b) (h - t) / s).
 
     Before the ReLU a feature that is off still has a gradient. A bit that is far from its threshold, on either side, counts
-    for less than one that is near it. Source: this project; the idea of moving internal features and no output is that of
-    Naseer et al. 2018 and of Inkawhich et al. 2019.
+    for less than one that is near it.
+
+    Moving internal features in place of the output is the idea of Sabour et al. 2016, "Adversarial manipulation of deep
+    representations". Difference: away from the image's own bits, not towards the features of another image.
 
     Args:
         network: binarises what enters its layer.

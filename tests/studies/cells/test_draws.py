@@ -36,11 +36,13 @@ def cells(config, dataset):
     _, defended = targets(config, dataset)
     found = [cell for rule in RULES for cell in nested(defended, rule)]
     few = DrawsCell(first=found[0].first, draws=2, n_images=7)
+    small, large = nested(defended, "bit-flip")
+    inside = replace(large.first, smaller=small.first)
     again = AttackCell(
         target=defended, rule="dfa-fresh", attack=PGD(steps=4, step_size=None), eps=RADII[0], n_images=24, labels=100,
         seed=draw_seed(0, 1),
     )  # fmt: skip
-    return with_inputs([*found, few, again])
+    return with_inputs([*found, few, again, inside])
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +101,21 @@ def test_the_second_draw_is_the_attack_with_its_seed(finished):
     assert any((arrays["fell"] > 0).any() for rule in RULES for arrays in of(finished, rule))
 
 
+def test_what_the_smaller_ball_has_fooled_is_not_attacked_again(finished):
+    here = [r for r in finished.records if r.kind == "attack" and r.config["rule"] == "bit-flip"]
+    small, whole, inside = sorted(here, key=lambda r: (r.config["eps"], len(r.inputs)))
+    before, alone, found = (finished.arrays(r.key) for r in (small, whole, inside))
+    fallen = before["success"]
+    assert fallen.any()
+    assert (found["gradients"][fallen] == 0).all()
+    assert (found["success"] == (alone["success"] | fallen)).all()
+    for name in ("norm", "prediction"):
+        assert (found[name][fallen] == before[name][fallen]).all()
+        assert (found[name][~fallen] == alone[name][~fallen]).all()
+    assert inside.result["correct"] <= min(small.result["correct"], whole.result["correct"])
+    assert inside.result["gradients"] < whole.result["gradients"]
+
+
 def test_few_images_are_the_first_of_all(finished):
     (few,), whole = of(finished, "dfa-fresh", draws=2), of(finished, "dfa-fresh")[0]
     wanted = whole["fell"][:7].copy()
@@ -143,9 +160,14 @@ def test_a_cell_that_cannot_be_is_refused_and_keys_of_attacks_are_what_they_were
     one, other = nested(targets(white_box(), DATA)[1], "fa")[:2]
     with pytest.raises(ValueError, match="another rule"):
         replace(other, first=replace(other.first, rule="dfa-fresh"))
-    for changes in ({"draws": DRAWS - 1}, {"first": replace(other.first, eps=0.001)}):
-        with pytest.raises(ValueError, match="not larger"):
+    for changes, says in (
+        ({"draws": DRAWS - 1}, "give it no more"),
+        ({"first": replace(other.first, eps=0.001)}, "in order"),
+    ):
+        with pytest.raises(ValueError, match=says):
             replace(other, **changes)
+    assert key_of(one) != key_of(replace(one, again=PGD(steps=2)))
+    assert "again" not in written(one.config())
     first = one.first
     assert key_of(first) == key_of(replace(first, labels=7))
     assert "labels" not in written(first.config())

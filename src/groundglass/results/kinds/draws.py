@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from groundglass.core.schema import left_out
 from groundglass.core.statistics import Proportion
 from groundglass.results.kinds.attack import BallConfig
 from groundglass.results.kinds.base import Kind, column, counted_of, derives, length_of
@@ -11,7 +12,7 @@ from groundglass.results.kinds.base import Kind, column, counted_of, derives, le
 
 @dataclass(frozen=True, kw_only=True)
 class DrawsConfig(BallConfig):
-    """An attack, with all its `settings`, and how many draws of its attacker."""
+    """An attack, with all its `settings`, and how many draws of its attacker. `again`: what later draws do, if it is another."""
 
     model: str = column("name of the attacked network", "network")
     rule: str = column("what the attacker differentiates with; see `groundglass.adaptive.attackers`")
@@ -22,6 +23,7 @@ class DrawsConfig(BallConfig):
     labels: int | None = column(
         "labelled images, known to all, that an attacker's own head was fitted to", default=None, left_out=True
     )
+    again: Mapping[str, Any] | None = left_out()
     seed: int
     purpose: str = column("of which study", default="figure")
 

@@ -1,13 +1,14 @@
 """Cells that attack a trained network with one rule, at one radius; and the network as such an attacker sees it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from groundglass import attacks
 from groundglass.adaptive import (
     FITTED,
     STAND_INS,
@@ -108,6 +109,7 @@ class AttackCell(BallCell):
     Attributes:
         rule: what the attacker differentiates with; "bp" for an ordinary network, "none" for an attack without gradients.
         labels: public labelled images that the attacker of the rule "own-head" fits a head to.
+        smaller: the same attack in a smaller ball. What it fooled counts as fooled here too, and is not attacked again.
         gallery: this many images are kept whole, for the report.
         common: names those images; None attacks all.
         retrieved: has the matrix that the rule "bpda-retrieved" uses.
@@ -126,10 +128,16 @@ class AttackCell(BallCell):
     common: Cell | None = None
     retrieved: Cell | None = None
     matrix_error: NotNegative | None = None
+    smaller: "AttackCell | None" = None
     purpose: Purpose = "figure"
     confirmations: Count = 1
 
     kind = "attack"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.smaller is not None:
+            nested(self, self.smaller)
 
     @property
     def name(self) -> str:
@@ -185,15 +193,26 @@ class AttackCell(BallCell):
         trained, test = inputs[0], context.dataset.test.head(self.n_images)
         index = np.arange(len(test)) if self.common is None else context.arrays(inputs[1])["index"]
         images, labels = test.floats(torch.from_numpy(index)).to(context.where), test.labels[index].to(context.where)
-        access, fit = self.access(trained, context, None if self.retrieved is None else inputs[-1])
+        access, fit = self.access(trained, context, record_of(self.retrieved, self, inputs))
+        before = None if self.smaller is None else context.arrays(record_of(self.smaller, self, inputs))
+        # Images of the gallery are shown, so they are attacked in any case.
+        left = (
+            np.ones(len(index), bool) if before is None else ~before["success"] | (np.arange(len(index)) < self.gallery)
+        )
+        rows = torch.from_numpy(left.nonzero()[0]).to(context.where)
         # The same start for every rule and radius: curves differ by the attacker alone.
         seed = derive_seed(self.seed, "attack", type(self.attack).__name__)
         checkpoint = AttackCheckpoint(scratch_of(self, context))
         ball = make_ball(self.norm, self.eps)
-        claimed = self.climb(access, images, labels, ball, seed=seed, checkpoint=checkpoint)
+        claimed = self.climb(access, images[rows], labels[rows], ball, seed=seed, indices=rows, checkpoint=checkpoint)
         # The attack ran on a copy arranged for speed: what counts is what fools the network itself.
         itself = context.network(trained)
-        result = claimed.confirmed(GradientAccess(itself), labels, votes=self.confirmations)
+        result = claimed.confirmed(GradientAccess(itself), labels[rows], votes=self.confirmations)
+        unconfirmed = int(claimed.success.sum() - result.success.sum())
+        prediction = predict_logits(itself, result.adversarial).argmax(1).numpy()
+        if before is not None:
+            prediction = _put(before["prediction"], rows, prediction)
+            result = _with_fallen(result, rows, before, images)
         norms = result.norm[result.success]
         found = filled(
             AttackResult,
@@ -203,7 +222,7 @@ class AttackCell(BallCell):
             clean_correct=int(result.clean_correct.sum()),
             gradients=int(result.gradients.sum()),
             median_norm=float(norms.median()) if len(norms) else None,
-            unconfirmed=int(claimed.success.sum() - result.success.sum()),
+            unconfirmed=unconfirmed,
             fit=None if fit is None else Fit(**fit),
         )
         arrays = {
@@ -212,7 +231,7 @@ class AttackCell(BallCell):
             "clean_correct": result.clean_correct.cpu().numpy(),
             "norm": result.norm.float().cpu().numpy(),
             "gradients": result.gradients.to(torch.int32).cpu().numpy(),
-            "prediction": predict_logits(itself, result.adversarial).argmax(1).numpy(),
+            "prediction": prediction,
             "label": labels.cpu().numpy(),
         }
         if shown := self.gallery:
@@ -222,6 +241,41 @@ class AttackCell(BallCell):
                 "clean_prediction": predict_logits(itself, images[:shown]).argmax(1).numpy(),
             }
         return Outcome(found, arrays, earlier_seconds=checkpoint.earlier_seconds, scratch=checkpoint.path)
+
+
+def nested(cell: AttackCell, smaller: AttackCell) -> None:
+    """Refuse an attack that is not the same in a smaller ball."""
+    for part in ("target", "rule", "norm", "common", "seed", "labels", "fit_images", "n_images", "confirmations"):
+        if getattr(smaller, part) != getattr(cell, part):
+            raise ValueError(f"`smaller` attacks with another {part}: give the same attack in a smaller ball")
+    one, other = (each.eps if isinstance(each.eps, tuple) else (each.eps,) for each in (smaller, cell))
+    if len(one) != len(other) or any(a > b for a, b in zip(one, other, strict=True)):
+        raise ValueError("`smaller` must have a ball that lies in this one: give the radii in order")
+
+
+def record_of(wanted: Cell | None, cell: Cell, inputs: Sequence[Record]) -> Any:
+    """The record of one of a cell's inputs; None for none."""
+    return next((record for each, record in zip(cell.inputs, inputs, strict=True) if each is wanted), None)
+
+
+def _put(before: np.ndarray, rows: Tensor, now: np.ndarray) -> np.ndarray:
+    made = before.copy()
+    made[rows.cpu().numpy()] = now
+    return made
+
+
+def _with_fallen(
+    result: attacks.AttackResult, rows: Tensor, before: dict[str, np.ndarray], images: Tensor
+) -> attacks.AttackResult:
+    """All images: those of `rows` as they are now, the others as the attack in the smaller ball fooled them, at no cost."""
+    known = {name: torch.from_numpy(before[name]).to(images.device) for name in ("success", "clean_correct", "norm")}
+    whole = {"adversarial": images, **known}
+    for name in (f.name for f in fields(attacks.AttackResult)):
+        own = getattr(result, name)
+        whole[name] = whole[name].clone() if name in whole else own.new_zeros(len(images))
+        # What fooled in the smaller ball is in this one too.
+        whole[name][rows] = own | whole[name][rows] if name == "success" else own
+    return attacks.AttackResult(**whole)
 
 
 @without_locals

@@ -1,7 +1,7 @@
 """A cell that attacks what one draw of an attacker left with further draws: another B, another W, other labels."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from groundglass.adaptive import draw_seed, over_draws, redrawn_attack
-from groundglass.attacks import AttackResult, GradientAccess
+from groundglass.attacks import AttackResult, GradientAccess, GradientAttack
 from groundglass.attacks.checkpoint import seconds_in
 from groundglass.attacks.tensors import Rows
 from groundglass.core import derive_seed, load_state, save_state
@@ -19,7 +19,7 @@ from groundglass.core.settings import Count
 from groundglass.core.states import restoring
 from groundglass.results import Record
 from groundglass.results.kinds.draws import DrawsConfig, DrawsResult
-from groundglass.studies.cells.attack import AttackCell, make_ball, widest
+from groundglass.studies.cells.attack import AttackCell, make_ball, nested, record_of
 from groundglass.studies.engine.cell import BaseCell, Cell, Outcome, filled, key_of, scratch_of
 from groundglass.studies.engine.context import Context
 
@@ -40,12 +40,14 @@ class DrawsCell(BaseCell):
         draws: how many, the first included.
         smaller: the same with the next smaller radius, and at most as many draws.
         n_images: the first so many of the images of `first`; None: all.
+        again: the attack of the draws after the first, if it is another: one with fewer steps is quicker.
     """
 
     first: AttackCell
     draws: Count
     smaller: "DrawsCell | None" = None
     n_images: Count | None = None
+    again: GradientAttack | None = None
 
     kind = "draws"
 
@@ -53,11 +55,9 @@ class DrawsCell(BaseCell):
         super().__post_init__()
         if (small := self.smaller) is None:
             return
-        for part in ("target", "rule", "norm", "labels", "fit_images", "seed"):
-            if getattr(small.first, part) != getattr(self.first, part):
-                raise ValueError(f"`smaller` attacks with another {part}: give the same attack in a smaller ball")
-        if widest(small.first.eps) > widest(self.first.eps) or small.draws > self.draws:
-            raise ValueError("`smaller` must have a radius, and a number of draws, that are not larger")
+        nested(self.first, small.first)
+        if small.draws > self.draws:
+            raise ValueError(f"`smaller` has {small.draws} draws, and these are {self.draws}: give it no more")
 
     @property
     def inputs(self) -> Sequence[Cell]:
@@ -69,7 +69,14 @@ class DrawsCell(BaseCell):
         return f"{self.first.name}, {self.draws} draws"
 
     def config(self) -> DrawsConfig:
-        return filled(DrawsConfig, self.first.config(), draws=self.draws, n_images=self.n_images or self.first.n_images)
+        again = None if self.again is None else {"attack": type(self.again).__name__, **asdict(self._later)}  # type: ignore[call-overload]
+        count = self.n_images or self.first.n_images
+        return filled(DrawsConfig, self.first.config(), draws=self.draws, n_images=count, again=again)
+
+    @property
+    def _later(self) -> GradientAttack:
+        """The attack of later draws, before it is given random starts."""
+        return self.first.climb if self.again is None else replace(self.first, attack=self.again).climb
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         known = {name: context.arrays(inputs[0])[name][: self.n_images] for name in _KEPT}
@@ -102,19 +109,19 @@ class DrawsCell(BaseCell):
     ) -> Callable[[int, Rows], AttackResult]:
         """The attack with a draw on some rows of the images."""
         first, trained = self.first, inputs[-len(self.first.inputs)]
-        retrieved = None if first.retrieved is None else inputs[-1]
+        retrieved = record_of(first.retrieved, self, inputs)
         itself, test = GradientAccess(context.network(trained)), context.dataset.test
-        ball, name = make_ball(first.norm, first.eps), type(first.attack).__name__
+        ball, name = make_ball(first.norm, first.eps), type(self._later).__name__
 
         def once(draw: int, rows: Rows) -> AttackResult:
             at = torch.from_numpy(index.astype(np.int64))[rows]
             images, labels = test.floats(at).to(context.where), test.labels[at].to(context.where)
             access, _ = first.access(trained, context, retrieved, draw=draw)
             seed = derive_seed(draw_seed(first.seed, draw), "attack", name)
-            attack = redrawn_attack(first.rule, first.climb, draw)
+            attack = redrawn_attack(first.rule, self._later, draw)
             # By row, as in the first draw: an image's random start does not depend on which others are left.
             claimed = attack(access, images, labels, ball, seed=seed, indices=rows)
-            result = claimed.confirmed(itself, labels)
+            result = claimed.confirmed(itself, labels, votes=first.confirmations)
             state.unconfirmed += int(claimed.success.sum() - result.success.sum())
             context.progress(self.name, draw + 1, self.draws, standing=int(result.robust.sum()))
             return result
