@@ -148,6 +148,8 @@ extraction = maker(
     queries=(40,),
     surrogate=TRAINING,
     image_steps=80,
+    tuned=replace(TRAINING, learning_rate=0.003),
+    tuned_steps=40,
     n_images=40,
     eps_paper=(0.5,),
     steps=4,
@@ -269,7 +271,7 @@ def every_study(data: str = "shapes", seed: int = 0, precision: Any = "float32")
         "transfer": (transfer, {"baseline_lower": None, "attacker": None, "eps_paper": (0.5,), "n_images": 20}),
         "extraction": (
             extraction,
-            {"answers": ("labels",), "queries": (20,), "image_steps": 40, "controls": False, "n_images": 20},
+            {"answers": ("labels",), "queries": (20,), "tuned": None, "controls": False, "n_images": 20},
         ),
         "redraw": (redraw, {"redraws": 1, "n_images": 20, "budget": 30, "read_noises": ()}),
         "retrieval": (

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from groundglass.models import ModelSpec, load_model
+from groundglass.models import ModelSpec, build, load_model
 from groundglass.results.kinds import TRAIN
 from groundglass.studies.cells.distil import DistilCell
 from groundglass.studies.engine.context import Context
@@ -55,16 +55,20 @@ class Given(Context):
     def target(self, record):
         return self.deployed
 
+    def network(self, record):
+        return build(SPEC, seed=8)
+
 
 class Named:
     name = "VGG-16"
 
 
-def distilled(folder, dataset=DATA, **changes):
+def distilled(folder, dataset=DATA, *, tuned=False, **changes):
     cell, context = replace(CELL, **changes), Given(folder, dataset)
     object.__setattr__(cell, "target", Named())
+    object.__setattr__(cell, "begin", Named() if tuned else None)
     object.__setattr__(cell, "_key", "0" * 12)
-    result = cell.run([ASKED], context).result
+    result = cell.run([ASKED, ASKED] if tuned else [ASKED], context).result
     return result, load_model(folder / result.checkpoint), context
 
 
@@ -108,3 +112,12 @@ def test_what_is_learned_of_scores_is_their_softmax_at_the_temperature(tmp_path)
 def test_more_queries_than_public_images_are_refused(tmp_path):
     with pytest.raises(ValueError, match="300 public images"):
         distilled(tmp_path, queries=301)
+
+
+def test_a_surrogate_that_was_the_attackers_own_begins_with_its_weights(tmp_path):
+    still = replace(TRAINING, learning_rate=1e-9, weight_decay=0.0)
+    own = dict(build(SPEC, seed=8).named_parameters())
+    for tuned in (True, False):
+        _, surrogate, _ = distilled(tmp_path / str(tuned), tuned=tuned, training=still)
+        same = [torch.allclose(weight, own[name], atol=1e-6) for name, weight in surrogate.named_parameters()]
+        assert all(same) == tuned

@@ -20,7 +20,7 @@ OWN = {BASELINE: 20, LOWER: 120}
 
 def surrogate(made: RunFolder, target: str, queries: int, answers: str = "scores", agreed: int = 90) -> str:
     name = f"VGG-16 from {queries} {answers} of {target}"
-    config = {"target": target, "answers": answers, "queries": queries}
+    config = {"target": target, "answers": answers, "queries": queries, "begin": None}
     made.fill(DISTIL, config, {"n_test": 100, "agreed": agreed, "right": 80}, name)
     return name
 

@@ -42,8 +42,11 @@ class TestContract(Contract):
 
 
 def test_each_target_is_asked_for_scores_and_labels_and_the_controls_for_scores(finished):
-    asked = {(one.config.target, one.config.answers, one.config.queries) for one in finished.entries(DISTIL)}
-    assert asked == {(t, a, 40) for t in TARGETS for a in ("scores", "labels")} | {(t, "scores", 40) for t in CONTROLS}
+    asked = [(one.config.target, one.config.answers, one.config.begin) for one in finished.entries(DISTIL)]
+    assert len(set(asked)) == len(asked)
+    assert set(asked) == {(t, a, begin) for t in TARGETS for a in ("scores", "labels") for begin in (None, OWN)} | {
+        (t, "scores", OWN) for t in CONTROLS
+    }
 
 
 def test_a_surrogate_is_tried_on_the_network_that_was_asked_and_the_attackers_own_on_all(finished):
@@ -117,5 +120,9 @@ def test_few_queries_are_learned_for_longer(queries):
     from tests.studies.tiny import extraction
 
     config = replace(extraction(), queries=(queries,), controls=False)
-    trained = {cell.training.epochs for cell in cells(config, DATA) if cell.kind == "distil"}
-    assert trained == {4 if queries == 20 else 1}
+    found = {(cell.begin is None, cell.training.epochs) for cell in cells(config, DATA) if cell.kind == "distil"}
+    assert found == {(True, 4 if queries == 20 else 1), (False, 2 if queries == 20 else 1)}
+    alone = [
+        cell for cell in cells(replace(config, queries=(20, queries + 1), tuned=None), DATA) if cell.kind == "distil"
+    ]
+    assert {(cell.begin, cell.queries) for cell in alone} == {(None, 20), (None, queries + 1)}

@@ -20,6 +20,9 @@ class DistilConfig:
     training: Mapping[str, Any]
     data: str
     seed: int
+    begin: str | None = column(
+        "the attacker's network that it was before; none: untrained", default=None, left_out=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,6 +43,8 @@ class DistilCell(BaseCell):
             of its training images says of the other classes is seen. Of no effect with labels.
         spec: of the surrogate, an ordinary network.
         training: its epochs are over the queried images.
+        begin: a network of the attacker's own, of the same form, whose training goes on with the answers. None: the surrogate
+            begins untrained, and the attacker needs no label of any image.
     """
 
     target: NetworkCell
@@ -53,12 +55,14 @@ class DistilCell(BaseCell):
     training: TrainingConfig
     data: str
     seed: int
+    begin: NetworkCell | None = None
 
     kind = "distil"
 
     @property
     def name(self) -> str:
-        return f"VGG-16 from {self.queries} {self.answers} of {self.target.name}"
+        before = "VGG-16" if self.begin is None else f"{self.begin.name} tuned"
+        return f"{before} from {self.queries} {self.answers} of {self.target.name}"
 
     def described(self) -> dict[str, Any]:
         return {
@@ -66,14 +70,17 @@ class DistilCell(BaseCell):
             "temperature": self.temperature if self.answers == "scores" else None,
             "model": described_spec(self.spec),
             "training": described_training(self.training, "bp"),
+            "begin": None if self.begin is None else self.begin.name,
         }
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
-        (asked,) = inputs
+        asked, *before = inputs
         target, test = context.target(asked), context.dataset.test
         images, learned = self._ask(target, context)
         # The same weights and the same order of images whatever was asked: surrogates differ by the answers alone.
         surrogate = build(self.spec, seed=derive_seed(self.seed, "surrogate", "weights")).to(context.where)
+        if before:
+            surrogate.load_state_dict(context.network(before[0]).state_dict())
         checkpoint = scratch_of(self, context)
         earlier = begun(checkpoint).seconds
         history = train(

@@ -28,13 +28,16 @@ _SPENT = (0.02, 0.1, 0.3, 1.0)
 
 
 class Source(NamedTuple):
-    """Where images were made: on a surrogate from so many answers of its target, or on the attacker's own network (0)."""
+    """Where images were made: on a surrogate from so many answers of its target, or on the attacker's own network (0),
+    which may have been tuned on them."""
 
     answers: str
     queries: int
+    is_tuned: bool = False
 
     def __str__(self) -> str:
-        return f"{self.queries:,} {self.answers}" if self.queries else "own network"
+        tuned = "own network tuned on " if self.is_tuned else ""
+        return f"{tuned}{self.queries:,} {self.answers}" if self.queries else "own network"
 
 
 OWN = Source("", 0)
@@ -75,7 +78,7 @@ class Extraction:
 
     def _source(self, name: str) -> Source:
         one = self.surrogates.get(name)
-        return OWN if one is None else Source(one.config.answers, one.config.queries)
+        return OWN if one is None else _source(one.config)
 
     @cached_property
     def above(self) -> Family[tuple[str, str, Source, str, float]]:
@@ -150,6 +153,10 @@ class Extraction:
         return max(own, key=lambda key: own[key]) if own else None
 
 
+def _source(config: DistilConfig) -> Source:
+    return Source(config.answers, config.queries, config.begin is not None)
+
+
 def _judge(found: Extraction) -> Verdict:
     """What stands of Figure 4's gain where the attacker learned from the target's answers."""
     if found.judged is None:
@@ -193,7 +200,7 @@ def _judge(found: Extraction) -> Verdict:
             (
                 one.result.agreement
                 for one in found.surrogates.values()
-                if (one.config.target, one.config.answers, one.config.queries) == (target, worst.answers, worst.queries)
+                if (one.config.target, _source(one.config)) == (target, worst)
             ),
             None,
         ),
@@ -328,12 +335,13 @@ def _channels(found: Extraction) -> str:
 def _figure(found: Extraction, answers: str, drawings: Folder) -> Drawing | None:
     """Accuracy of each target against the number of queries; dashed: what the attacker's own network leaves."""
     eps, lines = _shown_radius(found), []
-    at = sorted(source.queries for source in found.sources if source.answers == answers)
+    is_tuned = any(source.is_tuned for source in found.sources)
+    at = sorted(s.queries for s in found.sources if (s.answers, s.is_tuned) == (answers, is_tuned))
     for target in found.targets:
         points = {
             float(q): share
             for q in at
-            if (share := found.share.get((target, Source(answers, q), _STRONG, eps))) is not None
+            if (share := found.share.get((target, Source(answers, q, is_tuned), _STRONG, eps))) is not None
         }
         own = found.share.get((target, OWN, _STRONG, eps))
         if points and target in (BASELINE, *_OPUS):

@@ -26,7 +26,7 @@ from groundglass.studies.cells.query import QueryCell
 from groundglass.studies.engine.cell import Cell, with_inputs
 from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, recipe
 from groundglass.studies.transfer import study as transfer
-from groundglass.training import Precision, TrainingConfig
+from groundglass.training import OneCycle, Precision, TrainingConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +37,15 @@ class ExtractionConfig(kit.TargetsConfig):
         lower, lower_classifier: as of the transfer study.
         queries: numbers of natural images that each target is asked about.
         answers: what it answers: "scores", "labels", or both.
-        surrogate: how a surrogate is trained, but for its epochs:
+        surrogate: how a surrogate that begins untrained is trained, by most queries alone where `tuned` is there too; without
+            its epochs:
         image_steps: those are as many as pass so many images, but at least one,
         most_epochs: and at most so many: few queries are learned for longer.
-        temperature: of the scores that are learned, see `DistilCell`.
+        tuned: how the attacker's own network goes on to learn the answers: who has labels of public images too. None leaves
+            that out.
+        tuned_steps: of that, as `image_steps`.
+        temperature: of the scores that a surrogate learns which begins untrained, see `DistilCell`. Tuned is at 1: a network that
+            is sure of its classes would first unlearn that.
         controls: the features of the VGG-OPUs, under the linear head that they were trained under, are extracted too, by
             most queries for scores: what the layer does not bring.
         n_images: of the first so many test images, those that the targets and the attacker's own network get right.
@@ -59,7 +64,9 @@ class ExtractionConfig(kit.TargetsConfig):
     answers: tuple[Answers, ...] = ("scores", "labels")
     surrogate: TrainingConfig
     image_steps: Count = 100_000
-    most_epochs: Count = 40
+    most_epochs: Count = 20
+    tuned: TrainingConfig | None = None
+    tuned_steps: Count = 40_000
     temperature: Positive = 4.0
     controls: bool = True
     n_images: Count
@@ -92,12 +99,14 @@ def cells(config: ExtractionConfig, dataset: Dataset) -> list[Cell]:
     common = CommonCell((*targets, *controls, own), config.n_images)
     found: list[Cell] = []
     for target in (*targets, *controls):
-        surrogates = _surrogates(config, dataset, target, is_control=target in controls)
+        surrogates = _surrogates(config, dataset, target, own, is_control=target in controls)
         sources: tuple[NetworkCell, ...] = (*surrogates, own)
         for source in sources:
             crafted = list(_crafted(config, dataset, common, source))
             found += [TransferCell(made, target) for made in crafted]
-            if target in targets and _most(config, source):
+            # Queries start from the attacker's own network and what became of it by most queries; without it, from the others.
+            begun = not isinstance(source, DistilCell) or config.tuned is None or source.begin is not None
+            if target in targets and _most(config, source) and begun:
                 found += [_query(config, dataset, target, made) for made in crafted if _starts(config, made)]
         found += [_query(config, dataset, target, None)] if target in targets else []
     plan = with_inputs(found)
@@ -106,22 +115,31 @@ def cells(config: ExtractionConfig, dataset: Dataset) -> list[Cell]:
 
 
 def _surrogates(
-    config: ExtractionConfig, dataset: Dataset, target: NetworkCell, *, is_control: bool
+    config: ExtractionConfig, dataset: Dataset, target: NetworkCell, own: NetworkCell, *, is_control: bool
 ) -> Iterator[DistilCell]:
-    spec = kit.baseline_network(config, dataset).spec
-    asked = [(queries, answers) for queries in config.queries for answers in config.answers]
-    for queries, answers in asked:
-        epochs = max(1, round(config.image_steps / queries))
-        if not is_control or (queries, answers) == (max(config.queries), config.answers[0]):
+    """The attacker's own network tuned on the answers; and, by most queries or where that is left out, one that begins
+    untrained."""
+    most, spec = max(config.queries), kit.baseline_network(config, dataset).spec
+    for queries, answers in [(queries, answers) for queries in config.queries for answers in config.answers]:
+        if is_control and (queries, answers) != (most, config.answers[0]):
+            continue
+        begins: list[tuple[NetworkCell | None, TrainingConfig, int]] = []
+        if config.tuned is not None:
+            begins.append((own, config.tuned, config.tuned_steps))
+        if config.tuned is None or (queries == most and not is_control):
+            begins.append((None, config.surrogate, config.image_steps))
+        for begin, training, steps in begins:
+            epochs = min(config.most_epochs, max(1, round(steps / queries)))
             yield DistilCell(
                 target=target,
                 answers=answers,
                 queries=queries,
-                temperature=config.temperature,
+                temperature=config.temperature if begin is None else 1.0,
                 spec=spec,
-                training=replace(config.surrogate, epochs=min(epochs, config.most_epochs)),
+                training=replace(training, epochs=epochs),
                 data=config.data,
                 seed=config.seed,
+                begin=begin,
             )
 
 
@@ -221,7 +239,9 @@ def quick(data: str, seed: int, precision: Precision) -> ExtractionConfig:
         **shared,
         queries=(500,),
         surrogate=replace(shared["baseline"], batch_size=25),
-        image_steps=1000,
+        image_steps=500,
+        tuned=replace(shared["baseline"], batch_size=25, learning_rate=0.02),
+        tuned_steps=500,
         controls=False,
         n_images=200,
         eps_paper=kit.QUICK_RADII[-1:],
@@ -245,6 +265,8 @@ def laptop(data: str, seed: int, precision: Precision) -> ExtractionConfig:
         **shared,
         # Of so few images small batches make the most: the same time, four times the steps.
         surrogate=replace(shared["baseline"], batch_size=32, learning_rate=0.02),
+        image_steps=140_000,
+        tuned=replace(shared["baseline"], batch_size=64, learning_rate=0.01, schedule=OneCycle(warmup=0.1)),
         # At least 400 that all get right.
         n_images=2000 if data == "cifar100" else 700,
         query_images=500 if data == "cifar100" else 150,
@@ -260,6 +282,8 @@ def paper(data: str, seed: int, precision: Precision) -> ExtractionConfig:
         queries=(1_000, 10_000, 50_000),
         surrogate=TrainingConfig(epochs=1, learning_rate=0.05, precision=precision),
         image_steps=2_000_000,
+        tuned=TrainingConfig(epochs=1, learning_rate=0.01, schedule=OneCycle(warmup=0.1), precision=precision),
+        tuned_steps=500_000,
         most_epochs=200,
         n_images=10_000,
         query_images=1_000,
