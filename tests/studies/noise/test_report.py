@@ -124,6 +124,15 @@ def test_numbers_of_drift(tmp_path: Path) -> None:
     assert found.facts["drift"].agreement == pytest.approx(39.5)
 
 
+def test_how_good_a_u_must_be(tmp_path: Path) -> None:
+    folder = noisy(tmp_path, {(0, 1): 20, (16, 1): 20})
+    for error, count in ((None, 5), (0.6, 8), (0.9, 10), (1.2, 60)):
+        rule = "exact" if error is None else "exact-blurred"
+        folder.attack("VGG-OPU", right(count, 200), rule=rule, eps=0.01, purpose="noise", matrix_error=error)
+    # Five images more are chance, fifty-five are not.
+    assert section(folder.run(), Drawn()).facts["enough"] == 0.9
+
+
 def test_no_noise_no_section(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, "noise")
     folder.network()

@@ -249,6 +249,18 @@ def _worth(run: Run) -> Table:
     return Table("What a U is worth that is not exact, %", "attacker has", ("right under attack",), tuple(rows), note)
 
 
+def _enough(run: Run) -> float | None:
+    """The largest error of a U that leaves no more images right than the exact one does, as far as can be told."""
+    found = [one for one in run.entries(ATTACK) if one.config.purpose == "noise"]
+    exact = next((one for one in found if one.config.rule == "exact"), None)
+    if exact is None:
+        return None
+    errors = [(one.config.matrix_error, one) for one in found if one.config.matrix_error is not None]
+    tests = {error: differs(run.right(one.key), run.right(exact.key)) for error, one in errors}
+    family = Family("Images right under PGD, with a U that is off against the exact one", tests)
+    return max((error for error, test in tests.items() if test and not family.above(error)), default=None)
+
+
 def section(run: Run, drawings: Folder) -> Section | None:
     """The section; None where no network was put before a noisy camera."""
     levels = _levels(run)
@@ -265,6 +277,7 @@ def section(run: Run, drawings: Folder) -> Section | None:
         "drift": next(
             (one for one in drifts if one.agreement is not None and one.agreement < 50 and one.refitted), None
         ),
+        "enough": _enough(run),
         "margin": 100 * MARGIN,
     }
     figures = (

@@ -48,7 +48,7 @@ class NoiseConfig(kit.TargetsConfig):
     answers: tuple[Count, ...] = (1, 4, 16)
     confirmations: Count = 9
     n_images: Count
-    eps_paper: tuple[kit.PaperRadius, ...] = (0.02,)
+    eps_paper: tuple[kit.PaperRadius, ...] = (0.01,)
     steps: Count = 50
     step_size: StepSize = 0.005
     rules: tuple[str, ...] = ("dfa", "bpda-fit-linear")
