@@ -140,8 +140,8 @@ class Battery:
                 self.findings.skipped[name] = make
             elif not len(self.ledger.standing):
                 self.findings.unneeded.append(name)
-            elif self.alive(mode := self._known(make())):
-                self.ledger.climb(f"PGD, {mode.name}", self.attack, mode, "adaptive")
+            elif not (mode := make()).asks or self.alive(self._known(mode)):
+                self.ledger.climb(f"PGD, {mode.name}", mode.follow(self.attack), mode, "adaptive")
             else:
                 self.findings.skipped[name] = "its gradient is zero, NaN or not there"
 

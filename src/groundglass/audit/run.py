@@ -118,6 +118,7 @@ def audit(
             natural=natural,
             matrix=matrix,
             fit_images=chosen.fit_images,
+            labels=chosen.labels,
             seed=seed,
         )
         asked = understood(given_claims, who, attacks or {})

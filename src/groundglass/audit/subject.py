@@ -8,7 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from groundglass.adaptive import RULES, Pairs, fit_facts, make_rule, observe
+from groundglass.adaptive import (
+    RULES,
+    STAND_INS,
+    Pairs,
+    StandInAccess,
+    draw_seed,
+    fit_facts,
+    make_rule,
+    observe,
+    stand_in,
+    unasked,
+)
+from groundglass.adaptive.stand_ins import stand_in_facts
 from groundglass.attacks import PGD, GradientAccess, frozen_for_attack
 from groundglass.attacks.access import Model
 from groundglass.attacks.fitted_rules import FEWEST_PAIRS
@@ -20,8 +32,8 @@ from groundglass.optics import BackwardRule, MovingDevice, SimulatedOPU
 #: What the paper's published code attacks with: its "DFA" has a fresh B, its "BPDA" is feedback alignment.
 PAPER_RULES = ("dfa-fresh", "fa")
 OWN = "own"
-#: Gradients that know the defence: first what needs no secret, last what nobody but a simulator has.
-ADAPTIVE_RULES = ("bpda-fit-linear", "bpda-fit-network", "bpda-retrieved", "exact")
+#: Attackers that know the defence: first what needs no secret, last what nobody but a simulator has.
+ADAPTIVE_RULES = ("bit-flip", "own-head", "bpda-fit-linear", "bpda-fit-network", "bpda-retrieved", "exact")
 #: Of these an attacker may draw another, and another.
 DRAWN_RULES = (*PAPER_RULES, "bpda-drawn")
 _FIRST_FIT = 500
@@ -49,8 +61,8 @@ class Mode:
     asks: bool = True
 
     def follow(self, attack: PGD) -> PGD:
-        """The attack as it follows this gradient."""
-        return attack
+        """The attack as it follows this gradient: to its end, where the model is not asked on the way."""
+        return attack if self.asks else unasked(attack)
 
 
 @dataclass(frozen=True)
@@ -94,6 +106,7 @@ def subject(
     natural: ImageSet | None,
     matrix: Tensor | None,
     fit_images: int,
+    labels: int,
     seed: int,
 ) -> Subject:
     """The gradients that a model offers, and that its design calls for.
@@ -101,7 +114,7 @@ def subject(
     Args:
         model: see `audit`.
         images: some of those that are attacked: a copy made for attacks is compared with the model on them.
-        views, natural, matrix, fit_images: see `audit`.
+        views, natural, matrix, fit_images, labels: see `audit` and `AuditConfig`.
         seed: of the attackers' draws.
 
     Raises:
@@ -125,15 +138,21 @@ def subject(
         raise ValueError(f"`matrix` is {tuple(matrix.shape)}; this network's device has U of shape {wanted}")
 
     def drawn(name: str, draw: int = 0) -> Mode:
-        path = ("rule", name) if draw == 0 else ("rule", name, draw)
-        rule = make_rule(name, target, seed=derive_seed(seed, *path))
+        rule = make_rule(name, target, seed=draw_seed(derive_seed(seed, "rule", name), draw))
         return Mode(name if draw == 0 else f"{name}, draw {draw + 1}", target.seen_through(rule))
 
     paper = PAPER_RULES if device is not None else PAPER_RULES[:1]
     own = () if target.feedback is None else (Mode(OWN, target),)
     base = (*(drawn(name) for name in paper), *own)
     rules = ADAPTIVE_RULES if device is not None else _of_head(target)
-    found = {name: _adaptive(name, target, natural, matrix, fit_images, seed) for name in rules}
+    known: dict[str, Any] = {
+        "natural": natural,
+        "matrix": matrix,
+        "fit_images": fit_images,
+        "labels": labels,
+        "seed": seed,
+    }
+    found = {name: _adaptive(name, target, **known) for name in rules}
     may_draw = DRAWN_RULES if device is not None else paper
     draws = {name: partial(drawn, name) for name in may_draw}
     others: dict[str, Callable[[], Mode] | str] = {name: partial(drawn, name) for name in may_draw if name not in paper}
@@ -143,31 +162,46 @@ def subject(
 
 
 def _of_head(target: DefendedNetwork) -> tuple[str, ...]:
-    """The true gradient of a linear head, or the one past its binarisation."""
-    return ("bp",) if target.block.encoding == "float" else ("ste",)
+    """The true gradient of a linear head, or the one past its binarisation; and attackers who do not need it."""
+    return ("bp" if target.block.encoding == "float" else "ste", *STAND_INS)
 
 
 def _adaptive(
-    name: str, target: DefendedNetwork, natural: ImageSet | None, matrix: Tensor | None, fit_images: int, seed: int
+    name: str,
+    target: DefendedNetwork,
+    *,
+    natural: ImageSet | None,
+    matrix: Tensor | None,
+    fit_images: int,
+    labels: int,
+    seed: int,
 ) -> Callable[[], Mode] | str:
     """How to make the mode, or why it cannot be made."""
     there = min(fit_images, 0 if natural is None else len(natural))
     if name.startswith("bpda-fit") and there < FEWEST_PAIRS:
         return f"{there or 'no'} natural images to fit a surrogate to (`natural` must have at least {FEWEST_PAIRS})"
+    if name == "own-head" and (natural is None or len(natural.labels.unique()) < 2):
+        return "no labelled images of two classes to fit a head to (`natural`)"
+    if name == "bit-flip" and target.block.encoding == "float":
+        return "floats enter the layer: there are no bits"
     if name == "bpda-retrieved" and matrix is None:
         return "no retrieved matrix (`matrix`; `groundglass retrieve` makes one)"
     if name == "exact" and not isinstance(target.device, SimulatedOPU | MovingDevice):
         return "the device is not simulated: nobody has its matrix"
+    of_rule = derive_seed(seed, "rule", name)
+
+    def of_stand_in() -> Mode:
+        climbed = stand_in(name, target, labelled=natural, labels=labels, seed=of_rule)
+        return Mode(name, target, stand_in_facts(climbed), partial(StandInAccess, stand_in=climbed), asks=False)
 
     def make() -> Mode:
-        of_rule = derive_seed(seed, "rule", name)
         if natural is not None and name.startswith("bpda-fit"):
             rule = _fitted(name, target, natural, fit_images, of_rule)
         else:
             rule = make_rule(name, target, seed=of_rule, matrix=matrix if name == "bpda-retrieved" else None)
         return Mode(name, target.seen_through(rule), fit=fit_facts(rule))
 
-    return make
+    return of_stand_in if name in STAND_INS else make
 
 
 def _fitted(name: str, target: DefendedNetwork, natural: ImageSet, most: int, seed: int) -> BackwardRule:
