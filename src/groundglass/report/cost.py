@@ -7,7 +7,7 @@ from groundglass.studies.registry import STUDIES
 
 _WORK = {
     **dict.fromkeys(("train", "redraw", "randomise", "distil"), "training"),
-    **dict.fromkeys(("attack", "query", "choice", "craft", "transfer", "retrieve", "rows"), "attacks"),
+    **dict.fromkeys(("attack", "draws", "query", "choice", "craft", "transfer", "retrieve", "rows"), "attacks"),
     "audit": "audits",
 }
 WORK = ("training", "attacks", "audits", "rest")

@@ -14,6 +14,7 @@ from groundglass.results.records import Record, RecordStore
 _FIGURES: dict[str, tuple[str, Any]] = {
     "train": ("clean accuracy", lambda r: r["clean_accuracy"]),
     "attack": ("accuracy under attack", lambda r: r["robust_accuracy"]),
+    "draws": ("accuracy after all draws", lambda r: r["correct"] / r["n_images"]),
     "query": ("images fooled", lambda r: r["success_rate"]),
     "redraw": ("accuracy, redrawn and tuned", lambda r: r["tuned"]),
     "craft": ("images that fool their source", lambda r: r["fooled"] / r["n_images"]),
