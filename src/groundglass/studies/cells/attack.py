@@ -36,7 +36,7 @@ from groundglass.core import derive_seed, generator, normal
 from groundglass.core.sealed import without_locals
 from groundglass.core.settings import Count, NotNegative, Tally
 from groundglass.models import DefendedNetwork, predict_logits
-from groundglass.optics import BackwardRule, true_matrix
+from groundglass.optics import BackwardRule, SimulatedOPU, true_matrix
 from groundglass.results import Record
 from groundglass.results.kinds.attack import AttackResult, Fit
 from groundglass.studies.cells.network import NetworkCell
@@ -74,6 +74,13 @@ def make_ball(norm: str, eps: float | tuple[float, ...]) -> Ball:
         return Linf(eps)
     assert isinstance(eps, float)
     return L2(eps)
+
+
+def rewind(network: nn.Module) -> None:
+    """Count the frames of a noisy camera from 0 again: a cell's result does not depend on what others have asked."""
+    device = network.device if isinstance(network, DefendedNetwork) else None
+    if isinstance(device, SimulatedOPU):
+        device.skip_frames(-device.frames)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +200,9 @@ class AttackCell(BallCell):
         trained, test = inputs[0], context.dataset.test.head(self.n_images)
         index = np.arange(len(test)) if self.common is None else context.arrays(inputs[1])["index"]
         images, labels = test.floats(torch.from_numpy(index)).to(context.where), test.labels[index].to(context.where)
+        rewind(context.network(trained))
         access, fit = self.access(trained, context, record_of(self.retrieved, self, inputs))
+        rewind(context.network(trained))  # a rule may have been fitted now, or before
         before = None if self.smaller is None else context.arrays(record_of(self.smaller, self, inputs))
         # Images of the gallery are shown, so they are attacked in any case.
         left = (

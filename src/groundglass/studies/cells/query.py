@@ -19,7 +19,7 @@ from groundglass.core.settings import Count, Tally, settings_of
 from groundglass.models import predict_logits
 from groundglass.results import Record
 from groundglass.results.kinds.query import CHOICE, QUERY, ChoiceResult, QueryResult, best_setting
-from groundglass.studies.cells.attack import BallCell, Purpose, make_ball
+from groundglass.studies.cells.attack import BallCell, Purpose, make_ball, rewind
 from groundglass.studies.cells.craft import CraftCell, load_crafted
 from groundglass.studies.cells.nearest import NearestAccess
 from groundglass.studies.cells.network import NetworkCell
@@ -143,6 +143,7 @@ class QueryCell(BallCell):
             here = torch.isin(begun.indices.cpu(), torch.from_numpy(index))
             index, start = begun.indices.cpu()[here].numpy(), begun.adversarial[here.to(context.where)]
         images, labels = test.floats(torch.from_numpy(index)).to(context.where), test.labels[index].to(context.where)
+        rewind(context.network(trained))
         model, ball = Stopwatch(context.target(trained), self.answers), make_ball(self.norm, self.eps)
         budget = self.budget // self.answers
         access: QueryAccess = ScoreAccess(model, per_image=budget)

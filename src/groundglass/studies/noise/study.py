@@ -132,6 +132,8 @@ def _gradients(config: NoiseConfig, dataset: Dataset, network: NetworkCell, nois
 
 def _drifts(config: NoiseConfig, network: NetworkCell) -> Iterator[DriftCell]:
     """The classifier left alone: only its age in correlation times counts. And fitted anew while U drifts."""
+    if config.device_kind != "dense":
+        return  # no other can drift
     frames = round(config.per_input[0] * config.device_in)
     shared: dict[str, Any] = {"network": network, "frames": frames, "seed": config.seed}
     yield DriftCell(correlation=frames * max(config.drifts), ages=config.longest, **shared)
@@ -152,7 +154,7 @@ def _retrievals(config: NoiseConfig) -> Iterator[RetrieveCell]:
     for per_input in config.per_input:
         for noise in (0.0, *config.noises):
             yield retrieve(per_input, read_noise=noise, purpose="noise")
-    for times in config.drifts:
+    for times in config.drifts if config.device_kind == "dense" else ():
         correlation = times * round(config.per_input[0] * config.sweep_in)
         yield retrieve(config.per_input[0], correlation=correlation, purpose="drift")
 
