@@ -15,18 +15,18 @@ TARGETS, CONTROLS = ("VGG-16", "VGG-OPU higher", "VGG-OPU lower"), ("VGG-DFA", "
 OWN = "VGG-16 source"
 
 
-def surrogate(agreed, queries=1000):
-    config = {"target": "VGG-OPU", "answers": "scores", "queries": queries}
-    return made(DISTIL, config, {"n_test": 100, "agreed": agreed, "right": 80}, name="the surrogate")
+def surrogate(agreed, queries=1000, begin=None):
+    config = {"target": "VGG-OPU", "answers": "scores", "queries": queries, "begin": begin}
+    return made(DISTIL, config, {"n_test": 100, "agreed": agreed, "right": 80})
 
 
-def crafted(fooled):
-    return made(CRAFT, {"label": "PGD"}, {"n_images": 100, "right": 80, "fooled": fooled})
+def crafted(fooled, right=80, source="the surrogate"):
+    return made(CRAFT, {"label": "PGD", "sources": (source,)}, {"n_images": 100, "right": right, "fooled": fooled})
 
 
 TOLD = (
-    ([crafted(70)], [crafted(60)]),
-    ([surrogate(40), surrogate(70, 5000)], [surrogate(70), surrogate(40, 5000)]),
+    ([crafted(70), crafted(0, 40, "one that is wrong")], [crafted(60)]),
+    ([surrogate(70, begin=OWN), surrogate(40), surrogate(70, 5000)], [surrogate(70), surrogate(40, 5000)]),
     ([made(QUERY, {"budget": 5}, {"most_queries": 5})], [made(QUERY, {"budget": 5}, {"most_queries": 6})]),
 )
 
