@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from groundglass.attacks import PGD, Averaged, GradientAccess, Linf, Mixture, frozen_for_attack
+from groundglass.attacks import PGD, Averaged, AveragedAccess, GradientAccess, Linf, Mixture, frozen_for_attack
+from groundglass.attacks.losses import cross_entropy
 from groundglass.models import DefendedNetwork, defend
 from groundglass.optics import Camera, MovingDevice, OpticalDevice, RandomFeedback, SimulatedOPU
 
@@ -213,3 +214,47 @@ def test_the_mean_of_k_answers_has_a_kth_of_the_cameras_variance() -> None:
     # 400 draws of each, in three classes: a variance is known to some 5%.
     assert spread[1] / spread[4] == pytest.approx(4, rel=0.3)
     assert spread[1] / spread[16] == pytest.approx(16, rel=0.3)
+
+
+class Alternating(torch.nn.Module):
+    """Two linear classifiers in turn."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        sign = 1.0 if self.calls % 2 else -0.5
+        return torch.stack([sign * x.flatten(1).sum(1), 0 * x.flatten(1).sum(1)], 1)
+
+
+def test_the_mean_of_losses_is_that_of_the_draws_and_never_below_the_loss_of_the_mean():
+    x, labels = torch.full((2, 1, 1, 1), 0.7), torch.tensor([0, 1])
+    found = AveragedAccess(Alternating(), 4).loss_and_grad(x, labels, cross_entropy)
+    z = torch.tensor([[0.7, 0.0], [-0.35, 0.0]], dtype=torch.float64)
+    by_hand = [(cross_entropy(z[:1], y[None]) + cross_entropy(z[1:], y[None])) / 2 for y in labels]
+    assert found.loss.tolist() == pytest.approx([float(one) for one in by_hand], abs=1e-6)
+    # d loss / dx of label 0 is -(1 - p) times the slope, of label 1 p times it.
+    p = torch.sigmoid(z[:, 0])
+    slope = torch.tensor([1.0, -0.5], dtype=torch.float64)
+    assert float(found.grad[0]) == pytest.approx(float((-(1 - p) * slope).mean()), abs=1e-6)
+    assert float(found.grad[1]) == pytest.approx(float((p * slope).mean()), abs=1e-6)
+    of_mean = GradientAccess(Averaged(Alternating(), 4, rows=2)).loss_and_grad(x, labels, cross_entropy)
+    assert torch.allclose(found.logits, of_mean.logits, atol=1e-6)
+    assert bool((found.loss > of_mean.loss + 1e-3).all())  # Jensen
+
+
+def test_for_a_loss_that_is_linear_both_averages_agree():
+    def linear(logits, labels):
+        return logits[:, 1] - logits[:, 0]
+
+    x, labels = torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 0])
+    access = AveragedAccess(Alternating(), 6)
+    found = access.loss_and_grad(x, labels, linear)
+    of_mean = GradientAccess(Averaged(Alternating(), 6, rows=3)).loss_and_grad(x, labels, linear)
+    assert torch.allclose(found.loss, of_mean.loss, atol=1e-6)
+    assert torch.allclose(found.grad, of_mean.grad, atol=1e-6)
+    assert (access.rows, access.gradients) == (18, 18)
+    with pytest.raises(ValueError, match="samples"):
+        AveragedAccess(Alternating(), 0)

@@ -33,6 +33,9 @@ def needy(width):
 
 def number():
     return 3
+
+def far(model, images, labels, ball):
+    return 1 - images
 """
 
 
@@ -92,6 +95,36 @@ def test_the_command_prints_the_verdict(here: Path, capsys: pytest.CaptureFixtur
     assert "nothing was run again" in capsys.readouterr().out
     assert main([*arguments, "--images", "6000", "--out", "other"]) == 1
     assert "has 60 images" in capsys.readouterr().err
+    assert not (here / "other").exists()
+
+
+def test_claims_and_attacks_are_named_on_the_command_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["audit", "mymodels:plain", "--weights", "plain.pt", "--data", "pictures.npz", "--eps", str(EPS)]
+    arguments += [
+        "--images",
+        "40",
+        "--steps",
+        "5",
+        "--queries",
+        "20",
+        "--attack",
+        "mymodels:far",
+        "groundglass.attacks:FGSM",
+    ]
+    assert main([*arguments, "--claim", "own", "0.9", "groundglass.attacks:FGSM", "--out", "out"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "INVALID, and not counted: mymodels:far: 40 of 40 images lie outside" not in said  # only those that stood
+    assert "INVALID, and not counted: mymodels:far" in said
+    (record,) = RecordStore.read(here / "out").records
+    assert record.config["claims"] == ["own", "0.9", "groundglass.attacks:FGSM"]
+    assert [claim["name"] for claim in record.result["claims"]] == ["own", "stated", "groundglass.attacks:FGSM"]
+    for wrong, told in (
+        ("mymodels:fra", "did you mean 'far'"),
+        ("nowhere:far", "no module"),
+        ("far.py:far", "networks:make"),
+    ):
+        assert main([*arguments[:-2], wrong, "--out", "other"]) == 1
+        assert told in " ".join(capsys.readouterr().err.split())
     assert not (here / "other").exists()
 
 
