@@ -51,7 +51,7 @@ class AuditConfig(Settings):
 
 #: Seconds to a minute for a small network. The attacks on what stands are fewer than AutoAttack's.
 QUICK = AuditConfig()
-#: No weaker than AutoAttack's "standard" (Croce and Hein 2020): APGD of 100 steps on cross-entropy and towards nine classes, and
+#: The sizes of AutoAttack's "standard" (Croce and Hein 2020): APGD of 100 steps on cross-entropy and towards nine classes, and
 #: Square with 5,000 queries on all that stands. In place of FAB it has APGD on the DLR loss, and each of these from two
 #: random starts: benchmarks/audit_autoattack.py compares the two.
 STANDARD = AuditConfig(

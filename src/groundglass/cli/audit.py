@@ -47,7 +47,7 @@ class Audit(Command):
     """Folder of the model's device file. Default: devices/ beside the model's folder."""
     data_dir: DataDir = None
     preset: Literal["quick", "standard"] = "quick"
-    """How much is tried: standard is no weaker than AutoAttack's."""
+    """How much is tried: standard has the sizes of AutoAttack's."""
     steps: int | None = None
     """Of PGD and APGD. Default: the preset's, 50 or 100."""
     queries: int | None = None
