@@ -42,8 +42,9 @@ def made():
 IMAGES, LABELS = made()
 
 
-def access_for(attack, model=None, budget=BUDGET):
-    return (LabelAccess if isinstance(attack, LabelAttack) else ScoreAccess)(model or network(), per_image=budget)
+def access_for(attack, model=None, budget=BUDGET, **more):
+    kind = LabelAccess if isinstance(attack, LabelAttack) else ScoreAccess
+    return kind(model or network(), per_image=budget, **more)
 
 
 def run(attack, access=None, **changes):

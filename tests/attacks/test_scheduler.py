@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from groundglass.attacks import (
     L2,
@@ -33,7 +34,7 @@ from tests.attacks.query_problem import (
     network,
     run,
 )
-from tests.attacks.toy import Counting, assert_same
+from tests.attacks.toy import Counting, Failing, assert_same
 
 pytestmark = pytest.mark.usefixtures("no_litter")
 
@@ -212,3 +213,46 @@ def test_steps_that_just_reach_it_and_attacks_without_a_step_say_nothing(attack)
     reach = attack.reach(BUDGET)
     assert reach == (steps * attack.step_size if hasattr(attack, "step_size") else math.inf)
     run(attack, ball=Linf(min(reach, 0.09)))
+
+
+class Lucky(nn.Module):
+    """Answers every seventh row that it ever sees wrongly."""
+
+    def __init__(self):
+        super().__init__()
+        self.model, self.seen = network(), 0
+
+    def forward(self, images):
+        at = torch.arange(self.seen, self.seen + len(images))
+        self.seen += len(images)
+        logits = self.model(images)
+        return torch.where((at % 7 == 6)[:, None], -logits, logits)
+
+
+@pytest.mark.parametrize("attack", [Square(), Parsimonious(block_size=2, mini_batch=5, group=3)])
+def test_a_success_by_chance_ends_only_an_attack_that_does_not_confirm(attack):
+    # In so small a ball nothing fools but chance; of three answers in a row it has one.
+    naive, careful = (run(attack, access_for(attack, Lucky(), confirm=k), ball=Linf(1e-5)) for k in (0, 3))
+    assert naive.success.sum() > 4
+    assert not careful.success.any()
+    right = careful.clean_correct
+    assert careful.queries[right].max() <= BUDGET
+    # Each claim took three checks, one was of the image itself; and it went on while a step and its checks could be paid.
+    assert ((careful.check_queries[right] - 1) % 3 == 0).all()
+    assert careful.check_queries[right].max() > 1
+    assert (careful.queries[right] > BUDGET - attack.cost() - 3).all()
+
+
+@pytest.mark.parametrize("rows", [31, 75])
+def test_an_attack_that_confirms_and_was_interrupted_goes_on_to_the_same_result(rows, tmp_path):
+    attack = Square()
+    whole = run(attack, access_for(attack, confirm=3))
+    assert whole.success.any()
+    assert (whole.check_queries[whole.success] == 4).all()
+    with pytest.raises(ConnectionError):
+        run(attack, access_for(attack, Failing(network(), rows), confirm=3), checkpoint=tmp_path / "state")
+    again = access_for(attack, confirm=3)
+    assert_same(run(attack, again, checkpoint=tmp_path / "state"), whole)
+    assert sum(again.asked(range(COUNT))) == int(whole.queries.sum())
+    with pytest.raises(ValueError, match="confirm"):
+        run(attack, access_for(attack), checkpoint=tmp_path / "state")

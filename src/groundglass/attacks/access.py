@@ -25,7 +25,7 @@ from groundglass.core import (
     logits_of,
 )
 from groundglass.core.modes import evaluating
-from groundglass.core.settings import Count, fit
+from groundglass.core.settings import Count, Tally, fit
 
 Model = Callable[[Tensor], Tensor]
 
@@ -214,11 +214,16 @@ class QueryAccess(_Access):
         budget: rows, over all calls and images; None for no limit.
         per_image: rows for each image of the set, for any purpose; None for no limit. It holds for as long as the
             access lives, also over several attacks.
+        confirm: of a model with noise: an attack that meets a success asks about it so often again, a check each, and ends
+            only if more than half of these answers say so. 0: the first success ends it, chance or not.
     """
 
-    def __init__(self, model: Model, budget: int | None = None, *, per_image: int | None = None) -> None:
+    def __init__(
+        self, model: Model, budget: int | None = None, *, per_image: int | None = None, confirm: int = 0
+    ) -> None:
         super().__init__(model, budget)
         self.per_image: int | None = fit(Count | None, per_image, "per_image")
+        self.confirm: int = fit(Tally, confirm, "confirm")
         self._asked: Counter[int] = Counter()
 
     def asked(self, owners: Sequence[int]) -> list[int]:

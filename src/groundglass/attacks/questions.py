@@ -13,7 +13,7 @@ from groundglass.attacks.access import LabelAccess, QueryAccess, ScoreAccess
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.losses import Loss
-from groundglass.core import counting, generator
+from groundglass.core import counting, generator, whole
 
 # Of losses. A confident network's cross-entropy is below what float32 can tell from 0, although its logits still move.
 PRECISION = torch.float64
@@ -122,6 +122,7 @@ class Ask:
         """A step of these rows of the board."""
         self._rows, self._live = rows, live
         self._estimates: list[tuple[Tensor, Tensor]] = []
+        self._confirmed: set[int] = set()
 
     def __call__(
         self,
@@ -135,13 +136,41 @@ class Ask:
 
         Args:
             slots: the slot that each row is asked for, in rising order.
-            inside: the row is in its image's ball: if it fools the model, that image's attack ends with this step.
+            inside: the row is in its image's ball: if it fools the model, that image's attack ends with this step. Where
+                the access confirms, it is asked about again first; so is one row of a slot in a step, and no other counts.
             check: asked only to see whether it fools the model; counted apart.
         """
         if len(x):
             low, high = torch.aminmax(x)
             x = x if low >= 0 and high <= 1 else x.clamp(0, 1)
         ends = torch.full_like(slots, inside, dtype=torch.bool) if isinstance(inside, bool) else inside
+        if not self._access.confirm:
+            return self._answers(x, slots, ends, check)
+        # What is noted is noted after the last answer: an interrupted step that is made again notes the same.
+        answer = self._answers(x, slots, torch.zeros_like(ends), check)
+        answer = self._checked(x, slots, ends, answer)
+        self._note(x, slots, ends, answer)
+        return answer
+
+    def _checked(self, x: Tensor, slots: Tensor, ends: Tensor, answer: Answer) -> Answer:
+        """Answers, their successes asked about again: most answers decide, and the loss is the mean of these alone, as the
+        one that called for them was chosen for being high."""
+        loss, fooled = answer.loss.clone(), answer.fooled & ~ends
+        claims = []
+        for row in (answer.fooled & ends).nonzero().squeeze(1).tolist():
+            slot = int(slots[row])
+            if slot not in self._confirmed:
+                self._confirmed.add(slot)
+                claims.append(row)
+        if claims:
+            at, times = whole(claims, x.device), self._access.confirm
+            many = at.repeat_interleave(times)
+            again = self._answers(x[many], slots[many], torch.zeros_like(ends[many]), check=True)
+            fooled[at] = 2 * again.fooled.view(-1, times).sum(1) > times
+            loss[at] = again.loss.view(-1, times).mean(1)
+        return Answer(loss, fooled)
+
+    def _answers(self, x: Tensor, slots: Tensor, ends: Tensor, check: bool) -> Answer:
         found = self._again(len(x))
         before = sum(len(a.loss) for a in found)
         batches = -(-(len(x) - before) // self._batch_size)
@@ -190,13 +219,19 @@ class Ask:
             loss = torch.full_like(fooled, torch.nan, dtype=PRECISION)
         counts = board.check_queries if check else board.loss_queries
         counts.index_add_(0, rows, torch.ones_like(rows))
+        answer = Answer(loss, fooled)
+        self._note(x, slots, ends, answer)
+        return answer
+
+    def _note(self, x: Tensor, slots: Tensor, ends: Tensor, answer: Answer) -> None:
+        """Offer the board what may be kept."""
+        board, rows, loss, fooled = self._board, self._rows[slots], answer.loss, answer.fooled
         # An image that fell to an earlier row of this step keeps that one.
         better = ends & ~board.success[rows] & (fooled | (loss > board.loss[rows]))
         at = better.nonzero().squeeze(1)
         if len(at):
             at = at[_best_of_each(slots[at], loss[at], fooled[at])]
             board.offer(rows[at], x[at], loss[at], fooled[at], self._live.step[slots[at]] + 1)
-        return Answer(loss, fooled)
 
 
 class Stepwise(Protocol):

@@ -49,7 +49,7 @@ class Scheduler:
         batch_size: int,
         checkpoint: Path | str | None,
     ) -> None:
-        name, cost = type(attack).__name__, attack.cost()
+        name, cost = type(attack).__name__, attack.cost() + access.confirm
         if access.per_image is None:
             raise ValueError(f"{name} needs a budget for each image: {type(access).__name__}(model, per_image=15_000)")
         if access.per_image < cost + 1:
@@ -57,6 +57,8 @@ class Scheduler:
                 f"a budget of {access.per_image} queries an image is not enough for one step of {name}: {cost}, and one "
                 "check of the image itself"
             )
+        # Of a step with all that it may ask.
+        self._cost = cost
         self._attack, self._access, self._ball, self._seed = attack, access, ball, seed
         self._budget: int = access.per_image
         self._board = Board.prepare(images, labels, ball, indices=indices, batch_size=batch_size)
@@ -68,7 +70,7 @@ class Scheduler:
         self._batch_size = batch_size
         self._checkpoint = None if checkpoint is None else begin_state(checkpoint, self._settings)[0]
         self._loss = find_loss(getattr(attack, "loss", "ce"))
-        self._slots = max(1, _BATCHES_IN_A_STEP * batch_size // cost)
+        self._slots = max(1, _BATCHES_IN_A_STEP * batch_size // attack.cost())
         where = self._board.images.device
         self._rows, self._step, self._left = (torch.zeros(0, dtype=torch.int64, device=where) for _ in range(3))
         self._state: State = {}
@@ -121,9 +123,9 @@ class Scheduler:
                 predicted = self._access.labels(board.images[rows], check=True, owners=owners)
                 board.see_labels(rows, predicted, self._access.classes)
         self._line = board.right
-        if len(self._line) and int(self._remaining(self._line).min()) < self._attack.cost():
+        if len(self._line) and int(self._remaining(self._line).min()) < self._cost:
             raise ValueError(
-                f"some images have fewer queries left than one step takes ({self._attack.cost()}): this access has been "
+                f"some images have fewer queries left than one step takes ({self._cost}): this access has been "
                 "used for them before. Make a new one"
             )
 
@@ -165,7 +167,7 @@ class Scheduler:
 
     def _leave(self) -> None:
         """Free the slots of images that are fooled, or cannot pay for another step."""
-        stays = ~self._board.success[self._rows] & (self._left >= self._attack.cost())
+        stays = ~self._board.success[self._rows] & (self._left >= self._cost)
         if not bool(stays.all()):
             self._rows, self._step, self._left = self._rows[stays], self._step[stays], self._left[stays]
             self._state, self._live = {k: v[stays] for k, v in self._state.items()}, None
@@ -200,6 +202,7 @@ class Scheduler:
             "budget": self._budget,
             "ball": repr(self._ball),
             "seed": self._seed,
+            **({"confirm": self._access.confirm} if self._access.confirm else {}),
         }
 
     def _save(self, path: Path) -> None:

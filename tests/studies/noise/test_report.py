@@ -8,7 +8,7 @@ import pytest
 
 from groundglass.core.statistics import Proportion
 from groundglass.report.section import Finding
-from groundglass.results.kinds import DRIFT, QUERY, RANDOMISE, RETRIEVE
+from groundglass.results.kinds import DEVICE, DRIFT, QUERY, RANDOMISE, RETRIEVE
 from groundglass.results.kinds.network import CameraSettings
 from groundglass.results.kinds.retrieve import HeldOut, RowErrors
 from groundglass.studies.noise.report import section, tables
@@ -19,12 +19,15 @@ N = 512
 FRAMES = 12 * N
 
 
-def query(folder: RunFolder, model: str, count: int, *, answers: int = 1, of: int = 200) -> None:
+def query(
+    folder: RunFolder, model: str, count: int, *, answers: int = 1, of: int = 200, lost: int = 0, **more: object
+) -> None:
     ok = np.asarray(right(count, of))
     arrays = {"index": np.arange(of), "clean_correct": np.ones(of, bool), "success": ~ok}
-    config = {"model": model, "answers": answers, "purpose": "noise", "budget": 100, "attack": "Square"}
+    config = {"model": model, "answers": answers, "purpose": "noise", "budget": 100, "attack": "Square", **more}
     counts = {"n_images": of, "clean_correct": of, "fooled": of - count, "success_rate": 1 - count / of}
-    folder.fill(QUERY, config, counts, f"{model} {answers}", arrays=arrays)
+    told = {**counts, "unconfirmed": lost, "loss_queries": 900, "check_queries": 100}
+    folder.fill(QUERY, config, told, f"{model} {answers} {more}", arrays=arrays)
 
 
 def noisy(path: Path, left: Mapping[tuple[float, int], int], *, of: int = 200, dfa: int | None = None) -> RunFolder:
@@ -86,12 +89,14 @@ def test_numbers_of_noise(tmp_path: Path) -> None:
     assert found.facts["kept"].noise == 16
 
 
+def camera_of(noise: float) -> CameraSettings:
+    return CameraSettings(bits=8, saturation=0.01, read_noise=noise, shot_noise=0, density=0.5)
+
+
 def retrieval(folder: RunFolder, error: float, **config: object) -> None:
-    camera = CameraSettings(
-        bits=8, saturation=0.01, read_noise=float(config.pop("noise", 0.0)), shot_noise=0, density=0.5
-    )
+    camera = camera_of(float(config.pop("noise", 0.0)))
     errors = RowErrors(median=error, q10=error, q90=error, max=error, mean=error)
-    told = {"frames": FRAMES, "per_input": 12.0, "frame_rate": 2000.0, "camera": camera, **config}
+    told = {"frames": FRAMES, "per_input": 12.0, "frame_rate": 2000.0, "camera": camera, "in_features": N, **config}
     folder.fill(
         RETRIEVE,
         told,
@@ -131,6 +136,39 @@ def test_how_good_a_u_must_be(tmp_path: Path) -> None:
         folder.attack("VGG-OPU", right(count, 200), rule=rule, eps=0.01, purpose="noise", matrix_error=error)
     # Five images more are chance, fifty-five are not.
     assert section(folder.run(), Drawn()).facts["enough"] == 0.9
+
+
+def test_a_redraw_is_needed_before_u_is_retrieved_well_enough(tmp_path: Path) -> None:
+    folder = noisy(tmp_path, {(0, 1): 20, (16, 1): 20})
+    for error, count in ((None, 5), (0.6, 8), (1.2, 60)):
+        rule = "exact" if error is None else "exact-blurred"
+        folder.attack("VGG-OPU", right(count, 200), rule=rule, eps=0.01, purpose="noise", matrix_error=error)
+    folder.fill(DEVICE, {"in_features": 1024, "owner": "", "camera": camera_of(0.0)}, {}, "device")
+    for noise, per_input, error in (
+        (0.0, 6.0, 0.59),
+        (0.0, 12.0, 0.1),
+        (16.0, 6.0, 0.61),
+        (16.0, 12.0, 0.5),
+        (64.0, 6.0, 1.3),
+        (64.0, 12.0, 0.7),
+    ):
+        retrieval(folder, error, noise=noise, per_input=per_input, purpose="noise")
+    table = next(table for table in tables(folder.run()) if table.title == "Retrieval of U against read noise")
+    told = [row.values[-2:] for row in table.rows]
+    assert [said for said, _ in told] == ["by 6 N", "by 12 N", "none of these"]
+    # For the network's own device, of twice the N of those that were retrieved.
+    assert [time and time.value for _, time in told] == [6 * 1024 / 2000, 12 * 1024 / 2000, None]
+
+
+def test_what_is_lost_while_u_drifts(tmp_path: Path) -> None:
+    folder = noisy(tmp_path, {(0, 1): 20, (16, 1): 20})
+    query(folder, "VGG-OPU", 120, lost=30, correlation=500.0)
+    (table,) = (table for table in tables(folder.run()) if table.title.startswith("Attacks by queries"))
+    moving, still = table.rows
+    assert (moving.name, moving.values) == ("0.5 attacks", (Proportion(110, 200), Proportion(80, 200)))
+    assert still.values == (Proportion(180, 200),) * 2
+    # It is no attack on a network whose U stands still.
+    assert tables(folder.run())[0].rows[0].values[2] == Proportion(180, 200)
 
 
 def test_no_noise_no_section(tmp_path: Path) -> None:

@@ -36,9 +36,15 @@ def test_a_noisy_camera_sees_the_networks_own_matrix(finished):
 
 
 def test_the_network_is_asked_as_often_as_is_counted(finished):
-    asked = {(e.config.model, e.config.answers): e for e in finished.entries(QUERY)}
-    assert set(asked) == {("VGG-OPU", 1), (NOISY, 1), (NOISY, 3)}
-    for (model, answers), entry in asked.items():
+    asked = {
+        (c.model, c.settings["loss"], c.answers, c.rechecks, c.correlation): e
+        for e in finished.entries(QUERY)
+        for c in [e.config]
+    }
+    still = {("VGG-OPU", loss, 1, 0, None) for loss in ("margin", "ce")}
+    noisy = {(NOISY, "margin", 1, 0, None), (NOISY, "ce", 1, 2, None), *((NOISY, "margin", k, 2, None) for k in (1, 3))}
+    assert set(asked) == still | noisy | {("VGG-OPU", "margin", 1, 0, 0.5 * 12 * 40)}
+    for (model, _, answers, *_), entry in asked.items():
         assert entry.config.budget == 40
         assert entry.config.confirmations == (3 if model == NOISY else 1)
         arrays = entry.arrays()

@@ -39,8 +39,17 @@ class QueryConfig:
     answers: int = column(
         "of a network with noise that the attacker takes the mean of; each is a query", default=1, left_out=True
     )
+    rechecks: int = column(
+        "answers by which the attacker confirms a success before the attack ends; queries", default=0, left_out=True
+    )
     confirmations: int = column(
         "of each success, more than half of which must fool; no queries", default=1, left_out=True
+    )
+    correlation: float | None = column(
+        "correlation time of U, frames, one a query; none: it stands still",
+        "correlation_frames",
+        default=None,
+        left_out=True,
     )
     first: int = column("number of the first test image", "first_image", default=0, left_out=True)
     choice: str | None = column("the setting that was chosen on other images", default=None, left_out=True)
@@ -88,6 +97,11 @@ class QueryResult:
     @derives("`fooled_images` of `attacked`", "fooled")
     def success(self) -> Proportion | None:
         return self.within(self.fooled)
+
+    @property
+    def claimed(self) -> Proportion | None:
+        """Fooled when the attack found them, those that were withdrawn in the end too."""
+        return self.within(self.fooled + self.unconfirmed)
 
     def success_within(self, queries: int) -> Proportion | None:
         """Images fooled within so many queries; None where nobody counted there."""

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from groundglass.attacks import AttackResult, LabelAccess, LabelAttack, QueryAttack, ScoreAccess
+from groundglass.attacks import AttackResult, LabelAccess, LabelAttack, QueryAttack, ScoreAccess, frozen_for_attack
 from groundglass.attacks.access import QueryAccess
 from groundglass.attacks.averaged import Averaged
 from groundglass.attacks.scheduler import earlier_seconds
 from groundglass.core import derive_seed
-from groundglass.core.settings import Count, Tally, settings_of
-from groundglass.models import predict_logits
+from groundglass.core.settings import Count, Positive, Tally, settings_of
+from groundglass.models import DefendedNetwork, predict_logits
+from groundglass.optics import DriftingDevice, SimulatedOPU
 from groundglass.results import Record
 from groundglass.results.kinds.query import CHOICE, QUERY, ChoiceResult, QueryResult, best_setting
 from groundglass.studies.cells.attack import BallCell, Purpose, make_ball, rewind
@@ -25,6 +26,7 @@ from groundglass.studies.cells.nearest import NearestAccess
 from groundglass.studies.cells.network import NetworkCell
 from groundglass.studies.engine.cell import BaseCell, Cell, Outcome, scratch_of
 from groundglass.studies.engine.context import Context
+from groundglass.training.classifier import place_device
 
 # The budgets at which success is told, beside the whole one.
 _MARKS = (1_000, 5_000, 15_000)
@@ -74,7 +76,11 @@ class QueryCell(BallCell):
         start: adversarial images, made on networks of the attacker's own, that the search starts from. Only those of the
             `n_images` that it has are attacked.
         answers: of a network with noise: the attacker asks every question so often and takes the mean; each answer is a query.
+        rechecks: of a network with noise: how often the attacker asks again about a success before the attack ends, see
+            `QueryAccess`; each answer is a query.
         confirmations: how often the network is asked in the end whether an image fools it; more than half must say so.
+        correlation: correlation time of the network's U, frames, one a query: it drifts from the first question on, and a success
+            is what fools the network as it is in the end. Such a cell that is interrupted starts again. None: U stands still.
         first: number of the first image.
         choice: found, on other images, the value that one setting of the attack then has.
     """
@@ -89,7 +95,9 @@ class QueryCell(BallCell):
     purpose: Purpose = "figure"
     start: CraftCell | None = None
     answers: Count = 1
+    rechecks: Tally = 0
     confirmations: Count = 1
+    correlation: Positive | None = None
     first: Tally = 0
     choice: "ChoiceCell | None" = None
 
@@ -106,8 +114,11 @@ class QueryCell(BallCell):
         setting = "".join(f", {name} {getattr(self.attack, name):g}" for name in swept)
         if self.purpose == "ladder":
             setting = f", {self.ball_name}"
-        if self.answers > 1:
-            setting = f", mean of {self.answers} answers"
+        if self.purpose == "noise":
+            setting = f", {getattr(self.attack, 'loss', 'labels')}"
+            setting += f", mean of {self.answers} answers" if self.answers > 1 else ""
+            setting += f", confirms by {self.rechecks}" if self.rechecks else ""
+            setting += f", U drifts, correlation time {self.correlation:g} frames" if self.correlation else ""
         start = "" if self.start is None else f" from {self.start.name}"
         return f"{self.target.name} <- {self.attack.title}{setting}{start}"
 
@@ -143,15 +154,15 @@ class QueryCell(BallCell):
             here = torch.isin(begun.indices.cpu(), torch.from_numpy(index))
             index, start = begun.indices.cpu()[here].numpy(), begun.adversarial[here.to(context.where)]
         images, labels = test.floats(torch.from_numpy(index)).to(context.where), test.labels[index].to(context.where)
-        rewind(context.network(trained))
-        model, ball = Stopwatch(context.target(trained), self.answers), make_ball(self.norm, self.eps)
+        itself, copy = self._asked(trained, context)
+        model, ball = Stopwatch(copy, self.answers), make_ball(self.norm, self.eps)
         budget = self.budget // self.answers
-        access: QueryAccess = ScoreAccess(model, per_image=budget)
+        access: QueryAccess = ScoreAccess(model, per_image=budget, confirm=self.rechecks)
         if self.nearest:
             access = NearestAccess(model, images, labels, numbers=index.tolist(), ball=ball, per_image=budget)
         elif isinstance(attack, LabelAttack):
-            access = LabelAccess(model, per_image=budget)
-        checkpoint = None if self.nearest else scratch_of(self, context)
+            access = LabelAccess(model, per_image=budget, confirm=self.rechecks)
+        checkpoint = None if self.nearest or self.correlation is not None else scratch_of(self, context)
         earlier = 0.0 if checkpoint is None else earlier_seconds(checkpoint)
         started = time.perf_counter()
         claimed = attack(
@@ -170,7 +181,6 @@ class QueryCell(BallCell):
         counts = {name: getattr(claimed, name) * self.answers for name in ("loss_queries", "check_queries")}
         claimed = replace(claimed, **counts)
         # The attack ran on a copy arranged for speed: what counts is what fools the network itself.
-        itself = context.network(trained)
         result = claimed.confirmed(ScoreAccess(itself), labels, votes=self.confirmations)
         arrays = {
             "index": index,
@@ -187,6 +197,18 @@ class QueryCell(BallCell):
             arrays["nearest"] = np.where(fooled, access.distance.cpu().numpy(), np.float32(np.inf))
         found = replace(self._result(claimed, result, model, seconds), chosen=chosen, reach=self._reach)
         return Outcome(found, arrays, earlier_seconds=earlier, scratch=checkpoint)
+
+    def _asked(self, trained: Record, context: Context) -> tuple[nn.Module, nn.Module]:
+        """The network, and a copy of it that is faster to attack."""
+        if self.correlation is None:
+            rewind(context.network(trained))
+            return context.network(trained), context.target(trained)
+        network = context.load(trained)
+        assert isinstance(network, DefendedNetwork)
+        assert isinstance(network.device, SimulatedOPU)
+        place_device(network, DriftingDevice(network.device, correlation=self.correlation))
+        copy = frozen_for_attack(network, context.few_images)
+        return network, copy if copy.verified else network
 
     @property
     def _reach(self) -> float | None:

@@ -29,6 +29,10 @@ class NoiseConfig(kit.TargetsConfig):
         attacked: those of them under which the network is attacked.
         query_images, eps, budget: of Square, in L-inf, pixel units; all answers count.
         answers: that the attacker takes the mean of, for one question.
+        rechecks: answers by which the attacker confirms a success before the attack ends, each a query; beside an attacker who
+            stops at the first success, chance or not.
+        moving: correlation times of U while such an attack runs, in units of all frames that it may take. It takes about a fifth,
+            as images that fall take few.
         confirmations: measurements of each image that fools; more than half of them must say so.
         blurs: relative errors of a U, up to sqrt(2): what would a retrieval be worth that is as far off?
         drifts: correlation times of U, in units of the frames of a retrieval.
@@ -46,6 +50,8 @@ class NoiseConfig(kit.TargetsConfig):
     eps: Positive = 8 / 255
     budget: Count = 1000
     answers: tuple[Count, ...] = (1, 4, 16)
+    rechecks: Count = 5
+    moving: tuple[Positive, ...] = (0.2, 2.0)
     confirmations: Count = 9
     n_images: Count
     eps_paper: tuple[kit.PaperRadius, ...] = (0.01,)
@@ -58,7 +64,7 @@ class NoiseConfig(kit.TargetsConfig):
     ages: tuple[NotNegative, ...] = (0.0, 0.5, 1.0, 1.5, 2.0)
     refit_images: Count = 500
     refit: TrainingConfig = replace(FINE_TUNING, epochs=40)
-    per_input: tuple[Positive, ...] = (12.0, 48.0)
+    per_input: tuple[Positive, ...] = (12.0, 6.0, 24.0, 48.0)
     frame_rate: Positive = 2000.0
     sweep_in: Count = 256
     sweep_rows: Count = 256
@@ -102,19 +108,24 @@ def cells(config: NoiseConfig, dataset: Dataset) -> list[Cell]:
 
 
 def _queries(config: NoiseConfig, network: NetworkCell, noisy: list[NoisyCell]) -> Iterator[QueryCell]:
-    # The margin climbs on where cross-entropy is flat under noise.
+    margin, entropy = Square(loss="margin"), Square(loss="ce")
     shared: dict[str, Any] = {
-        "attack": Square(loss="margin"),
         "eps": config.eps,
         "budget": config.budget,
         "n_images": config.query_images,
         "seed": config.seed,
         "purpose": "noise",
     }
-    yield QueryCell(target=network, **shared)
+    for attack in (margin, entropy):
+        yield QueryCell(target=network, attack=attack, **shared)
     for target in noisy:
-        for answers in config.answers:
-            yield QueryCell(target=target, answers=answers, confirmations=config.confirmations, **shared)
+        voted: dict[str, Any] = {"target": target, "confirmations": config.confirmations, **shared}
+        yield QueryCell(attack=margin, **voted)
+        for attack, answers in ((entropy, 1), *((margin, k) for k in config.answers)):
+            yield QueryCell(attack=attack, answers=answers, rechecks=config.rechecks, **voted)
+    for times in config.moving if config.device_kind == "dense" else ():
+        frames = config.query_images * config.budget
+        yield QueryCell(target=network, attack=margin, correlation=times * frames, **shared)
 
 
 def _gradients(config: NoiseConfig, dataset: Dataset, network: NetworkCell, noisy: list[NoisyCell]) -> Iterator[Cell]:
@@ -170,6 +181,8 @@ def quick(data: str, seed: int, precision: Precision) -> NoiseConfig:
         budget=80,
         eps=4 / 255,
         answers=(1, 4),
+        rechecks=3,
+        moving=(1.0,),
         confirmations=5,
         n_images=48,
         eps_paper=kit.QUICK_RADII[1:2],
