@@ -73,7 +73,7 @@ RESULTS = (
 )
 RESULTS += ("audit.probes", "audit.results", "data.cifar", "optics.fidelity.laws", "optics.secret_file")
 RESULTS += ("optics.streams.measurement", "training.checkpoint", "training.loop", "training.state", "studies.redraw")
-RESULTS += ("studies.redraw_model", "studies.noise.report")
+RESULTS += ("studies.redraw_model", "studies.noise.report", "studies.noise.matrix")
 INSIDE = {"Job", "Live", "_Shuffled", "PairDesign", "HadamardInputs", "AnchorDesign", "Scale", "Shot", "Retrieved"}
 INSIDE |= {"Tuned", "Outcome", "Guess", "_Plain", "_State", "DrawsState"}
 #: Any number will do for these.
