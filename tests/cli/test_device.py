@@ -251,7 +251,7 @@ def test_the_walk_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     page = (Path(__file__).parents[2] / "docs" / "how-to" / "device.md").read_text()
     monkeypatch.chdir(tmp_path)
     steps = re.findall(r"```python\n(.*?)```|^    groundglass (device [^\n]*)$", page, re.DOTALL | re.MULTILINE)
-    assert len([block for block, _ in steps if block]) == 3
+    assert len([block for block, _ in steps if block]) == 4
     assert len([command for _, command in steps if command]) == 4
     space: dict = {}
     for block, command in steps:
