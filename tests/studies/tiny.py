@@ -162,6 +162,8 @@ extraction = maker(
 redraw = maker(RedrawConfig, redraws=2, moving=(2,), n_images=40, eps=0.2, steps=6, budget=60, fit_images=60)
 noise = maker(
     NoiseConfig,
+    audit_images=4,
+    audit=AuditConfig(steps=2, queries=2, query_images=1, probes=4, fit_images=20),
     noises=(16.0,),
     attacked=(16.0,),
     query_images=12,
