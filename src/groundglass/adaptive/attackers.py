@@ -20,9 +20,10 @@ class Attacker:
     Attributes:
         name: in records.
         label: a few characters, for a figure or a table.
-        needs: the most that it must have: "lower weights", those below the layer; "weights" of all the digital part, the training
-            feedback "B", "bits and logits" of natural images run through the deployed network, the "device" to measure inputs of
-            its choice, "U"; or only "scores" or "labels" for images of its choice; or a network of its "own".
+        needs: the most that it must have: "lower weights", those below the layer ("own-head": and public images with
+            labels); "weights" of all the digital part, the training feedback "B", "bits and logits" of natural images run
+            through the deployed network, the "device" to measure inputs of its choice, "U"; or only "scores" or "labels" for
+            images of its choice; or a network of its "own".
         source: where it is from.
         light, dark: its colour, on a light and on a dark ground.
         marker: of matplotlib. No two attackers in a figure differ by colour alone.
@@ -174,7 +175,7 @@ class Rung:
 RUNGS: tuple[Rung, ...] = (
     Rung("labels", "labels only", "the predicted labels alone"),
     Rung("scores", "scores", "the scores"),
-    Rung("lower weights", "the lower weights", "the weights below the layer"),
+    Rung("lower weights", "the lower weights", "the weights below the layer and public labelled images"),
     Rung("weights", "all weights", "all weights"),
     Rung("B", "+ B", "all weights and B"),
     Rung("bits and logits", "+ bits and logits", "all weights, B, and bits and logits of natural images"),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from groundglass.adaptive.attackers import ATTACKERS, RUNGS
+from groundglass.core import DamagedFileError
 from groundglass.report.section import Finding
 from groundglass.results.kinds import DRAWS, RETRIEVE
 from groundglass.results.kinds.network import CameraSettings
@@ -153,10 +154,18 @@ def test_the_head_is_told_against_its_labels_at_the_radius_that_was_swept(tmp_pa
     ]  # fmt: skip
 
 
+def others(folder: RunFolder, *without: str, left: int = 120, of: int = 200) -> None:
+    """Attacks on the rungs that a test says nothing of: all of them leave as much as the paper's does."""
+    for attack in {"RayS", "Square"} - {*without}:
+        asked(folder, attack, right(of - left, of, first=left))
+    for rule in {"bpda-fit-linear", "bpda-retrieved"} - {*without}:
+        folder.attack("VGG-OPU", right(left, of), rule=rule)
+
+
 @pytest.mark.parametrize(
     ("head", "dfa", "finding", "lost"),
     [
-        (20, 20, Finding.FALLS, "the weights below the layer"),
+        (20, 20, Finding.FALLS, "the weights below the layer and public labelled images"),
         (60, 20, Finding.FALLS, "all weights and B"),
         (60, 60, Finding.PART, None),
         (120, 120, Finding.HOLDS, None),
@@ -167,14 +176,73 @@ def test_the_verdict_names_the_lowest_rung_on_which_nothing_clear_is_left(tmp_pa
     folder.attack("VGG-16", right(20, 200))
     for rule, left in (("dfa-fresh", 120), ("own-head", head), ("dfa", dfa)):
         folder.attack("VGG-OPU", right(left, 200), rule=rule)
+    others(folder)
     verdict = section(folder.run(), Drawn()).verdict
     assert verdict.finding is finding
     assert (verdict.reasons["lost"] and verdict.reasons["lost"][0]) == lost
     told = {says: (one.first.count, one.second.count, above) for says, _, one, above in verdict.reasons["kept"]}
-    assert told["the weights below the layer"] == (head, 20, head > 20)
+    assert told["the weights below the layer and public labelled images"] == (head, 20, head > 20)
     assert verdict.reasons["worst"].first.count == min(head, dfa)
 
 
 def test_every_attacker_of_the_registry_stands_on_a_rung_or_is_not_of_this_kind() -> None:
     assert {one.needs for one in ATTACKERS} - {rung.needs for rung in RUNGS} == {"nothing", "own network"}
     assert len({rung.label for rung in RUNGS}) == len(RUNGS)
+
+
+@pytest.mark.parametrize("missing", ["RayS", "Square", "bpda-fit-linear", "bpda-retrieved"])
+@pytest.mark.parametrize(("head", "finding"), [(120, Finding.OPEN), (60, Finding.OPEN), (20, Finding.FALLS)])
+def test_without_a_rung_nothing_is_said_for_the_defence(
+    tmp_path: Path, missing: str, head: int, finding: Finding
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.attack("VGG-16", right(20, 200))
+    for rule, left in (("dfa-fresh", 120), ("own-head", head), ("dfa", 120)):
+        folder.attack("VGG-OPU", right(left, 200), rule=rule)
+    others(folder, missing)
+    verdict = section(folder.run(), Drawn()).verdict
+    assert verdict.finding is finding
+    assert len(verdict.untried) == 1
+
+
+def test_at_a_radius_at_which_an_attack_was_not_made_the_ladder_says_nothing(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.attack("VGG-OPU", right(60), rule="own-head")
+    folder.attack("VGG-OPU", right(50), rule="dfa", eps=FAR, eps_paper=0.02)
+    ladder = Ladder(folder.run())
+    assert ladder.radii == []
+    assert len(ladder.table().rows[0].values) == 1 + 5
+    assert ladder.figure(Drawn()) is None
+
+
+def test_costs_are_those_of_the_radii_of_the_ladder_with_the_first_draw(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.attack("VGG-OPU", right(60), rule="dfa", eps=FAR, eps_paper=0.02)
+    folder.attack("VGG-OPU", right(60), rule="dfa")
+    first = folder.attack("VGG-OPU", right(90), rule="fa")
+    config = {"model": "VGG-OPU", "rule": "fa", "attack": "PGD", "norm": "linf", "eps": NEAR, "draws": 3}
+    result = {"n_images": 50, "clean_correct": 50, "correct": 0, "left": (50, 20, 0), "gradients": 500}
+    fell = np.array([1] * 30 + [2] * 20)
+    arrays = {"index": np.arange(50), "clean_correct": fell > -2, "success": fell >= 0, "fell": fell}
+    folder.fill(DRAWS, {**config, "purpose": "figure"}, result, "fa", inputs=[first], arrays=arrays)
+    ladder = Ladder(folder.run())
+    assert ladder.radii == [NEAR]
+    at = ladder.table().columns.index("gradients")
+    rows = {row.name: row.values for row in ladder.table().rows}
+    assert rows["+ B"][at].value == pytest.approx(10)  # not of the other radius too
+    assert rows["all weights"][at].value == pytest.approx(500 / 50 + 10)  # what the first draw took is not left out
+
+
+def test_draws_that_do_not_add_up_are_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    draws(folder, "fa", [0] * 4 + [1] * 2 + [-1] * 3, count=2)
+    assert folder.run().draws["accuracy_after_1"].iloc[0] == pytest.approx(5 / 9)
+    other = RunFolder(tmp_path / "other")
+    fell = np.array([0] * 3 + [1] * 3 + [-1] * 3)
+    config = {"model": "VGG-OPU", "rule": "fa", "attack": "PGD", "norm": "linf", "eps": NEAR, "draws": 2}
+    result = {"n_images": 9, "clean_correct": 9, "correct": 3, "left": (5, 3)}
+    arrays = {"index": np.arange(9), "clean_correct": fell > -2, "success": fell >= 0, "fell": fell}
+    other.fill(DRAWS, config, result, arrays=arrays)
+    run = other.run()
+    with pytest.raises(DamagedFileError, match="each draw"):
+        run.right(run.draws.index[0])

@@ -8,6 +8,7 @@ import pytest
 from groundglass.report.section import Finding
 from groundglass.studies.white_box.report import section, tables
 from tests.runs import Drawn, RunFolder, right
+from tests.studies.white_box.test_ladder import others
 
 
 def judged(path: Path, *, paper: int, adaptive: int, plain: int, of: int = 200):
@@ -17,6 +18,8 @@ def judged(path: Path, *, paper: int, adaptive: int, plain: int, of: int = 200):
     folder.attack("VGG-16", right(plain, of), inputs=[baseline])
     folder.attack("VGG-OPU", right(paper, of), rule="dfa-fresh", inputs=[defended])
     folder.attack("VGG-OPU", right(adaptive, of), rule="dfa", inputs=[defended])
+    others(folder, left=max(paper, adaptive), of=of)
+    folder.attack("VGG-OPU", right(max(paper, adaptive), of), rule="own-head")
     return section(folder.run(), Drawn())
 
 

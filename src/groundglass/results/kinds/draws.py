@@ -1,8 +1,12 @@
 """Attacks repeated with further draws of what their attacker draws, on one network at one radius."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
+
+import numpy as np
 
 from groundglass.core.schema import left_out
 from groundglass.core.statistics import Proportion
@@ -69,6 +73,17 @@ class DrawsResult:
         return Proportion(self.clean_correct, self.n_images)
 
 
+def _fell_at(arrays: Mapping[str, np.ndarray]) -> dict[int, int]:
+    """Draw -> images that it fooled, by the arrays; only draws that fooled any."""
+    return dict(Counter(arrays["fell"][arrays["clean_correct"].astype(bool) & (arrays["fell"] >= 0)].tolist()))
+
+
+def _fell_of(result: DrawsResult) -> dict[int, int]:
+    """The same by the result."""
+    steps = enumerate(pairwise((result.clean_correct, *result.left)))
+    return {draw: before - after for draw, (before, after) in steps if before > after}
+
+
 DRAWS = Kind(
     "draws",
     DrawsConfig,
@@ -90,5 +105,6 @@ DRAWS = Kind(
             lambda a: int((a["clean_correct"] & (a["fell"] >= 0)).sum()),
             lambda r: r.clean_correct - r.correct,
         ),
+        "images that each draw fooled": (_fell_at, _fell_of),
     },
 )

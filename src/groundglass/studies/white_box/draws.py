@@ -23,7 +23,8 @@ def redraws(run: Run) -> Table:
         name = f"{one.config.model} ← `{one.config.rule}`, {words.radius(one.config.norm, one.config.eps)}"
         rows.append(Row(name, tuple(one.result.after(k) for k in at)))
     note = (
-        "An image counts only when it was right before and no draw has fooled it, at this radius or a smaller one. "
+        "An image counts only when it was right before and no draw has fooled it, at this radius or a smaller one. What a "
+        "later draw fooled at a smaller radius, earlier ones have not tried here: after few draws a little too much is left. "
         "Which draw fools is seen when the image is shown to the deployed network: so many tries are so many queries."
     )
     columns = tuple(f"{k} draw" + "s" * (k > 1) for k in at)

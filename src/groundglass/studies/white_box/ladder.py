@@ -75,7 +75,7 @@ class Ladder:
     """What the records of a run say of every rung, in L-inf's ball, on the images that all its attacks were tried on.
 
     Attributes:
-        radii: those of every attack; of all, where none is common.
+        radii: those that every attack here was made at: at another an image would count that was not attacked there.
         steps: the rungs that were tried, in order; each leaves no more right than the one before, image by image, and no
             more at a larger radius.
         beside: network without the layer -> what backpropagation leaves: radius -> image -> right.
@@ -89,7 +89,7 @@ class Ladder:
         every = [*own, *beside.values()]
         self.images: list[int] = sorted(set.intersection(*(set(one.fell) for one in every))) if every else []
         radii = sorted({eps for one in every for eps in one.radii})
-        self.radii = [eps for eps in radii if all(one.tells_of(eps) for one in every)] or radii
+        self.radii = [eps for eps in radii if all(one.tells_of(eps) for one in every)]
         self.beside = {name: {e: one.right(e, self.images) for e in self.radii} for name, one in beside.items()}
         self.clean = {i: own[0].fell[i] > _BEFORE for i in self.images} if own else {}
         self.steps: list[Step] = []
@@ -146,8 +146,10 @@ class Ladder:
         """How the table is read."""
         return (
             f"The first {len(self.images):,} images that all attacks here were tried on. With all above: image by image, an "
-            "image counts only when no attack of this rung or one above it has fooled it, at this radius or a smaller one. "
-            "Queries, gradients and time: of the strongest attack, an image, over all radii. Images: that it was fitted to."
+            "image counts only when no attack of this rung or one above it has fooled it. Alone, too, what fell at a smaller "
+            "radius has fallen. Of the strongest attack, over these radii: queries and gradients, an image; time, in all. "
+            "Images: that it was fitted to. But for those of own head and bit flip, a gradient is a query too: the image goes "
+            "through the deployed network."
         )
 
     def _row(self, step: Step) -> Row:
@@ -163,18 +165,24 @@ class Ladder:
     def _costs(self, one: Tried) -> Sequence[Value]:
         """Queries and gradients an image, images that it was fitted to, frames of the device, time."""
         count = len(one.fell)
-        needed = {key for entry in one.entries for key in entry.inputs}
+        entries = [entry for entry in one.entries if round(entry.config.eps, 9) in self.radii]
+        needed = {key for entry in entries for key in entry.inputs}
+        # Draws have the first of them beside them, which was made on more images.
+        begun = {key for entry in entries if entry.kind is DRAWS for key in entry.inputs[:1]}
+        first = [each for each in self.run.entries(ATTACK) if each.key in begun]
         retrieved = [each for each in self.run.entries(RETRIEVE) if each.key in needed]
-        results = [entry.result for entry in one.entries]
+        results = [entry.result for entry in entries]
         asked = sum(r.loss_queries + r.check_queries for r in results if hasattr(r, "loss_queries"))
-        climbed = sum(r.gradients for r in results if hasattr(r, "gradients"))
+        climbed = sum(r.gradients for r in results if hasattr(r, "gradients")) / count
+        climbed += sum(each.result.gradients_per_image for each in first)
         fitted = max((r.fit.n_images for r in results if getattr(r, "fit", None)), default=None)
         frames = sum(each.result.frames for each in retrieved)
-        seconds = sum(each.record.seconds for each in (*one.entries, *retrieved))
+        seconds = sum(each.record.seconds for each in (*entries, *retrieved))
+        seconds += sum(each.record.seconds * count / each.result.n_images for each in first)
         per_image = "{:,.0f}".format
         return (
             Amount(asked / count, per_image) if asked else None,
-            Amount(climbed / count, per_image) if climbed else None,
+            Amount(climbed, per_image) if climbed else None,
             amount(fitted),
             Amount(frames) if frames else None,
             Amount(seconds, duration),
@@ -182,7 +190,7 @@ class Ladder:
 
     def figure(self, drawings: Folder) -> Drawing | None:
         """Every rung at up to three radii: by all up to it, and by its strongest attack alone."""
-        if not self.steps or not self.images:
+        if not self.steps or not self.images or not self.radii:
             return None
         radii = self.radii if len(self.radii) <= _PANELS else [*self.radii[: _PANELS - 1], self.radii[-1]]
         series = (Series("with all above", PLAIN), Series("strongest alone", OPEN), Series("no layer, BP", QUIET))

@@ -94,6 +94,7 @@ def _judge(run: Run, compared: pd.DataFrame, ladder: Ladder) -> Verdict:
 
     It falls where VGG-OPU keeps no more than VGG-16 under backpropagation does, on some rung short of U: `lost` is the lowest
     one. `kept`: of each rung its name, its strongest attack, what VGG-OPU keeps there beside VGG-16, and whether that is more.
+    That a part of it or all holds is said only where every rung short of U was tried: one that was not might take it.
     """
     linf = compared[(compared["norm"] == "linf") & (compared["attack"] == "PGD")]
     claims = [rule for rule in _CLAIM if ((linf["network"] == DEFENDED) & (linf["rule"] == rule)).any()] or ["dfa"]
@@ -125,12 +126,15 @@ def _judge(run: Run, compared: pd.DataFrame, ladder: Ladder) -> Verdict:
     ]
     lost = next((one for one in kept if not one[3]), None)
     rivals = {one.label for step in steps for one in step.tried} - {attacker(rule).label for rule in claims}
+    untried = tuple(r.label for r in RUNGS if r.needs != "U" and r.needs not in {s.rung.needs for s in steps})
     if not family.above((eps, "claim", "plain")):
         finding = Finding.NOTHING
     elif not rivals:
         finding = Finding.OPEN
     elif lost is not None:
         finding = Finding.FALLS
+    elif untried or len(kept) < len(steps):
+        finding = Finding.OPEN
     else:
         finding = Finding.PART if family.below((eps, "worst", "claim")) else Finding.HOLDS
     papers = linf.loc[linf["radius"] == eps, "radius_paper"].dropna()
@@ -151,7 +155,7 @@ def _judge(run: Run, compared: pd.DataFrame, ladder: Ladder) -> Verdict:
             "family": family.note,
             "rungs": rungs.note,
         },
-        untried=tuple(r.label for r in RUNGS if r.needs != "U" and r.needs not in {s.rung.needs for s in steps}),
+        untried=untried,
         n_images=worst.first.total if worst else 0,
     )
 
@@ -230,8 +234,10 @@ def _control_table(controls: pd.DataFrame, compared: pd.DataFrame) -> Table:
 
 def _fit(row: Any) -> str:
     """What a rule, or an attacker's own head, was fitted on, and how well it does on other images."""
-    good = f"R² {row.fit_r2:.2f}" if not pd.isna(row.fit_r2) else f"{percent(row.head_accuracy)}% right"
-    return f"{row.fit_images:,.0f} images, {good}"
+    told = [f"{row.fit_images:,.0f} images"]
+    told += [] if pd.isna(row.fit_r2) else [f"R² {row.fit_r2:.2f}"]
+    told += [] if pd.isna(row.head_accuracy) else [f"{percent(row.head_accuracy)}% right"]
+    return ", ".join(told)
 
 
 def _efforts(norms: Sequence[pd.DataFrame]) -> Table:
