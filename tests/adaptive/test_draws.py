@@ -110,3 +110,35 @@ def test_no_images_and_no_draws():
     assert (len(none.result), len(none.fell), none.accuracy_after(3)) == (0, 0, 0.0)
     with pytest.raises(ValueError, match="draws"):
         redrawn("fa", defended, ATTACK, images, labels, BALL, draws=0, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"network": None}, "DefendedNetwork"),
+        ({"attack": None}, "attack by gradients"),
+        ({"attack": PGD}, "attack by gradients"),
+        ({"seed": "a"}, "`seed`"),
+        ({"seed": None}, "`seed`"),
+        ({"ball": None}, "`ball`"),
+        ({"ball": 0.1}, "radius without a norm"),
+        ({"ball": Linf((0.1, 0.1))}, "one a channel"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"draws": 0}, "draws"),
+    ],
+    ids=repr,
+)
+def test_what_cannot_be_is_refused_before_a_head_is_fitted(monkeypatch, given, said):
+    defended, images, labels = problem()
+    usual = {"network": defended, "attack": ATTACK, "images": images, "labels": labels, "ball": BALL}
+    told = {**usual, "draws": 2, "seed": 0, "labelled": natural(200, 5), **given}
+    monkeypatch.setattr("groundglass.adaptive.draws.stand_in", lambda *a, **k: pytest.fail("a head was fitted"))
+    with pytest.raises((TypeError, ValueError), match=said):
+        redrawn("own-head", **told)
+
+
+def test_a_negative_number_of_draws_is_none():
+    found = again("fa", 1)
+    with pytest.raises(ValueError, match="draws"):
+        found.accuracy_after(-1)
+    assert found.accuracy_after(0) == found.result.clean_accuracy

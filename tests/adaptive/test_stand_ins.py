@@ -269,3 +269,29 @@ def test_an_interrupted_attack_goes_on_and_not_with_another_head(problem, tmp_pa
     other = OwnHead.fit(defended, natural(200, 5), labels=60, seed=9)
     with pytest.raises(ValueError, match="stand_in was"):
         CLIMB(StandInAccess(defended, other), images, labels, Linf(0.02), seed=0, checkpoint=path)
+
+
+@pytest.mark.parametrize("other", [None, "bit-flip", BitFlip, nn.Identity()], ids=repr)
+def test_what_is_no_stand_in_is_refused_when_the_access_is_made(other):
+    with pytest.raises(TypeError, match="stand_in"):
+        StandInAccess(network(Device()), other)
+
+
+@pytest.mark.parametrize("name", list(STAND_INS))
+@pytest.mark.parametrize("other", [None, nn.Linear(2, 2)], ids=repr)
+def test_a_network_without_a_layer_has_nothing_below_it(name, other):
+    with pytest.raises(TypeError, match="DefendedNetwork"):
+        stand_in(name, other, labelled=natural(20, 5), seed=0)
+
+
+@pytest.mark.parametrize("seed", ["a", None, 1.5], ids=repr)
+def test_a_seed_that_is_none_is_refused_by_name(seed):
+    with pytest.raises((TypeError, ValueError), match="`seed`"):
+        stand_in("own-head", network(Device()), labelled=natural(20, 5), seed=seed)
+
+
+def test_of_a_head_with_no_held_out_image_no_accuracy_is_told():
+    made = OwnHead.fit(network(Device()), natural(200, 5), labels=9, seed=0)
+    assert made.held_out_accuracy is None
+    assert "none" in repr(made)
+    assert OwnHead.fit(network(Device()), natural(200, 5), labels=10, seed=0).held_out_accuracy in (0.0, 1.0)

@@ -294,11 +294,13 @@ def test_a_start_depends_on_its_image_alone_and_is_told_from_another(tmp_path):
         (Square(), torch.full((2, 3, 2, 3), 0.7), "outside Linf"),
         (Square(), torch.full((2, 3, 2, 3), torch.nan), "outside Linf"),
         (Square(), torch.full((1, 3, 2, 3), 0.5), "shape"),
+        (Square(), torch.full((2, 3, 2, 3), 0.5).tolist(), "not list"),
+        (Square(), torch.full((2, 3, 2, 3), 0.7).numpy(), "outside Linf"),
         (NES(), torch.full((2, 3, 2, 3), 0.5), "leave out `start`"),
     ],
 )
 def test_a_start_that_cannot_be_is_refused_before_anything_is_asked(attack, start, said):
     access = ScoreAccess(Forbidden(), per_image=100)
     images, labels = torch.full((2, 3, 2, 3), 0.5), torch.ones(2, dtype=torch.int64)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises((TypeError, ValueError), match=said):
         attack(access, images, labels, Linf(0.1), seed=0, start=start)

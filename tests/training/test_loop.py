@@ -142,6 +142,8 @@ def test_answers_that_cannot_be_are_refused_and_those_of_another_training(colour
     ):
         with pytest.raises(ValueError, match=said):
             train(fresh(), coloured, changed, credit=credit, seed=0, answers=answers)
+    with pytest.raises(TypeError, match="`answers`"):
+        train(fresh(), coloured, config, credit=credit, seed=0, answers=good.numpy())
     path, short = tmp_path / "checkpoint.safetensors", replace(config, epochs=1)
     train(fresh(), coloured, short, credit=credit, seed=0, answers=good, checkpoint=path)
     with pytest.raises(ValueError, match="answers"):

@@ -15,9 +15,10 @@ from groundglass.adaptive.attackers import attacker
 from groundglass.adaptive.rules import Pairs, make_rule
 from groundglass.adaptive.stand_ins import LABELS, STAND_INS, StandInAccess, stand_in, unasked
 from groundglass.attacks import AttackResult, Ball, GradientAccess, GradientAttack
+from groundglass.attacks.balls import as_ball
 from groundglass.attacks.tensors import Flags, Images, Labels, Rows
 from groundglass.core import as_images, as_labels, derive_seed
-from groundglass.core.settings import Count, fit
+from groundglass.core.settings import Count, Tally, fit
 from groundglass.data import ImageSet
 from groundglass.models import DefendedNetwork
 
@@ -70,7 +71,12 @@ class Redrawn:
     fell: Int64[Tensor, "n"]
 
     def accuracy_after(self, draws: int) -> float:
-        """Share of all images that are right before and after the first so many draws."""
+        """Share of all images that are right before and after the first so many draws.
+
+        Raises:
+            ValueError: a negative number of draws.
+        """
+        draws = fit(Tally, draws, "draws")
         fooled = (self.fell >= 0) & (self.fell < draws)
         return int((self.result.clean_correct & ~fooled).sum()) / max(1, len(fooled))
 
@@ -102,10 +108,17 @@ def redrawn(
         pairs: of the fitted rules, see `make_rule`.
 
     Raises:
-        ValueError, TypeError: what `make_rule`, `stand_in` or the attack refuses.
+        ValueError, TypeError: what `make_rule`, `stand_in` or the attack refuses; before anything is fitted or attacked.
     """
-    draws, images = fit(Count, draws, "draws"), as_images(images)
-    labels = as_labels(labels, images)
+    if not isinstance(network, DefendedNetwork) or not isinstance(attack, GradientAttack):
+        raise TypeError(
+            f"redrawn(rule, network, attack, ...) takes a DefendedNetwork and an attack by gradients, such as PGD(), not "
+            f"{type(network).__name__} and {attack!r:.60}"
+        )
+    draws, images, seed = fit(Count, draws, "draws"), as_images(images), fit(int, seed, "seed")
+    labels, batch_size, ball = as_labels(labels, images), fit(Count, batch_size, "batch_size"), as_ball(ball)
+    attack.check_ball(ball)
+    ball.check(images)
 
     def access(of: int) -> GradientAccess:
         if rule in STAND_INS:

@@ -75,7 +75,7 @@ class OwnHead(nn.Module, StandIn):
         network: the lower weights are its own, shared, not copied.
         weights, mean: [N, classes], [N]: logits = (features - mean) weights.
         n_images: labelled images that it was fitted to, held-out ones included.
-        held_out_accuracy: of the head, on those held out.
+        held_out_accuracy: of the head, on those held out, which also chose its ridge; None where there were none.
     """
 
     name = "own-head"
@@ -87,7 +87,7 @@ class OwnHead(nn.Module, StandIn):
         mean: Float[Tensor, "n"],
         *,
         n_images: int,
-        held_out_accuracy: float,
+        held_out_accuracy: float | None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -109,10 +109,13 @@ class OwnHead(nn.Module, StandIn):
             labels: so many of them, drawn without replacement by `seed`; all where there are fewer.
 
         Raises:
+            TypeError: not a defended network, or not an ImageSet.
             ValueError: fewer than two labelled images, or of one class alone.
             NonFiniteError: the features are NaN or infinite.
         """
+        _defended(network)
         check_image_set(labelled)
+        seed = fit(int, seed, "seed")
         drawn = permutation(len(labelled), generator=generator(seed, "own head"))[: fit(Count, labels, "labels")]
         known = labelled.labels[drawn]
         if len(known.unique()) < 2:
@@ -143,7 +146,8 @@ class OwnHead(nn.Module, StandIn):
         scores = {ridge: right(ridge) for ridge in reversed(_RIDGES)}
         best = max(scores, key=lambda ridge: scores[ridge])
         weights, mean = _ridge(features, known, classes, best)
-        return cls(network, weights, mean, n_images=len(known), held_out_accuracy=scores[best])
+        told = scores[best] if bool(held.any()) else None
+        return cls(network, weights, mean, n_images=len(known), held_out_accuracy=told)
 
     def forward(self, images: Images) -> Float[Tensor, "batch classes"]:
         found: Tensor = (below(self.network, images).float() - self.mean) @ self.weights
@@ -158,7 +162,8 @@ class OwnHead(nn.Module, StandIn):
         return loss(logits, labels.long())
 
     def extra_repr(self) -> str:
-        return f"n_images={self.n_images}, held_out_accuracy={self.held_out_accuracy:.3f}"
+        told = "none" if self.held_out_accuracy is None else f"{self.held_out_accuracy:.3f}"
+        return f"n_images={self.n_images}, held_out_accuracy={told}"
 
 
 class BitFlip(StandIn):
@@ -179,13 +184,14 @@ class BitFlip(StandIn):
         network: binarises what enters its layer.
 
     Raises:
+        TypeError: not a defended network.
         ValueError: floats enter the layer of this network: it has no bits to flip.
     """
 
     name = "bit-flip"
 
     def __init__(self, network: DefendedNetwork) -> None:
-        if network.block.encoding == "float":
+        if _defended(network).block.encoding == "float":
             raise ValueError(
                 "the rule 'bit-flip' pushes bits across thresholds, and floats enter the layer of this network: use 'own-head'"
             )
@@ -214,6 +220,7 @@ def stand_in(
         labelled, labels, seed: of the head, see `OwnHead.fit`.
 
     Raises:
+        TypeError: not a defended network, or `labelled` is not an ImageSet.
         ValueError: another name; a network that it is not for; a head without labelled images.
     """
     if name not in STAND_INS:
@@ -242,10 +249,17 @@ class StandInAccess(GradientAccess):
         model: the deployed network, images -> logits.
         stand_in: what is climbed.
         budget: rows, over all calls, that may pass through the deployed network; None for no limit.
+
+    Raises:
+        TypeError: the model cannot be called, or `stand_in` is none.
     """
 
     def __init__(self, model: Any, stand_in: OwnHead | BitFlip, budget: int | None = None) -> None:
         super().__init__(model, budget)
+        if not isinstance(stand_in, StandIn):
+            raise TypeError(
+                f"`stand_in` must be what stand_in('bit-flip', network, ...) or 'own-head' gives, not {stand_in!r:.60}"
+            )
         self._stand_in = stand_in
         self._climbed = 0
         self._remembered: Tensor | None = None
@@ -304,6 +318,15 @@ def unasked(attack: A) -> A:
         f"{type(attack).__name__} judges its iterates by the network's answers, which an attacker with the lower weights alone "
         "does not ask for: use PGD, FGSM or TransferPGD"
     )
+
+
+def _defended(network: Any) -> DefendedNetwork:
+    if not isinstance(network, DefendedNetwork):
+        raise TypeError(
+            f"the network must be a DefendedNetwork, not {type(network).__name__}: `defend` makes one of a network of your own, "
+            "and an ordinary network has nothing below a layer"
+        )
+    return network
 
 
 def below(network: DefendedNetwork, images: Images) -> Float[Tensor, "batch n"]:

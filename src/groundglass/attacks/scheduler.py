@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -271,12 +272,17 @@ class Scheduler:
             )
 
 
-def _in_ball(start: Tensor, images: Tensor, ball: Ball) -> Tensor:
+def _in_ball(start: Any, images: Tensor, ball: Ball) -> Tensor:
     """Starts of a search, checked.
 
     Raises:
+        TypeError: neither a tensor nor a numpy array.
         ValueError: another shape than the images', or a start outside the ball or [0, 1].
     """
+    if isinstance(start, np.ndarray):
+        start = torch.from_numpy(np.array(start, order="C"))
+    if not isinstance(start, Tensor):
+        raise TypeError(f"`start` must be a tensor of images, as `images` is, not {type(start).__name__}")
     if start.shape != images.shape:
         raise ValueError(f"`start` must have the shape of the images, {list(images.shape)}, not {list(start.shape)}")
     start = start.to(images)

@@ -61,7 +61,7 @@ def train(
     Raises:
         DivergedError: the loss is not finite, or an epoch ended above twice the loss of guessing.
         DamagedFileError, ValueError: the checkpoint is damaged, or belongs to another run.
-        TypeError: `images` is not an ImageSet.
+        TypeError: `images` is not an ImageSet, or `answers` no tensor.
         ValueError: the rule of adversarial training does not fit this network; fewer than two images; answers that are
             not probabilities, one row an image, or come with adversarial training.
     """
@@ -205,6 +205,8 @@ class _Run:
 def _check_answers(answers: Tensor, images: ImageSet, config: TrainingConfig) -> None:
     if config.adversarial is not None:
         raise ValueError("adversarial training is on labels: leave out `answers`, or `adversarial`")
+    if not isinstance(answers, Tensor):
+        raise TypeError(f"`answers` must be a tensor of probabilities, a row an image, not {type(answers).__name__}")
     shape = (len(images), len(images.classes))
     if tuple(answers.shape) != shape or not answers.is_floating_point():
         raise ValueError(f"`answers` must be floats of shape {list(shape)}, not {answers.dtype} {list(answers.shape)}")
