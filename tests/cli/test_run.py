@@ -15,7 +15,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.* steps of .* cannot reach:Runt
 
 def small(*asked, **named):
     """The tiny study at one radius, by two rules."""
-    return replace(white_box(*asked, **named), eps_paper=(0.1,), eps_l2=(), rules=("dfa", "exact"), cw_images=0, ladder=None)
+    return replace(
+        white_box(*asked, **named), eps_paper=(0.1,), eps_l2=(), rules=("dfa", "exact"), cw_images=0, ladder=None
+    )
 
 
 @pytest.fixture(scope="module")

@@ -230,9 +230,14 @@ def _judge(
     tests = [(level, one) for level in attacked if (one := family.found.get((level.noise, _QUERIES)))]
     if not tests:
         return Verdict(Finding.OPEN)
-    best, test = max(tests, key=lambda item: item[1].points)
+    best, test = max(tests, key=lambda item: (family.above((item[0].noise, _QUERIES)), item[1].points))
     reasons = {"noise": best.noise, "noisy": best.fooled(run), "plain": levels[0].fooled(run), "best": test}
-    untried = () if any(one.answers > 1 for one in best.asked) else ("the mean of several answers",)
+    # Who ends at the first answer that says fooled may have been told so by noise.
+    lacking = {
+        "the mean of several answers": not any(one.answers > 1 for one in best.asked),
+        "an attacker who confirms a success before it ends": not any(one.rechecks for one in best.asked),
+    }
+    untried = tuple(name for name, is_lacking in lacking.items() if is_lacking)
     if not any(not ok for ok in levels[0].right(run).values()):
         finding = Finding.NOTHING
     elif not any(family.above((level.noise, _QUERIES)) for level, _ in tests):
