@@ -59,7 +59,7 @@ def over_seeds(folders: Sequence[Path]) -> list[Figure]:
     seeds = [store.manifest["seed"] for store in stores]
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"the seeds of these folders are {seeds}: give folders of different seeds")
-    found = [{_identity(r): r for r in store.records if r.kind in _FIGURES} for store in stores]
+    found = [{_identity(r): r for r in store.records if _is_whole(r)} for store in stores]
     figures = []
     for identity, record in found[0].items():
         if all(identity in records for records in found):
@@ -67,6 +67,12 @@ def over_seeds(folders: Sequence[Path]) -> list[Figure]:
             values = tuple(float(read(records[identity].result)) for records in found)
             figures.append(Figure(record.name, what, values))
     return figures
+
+
+def _is_whole(record: Record) -> bool:
+    """Whether its figure is of all images. Of the access ladder's attacks by queries it is of what a smaller ball left, or of
+    the smallest ball alone: the ladder's table has what they come to."""
+    return record.kind in _FIGURES and not (record.kind == "query" and record.config.get("purpose") == "ladder")
 
 
 def _identity(record: Record) -> str:

@@ -175,3 +175,13 @@ def test_a_cell_that_cannot_be_is_refused_and_keys_of_attacks_are_what_they_were
     assert key_of(own) != key_of(replace(own, labels=7))
     assert first.config().settings["keep"] == "best"
     assert own.config().settings["keep"] == "last"
+
+
+def test_what_is_not_the_same_attack_is_no_smaller_one():
+    small, large = (one.first for one in nested(targets(white_box(), DATA)[1], "exact-blurred"))
+    one = replace(large, matrix_error=0.5)
+    assert replace(one, smaller=replace(small, matrix_error=0.5)).smaller is not None
+    with pytest.raises(ValueError, match="another matrix_error"):
+        replace(one, smaller=replace(small, matrix_error=0.2))
+    with pytest.raises(ValueError, match="lies in this one"):
+        replace(small, smaller=large)

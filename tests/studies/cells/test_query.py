@@ -137,3 +137,15 @@ def test_every_answer_that_is_averaged_is_a_query(tmp_path):
     short = replace(plain, budget=15).run((None,), context)
     assert (short.arrays["success"] == found.arrays["success"]).all()
     assert (4 * short.arrays["loss_queries"] == found.arrays["loss_queries"]).all()
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"n_images": 7}, {"attack": RayS()}, {"first": 2}, {"norm": "l2"}], ids=repr
+)
+def test_an_attack_of_its_own_is_no_smaller_one(change):
+    """Its images, or what it fooled, would be counted for those of another attack."""
+    smaller = replace(ASKED, attack=Square(), eps=0.001)
+    with pytest.raises(ValueError, match=f"another {next(iter(change))}"):
+        replace(smaller, eps=0.02, smaller=replace(smaller, **change))
+    with pytest.raises(ValueError, match="lies in this one"):
+        replace(smaller, smaller=replace(smaller, eps=0.02))

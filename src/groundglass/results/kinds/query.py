@@ -67,7 +67,7 @@ class QueryResult:
     `success_at`: (queries, images fooled within so many).
     """
 
-    n_images: int = column("images looked at")
+    n_images: int = column("images looked at: in a larger ball of the access ladder, those that the smaller one left")
     clean_correct: int = column("of them, right at first and so attacked", "attacked")
     fooled: int = column("fooled within the budget", "fooled_images")
     success_rate: float

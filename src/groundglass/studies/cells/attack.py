@@ -204,7 +204,7 @@ class AttackCell(BallCell):
         access, fit = self.access(trained, context, record_of(self.retrieved, self, inputs))
         rewind(context.network(trained))  # a rule may have been fitted now, or before
         before = None if self.smaller is None else context.arrays(record_of(self.smaller, self, inputs))
-        # Images of the gallery are shown, so they are attacked in any case.
+        # Images of the gallery are shown as they are here, so they are attacked in any case.
         left = (
             np.ones(len(index), bool) if before is None else ~before["success"] | (np.arange(len(index)) < self.gallery)
         )
@@ -252,9 +252,18 @@ class AttackCell(BallCell):
         return Outcome(found, arrays, earlier_seconds=checkpoint.earlier_seconds, scratch=checkpoint.path)
 
 
-def nested(cell: AttackCell, smaller: AttackCell) -> None:
-    """Refuse an attack that is not the same in a smaller ball."""
-    for part in ("target", "rule", "norm", "common", "seed", "labels", "fit_images", "n_images", "confirmations"):
+_OF_AN_ATTACK = ("target", "rule", "norm", "common", "seed", "labels", "fit_images", "n_images", "confirmations")
+
+
+def nested(
+    cell: BallCell, smaller: BallCell, parts: Sequence[str] = (*_OF_AN_ATTACK, "retrieved", "matrix_error")
+) -> None:
+    """Refuse an attack that is not the same, but for its steps, in a smaller ball.
+
+    Args:
+        parts: attributes that both must share.
+    """
+    for part in parts:
         if getattr(smaller, part) != getattr(cell, part):
             raise ValueError(f"`smaller` attacks with another {part}: give the same attack in a smaller ball")
     one, other = (each.eps if isinstance(each.eps, tuple) else (each.eps,) for each in (smaller, cell))

@@ -20,7 +20,7 @@ from groundglass.models import DefendedNetwork, predict_logits
 from groundglass.optics import DriftingDevice, SimulatedOPU
 from groundglass.results import Record
 from groundglass.results.kinds.query import CHOICE, QUERY, ChoiceResult, QueryResult, best_setting
-from groundglass.studies.cells.attack import BallCell, Purpose, make_ball, rewind
+from groundglass.studies.cells.attack import BallCell, Purpose, make_ball, nested, rewind
 from groundglass.studies.cells.craft import CraftCell, load_crafted
 from groundglass.studies.cells.nearest import NearestAccess
 from groundglass.studies.cells.network import NetworkCell
@@ -102,6 +102,15 @@ class QueryCell(BallCell):
     choice: "ChoiceCell | None" = None
 
     kind = "query"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.smaller is not None:
+            nested(
+                self,
+                self.smaller,
+                ("target", "attack", "norm", "n_images", "first", "seed", "confirmations", "answers"),
+            )
 
     @property
     def inputs(self) -> Sequence[Cell]:
