@@ -109,7 +109,18 @@ class QueryCell(BallCell):
             nested(
                 self,
                 self.smaller,
-                ("target", "attack", "norm", "n_images", "first", "seed", "confirmations", "answers"),
+                (
+                    "target",
+                    "attack",
+                    "norm",
+                    "n_images",
+                    "first",
+                    "seed",
+                    "confirmations",
+                    "answers",
+                    "rechecks",
+                    "correlation",
+                ),
             )
 
     @property

@@ -45,8 +45,8 @@ def retrieved_table(run: Run) -> Table:
         heads += ("a redraw is needed", "that is every")
         note += (
             f" A redraw is needed before the error is {most:g}: up to there an attack by gradients leaves at most "
-            f"{percent(MARGIN)} points more images right than with the exact U. By so many frames it is, of those tried; the time "
-            "is that of so many frames for the network's own device."
+            f"{percent(MARGIN)} points more images right than with the exact U. By so many frames it is, of those tried; the "
+            "time is that of so many frames for the network's own device."
         )
     return Table("Retrieval of U against read noise", "read noise", heads, tuple(rows), note)
 
