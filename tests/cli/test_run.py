@@ -115,7 +115,8 @@ def test_tables_of_a_copy_are_those_of_the_folder(folder, copy, capsys):
     capsys.readouterr()
     assert cli.main(["tables", str(folder)]) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith("## white-box\n\n") and "Accuracy under attack, L∞" in shown
+    assert shown.startswith("## white-box\n\n")
+    assert "Accuracy under attack, L∞" in shown
     assert "\n## cost\n" in shown
     assert cli.main(["tables", str(copy)]) == 0
     assert capsys.readouterr().out == shown
