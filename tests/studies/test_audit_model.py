@@ -1,5 +1,7 @@
 """The `groundglass audit` command: models and pictures from anywhere, into one folder."""
 
+import importlib
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from groundglass.attacks import PGD
 from groundglass.audit import AuditConfig, Finding
 from groundglass.audit.ledger import Ledger
 from groundglass.cli import main
@@ -16,6 +19,7 @@ from groundglass.models import ModelSpec, build, save_model
 from groundglass.optics import DeviceStore, SimulatedOPU
 from groundglass.results import FolderInUseError, OtherStudyError, RecordStore
 from groundglass.studies.audit_model import audit_model, parse_eps, read_network, read_pictures
+from groundglass.studies.imported import attack_digest, imported_attack
 from tests.audit.known import EPS, Shattered, network, pictures, trained
 
 CONFIG = AuditConfig(steps=10, queries=100, query_images=20, probes=20)
@@ -126,6 +130,18 @@ def test_claims_and_attacks_are_named_on_the_command_line(here: Path, capsys: py
         assert main([*arguments[:-2], wrong, "--out", "other"]) == 1
         assert told in " ".join(capsys.readouterr().err.split())
     assert not (here / "other").exists()
+
+
+def test_an_attack_that_was_changed_makes_another_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for body in ("x", "1 - x", "1 - x"):
+        (tmp_path / "mine.py").write_text(f"def it(model, x, y, ball):\n    return {body}\n")
+        monkeypatch.delitem(sys.modules, "mine", raising=False)
+        importlib.invalidate_caches()
+        found.append(attack_digest(imported_attack("mine:it")))
+    assert found[0] != found[1] == found[2]
+    assert attack_digest(PGD(steps=3)) == attack_digest(PGD(steps=3)) != attack_digest(PGD(steps=4))
 
 
 def test_other_weights_of_the_same_name_are_another_audit(here: Path) -> None:

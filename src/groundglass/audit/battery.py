@@ -27,7 +27,7 @@ from groundglass.audit.config import AuditConfig, NothingToAuditError
 from groundglass.audit.ledger import GivenAttack, Ledger
 from groundglass.audit.probes import agreement, answers, bad_gradients, slopes
 from groundglass.audit.signs import SLACK, Findings
-from groundglass.audit.subject import Mode, Subject, as_module
+from groundglass.audit.subject import OWN, Mode, Subject, as_module
 from groundglass.core import derive_seed
 
 # A move of random pixels over which the loss of a trained network is nearly straight.
@@ -66,12 +66,19 @@ class Battery:
         self._queries()
         self._transfer(surrogates)
         for name, attack in given.items():
-            self.ledger.given(name, attack, self.model, self.config.queries)
+            self.ledger.given(name, attack, self.own, self.config.queries)
 
     @property
     def model(self) -> Model:
         """To be asked for its answers alone."""
         return self.who.base[0].model
+
+    @property
+    def own(self) -> Model:
+        """As it was given, with its own gradient."""
+        make = self.who.mode(OWN)
+        assert callable(make)
+        return make().model
 
     def probe(self, *, training: bool) -> None:
         """Is it a function of the image, and are its gradients those of its loss?"""

@@ -26,8 +26,9 @@ class Asked:
 
     Attributes:
         name: in the result.
-        base: gradients among the attacks that are made anyway.
-        modes: other gradients by their names, made when they are needed.
+        base: gradients among the attacks that are made anyway, on all images that are right.
+        modes: other gradients that the audit knows, by their names, made when they are needed.
+        view: or one that is brought.
         attack: or an attack.
         stated: or a number.
     """
@@ -35,6 +36,7 @@ class Asked:
     name: str
     base: tuple[str, ...] = ()
     modes: tuple[tuple[str, Callable[[], Mode]], ...] = ()
+    view: Mode | None = None
     attack: GivenAttack | None = None
     stated: float | None = None
 
@@ -44,7 +46,7 @@ class Asked:
             return "stated"
         if self.attack is not None:
             return f"{type(self.attack).__name__}, brought" if _is_ours(self.attack) else "an attack that was brought"
-        each = self.name.split("+")
+        each = [self.view.name] if self.view else [*self.base, *(name for name, _ in self.modes)]
         whose = "the model's own gradient" if each == [OWN] else listed(each)
         return f"PGD-{steps} through {whose}"
 
@@ -88,11 +90,15 @@ def understood(
     if given is None:
         paper = ["+".join(who.paper)] if who.paper else []
         given = [("", one) for one in (*paper, OWN) if one != OWN or _has_own(who)]
+    _check_attacks(attacks, who)
+    if sum(isinstance(one, float) and not name for name, one in given) > 1:
+        given = [(name or f"stated {one:g}" if isinstance(one, float) else name, one) for name, one in given]
     found = tuple(_one(name, one, who, attacks) for name, one in given)
     twice = {one.name for one in found if sum(one.name == other.name for other in found) > 1}
     if twice:
         raise ValueError(
-            f"claims must have different names, and {listed(sorted(twice))} is there twice: give them in a dict"
+            f"claims must have different names, and {listed(sorted(twice))} is there twice: give it once, or in a dict, by other "
+            "names"
         )
     return found
 
@@ -107,8 +113,8 @@ def _number_or(claim: Any) -> Any:
         try:
             return check_claim(float(claim))
         except ValueError:
-            if claim.strip().lstrip("+-")[:1].isdigit():
-                raise
+            if claim and not claim.strip("0123456789+-.,/% "):
+                raise ValueError(f"`claim` (={claim!r}) must be a share in [0, 1]: 0.45, not 45 or 45%") from None
             return claim.strip()
     number = None if isinstance(claim, bool) else plain_number(claim)
     if number is not None:
@@ -130,7 +136,12 @@ def _one(name: str, claim: Any, who: Subject, attacks: Mapping[str, GivenAttack]
         return Asked(name or type(claim).__name__, attack=claim)
     if isinstance(claim, nn.Module) or _takes(claim, 1):
         called = name or "view"
-        return Asked(called, modes=((called, lambda: Mode(called, as_module(claim))),))
+        if called in who.names:
+            raise ValueError(
+                f"a claim that is a view may not be called {called!r}, as a gradient of this audit is: give it another name, in "
+                "a dict"
+            )
+        return Asked(called, view=Mode(called, as_module(claim)))
     return Asked(name or getattr(claim, "__name__", "attack"), attack=claim)
 
 
@@ -144,6 +155,8 @@ def _named(name: str, text: str, who: Subject, attacks: Mapping[str, GivenAttack
     for part in parts:
         if part in base:
             continue
+        if part in attacks:
+            raise ValueError(f"the claim {text!r} joins gradients, and {part!r} is an attack: give each as a claim")
         lookup("claim", part, dict.fromkeys((*who.names, *attacks)))
         make = who.mode(part)
         if make is None or isinstance(make, str):
@@ -152,16 +165,36 @@ def _named(name: str, text: str, who: Subject, attacks: Mapping[str, GivenAttack
     return Asked(name, base=base, modes=tuple(made))
 
 
+def _check_attacks(attacks: Mapping[str, GivenAttack], who: Subject) -> None:
+    """Refuse what cannot be called as an attack, and a name that a gradient has.
+
+    Raises:
+        ValueError: either; says what to do.
+    """
+    for name, attack in attacks.items():
+        if name in who.names:
+            raise ValueError(f"`attacks` may not be called {name}: this is a gradient of the audit, or of `views`")
+        if isinstance(attack, type) or not (_is_ours(attack) or _takes(attack, 4, unknown=True)):
+            raise ValueError(
+                f"the attack {name!r} must be an attack of this package, as PGD(), or a function of (model, images, labels, "
+                f"ball) that returns images, not {attack!r:.60}"
+            )
+
+
 def _is_ours(attack: Any) -> bool:
     return isinstance(attack, GradientAttack | QueryAttack)
 
 
-def _takes(function: Any, arguments: int) -> bool:
-    """Whether something can be called with so many arguments."""
+def _takes(function: Any, arguments: int, *, unknown: bool = False) -> bool:
+    """Whether something can be called with so many arguments; `unknown` where it does not tell."""
     if not callable(function):
         return False
     try:
-        inspect.signature(function).bind(*(None,) * arguments)
+        signature = inspect.signature(function)
     except (TypeError, ValueError):
+        return unknown
+    try:
+        signature.bind(*(None,) * arguments)
+    except TypeError:
         return False
     return True

@@ -130,7 +130,8 @@ class Claim:
             return f"{self.verdict}: {listed(few)}"
         if self.verdict is Finding.STANDS:
             ran = len(self.checks) - len(self.skipped)
-            return f"{self.verdict} by the {ran} checks that ran ({len(self.skipped)} skipped)"
+            plural = "check" if ran == 1 else "checks"
+            return f"{self.verdict} by the {ran} {plural} that ran ({len(self.skipped)} skipped)"
         return self.verdict.value
 
 

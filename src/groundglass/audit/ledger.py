@@ -25,6 +25,7 @@ from groundglass.audit.findings import Attempt
 from groundglass.audit.kept import Kept, Made
 from groundglass.audit.subject import Mode
 from groundglass.core import Progress, check_labels, derive_seed
+from groundglass.core.modes import evaluating, unchanged
 
 WRONG, STANDING = -2, -1
 # Fresh passes of which the majority decides, for a model that answers now this, now that.
@@ -139,7 +140,8 @@ class Ledger:
     def given(
         self, name: str, attack: GivenAttack, model: Model, budget: int, role: str = "given", rows: Tensor | None = None
     ) -> Attempt:
-        """An attack that somebody brings. If it fails, or leaves an image outside the ball or [0, 1], none of it counts.
+        """An attack that somebody brings. If it fails, or leaves an image outside the ball or [0, 1], none of it counts; and what
+        it does to the model or to torch's stream is undone.
 
         Args:
             budget: queries an image, of one of our own that only asks.
@@ -152,7 +154,9 @@ class Ledger:
                 if isinstance(attack, GradientAttack | QueryAttack):
                     return self._run(plan, attack, _access_of(attack, budget), model, rows)
                 counting = Counting(model)
-                adversarial = attack(counting, images.clone(), self.labels[rows].clone(), self.ball)
+                with evaluating(counting), unchanged(counting), torch.random.fork_rng():
+                    torch.manual_seed(derive_seed(self.seed, "audit", plan.name))
+                    adversarial = attack(counting, images.clone(), self.labels[rows].clone(), self.ball)
                 if not isinstance(adversarial, Tensor) or adversarial.shape != images.shape:
                     found = tuple(adversarial.shape) if isinstance(adversarial, Tensor) else type(adversarial).__name__
                     raise ValueError(f"it must return images of shape {tuple(images.shape)}, not {found}")
@@ -197,13 +201,15 @@ class Ledger:
         self._progress(f"audit: {plan.name}", 0, len(rows))
         started = time.perf_counter()
         try:
-            made = self._made(plan, rows, make)
-        except NonFiniteError:
+            return self._judged(plan, rows, self._made(plan, rows, make), brought)
+        except NonFiniteError as error:
             # The images stand, and the gradients are reported.
             self.not_finite.append(plan.name)
+            invalid = f"{type(error).__name__}: {error}" if brought else ""
             seconds = round(time.perf_counter() - started, 3)
-            return self._note(replace(plan, tried=len(rows), seconds=seconds), rows, rows[:0])
-        self.miscounted += made.miscounted
+            return self._note(replace(plan, tried=len(rows), seconds=seconds, invalid=invalid), rows, rows[:0])
+
+    def _judged(self, plan: Attempt, rows: Tensor, made: "Made", brought: bool) -> Attempt:
         claimed = torch.ones(len(rows), dtype=torch.bool, device="cpu") if made.claimed is None else made.claimed
         at = claimed.nonzero().squeeze(1)
         inside = self.ball.contains(
@@ -215,6 +221,7 @@ class Ledger:
         self.outside += 0 if brought else outside
         at = at[:0] if invalid else at[inside]
         confirmed = at[self.wrong(made.adversarial[at], self.labels[rows[at]]).cpu()] if len(at) else at
+        self.miscounted += made.miscounted
         if made.claimed is not None and not invalid:
             self.claims += int(claimed.sum())
             self.withdrawn += len(at) - len(confirmed)

@@ -43,29 +43,42 @@ def _measured(asked: Asked, battery: Battery) -> Evidence:
     if asked.attack is not None:
         at = len(ledger.attempts)
         name = f"claim {asked.name}"
-        made = ledger.given(name, asked.attack, battery.model, battery.config.queries, "claim", ledger.right)
+        made = ledger.given(name, asked.attack, battery.own, battery.config.queries, "claim", ledger.right)
         return Evidence(None, (), ledger.left([at]), own=(at,), invalid=made.invalid)
     modes = [battery.modes[name] for name in asked.base]
     own = [i for i, a in enumerate(ledger.attempts) if a.role == "base" and a.mode in asked.base]
     controls = [i for i, a in enumerate(ledger.attempts) if a.role == "control" and a.mode in asked.base]
     controls += [i for i, a in enumerate(ledger.attempts) if a.name == NOISE]
-    for name, make in asked.modes:
-        mode = replace(battery.modes.get(name) or make(), name=name)
+    others = [replace(battery.modes.get(name) or make(), name=name) for name, make in asked.modes]
+    for mode in [*others, asked.view] if asked.view else others:
         modes.append(mode)
         if mode.asks:
             battery.meet(mode)
         if not mode.asks or battery.alive(mode):
-            own.append(len(ledger.attempts))
-            ledger.climb(f"claim PGD, {name}", mode.follow(battery.attack), mode, "claim", ledger.right)
-            controls.append(len(ledger.attempts))
-            rows = ledger.left(own[-1:]).nonzero().squeeze(1)
-            ledger.climb(f"claim FGSM, {name}", FGSM(), mode, "claim", rows)
+            _climbed(mode, own, controls, battery)
     left = ledger.left(own)
     found = Evidence(None, tuple(mode.name for mode in modes if mode.asks), left, tuple(own), tuple(controls))
     found.zeros = max((ledger.attempts[i].zero_gradient_share for i in own), default=0.0)
     _elsewhere(found, modes, battery)
     _settling(found, modes, battery)
     return found
+
+
+def _climbed(mode: Mode, own: list[int], controls: list[int], battery: Battery) -> None:
+    """PGD through a gradient that is none of the base's, and one step of it. Of one that is among the attacks, on what these did
+    not try it on: so a claim breaks nothing but what it brings does."""
+    ledger = battery.ledger
+    tried = [i for i, a in enumerate(ledger.attempts) if (a.mode, a.role) == (mode.name, "adaptive")]
+    fresh = ledger.left([])
+    for place in tried:
+        fresh = fresh & ~ledger.asked[place]
+    places = [*tried, len(ledger.attempts)]
+    own += places
+    rows = fresh.nonzero().squeeze(1)
+    ledger.climb(f"claim PGD, {mode.name}", mode.follow(battery.attack), mode, "claim", rows)
+    controls.append(len(ledger.attempts))
+    left = ledger.left(places) & (fresh if tried else True)
+    ledger.climb(f"claim FGSM, {mode.name}", FGSM(), mode, "claim", left.nonzero().squeeze(1))
 
 
 def _alive(modes: list[Mode], battery: Battery) -> list[Mode]:

@@ -36,6 +36,8 @@ OWN = "own"
 ADAPTIVE_RULES = ("bit-flip", "own-head", "bpda-fit-linear", "bpda-fit-network", "bpda-retrieved", "exact")
 #: Of these an attacker may draw another, and another.
 DRAWN_RULES = (*PAPER_RULES, "bpda-drawn")
+# What a network of another kind could be given: told where it is not there, and no name.
+_A_VIEW = "a differentiable stand-in"
 _FIRST_FIT = 500
 # A surrogate that explains this much less with half the images has not had enough of them.
 _STILL_GAINS = 0.01
@@ -95,7 +97,8 @@ class Subject:
     @property
     def names(self) -> tuple[str, ...]:
         """Of all gradients that are known by name."""
-        return tuple(dict.fromkeys([*(mode.name for mode in self.base), *self.adaptive, *self.others]))
+        found = dict.fromkeys([*(mode.name for mode in self.base), *self.adaptive, *self.others])
+        return tuple(name for name in found if name != _A_VIEW)
 
 
 def subject(
@@ -130,7 +133,7 @@ def subject(
     }
     target = _fast(itself, images)
     if not isinstance(target, DefendedNetwork):
-        none: dict[str, Callable[[], Mode] | str] = {"a differentiable stand-in": "none was given (`views`)"}
+        none: dict[str, Callable[[], Mode] | str] = {_A_VIEW: "none was given (`views`)"}
         return Subject(itself, (Mode(OWN, target),), given or none)
     device = target.device
     if matrix is not None and (device is None or matrix.shape != (device.out_features, device.in_features)):

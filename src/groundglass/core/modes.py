@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 
@@ -34,6 +35,20 @@ def evaluating(model: object) -> Iterator[None]:
                 module.train()
         for module, mode in before:
             module.training = mode
+
+
+@contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """Afterwards its parameters and buffers are what they were."""
+    held = [*model.parameters(), *model.buffers()]
+    before = [tensor.detach().clone() for tensor in held]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, value in zip(held, before, strict=True):
+                if not torch.equal(tensor, value):
+                    tensor.copy_(value)
 
 
 def _has_own_mode(module: nn.Module) -> bool:

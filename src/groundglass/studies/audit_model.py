@@ -29,7 +29,7 @@ from groundglass.studies.cells.attack import make_ball
 from groundglass.studies.cells.audit import audit_result, is_steady
 from groundglass.studies.engine.cell import as_json
 from groundglass.studies.engine.run import manifest
-from groundglass.studies.imported import imported, imported_attack
+from groundglass.studies.imported import attack_digest, file_digest, imported, imported_attack
 
 # Where other programs' checkpoints keep their weights, in the order in which they are tried.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "params")
@@ -115,7 +115,7 @@ def audit_model(
             model=Path(model).name if Path(model).is_file() else model,
             # Files by what is in them: another one of the same name is another audit.
             network=_state_digest(network),
-            files=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in given),
+            files=tuple(map(file_digest, given)) + tuple(map(attack_digest, brought.values())),
             norm=norm,
             eps=radius,
             eps_per_channel=None,

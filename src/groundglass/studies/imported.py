@@ -1,10 +1,13 @@
 """What a user names as "package.module:name": found in the folder that a command is called from, or among what is installed."""
 
+import hashlib
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from groundglass.attacks import GradientAttack, QueryAttack
@@ -52,6 +55,22 @@ def imported_attack(text: str) -> Any:
     found = imported("attack", text)
     ours = isinstance(found, type) and issubclass(found, GradientAttack | QueryAttack)
     return found() if ours else found
+
+
+def attack_digest(attack: Any) -> str:
+    """Of the settings of an attack of this package, or of the file that a function is written in: one that was changed makes
+    another audit."""
+    if isinstance(attack, GradientAttack | QueryAttack):
+        return hashlib.sha256(repr(attack).encode()).hexdigest()
+    try:
+        source = inspect.getsourcefile(attack if inspect.isroutine(attack) else type(attack))
+    except TypeError:  # it is built in
+        source = None
+    return file_digest(Path(source)) if source else hashlib.sha256(repr(type(attack)).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @contextmanager
