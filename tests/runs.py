@@ -238,12 +238,13 @@ class RunFolder:
         failed: Sequence[str] = (),
         skipped: Sequence[str] = (),
         first: int = 0,
+        more: Sequence[Claim] = (),
         inputs: Sequence[str] = (),
         **config: Any,
     ) -> str:
         """An audit: images right before, under the claim's attacks and in the worst case; checks by how they ended.
 
-        The images that nothing broke are those from number `first` on.
+        The images that nothing broke are those from number `first` on; `more` claims come after the first.
         """
         made = {"model": network, "norm": "linf", "eps": 0.025, "eps_paper": 0.05, "n_images": of, **config}
         ended = [("claim stands", "passed"), *((n, "failed") for n in failed), *((n, "skipped") for n in skipped)]
@@ -255,7 +256,7 @@ class RunFolder:
             "ball": "L-inf 6.375/255",
             "clean": Proportion(clean, of),
             "worst": Proportion(worst, of),
-            "claims": (claim,),
+            "claims": (claim, *more),
             "attempts": (filled(Attempt, **base),),
             "checks": tuple(check for check in checks if check.name in OF_NETWORK),
             "timing": Timing(seconds=1.0, attempts=(1.0,)),

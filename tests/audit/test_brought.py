@@ -54,8 +54,9 @@ def test_a_claim_through_a_gradient_of_the_audit_breaks_nothing_that_the_audit_d
     assert torch.equal(one.broken_by, other.broken_by)
     assert one.worst.share == 1
     # Who brings it breaks the images: one step of it is enough.
-    brought = audit(Pocket(None), images, labels, BALL, claim={"mine": Pocket(0)}, config=FEW)
+    brought = audit(Pocket(None), images, labels, BALL, claim={"mine": Pocket(0), "weak": nothing}, config=FEW)
     assert brought.worst.share == 0
+    assert "adaptive attacks get no further" in {check.name for check in brought.claim("weak").failed}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from groundglass.audit import Check, Claim
 from groundglass.report import build
 from groundglass.report.audits import headline
 from groundglass.report.drawing import Folder
@@ -132,6 +133,18 @@ def test_the_card_judges_the_audit(tmp_path: Path, audit: dict, finding: str) ->
     folder = RunFolder(tmp_path / "run")
     folder.audit("VGG-OPU", **audit)
     assert headline(folder.run()).finding == finding
+
+
+def test_the_card_is_bad_if_any_claim_is_contradicted(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    check = Check(name="stated figure is borne out", status="failed", measured="", threshold="", source="")
+    folder.audit(
+        "VGG-OPU",
+        claimed=30,
+        worst=29,
+        more=[Claim(name="stated", by="stated", figure=None, stated=0.9, checks=(check,))],
+    )
+    assert headline(folder.run()).finding == "contradicted"
 
 
 def test_a_claim_is_never_shown_without_the_worst_case_and_what_was_skipped(tmp_path: Path) -> None:

@@ -131,8 +131,9 @@ def _radius(claim: Evidence, found: Findings, ledger: Ledger) -> Measured:
 
 def _of(claim: Evidence, ledger: Ledger, *roles: str) -> tuple[list[Attempt], float]:
     """The attempts in these roles that are not of the claim, and the share of all images that they broke of what it leaves."""
-    others = {*claim.own, *claim.controls}
-    places = [i for role in roles for i, a in enumerate(ledger.attempts) if a.role == role and i not in others]
+    found = [(i, a) for role in roles for i, a in enumerate(ledger.attempts) if a.role == role]
+    # What another claim brings is told of only where it broke something.
+    places = [i for i, a in found if i not in {*claim.own, *claim.controls} and (a.role != "claim" or a.broke)]
     return [ledger.attempts[i] for i in places], broken(ledger, claim.left, places)
 
 
@@ -169,7 +170,7 @@ def _transfer(claim: Evidence, found: Findings, ledger: Ledger) -> Measured:
 
 
 def _adaptive(claim: Evidence, found: Findings, ledger: Ledger) -> Measured:
-    others, beyond = _of(claim, ledger, "base", "adaptive")
+    others, beyond = _of(claim, ledger, "base", "adaptive", "claim")
     skipped = {name: why for name, why in found.skipped.items() if name not in ("transfer", "labels alone")}
     notes = [f"{name} not run, {why}" for name, why in skipped.items()]
     notes += [f"{name} not needed, no image was left" for name in found.unneeded]

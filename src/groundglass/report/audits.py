@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from groundglass.audit.findings import Attempt, Check, Claim
+from groundglass.audit.findings import Attempt, Check, Claim, Finding
 from groundglass.core.text import duration
 from groundglass.report.drawing import Drawing, Folder
 from groundglass.report.figure import DotRow, Series, save_dots
@@ -64,9 +64,15 @@ def tables(run: Run) -> list[Table]:
         for one in run.entries(AUDIT)
         for claim in one.result.each or (None,)
     ]
+    older = any(one.result.older for one in run.entries(AUDIT))
+    same = (
+        "in records of earlier versions the attacks began with those of the one claim"
+        if older
+        else ("the attacks do not depend on the claim")
+    )
     note = (
-        "Claimed: under the claim's own attacks. Worst case: right whatever was tried, image by image; the attacks do not "
-        "depend on the claim, and a stronger one may leave less."
+        f"Claimed: under the claim's own attacks. Worst case: right whatever was tried, image by image; {same}, and a stronger "
+        "one may leave less."
     )
     return [Table.of("", "network", columns, rows, note)] if rows else []
 
@@ -131,7 +137,7 @@ class Headline:
     """What the head of the page says.
 
     Attributes:
-        finding: of the first claim, "few" (images to judge it by) or "none" (no audit).
+        finding: of the claims, contradicted if one of them is, "few" (images to judge it by) or "none" (no audit).
         one: the audit that it is about.
     """
 
@@ -152,4 +158,6 @@ def headline(run: Run) -> Headline:
     claim, worst = one.result.first, one.result.worst
     assert claim is not None
     assert worst is not None
-    return Headline("few" if worst.total < FEWEST else claim.verdict.value, one)
+    bad = Finding.CONTRADICTED in [each.verdict for each in one.result.each]
+    finding = Finding.CONTRADICTED if bad else claim.verdict
+    return Headline("few" if worst.total < FEWEST else finding.value, one)

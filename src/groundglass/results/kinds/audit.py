@@ -66,9 +66,14 @@ class AuditResult:
     claimed: Proportion | None = left_out(None)
 
     @property
+    def older(self) -> bool:
+        """Of a version of which an audit began with the attacks of its one claim."""
+        return not self.claims and self.claimed is not None
+
+    @property
     def each(self) -> tuple[Claim, ...]:
         """The claims. Of an older record the one that it has, and the stated figure as another."""
-        if self.claims or self.claimed is None:
+        if not self.older or self.claimed is None:
             return self.claims
         own = [check for check in self.checks if check.name not in OF_NETWORK]
         of_stated = tuple(check for check in own if check.name.startswith("stated"))
