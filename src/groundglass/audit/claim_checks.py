@@ -189,15 +189,21 @@ def _effort(claim: Evidence, found: Findings, ledger: Ledger) -> Measured:
 
 
 def _stands(claim: Evidence, found: Findings, ledger: Ledger) -> Measured:
-    overall = _beyond(claim, ledger)
-    return overall <= 2 * limit(ledger, STRONGER), f"all attacks together take {100 * overall:.1f} points off the claim"
+    overall, figure = _beyond(claim, ledger), ledger.share(int(claim.left.sum()))
+    said = f"all attacks together take {100 * overall:.1f} points off the claim of {100 * figure:.1f}"
+    return overall <= _loss(figure, 2 * limit(ledger, STRONGER), ledger), said
+
+
+def _loss(figure: float, most: float, ledger: Ledger) -> float:
+    """What a claim may lose: so many points, but not more than half of it: of a small one nothing at all would be left."""
+    return max(min(most, figure / 2), 2 / len(ledger.images)) + 1e-9
 
 
 def _stated(claim: Evidence, found: Findings, ledger: Ledger) -> Measured:
     assert claim.stated is not None
     worst = ledger.share(len(ledger.standing))
     said = f"{claim.stated:.1%} is stated, {worst:.1%} is left"
-    return claim.stated <= worst + limit(ledger, STRONGER) + 1e-9, said
+    return claim.stated - worst <= _loss(claim.stated, limit(ledger, STRONGER), ledger), said
 
 
 #: The checks: name, what is measured, what a claim that can be believed shows, and where the check is from.
@@ -228,12 +234,19 @@ _CHECKS: Listed = (
     ("gradients no weaker than transfer", _transfer, "at most {weaker}", ATHALYE),
     ("adaptive attacks get no further", _adaptive, "at most {stronger} of all images", TRAMER),
     ("more effort gets no further", _effort, "at most {stronger} of all images", CARLINI),
-    ("claim stands", _stands, "at most {twice} points", TRAMER),
+    ("claim stands", _stands, "at most {twice} points, and half of the claim", TRAMER),
 )
 #: Signs that the claim's attack is weak.
 _SIGNS = (_gradients, _agreement, _best_is_last, _settled, _unbounded, _radius)
 #: Of a figure that somebody states nothing is known but the figure.
-_STATED: Listed = (("stated figure is borne out", _stated, "no more than {points} points above what is left", TRAMER),)
+_STATED: Listed = (
+    (
+        "stated figure is borne out",
+        _stated,
+        "at most {points} points above what is left, and at least half is left",
+        TRAMER,
+    ),
+)
 
 #: What to try where a check fails.
 _ADVICE = {
