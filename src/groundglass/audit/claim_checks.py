@@ -234,7 +234,7 @@ _CHECKS: Listed = (
     ("gradients no weaker than transfer", _transfer, "at most {weaker}", ATHALYE),
     ("adaptive attacks get no further", _adaptive, "at most {stronger} of all images", TRAMER),
     ("more effort gets no further", _effort, "at most {stronger} of all images", CARLINI),
-    ("claim stands", _stands, "at most {twice} points, and half of the claim", TRAMER),
+    ("claim stands", _stands, "at most {twice} points, and at most half of the claim", TRAMER),
 )
 #: Signs that the claim's attack is weak.
 _SIGNS = (_gradients, _agreement, _best_is_last, _settled, _unbounded, _radius)
@@ -243,7 +243,7 @@ _STATED: Listed = (
     (
         "stated figure is borne out",
         _stated,
-        "at most {points} points above what is left, and at least half is left",
+        "at most {points} points and half of it above what is left",
         TRAMER,
     ),
 )
