@@ -197,6 +197,7 @@ READERS: dict[str, tuple[str, ...] | str] = {
     "groundglass.results.made": "a digest",
     "groundglass.results.compact": "by the readers of results",
     "groundglass.studies.engine.reuse": "a copy of what its record has pinned",
+    "groundglass.studies.imported": "code that the user has named, for its digest",
     "groundglass.studies.cells.retrieve": "what its record has pinned",
     "groundglass.studies.cells.cost": "what a process of ours prints",
     "groundglass.studies.cells.cost_probe": "the same",
