@@ -6,16 +6,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from groundglass.audit import AuditConfig
+
 PAGES = Path(__file__).parent.parent / "docs" / "how-to"
 
 
-def run_blocks(page: str, *, instead: tuple[str, str] = ("", "")) -> dict:
-    """What is there when all blocks of a page have run, one after the other; `instead`: a setting, and a faster one."""
+def run_blocks(page: str, *, instead: dict[str, str] | None = None, **space: object) -> dict:
+    """What is there when all blocks of a page have run, one after the other, in `space`; `instead`: settings, and faster ones."""
     text = (PAGES / page).read_text()
-    assert instead[0] in text
-    blocks = re.findall(r"```python\n(.*?)```", text.replace(*instead) if instead[0] else text, re.DOTALL)
+    for setting, faster in (instead or {}).items():
+        assert setting in text
+        text = text.replace(setting, faster)
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) >= 2
-    space: dict = {}
     for block in blocks:
         exec(compile(block, page, "exec"), space)
     return space
@@ -29,7 +32,9 @@ def test_the_page_on_audits_runs() -> None:
 
 def test_a_network_of_ones_own_is_defended_audited_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    space = run_blocks("own-network.md", instead=("epochs=4", "epochs=2"))
+    small = AuditConfig(steps=10, queries=50, query_images=8, probes=12, fit_images=500, targets=1, draws=2, labels=200)
+    instead = {"epochs=4": "epochs=2", "natural=data.train,": "natural=data.train, config=small,"}
+    space = run_blocks("own-network.md", instead=instead, small=small)
     network, again, data, found = (space[name] for name in ("network", "again", "data", "found"))
     assert space["accuracy"](network, data.test) > 0.3  # chance is 0.1
     assert space["result"].robust_accuracy > found.worst.share

@@ -83,8 +83,10 @@ def targets(seed: int = 0, precision: Any = "float32", *, epochs: int = 6) -> di
         "baseline": training,
         "hybrid": training,
         "seed": seed,
-        "audit_images": 16,
-        "audit": AuditConfig(steps=3, queries=4, query_images=2, probes=8, fit_images=40),
+        "audit_images": 8,
+        "audit": AuditConfig(
+            steps=2, queries=2, query_images=2, probes=4, fit_images=40, targets=1, draws=1, labels=40
+        ),
     }
 
 
@@ -224,7 +226,6 @@ adversarial_training = maker(AdversarialTrainingConfig, adversarial=PGDTraining(
 scale = maker(
     ScaleConfig,
     epochs=2,
-    audit_images=8,
     costs=(CostGrid("dense", square=(64,)), CostGrid("procedural", square=(256,), whole=2**12)),
     fixed_in=64,
     fixed_out=64,

@@ -53,7 +53,7 @@ def test_each_network_is_trained_once():
 
 
 @pytest.mark.parametrize(
-    ("study", "change"), [("transfer", {"seed": 1}), ("ablation", {"audit_images": 8}), ("redraw", {"data": "cifar10"})]
+    ("study", "change"), [("transfer", {"seed": 1}), ("ablation", {"audit_images": 6}), ("redraw", {"data": "cifar10"})]
 )
 def test_studies_of_another_seed_data_set_or_audit_are_refused(study, change):
     whole = every_study()
