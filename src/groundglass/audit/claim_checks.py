@@ -132,7 +132,7 @@ def _radius(claim: Evidence, found: Findings, ledger: Ledger) -> Measured:
 def _of(claim: Evidence, ledger: Ledger, *roles: str) -> tuple[list[Attempt], float]:
     """The attempts in these roles that are not of the claim, and the share of all images that they broke of what it leaves."""
     found = [(i, a) for role in roles for i, a in enumerate(ledger.attempts) if a.role == role]
-    # What another claim brings is told of only where it broke something.
+    # What another claim brings is named only where it broke something.
     places = [i for i, a in found if i not in {*claim.own, *claim.controls} and (a.role != "claim" or a.broke)]
     return [ledger.attempts[i] for i in places], broken(ledger, claim.left, places)
 

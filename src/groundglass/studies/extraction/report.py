@@ -115,7 +115,7 @@ class Extraction:
         return Family("Queries from a transferred image beside blind ones", tests)
 
     def marks(self, target: str) -> list[int]:
-        """Queries that are told of."""
+        """Queries that are reported."""
         budget = self.asked[target, None].config.budget
         return sorted({max(2, round(part * budget)) for part in _SPENT})
 
