@@ -10,12 +10,15 @@ from torch import Tensor, nn
 
 from groundglass.optics import (
     Camera,
+    DeviceAccess,
     DriftingDevice,
     LightOnOPU,
     MovingDevice,
     OpticalDevice,
     OpticalLayer,
     SimulatedOPU,
+    measure_packed,
+    pack_bits,
 )
 
 N, M = 70, 45
@@ -162,15 +165,95 @@ def test_the_input_is_left_as_it_was(device: OpticalDevice) -> None:
     assert torch.equal(bits, kept)
 
 
+def backwards(bits: Tensor) -> np.ndarray:
+    """The same bits in an array that torch cannot look into: its strides are negative, and it cannot be written to."""
+    array = np.ascontiguousarray(bits.numpy()[::-1])[::-1]
+    array.flags.writeable = False
+    return array
+
+
+#: Bits as people have them.
+KINDS: dict[str, Callable[[Tensor], "np.ndarray | Tensor"]] = {
+    "bool": lambda bits: bits.bool(),
+    "int64": lambda bits: bits.long(),
+    "uint16": lambda bits: bits.to(torch.uint16),
+    "int8": lambda bits: bits.to(torch.int8),
+    "column by column": lambda bits: bits.t().contiguous().t(),
+    "inference mode": lambda bits: inferred(bits),
+    "numpy uint8": lambda bits: bits.numpy(),
+    "numpy bool": lambda bits: bits.bool().numpy(),
+    "numpy int64": lambda bits: bits.long().numpy(),
+    "numpy uint16": lambda bits: bits.numpy().astype(np.uint16),
+    "numpy big-endian": lambda bits: bits.numpy().astype(">i4"),
+    "numpy backwards": backwards,
+}
+
+
+@torch.inference_mode()
+def inferred(bits: Tensor) -> Tensor:
+    return bits.clone()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", DEVICES)
+def test_bits_of_every_kind_give_the_same_readings_in_the_same_library(name: str) -> None:
+    bits = draw(20)
+    device = DEVICES[name]()
+    plain = device.measure(bits)
+    for kind, make in KINDS.items():
+        given = make(bits)
+        kept = given.copy() if isinstance(given, np.ndarray) else given.clone()
+        device = device if name in STEADY else DEVICES[name]()  # the same frames again
+        found = device.measure(given)
+        assert type(found) is type(given), kind
+        assert torch.equal(torch.as_tensor(found), plain), kind
+        assert (given == kept).all(), kind
+        nothing = device.measure(given[:0])
+        assert (type(nothing), nothing.shape) == (type(given), (0, M)), kind
+        if isinstance(given, np.ndarray):
+            found[:] = 0  # it is the caller's own
+        packed = pack_bits(given)
+        assert type(packed) is type(given), kind
+
+
+@pytest.mark.parametrize("name", DEVICES)
+@pytest.mark.parametrize("kind", ["bool", "numpy bool"])
+def test_so_do_those_of_an_attacker_and_packed_ones(name: str, kind: str) -> None:
+    bits = draw(20)
+    plain, given = DEVICES[name]().measure(bits), KINDS[kind](bits)
+    for found in (
+        DeviceAccess(DEVICES[name]()).measure(given),
+        measure_packed(DEVICES[name](), pack_bits(given)),
+    ):
+        assert type(found) is type(given)
+        assert torch.equal(torch.as_tensor(found), plain)
+
+
+def test_what_is_refused_costs_an_attacker_no_frame(device: OpticalDevice) -> None:
+    access = DeviceAccess(device, budget=5)
+    for bits in (torch.zeros(2, N), np.full((2, N), 2)):
+        with pytest.raises((TypeError, ValueError)):
+            access.measure(bits)
+    assert access.frames == 0
+    access.measure(np.zeros((5, N), dtype=bool))
+    assert access.remaining == 0
+
+
 @pytest.mark.parametrize(
     ("bits", "error", "says"),
     [
         (torch.zeros(2, N), TypeError, "binarise first"),
         (torch.zeros(2, N, dtype=torch.float64), TypeError, "binarise first"),
-        (torch.zeros(2, N, dtype=torch.bool), TypeError, r"bits.to\(torch.uint8\)"),
-        (-torch.ones(2, N, dtype=torch.int64), TypeError, "signs"),
-        (torch.zeros(2, N, dtype=torch.int8), TypeError, "uint8"),
-        (np.zeros((2, N), dtype=np.uint8), TypeError, "as_tensor"),
+        (torch.zeros(2, N, dtype=torch.complex64), TypeError, "binarise first"),
+        (np.zeros((2, N)), TypeError, "binarise first"),
+        (np.zeros((2, N), dtype=object), TypeError, "array of object"),
+        ([[0] * N], TypeError, "as_tensor"),
+        (-torch.ones(2, N, dtype=torch.int64), ValueError, "signs"),
+        (-np.ones((2, N), dtype=np.int8), ValueError, "signs"),
+        (np.full((2, N), 256), ValueError, "not up to 256"),
+        (np.full((2, N), 2**64 - 1, dtype=np.uint64), ValueError, "0 or 1"),
+        (np.zeros((2, N + 1), dtype=np.uint8), ValueError, f"{N} columns"),
+        (np.zeros(N, dtype=bool), ValueError, r"bits\[None\]"),
         (torch.full((2, N), 2, dtype=torch.uint8), ValueError, "not up to 2"),
         (torch.full((2, N), 255, dtype=torch.uint8), ValueError, "binarise them first"),
         (torch.zeros(2, N + 1, dtype=torch.uint8), ValueError, f"{N} columns"),

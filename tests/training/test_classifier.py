@@ -225,5 +225,5 @@ def test_floats_are_refused_where_bits_are_due_and_bits_where_floats_are(coloure
     with pytest.raises(ValueError, match=r'encoding="float"'):
         fit_classifier(model, encode_bits(model, coloured), coloured.labels, seed=0)
     place_device(model, device)
-    with pytest.raises(TypeError, match="uint8"):
+    with pytest.raises(TypeError, match="binarise"):
         fit_classifier(model, encode_bits(model, coloured, encoding="float"), coloured.labels, seed=0)

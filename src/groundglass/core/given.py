@@ -20,7 +20,7 @@ def as_images(images: Any) -> Tensor:
     Raises:
         TypeError, ValueError: as `check_images`.
     """
-    images = _tensor(images)
+    images = as_tensor(images)
     check_images(images)
     # Rounding depends on the layout, and so does code that looks at pixels in a row.
     images = images.detach().float().contiguous()
@@ -39,7 +39,7 @@ def as_labels(labels: Any, images: Tensor) -> Tensor:
         isinstance(label, int | np.integer) and not isinstance(label, bool) for label in labels
     ):
         labels = np.array(labels, dtype=np.int64)
-    labels = _tensor(labels)
+    labels = as_tensor(labels)
     if isinstance(labels, Tensor) and labels.ndim == 2 and len(labels) == len(images):
         if labels.shape[1] == 1 and not labels.is_floating_point() and labels.dtype != torch.bool:
             labels = labels[:, 0]
@@ -72,7 +72,7 @@ def logits_of(output: Any) -> Any:
     return output
 
 
-def _tensor(values: Any) -> Any:
+def as_tensor(values: Any) -> Any:
     """A numpy array's values as a tensor of its own; anything else as it is, but of inference mode a copy, outside of it."""
     if isinstance(values, Tensor) and values.is_inference():
         return values.clone()

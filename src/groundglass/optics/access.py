@@ -7,7 +7,7 @@ from torch import Tensor
 
 from groundglass.core import BudgetExceededError
 from groundglass.core.settings import In, fit
-from groundglass.optics.device import OpticalDevice, check_bits, no_readings
+from groundglass.optics.device import Array, OpticalDevice, alike, as_bits, no_readings
 
 
 class DeviceAccess:
@@ -78,11 +78,11 @@ class DeviceAccess:
         """Count frames that were taken before this access was made: an interrupted retrieval is resumed."""
         self.frames += frames
 
-    def measure(self, bits: Tensor, *, exposure: float = 1.0) -> Tensor:
-        """One frame a row: uint8 [batch, N] of 0 and 1 -> [batch, M], as the device gives them.
+    def measure(self, bits: Array, *, exposure: float = 1.0) -> Array:
+        """One frame a row: [batch, N] of 0 and 1 -> [batch, M], as the device gives them. What is not bits costs no frame.
 
         Args:
-            bits: the inputs.
+            bits: the inputs, booleans or whole numbers in a tensor or a numpy array; the readings come in the same.
             exposure: a multiple of the device's own; any other than 1 needs exposure control.
 
         Raises:
@@ -95,12 +95,14 @@ class DeviceAccess:
                 "this access has no control of the exposure: use a method that needs none, or pass exposure_control=True "
                 "if the threat model gives the attacker that control"
             )
+        return alike(bits, lambda given: self._frames(as_bits(given, self.in_features), exposure))
+
+    def _frames(self, bits: Tensor, exposure: float) -> Tensor:
         if self._budget is not None and self.frames + len(bits) > self._budget:
             raise BudgetExceededError(
                 f"{len(bits)} more frames would exceed the budget of {self._budget} ({self.frames} are used)"
             )
         if not len(bits):
-            check_bits(bits, self.in_features)
             return no_readings(self._device, bits.device)
         # Counted before the device answers: frames of one that fails half-way have been taken.
         self.frames += len(bits)

@@ -1,10 +1,18 @@
 """What an optical device is to everyone but its owner: bits go in, camera readings come out, no matrix is shown."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+
+from groundglass.core.given import as_tensor
+
+#: Bits in, readings out, in the caller's own library.
+Array = TypeVar("Array", Tensor, npt.NDArray[Any])
 
 
 @runtime_checkable
@@ -33,9 +41,12 @@ class OpticalDevice(Protocol):
     def measure(self, bits: UInt8[Tensor, "batch n"]) -> UInt8[Tensor, "batch m"] | Float[Tensor, "batch m"]:
         """One camera frame a row. uint8 readings, or float32 ones from a device without an 8-bit camera.
 
+        This is what the package asks of a device. Its own devices, and `DeviceAccess` before any device, take more: booleans
+        and whole numbers of any width too, in a tensor, which gives a tensor where the bits lie, or in a numpy array, which
+        gives a numpy array.
+
         Raises:
-            TypeError: `bits` is not a uint8 tensor.
-            ValueError: not [batch, in_features], or a value that is neither 0 nor 1.
+            TypeError, ValueError: what is not bits; see `as_bits`.
         """
         ...
 
@@ -47,18 +58,37 @@ def no_readings(device: OpticalDevice, where: torch.device) -> Tensor:
     return torch.zeros(0, device.out_features, dtype=dtype, device=where)
 
 
-def check_bits(bits: Tensor, in_features: int) -> None:
-    """Refuse anything but a uint8 tensor [batch, in_features] of zeros and ones; says what to do."""
-    if not isinstance(bits, Tensor):
-        raise TypeError(f"bits must be a torch.Tensor, not {type(bits).__name__}: torch.as_tensor(bits) makes one")
-    if bits.dtype != torch.uint8:
-        if bits.is_floating_point() or bits.is_complex():
-            hint = "the device takes binary inputs: binarise first, (features > threshold).to(torch.uint8)"
-        elif bits.dtype == torch.bool:
-            hint = "use bits.to(torch.uint8)"
-        else:
-            hint = "if all are 0 or 1 use bits.to(torch.uint8); signs -1 and 1 are (bits > 0).to(torch.uint8)"
-        raise TypeError(f"bits must be uint8, 0 or 1, not {bits.dtype}: {hint}")
+def alike(bits: Array, answer: Callable[[Tensor], Tensor]) -> Array:
+    """`answer(bits)` for bits in either library: of a numpy array it is a numpy array, of a tensor a tensor."""
+    if not isinstance(bits, np.ndarray):
+        return answer(_checked(bits))
+    found: npt.NDArray[Any] = answer(_checked(as_tensor(bits))).numpy(force=True)
+    return found
+
+
+def _checked(bits: Any) -> Tensor:
+    if isinstance(bits, Tensor):
+        return bits
+    what = f"array of {bits.dtype}" if isinstance(bits, np.ndarray) else type(bits).__name__
+    raise TypeError(
+        f"bits must be a tensor or a numpy array of numbers, not {what}: torch.as_tensor(bits) makes a tensor of a list"
+    )
+
+
+def as_bits(bits: Tensor, in_features: int) -> UInt8[Tensor, "batch n"]:
+    """Booleans or whole numbers [batch, in_features], all 0 or 1, as uint8; anything else is refused with what to do.
+
+    Floats are refused even if they are all 0 or 1: whether features pass must not depend on the batch they are in.
+
+    Raises:
+        TypeError: not a tensor of booleans or whole numbers.
+        ValueError: not [batch, in_features], or a value that is neither 0 nor 1.
+    """
+    if _checked(bits).is_floating_point() or bits.is_complex():
+        raise TypeError(
+            f"bits must be booleans or whole numbers, 0 or 1, not {bits.dtype}: the device takes binary inputs, so binarise "
+            "first, (features > threshold)"
+        )
     if bits.ndim != 2:
         hint = ": use bits[None] for one input" if bits.ndim == 1 else ": use bits.flatten(1)" if bits.ndim > 2 else ""
         raise ValueError(f"bits must be [batch, {in_features}], not {list(bits.shape)}{hint}")
@@ -67,8 +97,16 @@ def check_bits(bits: Tensor, in_features: int) -> None:
             f"bits must have {in_features} columns, one an input of the device, not {bits.shape[1]}: "
             "this is a device of another size, or the features are not the ones it was made for"
         )
-    if bits.numel() and int(bits.max()) > 1:
-        raise ValueError(
-            f"bits must be 0 or 1, not up to {int(bits.max())}: "
-            "bytes of an image are not bits, binarise them first, (values > threshold).to(torch.uint8)"
-        )
+    if bits.numel() and bits.dtype != torch.bool:
+        values = (
+            bits if bits.dtype == torch.uint8 else bits.to(torch.int64)
+        )  # torch has no `max` of wider unsigned numbers
+        low, high = (int(end) for end in torch.aminmax(values))
+        if low < 0:
+            raise ValueError(f"bits must be 0 or 1, not {low}: signs -1 and 1 become bits by (signs > 0)")
+        if high > 1:
+            raise ValueError(
+                f"bits must be 0 or 1, not up to {high}: bytes of an image are not bits, binarise them first, "
+                "(values > threshold)"
+            )
+    return bits.to(torch.uint8)

@@ -16,7 +16,7 @@ from groundglass.core.settings import Count, Positive, Tally, fit
 from groundglass.kernels.threads import for_each
 from groundglass.optics.camera import Camera
 from groundglass.optics.dense import DenseMedium
-from groundglass.optics.device import check_bits
+from groundglass.optics.device import Array, alike, as_bits
 from groundglass.optics.opaque import Opaque, measure
 from groundglass.optics.simulated import SimulatedOPU
 from groundglass.optics.tiled import ENTRY_STD
@@ -146,21 +146,21 @@ class DriftingDevice(Opaque):
             f"{self.camera}, fingerprint={self.fingerprint}{', public seed' if self.public else ''})"
         )
 
-    def measure(self, bits: Tensor) -> Tensor:
+    def measure(self, bits: Array) -> Array:
         """Camera frames of `bits`, as `SimulatedOPU.measure` gives them, one after the other while U drifts."""
         return self.measure_at(bits, 1.0)
 
-    def measure_at(self, bits: Tensor, exposure: float) -> Tensor:
+    def measure_at(self, bits: Array, exposure: float) -> Array:
         """As `measure`, with `exposure` times as much light: see `SimulatedOPU.measure_at`."""
         if not 0 < exposure < math.inf:
             raise ValueError(f"`exposure` (={exposure}) must be above 0: times the device's own")
-        if not isinstance(bits, Tensor):
-            check_bits(bits, self.in_features)
         dtype = torch.float32 if self.camera.bits is None else torch.uint8
-        return measure(self, bits, outputs=self.out_features, dtype=dtype, exposure=exposure)
+        return alike(
+            bits, lambda given: measure(self, given, outputs=self.out_features, dtype=dtype, exposure=exposure)
+        )
 
     def _answer(self, bits: Tensor, exposure: float) -> Tensor:
-        check_bits(bits, self.in_features)
+        bits = as_bits(bits, self.in_features)
         with self._lock:
             parts, start = [self._now.measure_at(bits[:0], exposure)], 0
             while start < len(bits):

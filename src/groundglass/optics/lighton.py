@@ -9,7 +9,7 @@ from torch import Tensor
 from groundglass.core import generator, uniform
 from groundglass.core.sealed import Single
 from groundglass.core.settings import Count, In, fit
-from groundglass.optics.device import check_bits
+from groundglass.optics.device import Array, alike, as_bits
 
 _DARK = "the camera sees nothing; check the laser, the shutter and the exposure"
 
@@ -102,16 +102,18 @@ class LightOnOPU(Single):
     def __repr__(self) -> str:
         return f"LightOnOPU({self.in_features} -> {self.out_features}, fingerprint={self.fingerprint!r})"
 
-    def measure(self, bits: Tensor) -> Tensor:
-        """Readings of `bits`: uint8 [batch, N] of 0 and 1 -> uint8 [batch, M], where `bits` lie.
+    def measure(self, bits: Array) -> Array:
+        """Readings of `bits`: [batch, N] of 0 and 1 -> uint8 [batch, M], where `bits` lie; as `SimulatedOPU.measure` takes them.
 
         Raises:
             TypeError, ValueError: as `OpticalDevice.measure`.
             RuntimeError: the device answered with something else than readings.
         """
-        check_bits(bits, self.in_features)
-        frames = [self._transform(rows) for rows in bits.detach().cpu().contiguous().split(self._rows_per_call)]
-        return torch.cat(frames).to(bits.device)
+        return alike(bits, self._frames)
+
+    def _frames(self, bits: Tensor) -> Tensor:
+        given = as_bits(bits, self.in_features).detach().cpu().contiguous()
+        return torch.cat([self._transform(rows) for rows in given.split(self._rows_per_call)]).to(bits.device)
 
     def _transform(self, rows: Tensor) -> Tensor:
         if not len(rows):

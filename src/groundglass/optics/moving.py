@@ -14,7 +14,7 @@ from groundglass.core import forks
 from groundglass.core.sealed import Sealed, Seed
 from groundglass.core.settings import Count, fit
 from groundglass.optics.camera import Camera
-from groundglass.optics.device import check_bits
+from groundglass.optics.device import Array, alike, as_bits
 from groundglass.optics.medium import DeviceKind
 from groundglass.optics.simulated import SimulatedOPU
 
@@ -135,9 +135,12 @@ class MovingDevice(Sealed):
             f"fingerprint={self.fingerprint}{', public seed' if self.public else ''})"
         )
 
-    def measure(self, bits: Tensor) -> Tensor:
+    def measure(self, bits: Array) -> Array:
         """Camera frames of `bits`, as `SimulatedOPU.measure` gives them, each by a matrix of its own draw."""
-        check_bits(bits, self.in_features)
+        return alike(bits, self._frames)
+
+    def _frames(self, bits: Tensor) -> Tensor:
+        bits = as_bits(bits, self.in_features)
         dtype = torch.float32 if self.camera.bits is None else torch.uint8
         readings = torch.empty(len(bits), self.out_features, dtype=dtype, device=bits.device)
         with self._lock:

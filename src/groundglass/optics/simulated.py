@@ -14,7 +14,7 @@ from groundglass.core import DamagedFileError
 from groundglass.core.sealed import Seed
 from groundglass.core.settings import Count, fit
 from groundglass.optics.camera import Camera, Exposure, FrameNoise
-from groundglass.optics.device import check_bits
+from groundglass.optics.device import Array, alike, as_bits
 from groundglass.optics.kinds import make_medium
 from groundglass.optics.medium import DeviceKind, MatrixKind, Medium
 from groundglass.optics.opaque import Opaque, measure
@@ -145,14 +145,17 @@ class SimulatedOPU(Opaque):
             f"fingerprint={self.fingerprint}{', public seed' if self.public else ''})"
         )
 
-    def measure(self, bits: Tensor) -> Tensor:
-        """Camera frames of `bits`: uint8 [batch, N] of 0 and 1 -> uint8 [batch, M] (float32 when camera.bits is None).
+    def measure(self, bits: Array) -> Array:
+        """Camera frames of `bits`: [batch, N] of 0 and 1 -> uint8 [batch, M] (float32 when camera.bits is None).
+
+        Args:
+            bits: booleans or whole numbers in a tensor or a numpy array; the readings come in the same.
 
         Computed on the CPU; the result lies where `bits` lie. Raises as `OpticalDevice.measure`.
         """
         return self.measure_at(bits, 1.0)
 
-    def measure_at(self, bits: Tensor, exposure: float) -> Tensor:
+    def measure_at(self, bits: Array, exposure: float) -> Array:
         """As `measure`, with `exposure` times as much light: for those who can set the camera.
 
         Raises:
@@ -160,14 +163,13 @@ class SimulatedOPU(Opaque):
         """
         if not 0 < exposure < float("inf"):
             raise ValueError(f"`exposure` (={exposure}) must be above 0: times the device's own")
-        if not isinstance(bits, Tensor):
-            check_bits(bits, self.in_features)
         dtype = torch.float32 if self._camera.bits is None else torch.uint8
-        return measure(self, bits, outputs=self.out_features, dtype=dtype, exposure=exposure)
+        return alike(
+            bits, lambda given: measure(self, given, outputs=self.out_features, dtype=dtype, exposure=exposure)
+        )
 
     def _answer(self, bits: Tensor, exposure: float) -> Tensor:
-        check_bits(bits, self.in_features)
-        x = bits.detach().cpu().contiguous()
+        x = as_bits(bits, self.in_features).detach().cpu().contiguous()
         gain = self._exposure.gain * exposure
         noise = self._noise if self._camera.noisy else None
         return _read(self._medium, self._camera, gain, x, noise).to(bits.device)

@@ -21,7 +21,7 @@ from groundglass.data import Augment, ImageSet, batches, check_image_set
 from groundglass.models import DefendedNetwork, OpticalBlock
 from groundglass.models.head import Rectified
 from groundglass.optics import Encoding, OpticalDevice, encode
-from groundglass.optics.device import check_bits
+from groundglass.optics.device import as_bits
 from groundglass.optics.layer import as_bytes
 from groundglass.training.checkpoint import Checkpoint
 from groundglass.training.config import TrainingConfig
@@ -222,7 +222,7 @@ def _check_inputs(network: DefendedNetwork, inputs: Tensor, labels: Tensor) -> N
                 'encode_bits(network, images, encoding="float") gives them. For bits, place_device(network, device) first'
             )
     else:
-        check_bits(inputs, network.block.width)
+        as_bits(inputs, network.block.width)
     check_labels(labels, count=len(inputs), classes=network.block.readout.out_features)
 
 

@@ -30,7 +30,9 @@ def test_the_first_bit_is_the_highest() -> None:
 @pytest.mark.parametrize(
     ("packed", "n", "error", "says"),
     [
-        (np.zeros((2, 2), dtype=np.uint8), 9, TypeError, "as_tensor"),
+        ([[0, 0]], 9, TypeError, "as_tensor"),
+        (np.zeros((2, 2)), 9, TypeError, "packbits"),
+        (np.full((2, 2), 255, dtype=np.uint8), 9, ValueError, "last 7 bits"),
         (torch.zeros(2, 2), 9, TypeError, "packbits"),
         (torch.zeros(2, 3, dtype=torch.uint8), 9, ValueError, "2 columns"),
         (torch.zeros(2, 9, dtype=torch.uint8), 9, ValueError, "unpacked"),

@@ -2,10 +2,9 @@
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
 from torch import Tensor
 
-from groundglass.optics.device import OpticalDevice, check_bits, no_readings
+from groundglass.optics.device import Array, OpticalDevice, alike, as_bits, no_readings
 
 # Bytes of unpacked bits, and of the light that readings are made of, that are in memory at a time.
 _MEMORY = 2**28
@@ -28,43 +27,55 @@ def batch_bytes(in_features: int, out_features: int) -> int:
     return rows_at_a_time(in_features, out_features) * (in_features + 8 * out_features)
 
 
-def pack_bits(bits: UInt8[Tensor, "batch n"]) -> UInt8[Tensor, "batch bytes"]:
-    """uint8 [batch, N] of 0 and 1 -> uint8 [batch, ceil(N / 8)], where `bits` lie.
+def pack_bits(bits: Array) -> Array:
+    """[batch, N] of 0 and 1 -> uint8 [batch, ceil(N / 8)], where `bits` lie; a tensor or a numpy array, as in `measure`.
 
     The same bytes as `numpy.packbits(bits, axis=1)`: the first bit is the highest of the first byte.
 
     Raises:
-        TypeError: not a uint8 tensor.
-        ValueError: not [batch, N], or a value above 1.
+        TypeError: not booleans or whole numbers.
+        ValueError: not [batch, N], or a value that is neither 0 nor 1.
     """
-    check_bits(bits, bits.shape[1] if isinstance(bits, Tensor) and bits.ndim == 2 else 0)
-    return torch.from_numpy(np.packbits(bits.detach().cpu().numpy(), axis=1)).to(bits.device)
+
+    def packed(given: Tensor) -> Tensor:
+        checked = as_bits(given, given.shape[1] if given.ndim == 2 else 0)
+        return torch.from_numpy(np.packbits(checked.detach().cpu().numpy(), axis=1)).to(given.device)
+
+    return alike(bits, packed)
 
 
-def unpack_bits(packed: UInt8[Tensor, "batch bytes"], in_features: int) -> UInt8[Tensor, "batch n"]:
-    """uint8 [batch, ceil(N / 8)] -> the bits, uint8 [batch, N] of 0 and 1, where `packed` lies.
+def unpack_bits(packed: Array, in_features: int) -> Array:
+    """uint8 [batch, ceil(N / 8)] -> the bits, uint8 [batch, N] of 0 and 1, where `packed` lies; a tensor or a numpy array.
 
     Raises:
-        TypeError: not a uint8 tensor.
+        TypeError: not uint8.
         ValueError: another width, or bits past N that are not zero.
     """
-    check_packed(packed, in_features)
-    return torch.from_numpy(np.unpackbits(packed.detach().cpu().numpy(), axis=1, count=in_features)).to(packed.device)
+
+    def unpacked(given: Tensor) -> Tensor:
+        check_packed(given, in_features)
+        return torch.from_numpy(np.unpackbits(given.detach().cpu().numpy(), axis=1, count=in_features)).to(given.device)
+
+    return alike(packed, unpacked)
 
 
-def measure_packed(device: OpticalDevice, packed: UInt8[Tensor, "batch bytes"]) -> Tensor:
+def measure_packed(device: OpticalDevice, packed: Array) -> Array:
     """`device.measure(unpack_bits(packed, device.in_features))`, bit for bit, with few rows unpacked at a time.
 
     Args:
         device: any `OpticalDevice`; a noisy one counts its frames as if it were asked once.
-        packed: uint8 [batch, ceil(N / 8)], as `pack_bits` and `numpy.packbits` make them.
+        packed: uint8 [batch, ceil(N / 8)], as `pack_bits` and `numpy.packbits` make them; a tensor or a numpy array.
 
     Returns:
-        Readings, [batch, M], where `packed` lies.
+        Readings, [batch, M], where `packed` lies, and in the same library.
 
     Raises:
         TypeError, ValueError: see `unpack_bits`; said before a frame is taken.
     """
+    return alike(packed, lambda given: _measured(device, given))
+
+
+def _measured(device: OpticalDevice, packed: Tensor) -> Tensor:
     n, m = device.in_features, device.out_features
     check_packed(packed, n)
     step = rows_at_a_time(n, m)
@@ -84,10 +95,6 @@ def measure_packed(device: OpticalDevice, packed: UInt8[Tensor, "batch bytes"]) 
 
 def check_packed(packed: Tensor, in_features: int) -> None:
     """Refuse anything but a uint8 tensor [batch, ceil(in_features / 8)] with zeros past the last bit; says what to do."""
-    if not isinstance(packed, Tensor):
-        raise TypeError(
-            f"packed bits must be a torch.Tensor, not {type(packed).__name__}: torch.as_tensor(packed) makes one"
-        )
     if packed.dtype != torch.uint8:
         raise TypeError(f"packed bits must be uint8, not {packed.dtype}: pack_bits or numpy.packbits makes them")
     width = packed_width(in_features)
