@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
 from groundglass import cli
+from groundglass.studies import STUDIES
 
 
 @pytest.mark.parametrize(("words", "shown"), [(["--help"], "recipes"), (["device", "new", "--help"], "--noise-seed")])
@@ -28,6 +30,21 @@ def test_recipes_are_listed_with_their_cost(capsys):
     assert cli.main(["recipes"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in ("quick", "laptop", "paper", "minutes"))
+
+
+@pytest.mark.parametrize("columns", [30, 60, 80])
+def test_names_of_recipes_are_whole_at_any_width(columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert cli.main(["recipes"]) == 0
+    shown = capsys.readouterr().out
+    names = {study.name for study in STUDIES} | {recipe.name for study in STUDIES for recipe in study.recipes}
+    assert names | {"cifar10", "cifar100", "shapes"} <= set(shown.replace(",", " ").split())
+    assert "…" not in shown
+
+
+def test_the_version_is_the_packages(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"groundglass {metadata.version('groundglass')}\n"
 
 
 @pytest.mark.parametrize(

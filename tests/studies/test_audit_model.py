@@ -93,13 +93,39 @@ def test_the_command_prints_the_verdict(here: Path, capsys: pytest.CaptureFixtur
     sized = [*arguments, "--images", "60", "--steps", "10", "--queries", "50", "--out", "out"]
     assert main(sized) == 0
     said = capsys.readouterr().out
-    assert "not contradicted by the" in said.replace("\n", " ")
+    assert "not contradicted by the" in said
     assert "report: out/report.html" in said
+    assert said.splitlines()[-1].startswith("Within L-inf")
+    assert "┃" not in said
     assert main(sized) == 0
     assert "nothing was run again" in capsys.readouterr().out
     assert main([*arguments, "--images", "6000", "--out", "other"]) == 1
     assert "has 60 images" in capsys.readouterr().err
     assert not (here / "other").exists()
+
+
+def test_details_are_printed_when_they_are_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "audit",
+        "mymodels:plain",
+        "--weights",
+        "plain.pt",
+        "--data",
+        "pictures.npz",
+        "--norm",
+        "l2",
+        "--out",
+        "o",
+    ]
+    few = ["--images", "10", "--steps", "2", "--queries", "5"]
+    assert main([*arguments, *few]) == 1
+    assert "--eps 0.5" in capsys.readouterr().err
+    assert not (here / "o").exists(), "L2 has no radius of its own"
+    assert main([*arguments, *few, "--eps", "0.5", "-v"]) == 0
+    said = capsys.readouterr().out
+    assert "forward passes" in said
+    assert "stronger than noise" in said
+    assert said.splitlines()[-1].startswith("Within L2 0.5 the network keeps")
 
 
 def test_claims_and_attacks_are_named_on_the_command_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,16 +68,25 @@ class Audit:
         return breaking[-1] if breaking else None
 
     @property
-    def sentence(self) -> str:
-        """What the network keeps, in words; then a line for each claim, and what is wrong with the network."""
+    def kept(self) -> str:
+        """What the network keeps, in words."""
         low, high = self.worst.interval
-        kept = (
+        return (
             f"Within {self.ball} the network keeps {self.worst.share:.1%} ({100 * low:.1f} to {100 * high:.1f}) of "
             f"{self.worst.total} images, whatever was tried; {self.clean.share:.1%} clean accuracy."
         )
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """In words: the verdict on each claim, and what is wrong with the network."""
         claims = [
             f"Claim {one.name}{'' if one.share is None else f', {one.share:.1%}'} ({one.by}): {one.told}."
             for one in self.claims
         ]
         wrong = [f"Of the network itself: {check.name} failed, {check.measured}." for check in self.failed]
-        return "\n".join([kept, *claims, *wrong])
+        return (*claims, *wrong)
+
+    @property
+    def sentence(self) -> str:
+        """What the network keeps; then a line for each claim, and what is wrong with the network."""
+        return "\n".join([self.kept, *self.judged])

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from groundglass.cli.options import Command, DataDir
 from groundglass.cli.terminal import Terminal, say, say_table
+from groundglass.core.text import duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +32,8 @@ class Audit(Command):
     weights: Path | None = None
     """A factory's weights: a state_dict, .safetensors or of torch.save."""
     norm: Literal["linf", "l2"] = "linf"
-    eps: str = "8/255"
-    """The radius, pixel units."""
+    eps: str | None = None
+    """The radius, pixel units. Default: 8/255 in L-inf; L2 needs one."""
     claim: tuple[str, ...] = ()
     """What is claimed: own (PGD through the network's own gradient), a rule (dfa-fresh, or several: dfa-fresh+fa), an attack of
     --attack, or a robust accuracy that somebody states (0.45). Default: own, and of a defended network the paper's too."""
@@ -53,6 +54,8 @@ class Audit(Command):
     queries: int | None = None
     """An image, of the attacks that only ask. Default: the preset's, 1,000 or 5,000."""
     seed: int = 0
+    verbose: Annotated[bool, tyro.conf.arg(aliases=["-v"]), tyro.conf.FlagCreatePairsOff] = False
+    """Print each attack, each check, and what to try where one failed. The report has them in any case."""
 
     def run(self) -> None:
         from groundglass.audit import AuditConfig
@@ -60,6 +63,7 @@ class Audit(Command):
         from groundglass.studies.audit_model import audit_model
 
         options = dict(vars(self))
+        verbose = options.pop("verbose")
         config = AuditConfig.preset(options.pop("preset"))
         sizes = {name: given for name in ("steps", "queries") if (given := options.pop(name)) is not None}
         config = replace(config, **sizes)
@@ -75,13 +79,16 @@ class Audit(Command):
             ) from error
         page = build(self.out)
         if found is None:
-            say(f"{self.out} holds this audit already: nothing was run again")
-        else:
-            _print_audit(found)
-        say(f"report: {page}")
+            say(f"{self.out} holds this audit already: nothing was run again", f"report: {page}")
+            return
+        if verbose:
+            _print_details(found)
+        for attempt in found.invalid:
+            say(f"INVALID, and not counted: {attempt.name}: {attempt.invalid}")
+        say(f"report: {page} ({duration(found.seconds)})", *found.judged, found.kept)
 
 
-def _print_audit(found: "Found") -> None:
+def _print_details(found: "Found") -> None:
     attempts = []
     for attempt in found.attempts:
         counts = (attempt.tried, attempt.broke, attempt.gradients, attempt.forwards)
@@ -95,10 +102,6 @@ def _print_audit(found: "Found") -> None:
             say(f"{check.name}: {check.advice}")
     for check in found.failed:
         say(f"{check.name}: {check.advice}")
-    for attempt in found.invalid:
-        say(f"INVALID, and not counted: {attempt.name}: {attempt.invalid}")
-    say(f"\n{found.sentence}")
-    say(f"seconds: {found.seconds:.0f}")
 
 
 def _print_checks(title: str, checks: "Sequence[Check]") -> None:

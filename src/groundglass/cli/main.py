@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import tyro
 
+from groundglass import __version__
 from groundglass.cli.audit import Audit
 from groundglass.cli.device import Device
 from groundglass.cli.errors import said
@@ -21,7 +22,7 @@ from groundglass.cli.redraw import Redraw
 from groundglass.cli.results import Compact, Export, Report, Seeds, Tables
 from groundglass.cli.retrieve import Retrieve
 from groundglass.cli.run import Recipes, Run
-from groundglass.cli.terminal import complain, lasting_streams, unwritten
+from groundglass.cli.terminal import complain, lasting_streams, say, unwritten
 from groundglass.core import lookup
 
 _COMMANDS: dict[str, Callable[..., Command]] = {
@@ -104,6 +105,9 @@ def _run(arguments: list[list[str]]) -> int:
     # cores busy that the threads of the device and of the convolutions need, and those of any other process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = arguments.pop()
+    if given[:1] == ["--version"]:
+        say(f"groundglass {__version__}")
+        return 0
     name, command = "".join(given[:1]), _parsed(given)
     del given
     if command is None:
@@ -143,7 +147,8 @@ def _parsed(given: list[str]) -> Command | None:
     return tyro.extras.subcommand_cli_from_dict(
         _COMMANDS,
         prog="groundglass",
-        description="What a secret analog layer buys a neural network against adversarial attack, and what it costs to break.",
+        description="What a secret analog layer buys a neural network against adversarial attack, and what it costs to break. "
+        "`groundglass --version` prints the version.",
         args=given,
         config=(tyro.conf.OmitArgPrefixes,),  # the options of `device new` are --out, not --command.out
     )

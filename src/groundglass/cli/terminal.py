@@ -117,15 +117,22 @@ def complain(text: str) -> None:
 
 
 def say_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, uncut: int = 0) -> None:
-    """A table, on standard output; the first `uncut` columns hold what users type, and are never broken."""
+    """A table, on standard output; the first `uncut` columns hold what users type, and are never broken. No word is ever cut
+    off: a table that does not fit is wider than the terminal."""
+    from rich.measure import Measurement
     from rich.table import Table
 
-    table = Table(title=title)
-    for i, column in enumerate(columns):
-        table.add_column(column, no_wrap=i < uncut)
-    for row in rows:
-        table.add_row(*map(visible, row))
-    _console().print(table)
+    table, shown = Table(title=title), [tuple(map(visible, row)) for row in rows]
+    for i, cells in enumerate(zip(columns, *shown, strict=True)):
+        longest = max(len(word) for cell in cells for word in cell.split() or [""])
+        table.add_column(columns[i], no_wrap=i < uncut, min_width=longest)
+    for row in shown:
+        table.add_row(*row)
+    console = _console()
+    console.width = max(
+        console.width, Measurement.get(console, console.options.update(max_width=10_000), table).minimum
+    )
+    console.print(table)
 
 
 def _console(*, stderr: bool = False) -> "Console":

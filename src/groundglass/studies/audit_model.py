@@ -65,7 +65,7 @@ def audit_model(
     data_dir: Path | None = None,
     matrix: Path | None = None,
     norm: Literal["linf", "l2"] = "linf",
-    eps: str = "8/255",
+    eps: str | None = None,
     claims: Sequence[str] = (),
     attacks: Sequence[str] = (),
     images: int = 500,
@@ -84,7 +84,8 @@ def audit_model(
         device_dir: of a model file with an optical layer. Default: `devices` beside its folder.
         data_dir: the data folder.
         matrix: a retrieved U, `matrix.npy` as `groundglass retrieve` writes it.
-        norm, eps: the ball; "8/255" or a number, pixel units.
+        norm, eps: the ball; "8/255" or a number, pixel units. Without a radius L-inf's is 8/255. L2 needs one: lengths depend on
+            the size of the images.
         claims: see `audit`: names of gradients or of attacks, or robust accuracies that somebody states; none for those of the
             network's kind.
         attacks: "package.module:name", attacks of your own, see `imported_attack`; each has this text for its name.
@@ -98,7 +99,7 @@ def audit_model(
     """
     check_seed(seed)
     chosen = config if config is not None else AuditConfig()
-    radius = parse_eps(eps)
+    radius = parse_eps(eps if eps is not None else default_eps(norm))
     ball = make_ball(norm, radius)
     asked = tuple(claims)
     each_of(asked or None)
@@ -171,6 +172,20 @@ def audit_model(
     with suppress(OSError):  # the record is written: it is not needed any more
         checkpoint.unlink()
     return found
+
+
+def default_eps(norm: Literal["linf", "l2"]) -> str:
+    """The radius of a norm that is given none.
+
+    Raises:
+        ValueError: L2 has none.
+    """
+    if norm == "linf":
+        return "8/255"
+    raise ValueError(
+        "--norm l2 needs a radius, as --eps 0.5: the field's usual ones are 0.5 for 3 x 32 x 32 images and 3 for 3 x 224 x 224 "
+        "(pixel units, images in [0, 1])"
+    )
 
 
 def parse_eps(text: str) -> float:
