@@ -142,7 +142,7 @@ def test_the_batch_is_kept_full(problem, attack):
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("attack", [PGD(steps=5), TransferPGD(steps=5, step_size=0.005)], ids=repr)
+@pytest.mark.parametrize("attack", [PGD(steps=5, step_size=0.005), TransferPGD(steps=5, step_size=0.005)], ids=repr)
 def test_steps_that_cannot_cross_the_ball_are_pointed_out(problem, attack):
     with pytest.warns(RuntimeWarning, match="cannot reach the border") as caught:
         attacked(*problem, attack, L2(1.0))
@@ -158,7 +158,7 @@ def test_steps_that_cannot_cross_the_ball_are_pointed_out(problem, attack):
     [
         (lambda: PGD(steps=0), "`steps`.* at least 1"),
         (lambda: PGD(restarts=0), "`restarts`.* at least 1"),
-        (lambda: PGD(step_size=2), "2/255, not 2"),
+        (lambda: PGD(step_size=0.0), "2/255, not 2"),
         (lambda: PGD(keep="worst"), "best, last"),
         (lambda: PGD(keep="last"), "stop_when_fooled=False"),
         (lambda: FGSM(loss="cee"), "did you mean 'ce'"),
@@ -169,7 +169,7 @@ def test_steps_that_cannot_cross_the_ball_are_pointed_out(problem, attack):
         (lambda: APGD(targets=-1), "untargeted"),
         (lambda: APGD(targets=3), "needs loss='dlr'"),
         (lambda: TransferPGD(steps=0), "at least 1"),
-        (lambda: TransferPGD(step_size=2), "2/255, not 2"),
+        (lambda: TransferPGD(step_size=0.0), "2/255, not 2"),
         (lambda: TransferPGD(momentum=-0.1), "0 or more"),
         (lambda: TransferPGD(keep="best"), "highest, last"),
         (lambda: InputDiversity(probability=1.5), r"in \[0, 1\]"),

@@ -118,9 +118,20 @@ def test_an_access_of_another_kind_is_refused(attack):
     for access in (other(Forbidden(), per_image=BUDGET), GradientAccess(Forbidden())):
         with pytest.raises(TypeError, match=f"{type(attack).__name__} needs a {wanted}.*{type(access).__name__}"):
             run(attack, access)
-    # A model is wrapped, but who pays for its queries must be said.
+    unlimited = (LabelAccess if isinstance(attack, LabelAttack) else ScoreAccess)(Forbidden())
     with pytest.raises(ValueError, match=rf"{type(attack).__name__} needs a budget.*{wanted}\(model, per_image="):
-        run(attack, Forbidden())
+        run(attack, unlimited)
+
+
+@every_attack
+def test_a_model_gets_the_access_and_the_budget_that_the_attack_needs(attack):
+    given = attack(network(), IMAGES, LABELS, BALL, budget=BUDGET, batch_size=7)
+    assert_same(given, run(attack, access_for(attack), seed=0, batch_size=7))
+    # Twice the queries, if nobody says how many: a default that is known.
+    assert attack.default_budget == 10_000
+    for options in ({"budget": BUDGET}, {"bounds": (-1, 1)}):
+        with pytest.raises(ValueError, match="its own budget and bounds"):
+            attack(access_for(attack), IMAGES, LABELS, BALL, **options)
 
 
 @every_attack
@@ -195,8 +206,8 @@ def test_nobody_is_warned_of_logits(model):
 @pytest.mark.parametrize(
     ("attack", "budget", "radius", "said"),
     [
-        (NES(), 500, 0.3, "9 steps of 0.01 cannot reach the border of a ball of radius 0.3"),
-        (Bandits(), 20, 0.1, "6 steps of 0.01"),
+        (NES(step_size=0.01), 500, 0.3, "9 steps of 0.01 cannot reach the border of a ball of radius 0.3"),
+        (Bandits(step_size=0.01), 20, 0.1, "6 steps of 0.01"),
         (NES(samples=4, step_size=0.05), 11, (0.1, 0.2, 0.1), "2 steps of 0.05"),
     ],
 )
@@ -210,8 +221,8 @@ def test_steps_that_cannot_cross_the_ball_say_so_before_any_question(attack, bud
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: type(a).__name__)
 def test_steps_that_just_reach_it_and_attacks_without_a_step_say_nothing(attack):
     steps = (BUDGET - 1) // attack.cost()
-    reach = attack.reach(BUDGET)
-    assert reach == (steps * attack.step_size if hasattr(attack, "step_size") else math.inf)
+    reach = attack.reach(BUDGET, BALL)
+    assert reach == (steps * attack.step_in(BALL) if hasattr(attack, "step_size") else math.inf)
     run(attack, ball=Linf(min(reach, 0.09)))
 
 

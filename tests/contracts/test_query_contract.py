@@ -1,7 +1,7 @@
 """Every attack by queries passes these, in every kind of ball it knows. Attacks that are broken in the usual ways do not."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -12,7 +12,6 @@ from torch import nn
 from groundglass.attacks import (
     L2,
     NES,
-    AttackResult,
     Bandits,
     GradientAccess,
     LabelAttack,
@@ -24,6 +23,7 @@ from groundglass.attacks import (
     Square,
     numpy_model,
 )
+from groundglass.attacks.result import COLUMNS
 from tests.attacks.query_problem import network
 from tests.attacks.toy import (
     Constant,
@@ -251,7 +251,7 @@ def test_no_graph_is_made_and_the_models_mode_is_put_back(attack, ball, problem)
     result = run(attack, ball, few, model=model, budget=17)
     assert (model.training, model.body.training, model.dropout.training) == (True, False, True)
     assert not any(model.graphs)
-    assert all(not getattr(result, f.name).requires_grad for f in fields(AttackResult))
+    assert all(not getattr(result, name).requires_grad for name in COLUMNS)
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
     assert_same(result, run(attack, ball, few, budget=17))
 
@@ -293,9 +293,9 @@ def test_a_model_that_works_in_place_on_its_images_changes_no_result(attack, bal
         *((lambda value=value: RayS(tolerance=value), "tolerance") for value in (0.0, -1.0, math.nan, math.inf)),
         (lambda: Parsimonious(block_size=0), r"`block_size` \(=0\)"),
         (lambda: Parsimonious(group=0), r"`group` \(=0\)"),
-        (lambda: Square().check_ball(None), "Linf and for L2"),
-        (lambda: Parsimonious().check_ball(L2(1.0)), "corners of an L-inf box"),
-        (lambda: RayS().check_ball(L2(0.5)), r"give Linf\(eps=8 / 255\), not L2"),
+        (lambda: Square().check_ball(None), "Square is for Linf and L2"),
+        (lambda: Parsimonious().check_ball(L2(1.0)), "Parsimonious is for Linf"),
+        (lambda: RayS().check_ball(L2(0.5)), r"RayS is for Linf, not for L2"),
     ],
 )
 def test_settings_and_balls_that_cannot_be_are_refused(make, message):

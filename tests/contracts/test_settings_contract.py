@@ -75,7 +75,7 @@ RESULTS += ("audit.probes", "audit.results", "data.cifar", "optics.fidelity.laws
 RESULTS += ("optics.streams.measurement", "training.checkpoint", "training.loop", "training.state", "studies.redraw")
 RESULTS += ("studies.redraw_model", "studies.noise.report", "studies.noise.matrix")
 INSIDE = {"Job", "Live", "_Shuffled", "PairDesign", "HadamardInputs", "AnchorDesign", "Scale", "Shot", "Retrieved"}
-INSIDE |= {"Tuned", "Outcome", "Guess", "_Plain", "_State", "DrawsState"}
+INSIDE |= {"Call", "Setup", "_Scale", "Tuned", "Outcome", "Guess", "_Plain", "_State", "DrawsState"}
 #: Any number will do for these.
 ANY = {"seed", "mean"}
 
@@ -118,6 +118,7 @@ def examples() -> dict[type, Any]:
         Linf(0.1),
         Linf((0.1, 0.2)),
         L2(0.5),
+        Linf.each([0.1, 0.2]),
         Augment(),
     ]
     made += [Camera(), Exposure(1.0, 2.0), TRADES(eps=0.1), PGDTraining(eps=0.1), TrainingConfig(epochs=2)]

@@ -4,7 +4,7 @@ Draw 0 is the attack with its own seed, and draw k of another; each draw attacks
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -16,6 +16,7 @@ from groundglass.adaptive.rules import Pairs, make_rule
 from groundglass.adaptive.stand_ins import LABELS, STAND_INS, StandInAccess, stand_in, unasked
 from groundglass.attacks import AttackResult, Ball, GradientAccess, GradientAttack
 from groundglass.attacks.balls import as_ball
+from groundglass.attacks.result import COLUMNS
 from groundglass.attacks.tensors import Flags, Images, Labels, Rows
 from groundglass.core import as_images, as_labels, derive_seed
 from groundglass.core.settings import Count, Tally, fit
@@ -147,7 +148,7 @@ _COUNTED = ("gradients", "loss_queries", "check_queries", "zero_gradients")
 
 def _together(before: AttackResult, rows: Rows, result: AttackResult) -> AttackResult:
     """The rows of a later draw in place of those of an earlier one, and the counts of both."""
-    found = {f.name: getattr(before, f.name).clone() for f in fields(AttackResult)}
+    found = {name: getattr(before, name).clone() for name in COLUMNS}
     for name, values in found.items():
         own = getattr(result, name)
         values[rows] = values[rows] + own if name in _COUNTED else own

@@ -16,12 +16,14 @@ from groundglass.attacks.adversarial_files import (
     save_adversarial,
 )
 from groundglass.attacks.apgd import APGD
+from groundglass.attacks.attack import Attack
 from groundglass.attacks.averaged import Averaged, AveragedAccess
 from groundglass.attacks.backward_rules import DrawnMatrix, Exact, LinearMatrix, Mixture, Normalised, StraightThrough
-from groundglass.attacks.balls import L2, Ball, Linf
+from groundglass.attacks.balls import L2, Ball, Each, Linf
 from groundglass.attacks.bandits import Bandits
 from groundglass.attacks.carlini_wagner import CarliniWagnerL2
 from groundglass.attacks.checkpoint import AttackCheckpoint
+from groundglass.attacks.criteria import Criterion, Targeted, Untargeted
 from groundglass.attacks.ensemble import Ensemble
 from groundglass.attacks.fgsm import FGSM
 from groundglass.attacks.fitted_rules import FittedLinear, FittedNetwork
@@ -36,9 +38,10 @@ from groundglass.attacks.parsimonious import Parsimonious
 from groundglass.attacks.pgd import PGD
 from groundglass.attacks.questions import Answer, Ask, Live
 from groundglass.attacks.rays import RayS
-from groundglass.attacks.result import AttackResult, worst_case
+from groundglass.attacks.result import AttackResult, Setup, worst_case
 from groundglass.attacks.search import LabelAttack, QueryAttack, ScoreAttack
 from groundglass.attacks.square import Square
+from groundglass.attacks.sweep import Sweep
 from groundglass.attacks.transfer import SurrogatePGD, TransferPGD
 from groundglass.core import BudgetExceededError, NonFiniteError
 
@@ -51,6 +54,7 @@ __all__ = [
     "AdversarialSet",
     "Answer",
     "Ask",
+    "Attack",
     "AttackCheckpoint",
     "AttackResult",
     "Averaged",
@@ -59,7 +63,9 @@ __all__ = [
     "Bandits",
     "BudgetExceededError",
     "CarliniWagnerL2",
+    "Criterion",
     "DrawnMatrix",
+    "Each",
     "Ensemble",
     "Exact",
     "FittedLinear",
@@ -85,10 +91,14 @@ __all__ = [
     "RayS",
     "ScoreAccess",
     "ScoreAttack",
+    "Setup",
     "Square",
     "StraightThrough",
     "SurrogatePGD",
+    "Sweep",
+    "Targeted",
     "TransferPGD",
+    "Untargeted",
     "check_adversarial",
     "frozen_for_attack",
     "load_adversarial",

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from groundglass.attacks.criteria import UNTARGETED, Criterion
 from groundglass.attacks.losses import Loss
 from groundglass.attacks.model_identity import identity_of
 from groundglass.attacks.tensors import Flags, Images, Labels, Logits, PerImage, Rows
@@ -29,17 +30,23 @@ from groundglass.core.settings import Count, Tally, fit
 
 Model = Callable[[Tensor], Tensor]
 
+#: The range of images in the package: where a model's own differs, an access converts.
+UNIT = (0.0, 1.0)
 
-class _Access:
+
+class Access:
     """Runs the model in eval mode, counting rows, within a budget. For one thread at a time: the counts have no lock.
 
     Args:
         model: images in [0, 1] -> logits [batch, classes]. Its train or eval mode is restored after every call,
             and its parameters and their `requires_grad` are not touched.
         budget: rows, over all calls, that may pass through the model; None for no limit.
+        bounds: the range of the images that the model takes, as (-1, 1). An access itself is asked about images in [0, 1],
+            and so is an attack that has one; an attack that is given an access answers in the model's units.
     """
 
-    def __init__(self, model: Model, budget: int | None = None) -> None:
+    def __init__(self, model: Model, budget: int | None = None, *, bounds: tuple[float, float] = UNIT) -> None:
+        self.bounds = check_bounds(bounds)
         if not callable(model):
             raise TypeError(f"the model must be callable, images -> logits, not {type(model).__name__}")
         self._model = model
@@ -71,19 +78,19 @@ class _Access:
         """How many logits an image has; None before the first question."""
         return self._classes
 
-    def _predict(self, images: Images) -> Labels:
-        """The predicted class of each row; counted as a check."""
+    def _met(self, images: Images, labels: Labels, criterion: Criterion) -> Flags:
+        """Whether each row meets the criterion; counted as a check."""
         raise NotImplementedError
 
-    def wrong(self, images: Images, labels: Labels) -> Flags:
-        """Whether the model puts each image into another class than its label's; counted as a check each.
+    def wrong(self, images: Images, labels: Labels, criterion: Criterion = UNTARGETED) -> Flags:
+        """Whether each image fools the model: untargeted, another class than its label's; counted as a check each.
 
         Raises:
             ValueError: a label that is not a class of the model: it would count as fooled.
         """
-        predicted = self._predict(images)
+        met = self._met(images, labels.long(), criterion)
         check_labels(labels, count=len(images), classes=self._classes)
-        return predicted != labels.long()
+        return met
 
     def _run(self, images: Tensor, purpose: str) -> Tensor:
         """Logits; counted under `purpose`, before the model runs: a call that fails half-way counts too.
@@ -102,12 +109,16 @@ class _Access:
         self._counts[purpose] += len(images)
         with evaluating(self._model):
             try:
-                logits = logits_of(self._model(images.to(self._dtype)))
+                logits = logits_of(self._model(self._as_taken(images).to(self._dtype)))
             except RuntimeError as error:
                 explain_layout(images, error)
                 raise
         self._check(logits, len(images))
         return logits
+
+    def _as_taken(self, images: Tensor) -> Tensor:
+        low, high = self.bounds
+        return images if self.bounds == UNIT else images * (high - low) + low
 
     def _check(self, logits: Tensor, rows: int) -> None:
         check_logits(logits, rows=rows)
@@ -141,7 +152,7 @@ class Gradients:
     zero: Flags
 
 
-class GradientAccess(_Access):
+class GradientAccess(Access):
     """White-box access: per-image losses with their gradients at the images, and logits."""
 
     @property
@@ -202,11 +213,11 @@ class GradientAccess(_Access):
         with torch.no_grad():
             return self._run(images.clone(), "check")
 
-    def _predict(self, images: Images) -> Labels:
-        return self.logits(images).argmax(1)
+    def _met(self, images: Images, labels: Labels, criterion: Criterion) -> Flags:
+        return criterion.met(self.logits(images), labels)
 
 
-class QueryAccess(_Access):
+class QueryAccess(Access):
     """Black-box access: a question is an image, and every image may have a budget of its own.
 
     Args:
@@ -219,9 +230,15 @@ class QueryAccess(_Access):
     """
 
     def __init__(
-        self, model: Model, budget: int | None = None, *, per_image: int | None = None, confirm: int = 0
+        self,
+        model: Model,
+        budget: int | None = None,
+        *,
+        per_image: int | None = None,
+        confirm: int = 0,
+        bounds: tuple[float, float] = UNIT,
     ) -> None:
-        super().__init__(model, budget)
+        super().__init__(model, budget, bounds=bounds)
         self.per_image: int | None = fit(Count | None, per_image, "per_image")
         self.confirm: int = fit(Tally, confirm, "confirm")
         self._asked: Counter[int] = Counter()
@@ -282,8 +299,8 @@ class ScoreAccess(QueryAccess):
         """
         return self._ask(images, "check" if check else "loss", owners)
 
-    def _predict(self, images: Images) -> Labels:
-        return self.logits(images, check=True).argmax(1)
+    def _met(self, images: Images, labels: Labels, criterion: Criterion) -> Flags:
+        return criterion.met(self.logits(images, check=True), labels)
 
 
 class LabelAccess(QueryAccess):
@@ -299,25 +316,38 @@ class LabelAccess(QueryAccess):
         logits = self._ask(images, "check" if check else "loss", owners)
         return logits.argmax(1) if len(logits) else logits.new_zeros(0, dtype=torch.int64)
 
-    def _predict(self, images: Images) -> Labels:
-        return self.labels(images, check=True)
+    def _met(self, images: Images, labels: Labels, criterion: Criterion) -> Flags:
+        predicted = self.labels(images, check=True)
+        return criterion.met_by_class(predicted, labels, self._classes)
 
 
-A = TypeVar("A", bound=_Access)
+A = TypeVar("A", bound=Access)
 
 
-def open_access(given: A | Model, kind: type[A], asker: str) -> A:
-    """The access that was given, or a new one of this kind to the model that was given.
+def open_access(given: A | Model, kind: type[A], asker: str, **options: Any) -> A:
+    """The access that was given, or a new one of this kind, with these options, to the model that was given.
 
     Raises:
         TypeError: it is neither; says what to write.
     """
     if isinstance(given, kind):
         return given
-    if isinstance(given, _Access) or not callable(given):
-        what = "an access of another kind" if isinstance(given, _Access) else "neither a model nor an access"
+    if isinstance(given, Access) or not callable(given):
+        what = "an access of another kind" if isinstance(given, Access) else "neither a model nor an access"
         raise TypeError(f"{asker} needs a {kind.__name__}(model): {type(given).__name__} is {what}")
-    return kind(given)
+    return kind(given, **options)
+
+
+def check_bounds(bounds: Any) -> tuple[float, float]:
+    """The range of images as two numbers, the lower first.
+
+    Raises:
+        TypeError, ValueError: it is something else.
+    """
+    low, high = fit(tuple[float, float], bounds, "bounds")
+    if low >= high:
+        raise ValueError(f"`bounds` (={bounds!r}) must be the lower end first: (0, 1), (-1, 1), (0, 255)")
+    return low, high
 
 
 def numpy_model(function: Callable[[np.ndarray], Any]) -> Model:

@@ -9,10 +9,11 @@ from groundglass.attacks.access import Gradients
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.checkpoint import State
+from groundglass.attacks.criteria import UNTARGETED
 from groundglass.attacks.gradient_attack import GradientAttack, Job
 from groundglass.attacks.losses import Loss, targeted_dlr
 from groundglass.attacks.runs import Runs
-from groundglass.attacks.tensors import Images, Logits, PerImage, per_image
+from groundglass.attacks.tensors import Images, Logits, PerImage, Rows, per_image
 from groundglass.core.settings import Count, In
 
 
@@ -60,6 +61,10 @@ class APGD(GradientAttack):
 
     def _first_state(self, board: Board, logits: Logits) -> State:
         """The most likely other classes of each image, the likeliest first, [n, targets]."""
+        if self.targets and board.criterion != UNTARGETED:
+            raise ValueError(
+                f"`targets` (={self.targets}) is for untargeted attacks, not {board.criterion!r}: use targets=0"
+            )
         classes = logits.shape[1]
         if self.targets >= classes:
             raise ValueError(
@@ -68,6 +73,10 @@ class APGD(GradientAttack):
             )
         others = logits.scatter(1, board.labels[:, None], -torch.inf)
         return {"aims": others.argsort(dim=1, descending=True, stable=True)[:, : self.targets]}
+
+    @property
+    def most_gradients(self) -> int:
+        return self.steps * self.restarts * max(1, self.targets)
 
     def _attack(self, job: Job, ball: Ball, state: State) -> None:
         _Runs(self, job, ball, state).finish()
@@ -108,16 +117,17 @@ class _Runs(Runs):
     def state(self) -> State:
         return super().state() | {"aims": self._aims}
 
-    def _begin(self, x: Images) -> State:
+    def _begin(self, rows: Rows, x: Images) -> State:
         none = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
-        size = torch.full_like(none, 2 * self._ball.radius)
+        radii = self._ball.at(rows).radii
+        size = torch.full_like(none, 2 * radii) if isinstance(radii, float) else (2 * radii).to(none)
         climbs = torch.zeros_like(none, dtype=torch.int64)
         moves = {"before": x, "loss": -none, "size": size, "climbs": climbs, "halved": climbs.bool()}
         return moves | {"best_x": x, "best_grad": torch.zeros_like(x), "best_loss": none, "checked_loss": none}
 
-    def _climbed(self, live: State) -> Loss:
+    def _climbed(self, live: State) -> Loss | None:
         if not self._apgd.targets:
-            return self._job.loss
+            return None
         aims = self._aims[live["rows"], live["run"] % self._apgd.targets]
         return lambda logits, labels: targeted_dlr(logits, labels, aims)
 
@@ -152,7 +162,7 @@ class _Runs(Runs):
         }
 
     def _moved(self, live: State, x: Images, grad: Images, size: PerImage) -> Images:
-        ball, centre, alpha = self._ball, self._board.images[live["rows"]], self._apgd.alpha
+        ball, centre, alpha = self._ball.at(live["rows"]), self._board.images[live["rows"]], self._apgd.alpha
         # Moves are linear in their size, which differs by image.
         target = ball.project(x + ball.step(grad, 1.0) * per_image(size), centre)
         carried = x + alpha * (target - x) + (1 - alpha) * (x - live["before"])

@@ -1,16 +1,17 @@
 """Where an adversarial image may be: within a distance of its original, in pixel units, and always in [0, 1]."""
 
+import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import torch
 from torch import Generator, Tensor
 
-from groundglass.attacks.tensors import Flags, Images, PerImage, per_image
-from groundglass.core import check_eps, integers, normal, uniform
+from groundglass.attacks.tensors import Flags, Images, PerImage, Rows, per_image
+from groundglass.core import check_eps, integers, lookup, normal, uniform
 from groundglass.core.settings import In, Settings
 from groundglass.core.text import fraction
 
@@ -22,8 +23,16 @@ class Ball(Settings, ABC):
     """All images in [0, 1] within a distance of a centre, the original image.
 
     Every method works row by row: what it does to an image does not depend on the others in the batch. A radius may be
-    written as a fraction, "8/255".
+    written as a fraction, "8/255". `Linf.each(radii)` gives every image a radius of its own.
     """
+
+    #: Radii of a batch whose images have their own, float64 [b]; see `Each`.
+    _each: ClassVar[Tensor | None] = None
+
+    @classmethod
+    def each(cls, radii: Sequence[float] | Tensor) -> "Each":
+        """A ball of this kind for each image of a set, in their order."""
+        return Each(cls, radii)  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
         if isinstance(radius := getattr(self, "eps", None), str) and "/" in radius:
@@ -36,7 +45,29 @@ class Ball(Settings, ABC):
     @property
     @abstractmethod
     def radius(self) -> float:
-        """In pixel units; where channels differ, the largest."""
+        """In pixel units; where channels or images differ, the largest."""
+
+    @property
+    def radii(self) -> float | Tensor:
+        """The radius; where images differ, that of each, float64 [n]."""
+        return self.radius if self._each is None else self._each
+
+    @property
+    def kind(self) -> type["Ball"]:
+        """Of one image's ball: `Linf`, `L2`, ..."""
+        return type(self)
+
+    def at(self, rows: Rows | slice | int) -> "Ball":
+        """The ball of these images of the set."""
+        return self
+
+    def part(self, rows: Sequence[int]) -> "Ball":
+        """The ball for a set that consists of these images."""
+        return self
+
+    @abstractmethod
+    def scaled(self, factor: float) -> "Ball":
+        """The ball of images that are so much larger."""
 
     @abstractmethod
     def norm(self, delta: Images) -> PerImage:
@@ -47,7 +78,7 @@ class Ball(Settings, ABC):
         """A point of the ball and of [0, 1]; `x` itself when it is one already."""
 
     @abstractmethod
-    def step(self, grad: Images, size: float) -> Images:
+    def step(self, grad: Images, size: float | PerImage) -> Images:
         """The move of length `size` that climbs fastest along `grad`; zero if the gradient is all zero."""
 
     @abstractmethod
@@ -68,11 +99,15 @@ class Ball(Settings, ABC):
 
     def random_start(self, centre: Images, generators: Sequence[Generator]) -> Images:
         """A random point of each image's ball, drawn from a generator of its own, then clamped to [0, 1]."""
-        return self._draw(centre, [self._inside(centre.shape[1:], g) for g in generators])
+        return self._draw(centre, [self._of(i)._inside(centre.shape[1:], g) for i, g in enumerate(generators)])
 
     def random_extreme(self, centre: Images, generators: Sequence[Generator]) -> Images:
         """Like `random_start`, but as far from the centre as the ball allows: a corner of L-inf's box, L2's surface."""
-        return self._draw(centre, [self._extreme(centre.shape[1:], g) for g in generators])
+        return self._draw(centre, [self._of(i)._extreme(centre.shape[1:], g) for i, g in enumerate(generators)])
+
+    def _of(self, row: int) -> "Ball":
+        """The ball of one image of the batch."""
+        return self if self._each is None else _ball_of(type(self), float(self._each[row]))
 
     def _draw(self, centre: Tensor, deltas: list[Tensor]) -> Tensor:
         if not deltas:
@@ -109,11 +144,15 @@ class Linf(Ball):
         eps = self._widths(centre)
         return torch.minimum(torch.maximum(x, centre - eps), centre + eps).clamp_(0, 1)
 
-    def step(self, grad: Images, size: float) -> Images:
+    def step(self, grad: Images, size: float | PerImage) -> Images:
         """Sign steps; in a box that differs by channel so do they, and the widest channel's are `size`."""
         if isinstance(self.eps, tuple) and self.radius > 0:
-            return grad.sign() * (self._widths(grad) * (size / self.radius))
-        return grad.sign() * size
+            return grad.sign() * (self._widths(grad) * _broadcast(size / self.radius, grad))
+        return grad.sign() * _broadcast(size, grad)
+
+    def scaled(self, factor: float) -> "Linf":
+        eps = tuple(e * factor for e in self.eps) if isinstance(self.eps, tuple) else self.eps * factor
+        return _like(self, Linf(eps), factor)
 
     def contains(self, x: Images, centre: Images, *, tolerance: float = 1e-5) -> Flags:
         near = (x - centre).abs() <= self._widths(centre) + tolerance
@@ -126,6 +165,8 @@ class Linf(Ball):
             )
 
     def _widths(self, like: Tensor) -> Tensor:
+        if self._each is not None:
+            return per_image(self._each.to(like))
         return torch.tensor(self.eps, dtype=like.dtype, device=like.device).view(-1, 1, 1)
 
     def _inside(self, shape: torch.Size, generator: Generator) -> Tensor:
@@ -162,18 +203,24 @@ class L2(Ball):
         delta = x - centre
         length = self.norm(delta)
         # Without the slack a point that was just put on the surface would be moved again by a rounding error.
-        outside = length > self.eps * (1 + _ROUNDING)
-        shrunk = centre + delta * per_image(self.eps / length.clamp_min(1e-30))
+        eps = self.eps if self._each is None else self._each.to(x)
+        outside = length > eps * (1 + _ROUNDING)
+        shrunk = centre + delta * per_image(_over(eps, length.clamp_min(1e-30)))
         return torch.where(per_image(outside), shrunk, x).clamp_(0, 1)
 
-    def step(self, grad: Images, size: float) -> Images:
+    def scaled(self, factor: float) -> "L2":
+        return _like(self, L2(self.eps * factor), factor)
+
+    def step(self, grad: Images, size: float | PerImage) -> Images:
         # Through the largest entry first: the square of a gradient of 1e-25 is zero in float32.
         unit = grad / per_image(grad.flatten(1).abs().amax(1).clamp_min(1e-38))
-        return unit * per_image(size / self.norm(unit).clamp_min(1e-30))
+        size = size.to(unit) if isinstance(size, Tensor) else size
+        return unit * per_image(_over(size, self.norm(unit).clamp_min(1e-30)))
 
     def contains(self, x: Images, centre: Images, *, tolerance: float = 1e-5) -> Flags:
         in_range = ((x >= -tolerance) & (x <= 1 + tolerance)).flatten(1).all(1)
-        return (self.norm(x - centre) <= self.eps + tolerance) & in_range
+        eps = self.eps if self._each is None else self._each.to(x)
+        return (self.norm(x - centre) <= eps + tolerance) & in_range
 
     def check(self, images: Tensor) -> None:
         check_eps(
@@ -192,9 +239,141 @@ class L2(Ball):
         return direction * (self.eps / torch.linalg.vector_norm(direction))
 
 
+@dataclass(frozen=True, repr=False)
+class Each(Ball):
+    """A ball of one kind around every image, each of a radius of its own: `Linf.each(radii)`.
+
+    An attack treats each image as it would in a ball of that radius, bit for bit, whatever the batch.
+
+    Args:
+        of: `Linf`, `L2`, ...
+        eps: pixel units, one an image of the set that is attacked, in its order.
+    """
+
+    of: type[Ball]
+    eps: tuple[Annotated[float, In("[0, inf)", "a length in pixel units")], ...]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.eps, Tensor | list):
+            object.__setattr__(self, "eps", tuple(self.eps.tolist() if isinstance(self.eps, Tensor) else self.eps))
+        super().__post_init__()
+        for eps in set(self.eps):
+            _ball_of(self.of, eps)
+
+    def __repr__(self) -> str:
+        low, high = (min(self.eps), max(self.eps)) if self.eps else (0.0, 0.0)
+        contents = hashlib.sha256(repr(self.eps).encode()).hexdigest()[:12]
+        return f"{self.of.__name__}.each({len(self.eps)} radii from {low:g} to {high:g}, {contents})"
+
+    @property
+    def kind(self) -> type[Ball]:
+        return self.of
+
+    @property
+    def radius(self) -> float:
+        return max(self.eps, default=0.0)
+
+    @property
+    def radii(self) -> Tensor:
+        return torch.tensor(self.eps, dtype=torch.float64, device="cpu")
+
+    def at(self, rows: Rows | slice | int) -> Ball:
+        if isinstance(rows, int):
+            return _ball_of(self.of, self.eps[rows])
+        found, radii = _ball_of(self.of, self.radius), self.radii
+        if isinstance(rows, Tensor):
+            radii = radii.to(rows.device)
+        object.__setattr__(found, "_each", radii[rows])
+        return found
+
+    def part(self, rows: Sequence[int]) -> Ball:
+        return Each(self.of, tuple(self.eps[row] for row in rows))
+
+    def scaled(self, factor: float) -> "Each":
+        return Each(self.of, tuple(eps * factor for eps in self.eps))
+
+    def norm(self, delta: Images) -> PerImage:
+        return self.at(slice(None)).norm(delta)
+
+    def project(self, x: Images, centre: Images) -> Images:
+        return self.at(slice(None)).project(x, centre)
+
+    def step(self, grad: Images, size: float | PerImage) -> Images:
+        return self.at(slice(None)).step(grad, size)
+
+    def contains(self, x: Images, centre: Images, *, tolerance: float = 1e-5) -> Flags:
+        return self.at(slice(None)).contains(x, centre, tolerance=tolerance)
+
+    def random_start(self, centre: Images, generators: Sequence[Generator]) -> Images:
+        return self.at(slice(None)).random_start(centre, generators)
+
+    def random_extreme(self, centre: Images, generators: Sequence[Generator]) -> Images:
+        return self.at(slice(None)).random_extreme(centre, generators)
+
+    def check(self, images: Tensor) -> None:
+        if len(self.eps) != len(images):
+            raise ValueError(f"{len(self.eps)} radii for {len(images)} images: one an image")
+        _ball_of(self.of, self.radius).check(images)
+
+    def _inside(self, shape: torch.Size, generator: Generator) -> Tensor:
+        raise NotImplementedError
+
+    _extreme = _inside
+
+
+def _ball_of(kind: type[Ball], eps: float) -> Ball:
+    found: Ball = kind(eps)  # type: ignore[call-arg]
+    return found
+
+
+B = TypeVar("B", bound=Ball)
+
+
+def _like(one: Ball, scaled: B, factor: float) -> B:
+    """`scaled`, with the radii of a batch if `one` has any."""
+    if one._each is not None:
+        object.__setattr__(scaled, "_each", one._each * factor)
+    return scaled
+
+
+def _broadcast(size: float | Tensor, like: Tensor) -> float | Tensor:
+    return per_image(size.to(like)) if isinstance(size, Tensor) else size
+
+
+def _over(size: float | Tensor, length: Tensor) -> Tensor:
+    """`size / length`, as torch divides a number by a tensor: the same bits for one size, and for one an image."""
+    return length.reciprocal() * size
+
+
 def falls_short(reach: float, ball: Ball) -> bool:
     """Whether steps that lead so far from the image, pixel units, cannot reach the border of a ball."""
     return reach < ball.radius * (1 - 1e-6)
+
+
+#: The kinds of balls by the names that people write.
+NORMS: dict[str, type[Ball]] = {"linf": Linf, "l2": L2}
+
+
+def as_balls(given: Any, eps: Any) -> Ball | list[Ball]:
+    """The ball that a call names, or, of a sweep, each of its balls.
+
+    Args:
+        given: a ball; a list of balls; or a kind of ball, `Linf` or "Linf", with `eps`.
+        eps: a radius, or a list of radii.
+
+    Raises:
+        TypeError, ValueError: neither; a radius alone does not say in which norm.
+    """
+    if isinstance(given, str) and not any(letter.isdigit() for letter in given[:1]):
+        given = lookup("norm", given.lower(), NORMS)
+    kind = isinstance(given, type) and issubclass(given, Ball)
+    if eps is not None and not kind:
+        raise TypeError(f"`eps` goes with a kind of ball, as Linf, not with {given!r:.60}: give one or the other")
+    if eps is None:
+        return [as_ball(one) for one in given] if isinstance(given, list | tuple) else as_ball(given)
+    if isinstance(eps, list | tuple) or getattr(eps, "ndim", 0) == 1:
+        return [_ball_of(given, one) for one in eps]
+    return _ball_of(given, eps)
 
 
 def as_ball(given: Any) -> Ball:
@@ -205,6 +384,10 @@ def as_ball(given: Any) -> Ball:
     """
     if isinstance(given, Ball):
         return given
+    if isinstance(given, type) and issubclass(given, Ball):
+        raise TypeError(
+            f"`ball` is {given.__name__} without a radius: give eps=..., or Linf(eps=8 / 255) or L2(eps=0.5)"
+        )
     if isinstance(given, int | float | str) and not isinstance(given, bool):
         raise TypeError(f"`ball` (={given!r}) is a radius without a norm: give Linf({given!r}) or L2({given!r})")
     raise TypeError(f"`ball` must be a ball, Linf(eps=8 / 255) or L2(eps=0.5), not {given!r:.60}")

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from groundglass.attacks.balls import L2
+from groundglass.attacks.balls import L2, Linf
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
+from groundglass.attacks.tensors import per_image
 from groundglass.core import counting, normal
 from groundglass.core.settings import Count, Positive
 
@@ -40,14 +41,15 @@ class Bandits(ScoreAttack):
         fd_eta: eta, length of a probe, pixel units.
         online_lr: learning rate of the prior.
         tile_size: side of the prior's grid, or the image's if that is smaller.
-        step_size: pixel units; a sign step in L-inf, a step of this length in L2.
+        step_size: pixel units; a sign step in L-inf, a step of this length in L2; None: a fifth of the radius.
     """
 
     exploration: Positive = 0.1
     fd_eta: Positive = 0.1
     online_lr: Positive = 0.1
     tile_size: Count = 16
-    step_size: Positive = 0.01
+    step_size: Positive | None = None
+    kinds = (Linf, L2)
 
     def cost(self) -> int:
         return 3
@@ -74,10 +76,12 @@ class Bandits(ScoreAttack):
         ask.count_estimates(live.slots, grad)
         stored = stored + self.online_lr * grad
         direction = stored if euclidean else stored.tanh()
+        size = self.step_in(live.ball)
         if euclidean:
-            stride = direction * (self.step_size / _length(direction, x).clamp_min(1e-30))
+            size = per_image(size.to(x)) if isinstance(size, Tensor) else size
+            stride = direction * (_length(direction, x).clamp_min(1e-30).reciprocal() * size)
         else:  # a sign is the same for all pixels of a tile
-            stride = live.ball.step(direction, self.step_size)
+            stride = live.ball.step(direction, size)
         moved = live.ball.project(_moved(x, stride), live.original)
         ask(moved, live.slots, inside=True, check=True)
         return {"x": moved, "prior": stored, "noise": drawn}

@@ -1,12 +1,14 @@
 """The bookkeeping that attacks share: what was asked, and the best iterate of every image so far."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from groundglass.attacks.access import GradientAccess, Gradients
 from groundglass.attacks.balls import Ball
+from groundglass.attacks.criteria import UNTARGETED, Criterion
 from groundglass.attacks.losses import Loss
 from groundglass.attacks.result import AttackResult
 from groundglass.attacks.tensors import Flags, Images, Labels, Logits, PerImage, Rows
@@ -27,11 +29,14 @@ class Board:
         images, labels: what was given.
         indices: the number of each image in its set. Its random stream depends on that and the seed alone.
         adversarial, loss, iterations, success: the best so far; at first the image itself.
-        clean_correct: the model is right on the image itself.
+        clean_correct: the image itself does not meet the criterion: untargeted, the model is right on it.
+        criterion: what counts as fooled.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, indices: Sequence[int]) -> None:
-        self.images, self.labels, self.indices = images, labels, list(indices)
+    def __init__(
+        self, images: Tensor, labels: Tensor, indices: Sequence[int], criterion: Criterion = UNTARGETED
+    ) -> None:
+        self.images, self.labels, self.indices, self.criterion = images, labels, list(indices), criterion
         self.adversarial = images.clone()
         zeros = torch.zeros(len(images), dtype=torch.int64, device=images.device)
         self.loss, self.success, self.clean_correct = zeros.double(), zeros.bool(), zeros.bool()
@@ -47,6 +52,7 @@ class Board:
         *,
         indices: Sequence[int] | Tensor | None,
         batch_size: int,
+        criterion: Criterion = UNTARGETED,
     ) -> "Board":
         """Check what was given, before any question is asked.
 
@@ -58,12 +64,13 @@ class Board:
         fit(Count, batch_size, "batch_size")
         if ball is not None:
             ball.check(images)
+        criterion.check(labels)
         numbers = list(range(len(images))) if indices is None else [fit(int, i, "indices") for i in indices]
         if len(numbers) != len(images):
             raise ValueError(f"{len(numbers)} indices for {len(images)} images: one an image")
-        return cls(images, labels, numbers)
+        return cls(images, labels, numbers, criterion)
 
-    def look(self, access: GradientAccess, loss: Loss, batch_size: int) -> Logits:
+    def look(self, access: GradientAccess, loss: str, batch_size: int) -> Logits:
         """See which images the model gets right: one check query each. Returns their logits."""
         found = []
         for rows in counting(len(self.images), self.images.device).split(batch_size):
@@ -89,27 +96,39 @@ class Board:
         for name in _WRITTEN:
             setattr(self, name, rows[name])
 
-    def see(self, rows: Rows, logits: Logits, loss: Loss, dtype: torch.dtype = torch.float32) -> None:
+    def see(self, rows: Rows, logits: Logits, loss: str, dtype: torch.dtype = torch.float32) -> None:
         """Note the model's answers for the images themselves: a check query each. The loss is computed in `dtype`."""
         check_labels(self.labels[rows], count=len(rows), classes=logits.shape[1])
-        self.clean_correct[rows] = logits.argmax(1) == self.labels[rows]
-        self.loss[rows] = loss(logits.to(dtype), self.labels[rows]).to(self.loss.dtype)
+        self.criterion.check_classes(logits.shape[1])
+        self.clean_correct[rows] = ~self.fooled(rows, logits)
+        self.loss[rows] = self.climbs(loss, rows)(logits.to(dtype), self.labels[rows]).to(self.loss.dtype)
         self.check_queries[rows] += 1
 
     def see_labels(self, rows: Rows, predicted: Labels, classes: int | None) -> None:
         """`see`, when only the predicted class is known: there is no loss to note."""
         check_labels(self.labels[rows], count=len(rows), classes=classes)
-        self.clean_correct[rows] = predicted == self.labels[rows]
+        if classes is not None:
+            self.criterion.check_classes(classes)
+        self.clean_correct[rows] = ~self.fooled_by_class(rows, predicted, classes)
         self.loss[rows] = torch.nan
         self.check_queries[rows] += 1
 
     @property
     def right(self) -> Rows:
-        """The rows worth attacking: a wrong answer cannot be made wrong."""
+        """The rows worth attacking: who meets the criterion already is left alone."""
         return self.clean_correct.nonzero().squeeze(1)
 
     def fooled(self, rows: Rows, logits: Logits) -> Flags:
-        return logits.argmax(1) != self.labels[rows]
+        """Whether each of these images fools the model, by its logits."""
+        return self.criterion.at(rows).met(logits, self.labels[rows])
+
+    def fooled_by_class(self, rows: Rows, predicted: Labels, classes: int | None) -> Flags:
+        """Whether each of these images fools the model, by the predicted class alone."""
+        return self.criterion.at(rows).met_by_class(predicted, self.labels[rows], classes)
+
+    def climbs(self, loss: str, rows: Rows) -> Loss:
+        """What is climbed at these images."""
+        return self.criterion.at(rows).climbs(loss)
 
     def count(self, rows: Rows, found: Gradients) -> None:
         """A forward and a backward pass for each of `rows`."""
@@ -135,6 +154,7 @@ class Board:
 
     def result(self, ball: Ball) -> AttackResult:
         """All rows."""
-        pieces = zip(self.adversarial.split(PIECE), self.images.split(PIECE), strict=True)
-        norm = torch.cat([ball.norm(adversarial - image) for adversarial, image in pieces])
-        return AttackResult(**(self.rows() | {"norm": norm, "loss": self.loss.float()}))
+        every = counting(len(self.images), self.images.device).split(PIECE)
+        norm = torch.cat([ball.at(rows).norm(self.adversarial[rows] - self.images[rows]) for rows in every])
+        columns: dict[str, Any] = {**self.rows(), "norm": norm, "loss": self.loss.float()}
+        return AttackResult(**columns)

@@ -24,9 +24,13 @@ class FGSM(GradientAttack):
 
     loss: Literal["ce", "margin", "dlr"] = "ce"
 
+    @property
+    def most_gradients(self) -> int:
+        return 1
+
     def _attack(self, job: Job, ball: Ball, state: State) -> None:
         for rows in pieces(job.board.right, job.batch_size):
-            centre = job.board.images[rows]
-            x = ball.project(centre + ball.step(job.gradient(rows, centre).grad, ball.radius), centre)
+            centre, own = job.board.images[rows], ball.at(rows)
+            x = own.project(centre + own.step(job.gradient(rows, centre).grad, own.radii), centre)
             # The one step is the attack, whether or not it climbed.
             job.board.put(rows, x, *job.check(rows, x), 1)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import torch
 
+from groundglass.attacks.balls import L2, Linf
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
 from groundglass.core import normal
@@ -32,12 +33,14 @@ class NES(ScoreAttack):
     Attributes:
         samples: loss queries for one estimate, in pairs.
         sigma: length of a probe, pixel units.
-        step_size: pixel units; a sign step in L-inf, a step of this length in L2 (the bandits authors' L2 setting: .3).
+        step_size: pixel units; a sign step in L-inf, a step of this length in L2 (the bandits authors' L2 setting: .3); None: a
+            fifth of the radius. The paper's is .01.
     """
 
     samples: Annotated[int, In("[2, inf)", "they are asked in pairs")] = 50
     sigma: Positive = 0.1
-    step_size: Positive = 0.01
+    step_size: Positive | None = None
+    kinds = (Linf, L2)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,6 +68,6 @@ class NES(ScoreAttack):
         for pair in range(pairs):
             grad += noise[:, pair] * slope[:, pair]
         ask.count_estimates(live.slots, grad)
-        moved = live.ball.project(x + live.ball.step(grad, self.step_size).to(x.dtype), live.original)
+        moved = live.ball.project(x + live.ball.step(grad, self.step_in(live.ball)).to(x.dtype), live.original)
         ask(moved, live.slots, inside=True, check=True)
         return {"x": moved}

@@ -23,11 +23,16 @@ class RandomNoise(GradientAttack):
     extreme: bool = True
     loss = "ce"
 
+    @property
+    def most_gradients(self) -> int:
+        return 0
+
     def _attack(self, job: Job, ball: Ball, state: State) -> None:
         board = job.board
-        draw = ball.random_extreme if self.extreme else ball.random_start
         for point in range(self.points):
             left = (board.clean_correct & ~board.success).nonzero().squeeze(1)
             for rows in pieces(left, job.batch_size):
+                own = ball.at(rows)
+                draw = own.random_extreme if self.extreme else own.random_start
                 x = draw(board.images[rows], job.streams(rows, "noise", point))
                 board.offer(rows, x, *job.check(rows, x), 1)

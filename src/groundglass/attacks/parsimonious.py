@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Generator, Tensor
 
-from groundglass.attacks.balls import Ball, Linf
+from groundglass.attacks.balls import Linf
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
 from groundglass.core import counting, permutation, whole
@@ -53,15 +53,12 @@ class Parsimonious(ScoreAttack):
     hierarchical: bool = False
     iterations: Count = 1
     group: Count = 1
+    kinds = (Linf,)
 
     @property
     def title(self) -> str:
         """ "Hierarchical" where it halves its blocks: the paper's text has the one, its Figure 3 the other."""
         return "Hierarchical" if self.hierarchical else super().title
-
-    def check_ball(self, ball: Ball) -> None:
-        if not isinstance(ball, Linf):
-            raise ValueError(f"the parsimonious attack searches the corners of an L-inf box: use Linf, not {ball}")
 
     def cost(self) -> int:
         return self.group
@@ -73,7 +70,7 @@ class Parsimonious(ScoreAttack):
             dtype = torch.float64 if isinstance(value, float) else None  # as losses are
             return torch.full((count, *shape), value, dtype=dtype, device=where)
 
-        widths = live.ball.step(torch.ones_like(live.original), live.ball.radius)
+        widths = live.ball.step(torch.ones_like(live.original), live.ball.radii)
         # Every pixel has one of two values: all corners of an image's box are mixed from these two.
         sides = [live.ball.project(live.original + s * widths, live.original) for s in (-1, 1)]
         state: State = {

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from torch import Tensor
+
 from groundglass.attacks.access import Gradients
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.checkpoint import State
-from groundglass.attacks.gradient_attack import GradientAttack, Job, StepSize, reaching
+from groundglass.attacks.gradient_attack import GradientAttack, Job, StepSize, of_rows, reaching
 from groundglass.attacks.runs import Runs
-from groundglass.attacks.tensors import Images
+from groundglass.attacks.tensors import Images, Rows
 from groundglass.core.settings import Count
 
 
@@ -16,7 +18,7 @@ from groundglass.core.settings import Count
 class PGD(GradientAttack):
     """Steps along the gradient, projected back into the ball (Madry et al. 2018): sign steps in L-inf, normalised in L2.
 
-    The defaults are the paper's: 50 steps of .01 on images in [-1, 1], which is .005 of a pixel, from the image itself.
+    50 steps from the image itself, as in the paper; its steps are .01 on images in [-1, 1], `step_size=0.005`.
 
     A gradient's own forward pass shows whether the iterate fools the model. So an image costs one gradient a step, a
     check of the clean image and, if it is not fooled by the end of a run, one of the last iterate.
@@ -26,7 +28,7 @@ class PGD(GradientAttack):
 
     Attributes:
         steps: moves of a run.
-        step_size: pixel units; None: 2.5 * eps / steps, which can cross the ball whatever its size.
+        step_size: pixel units, in (0, 1] for L-inf; None: 2.5 * eps / steps, which can cross the ball whatever its size.
         random_start: the first run starts at a random point of the ball. Later runs always do.
         restarts: runs an image may have; one that is fooled needs no other.
         keep: "best", the first iterate that fools the model, else that of highest loss; or "last", the end of the
@@ -36,7 +38,7 @@ class PGD(GradientAttack):
     """
 
     steps: Count = 50
-    step_size: StepSize | None = 0.005
+    step_size: StepSize | None = None
     random_start: bool = False
     restarts: Count = 1
     keep: Literal["best", "last"] = "best"
@@ -48,10 +50,14 @@ class PGD(GradientAttack):
         if self.keep == "last" and self.stop_when_fooled:
             raise ValueError("keep='last' runs every step: it needs stop_when_fooled=False")
 
+    @property
+    def most_gradients(self) -> int:
+        return self.steps * self.restarts
+
     def _attack(self, job: Job, ball: Ball, state: State) -> None:
         size = reaching(
             self.step_size,
-            2.5 * ball.radius / self.steps,
+            2.5 * ball.radii / self.steps,
             steps=self.steps,
             ball=ball,
             too_short="robust accuracy will look too high",
@@ -60,13 +66,14 @@ class PGD(GradientAttack):
 
 
 class _Runs(Runs):
-    def __init__(self, attack: PGD, job: Job, ball: Ball, size: float, state: State) -> None:
+    def __init__(self, attack: PGD, job: Job, ball: Ball, size: float | Tensor, state: State) -> None:
         self._size = size
         super().__init__(attack, job, ball, state, keep_best=attack.keep == "best", patience=job.batch_size)
 
-    def _begin(self, x: Images) -> State:
+    def _begin(self, rows: Rows, x: Images) -> State:
         return {}
 
     def _move(self, live: State, found: Gradients) -> State:
-        x = live["x"] + self._ball.step(found.grad, self._size)
-        return {"x": self._ball.project(x, self._board.images[live["rows"]])}
+        rows, ball = live["rows"], self._ball.at(live["rows"])
+        x = live["x"] + ball.step(found.grad, of_rows(self._size, rows))
+        return {"x": ball.project(x, self._board.images[rows])}

@@ -12,7 +12,6 @@ from torch import Generator, Tensor
 from groundglass.attacks.access import LabelAccess, QueryAccess, ScoreAccess
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.bookkeeping import Board
-from groundglass.attacks.losses import Loss
 from groundglass.core import counting, generator, whole
 
 # Of losses. A confident network's cross-entropy is below what float32 can tell from 0, although its logits still move.
@@ -96,7 +95,7 @@ class Answer:
     Attributes:
         loss: what the attack climbs, in float64: a confident network's cross-entropy is nearer to 0 than float32 resolves,
             and its differences would be lost. NaN from an access that gives labels alone.
-        fooled: the predicted class is not the label.
+        fooled: the criterion is met; untargeted, the predicted class is not the label.
     """
 
     loss: Float[Tensor, "q"]
@@ -113,7 +112,7 @@ class Ask:
         known: of a step that was interrupted, to be used again.
     """
 
-    def __init__(self, access: QueryAccess, board: Board, loss: Loss, batch_size: int) -> None:
+    def __init__(self, access: QueryAccess, board: Board, loss: str, batch_size: int) -> None:
         self._access, self._board, self._loss, self._batch_size = access, board, loss, batch_size
         self.answers: list[Answer] = []
         self.known: list[Answer] = []
@@ -212,10 +211,12 @@ class Ask:
         owners = [self._live.numbers[slot] for slot in slots.tolist()]
         if isinstance(self._access, ScoreAccess):
             logits = self._access.logits(x, check=check, owners=owners)
-            loss, fooled = self._loss(logits.to(PRECISION), board.labels[rows]), board.fooled(rows, logits)
+            loss = board.climbs(self._loss, rows)(logits.to(PRECISION), board.labels[rows])
+            fooled = board.fooled(rows, logits)
         else:
             assert isinstance(self._access, LabelAccess)
-            fooled = self._access.labels(x, check=check, owners=owners) != board.labels[rows]
+            predicted = self._access.labels(x, check=check, owners=owners)
+            fooled = board.fooled_by_class(rows, predicted, self._access.classes)
             loss = torch.full_like(fooled, torch.nan, dtype=PRECISION)
         counts = board.check_queries if check else board.loss_queries
         counts.index_add_(0, rows, torch.ones_like(rows))

@@ -34,7 +34,9 @@ class RayS(LabelAttack):
         - Radii are in L-inf, the change of a pixel; the original has the Euclidean length of the same direction.
         - Where no corner has fooled the model yet, the quick check is made at radius 1, which is the corner of the range
           of pixels, as the batched original's at infinity. The original for single images tries lengths 1 to 10.
-        - Targeted attacks are left out. In a box that differs by channel, so do the directions.
+        - A targeted attack starts as an untargeted one does, from corners of the range of pixels, not from an image of the
+          target's class as the original: where no corner has that class it finds nothing.
+        - In a box that differs by channel, so do the directions.
 
     Attributes:
         tolerance: a binary search ends when the radius is known to this Euclidean length, pixel units; in one of
@@ -42,10 +44,7 @@ class RayS(LabelAttack):
     """
 
     tolerance: Annotated[float, In("(0, inf)", "a Euclidean length, pixel units")] = 1e-3
-
-    def check_ball(self, ball: Ball) -> None:
-        if not isinstance(ball, Linf):
-            raise ValueError(f"RayS searches the corners of L-inf's box: give Linf(eps=8 / 255), not {ball}")
+    kinds = (Linf,)
 
     def cost(self) -> int:
         return 1
@@ -98,7 +97,11 @@ class RayS(LabelAttack):
         unit = ball.step(signs.to(live.original), 1.0)
         # Rounding is monotonic: with a radius of at most eps no pixel moves by more than eps, rounded alike, moves it.
         x = (live.original + unit * radius[:, None, None, None]).clamp(0, 1)
-        return ask(x, live.slots, inside=radius <= ball.radius).fooled
+        return ask(x, live.slots, inside=radius <= _radii(ball, radius)).fooled
+
+
+def _radii(ball: Ball, like: Tensor) -> float | Tensor:
+    return ball.radii.to(like) if isinstance(ball.radii, Tensor) else ball.radii
 
 
 def _block(level: Tensor, block: Tensor, pixels: int) -> tuple[Tensor, Tensor]:

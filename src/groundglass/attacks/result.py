@@ -1,6 +1,6 @@
 """What an attack did, one row an image: the same record for every attack."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import reduce
 
@@ -8,9 +8,26 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from groundglass.attacks.access import GradientAccess, LabelAccess, Model, ScoreAccess, open_access
+from groundglass.attacks.access import UNIT, Access, GradientAccess, Model, open_access
+from groundglass.attacks.criteria import Criterion, as_criterion
 from groundglass.core import as_labels, pieces
 from groundglass.core.settings import Count, fit
+
+
+@dataclass(frozen=True)
+class Setup:
+    """With what a result was made, as text: enough to make it again.
+
+    Attributes:
+        attack, ball, criterion: as Python would write them.
+        bounds: the range of the images.
+    """
+
+    attack: str
+    ball: str
+    criterion: str
+    seed: int
+    bounds: tuple[float, float] = UNIT
 
 
 @dataclass(frozen=True, repr=False)
@@ -19,9 +36,10 @@ class AttackResult:
 
     Attributes:
         adversarial: the image that the attack leaves: inside the ball, the first that fools the model or else the one
-            of highest loss. An image that the model gets wrong is returned unchanged, with success False.
-        success: the model was right on the image and is wrong on `adversarial`.
-        clean_correct: the model is right on the image itself.
+            of highest loss. An image that meets the criterion as it is (untargeted: that the model gets wrong) is
+            returned unchanged, with success False.
+        success: the criterion is met on `adversarial`, and was not on the image; untargeted: the model was right, and is wrong.
+        clean_correct: the image itself does not meet the criterion; untargeted: the model is right on it.
         iterations: moves from the start of the winning run to `adversarial`.
         gradients: forward-and-backward passes that the image took.
         loss_queries: forward passes to climb without a gradient.
@@ -29,6 +47,7 @@ class AttackResult:
         zero_gradients: how many gradients, or estimates of one from queries, were zero everywhere.
         norm: length of the perturbation, pixel units, in the norm of the ball.
         loss: at `adversarial`, the loss that the attack climbs; NaN where the attack never asked.
+        setup: with what it was made; None of a result that no attack of this package made.
     """
 
     adversarial: Float[Tensor, "n c h w"]
@@ -41,9 +60,10 @@ class AttackResult:
     zero_gradients: Int64[Tensor, "n"]
     norm: Float[Tensor, "n"]
     loss: Float[Tensor, "n"]
+    setup: Setup | None = None
 
     def __post_init__(self) -> None:
-        lengths = {f.name: len(getattr(self, f.name)) for f in fields(self)}
+        lengths = {name: len(getattr(self, name)) for name in COLUMNS}
         assert len(set(lengths.values())) == 1, f"one row an image in every field, not {lengths}"
         assert not bool((self.success & ~self.clean_correct).any()), "only an image that was right can be fooled"
 
@@ -111,20 +131,23 @@ class AttackResult:
     def subset(self, index: Tensor | slice | Sequence[int]) -> "AttackResult":
         """The rows that `index` names, in its order."""
         rows = index if isinstance(index, Tensor | slice) else list(index)
-        return AttackResult(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+        return replace(self, **{name: getattr(self, name)[rows] for name in COLUMNS})
 
     @staticmethod
     def concat(parts: Sequence["AttackResult"]) -> "AttackResult":
         """All rows of some results, one after the other."""
         if not parts:
             raise ValueError("no results to concatenate")
-        return AttackResult(**{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(AttackResult)})
+        columns = {name: torch.cat([getattr(part, name) for part in parts]) for name in COLUMNS}
+        setups = {part.setup for part in parts}
+        return AttackResult(**columns, setup=setups.pop() if len(setups) == 1 else None)
 
     def confirmed(
         self,
-        access: GradientAccess | ScoreAccess | LabelAccess | Model,
+        access: Access | Model,
         labels: Int64[Tensor, "n"],
         *,
+        criterion: Criterion | Callable[[Tensor, Tensor], Tensor] | None = None,
         batch_size: int = 256,
         votes: int = 1,
     ) -> "AttackResult":
@@ -134,21 +157,28 @@ class AttackResult:
         model itself. A success that is not confirmed is withdrawn; none is added.
 
         Args:
+            criterion: of the attack, if it was not untargeted.
             votes: of a model with noise: an image is asked about so often, and fools it if more than half of the answers
                 say so.
         """
-        votes = fit(Count, votes, "votes")
-        if not isinstance(access, ScoreAccess | LabelAccess):
-            access = open_access(access, GradientAccess, "a confirmation")
-        labels = as_labels(labels, self.adversarial)
-        labels = labels.long()
+        votes, goal = fit(Count, votes, "votes"), as_criterion(criterion)
+        if not isinstance(access, Access):
+            bounds = UNIT if self.setup is None else self.setup.bounds
+            access = open_access(access, GradientAccess, "a confirmation", bounds=bounds)
+        low, high = access.bounds
+        labels = as_labels(labels, self.adversarial).long()
         claimed = self.success.nonzero().squeeze(1)
         success, checks = self.success.clone(), self.check_queries.clone()
         for rows in pieces(claimed, batch_size):
-            wrong = sum(access.wrong(self.adversarial[rows], labels[rows]).int() for _ in range(votes))
+            images = self.adversarial[rows] if access.bounds == UNIT else (self.adversarial[rows] - low) / (high - low)
+            wrong = sum(access.wrong(images, labels[rows], goal.at(rows)).int() for _ in range(votes))
             success[rows] = 2 * wrong > votes
             checks[rows] += votes
         return replace(self, success=success, check_queries=checks)
+
+
+#: What a result has for each image.
+COLUMNS = tuple(field.name for field in fields(AttackResult) if field.name != "setup")
 
 
 def worst_case(results: Sequence[AttackResult]) -> Bool[Tensor, "n"]:

@@ -81,16 +81,16 @@ class Runs(ABC):
         return {"line": self._line, **self._live} | {f"last/{k}": v for k, v in self._waiting().items()}
 
     @abstractmethod
-    def _begin(self, x: Images) -> State:
-        """What a run that starts at `x` remembers, besides its row, number, step and iterate."""
+    def _begin(self, rows: Rows, x: Images) -> State:
+        """What a run of these rows that starts at `x` remembers, besides its row, number, step and iterate."""
 
     @abstractmethod
     def _move(self, live: State, found: Gradients) -> State:
         """What changes by one move of every live run: at least "x"."""
 
-    def _climbed(self, live: State) -> Loss:
-        """The loss that gradients are taken of."""
-        return self._job.loss
+    def _climbed(self, live: State) -> Loss | None:
+        """The loss that gradients are taken of, if it is not the one that is recorded."""
+        return None
 
     def _started(self, rows: Rows, run: Rows) -> State:
         x = self._board.images[rows]
@@ -98,8 +98,8 @@ class Runs(ABC):
         if bool(at_random.any()):
             numbered = zip(rows[at_random].split(1), run[at_random].tolist(), strict=True)
             streams = [self._job.streams(row, self._stream, number)[0] for row, number in numbered]
-            x[at_random] = self._ball.random_start(x[at_random], streams)
-        return {"rows": rows, "run": run, "step": torch.zeros_like(rows), "x": x, **self._begin(x)}
+            x[at_random] = self._ball.at(rows[at_random]).random_start(x[at_random], streams)
+        return {"rows": rows, "run": run, "step": torch.zeros_like(rows), "x": x, **self._begin(rows, x)}
 
     def _refill(self) -> int:
         """Let runs in from the line while there is room; how many are under attack now."""
@@ -117,8 +117,7 @@ class Runs(ABC):
         found = self._job.gradient(rows, live["x"], loss)
         fooled = board.fooled(rows, found.logits)
         if self._keep_best:
-            own = self._job.loss
-            values = found.loss if loss is own else own(found.logits.float(), board.labels[rows])
+            values = found.loss if loss is None else self._job.loss_of(rows, found.logits)
             board.offer(rows, live["x"], values, fooled, live["step"])
         live = {**live, **self._move(live, found), "step": live["step"] + 1}
         goes_on = ~fooled if self._stop_when_fooled else torch.ones_like(fooled)

@@ -18,10 +18,10 @@ from groundglass.attacks.access import LabelAccess, QueryAccess, ScoreAccess
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.bookkeeping import PIECE, Board
 from groundglass.attacks.checkpoint import going_on, seconds_in
-from groundglass.attacks.losses import find_loss
+from groundglass.attacks.criteria import UNTARGETED, Criterion
 from groundglass.attacks.questions import PRECISION, Answer, Ask, Live, State, Stepwise
 from groundglass.attacks.result import AttackResult
-from groundglass.core import Progress, begin_state, load_state, pieces, read_notes, save_state, whole
+from groundglass.core import Progress, begin_state, counting, load_state, pieces, read_notes, save_state, whole
 from groundglass.core.states import restoring
 
 _SECONDS_BETWEEN_SAVES = 30.0
@@ -49,6 +49,7 @@ class Scheduler:
         start: Tensor | None = None,
         batch_size: int,
         checkpoint: Path | str | None,
+        criterion: Criterion = UNTARGETED,
     ) -> None:
         name, cost = type(attack).__name__, attack.cost() + access.confirm
         if access.per_image is None:
@@ -62,7 +63,7 @@ class Scheduler:
         self._cost = cost
         self._attack, self._access, self._ball, self._seed = attack, access, ball, seed
         self._budget: int = access.per_image
-        self._board = Board.prepare(images, labels, ball, indices=indices, batch_size=batch_size)
+        self._board = Board.prepare(images, labels, ball, indices=indices, batch_size=batch_size, criterion=criterion)
         if any(i < 0 for i in self._board.indices) or len(set(self._board.indices)) < len(self._board.indices):
             raise ValueError(
                 "`indices` must be different numbers, 0 or more: an image's budget and draws depend on them"
@@ -70,7 +71,7 @@ class Scheduler:
         self._start = None if start is None else _in_ball(start, self._board.images, ball)
         self._batch_size = batch_size
         self._checkpoint = None if checkpoint is None else begin_state(checkpoint, self._settings)[0]
-        self._loss = find_loss(getattr(attack, "loss", "ce"))
+        self._loss: str = getattr(attack, "loss", "ce")
         self._slots = max(1, _BATCHES_IN_A_STEP * batch_size // attack.cost())
         where = self._board.images.device
         self._rows, self._step, self._left = (torch.zeros(0, dtype=torch.int64, device=where) for _ in range(3))
@@ -107,9 +108,11 @@ class Scheduler:
                 warnings.warn(
                     f"the attack is done, but {self._checkpoint} was not written: {error}", RuntimeWarning, stacklevel=3
                 )
-        for x, image in zip(self._board.adversarial.split(PIECE), self._board.images.split(PIECE), strict=True):
-            assert bool(self._ball.contains(x, image, tolerance=1e-6).all()), "an attack left the ball"
-        return self._board.result(self._ball)
+        board, ball = self._board, self._ball
+        for rows in counting(len(board.images), board.images.device).split(PIECE):
+            inside = ball.at(rows).contains(board.adversarial[rows], board.images[rows], tolerance=1e-6)
+            assert bool(inside.all()), "an attack left the ball"
+        return board.result(ball)
 
     def _look(self) -> None:
         """See which images the model gets right: those are worth attacking."""
@@ -138,7 +141,7 @@ class Scheduler:
         board = self._board
         numbers = [board.indices[row] for row in rows.tolist()]
         start = None if self._start is None else self._start[rows]
-        where = (step, left, self._ball, self._seed, self._scratch)
+        where = (step, left, self._ball.at(rows), self._seed, self._scratch)
         return Live(board.images[rows], board.labels[rows], numbers, *where, start)
 
     def _refill(self) -> int:
@@ -204,6 +207,7 @@ class Scheduler:
             "ball": repr(self._ball),
             "seed": self._seed,
             **({"confirm": self._access.confirm} if self._access.confirm else {}),
+            **({} if self._board.criterion == UNTARGETED else {"criterion": repr(self._board.criterion)}),
         }
 
     def _save(self, path: Path) -> None:

@@ -2,28 +2,23 @@
 
 import math
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from abc import abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
-from jaxtyping import Float, Int64
 from torch import Tensor
 
-from groundglass.attacks.access import LabelAccess, Model, QueryAccess, ScoreAccess, open_access
-from groundglass.attacks.balls import Ball, as_ball, falls_short
-from groundglass.attacks.checkpoint import AttackCheckpoint
+from groundglass.attacks.access import LabelAccess, ScoreAccess
+from groundglass.attacks.attack import Attack, Call
+from groundglass.attacks.balls import Ball, falls_short
 from groundglass.attacks.losses import find_loss
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.result import AttackResult
 from groundglass.attacks.scheduler import Scheduler
-from groundglass.core import Progress, silent
-from groundglass.core.settings import Count, Settings, fit
 
 
 @dataclass(frozen=True, kw_only=True)
-class QueryAttack(Settings, ABC):
+class QueryAttack(Attack):
     """An attack that only asks: a start, and a step. The scheduler does the rest, for any number of images.
 
     Subclasses are frozen dataclasses, their configuration. They implement `begin`, `step` and `cost` for many images at
@@ -31,8 +26,8 @@ class QueryAttack(Settings, ABC):
     answered (it may be interrupted there), and asks at most `cost` questions for a slot.
     """
 
-    _access: ClassVar[type[QueryAccess]]
-    _takes_start: ClassVar[bool] = False
+    _batch_size: ClassVar[int] = 256
+    default_budget: ClassVar[int | None] = 10_000
 
     @abstractmethod
     def cost(self) -> int:
@@ -46,90 +41,49 @@ class QueryAttack(Settings, ABC):
     def step(self, live: Live, state: State, ask: Ask) -> State:
         """One step for every live image; the state after it."""
 
-    def check_ball(self, ball: Ball) -> None:
-        """Refuse a ball that the attack is not made for."""
+    def step_in(self, ball: Ball) -> float | Tensor:
+        """The length of a step in this ball, or of each image's, pixel units: `step_size`, or a fifth of the radius. Infinite
+        where steps have no fixed length."""
+        size: float | None = getattr(self, "step_size", math.inf)
+        return ball.radii / 5 if size is None else size
 
-    @property
-    def title(self) -> str:
-        """What records call it."""
-        return type(self).__name__
+    def reach(self, budget: int, ball: Ball) -> float:
+        """How far from an image all steps within a budget can lead, pixel units; infinite where steps have no fixed length."""
+        size = self.step_in(ball)
+        steps = (budget - 1) // self.cost()
+        return (size if isinstance(size, float) else float(size.max())) * steps if steps else 0.0
 
-    def reach(self, budget: int) -> float:
-        """How far from an image all steps within a budget can lead, pixel units; infinite where steps have no `step_size`."""
-        size: float | None = getattr(self, "step_size", None)
-        return math.inf if size is None else size * ((budget - 1) // self.cost())
-
-    def __call__(
-        self,
-        access: QueryAccess | Model,
-        images: Float[Tensor, "n c h w"],
-        labels: Int64[Tensor, "n"],
-        ball: Ball,
-        *,
-        seed: int,
-        indices: Sequence[int] | Tensor | None = None,
-        start: Float[Tensor, "n c h w"] | None = None,
-        batch_size: int = 256,
-        checkpoint: AttackCheckpoint | Path | str | None = None,
-        progress: Progress = silent,
-    ) -> AttackResult:
-        """Attack each image until it is fooled, or its budget is too small for another step.
-
-        Args:
-            access: with a budget for each image: `ScoreAccess(model, per_image=15_000)`. All that goes through the
-                model counts: loss queries, success checks, and one check of the image itself.
-            images, labels: tensors or numpy arrays: images [n, c, h, w] in [0, 1]; labels [n], [n, 1] or one-hot. An image
-                that the model gets wrong costs one check, and is left alone.
-            indices: the number of each image in its set, for its random streams; 0, 1, ... if not given.
-            start: where to begin each search, an image in the ball: a transfer prior, such as the adversarial image that a
-                surrogate gives (as in Cheng et al. 2019, which keep its gradient, not its image). It is asked first, at
-                the price of a query. `Square` takes one.
-            batch_size: rows in a pass through the model. It changes no result, if the model's logits for an image do
-                not depend on the batch; nor does the order of the images, or attacking a set in parts.
-            checkpoint: a file for unfinished work, replaced every half minute and when an error of the model ends the
-                attack. If it is there, the attack goes on from it, to the same result. A new access takes
-                over the counts of what was asked before.
-            progress: gets the queries asked, and their number plus what the budget still allows; images live, finished, fooled.
-
-        Warns:
-            RuntimeWarning: all steps that the budget pays for cannot reach the border of the ball; before any question.
-
-        Raises:
-            ValueError: images, labels, ball, budget or model that cannot be used, or a checkpoint of another attack, of other
-                images or of another network; says what to do.
-            OSError: the checkpoint cannot be written; raised before the model is asked.
-            NonFiniteError: NaN or infinite logits.
-            Exception: whatever the model raises; a note on it names the file that keeps what was done.
-        """
-        access = open_access(access, self._access, type(self).__name__)
-        ball = as_ball(ball)
-        self.check_ball(ball)
-        if start is not None and not self._takes_start:
-            raise ValueError(f"{type(self).__name__} begins at the image itself: leave out `start`, or use Square")
-        seed, batch_size = fit(int, seed, "seed"), fit(Count, batch_size, "batch_size")
-        path = checkpoint.path if isinstance(checkpoint, AttackCheckpoint) else checkpoint
+    def _attack_all(self, call: Call) -> AttackResult:
+        access = call.access
         scheduler = Scheduler(
             self,
             access,
-            images,
-            labels,
-            ball,
-            seed=seed,
-            indices=indices,
-            start=start,
-            batch_size=batch_size,
-            checkpoint=path,
+            call.images,
+            call.labels,
+            cast(Ball, call.ball),
+            seed=call.seed,
+            indices=call.indices,
+            start=call.start,
+            batch_size=call.batch_size,
+            checkpoint=None if call.checkpoint is None else call.checkpoint.path,
+            criterion=call.criterion,
         )
-        if len(images) and access.per_image is not None and falls_short(self.reach(access.per_image), ball):
-            steps = (access.per_image - 1) // self.cost()
-            warnings.warn(
-                f"{steps} steps of {self.reach(access.per_image) / steps:g} cannot reach the border of a ball of radius "
-                f"{ball.radius:g}, and {access.per_image} queries pay for no more: robustness will look too high. Allow more "
-                "queries, or set a larger step_size",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        return scheduler.run(progress)
+        self._warn(access.per_image, call)
+        return scheduler.run(call.progress)
+
+    def _warn(self, budget: int | None, call: Call) -> None:
+        """Where all steps that the budget pays for cannot reach the border of the ball."""
+        ball = cast(Ball, call.ball)
+        if budget is None or not len(call.images) or not falls_short(self.reach(budget, ball), ball):
+            return
+        steps = (budget - 1) // self.cost()
+        warnings.warn(
+            f"{steps} steps of {self.reach(budget, ball) / steps:g} cannot reach the border of a ball of radius "
+            f"{ball.radius:g}, and {budget} queries pay for no more: robustness will look too high. Allow more "
+            "queries, or set a larger step_size",
+            RuntimeWarning,
+            stacklevel=5,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

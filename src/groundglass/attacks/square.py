@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from groundglass.attacks.balls import L2, Ball, Linf
+from groundglass.attacks.balls import L2, Linf
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
 from groundglass.core import counting, integers, whole
@@ -57,10 +57,7 @@ class Square(ScoreAttack):
     p_init: Annotated[float, In("(0, 1]", "a share of the pixels")] = 0.8
     ties: bool = since(True, before=False)
     _takes_start: ClassVar[bool] = True
-
-    def check_ball(self, ball: Ball) -> None:
-        if not isinstance(ball, Linf | L2):
-            raise ValueError(f"Square has windows for Linf and for L2, not for {ball}: give one of these")
+    kinds = (Linf, L2)
 
     def cost(self) -> int:
         return 1
@@ -161,7 +158,9 @@ def _recoloured(state: State, window: "_Window", up: Tensor, die: Tensor) -> Ten
 def _rebalanced(live: Live, x: Tensor, window: Tensor, other: Tensor, bump: Tensor) -> Tensor:
     """L2: a bump added to one window, which takes the length that the other had and that the image had left."""
     delta = x - live.original
-    unused = (live.ball.radius**2 - live.ball.norm(delta) ** 2).clamp_min(0) / x.shape[1]
+    squared = live.ball.radii**2
+    squared = squared.to(delta) if isinstance(squared, Tensor) else squared
+    unused = (squared - live.ball.norm(delta) ** 2).clamp_min(0) / x.shape[1]
     length = (_energy(delta * (window | other)) + unused[:, None]).sqrt()
     old = delta * window / _wide(_energy(delta * window).sqrt() + 1e-10)
     new = old + bump
@@ -213,7 +212,7 @@ def _pyramid(height: int, width: int) -> Tensor:
 def _stretched(live: Live, direction: Tensor) -> Tensor:
     """The image at the end of the ball in this direction, in [0, 1]."""
     ball = live.ball
-    return ball.project(live.original + ball.step(direction, ball.radius), live.original)
+    return ball.project(live.original + ball.step(direction, ball.radii), live.original)
 
 
 def _energy(delta: Tensor) -> Tensor:

@@ -1,14 +1,15 @@
 """Adversarial images made on one network, or several, to be tried on others: every step, no early stop."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import torch
+from torch import Tensor
 
 from groundglass.attacks.balls import L2, Ball
 from groundglass.attacks.checkpoint import State
-from groundglass.attacks.gradient_attack import GradientAttack, Job, StepSize, reaching
+from groundglass.attacks.gradient_attack import GradientAttack, Job, StepSize, of_rows, reaching
 from groundglass.attacks.gradient_smoothing import GaussianKernel
 from groundglass.attacks.input_diversity import InputDiversity
 from groundglass.attacks.tensors import Flags, Images, PerImage, Rows, per_image
@@ -57,17 +58,22 @@ class TransferPGD(GradientAttack):
     loss: Literal["ce", "margin", "dlr"] = "ce"
     _every_image: ClassVar[bool] = False
 
+    @property
+    def most_gradients(self) -> int:
+        return self.steps
+
     def _attack(self, job: Job, ball: Ball, state: State) -> None:
-        default, short = ball.radius / self.steps, "transfer will look too weak"
+        default, short = ball.radii / self.steps, "transfer will look too weak"
         size = reaching(self.step_size, default, steps=self.steps, ball=ball, too_short=short)
-        if isinstance(ball, L2):
-            ball = replace(ball, eps=ball.eps * (1 - _SLACK))
+        if ball.kind is L2:
+            ball = ball.scaled(1 - _SLACK)
         every = counting(len(job.board.images), job.board.images.device) if self._every_image else None
         for number, rows, left in job.batches(state, every):
             self._walk(job, ball, size, number, rows, left)
 
-    def _walk(self, job: Job, ball: Ball, size: float, number: int, rows: Rows, state: State) -> None:
+    def _walk(self, job: Job, ball: Ball, size: float | Tensor, number: int, rows: Rows, state: State) -> None:
         """All the moves of a batch, or those that are left of it."""
+        ball, size = ball.at(rows), of_rows(size, rows)
         centre = x = job.board.images[rows]
         if self.random_start and not state:
             x = ball.random_start(centre, job.streams(rows, "transfer", "start"))

@@ -11,8 +11,8 @@ class NonFiniteError(ValueError):
     """NaN or infinity where a model computes: anything counted from it means nothing."""
 
 
-def check_images(images: Tensor) -> None:
-    """Refuse anything but float NCHW images in [0, 1].
+def check_images(images: Tensor, *, bounds: tuple[float, float] = (0.0, 1.0)) -> None:
+    """Refuse anything but float NCHW images in [0, 1], or in `bounds`.
 
     Raises:
         TypeError: not a tensor.
@@ -30,7 +30,10 @@ def check_images(images: Tensor) -> None:
     low, high = (float(v) for v in torch.aminmax(images.detach()))
     if low != low or high != high:
         raise ValueError("images contain NaN: look at them before they go into a model")
-    if low < -_RANGE_TOLERANCE or high > 1 + _RANGE_TOLERANCE:
+    slack = _RANGE_TOLERANCE * (bounds[1] - bounds[0])
+    if bounds != (0, 1) and (low < bounds[0] - slack or high > bounds[1] + slack):
+        raise ValueError(f"images must be in `bounds`, [{bounds[0]:g}, {bounds[1]:g}], not [{low:.4g}, {high:.4g}]")
+    if bounds == (0, 1) and (low < -slack or high > 1 + slack):
         if high > 2:
             hint = "they look like 0..255: divide by 255"
         elif low < 0:

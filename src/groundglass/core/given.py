@@ -14,19 +14,19 @@ class OutputError(TypeError, ValueError):
     """A model's output does not show which part of it are the logits. A `ValueError` too, which commands tell in a line."""
 
 
-def as_images(images: Any) -> Tensor:
-    """Images of a tensor or a numpy array: float32 in [0, 1], without a graph, in one layout.
+def as_images(images: Any, *, bounds: tuple[float, float] = (0.0, 1.0)) -> Tensor:
+    """Images of a tensor or a numpy array: float32 in [0, 1], or in `bounds`, without a graph, in one layout.
 
     Raises:
         TypeError, ValueError: as `check_images`.
     """
     images = as_tensor(images)
-    check_images(images)
+    check_images(images, bounds=bounds)
     # Rounding depends on the layout, and so does code that looks at pixels in a row.
     images = images.detach().float().contiguous()
     # Other libraries hand over images with float noise at the border; balls are exact from here on.
-    low, high = torch.aminmax(images) if images.numel() else (0, 1)
-    return images if low >= 0 and high <= 1 else images.clamp(0, 1)
+    low, high = torch.aminmax(images) if images.numel() else bounds
+    return images if low >= bounds[0] and high <= bounds[1] else images.clamp(*bounds)
 
 
 def as_labels(labels: Any, images: Tensor) -> Tensor:

@@ -176,6 +176,8 @@ def audits(config: TargetsConfig, dataset: Dataset, networks: Iterable[NetworkCe
 
 
 # A normalised unit of CIFAR-100 is about half of CIFAR-10's in pixels, and so is the paper's step of .01 of them.
+#: A step of NES and of bandits, pixel units (section 3.2.1).
+PAPER_QUERY_STEP = 0.01
 PAPER_STEP = {"cifar10": 0.005, "cifar100": 0.00276}
 #: Where most of the curve of `shapes` lies: 0.5, 1, 2 and 4 / 255, on the paper's axis.
 QUICK_RADII = tuple(2 * level / 255 for level in (0.5, 1, 2, 4))

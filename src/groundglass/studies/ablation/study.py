@@ -95,7 +95,7 @@ def cells(config: AblationConfig, dataset: Dataset) -> list[Cell]:
 def _asked(config: AblationConfig, network: NetworkCell, **shared: Any) -> Iterator[QueryCell]:
     settings = {"eps": config.query_eps, "budget": config.budget, "n_images": config.query_images, **shared}
     yield QueryCell(target=network, attack=Square(), **settings)
-    bandits = QueryCell(target=network, attack=Bandits(), **settings)
+    bandits = QueryCell(target=network, attack=Bandits(step_size=kit.PAPER_QUERY_STEP), **settings)
     choice = bandits.swept("fd_eta", config.fd_etas, first=config.query_images, n_images=config.choice_images)
     yield replace(bandits, choice=choice)
 

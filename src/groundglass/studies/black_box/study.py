@@ -1,7 +1,7 @@
 """The paper's Figure 3, and past it: one defended and one ordinary network under attackers who only ask."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from groundglass.attacks import NES, PGD, Bandits, Parsimonious, RandomNoise, RayS, Square
@@ -48,8 +48,8 @@ class BlackBoxConfig(kit.TargetsConfig):
     budget: Count = 15_000
     sigmas: tuple[Positive, ...] = (0.05, 0.1, 0.5, 1.0)
     fd_etas: tuple[Positive, ...] = (0.1, 0.5, 1.0)
-    nes: NES = field(default_factory=NES)
-    bandits: Bandits = field(default_factory=Bandits)
+    nes: NES = NES(step_size=kit.PAPER_QUERY_STEP)
+    bandits: Bandits = Bandits(step_size=kit.PAPER_QUERY_STEP)
     others: tuple[QueryAttack, ...] = (Parsimonious(), Parsimonious(hierarchical=True), Square(), RayS())
     choice_images: Tally = 0
     choice_budget: Count = 2000

@@ -232,7 +232,7 @@ class QueryCell(BallCell):
 
     @property
     def _reach(self) -> float | None:
-        reach = self.attack.reach(self.budget // self.answers)
+        reach = self.attack.reach(self.budget // self.answers, make_ball(self.norm, self.eps))
         return None if math.isinf(reach) else reach
 
     def _result(self, claimed: AttackResult, result: AttackResult, model: Stopwatch, seconds: float) -> QueryResult:

@@ -1,0 +1,109 @@
+"""An attack at several radii: an image that is fooled in a smaller ball is not attacked again in a larger one."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from groundglass.attacks.balls import Ball
+from groundglass.attacks.checkpoint import AttackCheckpoint
+from groundglass.attacks.criteria import Criterion
+from groundglass.attacks.result import COLUMNS, AttackResult
+from groundglass.attacks.tensors import Images, Labels, Rows
+from groundglass.core import counting
+from groundglass.core.settings import fit
+
+
+@dataclass(frozen=True, repr=False)
+class Sweep:
+    """One result for each ball, in rising order of the radius, all of the same images.
+
+    Robust accuracy never rises with the radius. An image that was fooled has, in every larger ball, the row with which it
+    fell: its adversarial image, and what it cost there. Else its row is of that ball's own attack.
+
+    Attributes:
+        balls: of one kind.
+        results: one a ball.
+    """
+
+    balls: tuple[Ball, ...]
+    results: tuple[AttackResult, ...]
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __iter__(self) -> Iterator[AttackResult]:
+        return iter(self.results)
+
+    def __getitem__(self, which: int) -> AttackResult:
+        return self.results[which]
+
+    @property
+    def radii(self) -> tuple[float, ...]:
+        """Of the balls, in the units of the images; where they differ by image, the largest of each."""
+        return tuple(ball.radius for ball in self.balls)
+
+    @property
+    def robust_accuracy(self) -> tuple[float, ...]:
+        """Share of all images that are right before and after the attack, a number a ball."""
+        return tuple(result.robust_accuracy for result in self.results)
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{r:.4g}: {left:.1%}" for r, left in zip(self.radii, self.robust_accuracy, strict=True))
+        first = self.results[0]
+        return (
+            f"Sweep({len(first)} images, right before the attack {first.clean_accuracy:.1%}, after it at radius {told})"
+        )
+
+
+def swept(
+    once: Callable[..., AttackResult],
+    images: Images,
+    labels: Labels,
+    balls: Sequence[Ball],
+    *,
+    criterion: Criterion,
+    indices: Sequence[int] | Tensor | None,
+    checkpoint: AttackCheckpoint | Path | str | None,
+    progress: Any,
+) -> Sweep:
+    """Attack in the smallest ball, then what stands in the next.
+
+    Raises:
+        ValueError: no balls, balls of several kinds, or the same radius twice.
+    """
+    if not balls or len({ball.kind for ball in balls}) > 1:
+        raise ValueError(f"a sweep is over balls of one kind, at least one, not {list(balls)!r:.80}")
+    balls = sorted(balls, key=lambda ball: ball.radius)
+    if len({ball.radius for ball in balls}) < len(balls):
+        raise ValueError(f"a sweep has each radius once, not {[ball.radius for ball in balls]}")
+    file = checkpoint.path if isinstance(checkpoint, AttackCheckpoint) else checkpoint
+    path = None if file is None else Path(file)
+    results: list[AttackResult] = []
+    numbers = list(range(len(images))) if indices is None else [fit(int, i, "indices") for i in indices]
+    rows = counting(len(images), images.device)
+    for at, ball in enumerate(balls):
+        found = once(
+            images[rows],
+            labels[rows],
+            ball.part(rows.tolist()),
+            criterion=criterion.at(rows),
+            indices=[numbers[row] for row in rows.tolist()],
+            checkpoint=None if path is None else path.with_name(f"{path.stem}-{at}{path.suffix}"),
+            progress=progress,
+        )
+        if results:
+            found = _laid(results[-1], found, rows)
+        results.append(found)
+        rows = found.robust.nonzero().squeeze(1)
+    return Sweep(tuple(balls), tuple(results))
+
+
+def _laid(before: AttackResult, found: AttackResult, rows: Rows) -> AttackResult:
+    """The rows of `before`, those that were attacked again as they are now."""
+    columns = {name: getattr(before, name).clone() for name in COLUMNS}
+    for name, column in columns.items():
+        column[rows] = getattr(found, name)
+    return AttackResult(**columns, setup=found.setup)
