@@ -1,7 +1,7 @@
 """Cells that attack a trained network with one rule, at one radius; and the network as such an attacker sees it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +32,7 @@ from groundglass.attacks import (
     LinearMatrix,
     Linf,
 )
+from groundglass.attacks.result import COLUMNS
 from groundglass.core import derive_seed, generator, normal
 from groundglass.core.sealed import without_locals
 from groundglass.core.settings import Count, NotNegative, Tally
@@ -287,8 +288,8 @@ def _with_fallen(
 ) -> attacks.AttackResult:
     """All images: those of `rows` as they are now, the others as the attack in the smaller ball fooled them, at no cost."""
     known = {name: torch.from_numpy(before[name]).to(images.device) for name in ("success", "clean_correct", "norm")}
-    whole = {"adversarial": images, **known}
-    for name in (f.name for f in fields(attacks.AttackResult)):
+    whole: dict[str, Any] = {"adversarial": images, **known}
+    for name in COLUMNS:
         own = getattr(result, name)
         whole[name] = whole[name].clone() if name in whole else own.new_zeros(len(images))
         # What fooled in the smaller ball is in this one too.
