@@ -1,3 +1,61 @@
-"""groundglass: what does a secret analog layer buy a neural network, and what does it cost to break?"""
+"""groundglass: what does a secret analog layer buy a neural network, and what does it cost to break?
+
+    import groundglass as gg
+
+    result = gg.PGD()(model, images, labels, gg.Linf(8 / 255))
+
+The names of a first script are here, each imported when it is first asked for; all others are in their packages.
+"""
+
+from typing import TYPE_CHECKING
+
+from groundglass.core.lazy import lazily
+
+if TYPE_CHECKING:
+    from groundglass.attacks import APGD as APGD
+    from groundglass.attacks import FGSM as FGSM
+    from groundglass.attacks import L2 as L2
+    from groundglass.attacks import NES as NES
+    from groundglass.attacks import PGD as PGD
+    from groundglass.attacks import AttackResult as AttackResult
+    from groundglass.attacks import Bandits as Bandits
+    from groundglass.attacks import CarliniWagnerL2 as CarliniWagnerL2
+    from groundglass.attacks import GradientAccess as GradientAccess
+    from groundglass.attacks import LabelAccess as LabelAccess
+    from groundglass.attacks import Linf as Linf
+    from groundglass.attacks import Parsimonious as Parsimonious
+    from groundglass.attacks import RayS as RayS
+    from groundglass.attacks import ScoreAccess as ScoreAccess
+    from groundglass.attacks import Square as Square
+    from groundglass.attacks import Sweep as Sweep
+    from groundglass.attacks import Targeted as Targeted
+    from groundglass.attacks import TransferPGD as TransferPGD
+    from groundglass.attacks import Untargeted as Untargeted
+    from groundglass.audit import audit as audit
+    from groundglass.models import accuracy as accuracy
+    from groundglass.models import defend as defend
+    from groundglass.optics import SimulatedOPU as SimulatedOPU
+    from groundglass.training import BackProp as BackProp
+    from groundglass.training import HybridDFA as HybridDFA
+    from groundglass.training import TrainingConfig as TrainingConfig
+    from groundglass.training import train as train
 
 __version__ = "0.2.0"
+
+_FROM = {
+    "groundglass.attacks": (
+        *("APGD", "FGSM", "L2", "NES", "PGD", "AttackResult", "Bandits", "CarliniWagnerL2", "GradientAccess"),
+        *("LabelAccess", "Linf", "Parsimonious", "RayS", "ScoreAccess", "Square", "Sweep", "Targeted", "TransferPGD"),
+        "Untargeted",
+    ),
+    "groundglass.models": ("accuracy", "defend"),
+    "groundglass.optics": ("SimulatedOPU",),
+    "groundglass.training": ("BackProp", "HybridDFA", "TrainingConfig", "train"),
+}
+_NAMES = {name: package for package, names in _FROM.items() for name in names} | {"audit": "groundglass.audit"}
+
+__getattr__ = lazily(__name__, _NAMES)
+
+
+def __dir__() -> list[str]:
+    return [*_NAMES, "__version__"]

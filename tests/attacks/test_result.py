@@ -3,8 +3,20 @@ from dataclasses import replace
 import pytest
 import torch
 
-from groundglass.attacks import PGD, AttackResult, GradientAccess, LabelAccess, Linf, ScoreAccess, worst_case
-from tests.attacks.toy import RowModel
+from groundglass.attacks import (
+    L2,
+    PGD,
+    AttackResult,
+    GradientAccess,
+    LabelAccess,
+    Linf,
+    ScoreAccess,
+    Square,
+    Sweep,
+    worst_case,
+)
+from groundglass.core import DamagedFileError
+from tests.attacks.toy import RowModel, assert_same
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +168,87 @@ def test_a_result_that_contradicts_itself_is_not_made():
         counted([(False, True, 5, 1)])
     with pytest.raises(AssertionError, match="one row an image"):
         replace(counted(QUERIED), norm=torch.zeros(3))
+
+
+# --- as a table, on disk, as a picture ---
+
+
+def test_a_frame_has_a_row_an_image(result):
+    found, _, _ = result
+    frame = found.to_frame()
+    assert frame.success.sum() == found.success.sum()
+    assert (frame.queries == frame.loss_queries + frame.check_queries).all()
+    assert frame.gradients.tolist() == found.gradients.tolist()
+    assert "adversarial" not in frame
+
+
+@pytest.fixture(scope="module")
+def sweep(result):
+    _, images, labels = result
+    return PGD(steps=5)(RowModel(), images, labels, Linf, eps=[0.01, 0.03, 0.06])
+
+
+def test_a_result_and_a_sweep_are_saved_whole(result, sweep, tmp_path):
+    found, images, labels = result
+    found.save(tmp_path / "one.safetensors")
+    again = AttackResult.load(tmp_path / "one.safetensors")
+    assert_same(again, found)
+    assert again.setup == found.setup
+    balls = [Linf((0.01, 0.02, 0.03)), Linf.each([0.04] * 20)]
+    for one in (
+        sweep,
+        PGD(steps=2)(RowModel(), images, labels, balls),
+        PGD(steps=2)(RowModel(), images, labels, L2, eps=["1/2"]),
+    ):
+        one.save(tmp_path / "all.safetensors")
+        back = Sweep.load(tmp_path / "all.safetensors")
+        assert back.balls == one.balls
+        for a, b in zip(back, one, strict=True):
+            assert_same(a, b)
+    with pytest.raises(ValueError, match="holds a sweep"):
+        AttackResult.load(tmp_path / "all.safetensors")
+    with pytest.raises(ValueError, match="holds one result"):
+        Sweep.load(tmp_path / "one.safetensors")
+    whole = (tmp_path / "one.safetensors").read_bytes()
+    (tmp_path / "one.safetensors").write_bytes(whole[:-9] + b"123456789")
+    with pytest.raises(DamagedFileError, match="run the attack again"):
+        AttackResult.load(tmp_path / "one.safetensors")
+
+
+def test_a_sweeps_frame_has_a_row_a_radius(sweep):
+    frame = sweep.to_frame()
+    assert frame.radius.tolist() == [0.01, 0.03, 0.06]
+    assert frame.robust_accuracy.tolist() == list(sweep.robust_accuracy)
+    assert frame.attacked.tolist() == [19, *(int(one.robust.sum()) for one in sweep.results[:2])]
+    last = sweep[2].subset(sweep[1].robust)
+    assert frame.mean_gradients[2] == pytest.approx(float(last.gradients.double().mean()))
+
+
+def test_curves_show_the_figures(result, sweep):
+    found, images, labels = result
+    (line,) = sweep.plot_curve().axes[0].lines
+    assert line.get_xdata().tolist() == [0.0, 0.01, 0.03, 0.06]
+    assert line.get_ydata().tolist() == [100 * found.clean_accuracy, *(100 * left for left in sweep.robust_accuracy)]
+    asked = Square()(RowModel(), images, labels, Linf(0.06), budget=50)
+    (line,) = asked.plot_curve().axes[0].lines
+    spent, shares = asked.success_curve()
+    assert line.get_xdata().tolist() == [0, *spent.tolist(), 50]
+    assert line.get_ydata().tolist()[1:-1] == pytest.approx((100 * shares).tolist())
+    axes = found.plot_curve().axes[0]
+    assert axes.get_xlabel() == "gradients"
+    asked.plot_curve(ax=axes)
+    assert len(axes.lines) == 2
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_examples_show_those_that_were_fooled_first(channels, tmp_path):
+    images = torch.rand(8, channels, 4, 4, generator=torch.Generator().manual_seed(0))
+    model = RowModel(size=16 * channels)
+    found = PGD(steps=5)(model, images, model(images).argmax(1), Linf(0.05), seed=0)
+    figure = found.plot_examples(images, count=5)
+    assert len(figure.axes) == 15
+    said = [ax.get_xlabel() for ax in figure.axes[10:]]
+    assert said == sorted(said)
+    figure.savefig(tmp_path / "examples.png")
+    with pytest.raises(ValueError, match="give the same"):
+        found.plot_examples(images[:5])

@@ -173,8 +173,8 @@ def test_a_result_says_that_there_were_no_gradients(attack):
         assert f"{int(found.unclimbed.sum())} of {int(found.robust.sum())} robust images" in repr(found)
         assert f"{found.zero_gradient_share:.1%} of the gradients" in repr(found)
     assert not honest.unclimbed.any()
-    assert "gradients" not in repr(honest)
-    assert len(repr(honest)) < 100
+    assert "zero everywhere" not in repr(honest)
+    assert len(repr(honest).splitlines()) <= 5
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=repr)

@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from groundglass.attacks import PGD, AttackCheckpoint, GradientAccess, Linf, ScoreAccess, Square
+from groundglass.attacks import PGD, AttackCheckpoint, GradientAccess, Linf, ScoreAccess, Square, Sweep
 from groundglass.attacks import checkpoint as attack_checkpoint
 from groundglass.attacks.adversarial_files import AdversarialSet, Origin, load_adversarial, save_adversarial
 from groundglass.audit.kept import Kept, Made
@@ -179,6 +179,20 @@ class Logits(torch.nn.Module):
 def attacked() -> tuple[torch.nn.Module, torch.Tensor]:
     model = Logits()
     return model, model(IMAGES).argmax(1)
+
+
+def _sweep() -> Sweep:
+    model, labels = attacked()
+    return PGD(steps=1)(model, IMAGES, labels, Linf, eps=[0.01, 0.03])
+
+
+def result_file(folder: Path) -> Path:
+    _sweep().save(folder / "sweep.safetensors")
+    return folder / "sweep.safetensors"
+
+
+def read_result(path: Path) -> Any:
+    return [plain(vars(one)) for one in Sweep.load(path)]
 
 
 def adversarial_file(folder: Path) -> Path:
@@ -366,6 +380,7 @@ KINDS: dict[str, FileKind] = {
     "device": FileKind(device_file, read_device, json_parts, put_device),
     "drifting device": FileKind(drifting_file, read_device, json_parts, put_json),
     "moving device": FileKind(moving_file, read_device, json_parts, put_json),
+    "attack result": FileKind(result_file, read_result, **SAFE),
     "adversarial images": FileKind(adversarial_file, read_adversarial, **SAFE),
     "gradient checkpoint": FileKind(gradient_checkpoint, lambda p: _attack(p)[1], **SAFE),
     "query checkpoint": FileKind(lambda f: _query(f / "query.safetensors")[0], lambda p: _query(p)[1], **SAFE),

@@ -177,6 +177,7 @@ READERS: dict[str, tuple[str, ...] | str] = {
     "groundglass.core.states": "the same",
     "groundglass.attacks.adversarial_files": ("adversarial images",),
     "groundglass.attacks.checkpoint": ("gradient checkpoint",),
+    "groundglass.attacks.result_files": ("attack result",),
     "groundglass.attacks.scheduler": ("query checkpoint",),
     "groundglass.audit.kept": ("kept audit",),
     "groundglass.data.download": "an archive whose checksum is known",

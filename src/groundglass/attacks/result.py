@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -10,8 +12,11 @@ from torch import Tensor
 
 from groundglass.attacks.access import UNIT, Access, GradientAccess, Model, open_access
 from groundglass.attacks.criteria import Criterion, as_criterion
-from groundglass.core import as_labels, pieces
+from groundglass.core import as_images, as_labels, pieces
 from groundglass.core.settings import Count, fit
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -71,15 +76,23 @@ class AttackResult:
         return len(self.success)
 
     def __repr__(self) -> str:
-        told = f"{len(self)} images, right before the attack {self.clean_accuracy:.1%}, after it {self.robust_accuracy:.1%}"
+        told = [
+            f"AttackResult of {len(self)} images",
+            f"right before the attack: {self.clean_accuracy:.1%}",
+            f"right after it: {self.robust_accuracy:.1%}",
+        ]
+        attacked = self.clean_correct
+        for name, counts in (("gradients", self.gradients), ("queries", self.queries)):
+            if bool(counts.any()) and bool(attacked.any()):
+                told.append(f"{name} for an attacked image: {float(counts[attacked].double().mean()):.1f} on average")
         if self.zero_gradients.any():
-            told += f"; {self.zero_gradient_share:.1%} of the gradients were zero everywhere"
+            told.append(f"{self.zero_gradient_share:.1%} of the gradients were zero everywhere")
         if self.unclimbed.any():
-            told += (
-                f", and {int(self.unclimbed.sum())} of {int(self.robust.sum())} robust images got no other: the attack did "
-                "not move them. Climb another loss ('margin', 'dlr') or another gradient, or ask without one (Square)"
+            told.append(
+                f"{int(self.unclimbed.sum())} of {int(self.robust.sum())} robust images got no other: the attack did not move "
+                "them. Climb another loss ('margin', 'dlr') or another gradient, or ask without one (Square)"
             )
-        return f"AttackResult({told})"
+        return "\n  ".join(told)
 
     @property
     def robust(self) -> Bool[Tensor, "n"]:
@@ -127,6 +140,69 @@ class AttackResult:
     def zero_gradient_share(self) -> float:
         """Share of gradients that were zero everywhere: above 0, an image may be robust only for want of a gradient."""
         return int(self.zero_gradients.sum()) / max(1, int(self.gradients.sum()))
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A row an image, a column a quantity; without the images themselves."""
+        import pandas as pd
+
+        columns = {name: getattr(self, name).detach().cpu().numpy() for name in COLUMNS if name != "adversarial"}
+        columns["queries"] = self.queries.cpu().numpy()
+        return pd.DataFrame(columns)
+
+    def save(self, path: Path | str) -> None:
+        """Write one safetensors file, atomically; `AttackResult.load` reads it.
+
+        Raises:
+            DiskFullError, OSError: nothing was written.
+        """
+        from groundglass.attacks.result_files import save_results
+
+        save_results(path, [self])
+
+    @staticmethod
+    def load(path: Path | str) -> "AttackResult":
+        """What `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            DamagedFileError: truncated, altered, or not such a file.
+            ValueError: it holds a sweep.
+        """
+        from groundglass.attacks.result_files import load_results
+
+        found, balls = load_results(path)
+        if balls:
+            raise ValueError(f"{path} holds a sweep: Sweep.load(path)")
+        return found[0]
+
+    def plot_curve(self, ax: Any = None) -> Any:
+        """The share fooled, in % of the images that were right at first, against what was spent on an image: queries (the
+        paper's Figure 3) or, where gradients were asked for, gradients. A matplotlib figure; drawn into `ax` if given."""
+        from groundglass.attacks.showing import curve
+
+        asked = bool(self.loss_queries.any()) or not bool(self.gradients.any())
+        spent = self.queries if asked else self.gradients
+        at, counts = torch.unique(spent[self.success], return_counts=True)
+        shares = counts.cumsum(0).double() / max(1, int(self.clean_correct.sum()))
+        x, y = [0, *at.tolist(), int(spent.max()) if len(self) else 0], [0.0, *shares.tolist()]
+        label = "queries" if asked else "gradients"
+        return curve(x, [*y, y[-1]], label, "fooled (%)", ax=ax, steps=True)
+
+    def plot_examples(self, images: Float[Tensor, "n c h w"], count: int = 6) -> Any:
+        """Some images before and after the attack, with the change, amplified; those that fool the model first.
+
+        Args:
+            images: the originals, as they were given to the attack.
+        """
+        from groundglass.attacks.showing import examples
+
+        low, high = UNIT if self.setup is None else self.setup.bounds
+        images = as_images(images, bounds=(low, high))
+        if images.shape != self.adversarial.shape:
+            raise ValueError(
+                f"{list(images.shape)} images for a result of {list(self.adversarial.shape)}: give the same"
+            )
+        return examples(images, self.adversarial.to(images), self.success, fit(Count, count, "count"))
 
     def subset(self, index: Tensor | slice | Sequence[int]) -> "AttackResult":
         """The rows that `index` names, in its order."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -14,6 +14,9 @@ from groundglass.attacks.result import COLUMNS, AttackResult
 from groundglass.attacks.tensors import Images, Labels, Rows
 from groundglass.core import counting
 from groundglass.core.settings import fit
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,12 +53,69 @@ class Sweep:
         """Share of all images that are right before and after the attack, a number a ball."""
         return tuple(result.robust_accuracy for result in self.results)
 
+    def to_frame(self) -> "pd.DataFrame":
+        """A row a ball: radius, robust accuracy, and what the images that were attacked in it took on average."""
+        import pandas as pd
+
+        rows = []
+        for ball, result, before in zip(self.balls, self.results, (None, *self.results), strict=False):
+            stood = result.clean_correct if before is None else before.robust
+            spent = result.subset(stood.nonzero().squeeze(1))
+            rows.append(
+                {
+                    "norm": ball.kind.__name__.lower(),
+                    "radius": ball.radius,
+                    "n_images": len(result),
+                    "attacked": len(spent),
+                    "robust_accuracy": result.robust_accuracy,
+                    "success_rate": result.success_rate,
+                    "mean_gradients": float(spent.gradients.double().mean()) if len(spent) else 0.0,
+                    "mean_queries": float(spent.queries.double().mean()) if len(spent) else 0.0,
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def save(self, path: Path | str) -> None:
+        """Write one safetensors file, atomically; `Sweep.load` reads it.
+
+        Raises:
+            DiskFullError, OSError: nothing was written.
+        """
+        from groundglass.attacks.result_files import save_results
+
+        save_results(path, self.results, self.balls)
+
+    @staticmethod
+    def load(path: Path | str) -> "Sweep":
+        """What `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            DamagedFileError: truncated, altered, or not such a file.
+            ValueError: it holds one result.
+        """
+        from groundglass.attacks.result_files import load_results
+
+        found, balls = load_results(path)
+        if not balls:
+            raise ValueError(f"{path} holds one result: AttackResult.load(path)")
+        return Sweep(tuple(balls), tuple(found))
+
+    def plot_curve(self, ax: Any = None) -> Any:
+        """Accuracy under attack, in %, against the radius, from the clean accuracy on. A matplotlib figure; drawn into `ax`
+        if given."""
+        from groundglass.attacks.showing import curve
+
+        left = [self.results[0].clean_accuracy, *self.robust_accuracy]
+        label = f"radius ({self.balls[0].kind.__name__})"
+        return curve([0.0, *self.radii], left, label, "accuracy under attack (%)", ax=ax, steps=False)
+
     def __repr__(self) -> str:
-        told = ", ".join(f"{r:.4g}: {left:.1%}" for r, left in zip(self.radii, self.robust_accuracy, strict=True))
         first = self.results[0]
-        return (
-            f"Sweep({len(first)} images, right before the attack {first.clean_accuracy:.1%}, after it at radius {told})"
-        )
+        told = [f"Sweep over {len(first)} images", f"right before the attack: {first.clean_accuracy:.1%}"]
+        for ball, left in zip(self.balls, self.robust_accuracy, strict=True):
+            told.append(f"right after it, {ball.kind.__name__} {ball.radius:.4g}: {left:.1%}")
+        return "\n  ".join(told)
 
 
 def swept(

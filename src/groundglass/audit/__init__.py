@@ -1,6 +1,8 @@
 """An audit of robustness claims: what does a network keep, whatever is tried, and which claims does that contradict?"""
 
-from typing import TYPE_CHECKING
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from groundglass.audit.config import QUICK, STANDARD, AuditConfig, NothingToAuditError
 from groundglass.audit.findings import Attempt, Check, Claim, Finding
@@ -35,3 +37,14 @@ __getattr__ = lazily(
     | dict.fromkeys(("ClaimLike", "check_claim"), "groundglass.audit.claims")
     | dict.fromkeys(("audit", "described"), "groundglass.audit.run"),
 )
+
+
+class _Callable(ModuleType):
+    """`groundglass.audit(...)` is `groundglass.audit.audit(...)`: a package and its function have one name."""
+
+    def __call__(self, *given: Any, **options: Any) -> "Audit":
+        found: Audit = self.audit(*given, **options)
+        return found
+
+
+sys.modules[__name__].__class__ = _Callable

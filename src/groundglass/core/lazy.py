@@ -8,12 +8,13 @@ from typing import Any
 
 def lazily(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
     """The `__getattr__` of a package some of whose names, each here with its module, cost an import that not every user
-    needs (PEP 562)."""
+    needs (PEP 562). A name whose module is PACKAGE.NAME is that module."""
 
     def find(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(names[name]), name)
+        module = import_module(names[name])
+        value = module if names[name] == f"{package}.{name}" else getattr(module, name)
         setattr(sys.modules[package], name, value)
         return value
 
