@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from groundglass.attacks import L2, PGD, GradientAccess, Linf
+from groundglass.attacks import L2, PGD, GradientAccess, Linf, Targeted
 from groundglass.audit import Audit, AuditConfig, Claim, Finding, NothingToAuditError, audit
 from groundglass.audit.ledger import Counting
 from groundglass.data import ImageSet
@@ -388,3 +388,29 @@ def test_a_network_that_leaves_out_a_layer_has_the_worst_case_that_it_has(plain:
     assert abs(own(found).share - own(plain).share) < 0.05
     assert abs(found.worst.share - plain.worst.share) < 0.05
     assert "adversarial images hold" not in failed(found)
+
+
+# --- criteria ---
+
+
+def test_a_criterion_of_ones_own_goes_through_every_attack(plain: Audit) -> None:
+    same = of(trained(False), criterion=lambda logits, labels: logits.argmax(1) != labels)
+    assert untimed(same)[1:] == untimed(plain)[1:]
+    assert torch.equal(same.broken_by, plain.broken_by)
+    never = of(trained(False), criterion=lambda logits, labels: torch.zeros_like(labels, dtype=torch.bool))
+    assert never.worst.share == never.clean.share == 1
+
+
+def test_a_target_is_harder_to_reach_than_any_class(plain: Audit) -> None:
+    goal = (LABELS + 1) % CLASSES
+    found = of(trained(False), criterion=Targeted(goal))
+    says = trained(False)(found.adversarial).argmax(1)
+    assert torch.equal(says == goal, ~found.robust)
+    assert plain.worst.share <= found.worst.share < found.clean.share
+    assert "Targeted" in found.kept
+    assert "targeted" not in {attempt.name for attempt in found.attempts}
+    for criterion, said in ((Targeted(LABELS), "own label"), ("any", "Targeted")):
+        with pytest.raises((TypeError, ValueError), match=said):
+            of(trained(False), criterion=criterion)
+    with pytest.raises(ValueError, match="one radius"):
+        audit(trained(False), IMAGES, LABELS, Linf.each([EPS] * len(IMAGES)))

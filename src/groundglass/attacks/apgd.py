@@ -9,7 +9,7 @@ from groundglass.attacks.access import Gradients
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.checkpoint import State
-from groundglass.attacks.criteria import UNTARGETED
+from groundglass.attacks.criteria import Targeted
 from groundglass.attacks.gradient_attack import GradientAttack, Job
 from groundglass.attacks.losses import Loss, targeted_dlr
 from groundglass.attacks.runs import Runs
@@ -61,7 +61,7 @@ class APGD(GradientAttack):
 
     def _first_state(self, board: Board, logits: Logits) -> State:
         """The most likely other classes of each image, the likeliest first, [n, targets]."""
-        if self.targets and board.criterion != UNTARGETED:
+        if self.targets and isinstance(board.criterion, Targeted):
             raise ValueError(
                 f"`targets` (={self.targets}) is for untargeted attacks, not {board.criterion!r}: use targets=0"
             )

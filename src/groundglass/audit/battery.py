@@ -18,6 +18,7 @@ from groundglass.attacks import (
     RayS,
     ScoreAttack,
     Square,
+    Targeted,
     TransferPGD,
 )
 from groundglass.attacks.access import Model
@@ -199,7 +200,7 @@ class Battery:
                 for loss in ("ce", "dlr" if classes > 2 else "margin")
             ]
             # Towards each of the nearest other classes: what takes most off honest claims.
-            if classes > 3:
+            if classes > 3 and not isinstance(self.ledger.criterion, Targeted):
                 aims = min(config.targets, classes - 1)
                 targeted = APGD(steps=config.steps, loss="dlr", targets=aims, restarts=config.restarts)
                 attacks.append(("APGD-DLR targeted", "margin", targeted))

@@ -21,6 +21,7 @@ from groundglass.attacks import (
     ScoreAccess,
 )
 from groundglass.attacks.access import Model
+from groundglass.attacks.criteria import UNTARGETED, Criterion
 from groundglass.audit.findings import Attempt
 from groundglass.audit.kept import Kept, Made
 from groundglass.audit.subject import Mode
@@ -65,9 +66,17 @@ class Ledger:
     """
 
     def __init__(
-        self, itself: nn.Module, images: Tensor, labels: Tensor, ball: Ball, *, seed: int, progress: Progress
+        self,
+        itself: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        ball: Ball,
+        *,
+        seed: int,
+        progress: Progress,
+        criterion: Criterion = UNTARGETED,
     ) -> None:
-        self.images, self.labels, self.ball, self.seed = images, labels, ball, seed
+        self.images, self.labels, self.ball, self.seed, self.criterion = images, labels, ball, seed, criterion
         self.attempts: list[Attempt] = []
         self.adversarial = images.clone()
         self.asked: list[Tensor] = []
@@ -81,13 +90,14 @@ class Ledger:
         self._judge = GradientAccess(itself)
         self.classes = self._judge.logits(images[:1]).shape[1]
         check_labels(labels, count=len(images), classes=self.classes)
+        criterion.check_classes(self.classes)
         self.broken_by = torch.full((len(images),), STANDING, dtype=torch.int64, device="cpu")
         self.settle(randomised=False)
 
     def settle(self, *, randomised: bool) -> None:
         """Which images are right at first; by majority where the model does not answer the same every time."""
         self.randomised = randomised
-        wrong = self.wrong(self.images, self.labels).cpu()
+        wrong = self.wrong(self.images, torch.arange(len(self.images), dtype=torch.int64)).cpu()
         self.broken_by = torch.where(wrong, WRONG, STANDING)
 
     @property
@@ -111,11 +121,12 @@ class Ledger:
         """Of all images."""
         return count / len(self.images)
 
-    def wrong(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Whether the model itself, asked afresh, gets each image wrong."""
+    def wrong(self, images: Tensor, rows: Tensor) -> Tensor:
+        """Whether the model itself, asked afresh, is fooled by each of these images, made of those of `rows`."""
         votes = _VOTES if self.randomised else 1
+        parts = list(zip(images.split(250), rows.split(250), strict=True))
         passes = [
-            torch.cat([self._judge.wrong(*part) for part in zip(images.split(250), labels.split(250), strict=True)])
+            torch.cat([self._judge.wrong(x, self.labels[of], self.criterion.at(of)) for x, of in parts])
             for _ in range(votes)
         ]
         return torch.stack(passes).sum(0) * 2 > votes
@@ -180,6 +191,7 @@ class Ledger:
             self.ball,
             seed=derive_seed(self.seed, "audit", plan.name),
             indices=rows.tolist(),
+            criterion=self.criterion.at(rows),
         )
         climbs = isinstance(access, GradientAccess)
         return Made(
@@ -220,7 +232,7 @@ class Ledger:
             invalid = f"{outside} of {len(rows)} images lie outside the ball or [0, 1]"
         self.outside += 0 if brought else outside
         at = at[:0] if invalid else at[inside]
-        confirmed = at[self.wrong(made.adversarial[at], self.labels[rows[at]]).cpu()] if len(at) else at
+        confirmed = at[self.wrong(made.adversarial[at], rows[at]).cpu()] if len(at) else at
         self.miscounted += made.miscounted
         if made.claimed is not None and not invalid:
             self.claims += int(claimed.sum())

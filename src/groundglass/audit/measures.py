@@ -115,9 +115,12 @@ def _left_in(radius: float, rows: Tensor, modes: list[Mode], battery: Battery) -
             images, labels = ledger.images[rows], ledger.labels[rows]
             access, ball, fooled = mode.access(mode.model), _ball(battery, radius), torch.zeros_like(left)
             with suppress(NonFiniteError):
-                made = battery.attack(access, images, labels, ball, seed=battery.seed, indices=rows.tolist())
+                goal = ledger.criterion.at(rows)
+                made = battery.attack(
+                    access, images, labels, ball, seed=battery.seed, indices=rows.tolist(), criterion=goal
+                )
                 at = made.success.cpu().nonzero().squeeze(1)
-                fooled[at] = ledger.wrong(made.adversarial[at], labels[at]).cpu() if len(at) else fooled[at]
+                fooled[at] = ledger.wrong(made.adversarial[at], rows[at]).cpu() if len(at) else fooled[at]
             battery.elsewhere[mode.name, radius] = ~fooled
         left = left & battery.elsewhere[mode.name, radius]
     return left
@@ -140,6 +143,7 @@ def _climb(mode: Mode, rows: Tensor, battery: Battery) -> Climb | None:
         return None
     images, labels = battery.ledger.images[rows], battery.ledger.labels[rows]
     try:
-        return climb(GradientAccess(mode.model), images, labels, battery.ball, steps=battery.config.steps)
+        access, goal = GradientAccess(mode.model), battery.ledger.criterion.at(rows)
+        return climb(access, images, labels, battery.ball, steps=battery.config.steps, criterion=goal)
     except NonFiniteError:
         return None

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from groundglass.attacks import Ball, GradientAccess, NonFiniteError
 from groundglass.attacks.access import are_probabilities
+from groundglass.attacks.criteria import UNTARGETED, Criterion
 from groundglass.attacks.losses import Loss, cross_entropy
 from groundglass.core import generator, integers, permutation
 
@@ -129,14 +130,15 @@ def climb(
     ball: Ball,
     *,
     steps: int,
+    criterion: Criterion = UNTARGETED,
 ) -> Climb:
     """PGD from the image itself with steps of 2.5 radii in all, each loss noted."""
-    x, size = images.clone(), 2.5 * ball.radius / steps
+    x, size, loss = images.clone(), 2.5 * ball.radius / steps, criterion.climbs("ce")
     losses, fooled = [], []
     for _ in range(steps):
-        found = access.loss_and_grad(x, labels, cross_entropy)
+        found = access.loss_and_grad(x, labels, loss)
         losses.append(found.loss)
-        fooled.append(found.logits.argmax(1) != labels)
+        fooled.append(criterion.met(found.logits, labels))
         x = ball.project(x + ball.step(found.grad, size), images)
     trace, ever = torch.stack(losses).double(), torch.stack(fooled)
     tail = max(1, steps // 10)

@@ -27,6 +27,7 @@ class Audit:
         randomised: the model's answers differ from one time to the next.
         seconds: wall time.
         earlier_seconds: of these, what sessions put into it that were cut off.
+        criterion: what counts as fooled; an image that meets it as it is counts as wrong from the start.
     """
 
     ball: str
@@ -40,6 +41,7 @@ class Audit:
     randomised: bool
     seconds: float
     earlier_seconds: float = 0.0
+    criterion: str = "Untargeted()"
 
     def claim(self, name: str) -> Claim:
         """The claim of this name; an unknown one is refused with the nearest."""
@@ -71,8 +73,9 @@ class Audit:
     def kept(self) -> str:
         """What the network keeps, in words."""
         low, high = self.worst.interval
+        against = "" if self.criterion == "Untargeted()" else f", against {self.criterion},"
         return (
-            f"Within {self.ball} the network keeps {self.worst.share:.1%} ({100 * low:.1f} to {100 * high:.1f}) of "
+            f"Within {self.ball}{against} the network keeps {self.worst.share:.1%} ({100 * low:.1f} to {100 * high:.1f}) of "
             f"{self.worst.total} images, whatever was tried; {self.clean.share:.1%} clean accuracy."
         )
 

@@ -1,7 +1,7 @@
 """The audit: what is given and what comes out; `battery.py` has what is tried, `measures.py` how claims are judged."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor
 
 from groundglass.attacks import Ball
 from groundglass.attacks.access import Model
-from groundglass.attacks.balls import Linf, as_ball
+from groundglass.attacks.balls import Each, Linf, as_ball
+from groundglass.attacks.criteria import UNTARGETED, Criterion, as_criterion
 from groundglass.attacks.model_identity import digest, identity_of
 from groundglass.audit.battery import Battery
 from groundglass.audit.claims import ClaimLike, each_of, understood
@@ -42,6 +43,7 @@ def audit(
     surrogates: Mapping[str, Model] | None = None,
     attacks: Mapping[str, GivenAttack] | None = None,
     config: AuditConfig | None = None,
+    criterion: Criterion | Callable[[Tensor, Tensor], Tensor] | None = None,
     seed: int = 0,
     checkpoint: Path | str | None = None,
     progress: Progress = silent,
@@ -77,6 +79,8 @@ def audit(
             images, labels, ball) that returns images. One that fails, or that leaves an image outside the ball or [0, 1], is
             reported as invalid, and changes nothing.
         config: how much is tried: `QUICK` (the default), `STANDARD`, or sizes of your own.
+        criterion: what counts as fooled: `Untargeted()`, `Targeted(classes)`, or a function of logits and labels to flags. An
+            image that meets it as it is counts as wrong from the start.
         seed: of all draws.
         checkpoint: a file that has what each attack made, once it has ended. If it is there, the audit goes on from it, to
             the same result; delete it when the result is kept. A model that draws from torch's stream is audited anew from
@@ -101,7 +105,11 @@ def audit(
     with torch.inference_mode(False):
         images = as_images(images)
         labels, ball = as_labels(labels, images), as_ball(ball)
+    if isinstance(ball, Each):
+        raise ValueError(f"an audit is of one radius, not of {ball!r}: audit the images of each radius apart")
     ball.check(images)
+    goal = as_criterion(criterion)
+    goal.check(labels)
     if not len(images):
         raise ValueError("there are no images to audit")
     if ball.radius == 0:
@@ -122,7 +130,7 @@ def audit(
             seed=seed,
         )
         asked = understood(given_claims, who, attacks or {})
-        ledger = Ledger(who.itself, images, labels, ball, seed=seed, progress=progress)
+        ledger = Ledger(who.itself, images, labels, ball, seed=seed, progress=progress, criterion=goal)
         kept = None
         if checkpoint is not None:
             given = {
@@ -136,6 +144,7 @@ def audit(
                 "seed": seed,
                 "images": digest([ledger.images, ledger.labels]),
                 "right": digest([ledger.broken_by]),
+                **({} if goal == UNTARGETED else {"criterion": repr(goal)}),
             }
             kept = Kept(Path(checkpoint), {**identity_of(model), **given})
         ledger.kept = kept
@@ -155,6 +164,7 @@ def audit(
         broken_by=ledger.broken_by,
         adversarial=ledger.adversarial,
         randomised=ledger.randomised,
+        criterion=repr(goal),
         seconds=time.perf_counter() - started + earlier,
         earlier_seconds=earlier,
     )
