@@ -25,7 +25,7 @@ from groundglass.studies.cells.cost import CostGrid
 from groundglass.studies.engine import run as run_module
 from groundglass.studies.everything.study import EverythingConfig
 from groundglass.studies.extraction.study import ExtractionConfig
-from groundglass.studies.noise.study import NoiseConfig
+from groundglass.studies.noise.study import NoiseConfig, SurrogateConfig
 from groundglass.studies.recipe import Recipe
 from groundglass.studies.redraw.study import RedrawConfig
 from groundglass.studies.retrieval.study import RetrievalConfig
@@ -189,6 +189,9 @@ noise = maker(
     per_input=(12.0,),
     sweep_in=32,
     sweep_rows=24,
+    extraction=SurrogateConfig(
+        queries=40, training=replace(TRAINING, epochs=1, learning_rate=0.003), n_images=40, eps_paper=0.5, steps=4
+    ),
 )
 retrieval = maker(
     RetrievalConfig,

@@ -8,7 +8,7 @@ import pytest
 
 from groundglass.core.statistics import Proportion
 from groundglass.report.section import Finding
-from groundglass.results.kinds import DEVICE, DRIFT, QUERY, RANDOMISE, RETRIEVE
+from groundglass.results.kinds import DEVICE, DISTIL, DRIFT, QUERY, RANDOMISE, RETRIEVE
 from groundglass.results.kinds.network import CameraSettings
 from groundglass.results.kinds.retrieve import HeldOut, RowErrors
 from groundglass.studies.noise.report import section, tables
@@ -178,6 +178,53 @@ def test_what_is_lost_while_u_drifts(tmp_path: Path) -> None:
     assert still.values == (Proportion(180, 200),) * 2
     # It is no attack on a network whose U stands still.
     assert tables(folder.run())[0].rows[0].values[2] == Proportion(180, 200)
+
+
+def extracted(path: Path, left: Mapping[float, tuple[int, int]], *, of: int = 400) -> RunFolder:
+    """`left`: noise -> images right that were made on the attacker's own network, and on that tuned on the answers."""
+    folder = noisy(path, {(0, 1): 20, **{(noise, 1): 20 for noise in left if noise}})
+    for noise, (own, tuned) in left.items():
+        target = f"noise {noise:g}" if noise else "VGG-OPU"
+        config = {"target": target, "answers": "scores", "queries": 5000, "begin": "VGG-16 source"}
+        folder.fill(DISTIL, config, {"n_test": 100, "agreed": 90, "right": 80}, f"tuned on {target}")
+        for source, count in (("VGG-16 source", own), (f"tuned on {target}", tuned)):
+            folder.transfer(target, right(count, of), label="MI-DI", sources=(source,), purpose="noise")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("left", "of", "outcome", "noise"),
+    [
+        ({0.0: (100, 40), 4.0: (100, 40), 16.0: (100, 42)}, 400, "none", 16.0),
+        ({0.0: (100, 40), 4.0: (100, 50), 16.0: (100, 90)}, 400, "clear", 16.0),
+        ({0.0: (100, 40), 4.0: (100, 90), 16.0: (100, 44)}, 400, "clear", 4.0),
+        ({0.0: (20, 8), 16.0: (20, 10)}, 60, "open", 16.0),  # sixty images do not exclude five points
+        ({0.0: (20, 8), 16.0: (20, 30)}, 48, "few", 16.0),
+    ],
+)
+def test_what_noise_takes_from_extraction(tmp_path: Path, left, of: int, outcome: str, noise: float) -> None:
+    folder = extracted(tmp_path, left, of=of)
+    fact = section(folder.run(), Drawn()).facts["extracted"]
+    assert (fact["outcome"], fact["noise"]) == (outcome, noise)
+    assert (fact["own"], fact["plain"], fact["noisy"]) == tuple(
+        Proportion(count, of) for count in (*left[0.0], left[noise][1])
+    )
+    assert fact["asking_helps"]
+    assert len(takeaway(folder.folder, tmp_path / "page", "noise")) > 20
+
+
+def test_numbers_of_extraction(tmp_path: Path) -> None:
+    run = extracted(tmp_path, {0.0: (100, 99), 16.0: (110, 139)}).run()
+    (table,) = (table for table in tables(run) if table.title.startswith("Extraction"))
+    plain, under = table.rows
+    assert plain.values[:4] == (Proportion(90, 100), Proportion(80, 100), Proportion(100, 400), Proportion(99, 400))
+    assert under.values[2:4] == (Proportion(110, 400), Proportion(139, 400))
+    assert [value and value.value for value in plain.values[4:]] == [None, None, pytest.approx(-0.25)]
+    assert [value.value for value in under.values[4:]] == [pytest.approx(points) for points in (2.5, 10, 7.25)]
+    # By hand: ten images all one way are 2 / 2**10; of four comparisons it has the second largest p: times two.
+    assert under.values[4].of_one == " (p = 0.0039)"
+    # The gain of one image is chance.
+    assert not section(run, Drawn()).facts["extracted"]["asking_helps"]
 
 
 def test_no_noise_no_section(tmp_path: Path) -> None:

@@ -2,19 +2,27 @@ import numpy as np
 import pytest
 import torch
 
-from groundglass.models import DefendedNetwork
+from groundglass.attacks import GradientAccess, load_adversarial
+from groundglass.models import DefendedNetwork, predict_logits
 from groundglass.optics import true_matrix
-from groundglass.results.kinds import ATTACK, DRIFT, QUERY, RANDOMISE, RETRIEVE
+from groundglass.results.kinds import ATTACK, COMMON, CRAFT, DISTIL, DRIFT, QUERY, RANDOMISE, RETRIEVE, TRANSFER
+from tests.results.examples import made
 from tests.studies.contract import Contract
-from tests.studies.tiny import network
+from tests.studies.tiny import DATA, network
 
 STUDY = "noise"
 NOISY = "VGG-OPU noise 16"
+OWN = "VGG-16 source"
+
+
+def crafted(fooled):
+    return made(CRAFT, {"label": "MI-DI", "sources": (OWN,)}, {"n_images": 100, "right": 80, "fooled": fooled})
 
 
 class TestContract(Contract):
     # After cells that have used up frames of the noisy camera.
     study, stop_at = STUDY, "mean of 3"
+    told = (([crafted(70)], [crafted(60)]),)
     refused = (
         ({"per_input": (3.0,)}, "per_input"),
         ({"attacked": (2.0,)}, "among the noises"),
@@ -57,6 +65,31 @@ def test_the_network_is_asked_as_often_as_is_counted(finished):
 def test_attackers_by_gradients_come_to_every_noise(finished):
     tried = {(e.config.model, e.config.rule, e.config.confirmations) for e in finished.entries(ATTACK)}
     assert tried == {("VGG-OPU", rule, 1) for rule in ("dfa", "exact", "exact-blurred")} | {(NOISY, "dfa", 3)}
+
+
+def test_each_network_is_attacked_from_what_its_own_answers_made_of_the_attackers_network(finished):
+    asked = {one.config.target: one for one in finished.entries(DISTIL)}
+    assert set(asked) == {"VGG-OPU", NOISY}
+    assert {(e.config.answers, e.config.queries, e.config.begin) for e in asked.values()} == {("scores", 40, OWN)}
+    tried = {(e.config.target, e.config.made_on, e.config.confirmations) for e in finished.entries(TRANSFER)}
+    assert tried == {
+        (name, source, votes) for name, votes in (("VGG-OPU", 1), (NOISY, 3)) for source in (OWN, asked[name].name)
+    }
+    one, other = (network(finished.folder, entry.name).state_dict() for entry in asked.values())
+    assert any(not torch.equal(one[key], other[key]) for key in one), "noise changes what is learned"
+
+
+def test_most_answers_of_a_noisy_camera_decide_whatever_it_saw_before(finished):
+    (common,) = finished.entries(COMMON)
+    index = torch.from_numpy(common.arrays()["index"])
+    images, labels = DATA.test.floats(index), DATA.test.labels[index]
+    files = {e.config.made_on: e.result.file for e in finished.entries(CRAFT)}
+    for one in finished.entries(TRANSFER):
+        source, target = (network(finished.folder, name) for name in (one.config.made_on, one.config.target))
+        kept = load_adversarial(finished.folder / files[one.config.made_on], images, labels, GradientAccess(source))
+        # A network just loaded has measured nothing.
+        right = sum((predict_logits(target, kept.adversarial).argmax(1) == labels).int() for _ in range(3))
+        assert one.arrays()["correct"].tolist() == (right >= 2).tolist()
 
 
 def test_a_classifier_ages_and_is_fitted_again_while_u_drifts(finished):

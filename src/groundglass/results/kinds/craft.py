@@ -15,6 +15,7 @@ class CommonConfig:
 
     models: tuple[str, ...]
     n_images: int
+    confirmations: int = column("answers of each network, most of which must be right", default=1, left_out=True)
 
     @derives("how many must get an image right")
     def networks(self) -> int:
@@ -95,6 +96,7 @@ class TransferConfig(MadeConfig):
     """Such images, tried on a target."""
 
     target: str = column("the target", "network")
+    confirmations: int = column("answers of the target, most of which must be right", default=1, left_out=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from groundglass.core.settings import Count, Tally, settings_of
 from groundglass.models import predict_logits
 from groundglass.results import Record
 from groundglass.results.kinds.craft import CRAFT, CommonResult, CraftResult, TransferConfig, TransferResult
-from groundglass.studies.cells.attack import BallCell, Purpose, seen_by
+from groundglass.studies.cells.attack import BallCell, Purpose, rewind, seen_by
 from groundglass.studies.cells.network import NetworkCell
 from groundglass.studies.engine.cell import BaseCell, Cell, Outcome, filled, key_of, scratch_of
 from groundglass.studies.engine.context import Context
@@ -27,10 +27,15 @@ from groundglass.studies.engine.context import Context
 
 @dataclass(frozen=True)
 class CommonCell(BaseCell):
-    """Those of the first `n_images` test images that every one of some networks gets right (paper, section 3.2.2)."""
+    """Those of the first `n_images` test images that every one of some networks gets right (paper, section 3.2.2).
+
+    Attributes:
+        confirmations: of networks with noise: how often each is asked; at least half of the answers must be right.
+    """
 
     networks: tuple[NetworkCell, ...]
     n_images: Count
+    confirmations: Count = 1
 
     kind = "common"
 
@@ -44,7 +49,7 @@ class CommonCell(BaseCell):
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         subset = context.dataset.test.head(self.n_images)
         images = subset.floats().to(context.where)
-        right = {r.name: predict_logits(context.network(r), images).argmax(1).cpu() == subset.labels for r in inputs}
+        right = {r.name: by_majority(context.network(r), images, subset.labels, self.confirmations)[1] for r in inputs}
         index = torch.stack(list(right.values())).all(0).nonzero().squeeze(1)
         if not len(index):
             raise ValueError(
@@ -167,10 +172,15 @@ class CraftCell(BallCell):
 
 @dataclass(frozen=True)
 class TransferCell(BaseCell):
-    """Adversarial images tried on a network that they were not made on; audited before they are used."""
+    """Adversarial images tried on a network that they were not made on; audited before they are used.
+
+    Attributes:
+        confirmations: of a target with noise: how often it is asked whether an image fools it; more than half must say so.
+    """
 
     crafted: CraftCell
     target: NetworkCell
+    confirmations: Count = 1
 
     kind = "transfer"
 
@@ -183,14 +193,15 @@ class TransferCell(BaseCell):
         return (self.crafted, self.target, *self.crafted.inputs)
 
     def config(self) -> TransferConfig:
-        return filled(TransferConfig, self.crafted.config(), target=self.target.name)
+        own = {"target": self.target.name, "confirmations": self.confirmations}
+        return filled(TransferConfig, self.crafted.config(), **own)
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         crafted, target, common, *sources = inputs
         index, _, labels = _images(common, context)
         found = load_crafted(self.crafted, (crafted, common, *sources), context)
-        prediction = predict_logits(context.network(target), found.adversarial).argmax(1).cpu()
-        correct, fooled = prediction == labels.cpu(), found.claimed.cpu()
+        prediction, correct = by_majority(context.network(target), found.adversarial, labels.cpu(), self.confirmations)
+        fooled = found.claimed.cpu()
         return Outcome(
             TransferResult(
                 n_images=len(index),
@@ -206,6 +217,13 @@ class TransferCell(BaseCell):
                 "fooled_source": fooled.numpy(),
             },
         )
+
+
+def by_majority(network: nn.Module, images: Tensor, labels: Tensor, times: int) -> tuple[Tensor, Tensor]:
+    """The class that a network says of each image most often; and which images at least half of its answers get right."""
+    rewind(network)
+    answers = torch.stack([predict_logits(network, images).argmax(1).cpu() for _ in range(times)])
+    return answers.mode(0).values, 2 * (answers != labels).sum(0) <= times
 
 
 def _images(common: Record, context: Context) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,6 +15,7 @@ from groundglass.data import Batch, ImageSet, batches
 from groundglass.models import ModelSpec, build, predict_logits, save_model
 from groundglass.results import Record
 from groundglass.results.kinds.distil import DistilResult
+from groundglass.studies.cells.attack import rewind
 from groundglass.studies.cells.network import NetworkCell, described_spec, described_training, stem
 from groundglass.studies.engine.cell import BaseCell, Outcome, scratch_of
 from groundglass.studies.engine.context import Context
@@ -76,6 +77,7 @@ class DistilCell(BaseCell):
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         asked, *before = inputs
         target, test = context.target(asked), context.dataset.test
+        rewind(context.network(asked))
         images, learned = self._ask(target, context)
         # The same weights and the same order of images whatever was asked: surrogates differ by the answers alone.
         surrogate = build(self.spec, seed=derive_seed(self.seed, "surrogate", "weights")).to(context.where)
@@ -98,6 +100,7 @@ class DistilCell(BaseCell):
         path = context.folder / "models" / f"{stem(self.name)}.safetensors"
         save_model(path, surrogate, replace(self.spec, trained_on=context.dataset.name))
         own = _classes(surrogate, test)
+        rewind(context.network(asked))
         found = DistilResult(
             checkpoint=str(path.relative_to(context.folder)),
             n_test=len(test),

@@ -5,7 +5,7 @@ public images of the kind, without labels. Sources: Tramèr et al. 2016 (model e
 from a surrogate); Orekondy et al. 2019 (Knockoff Nets); Cheng et al. 2019 (a transfer prior for queries).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from typing import Any
@@ -148,6 +148,12 @@ def _most(config: ExtractionConfig, source: NetworkCell) -> bool:
     return not isinstance(source, DistilCell) or source.queries == max(config.queries)
 
 
+def mi_di(ball: Mapping[str, Any], steps: int) -> SurrogatePGD:
+    """The strongest attack of the transfer study that needs one source alone, in a ball of `kit.on_paper_axis`."""
+    size = 2.5 * widest(ball["eps"]) / steps
+    return SurrogatePGD(steps=steps, step_size=size, momentum=1.0, diversity=InputDiversity())
+
+
 def _crafted(
     config: ExtractionConfig, dataset: Dataset, common: CommonCell, source: NetworkCell
 ) -> Iterator[CraftCell]:
@@ -155,8 +161,7 @@ def _crafted(
     step = widest(paper_eps_to_pixels(config.step_paper, dataset.std))
     plain = SurrogatePGD(steps=config.steps, step_size=step)
     for ball in kit.on_paper_axis(dataset, *config.eps_paper):
-        size = 2.5 * widest(ball["eps"]) / config.stronger_steps
-        strong = SurrogatePGD(steps=config.stronger_steps, step_size=size, momentum=1.0, diversity=InputDiversity())
+        strong = mi_di(ball, config.stronger_steps)
         for label, attack in (("PGD", plain), ("MI-DI", strong)):
             if label == "MI-DI" or _most(config, source):
                 shared: dict[str, Any] = {"seed": config.seed, "purpose": "extraction", **ball}
@@ -213,13 +218,14 @@ def _over_budget(records: Sequence[Record]) -> dict[str, int]:
     return {one.name: one.result.most_queries for one in over}
 
 
+FOOLS_ITS_SOURCE = Check(
+    "images fool the surrogate they were made on",
+    f"at the largest radius at least {_FOOLED:.0%} of the images that their source gets right, where that is half of all",
+    _sources_fooled,
+)
 #: Signs that a figure of extraction is not what it seems.
 CHECKS = (
-    Check(
-        "images fool the surrogate they were made on",
-        f"at the largest radius at least {_FOOLED:.0%} of the images that their source gets right, where that is half of all",
-        _sources_fooled,
-    ),
+    FOOLS_ITS_SOURCE,
     Check("more queries make no worse surrogate", "agreement does not fall with the queries", _worse_with_more),
     Check("extraction's queries within budget", "no image took more queries than its budget", _over_budget),
 )

@@ -24,6 +24,7 @@ from groundglass.studies.noise.matrix import (
     retrieved_table,
     worth_table,
 )
+from groundglass.studies.noise.surrogates import extracted_fact, surrogates_table
 
 TITLE = "Noise and drift"
 _QUERIES = "Square"
@@ -136,6 +137,7 @@ def tables(run: Run) -> list[Table]:
     levels = _levels(run)
     found = [
         _noise(run, levels),
+        surrogates_table(run),
         retrieved_table(run),
         drift_table(run),
         _moving(run),
@@ -207,6 +209,7 @@ def section(run: Run, drawings: Folder) -> Section | None:
             (one for one in drifts if one.agreement is not None and one.agreement < 50 and one.refitted), None
         ),
         "enough": enough(run),
+        "extracted": extracted_fact(run),
         "margin": 100 * MARGIN,
     }
     figures = (
