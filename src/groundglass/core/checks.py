@@ -34,7 +34,7 @@ def check_images(images: Tensor, *, bounds: tuple[float, float] = (0.0, 1.0)) ->
     if bounds != (0, 1) and (low < bounds[0] - slack or high > bounds[1] + slack):
         raise ValueError(f"images must be in `bounds`, [{bounds[0]:g}, {bounds[1]:g}], not [{low:.4g}, {high:.4g}]")
     if bounds == (0, 1) and (low < -slack or high > 1 + slack):
-        if high > 2:
+        if high > 2 and low >= 0:
             hint = "they look like 0..255: divide by 255"
         elif low < 0:
             hint = "they look normalised, to [-1, 1] or by mean and std: undo that, the model normalises inside"

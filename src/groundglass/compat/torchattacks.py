@@ -1,0 +1,467 @@
+"""torchattacks' calls on our attacks: `import groundglass.compat.torchattacks as torchattacks`.
+
+    atk = torchattacks.PGD(model, eps=8/255, alpha=2/255, steps=10)
+    adversarial = atk(images, labels)
+
+Constructors, defaults, modes (`set_mode_targeted_by_label`, ...), `set_normalization_used`, `MultiAttack`, `save` and `load` are
+those of torchattacks 3.5. What differs: an image stops when it is fooled, and the best iterate is kept; images that the
+model gets wrong are returned as they are; draws come from `atk.seed` (0), not from torch's stream, and are new in every
+call. `atk.result` has the last call's `AttackResult`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from groundglass import attacks
+from groundglass.attacks import (
+    L2,
+    AttackResult,
+    AveragedAccess,
+    Ball,
+    CarliniWagnerL2,
+    GaussianKernel,
+    InputDiversity,
+    Linf,
+    Targeted,
+    TransferPGD,
+)
+from groundglass.core import generator, integers, lookup
+from groundglass.core.modes import evaluating
+from groundglass.core.states import CheckedFile
+
+__all__ = [
+    "APGD",
+    "APGDT",
+    "BIM",
+    "CW",
+    "DIFGSM",
+    "EOTPGD",
+    "FGSM",
+    "MIFGSM",
+    "PGD",
+    "PGDL2",
+    "TIFGSM",
+    "Attack",
+    "MultiAttack",
+    "Square",
+]
+
+_FILE = CheckedFile("file of adversarial images", "groundglass_compat", "kind", "make the images again", sealed=True)
+
+
+class Attack(ABC):
+    """An attack bound to a model: `atk(images, labels)` gives adversarial images.
+
+    Attributes:
+        seed: of all draws.
+        result: of the last call.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        if not callable(model):
+            raise TypeError(f"the model must be callable, images -> logits, not {type(model).__name__}")
+        self.model, self.seed, self.attack_mode = model, 0, "default"
+        self.result: AttackResult | None = None
+        self._target: Callable[[Tensor, Tensor], Tensor] | None = None
+        self._mean_std: tuple[Tensor, Tensor] | None = None
+        self._seen = 0
+
+    @abstractmethod
+    def _attack(self) -> tuple[attacks.Attack, Ball | None, dict[str, Any]]:
+        """Our attack, its ball, and what else its call takes."""
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Adversarial images, in the range of `images`.
+
+        Raises:
+            ValueError, TypeError: as our attacks do; images that were normalised need `set_normalization_used`.
+        """
+        plain = images if self._mean_std is None else (images * self._std(images) + self._mean(images)).clamp(0, 1)
+        adversarial = self._run(plain.detach(), labels)
+        return adversarial if self._mean_std is None else (adversarial - self._mean(images)) / self._std(images)
+
+    def _run(self, images: Tensor, labels: Tensor) -> Tensor:
+        attack, ball, options = self._attack()
+        model: Any = self.model if self._mean_std is None else _Normalised(self.model, self._mean, self._std)
+        if "access" in options:
+            model = options.pop("access")(model)
+        first = self._seen
+        self._seen += len(images)
+        found = None if self._target is None else Targeted(self._target(images, labels))
+        if found is not None and self.attack_mode == "targeted(label)":
+            # The labels that are given are the targets: what is true is not said, and what the model says is taken for it.
+            labels = self._predicted(images)
+            left = found.met_by_class(labels, labels, None)
+            result = self._of(attack, model, images[~left], labels[~left], ball, found.at(~left), first, options)
+            adversarial = images.clone()
+            adversarial[~left] = result.adversarial
+            self.result = result
+            return adversarial
+        self.result = self._of(attack, model, images, labels, ball, found, first, options)
+        return self.result.adversarial
+
+    def _of(
+        self,
+        attack: attacks.Attack,
+        model: Any,
+        images: Tensor,
+        labels: Tensor,
+        ball: Ball | None,
+        criterion: Targeted | None,
+        first: int,
+        options: dict[str, Any],
+    ) -> AttackResult:
+        numbers = range(first, first + len(images))
+        return attack(model, images, labels, ball, criterion=criterion, seed=self.seed, indices=numbers, **options)
+
+    @torch.no_grad()
+    def _predicted(self, images: Tensor) -> Tensor:
+        return self.get_logits(images).argmax(1)
+
+    def get_logits(self, inputs: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The model's logits, in eval mode, of images as the model's data set has them before normalisation."""
+        model = self.model if self._mean_std is None else _Normalised(self.model, self._mean, self._std)
+        with evaluating(self.model):
+            logits: Tensor = model(inputs)
+        return logits
+
+    # --- modes ---
+
+    def set_mode_default(self) -> None:
+        """Any other class than the label's."""
+        self.attack_mode, self._target = "default", None
+
+    def set_mode_targeted_by_function(
+        self, target_map_function: Callable[[Tensor, Tensor], Tensor], quiet: bool = False
+    ) -> None:
+        """The class that a function of (images, labels) gives."""
+        self.attack_mode, self._target = "targeted(custom)", target_map_function
+
+    def set_mode_targeted_by_label(self, quiet: bool = False) -> None:
+        """The labels that a call is given are the targets."""
+        self.attack_mode, self._target = "targeted(label)", lambda images, labels: labels
+
+    def set_mode_targeted_random(self, quiet: bool = False) -> None:
+        """A random class for each image, not the label's."""
+
+        def draw(images: Tensor, labels: Tensor) -> Tensor:
+            classes = self._scores(images).shape[1]
+            drawn = integers(classes - 1, labels.shape, generator=generator(self.seed, "targets", self._seen))
+            return (labels.cpu() + 1 + drawn).remainder(classes).to(labels.device)
+
+        self.attack_mode, self._target = "targeted(random)", draw
+
+    def set_mode_targeted_least_likely(self, kth_min: int = 1, quiet: bool = False) -> None:
+        """The class with the k-th smallest score of those that are not the label's."""
+
+        def least(images: Tensor, labels: Tensor) -> Tensor:
+            scores = self._scores(images).scatter(1, labels[:, None].long(), torch.inf)
+            return scores.argsort(dim=1, stable=True)[:, kth_min - 1]
+
+        self.attack_mode, self._target = "targeted(least-likely)", least
+
+    @torch.no_grad()
+    def _scores(self, images: Tensor) -> Tensor:
+        return self.get_logits(images)
+
+    # --- images that were normalised ---
+
+    def set_normalization_used(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Calls take images that were normalised by these, one number a channel, and give such."""
+        self._mean_std = torch.tensor(list(mean)).view(-1, 1, 1), torch.tensor(list(std)).view(-1, 1, 1)
+
+    def _mean(self, like: Tensor) -> Tensor:
+        assert self._mean_std is not None
+        return self._mean_std[0].to(like)
+
+    def _std(self, like: Tensor) -> Tensor:
+        assert self._mean_std is not None
+        return self._mean_std[1].to(like)
+
+    # --- files ---
+
+    def save(
+        self,
+        data_loader: Iterable[tuple[Tensor, Tensor]],
+        save_path: Path | str | None = None,
+        verbose: bool = True,
+        return_verbose: bool = False,
+    ) -> tuple[float, float] | None:
+        """Attack every batch of a loader; write the images, as [0, 1] has them, and the labels.
+
+        Args:
+            verbose: print the robust accuracy in %, and the mean L2 length of what fooled.
+            return_verbose: return these two.
+        """
+        parts, labels, right, lengths = [], [], [], []
+        for images, truth in data_loader:
+            plain = images if self._mean_std is None else images * self._std(images) + self._mean(images)
+            adversarial = self(images, truth)
+            found = adversarial if self._mean_std is None else adversarial * self._std(images) + self._mean(images)
+            stands = self._predicted(found) == truth
+            parts.append(found.cpu())
+            labels.append(truth.cpu())
+            right.append(stands.cpu())
+            lengths.append((found - plain)[~stands].flatten(1).norm(dim=1).cpu())
+        share, length = 100 * float(torch.cat(right).float().mean()), float(torch.cat(lengths).mean())
+        if save_path is not None:
+            _FILE.save(save_path, {"adversarial": torch.cat(parts), "labels": torch.cat(labels)}, '"torchattacks"')
+        if verbose:
+            print(f"robust accuracy {share:.2f} %, L2 {length:.5f}")
+        return (share, length) if return_verbose else None
+
+    @staticmethod
+    def load(load_path: Path | str, batch_size: int = 128, shuffle: bool = False) -> DataLoader[Any]:
+        """A loader of what `save` wrote."""
+        tensors, _ = _FILE.load(load_path)
+        return DataLoader(TensorDataset(tensors["adversarial"], tensors["labels"]), batch_size, shuffle=shuffle)
+
+    def __repr__(self) -> str:
+        attack, ball, _ = self._attack()
+        return f"{type(self).__name__}({attack!r}, {ball!r}, attack_mode={self.attack_mode})"
+
+
+class _Normalised(nn.Module):
+    def __init__(self, model: Any, mean: Callable[[Tensor], Tensor], std: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.model, self._mean, self._std = model, mean, std
+
+    def forward(self, images: Tensor) -> Any:
+        return self.model((images - self._mean(images)) / self._std(images))
+
+
+def _ball(norm: str, eps: float) -> Ball:
+    kind: Any = lookup("norm", norm, {"Linf": Linf, "L2": L2})
+    found: Ball = kind(eps)
+    return found
+
+
+class _Simple(Attack):
+    """An attack whose settings are known when it is made."""
+
+    def __init__(self, model: nn.Module, attack: attacks.Attack, ball: Ball | None, **options: Any) -> None:
+        super().__init__(model)
+        self._made = attack, ball, options
+
+    def _attack(self) -> tuple[attacks.Attack, Ball | None, dict[str, Any]]:
+        attack, ball, options = self._made
+        return attack, ball, dict(options)
+
+
+class FGSM(_Simple):
+    """`groundglass.attacks.FGSM` in an L-inf ball."""
+
+    def __init__(self, model: nn.Module, eps: float = 8 / 255) -> None:
+        super().__init__(model, attacks.FGSM(), Linf(eps))
+
+
+class BIM(_Simple):
+    """PGD from the image itself. `steps` 0 is the number of the paper of Kurakin et al., as in torchattacks."""
+
+    def __init__(self, model: nn.Module, eps: float = 8 / 255, alpha: float = 2 / 255, steps: int = 10) -> None:
+        number = steps or int(min(eps * 255 + 4, 1.25 * eps * 255))
+        super().__init__(model, attacks.PGD(steps=number, step_size=alpha), Linf(eps))
+
+
+class PGD(_Simple):
+    """`groundglass.attacks.PGD` in an L-inf ball."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        eps: float = 8 / 255,
+        alpha: float = 2 / 255,
+        steps: int = 10,
+        random_start: bool = True,
+    ) -> None:
+        super().__init__(model, attacks.PGD(steps=steps, step_size=alpha, random_start=random_start), Linf(eps))
+
+
+class PGDL2(_Simple):
+    """`groundglass.attacks.PGD` in an L2 ball."""
+
+    def __init__(
+        self, model: nn.Module, eps: float = 1.0, alpha: float = 0.2, steps: int = 10, random_start: bool = True
+    ) -> None:
+        super().__init__(model, attacks.PGD(steps=steps, step_size=alpha, random_start=random_start), L2(eps))
+
+
+class EOTPGD(_Simple):
+    """PGD on the mean of `eot_iter` gradients, for models that draw."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        eps: float = 8 / 255,
+        alpha: float = 2 / 255,
+        steps: int = 10,
+        eot_iter: int = 2,
+        random_start: bool = True,
+    ) -> None:
+        attack = attacks.PGD(steps=steps, step_size=alpha, random_start=random_start)
+        super().__init__(model, attack, Linf(eps), access=lambda given: AveragedAccess(given, eot_iter))
+
+
+class MIFGSM(_Simple):
+    """`groundglass.attacks.TransferPGD` with momentum."""
+
+    def __init__(
+        self, model: nn.Module, eps: float = 8 / 255, alpha: float = 2 / 255, steps: int = 10, decay: float = 1.0
+    ) -> None:
+        super().__init__(model, TransferPGD(steps=steps, step_size=alpha, momentum=decay), Linf(eps))
+
+
+class DIFGSM(_Simple):
+    """`groundglass.attacks.TransferPGD` at random views of the image."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        eps: float = 8 / 255,
+        alpha: float = 2 / 255,
+        steps: int = 10,
+        decay: float = 0.0,
+        resize_rate: float = 0.9,
+        diversity_prob: float = 0.5,
+        random_start: bool = False,
+    ) -> None:
+        views = InputDiversity(probability=diversity_prob, smallest=resize_rate)
+        attack = TransferPGD(steps=steps, step_size=alpha, momentum=decay, diversity=views, random_start=random_start)
+        super().__init__(model, attack, Linf(eps))
+
+
+class TIFGSM(_Simple):
+    """`groundglass.attacks.TransferPGD` with gradients smoothed by a Gaussian kernel, at random views."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        eps: float = 8 / 255,
+        alpha: float = 2 / 255,
+        steps: int = 10,
+        decay: float = 0.0,
+        kernel_name: str = "gaussian",
+        len_kernel: int = 15,
+        nsig: float = 3,
+        resize_rate: float = 0.9,
+        diversity_prob: float = 0.5,
+        random_start: bool = False,
+    ) -> None:
+        lookup("kernel", kernel_name, {"gaussian": None})
+        attack = TransferPGD(
+            steps=steps,
+            step_size=alpha,
+            momentum=decay,
+            diversity=InputDiversity(probability=diversity_prob, smallest=resize_rate),
+            # Their kernel reaches `nsig` standard deviations at its border.
+            smoothing=GaussianKernel(size=len_kernel, sigma=(len_kernel - 1) / 2 / nsig),
+            random_start=random_start,
+        )
+        super().__init__(model, attack, Linf(eps))
+
+
+class CW(_Simple):
+    """`groundglass.attacks.CarliniWagnerL2` at one value of c, as theirs; no ball."""
+
+    def __init__(self, model: nn.Module, c: float = 1.0, kappa: float = 0.0, steps: int = 50, lr: float = 0.01) -> None:
+        attack = CarliniWagnerL2(steps=steps, searches=1, initial_c=c, confidence=kappa, learning_rate=lr)
+        super().__init__(model, attack, None)
+
+
+class APGD(_Simple):
+    """`groundglass.attacks.APGD`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        norm: str = "Linf",
+        eps: float = 8 / 255,
+        steps: int = 10,
+        n_restarts: int = 1,
+        seed: int = 0,
+        loss: str = "ce",
+        eot_iter: int = 1,
+        rho: float = 0.75,
+        verbose: bool = False,
+    ) -> None:
+        attack = attacks.APGD(steps=steps, restarts=n_restarts, loss=loss, rho=rho)  # type: ignore[arg-type]
+        options = {} if eot_iter == 1 else {"access": lambda given: AveragedAccess(given, eot_iter)}
+        super().__init__(model, attack, _ball(norm, eps), **options)
+        self.seed = seed
+
+
+class APGDT(_Simple):
+    """`groundglass.attacks.APGD` towards each other class, on the targeted DLR loss."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        norm: str = "Linf",
+        eps: float = 8 / 255,
+        steps: int = 10,
+        n_restarts: int = 1,
+        seed: int = 0,
+        eot_iter: int = 1,
+        rho: float = 0.75,
+        verbose: bool = False,
+        n_classes: int = 10,
+    ) -> None:
+        attack = attacks.APGD(steps=steps, restarts=n_restarts, loss="dlr", rho=rho, targets=n_classes - 1)
+        options = {} if eot_iter == 1 else {"access": lambda given: AveragedAccess(given, eot_iter)}
+        super().__init__(model, attack, _ball(norm, eps), **options)
+        self.seed = seed
+
+
+class Square(_Simple):
+    """`groundglass.attacks.Square`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        norm: str = "Linf",
+        eps: float = 8 / 255,
+        n_queries: int = 5000,
+        n_restarts: int = 1,
+        p_init: float = 0.8,
+        loss: str = "margin",
+        resc_schedule: bool = True,
+        seed: int = 0,
+        verbose: bool = False,
+    ) -> None:
+        if n_restarts != 1:
+            raise ValueError(f"`n_restarts` (={n_restarts}) must be 1: more queries take an image further")
+        attack = attacks.Square(p_init=p_init, loss=loss)  # type: ignore[arg-type]
+        super().__init__(model, attack, _ball(norm, eps), budget=n_queries)
+        self.seed = seed
+
+
+class MultiAttack(Attack):
+    """Several attacks on one model, each on the images that the ones before did not fool."""
+
+    def __init__(self, attacks: Sequence[Attack], verbose: bool = False) -> None:
+        if len(attacks) < 2 or len({id(one.model) for one in attacks}) > 1:
+            raise ValueError("give at least two attacks, all of one model")
+        super().__init__(attacks[0].model)
+        self.attacks = list(attacks)
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
+        found = images.clone()
+        left = torch.arange(len(images), device=images.device)
+        for one in self.attacks:
+            if len(left):
+                found[left] = one(images[left], labels[left])
+                assert one.result is not None
+                left = left[one.result.robust.to(left.device)]
+        return found
+
+    def _attack(self) -> tuple[attacks.Attack, Ball | None, dict[str, Any]]:
+        return self.attacks[0]._attack()
+
+    def __repr__(self) -> str:
+        return f"MultiAttack({self.attacks!r})"
