@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from groundglass import attacks
+from groundglass.attacks import GradientAttack, LabelAttack, QueryAttack, SurrogatePGD
 from groundglass.audit import AuditConfig
 
 PAGES = Path(__file__).parent.parent / "docs" / "how-to"
@@ -48,3 +50,36 @@ def test_the_page_on_results_runs() -> None:
     space = run_blocks("results.md")
     assert space["test"].paired
     assert len(space["right"]) == 1000
+
+
+def test_the_page_on_attacks_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    space = run_blocks("attack.md")
+    assert space["result"].success.any()
+    assert space["aimed"].success.sum() <= space["result"].success.sum()
+    assert (tmp_path / "examples.png").exists()
+
+
+def test_the_phrasebook_runs() -> None:
+    space = run_blocks("phrasebook.md")
+    assert float(space["robust_accuracy"][-1]) < 1
+    assert space["asked"].success.any()
+
+
+def test_the_table_of_attacks_names_all_of_them_as_they_are() -> None:
+    """A row an attack that is called alone: its access, its balls, whether it can aim, and its budget."""
+    found = []
+    for name in sorted(attacks.__all__):
+        one = getattr(attacks, name)
+        if not isinstance(one, type) or not issubclass(one, GradientAttack | QueryAttack) or one is SurrogatePGD:
+            continue
+        if one.__module__.endswith((".gradient_attack", ".search")):
+            continue  # what they share
+        needs = (
+            "gradients" if issubclass(one, GradientAttack) else "labels" if issubclass(one, LabelAttack) else "scores"
+        )
+        balls = ", ".join(kind.__name__ for kind in one.kinds) or "all"
+        budget = "its own steps" if one.default_budget is None else f"{one.default_budget:,} queries"
+        found.append(f"| `{name}` | {needs} | {balls} | yes | {budget} |")
+    text = (PAGES / "attack.md").read_text()
+    assert re.findall(r"^\| `.*", text, re.MULTILINE) == found
