@@ -1,14 +1,18 @@
 """Scripts of torchattacks and of foolbox run on our attacks when their import is changed, and find as much."""
 
-import eagerpy
-import foolbox
+import numpy as np
 import pytest
 import torch
-import torchattacks
 
 import groundglass.compat.foolbox as our_foolbox
 import groundglass.compat.torchattacks as our_torchattacks
+from groundglass.attacks import L2, PGD, Linf, Targeted
 from tests.attacks.toy import blobs, trained
+
+_HOW = "is not installed: pip install -c constraints.txt -e '.[interop]'"
+foolbox = pytest.importorskip("foolbox", reason=f"foolbox {_HOW}")
+eagerpy = pytest.importorskip("eagerpy", reason=f"eagerpy {_HOW}")
+torchattacks = pytest.importorskip("torchattacks", reason=f"torchattacks {_HOW}")
 
 IMAGES, LABELS = blobs(400, seed=5)
 EPS = 0.02
@@ -51,8 +55,25 @@ def test_torchattacks_calls_leave_as_much(name, options, targeted):
     theirs, ours = found.values()
     # At most as much is left, or at least as much reached: ours keeps the best iterate, theirs the last.
     assert (ours - theirs if not targeted else theirs - ours) <= CLOSE, found
-    if name not in ("CW", "MIFGSM"):
-        assert abs(ours - theirs) <= 3 * CLOSE, found
+    if name != "CW":  # theirs has one c for all, and keeps what it last had
+        assert abs(ours - theirs) <= CLOSE, found
+
+
+@pytest.mark.parametrize(("norm", "ball"), [(np.inf, Linf(EPS)), (2, L2(0.3))])
+def test_a_targeted_attack_reaches_as_many_as_arts(norm, ball):
+    evasion = pytest.importorskip("art.attacks.evasion", reason=f"ART {_HOW}")
+    classification = pytest.importorskip("art.estimators.classification")
+    classifier = classification.PyTorchClassifier(
+        trained(), torch.nn.CrossEntropyLoss(), (3, 8, 8), 3, clip_values=(0.0, 1.0), device_type="cpu"
+    )
+    target = (LABELS + 1) % 3
+    attack = evasion.ProjectedGradientDescent(
+        classifier, norm=norm, eps=ball.radius, eps_step=ball.radius / 4, max_iter=10, targeted=True, verbose=False
+    )
+    theirs = torch.from_numpy(attack.generate(IMAGES.numpy(), target.numpy()))
+    ours = PGD(steps=10, step_size=ball.radius / 4)(trained(), IMAGES, LABELS, ball, criterion=Targeted(target))
+    reached = float((trained()(ours.adversarial).argmax(1) == target).float().mean())
+    assert reached == pytest.approx(left(trained(), theirs, target), abs=CLOSE)
 
 
 def readme(torchattacks, model, images, labels, folder):
@@ -150,11 +171,12 @@ def test_foolbox_own_example_runs_on_ours(make, bounds):
 
     fmodel = make(Inside().eval(), bounds=bounds, preprocessing=steps)
     images, labels = eagerpy.astensors(IMAGES * (high - low) + low, LABELS)
+    torch.manual_seed(0)  # of their random start
     ours = example(our_foolbox, fmodel, images, labels)
     theirs = example(Theirs, foolbox.PyTorchModel(Inside().eval(), bounds=bounds, preprocessing=steps), images, labels)
     assert ours[0] == theirs[0]
     for a, b in zip(ours, theirs, strict=True):
-        assert a <= b + CLOSE
+        assert a <= b + 0.03
 
 
 @pytest.mark.parametrize(
@@ -162,7 +184,7 @@ def test_foolbox_own_example_runs_on_ours(make, bounds):
 )
 @pytest.mark.parametrize("aimed", [False, True])
 def test_foolbox_calls_leave_as_much(name, aimed):
-    theirs, ours = getattr(foolbox.attacks, name)(), getattr(our_foolbox, name)()
+    theirs, ours = (getattr(library, name)(random_start=False) for library in (foolbox.attacks, our_foolbox))
     fmodel, eps = foolbox.PyTorchModel(trained(), bounds=(0, 1)), 0.3 if name.startswith("L2") else EPS
     goal = foolbox.criteria.TargetedMisclassification((LABELS + 1) % 3) if aimed else LABELS
     if aimed and name.endswith("FastGradientAttack"):
