@@ -64,6 +64,11 @@ def test_a_page_may_have_two_blocks_and_a_block_some_tables_and_columns_alone(ro
     assert "| network ← attacker | clean accuracy |\n" in first
     assert "L2" not in first
     assert "| white-box |" in second
+    chosen = BEGIN.replace("box", "box titles=L∞ 'rows=gone,VGG-OPU ← `dfa`' columns=clean")
+    (row,) = [line for line in refresh(f"{chosen}\n{END}\n", root).splitlines() if line.startswith("| VGG")]
+    assert row in first
+    with pytest.raises(ValueError, match="none that was chosen"):
+        refresh(f"{BEGIN.replace('box', 'box rows=gone')}\n{END}\n", root)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 A block is a line `<!-- groundglass tables FOLDER [FOLDER ...] PART -->`, a table, and a line `<!-- end -->`. What
 stands between is made from the records of the folders, never written by hand. In a fenced block of code it is text.
-After the part may stand `titles=L2` (tables with a word in their title) and `columns=clean,1.28` (beginnings of
-heads): then the block has these alone.
+After the part may stand `titles=L2` (tables with a word in their title), `columns=clean,1.28` (beginnings of
+heads) and `"rows=VGG-16,VGG-OPU"` (beginnings of rows): then the block has these alone.
 """
 
 import re
@@ -101,10 +101,10 @@ def refresh(text: str, root: Path) -> str:
 
 
 def _choice(words: Sequence[str]) -> Choice:
-    """From `titles=a,b` and `columns=c,d`."""
+    """From `titles=a,b`, `columns=c,d` and `rows=e,f`."""
     found: dict[str, tuple[str, ...]] = {}
     for word in words:
         name, _, given = word.partition("=")
-        lookup("choice", name, {"titles": None, "columns": None})
+        lookup("choice", name, dict.fromkeys(("titles", "columns", "rows")))
         found[name] = tuple(given.split(","))
     return Choice(**found)

@@ -145,21 +145,26 @@ def _numbers(value: Value) -> list[object]:
 
 @dataclass(frozen=True)
 class Choice:
-    """Some of a part's tables and columns. What is empty chooses all.
+    """Some of a part's tables, rows and columns. What is empty chooses all.
 
     Attributes:
         titles: words, one of which a table's title must have.
         columns: how the heads of columns begin.
+        rows: how the names of rows begin.
     """
 
     titles: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
 
     def has_table(self, title: str) -> bool:
         return not self.titles or any(word in title for word in self.titles)
 
     def has_column(self, head: str) -> bool:
-        return not self.columns or any(head.startswith(beginning) for beginning in self.columns)
+        return not self.columns or head.startswith(self.columns)
+
+    def has_row(self, name: str) -> bool:
+        return not self.rows or name.startswith(self.rows)
 
 
 ALL = Choice()
@@ -174,7 +179,8 @@ def markdown(runs: Sequence[Sequence[Table]], choice: Choice = ALL) -> str:
     """
     by_title = [dict(zip(_numbered([table.title for table in run]), run, strict=True)) for run in runs]
     common = [title for title in by_title[0] if choice.has_table(title[0]) and all(title in run for run in by_title)]
-    return "\n\n".join(_written([run[title] for run in by_title], choice) for title in common)
+    written = [_written([run[title] for run in by_title], choice) for title in common]
+    return "\n\n".join(text for text in written if text)
 
 
 def _written(tables: Sequence[Table], choice: Choice) -> str:
@@ -188,8 +194,10 @@ def _written(tables: Sequence[Table], choice: Choice) -> str:
     shown = [column for column in columns[0] if choice.has_column(column[0]) and all(column in own for own in columns)]
     lines = [_line([first.head, *(name for name, _ in shown)]), "|" + "---|" * (1 + len(shown))]
     for row in found[0]:
-        if all(row in there for there in found):
+        if choice.has_row(row[0]) and all(row in there for there in found):
             lines.append(_line([row[0], *(_cell([there[row][column] for there in found]) for column in shown)]))
+    if choice.rows and len(lines) == 2:
+        return ""
     title = [f"{markdown_text(first.title)}:", ""] if first.title else []
     return "\n".join([*title, *lines])
 
