@@ -18,6 +18,7 @@ from groundglass.attacks.tensors import Flags, Images, Labels, Logits, PerImage,
 from groundglass.core import (
     BudgetExceededError,
     NonFiniteError,
+    as_model,
     check_labels,
     check_logits,
     check_weights,
@@ -49,7 +50,7 @@ class Access:
         self.bounds = check_bounds(bounds)
         if not callable(model):
             raise TypeError(f"the model must be callable, images -> logits, not {type(model).__name__}")
-        self._model = model
+        self._model = as_model(model)
         self._budget: int | None = fit(Count | None, budget, "budget")
         self._counts: Counter[str] = Counter()
         self._classes: int | None = None

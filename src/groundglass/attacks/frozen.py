@@ -9,6 +9,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from groundglass.attacks.faster_layers import Faster, FusedConvolutions, InOrder, SteadyLinear, is_plain
 from groundglass.attacks.same_function import FEW, same_function
+from groundglass.core import as_model
 from groundglass.kernels.convolutions import ConvLayer
 
 M = TypeVar("M", bound=nn.Module)
@@ -41,6 +42,7 @@ def frozen_for_attack(model: M, images: Tensor | None = None) -> M:
     Raises:
         Whatever the model raises when it is copied, or run on the images.
     """
+    model = as_model(model)
     if not isinstance(model, nn.Module):
         raise TypeError(f"a copy for attacks is made of a torch.nn.Module: attack the {type(model).__name__} itself")
     # The copy's tensors count their versions, wherever it is made.

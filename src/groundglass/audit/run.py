@@ -22,8 +22,9 @@ from groundglass.audit.measures import judge
 from groundglass.audit.network_checks import network_checks
 from groundglass.audit.results import Audit
 from groundglass.audit.subject import subject
-from groundglass.core import Progress, as_images, as_labels, derive_seed, silent
+from groundglass.core import Progress, as_images, as_labels, as_model, derive_seed, silent
 from groundglass.core.files import check_place
+from groundglass.core.modes import in_train_mode
 from groundglass.core.schema import written
 from groundglass.core.settings import fit
 from groundglass.core.statistics import Proportion
@@ -96,6 +97,7 @@ def audit(
     Tramer et al. 2020, "On adaptive attacks".
     """
     started = time.perf_counter()
+    model = as_model(model)
     if not callable(model):
         raise TypeError(f"an audit takes the model itself, images -> logits, not {type(model).__name__}")
     chosen = config if config is not None else AuditConfig()
@@ -115,7 +117,7 @@ def audit(
     if ball.radius == 0:
         raise ValueError("a ball of radius 0 holds nothing but the image: give a radius above 0, in pixel units")
     given_claims = each_of(claim)
-    training = isinstance(model, torch.nn.Module) and model.training
+    training = in_train_mode(model)
     # A model may draw from torch's own stream: it is made to begin here, and put back.
     with torch.inference_mode(False), torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "model"))

@@ -24,7 +24,7 @@ from groundglass.adaptive.stand_ins import stand_in_facts
 from groundglass.attacks import PGD, GradientAccess, frozen_for_attack
 from groundglass.attacks.access import Model
 from groundglass.attacks.fitted_rules import FEWEST_PAIRS
-from groundglass.core import derive_seed
+from groundglass.core import as_model, derive_seed, unwrapped
 from groundglass.data import ImageSet
 from groundglass.models import DefendedNetwork
 from groundglass.optics import BackwardRule, MovingDevice, SimulatedOPU
@@ -131,7 +131,9 @@ def subject(
         name: lambda name=name, view=view: Mode(name, as_module(view))  # type: ignore[misc]
         for name, view in views.items()
     }
-    target = _fast(itself, images)
+    # A defence is known by its class, whatever is around it.
+    inner = unwrapped(itself)
+    target = _fast(inner if isinstance(inner, DefendedNetwork) else itself, images)
     if not isinstance(target, DefendedNetwork):
         none: dict[str, Callable[[], Mode] | str] = {_A_VIEW: "none was given (`views`)"}
         return Subject(itself, (Mode(OWN, target),), given or none)
@@ -237,6 +239,7 @@ class _Called(nn.Module):
 
 def as_module(model: Model) -> nn.Module:
     """A function as a module; a module as it is."""
+    model = as_model(model)
     return model if isinstance(model, nn.Module) else _Called(model)
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         explain_layout,
     )
     from groundglass.core.given import as_images, as_labels, logits_of
+    from groundglass.core.given_models import as_model, unwrapped
     from groundglass.core.numbers import counting, input_dtype, integers, normal, permutation, pieces, uniform, whole
     from groundglass.core.seeds import check_seed, derive_seed, generator
     from groundglass.core.states import begin_state, load_state, read_notes, save_state
@@ -42,6 +43,7 @@ __all__ = [
     "Progress",
     "as_images",
     "as_labels",
+    "as_model",
     "atomic_write",
     "begin_state",
     "check_eps",
@@ -72,6 +74,7 @@ __all__ = [
     "save_state",
     "silent",
     "uniform",
+    "unwrapped",
     "whole",
     "write_json",
 ]
@@ -95,6 +98,7 @@ __getattr__ = lazily(
         "groundglass.core.numbers",
     )
     | dict.fromkeys(("as_images", "as_labels", "logits_of"), "groundglass.core.given")
+    | dict.fromkeys(("as_model", "unwrapped"), "groundglass.core.given_models")
     | dict.fromkeys(("check_seed", "derive_seed", "generator"), "groundglass.core.seeds")
     | dict.fromkeys(("begin_state", "load_state", "read_notes", "save_state"), "groundglass.core.states"),
 )

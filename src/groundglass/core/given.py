@@ -9,6 +9,9 @@ from torch import Tensor
 
 from groundglass.core.checks import check_images, check_labels
 
+# What an entry of a dict is called that is no logits, though it has a row an image.
+_FEATURES = ("pool", "feature", "embed", "hidden", "state", "attention")
+
 
 class OutputError(TypeError, ValueError):
     """A model's output does not show which part of it are the logits. A `ValueError` too, which commands tell in a line."""
@@ -51,7 +54,11 @@ def as_labels(labels: Any, images: Tensor) -> Tensor:
 
 
 def logits_of(output: Any) -> Any:
-    """The logits in what a model returned: the tensor itself, what is called "logits" in it, or the only entry of a tuple.
+    """The logits in what a model returned.
+
+    They are the tensor itself, or what is called "logits" in a dict, a named tuple, or an output class of Hugging Face or
+    torchvision. Where nothing is called so they are the only float matrix: the first entry of a tuple, or one of a dict that
+    is not called features, embeddings or the like.
 
     Raises:
         OutputError: a dict or a tuple that does not show which they are.
@@ -59,8 +66,8 @@ def logits_of(output: Any) -> Any:
     if isinstance(output, Tensor):
         return output
     found = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
-    if found is None and isinstance(output, tuple | list) and len(output) == 1:
-        found = output[0]
+    if found is None:
+        found = _only_matrix(output)
     if isinstance(found, Tensor):
         return found
     if isinstance(output, Mapping | tuple | list):
@@ -70,6 +77,21 @@ def logits_of(output: Any) -> Any:
             f"the model returns {what}, and it is not clear which are the logits: give lambda images: model(images)[{which}]"
         )
     return output
+
+
+def _only_matrix(output: Any) -> Any:
+    if isinstance(output, tuple | list) and len(output) == 1:
+        return output[0]
+    if isinstance(output, Mapping):
+        entries = {str(name): one for name, one in output.items()}
+    else:
+        entries = {str(place): one for place, one in enumerate(output if isinstance(output, tuple | list) else ())}
+    matrices = [
+        name for name, one in entries.items() if isinstance(one, Tensor) and one.ndim == 2 and one.is_floating_point()
+    ]
+    if len(matrices) != 1 or any(word in matrices[0].lower() for word in _FEATURES):
+        return None
+    return entries[matrices[0]] if isinstance(output, Mapping) or matrices[0] == "0" else None
 
 
 def as_tensor(values: Any) -> Any:

@@ -15,9 +15,9 @@ def evaluating(model: object) -> Iterator[None]:
     its own is asked by it: it may stay in train mode, as a dropout that is a defence does.
     """
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    changed = [module for module in modules if module.training]
+    changed = [module for module in modules if in_train_mode(module)]
     own = [module for module in changed if _has_own_mode(module)]
-    before = [(module, module.training) for module in modules] if own else [(module, True) for module in changed]
+    before = [(module, in_train_mode(module)) for module in modules] if own else [(module, True) for module in changed]
     try:
         if own and isinstance(model, nn.Module):
             model.eval()
@@ -31,7 +31,7 @@ def evaluating(model: object) -> Iterator[None]:
         yield
     finally:
         for module in own:
-            if not module.training:
+            if not in_train_mode(module):
                 module.train()
         for module, mode in before:
             module.training = mode
@@ -51,6 +51,11 @@ def unchanged(model: nn.Module) -> Iterator[None]:
                     tensor.copy_(value)
 
 
+def in_train_mode(model: object) -> bool:
+    """What `torch.jit.freeze` gives has lost its mode, which was eval; and a function has none."""
+    return bool(getattr(model, "training", False))
+
+
 def _has_own_mode(module: nn.Module) -> bool:
     held, kind = vars(module), type(module)
     return "train" in held or "eval" in held or kind.train is not nn.Module.train or kind.eval is not nn.Module.eval
@@ -63,6 +68,6 @@ def kept_in_eval(model: nn.Module) -> list[nn.Module]:
     that is wholly in eval mode nothing shows a choice: all of it is trained.
     """
     modules = list(model.modules())
-    if not any(module.training for module in modules if any(True for _ in module.parameters(recurse=False))):
+    if not any(in_train_mode(module) for module in modules if any(True for _ in module.parameters(recurse=False))):
         return []
-    return [module for module in modules if not module.training]
+    return [module for module in modules if not in_train_mode(module)]

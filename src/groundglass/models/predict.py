@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from groundglass.core import (
     as_images,
+    as_model,
     check_labels,
     check_logits,
     check_weights,
@@ -31,7 +32,7 @@ def predict_logits(
         ValueError: images that are not float NCHW in [0, 1]; logits that are not [n, k], k at least 2.
         NonFiniteError: NaN or infinite logits, or weights.
     """
-    images = as_images(images)
+    images, model = as_images(images), as_model(model)
     where = next((weights.device for weights in model.parameters()), images.device)
     dtype = input_dtype(model)
     if len(images) and isinstance(model, nn.Module):

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from groundglass.audit import Audit, AuditConfig, NothingToAuditError, audit
-from groundglass.core import derive_seed
+from groundglass.core import derive_seed, unwrapped
 from groundglass.core.schema import written
 from groundglass.core.settings import Count
 from groundglass.models import DefendedNetwork
@@ -90,7 +90,8 @@ def audit_result(found: Audit) -> AuditResult:
 
 def is_steady(network: nn.Module) -> bool:
     """Whether a network with a simulated device gives the same answers whatever it was asked before: no noise, no lots."""
-    device = network.device if isinstance(network, DefendedNetwork) else None
+    inner = unwrapped(network)
+    device = inner.device if isinstance(inner, DefendedNetwork) else None
     if isinstance(device, SimulatedOPU):
         return not device.camera.noisy
     return device is None
