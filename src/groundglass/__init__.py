@@ -14,6 +14,8 @@ from groundglass.core.lazy import lazily
 if TYPE_CHECKING:
     from groundglass.attacks import APGD as APGD
     from groundglass.attacks import FGSM as FGSM
+    from groundglass.attacks import L0 as L0
+    from groundglass.attacks import L1 as L1
     from groundglass.attacks import L2 as L2
     from groundglass.attacks import NES as NES
     from groundglass.attacks import PGD as PGD
@@ -44,7 +46,19 @@ __version__ = "0.2.0"
 
 _FROM = {
     "groundglass.attacks": (
-        *("APGD", "FGSM", "L2", "NES", "PGD", "AttackResult", "Bandits", "CarliniWagnerL2", "GradientAccess"),
+        *(
+            "APGD",
+            "FGSM",
+            "L0",
+            "L1",
+            "L2",
+            "NES",
+            "PGD",
+            "AttackResult",
+            "Bandits",
+            "CarliniWagnerL2",
+            "GradientAccess",
+        ),
         *("LabelAccess", "Linf", "Parsimonious", "RayS", "ScoreAccess", "Square", "Sweep", "Targeted", "TransferPGD"),
         "Untargeted",
     ),

@@ -19,6 +19,8 @@ import groundglass
 from groundglass.attacks import (
     APGD,
     FGSM,
+    L0,
+    L1,
     L2,
     NES,
     PGD,
@@ -75,7 +77,7 @@ RESULTS += ("audit.probes", "audit.results", "data.cifar", "optics.fidelity.laws
 RESULTS += ("optics.streams.measurement", "training.checkpoint", "training.loop", "training.state", "studies.redraw")
 RESULTS += ("studies.redraw_model", "studies.noise.report", "studies.noise.matrix")
 INSIDE = {"Job", "Live", "_Shuffled", "PairDesign", "HadamardInputs", "AnchorDesign", "Scale", "Shot", "Retrieved"}
-INSIDE |= {"Call", "Setup", "_Scale", "Tuned", "Outcome", "Guess", "_Plain", "_State", "DrawsState"}
+INSIDE |= {"Call", "Setup", "_Ball", "_Made", "_Scale", "Tuned", "Outcome", "Guess", "_Plain", "_State", "DrawsState"}
 #: Any number will do for these.
 ANY = {"seed", "mean"}
 
@@ -118,6 +120,8 @@ def examples() -> dict[type, Any]:
         Linf(0.1),
         Linf((0.1, 0.2)),
         L2(0.5),
+        L1(2.0),
+        L0(3),
         Linf.each([0.1, 0.2]),
         Augment(),
     ]

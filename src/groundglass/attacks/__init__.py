@@ -40,6 +40,7 @@ from groundglass.attacks.questions import Answer, Ask, Live
 from groundglass.attacks.rays import RayS
 from groundglass.attacks.result import AttackResult, Setup, worst_case
 from groundglass.attacks.search import LabelAttack, QueryAttack, ScoreAttack
+from groundglass.attacks.sparse_balls import L0, L1
 from groundglass.attacks.square import Square
 from groundglass.attacks.sweep import Sweep
 from groundglass.attacks.transfer import SurrogatePGD, TransferPGD
@@ -48,6 +49,8 @@ from groundglass.core import BudgetExceededError, NonFiniteError
 __all__ = [
     "APGD",
     "FGSM",
+    "L0",
+    "L1",
     "L2",
     "NES",
     "PGD",

@@ -6,13 +6,14 @@ from typing import Annotated, Literal
 import torch
 
 from groundglass.attacks.access import Gradients
-from groundglass.attacks.balls import Ball
+from groundglass.attacks.apgd_l1 import SparseRuns
+from groundglass.attacks.balls import L2, Ball, Linf
 from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.checkpoint import State
 from groundglass.attacks.criteria import Targeted
 from groundglass.attacks.gradient_attack import GradientAttack, Job
-from groundglass.attacks.losses import Loss, targeted_dlr
-from groundglass.attacks.runs import Runs
+from groundglass.attacks.runs import TowardsClasses
+from groundglass.attacks.sparse_balls import L1
 from groundglass.attacks.tensors import Images, Logits, PerImage, Rows, per_image
 from groundglass.core.settings import Count, In
 
@@ -31,7 +32,8 @@ class APGD(GradientAttack):
     Differences from the original: a random start is uniform in the ball, not pushed to its border in L-inf; at a
     checkpoint it goes back before the move, not after it, so that no query is wasted;
     the first iterate that fools the model is kept, and of others the one of highest loss; an image that is fooled, or
-    wrong from the start, leaves the batch, and another takes its place.
+    wrong from the start, leaves the batch, and another takes its place. In an L1 ball it is another algorithm, see
+    `SparseRuns`, and `rho` and `alpha` are of no consequence.
 
     Attributes:
         steps: moves of a run.
@@ -53,6 +55,7 @@ class APGD(GradientAttack):
     random_start: bool = True
     stop_when_fooled: bool = True
     targets: Annotated[int, In("[0, inf)", "untargeted, or how many classes to aim at")] = 0
+    kinds = (Linf, L2, L1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -79,7 +82,8 @@ class APGD(GradientAttack):
         return self.steps * self.restarts * max(1, self.targets)
 
     def _attack(self, job: Job, ball: Ball, state: State) -> None:
-        _Runs(self, job, ball, state).finish()
+        kind = SparseRuns if ball.kind is L1 else AdaptiveRuns
+        kind(self, job, ball, state, state["aims"]).finish()
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -93,7 +97,7 @@ def checkpoints(steps: int) -> list[int]:
     return sorted({-(-share * steps // 100) for share in shares} - {steps})
 
 
-class _Runs(Runs):
+class AdaptiveRuns(TowardsClasses):
     """What a run remembers besides its iterate, one entry a run.
 
     before: the iterate that "x" was reached from.
@@ -105,17 +109,14 @@ class _Runs(Runs):
     halved: whether the step was halved there.
     """
 
-    def __init__(self, attack: APGD, job: Job, ball: Ball, state: State) -> None:
-        self._apgd, self._aims = attack, state["aims"]
+    def __init__(self, attack: APGD, job: Job, ball: Ball, state: State, aims: Rows) -> None:
+        self._apgd = attack
         # Moves since the checkpoint before, where there is a checkpoint; else 0.
         self._windows = torch.zeros(attack.steps, dtype=torch.int64, device=job.board.images.device)
         last = 0
         for point in checkpoints(attack.steps):
             self._windows[point], last = point - last, point
-        super().__init__(attack, job, ball, state, targets=max(1, attack.targets))
-
-    def state(self) -> State:
-        return super().state() | {"aims": self._aims}
+        super().__init__(attack, job, ball, state, aims)
 
     def _begin(self, rows: Rows, x: Images) -> State:
         none = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
@@ -124,12 +125,6 @@ class _Runs(Runs):
         climbs = torch.zeros_like(none, dtype=torch.int64)
         moves = {"before": x, "loss": -none, "size": size, "climbs": climbs, "halved": climbs.bool()}
         return moves | {"best_x": x, "best_grad": torch.zeros_like(x), "best_loss": none, "checked_loss": none}
-
-    def _climbed(self, live: State) -> Loss | None:
-        if not self._apgd.targets:
-            return None
-        aims = self._aims[live["rows"], live["run"] % self._apgd.targets]
-        return lambda logits, labels: targeted_dlr(logits, labels, aims)
 
     def _move(self, live: State, found: Gradients) -> State:
         """Note the loss. At a checkpoint, perhaps halve the step and go back to the best iterate. Then move."""

@@ -69,6 +69,10 @@ class Ball(Settings, ABC):
     def scaled(self, factor: float) -> "Ball":
         """The ball of images that are so much larger."""
 
+    def stride(self, steps: int, entries: int) -> float | Tensor:
+        """The length of a step with which so many cross the ball, or of each image's; `entries`: numbers in an image."""
+        return 2.5 * self.radii / steps
+
     @abstractmethod
     def norm(self, delta: Images) -> PerImage:
         """The length of each perturbation, in pixel units."""
@@ -152,7 +156,7 @@ class Linf(Ball):
 
     def scaled(self, factor: float) -> "Linf":
         eps = tuple(e * factor for e in self.eps) if isinstance(self.eps, tuple) else self.eps * factor
-        return _like(self, Linf(eps), factor)
+        return like_radii(self, Linf(eps), factor)
 
     def contains(self, x: Images, centre: Images, *, tolerance: float = 1e-5) -> Flags:
         near = (x - centre).abs() <= self._widths(centre) + tolerance
@@ -209,7 +213,7 @@ class L2(Ball):
         return torch.where(per_image(outside), shrunk, x).clamp_(0, 1)
 
     def scaled(self, factor: float) -> "L2":
-        return _like(self, L2(self.eps * factor), factor)
+        return like_radii(self, L2(self.eps * factor), factor)
 
     def step(self, grad: Images, size: float | PerImage) -> Images:
         # Through the largest entry first: the square of a gradient of 1e-25 is zero in float32.
@@ -290,7 +294,12 @@ class Each(Ball):
         return Each(self.of, tuple(self.eps[row] for row in rows))
 
     def scaled(self, factor: float) -> "Each":
-        return Each(self.of, tuple(eps * factor for eps in self.eps))
+        of = _ball_of(self.of, 1)
+        return Each(self.of, tuple(eps * of.scaled(factor).radius for eps in self.eps))
+
+    def stride(self, steps: int, entries: int) -> float | Tensor:
+        found = self.at(slice(None)).stride(steps, entries)
+        return found if isinstance(found, Tensor) else torch.full_like(self.radii, found)
 
     def norm(self, delta: Images) -> PerImage:
         return self.at(slice(None)).norm(delta)
@@ -329,7 +338,7 @@ def _ball_of(kind: type[Ball], eps: float) -> Ball:
 B = TypeVar("B", bound=Ball)
 
 
-def _like(one: Ball, scaled: B, factor: float) -> B:
+def like_radii(one: Ball, scaled: B, factor: float) -> B:
     """`scaled`, with the radii of a batch if `one` has any."""
     if one._each is not None:
         object.__setattr__(scaled, "_each", one._each * factor)

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from groundglass.attacks.balls import Ball
+from groundglass.attacks.balls import L2, Ball, Linf
 from groundglass.attacks.checkpoint import State
 from groundglass.attacks.gradient_attack import GradientAttack, Job
+from groundglass.attacks.sparse_balls import L1
 from groundglass.core import pieces
 
 
@@ -23,6 +24,8 @@ class FGSM(GradientAttack):
     """
 
     loss: Literal["ce", "margin", "dlr"] = "ce"
+
+    kinds = (Linf, L2, L1)
 
     @property
     def most_gradients(self) -> int:

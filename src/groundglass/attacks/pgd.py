@@ -57,7 +57,7 @@ class PGD(GradientAttack):
     def _attack(self, job: Job, ball: Ball, state: State) -> None:
         size = reaching(
             self.step_size,
-            2.5 * ball.radii / self.steps,
+            ball.stride(self.steps, job.board.images[:1].numel()),
             steps=self.steps,
             ball=ball,
             too_short="robust accuracy will look too high",

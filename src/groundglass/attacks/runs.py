@@ -9,8 +9,8 @@ from groundglass.attacks.access import Gradients
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.checkpoint import State
 from groundglass.attacks.gradient_attack import Job
-from groundglass.attacks.losses import Loss
-from groundglass.attacks.tensors import Images, Rows
+from groundglass.attacks.losses import Loss, targeted_dlr
+from groundglass.attacks.tensors import Flags, Images, Rows
 from groundglass.core import counting, pieces
 
 
@@ -92,6 +92,10 @@ class Runs(ABC):
         """The loss that gradients are taken of, if it is not the one that is recorded."""
         return None
 
+    def _in_ball(self, live: State) -> Flags | None:
+        """Which iterates count; None: all. For runs that leave the ball on the way."""
+        return None
+
     def _started(self, rows: Rows, run: Rows) -> State:
         x = self._board.images[rows]
         at_random = run >= self._first_random
@@ -115,9 +119,13 @@ class Runs(ABC):
         board, live, loss = self._board, self._live, self._climbed(self._live)
         rows = live["rows"]
         found = self._job.gradient(rows, live["x"], loss)
-        fooled = board.fooled(rows, found.logits)
+        fooled, inside = board.fooled(rows, found.logits), self._in_ball(live)
+        if inside is not None:
+            fooled = fooled & inside
         if self._keep_best:
             values = found.loss if loss is None else self._job.loss_of(rows, found.logits)
+            if inside is not None:
+                values = values.masked_fill(~inside, -torch.inf)
             board.offer(rows, live["x"], values, fooled, live["step"])
         live = {**live, **self._move(live, found), "step": live["step"] + 1}
         goes_on = ~fooled if self._stop_when_fooled else torch.ones_like(fooled)
@@ -140,3 +148,25 @@ class Runs(ABC):
             keep(rows[part], x[part], *self._job.check(rows[part], x[part]), self._steps)
         again = ~self._board.success[rows] & (run + 1 < self._count)
         self._line = torch.cat([self._line, torch.stack([rows[again], run[again] + 1])], dim=1)
+
+
+class TowardsClasses(Runs):
+    """Runs of which, where there are aims, each climbs towards one of them.
+
+    Args:
+        aims: other classes of each image, [n, targets]; [n, 0] for none.
+    """
+
+    def __init__(self, attack: Climbing, job: Job, ball: Ball, state: State, aims: Rows) -> None:
+        self._aims = aims
+        super().__init__(attack, job, ball, state, targets=max(1, aims.shape[1]))
+
+    def state(self) -> State:
+        """With the aims."""
+        return super().state() | {"aims": self._aims}
+
+    def _climbed(self, live: State) -> Loss | None:
+        if not self._aims.shape[1]:
+            return None
+        aims = self._aims[live["rows"], live["run"] % self._aims.shape[1]]
+        return lambda logits, labels: targeted_dlr(logits, labels, aims)

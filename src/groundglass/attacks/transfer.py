@@ -7,11 +7,12 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from groundglass.attacks.balls import L2, Ball
+from groundglass.attacks.balls import L2, Ball, Linf
 from groundglass.attacks.checkpoint import State
 from groundglass.attacks.gradient_attack import GradientAttack, Job, StepSize, of_rows, reaching
 from groundglass.attacks.gradient_smoothing import GaussianKernel
 from groundglass.attacks.input_diversity import InputDiversity
+from groundglass.attacks.sparse_balls import L1
 from groundglass.attacks.tensors import Flags, Images, PerImage, Rows, per_image
 from groundglass.core import counting, whole
 from groundglass.core.settings import Count, In
@@ -58,6 +59,8 @@ class TransferPGD(GradientAttack):
     loss: Literal["ce", "margin", "dlr"] = "ce"
     _every_image: ClassVar[bool] = False
 
+    kinds = (Linf, L2, L1)
+
     @property
     def most_gradients(self) -> int:
         return self.steps
@@ -65,7 +68,7 @@ class TransferPGD(GradientAttack):
     def _attack(self, job: Job, ball: Ball, state: State) -> None:
         default, short = ball.radii / self.steps, "transfer will look too weak"
         size = reaching(self.step_size, default, steps=self.steps, ball=ball, too_short=short)
-        if ball.kind is L2:
+        if ball.kind in (L2, L1):
             ball = ball.scaled(1 - _SLACK)
         every = counting(len(job.board.images), job.board.images.device) if self._every_image else None
         for number, rows, left in job.batches(state, every):

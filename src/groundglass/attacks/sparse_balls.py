@@ -1,0 +1,194 @@
+"""Balls of sparse perturbations: L1, by the sum of all changes, and L0, by the number of pixels that change."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Generator, Tensor
+
+from groundglass.attacks.balls import NORMS, Ball, like_radii
+from groundglass.attacks.tensors import Flags, Images, PerImage, per_image
+from groundglass.core import check_eps, integers, permutation, uniform
+from groundglass.core.settings import In
+
+# A share of the entries of a gradient that a step in L1 moves: Tramer and Boneh's 99th percentile.
+_MOVED = 0.01
+_ROUNDING = 1e-6
+# Halvings of the interval in which a projection's threshold lies; the rest is solved exactly.
+_HALVINGS = 30
+
+
+@dataclass(frozen=True)
+class L1(Ball):
+    """The absolute changes, added up over all pixels and channels, are at most eps.
+
+    Args:
+        eps: pixel units: 12 for images of 3 x 32 x 32 (Croce and Hein 2021).
+    """
+
+    eps: Annotated[float, In("[0, inf)", "a sum of absolute changes, pixel units")]
+
+    @property
+    def radius(self) -> float:
+        return self.eps
+
+    def scaled(self, factor: float) -> "L1":
+        return like_radii(self, L1(self.eps * factor), factor)
+
+    def norm(self, delta: Images) -> PerImage:
+        return delta.flatten(1).abs().sum(1)
+
+    def project(self, x: Images, centre: Images) -> Images:
+        """The nearest point of the ball and of [0, 1] (Croce and Hein 2021, "Mind the box", Proposition 2.1).
+
+        Each change u becomes min(max(|u| - t, 0), room), room being what [0, 1] leaves in its direction, with the one t at which
+        they add up to eps.
+        """
+        delta = (x - centre).flatten(1)
+        size, flat = delta.abs(), centre.flatten(1)
+        room = torch.where(delta > 0, 1 - flat, flat)
+        eps = self._lengths(delta)
+        outside = torch.minimum(size, room).sum(1) > eps * (1 + _ROUNDING)
+        if not bool(outside.any()):
+            return x.clamp(0, 1)
+        threshold = torch.zeros_like(size[:, 0])
+        threshold[outside] = _threshold(size[outside], room[outside], eps[outside])
+        moved = torch.minimum((size - threshold[:, None]).clamp_min_(0), room)
+        found = centre + (moved * delta.sign()).view_as(centre)
+        return torch.where(per_image(outside), found, x).clamp_(0, 1)
+
+    def step(self, grad: Images, size: float | PerImage) -> Images:
+        """A sign step of the entries of a gradient that are largest, a hundredth of all, of equal lengths (SLIDE, Tramer and
+        Boneh 2019; the steepest ascent would move the largest alone)."""
+        flat = grad.flatten(1)
+        count = max(1, round(_MOVED * flat.shape[1]))
+        found = sparse_signs(flat, torch.full((len(flat),), count, dtype=torch.int64, device=grad.device))
+        wide = size.to(grad)[:, None] if isinstance(size, Tensor) else size
+        return (found * wide).view_as(grad)
+
+    def contains(self, x: Images, centre: Images, *, tolerance: float = 1e-5) -> Flags:
+        in_range = ((x >= -tolerance) & (x <= 1 + tolerance)).flatten(1).all(1)
+        delta = (x - centre).double()
+        # A sum of thousands of changes, each rounded to float32.
+        slack = tolerance * max(1.0, self.radius)
+        return (self.norm(delta) <= self._lengths(delta.flatten(1)) + slack) & in_range
+
+    def check(self, images: Tensor) -> None:
+        upper = float(images[0].numel()) if len(images) else math.inf
+        check_eps(self.eps, upper=upper, unit="(L1: a sum over all pixels and channels, in pixel units)")
+
+    def _lengths(self, like: Tensor) -> PerImage:
+        """The radius of each image, [b]."""
+        if self._each is None:
+            return torch.full_like(like[:, 0], self.eps)
+        return self._each.to(like)
+
+    def _inside(self, shape: torch.Size, generator: Generator) -> Tensor:
+        """Uniform: exponential numbers over their sum and one more, with random signs."""
+        return self._scattered(shape, generator, extra=True)
+
+    def _extreme(self, shape: torch.Size, generator: Generator) -> Tensor:
+        return self._scattered(shape, generator, extra=False)
+
+    def _scattered(self, shape: torch.Size, generator: Generator, *, extra: bool) -> Tensor:
+        drawn = -(1 - uniform(shape.numel() + 1, generator=generator).double()).log()
+        signs = 2 * integers(2, (shape.numel(),), generator=generator).double() - 1
+        whole = drawn.sum() if extra else drawn[:-1].sum()
+        return (signs * drawn[:-1] * (self.eps / whole)).float().view(shape)
+
+
+@dataclass(frozen=True)
+class L0(Ball):
+    """At most eps pixels change, each by any amount; all channels of a pixel are one.
+
+    Args:
+        eps: a whole number of pixels: 10 of the 1,024 of CIFAR's images.
+    """
+
+    eps: Annotated[int, In("[0, inf)", "a whole number of pixels")]
+
+    @property
+    def radius(self) -> float:
+        return self.eps
+
+    def scaled(self, factor: float) -> "L0":
+        """The same ball: pixels are counted."""
+        return self
+
+    def norm(self, delta: Images) -> PerImage:
+        return (delta != 0).any(1).flatten(1).sum(1).float()
+
+    def project(self, x: Images, centre: Images) -> Images:
+        """The eps pixels that moved farthest (by the sum of squares, in [0, 1]) stay; the others go back: the nearest point
+        (Croce and Hein 2019, "Sparse and imperceivable adversarial attacks", section 3)."""
+        inside = x.clamp(0, 1)
+        moved = (inside - centre).square().sum(1).flatten(1)
+        most = self._counts(moved)
+        order = moved.argsort(dim=1, descending=True, stable=True)
+        rank = torch.empty_like(order).scatter_(
+            1, order, torch.arange(moved.shape[1], device=x.device).expand_as(order)
+        )
+        stays = (rank < most[:, None]).view(len(x), 1, *x.shape[2:])
+        return torch.where(stays, inside, centre)
+
+    def stride(self, steps: int, entries: int) -> float:
+        """Croce and Hein's: a gradient of equal entries moves each by .15."""
+        return 0.15 * entries
+
+    def step(self, grad: Images, size: float | PerImage) -> Images:
+        """Along the gradient over its L1 norm: projection keeps the largest changes."""
+        wide = per_image(size.to(grad)) if isinstance(size, Tensor) else size
+        return grad / per_image(grad.flatten(1).abs().sum(1).clamp_min(1e-30)) * wide
+
+    def contains(self, x: Images, centre: Images, *, tolerance: float = 1e-5) -> Flags:
+        in_range = ((x >= -tolerance) & (x <= 1 + tolerance)).flatten(1).all(1)
+        delta = torch.where((x - centre).abs() > tolerance, x - centre, 0)
+        return (self.norm(delta) <= self._counts(delta.flatten(1))) & in_range
+
+    def check(self, images: Tensor) -> None:
+        upper = images[0, 0].numel() if len(images) else math.inf
+        check_eps(self.eps, upper=upper, unit="pixels of an image (L0)")
+
+    def _counts(self, like: Tensor) -> Tensor:
+        if self._each is None:
+            return torch.full_like(like[:, 0], self.eps, dtype=torch.int64)
+        return self._each.to(like.device).long()
+
+    def _inside(self, shape: torch.Size, generator: Generator) -> Tensor:
+        """Some pixels, drawn at random, moved by up to 1 in each channel."""
+        return self._some(shape, generator, 2 * uniform(*shape, generator=generator) - 1)
+
+    def _extreme(self, shape: torch.Size, generator: Generator) -> Tensor:
+        """The same, each channel to one of its ends."""
+        return self._some(shape, generator, 2 * integers(2, shape, generator=generator).float() - 1)
+
+    def _some(self, shape: torch.Size, generator: Generator, values: Tensor) -> Tensor:
+        chosen = torch.zeros(shape[1:].numel(), dtype=torch.bool, device="cpu")
+        chosen[permutation(len(chosen), generator=generator)[: self.eps]] = True
+        return values * chosen.view(1, *shape[1:])
+
+
+def sparse_signs(grad: Tensor, count: Tensor) -> Tensor:
+    """The signs of the `count` largest entries of each row, over their number; zero elsewhere, and of a zero gradient. [b, d]"""
+    order = grad.abs().argsort(dim=1, descending=True, stable=True)
+    rank = torch.empty_like(order).scatter_(1, order, torch.arange(grad.shape[1], device=grad.device).expand_as(order))
+    signs = torch.where(rank < count[:, None], grad.sign(), 0)
+    return signs / signs.abs().sum(1, keepdim=True).clamp_min(1)
+
+
+def _threshold(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:
+    """What is taken off every change so that those that are left, at most `room` each, add up to eps. [b]"""
+    low, high = torch.zeros_like(eps), size.amax(1)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        more = torch.minimum((size - middle[:, None]).clamp_min_(0), room).sum(1) > eps
+        low, high = torch.where(more, middle, low), torch.where(more, high, middle)
+    # Between the two the sum is a straight line: of the entries that are neither gone nor at the end of their room.
+    left = (size - high[:, None]).clamp_min_(0)
+    free = (left < room) & (size > low[:, None])
+    over = eps - torch.minimum(left, room).sum(1)
+    return torch.maximum(low, high - over / free.sum(1).clamp_min(1))
+
+
+NORMS |= {"l1": L1, "l0": L0}
