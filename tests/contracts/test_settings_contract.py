@@ -75,7 +75,7 @@ RESULTS = (
 )
 RESULTS += ("audit.probes", "audit.results", "data.cifar", "optics.fidelity.laws", "optics.secret_file")
 RESULTS += ("optics.streams.measurement", "training.checkpoint", "training.loop", "training.state", "studies.redraw")
-RESULTS += ("studies.redraw_model", "studies.noise.report", "studies.noise.matrix")
+RESULTS += ("studies.redraw_model", "studies.noise.report", "studies.noise.matrix", "studies.noise.surrogates")
 INSIDE = {"Job", "Live", "_Shuffled", "PairDesign", "HadamardInputs", "AnchorDesign", "Scale", "Shot", "Retrieved"}
 INSIDE |= {"Call", "Setup", "_Ball", "_Made", "_Scale", "Tuned", "Outcome", "Guess", "_Plain", "_State", "DrawsState"}
 #: Any number will do for these.
