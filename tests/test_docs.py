@@ -32,6 +32,9 @@ def test_the_page_on_audits_runs() -> None:
     assert any(attempt.mode == "identity" and attempt.broke for attempt in found.attempts)
 
 
+SMALL = AuditConfig(steps=5, queries=20, query_images=8, probes=12, targets=1)
+
+
 def test_a_network_of_ones_own_is_defended_audited_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     small = AuditConfig(steps=10, queries=50, query_images=8, probes=12, fit_images=500, targets=1, draws=2, labels=200)
@@ -83,3 +86,18 @@ def test_the_table_of_attacks_names_all_of_them_as_they_are() -> None:
         found.append(f"| `{name}` | {needs} | {balls} | yes | {budget} |")
     text = (PAGES / "attack.md").read_text()
     assert re.findall(r"^\| `.*", text, re.MULTILINE) == found
+
+
+def test_readmes_first_script_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (PAGES.parent.parent / "README.md").read_text(), re.DOTALL)
+    space: dict = {}
+    for block in blocks[:2]:
+        exec(
+            compile(block.replace("seed=0)", "seed=0, config=small)"), "README.md", "exec"),
+            space | {"small": SMALL},
+            space,
+        )
+    assert len(space["sweep"]) == 3
+    assert space["asked"].queries.max() <= 500
+    with pytest.raises(NameError, match="my_classifier"):  # the third is of the layer
+        exec(blocks[2], space)
