@@ -161,10 +161,13 @@ PLAIN = {
     "attribute": lambda z: SimpleNamespace(logits=z),
     "one": lambda z: (z,),
     "list of one": lambda z: [z],
+    "only matrix": lambda z: {"out": z, "maps": z[:, :, None, None]},
+    "first of two": lambda z: (z, z[:, :, None, None]),
 }
 UNCLEAR = {
     "two": (lambda z: (z, z), r"model\(images\)\[0\]"),
-    "other key": (lambda z: {"out": z}, r"model\(images\)\['out'\]"),
+    "two keys": (lambda z: {"out": z, "aux": z}, r"model\(images\)\['out'\]"),
+    "features": (lambda z: {"features": z}, r"model\(images\)\['features'\]"),
     "none": (lambda z: {}, "logits"),
     "text": (lambda z: "z", "float logits"),
     "numpy": (lambda z: z.detach().numpy(), "numpy_model"),
