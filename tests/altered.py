@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from groundglass.core.checksum import sealed
 from groundglass.results import cell_key
-from groundglass.results.journal import sealed
 from groundglass.results.manifest import on_disk
 
 

@@ -17,10 +17,11 @@ from groundglass.attacks import PGD, AttackCheckpoint, GradientAccess, Linf, Sco
 from groundglass.attacks import checkpoint as attack_checkpoint
 from groundglass.attacks.adversarial_files import AdversarialSet, Origin, load_adversarial, save_adversarial
 from groundglass.audit.kept import Kept, Made
+from groundglass.core.checksum import sealed
 from groundglass.core.states import _digest
 from groundglass.data import ImageSet
 from groundglass.models import ModelSpec, build, load_model, save_model
-from groundglass.optics import DeviceAccess, DeviceStore, DriftingDevice, MovingDevice, SimulatedOPU
+from groundglass.optics import DeviceAccess, DeviceStore, DriftingDevice, LightOnOPU, MovingDevice, SimulatedOPU
 from groundglass.optics.retrieval import FixedExposure, retrieve
 from groundglass.optics.secret_file import _checksum
 from groundglass.optics.streams.bit_file import BitFile
@@ -28,7 +29,6 @@ from groundglass.optics.streams.reading_file import ReadingFile
 from groundglass.results import Run
 from groundglass.results.bundle import BUNDLE
 from groundglass.results.compact import compact
-from groundglass.results.journal import sealed
 from groundglass.studies.audit_model import _matrix, _state, read_pictures
 from groundglass.studies.cells import draws
 from groundglass.studies.cells.cached_bits import cached_bits
@@ -162,6 +162,23 @@ def read_device(path: Path) -> Any:
     found = DeviceStore(path.parent).find(path.stem)
     bits = torch.ones(1, 8, dtype=torch.uint8)
     return found.fingerprint, len(found) if isinstance(found, MovingDevice) else plain(found.measure(bits))
+
+
+class Apparatus:
+    """The number of ones, on every pixel."""
+
+    def transform(self, bits: np.ndarray) -> np.ndarray:
+        return np.repeat(bits.sum(1, keepdims=True), 12, 1).astype(np.uint8)
+
+
+def real_device_file(folder: Path) -> Path:
+    LightOnOPU.calibrate(Apparatus(), 8, 12, fingerprint="lab-2").save(folder / "lab.json")
+    return folder / "lab.json"
+
+
+def read_real_device(path: Path) -> Any:
+    found = LightOnOPU.load(path, Apparatus())
+    return found.fingerprint, found.mean_reading, found.in_features, found.out_features
 
 
 class Logits(torch.nn.Module):
@@ -379,6 +396,7 @@ KINDS: dict[str, FileKind] = {
     ),
     "device": FileKind(device_file, read_device, json_parts, put_device),
     "drifting device": FileKind(drifting_file, read_device, json_parts, put_json),
+    "real device": FileKind(real_device_file, read_real_device, json_parts, put_sealed),
     "moving device": FileKind(moving_file, read_device, json_parts, put_json),
     "attack result": FileKind(result_file, read_result, **SAFE),
     "adversarial images": FileKind(adversarial_file, read_adversarial, **SAFE),

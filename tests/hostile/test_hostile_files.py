@@ -168,7 +168,7 @@ def test_fields_of_other_types(bench: Bench) -> None:
 
 #: What reads a file. Whoever does is here, with the kinds of files that the tests above alter.
 READS = re.compile(
-    r"read_json\(|read_bytes\(|load_state\(|read_notes\(|_FILE\.load\(|read_npz\(|read_npy\(|safe_open\(|torch\.load\(|load_file\("
+    r"read_json\(|read_format\(|read_bytes\(|load_state\(|read_notes\(|_FILE\.load\(|read_npz\(|read_npy\(|safe_open\(|torch\.load\(|load_file\("
     r"|np\.load\(|fromfile\(|open_memmap\(|json\.loads\(|tarfile\.open\(|read_text\(|read_lines\(|open\([^()]*[\"']rb[\"']"
 )
 READERS: dict[str, tuple[str, ...] | str] = {
@@ -183,6 +183,7 @@ READERS: dict[str, tuple[str, ...] | str] = {
     "groundglass.data.download": "an archive whose checksum is known",
     "groundglass.models.files": ("model",),
     "groundglass.optics.retrieval.folder": ("retrieval.json", "retrieved matrix", "readings"),
+    "groundglass.optics.lighton": ("real device",),
     "groundglass.optics.secret_file": ("device",),
     "groundglass.optics.store": ("moving device", "drifting device"),
     "groundglass.optics.streams.bit_file": ("bits",),

@@ -1,12 +1,15 @@
 """The adapter: what it hands over, what it accepts back. That it is a device is tested with all of them."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from groundglass.core import DamagedFileError, generator, uniform
+from groundglass.models import ModelSpec, build, load_model, save_model
 from groundglass.optics import LightOnOPU
 
 
@@ -86,9 +89,73 @@ def test_bad_arguments_are_refused() -> None:
     fitted.n_components = 6  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="n_components of the OPU, 6"):
         LightOnOPU(fitted, 8, 5, mean_reading=1.0)
-    for options in ({"fingerprint": ""}, {"rows_per_call": 0}):
+    for options in ({"fingerprint": ""}, {"fingerprint": "lab/2"}, {"fingerprint": "a" * 65}, {"rows_per_call": 0}):
         with pytest.raises(ValueError, match=next(iter(options))):
             LightOnOPU(Lab(), 8, 5, mean_reading=1.0, **options)  # type: ignore[arg-type]
+
+
+def test_a_saved_device_is_the_same_over_the_same_apparatus_and_takes_no_frame(tmp_path: Path) -> None:
+    lab = Lab()
+    device = LightOnOPU.calibrate(lab, 8, 5, fingerprint="lab-2", arrays="torch", rows_per_call=10)
+    path = tmp_path / "models" / "lab-2.json"
+    device.save(path)
+    device.save(path)  # it is there, and the same
+    lab.calls.clear()
+    again = LightOnOPU.load(path, lab)
+    assert (again.fingerprint, again.mean_reading) == ("lab-2", device.mean_reading)
+    assert (again.in_features, again.out_features) == (8, 5)
+    assert not lab.calls
+    again.measure(ones(25))
+    assert lab.calls == [10, 10, 5]
+
+
+def test_another_calibration_never_takes_the_place_of_one(tmp_path: Path) -> None:
+    path = tmp_path / "lab.json"
+    LightOnOPU(Lab(), 8, 5, mean_reading=4.0).save(path)
+    kept = path.read_bytes()
+    for other in (
+        LightOnOPU(Lab(), 8, 5, mean_reading=4.1),
+        LightOnOPU(Lab(), 8, 5, mean_reading=4.0, fingerprint="b"),
+    ):
+        with pytest.raises(FileExistsError, match=r"lab\.json"):
+            other.save(path)
+    assert path.read_bytes() == kept
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="another name"):
+        LightOnOPU(Lab(), 8, 5, mean_reading=4.0).save(tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_an_altered_file_and_another_apparatus_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "lab.json"
+    LightOnOPU(Lab(), 8, 5, mean_reading=4.0).save(path)
+    other = Lab(pixels=6)
+    other.n_components = 6  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="n_components of the OPU, 6"):
+        LightOnOPU.load(path, other)
+    path.write_text(path.read_text().replace("4.0", "5.0"))
+    with pytest.raises(DamagedFileError, match=r"lab\.json"):
+        LightOnOPU.load(path, Lab())
+    with pytest.raises(FileNotFoundError):
+        LightOnOPU.load(tmp_path / "none.json", Lab())
+
+
+def test_a_model_finds_the_device_that_is_saved_beside_it(tmp_path: Path) -> None:
+    spec = ModelSpec(width=0.03, classes=3, mean=(0.5,) * 3, std=(0.5,) * 3, device_in=8, device_out=5)
+    device = LightOnOPU.calibrate(Lab(), 8, 5, fingerprint="lab-2")
+    network = build(spec, device=device, seed=1).eval()
+    images = uniform(4, 3, 32, 32, generator=generator(0, "images"))
+    expected = network(images)
+    save_model(tmp_path / "model.safetensors", network, spec)
+    device.save(tmp_path / "lab-2.json")
+
+    def find(name: str) -> LightOnOPU:
+        return LightOnOPU.load(tmp_path / f"{name}.json", Lab())
+
+    assert torch.equal(load_model(tmp_path / "model.safetensors", find_device=find)(images), expected)
+    off = LightOnOPU(Lab(), 8, 5, mean_reading=2 * device.mean_reading, fingerprint="lab-2")
+    wrong = load_model(tmp_path / "model.safetensors", find_device=lambda _: off)
+    assert not torch.allclose(wrong(images), expected), "the mean reading matters"
 
 
 def test_the_answer_is_a_copy() -> None:

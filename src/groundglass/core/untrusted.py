@@ -75,6 +75,26 @@ def read_json(path: Path) -> Any:
     return parse_json(read_bytes(path, most=MOST_JSON), str(path))
 
 
+def read_format(path: Path, format: str, version: int, what: str) -> dict[str, Any]:
+    """The JSON object of a file that says its own format and version, as `read_json`.
+
+    Args:
+        what: what to call it in an error, "the list of a moving device" say.
+
+    Raises:
+        DamagedFileError: another format or version.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("format") != format:
+        raise DamagedFileError(f"{path} is not {what}")
+    if content.get("version") != version:
+        found = f"{content.get('version')!r:.20}"
+        raise DamagedFileError(
+            f"{what.removeprefix('the ').capitalize()}, {path}, has format version {found}, this groundglass reads {version}"
+        )
+    return content
+
+
 def parse_json(text: bytes | str, where: str, *, finite: bool = True) -> Any:
     """JSON of bounded depth, with finite numbers and texts that can be written.
 

@@ -15,7 +15,7 @@ from groundglass.core.states import CheckedFile
 from groundglass.models.defended import DefendedNetwork, defend
 from groundglass.models.head import Head
 from groundglass.models.vgg import vgg16
-from groundglass.optics.device import OpticalDevice
+from groundglass.optics.device import OpticalDevice, is_fingerprint
 from groundglass.optics.layer import Encoding
 
 _FILE = CheckedFile("model file", "groundglass", "spec", "train again or copy it again", sealed=False)
@@ -152,7 +152,7 @@ def _check_room(spec: ModelSpec, numbers: int, where: str) -> None:
         raise DamagedFileError(
             f"{where} describes another network, of at least {needed:,} weights, and the file has {numbers:,}: it was altered"
         )
-    if spec.fingerprint is not None and (not spec.fingerprint.isalnum() or len(spec.fingerprint) > 64):
+    if spec.fingerprint is not None and (not is_fingerprint(spec.fingerprint)):
         raise DamagedFileError(f"{where} has the fingerprint {spec.fingerprint!r:.80}: it was altered")
 
 

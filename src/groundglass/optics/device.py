@@ -1,5 +1,6 @@
 """What an optical device is to everyone but its owner: bits go in, camera readings come out, no matrix is shown."""
 
+import re
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -49,6 +50,15 @@ class OpticalDevice(Protocol):
             TypeError, ValueError: what is not bits; see `as_bits`.
         """
         ...
+
+
+# A name that can be printed and stand in a file: hex digits of a simulated device, words of its owner's for a real one.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
+
+
+def is_fingerprint(text: str) -> bool:
+    """Whether a device may be known by this: at most 64 letters, digits, spaces, dots, hyphens and underscores."""
+    return _NAME.fullmatch(text) is not None
 
 
 def no_readings(device: OpticalDevice, where: torch.device) -> Tensor:

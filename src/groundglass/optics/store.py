@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from groundglass.core import DamagedFileError, make_folder, read_json, write_json
+from groundglass.core import DamagedFileError, make_folder, write_json
+from groundglass.core.untrusted import read_format
 from groundglass.optics.drifting import DriftingDevice
 from groundglass.optics.moving import MovingDevice
 from groundglass.optics.simulated import SimulatedOPU
@@ -114,7 +115,7 @@ class DeviceStore:
         return device
 
     def _load_moving(self, path: Path) -> MovingDevice:
-        listed = _content(path, _MOVING_FORMAT, _MOVING_VERSION, "the list of a moving device").get("devices")
+        listed = read_format(path, _MOVING_FORMAT, _MOVING_VERSION, "the list of a moving device").get("devices")
         if not isinstance(listed, list):
             raise DamagedFileError(f"{path} is not the list of a moving device")
         try:
@@ -125,7 +126,7 @@ class DeviceStore:
             raise DamagedFileError(f"{path} does not list the devices of one moving device: {error}") from error
 
     def _load_drifting(self, path: Path) -> DriftingDevice:
-        told = _content(path, _DRIFTING_FORMAT, _DRIFTING_VERSION, "the file of a drifting device")
+        told = read_format(path, _DRIFTING_FORMAT, _DRIFTING_VERSION, "the file of a drifting device")
         try:
             start = self.path(str(told.get("device")))
             if start.suffix != _SUFFIX:
@@ -134,16 +135,3 @@ class DeviceStore:
             return DriftingDevice(device, correlation=told["correlation"], hold=told["hold"])
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedFileError(f"{path} does not describe a drifting device: {error}") from error
-
-
-def _content(path: Path, format: str, version: int, what: str) -> dict[str, Any]:
-    """What a file without a secret says."""
-    content = read_json(path)
-    if not isinstance(content, dict) or content.get("format") != format:
-        raise DamagedFileError(f"{path} is not {what}")
-    if content.get("version") != version:
-        found = f"{content.get('version')!r:.20}"
-        raise DamagedFileError(
-            f"{what.removeprefix('the ').capitalize()}, {path}, has format version {found}, this groundglass reads {version}"
-        )
-    return content

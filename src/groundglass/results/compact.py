@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from groundglass.core import atomic_write, publish
+from groundglass.core.checksum import SEAL, sealed
 from groundglass.results.bundle import BUNDLE
-from groundglass.results.journal import SEAL, read_lines, sealed
+from groundglass.results.journal import read_lines
 from groundglass.results.manifest import STUDY_FILE, on_disk
 from groundglass.results.records import RECORDS_FILE, RecordStore, not_deflated
 

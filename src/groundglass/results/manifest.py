@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from groundglass.core import DamagedFileError, read_json, write_json
+from groundglass.core.checksum import sealed, unsealed
 from groundglass.core.files import is_part
 from groundglass.core.schema import plain, read
 from groundglass.core.untrusted import within
-from groundglass.results.journal import sealed, unsealed
 from groundglass.results.lock import LOCK_FILE
 from groundglass.results.plain import canonical_json, difference
 

@@ -21,10 +21,11 @@ import numpy as np
 
 from groundglass.core import DamagedFileError, atomic_write, make_folder, remove_parts
 from groundglass.core.arrays import read_npz, unpacked_limit
+from groundglass.core.checksum import unsealed
 from groundglass.core.schema import plain, read
 from groundglass.core.untrusted import read_bytes, within
 from groundglass.results.bundle import CompactCopyError, is_compact, read_bundle
-from groundglass.results.journal import append_line, read_lines, unsealed
+from groundglass.results.journal import append_line, read_lines
 from groundglass.results.kinds import KINDS
 from groundglass.results.lock import LOCK_FILE, FolderInUseError, lock
 from groundglass.results.manifest import (
