@@ -170,3 +170,34 @@ def test_impossible_cameras_are_refused(options: dict[str, float], says: str) ->
 def test_a_camera_that_sees_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="raise `density`"):
         SimulatedOPU.create(8, 8, seed=0, camera=Camera(density=0.001, saturation=0.5))
+
+
+def test_noise_and_exposure_are_arguments_of_create_and_change_that_of_a_camera() -> None:
+    camera = Camera(bits=6, read_noise=1.5, density=0.3)
+    made = SimulatedOPU.create(40, 30, seed=1, camera=camera, read_noise=0, shot_noise=900, saturation=0.1)
+    assert made.camera == Camera(bits=6, shot_noise=900, density=0.3, saturation=0.1)
+    assert made.fingerprint == SimulatedOPU.create(40, 30, seed=1, camera=made.camera).fingerprint
+    plain = SimulatedOPU.create(40, 30, seed=1)
+    assert plain.camera == Camera()
+    assert SimulatedOPU.create(40, 30, seed=1, camera=camera).camera == camera
+    brighter = SimulatedOPU.create(40, 30, seed=1, saturation=0.2)
+    assert brighter.exposure.gain > plain.exposure.gain
+    assert brighter.redraw(2).camera.saturation == 0.2
+    for name, wrong in (("read_noise", -1), ("shot_noise", -1.0), ("saturation", 1)):
+        with pytest.raises(ValueError, match=name):
+            SimulatedOPU.create(40, 30, seed=1, **{name: wrong})
+
+
+def test_the_average_of_frames_has_less_noise_and_nothing_of_the_rounding() -> None:
+    """What the page on the camera says: read noise dithers the steps, and falls with the root of the frames."""
+    exact = SimulatedOPU.create(64, 200, seed=1, camera=Camera(bits=None))
+    noisy = SimulatedOPU.create(64, 200, seed=1, read_noise=2.0)
+    bits = np.random.default_rng(0).integers(0, 2, (1, 64)).astype(bool)
+    light = exact.measure(bits)[0]
+    middle = (light > 10) & (light < 240)
+    one, many = (noisy.measure(np.repeat(bits, count, 0)).mean(0) - light for count in (1, 400))
+    assert one[middle].std() == pytest.approx(2.0, rel=0.25)
+    # A rounded frame has 1/12 of a step's square besides.
+    assert many[middle].std() == pytest.approx((4 + 1 / 12) ** 0.5 / 20, rel=0.25)
+    dark = light < 0.5
+    assert many[dark].mean() > 0.5  # a reading is never below 0: the average of a dark pixel is too bright

@@ -147,7 +147,7 @@ def test_names_in_figures_are_text_whatever_they_are(name: str, tmp_path: Any) -
 )
 def test_figures_need_no_backend_and_leave_the_users_choice(backend: str) -> None:
     code = (
-        "import os; from groundglass.report.style import load_matplotlib, rc_params\n"
+        "import os; from groundglass.core.plots import load_matplotlib; from groundglass.report.style import rc_params\n"
         "m = load_matplotlib(); from matplotlib.figure import Figure; Figure().savefig('/dev/null', format='svg')\n"
         f"assert os.environ['MPLBACKEND'] == {backend!r}\n"
         f"assert 'nonsense' in {backend!r} or 'inline' in {backend!r} or m.rcParams['backend'] == {backend!r}"

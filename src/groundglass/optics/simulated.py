@@ -61,6 +61,9 @@ class SimulatedOPU(Opaque):
         matrix: MatrixKind = "complex",
         kind: DeviceKind = "dense",
         noise_seed: int = 0,
+        read_noise: float | None = None,
+        shot_noise: float | None = None,
+        saturation: float | None = None,
     ) -> "SimulatedOPU":
         """A new device: draw U, set the exposure once.
 
@@ -75,12 +78,16 @@ class SimulatedOPU(Opaque):
                 every measurement makes U again. "structured" has fast transforms in its place: a measurement of a
                 million by a million takes well under a second, but U is not i.i.d.: see `StructuredMedium`.
             noise_seed: another one gives the same device another stream of noise.
+            read_noise, shot_noise: the camera's noise, see `Camera`; None: as `camera` has it.
+            saturation: the exposure: it is set so that this share of the readings of random inputs reaches the top, see
+                `Camera`; None: as `camera` has it.
 
         Raises:
-            ValueError: a size or seed out of range; sizes that do not fit in memory, with the kind that would do.
+            ValueError: a size, seed, noise or exposure out of range; sizes that do not fit in memory, with the kind that does.
         """
         seed = Seed(seed)  # first of all: no traceback shows it
-        camera = Camera() if camera is None else camera
+        given = {"read_noise": read_noise, "shot_noise": shot_noise, "saturation": saturation}
+        camera = replace(camera or Camera(), **{name: value for name, value in given.items() if value is not None})
         in_features, out_features = fit(Count, in_features, "in_features"), fit(Count, out_features, "out_features")
         noise_seed = fit(int, noise_seed, "noise_seed")
         medium = make_medium(kind, seed.check(), in_features, out_features, matrix)

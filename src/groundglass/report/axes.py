@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from statistics import fmean as mean
 from typing import Any
 
+from groundglass.core.plots import load_matplotlib
 from groundglass.core.text import visible
-from groundglass.report.style import INK, load_matplotlib
+from groundglass.report.style import INK
 
 # Inches. Two stand side by side on a desk; one fills a phone, where its smallest letters, of 8.5 points, are 10 pixels.
 WIDTH, HEIGHT = 4.3, 3.6

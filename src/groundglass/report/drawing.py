@@ -11,9 +11,10 @@ from typing import Any
 from markupsafe import Markup
 
 from groundglass.core import atomic_write
+from groundglass.core.plots import load_matplotlib
 from groundglass.core.text import visible
 from groundglass.report.axes import without_glyphs
-from groundglass.report.style import css_names, load_matplotlib, rc_params
+from groundglass.report.style import css_names, rc_params
 
 _PNG_DOTS_PER_INCH = 230  # 990 pixels wide
 # A figure may have the name of a network, which is any text: in that of a file, and of the page's identifiers, these stay.

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from groundglass.adaptive.attackers import attacker
-from groundglass.report.style import DEFENDED, load_matplotlib
+from groundglass.core.plots import load_matplotlib
+from groundglass.report.style import DEFENDED
 from groundglass.report.words import method, norm_name, radius
 from groundglass.results import Run
 from groundglass.results.kinds import ATTACK

@@ -1,8 +1,5 @@
 """One look for every figure and for the page: colours, light and dark, and markers. Attackers have theirs in the registry."""
 
-import os
-import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,32 +80,6 @@ def css_names() -> dict[str, tuple[str, Ink]]:
     named |= {f"attacker-{i}": Ink(one.light, one.dark) for i, one in enumerate(ATTACKERS)}
     named |= {f"series-{i}": ink for i, (ink, _) in enumerate(_NAMED.values())}
     return {ink.light: (f"--{name}", ink) for name, ink in named.items()}
-
-
-def load_matplotlib() -> Any:
-    """matplotlib, imported whatever backend the environment names: a notebook's backend may not be installed here.
-
-    Our figures need none: they are drawn by `Figure` and Agg, without pyplot. For programs that do need one, the variable
-    still counts, if it can.
-
-    Raises:
-        ValueError: its settings file is not text.
-    """
-    asked = os.environ.pop("MPLBACKEND", None) if "matplotlib" not in sys.modules else None
-    try:
-        import matplotlib
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"matplotlib cannot read its settings ({error}): look for a file `matplotlibrc` in the current folder or in "
-            "~/.config/matplotlib, and write it as UTF-8 or remove it"
-        ) from error
-    finally:
-        if asked is not None:
-            os.environ["MPLBACKEND"] = asked
-    if asked:
-        with suppress(ValueError):
-            matplotlib.rcParams["backend"] = asked
-    return matplotlib
 
 
 def rc_params() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Retrieving U from a device that an attacker holds: ways to do it, their errors, and what can be known without U."""
 
 from groundglass.optics.retrieval.closed_form import SparseInputs
+from groundglass.optics.retrieval.error_curve import ErrorCurve, ErrorPoint, error_curve
 from groundglass.optics.retrieval.fixed_exposure import FixedExposure
 from groundglass.optics.retrieval.method import Design, RetrievalMethod, Scale
 from groundglass.optics.retrieval.multilateration import Multilateration
@@ -16,6 +17,8 @@ METHODS: dict[str, type[FixedExposure] | type[Multilateration] | type[SparseInpu
 __all__ = [
     "METHODS",
     "Design",
+    "ErrorCurve",
+    "ErrorPoint",
     "ExposureError",
     "FixedExposure",
     "MatrixChangedError",
@@ -24,6 +27,7 @@ __all__ = [
     "Retrieved",
     "Scale",
     "SparseInputs",
+    "error_curve",
     "frames_needed",
     "frames_of",
     "retrieve",

@@ -1,0 +1,42 @@
+"""matplotlib, loaded when something is drawn and not before."""
+
+import os
+import sys
+from contextlib import suppress
+from typing import Any
+
+
+def load_matplotlib() -> Any:
+    """matplotlib, imported whatever backend the environment names: a notebook's backend may not be installed here.
+
+    Our figures need none: they are drawn by `Figure` and Agg, without pyplot. For programs that do need one, the variable
+    still counts, if it can.
+
+    Raises:
+        ValueError: its settings file is not text.
+    """
+    asked = os.environ.pop("MPLBACKEND", None) if "matplotlib" not in sys.modules else None
+    try:
+        import matplotlib
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"matplotlib cannot read its settings ({error}): look for a file `matplotlibrc` in the current folder or in "
+            "~/.config/matplotlib, and write it as UTF-8 or remove it"
+        ) from error
+    finally:
+        if asked is not None:
+            os.environ["MPLBACKEND"] = asked
+    if asked:
+        with suppress(ValueError):
+            matplotlib.rcParams["backend"] = asked
+    return matplotlib
+
+
+def axes_or_new(axes: Any | None) -> Any:
+    """The caller's matplotlib `Axes`, or those of a new figure: without pyplot, so that nothing is shown or stays open."""
+    if axes is not None:
+        return axes
+    load_matplotlib()
+    from matplotlib.figure import Figure
+
+    return Figure(layout="constrained").add_subplot()
