@@ -101,3 +101,11 @@ def test_readmes_first_script_runs() -> None:
     assert space["asked"].queries.max() <= 500
     with pytest.raises(NameError, match="my_classifier"):  # the third is of the layer
         exec(blocks[2], space)
+
+
+def test_the_page_on_the_camera_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    space = run_blocks("camera.md", instead={"rows=50": "rows=8", '"6N", "12N", "24N"': '"6N", "12N"'})
+    assert space["readings"].shape == (5, 400)
+    assert space["table"]["error"].between(0, 1).all()
+    assert {path.name for path in tmp_path.iterdir()} == {"lab-2.json", "error.png"}

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from groundglass.attacks.tensors import Flags, Images
+from groundglass.core.plots import new_figure
 
 # The largest round factor that keeps a change within the grey scale is taken.
 _FACTORS = (1, 2, 5, 10, 20, 50, 100)
@@ -14,7 +15,7 @@ _FACTORS = (1, 2, 5, 10, 20, 50, 100)
 
 def curve(x: Sequence[float], y: Sequence[float], x_label: str, y_label: str, *, ax: Any, steps: bool) -> Any:
     """Shares, in %, drawn into `ax`, or into a figure of its own; returns the figure."""
-    ax = _axes() if ax is None else ax
+    ax = new_figure().add_subplot() if ax is None else ax
     draw = ax.step if steps else ax.plot
     draw(x, [100 * share for share in y], **({"where": "post"} if steps else {"marker": "o"}))
     ax.set(xlabel=x_label, ylabel=y_label, ylim=(0, 100))
@@ -27,8 +28,6 @@ def examples(original: Images, adversarial: Images, fooled: Flags, count: int) -
 
     Those that fool the model come first.
     """
-    from matplotlib.figure import Figure
-
     order = torch.argsort(fooled.int(), descending=True, stable=True)[:count]
     before, after = original[order].detach().cpu().float(), adversarial[order].detach().cpu().float()
     low, high = float(torch.cat([before, after]).min()), float(torch.cat([before, after]).max())
@@ -39,7 +38,7 @@ def examples(original: Images, adversarial: Images, fooled: Flags, count: int) -
     factor = fitting[-1] if fitting else 1
     rows = {"before": (before - low) / (high - low), f"change × {factor}": 0.5 + factor * change}
     rows["after"] = (after - low) / (high - low)
-    figure = Figure(figsize=(1.3 * len(order) + 0.6, 4.2), layout="constrained")
+    figure = new_figure(width=1.3 * len(order) + 0.6, height=4.2)
     grid = figure.subplots(3, len(order), squeeze=False)
     for line, (name, pictures) in zip(grid, rows.items(), strict=True):
         for ax, picture in zip(line, pictures, strict=True):
@@ -57,9 +56,3 @@ def _show(ax: Any, picture: Tensor) -> None:
     else:
         ax.imshow(picture.mean(0).numpy(), cmap="gray", vmin=0, vmax=1)
     ax.set(xticks=[], yticks=[])
-
-
-def _axes() -> Any:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(5.5, 3.6), layout="constrained").add_subplot()

@@ -32,11 +32,9 @@ def load_matplotlib() -> Any:
     return matplotlib
 
 
-def axes_or_new(axes: Any | None) -> Any:
-    """The caller's matplotlib `Axes`, or those of a new figure: without pyplot, so that nothing is shown or stays open."""
-    if axes is not None:
-        return axes
+def new_figure(*, width: float = 5.5, height: float = 3.6) -> Any:
+    """An empty figure of so many inches: without pyplot, so that nothing is shown or stays open."""
     load_matplotlib()
     from matplotlib.figure import Figure
 
-    return Figure(layout="constrained").add_subplot()
+    return Figure(figsize=(width, height), layout="constrained")

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ class SimulatedOPU(Opaque):
             ValueError: a size, seed, noise or exposure out of range; sizes that do not fit in memory, with the kind that does.
         """
         seed = Seed(seed)  # first of all: no traceback shows it
-        given = {"read_noise": read_noise, "shot_noise": shot_noise, "saturation": saturation}
+        given: dict[str, Any] = {"read_noise": read_noise, "shot_noise": shot_noise, "saturation": saturation}
         camera = replace(camera or Camera(), **{name: value for name, value in given.items() if value is not None})
         in_features, out_features = fit(Count, in_features, "in_features"), fit(Count, out_features, "out_features")
         noise_seed = fit(int, noise_seed, "noise_seed")

@@ -130,12 +130,12 @@ def test_the_picture_and_the_frame_show_the_points() -> None:
     frame = curve.to_frame()
     assert frame["frames"].tolist() == [FEW, MANY]
     assert frame["frames_per_input"].tolist() == [FEW / N, 12]
-    axes = curve.plot()
+    (axes,) = curve.plot().axes
     truth, held_out = axes.get_lines()
     assert truth.get_xdata().tolist() == frame["frames_per_input"].tolist()
     assert truth.get_ydata().tolist() == frame["error"].tolist()
     assert held_out.get_ydata().tolist() == frame["held_out"].tolist()
-    assert curve.plot(axes) is axes
+    assert curve.plot(axes) is axes.figure
     assert len(axes.get_lines()) == 4
     real = error_curve(LightOnOPU.calibrate(Apparatus(opu(N, 8)), N, 8), frames=[MANY])
-    assert len(real.plot().get_lines()) == 1
+    assert len(real.plot().axes[0].get_lines()) == 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from groundglass.core import Progress, silent
-from groundglass.core.plots import axes_or_new
+from groundglass.core.plots import new_figure
 from groundglass.core.sealed import without_locals
 from groundglass.core.settings import Count, fit
 from groundglass.optics.access import DeviceAccess
@@ -36,7 +36,8 @@ class ErrorPoint:
         frames: taken, those for checks included.
         error: median over rows of the relative error of the retrieved U, see `row_errors`; None where nobody has U.
         error_worst: the largest of a row; None likewise.
-        held_out: median over rows of the distance between predicted and held-out readings, as a share of `chance`.
+        held_out: median over rows of the distance between predicted and held-out readings, as a share of `chance`. While it is
+            small and the camera steady, √2 times it is about the error: equation (o) of docs/theory.md.
         chance: that distance for a reading of another input, in reading steps.
         noise: std of a reading between frames of one input, as measured, in reading steps: no prediction can be better.
         told_wrong: share of the rows that the held-out readings show to be wrong.
@@ -84,26 +85,22 @@ class ErrorCurve:
         frame.insert(1, "frames_per_input", frame["frames"] / self.in_features)
         return frame
 
-    def plot(self, axes: Any | None = None) -> Any:
-        """Draw it: frames an input against error, both on logarithmic scales.
+    def plot(self, ax: Any = None) -> Any:
+        """Error against frames an input, both on logarithmic scales. A matplotlib figure; drawn into `ax` if given.
 
-        Args:
-            axes: of matplotlib, to draw on. None: those of a new figure, which is not shown.
-
-        Returns:
-            The axes; `curve.plot().figure.savefig("error.png")` writes a file.
+        `curve.plot().savefig("error.png")` writes a file.
         """
-        axes = axes_or_new(axes)
+        ax = new_figure().add_subplot() if ax is None else ax
         x = [point.frames / self.in_features for point in self.points]
         known = [point.error for point in self.points if point.error is not None]
         if known:
-            axes.plot(x, known, marker="o", label="relative error of U (median row)")
-        axes.plot(x, [point.held_out for point in self.points], marker="s", label="held-out readings, share of chance")
-        axes.set(xscale="log", yscale="log", xlabel=f"frames an input (N = {self.in_features})", ylabel="error")
-        axes.set_xticks(x, [f"{each:.3g}" for each in x])
-        axes.minorticks_off()
-        axes.legend()
-        return axes
+            ax.plot(x, known, marker="o", label="relative error of U (median row)")
+        ax.plot(x, [point.held_out for point in self.points], marker="s", label="held-out readings, share of chance")
+        ax.set(xscale="log", yscale="log", xlabel=f"frames an input (N = {self.in_features})", ylabel="error")
+        ax.set_xticks(x, [f"{each:.3g}" for each in x])
+        ax.minorticks_off()
+        ax.legend()
+        return ax.figure
 
 
 def error_curve(
