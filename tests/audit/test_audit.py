@@ -164,6 +164,15 @@ def test_probabilities_for_logits_are_named() -> None:
     assert "inputs and outputs" in failed(found)
 
 
+def test_labels_alone_are_asked_about_an_eighth_of_what_scores_are() -> None:
+    """Also where `query_images` is more than there are, as in `STANDARD`."""
+    few = AuditConfig(steps=2, queries=3, query_images=1_000_000, probes=6)
+    found = audit(trained(True), IMAGES[:40], LABELS[:40], BALL, config=few)
+    tried = {attempt.attack: attempt.tried for attempt in found.attempts}
+    assert tried["Square"] > 30
+    assert tried["RayS"] == tried["Square"] // 8
+
+
 def test_the_model_is_left_as_it_was() -> None:
     model = trained(False)
     model.train()

@@ -210,8 +210,8 @@ class Battery:
 
     def _queries(self) -> None:
         """Attacks that only ask, on some of what stands; on all of it, if they break clearly more than gradients did."""
-        ledger, most = self.ledger, self.config.query_images
-        standing = ledger.standing
+        ledger, standing = self.ledger, self.ledger.standing
+        most = min(self.config.query_images, len(standing))
         self.findings.before_queries = ledger.broken_by == -1
         self._ask(Square(), standing, most)
         if isinstance(self.ball, Linf):
