@@ -2,6 +2,7 @@
 
 import ast
 import re
+from importlib import import_module
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src"
@@ -32,7 +33,8 @@ def test_no_lazy_name_is_a_modules_too() -> None:
     lazy = {name for name, path in MODULES.items() if path.name == "__init__.py" and "lazily(" in path.read_text()}
     assert "groundglass.core" in lazy
     offered = {f"{name}.{each}" for name in lazy for each in __import__(name, fromlist=["__all__"]).__all__}
-    assert not offered & MODULES.keys()
+    # But for a module that may be called in place of its function.
+    assert {name for name in offered & MODULES.keys() if not callable(import_module(name))} == set()
 
 
 def test_no_file_is_over_400_lines() -> None:

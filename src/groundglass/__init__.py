@@ -68,6 +68,8 @@ _FROM = {
 }
 _NAMES = {name: package for package, names in _FROM.items() for name in names} | {"audit": "groundglass.audit"}
 
+__all__ = [*_NAMES]
+
 __getattr__ = lazily(__name__, _NAMES)
 
 

@@ -208,7 +208,7 @@ READERS: dict[str, tuple[str, ...] | str] = {
     "groundglass.cli.retrieve": "looks for a name",
     "groundglass.cli.results": "Markdown of the user's own",
     "groundglass.cli.options": "a seed of the user's own",
-    "groundglass.compat.torchattacks": "a checked file of tensors, as attack results are",
+    "groundglass.compat.torchattacks.bound": "a checked file of tensors, as attack results are",
     "groundglass.core.platform": "the system's",
     "groundglass.core.settings": "there and back",
     "groundglass.data.cifar": "of fixed size, see tests/data",

@@ -15,7 +15,7 @@ from groundglass.adaptive.attackers import attacker
 from groundglass.adaptive.rules import Pairs, make_rule
 from groundglass.adaptive.stand_ins import LABELS, STAND_INS, StandInAccess, stand_in, unasked
 from groundglass.attacks import AttackResult, Ball, GradientAccess, GradientAttack
-from groundglass.attacks.balls import as_ball
+from groundglass.attacks.norms import as_ball
 from groundglass.attacks.result import COLUMNS
 from groundglass.attacks.tensors import Flags, Images, Labels, Rows
 from groundglass.core import as_images, as_labels, derive_seed

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from groundglass.attacks.access import GradientAccess, Model, open_access
-from groundglass.attacks.balls import L2, Ball, Linf, as_ball
+from groundglass.attacks.balls import L2, Ball, Linf
+from groundglass.attacks.norms import as_ball
 from groundglass.attacks.tensors import Flags, Images, Labels
 from groundglass.core import check_labels, pieces
 from groundglass.core.files import check_place

@@ -10,6 +10,7 @@ from groundglass.attacks.gradient_attack import Job
 from groundglass.attacks.runs import Climbing, TowardsClasses
 from groundglass.attacks.sparse_balls import sparse_signs
 from groundglass.attacks.tensors import Flags, Images, PerImage, Rows, per_image
+from groundglass.core import whole
 
 # Radii that a run begins with, in radii of the ball, and after which share of its steps the next one follows.
 _WIDER = ((0.0, 3.0), (0.3, 2.0), (0.6, 1.0))
@@ -39,10 +40,9 @@ class SparseRuns(TowardsClasses):
 
     def __init__(self, attack: Climbing, job: Job, ball: Ball, state: State, aims: Rows) -> None:
         steps = attack.steps
-        self._begins = torch.tensor([int(share * steps) for share, _ in _WIDER], dtype=torch.int64)
-        self._wider = torch.tensor([radii for _, radii in _WIDER])
-        self._every = max(1, int(_EVERY * steps))
-        self._begins, self._wider = self._begins.to(job.board.images.device), self._wider.to(job.board.images.device)
+        self._every, where = max(1, int(_EVERY * steps)), job.board.images.device
+        self._begins = whole([int(share * steps) for share, _ in _WIDER], where)
+        self._wider = torch.tensor([radii for _, radii in _WIDER], dtype=torch.float32, device=where)
         super().__init__(attack, job, ball, state, aims)
 
     def _begin(self, rows: Rows, x: Images) -> State:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from groundglass.attacks.access import UNIT, Access, Model, check_bounds, open_access
-from groundglass.attacks.balls import Ball, Linf, as_balls
+from groundglass.attacks.balls import Ball, Linf
 from groundglass.attacks.checkpoint import AttackCheckpoint
 from groundglass.attacks.criteria import Criterion, as_criterion
+from groundglass.attacks.norms import as_balls
 from groundglass.attacks.result import AttackResult, Setup
 from groundglass.attacks.sweep import Sweep, swept
 from groundglass.attacks.tensors import Images, Labels

@@ -5,13 +5,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 import torch
 from torch import Generator, Tensor
 
 from groundglass.attacks.tensors import Flags, Images, PerImage, Rows, per_image
-from groundglass.core import check_eps, integers, lookup, normal, uniform
+from groundglass.core import check_eps, integers, normal, uniform
 from groundglass.core.settings import In, Settings
 from groundglass.core.text import fraction
 
@@ -111,7 +111,7 @@ class Ball(Settings, ABC):
 
     def _of(self, row: int) -> "Ball":
         """The ball of one image of the batch."""
-        return self if self._each is None else _ball_of(type(self), float(self._each[row]))
+        return self if self._each is None else ball_of(type(self), float(self._each[row]))
 
     def _draw(self, centre: Tensor, deltas: list[Tensor]) -> Tensor:
         if not deltas:
@@ -262,7 +262,7 @@ class Each(Ball):
             object.__setattr__(self, "eps", tuple(self.eps.tolist() if isinstance(self.eps, Tensor) else self.eps))
         super().__post_init__()
         for eps in set(self.eps):
-            _ball_of(self.of, eps)
+            ball_of(self.of, eps)
 
     def __repr__(self) -> str:
         low, high = (min(self.eps), max(self.eps)) if self.eps else (0.0, 0.0)
@@ -283,8 +283,8 @@ class Each(Ball):
 
     def at(self, rows: Rows | slice | int) -> Ball:
         if isinstance(rows, int):
-            return _ball_of(self.of, self.eps[rows])
-        found, radii = _ball_of(self.of, self.radius), self.radii
+            return ball_of(self.of, self.eps[rows])
+        found, radii = ball_of(self.of, self.radius), self.radii
         if isinstance(rows, Tensor):
             radii = radii.to(rows.device)
         object.__setattr__(found, "_each", radii[rows])
@@ -294,7 +294,7 @@ class Each(Ball):
         return Each(self.of, tuple(self.eps[row] for row in rows))
 
     def scaled(self, factor: float) -> "Each":
-        of = _ball_of(self.of, 1)
+        of = ball_of(self.of, 1)
         return Each(self.of, tuple(eps * of.scaled(factor).radius for eps in self.eps))
 
     def stride(self, steps: int, entries: int) -> float | Tensor:
@@ -322,7 +322,7 @@ class Each(Ball):
     def check(self, images: Tensor) -> None:
         if len(self.eps) != len(images):
             raise ValueError(f"{len(self.eps)} radii for {len(images)} images: one an image")
-        _ball_of(self.of, self.radius).check(images)
+        ball_of(self.of, self.radius).check(images)
 
     def _inside(self, shape: torch.Size, generator: Generator) -> Tensor:
         raise NotImplementedError
@@ -330,7 +330,7 @@ class Each(Ball):
     _extreme = _inside
 
 
-def _ball_of(kind: type[Ball], eps: float) -> Ball:
+def ball_of(kind: type[Ball], eps: float) -> Ball:
     found: Ball = kind(eps)  # type: ignore[call-arg]
     return found
 
@@ -357,46 +357,3 @@ def _over(size: float | Tensor, length: Tensor) -> Tensor:
 def falls_short(reach: float, ball: Ball) -> bool:
     """Whether steps that lead so far from the image, pixel units, cannot reach the border of a ball."""
     return reach < ball.radius * (1 - 1e-6)
-
-
-#: The kinds of balls by the names that people write.
-NORMS: dict[str, type[Ball]] = {"linf": Linf, "l2": L2}
-
-
-def as_balls(given: Any, eps: Any) -> Ball | list[Ball]:
-    """The ball that a call names, or, of a sweep, each of its balls.
-
-    Args:
-        given: a ball; a list of balls; or a kind of ball, `Linf` or "Linf", with `eps`.
-        eps: a radius, or a list of radii.
-
-    Raises:
-        TypeError, ValueError: neither; a radius alone does not say in which norm.
-    """
-    if isinstance(given, str) and not any(letter.isdigit() for letter in given[:1]):
-        given = lookup("norm", given.lower(), NORMS)
-    kind = isinstance(given, type) and issubclass(given, Ball)
-    if eps is not None and not kind:
-        raise TypeError(f"`eps` goes with a kind of ball, as Linf, not with {given!r:.60}: give one or the other")
-    if eps is None:
-        return [as_ball(one) for one in given] if isinstance(given, list | tuple) else as_ball(given)
-    if isinstance(eps, list | tuple) or getattr(eps, "ndim", 0) == 1:
-        return [_ball_of(given, one) for one in eps]
-    return _ball_of(given, eps)
-
-
-def as_ball(given: Any) -> Ball:
-    """A ball.
-
-    Raises:
-        TypeError: anything else: a radius alone does not say in which norm.
-    """
-    if isinstance(given, Ball):
-        return given
-    if isinstance(given, type) and issubclass(given, Ball):
-        raise TypeError(
-            f"`ball` is {given.__name__} without a radius: give eps=..., or Linf(eps=8 / 255) or L2(eps=0.5)"
-        )
-    if isinstance(given, int | float | str) and not isinstance(given, bool):
-        raise TypeError(f"`ball` (={given!r}) is a radius without a norm: give Linf({given!r}) or L2({given!r})")
-    raise TypeError(f"`ball` must be a ball, Linf(eps=8 / 255) or L2(eps=0.5), not {given!r:.60}")

@@ -88,7 +88,7 @@ class Targeted(Criterion):
         self.classes: int | tuple[int, ...] = found
         if min(found if isinstance(found, tuple) else (found,), default=0) < 0:
             raise ValueError(f"`classes` (={found!r:.60}) must be classes of the model, 0 or more")
-        self._targets = torch.tensor(found, dtype=torch.int64)
+        self._targets = torch.tensor(found, dtype=torch.int64, device="cpu")
 
     def met(self, logits: Logits, labels: Labels) -> Flags:
         return logits.argmax(1) == self._for(labels)

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from groundglass.attacks.access import UNIT, Access, GradientAccess, Model, open_access
 from groundglass.attacks.criteria import Criterion, as_criterion
+from groundglass.attacks.result_files import Part, load_parts, save_parts
 from groundglass.core import as_images, as_labels, pieces
+from groundglass.core.schema import read, written
 from groundglass.core.settings import Count, fit
 
 if TYPE_CHECKING:
@@ -155,9 +157,7 @@ class AttackResult:
         Raises:
             DiskFullError, OSError: nothing was written.
         """
-        from groundglass.attacks.result_files import save_results
-
-        save_results(path, [self])
+        save_parts(path, [self._part])
 
     @staticmethod
     def load(path: Path | str) -> "AttackResult":
@@ -168,12 +168,22 @@ class AttackResult:
             DamagedFileError: truncated, altered, or not such a file.
             ValueError: it holds a sweep.
         """
-        from groundglass.attacks.result_files import load_results
-
-        found, balls = load_results(path)
+        parts, balls = load_parts(path, COLUMNS)
         if balls:
             raise ValueError(f"{path} holds a sweep: Sweep.load(path)")
-        return found[0]
+        return AttackResult._of(parts[0], path)
+
+    @property
+    def _part(self) -> Part:
+        """As a file has it."""
+        setup = None if self.setup is None else written(self.setup)
+        return {name: getattr(self, name) for name in COLUMNS}, setup
+
+    @staticmethod
+    def _of(part: Part, path: Path | str) -> "AttackResult":
+        columns, setup = part
+        made = None if setup is None else read(Setup, setup, f"{path}: how it was made")
+        return AttackResult(**columns, setup=made)
 
     def plot_curve(self, ax: Any = None) -> Any:
         """The share fooled, in % of the images that were right at first, against what was spent on an image: queries (the

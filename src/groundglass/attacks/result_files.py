@@ -4,12 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from groundglass.attacks.balls import NORMS, Ball, Each
-from groundglass.attacks.result import COLUMNS, AttackResult, Setup
+from groundglass.attacks.balls import Ball, Each, ball_of
+from groundglass.attacks.norms import NORMS
 from groundglass.core import lookup
 from groundglass.core.schema import read, written
 from groundglass.core.states import CheckedFile
@@ -30,25 +31,29 @@ class _Ball:
 
 @dataclass(frozen=True, kw_only=True)
 class _Made:
-    """How the results were made; of a sweep, with its balls."""
+    """How the results were made, each as `Setup` is written; of a sweep, with its balls."""
 
-    setups: tuple[Setup | None, ...]
+    setups: tuple[Any, ...]
     balls: tuple[_Ball, ...]
 
 
-def save_results(path: Path | str, results: Sequence[AttackResult], balls: Sequence[Ball] = ()) -> None:
+#: Of one result: its columns, and how it was made, as plain JSON.
+Part = tuple[dict[str, Tensor], Any]
+
+
+def save_parts(path: Path | str, parts: Sequence[Part], balls: Sequence[Ball] = ()) -> None:
     """Write results, atomically.
 
     Raises:
         DiskFullError, OSError: nothing was written.
     """
-    tensors = {f"{number}/{name}": getattr(one, name) for number, one in enumerate(results) for name in COLUMNS}
-    made = _Made(setups=tuple(one.setup for one in results), balls=tuple(map(_written, balls)))
+    tensors = {f"{number}/{name}": column for number, (own, _) in enumerate(parts) for name, column in own.items()}
+    made = _Made(setups=tuple(setup for _, setup in parts), balls=tuple(map(_written, balls)))
     _FILE.save(path, tensors, json.dumps(written(made), sort_keys=True))
 
 
-def load_results(path: Path | str) -> tuple[list[AttackResult], list[Ball]]:
-    """What `save_results` wrote.
+def load_parts(path: Path | str, names: Sequence[str]) -> tuple[list[Part], list[Ball]]:
+    """What `save_parts` wrote, if each result has just the columns of these names.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -57,15 +62,13 @@ def load_results(path: Path | str) -> tuple[list[AttackResult], list[Ball]]:
     tensors, plain = _FILE.load(path)
     made = read(_Made, plain, f"{path}: how it was made")
     with damaged(str(path), _FILE.again):
-        wanted = {f"{number}/{name}" for number in range(len(made.setups)) for name in COLUMNS}
+        wanted = {f"{number}/{name}" for number in range(len(made.setups)) for name in names}
         if not wanted or wanted != tensors.keys() or len(made.balls) not in (0, len(made.setups)):
             raise ValueError(f"it has {len(made.setups)} results, {len(made.balls)} balls and {len(tensors)} columns")
-        results = []
-        for number, setup in enumerate(made.setups):
-            columns = {name: tensors[f"{number}/{name}"] for name in COLUMNS}
+        parts = [({name: tensors[f"{n}/{name}"] for name in names}, setup) for n, setup in enumerate(made.setups)]
+        for columns, _ in parts:
             _check(columns)
-            results.append(AttackResult(**columns, setup=setup))
-        return results, [_ball(one) for one in made.balls]
+        return parts, [_ball(one) for one in made.balls]
 
 
 def _check(columns: dict[str, Tensor]) -> None:
@@ -73,6 +76,10 @@ def _check(columns: dict[str, Tensor]) -> None:
         kind = torch.float32 if name in _FLOATS else torch.bool if name in _FLAGS else torch.int64
         if column.dtype != kind or column.ndim != (4 if name == "adversarial" else 1):
             raise ValueError(f"`{name}` is {column.dtype} {tuple(column.shape)}")
+    if len({len(column) for column in columns.values()}) > 1:
+        raise ValueError("its columns are not of the same images")
+    if bool((columns["success"] & ~columns["clean_correct"]).any()):
+        raise ValueError("it has a success on an image that was fooled before")
 
 
 def _written(ball: Ball) -> _Ball:
@@ -85,5 +92,5 @@ def _ball(told: _Ball) -> Ball:
     kind = lookup("norm", told.kind.lower(), NORMS)
     if told.per == "image":
         return kind.each(told.eps)
-    found: Ball = kind(told.eps if told.per == "channel" else told.eps[0])  # type: ignore[call-arg]
+    found: Ball = kind(told.eps) if told.per == "channel" else ball_of(kind, told.eps[0])  # type: ignore[call-arg]
     return found

@@ -7,9 +7,9 @@ from typing import Annotated
 import torch
 from torch import Generator, Tensor
 
-from groundglass.attacks.balls import NORMS, Ball, like_radii
+from groundglass.attacks.balls import Ball, like_radii
 from groundglass.attacks.tensors import Flags, Images, PerImage, per_image
-from groundglass.core import check_eps, integers, permutation, uniform
+from groundglass.core import check_eps, counting, integers, permutation, uniform
 from groundglass.core.settings import In
 
 # A share of the entries of a gradient that a step in L1 moves: Tramer and Boneh's 99th percentile.
@@ -126,9 +126,7 @@ class L0(Ball):
         moved = (inside - centre).square().sum(1).flatten(1)
         most = self._counts(moved)
         order = moved.argsort(dim=1, descending=True, stable=True)
-        rank = torch.empty_like(order).scatter_(
-            1, order, torch.arange(moved.shape[1], device=x.device).expand_as(order)
-        )
+        rank = torch.empty_like(order).scatter_(1, order, counting(moved.shape[1], x.device).expand_as(order))
         stays = (rank < most[:, None]).view(len(x), 1, *x.shape[2:])
         return torch.where(stays, inside, centre)
 
@@ -172,7 +170,7 @@ class L0(Ball):
 def sparse_signs(grad: Tensor, count: Tensor) -> Tensor:
     """The signs of the `count` largest entries of each row, over their number; zero elsewhere, and of a zero gradient. [b, d]"""
     order = grad.abs().argsort(dim=1, descending=True, stable=True)
-    rank = torch.empty_like(order).scatter_(1, order, torch.arange(grad.shape[1], device=grad.device).expand_as(order))
+    rank = torch.empty_like(order).scatter_(1, order, counting(grad.shape[1], grad.device).expand_as(order))
     signs = torch.where(rank < count[:, None], grad.sign(), 0)
     return signs / signs.abs().sum(1, keepdim=True).clamp_min(1)
 
@@ -189,6 +187,3 @@ def _threshold(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:
     free = (left < room) & (size > low[:, None])
     over = eps - torch.minimum(left, room).sum(1)
     return torch.maximum(low, high - over / free.sum(1).clamp_min(1))
-
-
-NORMS |= {"l1": L1, "l0": L0}

@@ -11,6 +11,7 @@ from groundglass.attacks.balls import Ball
 from groundglass.attacks.checkpoint import AttackCheckpoint
 from groundglass.attacks.criteria import Criterion
 from groundglass.attacks.result import COLUMNS, AttackResult
+from groundglass.attacks.result_files import load_parts, save_parts
 from groundglass.attacks.tensors import Images, Labels, Rows
 from groundglass.core import counting
 from groundglass.core.settings import fit
@@ -81,9 +82,7 @@ class Sweep:
         Raises:
             DiskFullError, OSError: nothing was written.
         """
-        from groundglass.attacks.result_files import save_results
-
-        save_results(path, self.results, self.balls)
+        save_parts(path, [one._part for one in self.results], self.balls)
 
     @staticmethod
     def load(path: Path | str) -> "Sweep":
@@ -94,12 +93,10 @@ class Sweep:
             DamagedFileError: truncated, altered, or not such a file.
             ValueError: it holds one result.
         """
-        from groundglass.attacks.result_files import load_results
-
-        found, balls = load_results(path)
+        parts, balls = load_parts(path, COLUMNS)
         if not balls:
             raise ValueError(f"{path} holds one result: AttackResult.load(path)")
-        return Sweep(tuple(balls), tuple(found))
+        return Sweep(tuple(balls), tuple(AttackResult._of(part, path) for part in parts))
 
     def plot_curve(self, ax: Any = None) -> Any:
         """Accuracy under attack, in %, against the radius, from the clean accuracy on. A matplotlib figure; drawn into `ax`

@@ -25,7 +25,7 @@ from groundglass.attacks.criteria import UNTARGETED, Criterion
 from groundglass.audit.findings import Attempt
 from groundglass.audit.kept import Kept, Made
 from groundglass.audit.subject import Mode
-from groundglass.core import Progress, check_labels, derive_seed
+from groundglass.core import Progress, check_labels, counting, derive_seed
 from groundglass.core.modes import evaluating, unchanged
 
 WRONG, STANDING = -2, -1
@@ -97,7 +97,7 @@ class Ledger:
     def settle(self, *, randomised: bool) -> None:
         """Which images are right at first; by majority where the model does not answer the same every time."""
         self.randomised = randomised
-        wrong = self.wrong(self.images, torch.arange(len(self.images), dtype=torch.int64)).cpu()
+        wrong = self.wrong(self.images, counting(len(self.images))).cpu()
         self.broken_by = torch.where(wrong, WRONG, STANDING)
 
     @property

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from groundglass.attacks import Ball
 from groundglass.attacks.access import Model
-from groundglass.attacks.balls import Each, Linf, as_ball
+from groundglass.attacks.balls import Each, Linf
 from groundglass.attacks.criteria import UNTARGETED, Criterion, as_criterion
 from groundglass.attacks.model_identity import digest, identity_of
+from groundglass.attacks.norms import as_ball
 from groundglass.audit.battery import Battery
 from groundglass.audit.claims import ClaimLike, each_of, understood
 from groundglass.audit.config import AuditConfig

@@ -1,13 +1,4 @@
-"""torchattacks' calls on our attacks: `import groundglass.compat.torchattacks as torchattacks`.
-
-    atk = torchattacks.PGD(model, eps=8/255, alpha=2/255, steps=10)
-    adversarial = atk(images, labels)
-
-Constructors, defaults, modes (`set_mode_targeted_by_label`, ...), `set_normalization_used`, `MultiAttack`, `save` and `load` are
-those of torchattacks 3.5. What differs: an image stops when it is fooled, and the best iterate is kept; images that the
-model gets wrong are returned as they are; draws come from `atk.seed` (0), not from torch's stream, and are new in every
-call. `atk.result` has the last call's `AttackResult`.
-"""
+"""What every attack of the phrasebook does: calls, modes, normalisation, files; and several attacks as one."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -19,38 +10,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from groundglass import attacks
-from groundglass.attacks import (
-    L2,
-    AttackResult,
-    AveragedAccess,
-    Ball,
-    CarliniWagnerL2,
-    GaussianKernel,
-    InputDiversity,
-    Linf,
-    Targeted,
-    TransferPGD,
-)
-from groundglass.core import generator, integers, lookup
+from groundglass.attacks import AttackResult, Ball, Targeted
+from groundglass.core import counting, generator, integers
 from groundglass.core.modes import evaluating
 from groundglass.core.states import CheckedFile
-
-__all__ = [
-    "APGD",
-    "APGDT",
-    "BIM",
-    "CW",
-    "DIFGSM",
-    "EOTPGD",
-    "FGSM",
-    "MIFGSM",
-    "PGD",
-    "PGDL2",
-    "TIFGSM",
-    "Attack",
-    "MultiAttack",
-    "Square",
-]
 
 _FILE = CheckedFile("file of adversarial images", "groundglass_compat", "kind", "make the images again", sealed=True)
 
@@ -174,7 +137,7 @@ class Attack(ABC):
 
     def set_normalization_used(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Calls take images that were normalised by these, one number a channel, and give such."""
-        self._mean_std = torch.tensor(list(mean)).view(-1, 1, 1), torch.tensor(list(std)).view(-1, 1, 1)
+        self._mean_std = _each_channel(mean), _each_channel(std)
 
     def _mean(self, like: Tensor) -> Tensor:
         assert self._mean_std is not None
@@ -227,6 +190,10 @@ class Attack(ABC):
         return f"{type(self).__name__}({attack!r}, {ball!r}, attack_mode={self.attack_mode})"
 
 
+def _each_channel(values: Sequence[float]) -> Tensor:
+    return torch.tensor(list(values), dtype=torch.float32, device="cpu").view(-1, 1, 1)
+
+
 class _Normalised(nn.Module):
     def __init__(self, model: Any, mean: Callable[[Tensor], Tensor], std: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -234,211 +201,6 @@ class _Normalised(nn.Module):
 
     def forward(self, images: Tensor) -> Any:
         return self.model((images - self._mean(images)) / self._std(images))
-
-
-def _ball(norm: str, eps: float) -> Ball:
-    kind: Any = lookup("norm", norm, {"Linf": Linf, "L2": L2})
-    found: Ball = kind(eps)
-    return found
-
-
-class _Simple(Attack):
-    """An attack whose settings are known when it is made."""
-
-    def __init__(self, model: nn.Module, attack: attacks.Attack, ball: Ball | None, **options: Any) -> None:
-        super().__init__(model)
-        self._made = attack, ball, options
-
-    def _attack(self) -> tuple[attacks.Attack, Ball | None, dict[str, Any]]:
-        attack, ball, options = self._made
-        return attack, ball, dict(options)
-
-
-class FGSM(_Simple):
-    """`groundglass.attacks.FGSM` in an L-inf ball."""
-
-    def __init__(self, model: nn.Module, eps: float = 8 / 255) -> None:
-        super().__init__(model, attacks.FGSM(), Linf(eps))
-
-
-class BIM(_Simple):
-    """PGD from the image itself. `steps` 0 is the number of the paper of Kurakin et al., as in torchattacks."""
-
-    def __init__(self, model: nn.Module, eps: float = 8 / 255, alpha: float = 2 / 255, steps: int = 10) -> None:
-        number = steps or int(min(eps * 255 + 4, 1.25 * eps * 255))
-        super().__init__(model, attacks.PGD(steps=number, step_size=alpha), Linf(eps))
-
-
-class PGD(_Simple):
-    """`groundglass.attacks.PGD` in an L-inf ball."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        eps: float = 8 / 255,
-        alpha: float = 2 / 255,
-        steps: int = 10,
-        random_start: bool = True,
-    ) -> None:
-        super().__init__(model, attacks.PGD(steps=steps, step_size=alpha, random_start=random_start), Linf(eps))
-
-
-class PGDL2(_Simple):
-    """`groundglass.attacks.PGD` in an L2 ball."""
-
-    def __init__(
-        self, model: nn.Module, eps: float = 1.0, alpha: float = 0.2, steps: int = 10, random_start: bool = True
-    ) -> None:
-        super().__init__(model, attacks.PGD(steps=steps, step_size=alpha, random_start=random_start), L2(eps))
-
-
-class EOTPGD(_Simple):
-    """PGD on the mean of `eot_iter` gradients, for models that draw."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        eps: float = 8 / 255,
-        alpha: float = 2 / 255,
-        steps: int = 10,
-        eot_iter: int = 2,
-        random_start: bool = True,
-    ) -> None:
-        attack = attacks.PGD(steps=steps, step_size=alpha, random_start=random_start)
-        super().__init__(model, attack, Linf(eps), access=lambda given: AveragedAccess(given, eot_iter))
-
-
-class MIFGSM(_Simple):
-    """`groundglass.attacks.TransferPGD` with momentum."""
-
-    def __init__(
-        self, model: nn.Module, eps: float = 8 / 255, alpha: float = 2 / 255, steps: int = 10, decay: float = 1.0
-    ) -> None:
-        super().__init__(model, TransferPGD(steps=steps, step_size=alpha, momentum=decay), Linf(eps))
-
-
-class DIFGSM(_Simple):
-    """`groundglass.attacks.TransferPGD` at random views of the image."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        eps: float = 8 / 255,
-        alpha: float = 2 / 255,
-        steps: int = 10,
-        decay: float = 0.0,
-        resize_rate: float = 0.9,
-        diversity_prob: float = 0.5,
-        random_start: bool = False,
-    ) -> None:
-        views = InputDiversity(probability=diversity_prob, smallest=resize_rate)
-        attack = TransferPGD(steps=steps, step_size=alpha, momentum=decay, diversity=views, random_start=random_start)
-        super().__init__(model, attack, Linf(eps))
-
-
-class TIFGSM(_Simple):
-    """`groundglass.attacks.TransferPGD` with gradients smoothed by a Gaussian kernel, at random views."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        eps: float = 8 / 255,
-        alpha: float = 2 / 255,
-        steps: int = 10,
-        decay: float = 0.0,
-        kernel_name: str = "gaussian",
-        len_kernel: int = 15,
-        nsig: float = 3,
-        resize_rate: float = 0.9,
-        diversity_prob: float = 0.5,
-        random_start: bool = False,
-    ) -> None:
-        lookup("kernel", kernel_name, {"gaussian": None})
-        attack = TransferPGD(
-            steps=steps,
-            step_size=alpha,
-            momentum=decay,
-            diversity=InputDiversity(probability=diversity_prob, smallest=resize_rate),
-            # Their kernel reaches `nsig` standard deviations at its border.
-            smoothing=GaussianKernel(size=len_kernel, sigma=(len_kernel - 1) / 2 / nsig),
-            random_start=random_start,
-        )
-        super().__init__(model, attack, Linf(eps))
-
-
-class CW(_Simple):
-    """`groundglass.attacks.CarliniWagnerL2` at one value of c, as theirs; no ball."""
-
-    def __init__(self, model: nn.Module, c: float = 1.0, kappa: float = 0.0, steps: int = 50, lr: float = 0.01) -> None:
-        attack = CarliniWagnerL2(steps=steps, searches=1, initial_c=c, confidence=kappa, learning_rate=lr)
-        super().__init__(model, attack, None)
-
-
-class APGD(_Simple):
-    """`groundglass.attacks.APGD`."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        norm: str = "Linf",
-        eps: float = 8 / 255,
-        steps: int = 10,
-        n_restarts: int = 1,
-        seed: int = 0,
-        loss: str = "ce",
-        eot_iter: int = 1,
-        rho: float = 0.75,
-        verbose: bool = False,
-    ) -> None:
-        attack = attacks.APGD(steps=steps, restarts=n_restarts, loss=loss, rho=rho)  # type: ignore[arg-type]
-        options = {} if eot_iter == 1 else {"access": lambda given: AveragedAccess(given, eot_iter)}
-        super().__init__(model, attack, _ball(norm, eps), **options)
-        self.seed = seed
-
-
-class APGDT(_Simple):
-    """`groundglass.attacks.APGD` towards each other class, on the targeted DLR loss."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        norm: str = "Linf",
-        eps: float = 8 / 255,
-        steps: int = 10,
-        n_restarts: int = 1,
-        seed: int = 0,
-        eot_iter: int = 1,
-        rho: float = 0.75,
-        verbose: bool = False,
-        n_classes: int = 10,
-    ) -> None:
-        attack = attacks.APGD(steps=steps, restarts=n_restarts, loss="dlr", rho=rho, targets=n_classes - 1)
-        options = {} if eot_iter == 1 else {"access": lambda given: AveragedAccess(given, eot_iter)}
-        super().__init__(model, attack, _ball(norm, eps), **options)
-        self.seed = seed
-
-
-class Square(_Simple):
-    """`groundglass.attacks.Square`."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        norm: str = "Linf",
-        eps: float = 8 / 255,
-        n_queries: int = 5000,
-        n_restarts: int = 1,
-        p_init: float = 0.8,
-        loss: str = "margin",
-        resc_schedule: bool = True,
-        seed: int = 0,
-        verbose: bool = False,
-    ) -> None:
-        if n_restarts != 1:
-            raise ValueError(f"`n_restarts` (={n_restarts}) must be 1: more queries take an image further")
-        attack = attacks.Square(p_init=p_init, loss=loss)  # type: ignore[arg-type]
-        super().__init__(model, attack, _ball(norm, eps), budget=n_queries)
-        self.seed = seed
 
 
 class MultiAttack(Attack):
@@ -452,7 +214,7 @@ class MultiAttack(Attack):
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         found = images.clone()
-        left = torch.arange(len(images), device=images.device)
+        left = counting(len(images), images.device)
         for one in self.attacks:
             if len(left):
                 found[left] = one(images[left], labels[left])
