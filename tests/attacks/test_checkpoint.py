@@ -29,7 +29,7 @@ ATTACKS = [
     PGD(steps=5, step_size=None, stop_when_fooled=False, keep="last"),
     APGD(steps=7, restarts=2),
     APGD(steps=5, loss="dlr", targets=2),
-    CarliniWagnerL2(steps=12, searches=3, learning_rate=0.03, initial_c=0.1),
+    CarliniWagnerL2(steps=8, searches=2, learning_rate=0.05, initial_c=0.1),
     TransferPGD(steps=6, momentum=1.0, random_start=True, keep="highest"),
     TransferPGD(steps=5, momentum=1.0, diversity=InputDiversity(), step_size=0.05),
 ]

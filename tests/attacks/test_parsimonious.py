@@ -84,8 +84,8 @@ def plain_search(model, image, label, eps, budget, attack, *, seed, number):
 )
 def test_it_asks_what_the_plain_search_asks(attack):
     model = RowModel(seed=3, size=192)
-    images = torch.rand(6, *SHAPE, generator=torch.Generator().manual_seed(1))
-    labels, eps, budget = model(images).argmax(1), 0.04, 300
+    images = torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(1))
+    labels, eps, budget = model(images).argmax(1), 0.04, 200
     fooled = 0
     for number in range(len(images)):
         recording = Recorded(model)
@@ -110,7 +110,7 @@ def test_on_a_linear_model_it_finds_the_best_corner():
     for share, fooled in ((0.99, True), (1.01, False)):
         model = Linear(weight, -best * share)
         result = Parsimonious(block_size=1, mini_batch=200, loss="margin")(
-            ScoreAccess(model, per_image=2000), images, torch.tensor([0, 0]), Linf(0.1), seed=0
+            ScoreAccess(model, per_image=500), images, torch.tensor([0, 0]), Linf(0.1), seed=0
         )
         assert bool(result.success.all()) == fooled
         if not fooled:
@@ -138,7 +138,7 @@ def test_a_group_asks_more_and_finds_the_same():
 
     def run(group):
         attack = Parsimonious(block_size=2, mini_batch=16, group=group)
-        return attack(ScoreAccess(model, per_image=4000), images, labels, Linf(0.06), seed=0)
+        return attack(ScoreAccess(model, per_image=200), images, labels, Linf(0.06), seed=0)
 
     one, many = run(1), run(8)
     both = one.success & many.success

@@ -170,15 +170,16 @@ def assert_same(first: AttackResult, second: AttackResult, what: str = "") -> No
 
 
 def assert_batches_do_not_matter(run, images: Tensor, labels: Tensor) -> None:
-    """`run(images, labels, **options)` gives each image the same in any batches, order and parts."""
+    """`run(images, labels, **options)` gives each image the same in any batches, order and parts; some alone in theirs."""
     count, whole = len(images), run(images, labels)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     halves = [run(images[at], labels[at], indices=at) for at in torch.arange(count).split(-(-count // 2))]
     shuffled = run(images[order], labels[order], indices=order, batch_size=4)
     assert_same(whole, shuffled.subset(order.argsort()), "shuffled")
     assert_same(whole, AttackResult.concat(halves), "in parts")
-    for size in (5, 1):
-        assert_same(whole, run(images, labels, batch_size=size), f"batches of {size}")
+    assert_same(whole, run(images, labels, batch_size=5), "batches of 5")
+    some = torch.arange(0, count, 3)
+    assert_same(whole.subset(some), run(images[some], labels[some], indices=some, batch_size=1), "alone")
 
 
 def attacked(model, images, labels, attack, ball, *, seed=5, **options) -> tuple[AttackResult, GradientAccess]:

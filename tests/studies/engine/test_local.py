@@ -15,6 +15,7 @@ from groundglass.studies.engine.cell import key_of, run_cells
 from groundglass.studies.engine.context import Context
 from groundglass.studies.engine.local import CellFailedError, WorkerEndedError, fitting_jobs, run_side_by_side
 from groundglass.studies.engine.run import manifest
+from tests.studies.engine import toys
 from tests.studies.engine.study import diamond
 from tests.studies.engine.toys import Toy
 from tests.studies.tiny import Listener, pictures
@@ -25,8 +26,13 @@ DATA = pictures("toys", n_train=20, n_test=10)
 
 
 @pytest.fixture
-def start(tmp_path):
-    """Run cells in a folder, `jobs` at a time; what was heard and said of it stays on it."""
+def start(tmp_path, monkeypatch):
+    """Run cells in a folder, `jobs` at a time; what was heard and said of it stays on it.
+
+    Workers fork from one process that has loaded torch: a Python of its own for each takes seconds. See `spawn`.
+    """
+    multiprocessing.set_forkserver_preload(["groundglass.studies.engine.local"])
+    monkeypatch.setattr(local, "_START", multiprocessing.get_context("forkserver"))
 
     def run(cells, jobs=2):
         run.heard, run.said = Listener(), []
@@ -42,6 +48,13 @@ def start(tmp_path):
     return run
 
 
+@pytest.fixture
+def spawn(start, monkeypatch):
+    """The same with workers that start as those of a study do."""
+    monkeypatch.setattr(local, "_START", multiprocessing.get_context("spawn"))
+    return start
+
+
 def results(folder):
     return {r.name: r.result["total"] for r in RecordStore.read(folder).records}
 
@@ -55,17 +68,17 @@ def hostile_folder(tmp_path_factory, monkeypatch):
     monkeypatch.chdir(folder)
 
 
-def test_each_cell_has_what_it_needs_whoever_runs_it(start, tmp_path, hostile_folder):
-    assert start(diamond()) == 4
+def test_each_cell_has_what_it_needs_whoever_runs_it(spawn, tmp_path, hostile_folder):
+    assert spawn(diamond()) == 4
     assert "PYTHONSAFEPATH" not in os.environ
     assert results(tmp_path) == {"first": 1, "left": 2, "right": 3, "last": 6}
     store = RecordStore.read(tmp_path)
     assert all(r.result["images"] == 10 and r.result["has_seed"] for r in store.records)
     assert all(r.seconds >= 100 and r.memory > 2**20 for r in store.records)
     assert not list(tmp_path.glob("*.scratch"))
-    assert sorted(start.heard.names) == ["first", "last", "left", "right"]
-    assert (start.heard.order[0], start.heard.order[-2]) == ("+first", "+last")
-    assert {what for what, _ in start.said} == {f"{n}, adding" for n in ("first", "left", "right", "last")}
+    assert sorted(spawn.heard.names) == ["first", "last", "left", "right"]
+    assert (spawn.heard.order[0], spawn.heard.order[-2]) == ("+first", "+last")
+    assert {what for what, _ in spawn.said} == {f"{n}, adding" for n in ("first", "left", "right", "last")}
 
 
 def test_it_finds_what_one_process_finds(start, tmp_path):
@@ -93,14 +106,14 @@ def test_cells_run_at_the_same_time_each_with_its_share_of_the_cores(start, tmp_
     assert {figures["threads"] for _, figures in start.said} == {3}
 
 
-def test_ctrl_c_while_a_worker_starts_is_left_to_the_parent(start, monkeypatch, capfd):
+def test_ctrl_c_while_a_worker_starts_is_left_to_the_parent(spawn, monkeypatch, capfd):
     class Interrupted(local._Worker):
         def __init__(self, context, threads):
             super().__init__(context, threads)
             os.kill(self._process.pid, signal.SIGINT)
 
     monkeypatch.setattr(local, "_Worker", Interrupted)
-    assert start(diamond()[:1]) == 1
+    assert spawn(diamond()[:1]) == 1
     assert "Traceback" not in capfd.readouterr().err
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
@@ -152,14 +165,12 @@ from pathlib import Path
 from groundglass.results import RecordStore
 from groundglass.studies.engine.context import Context
 from groundglass.studies.engine.local import run_side_by_side
-from tests.studies.engine.test_local import DATA, MANIFEST
 from tests.studies.engine.toys import Toy
 
 if __name__ == "__main__":
     folder = Path({folder!r})
-    with RecordStore.open(folder, MANIFEST) as store:
-        context = Context(folder, dataset=DATA)
-        run_side_by_side([Toy("a", seconds=60), Toy("b", seconds=60)], store, context, 2)
+    with RecordStore.open(folder, {manifest!r}) as store:
+        run_side_by_side([Toy("a", seconds=60), Toy("b", seconds=60)], store, Context(folder, dataset=None), 2)
 """
 
 
@@ -174,7 +185,7 @@ def alive(pid):
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="looks into /proc")
 def test_workers_end_with_their_parent_however_it_ends(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text(ORPHANS.format(folder=str(tmp_path / "run")))
+    script.write_text(ORPHANS.format(folder=str(tmp_path / "run"), manifest=MANIFEST))
     path = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])
     parent = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": path})
     pids = [tmp_path / "run" / f"{name}.pid" for name in "ab"]
@@ -187,8 +198,7 @@ def test_workers_end_with_their_parent_however_it_ends(tmp_path):
 
 
 def test_a_script_without_a_main_guard_is_told_so(start, monkeypatch, tmp_path):
-    # What a worker does that imports such a script: it comes to the study again, and ends.
-    monkeypatch.setattr(local, "_serve", as_without_a_guard)
+    monkeypatch.setattr(local, "_serve", toys.end_without_a_guard)
     with pytest.raises(WorkerEndedError, match=r'before it began.*if __name__ == "__main__":') as raised:
         start([Toy("one")])
     assert "memory" not in str(raised.value)
@@ -198,11 +208,7 @@ def test_a_script_without_a_main_guard_is_told_so(start, monkeypatch, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def as_without_a_guard(pipe, alive, threads):
-    sys.exit(1)
-
-
-def wait_for(true, seconds=60):
+def wait_for(true, seconds=250):
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "waited in vain"
@@ -235,14 +241,9 @@ def test_what_measures_time_runs_last_and_by_itself(start):
 
 
 def test_a_worker_that_dies_with_a_message_unread_is_named(start, monkeypatch):
-    monkeypatch.setattr(local, "_serve", die_at_once)
+    monkeypatch.setattr(local, "_serve", toys.die_at_once)
     with pytest.raises(WorkerEndedError, match="at work on one has ended"):
         start([Toy("one")], jobs=2)
-
-
-def die_at_once(pipe, alive, threads):
-    pipe.recv_bytes()
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_what_others_have_found_is_kept_before_an_error_is_raised(start, tmp_path, monkeypatch):
@@ -251,10 +252,10 @@ def test_what_others_have_found_is_kept_before_an_error_is_raised(start, tmp_pat
         wait_for(lambda: all(worker.pipe.poll() for worker in workers))
         return sorted(workers, key=lambda worker: worker.cell.name)
 
-    monkeypatch.setattr(local, "_told", both)
-    with pytest.raises(DamagedFileError):
-        start([Toy("good"), Toy("bad", does="fail")])
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "_told", both)
+        with pytest.raises(DamagedFileError):
+            start([Toy("good"), Toy("bad", does="fail")])
     assert results(tmp_path) == {"good": 1}
-    monkeypatch.undo()
     start([Toy("good"), Toy("bad")])
     assert results(tmp_path) == {"good": 1, "bad": 1}

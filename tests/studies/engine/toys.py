@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -20,6 +21,17 @@ class UnsendableError(ValueError):
 
     def __init__(self, what: str, why: str) -> None:
         super().__init__(f"{what}, as {why}")
+
+
+def end_without_a_guard(pipe, alive, threads):
+    """What a worker does that imports a script without a main guard: it comes to the study again, and ends."""
+    sys.exit(1)
+
+
+def die_at_once(pipe, alive, threads):
+    """A worker that is killed before it has answered anything."""
+    pipe.recv_bytes()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @dataclass(frozen=True)

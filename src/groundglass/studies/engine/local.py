@@ -30,6 +30,8 @@ from groundglass.studies.engine.context import Context
 # A worker with CIFAR, a few networks and what is fitted to them.
 _MEMORY_OF_A_WORKER = 3 * 2**30
 _MOST_WORKERS = 8
+# Not a fork of this process: that copies OpenMP's threads as they are not, and the child waits for them for ever.
+_START = multiprocessing.get_context("spawn")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _SAFE, _OURS = "PYTHONSAFEPATH", "groundglass"
 _GUARD = (
@@ -152,12 +154,10 @@ class _Worker:
     def __init__(self, context: Context, threads: int) -> None:
         self.cell: Cell | None = None
         self.begun = False
-        # Not a fork: that copies OpenMP's threads as they are not, and the child waits for them for ever.
-        spawn = multiprocessing.get_context("spawn")
-        self.pipe, theirs = spawn.Pipe()
+        self.pipe, theirs = _START.Pipe()
         # Nothing is ever sent through it. When the parent ends, however it ends, the child sees its end.
-        alive, self._alive = spawn.Pipe(duplex=False)
-        self._process = spawn.Process(target=_serve, args=(theirs, alive, threads), daemon=True)
+        alive, self._alive = _START.Pipe(duplex=False)
+        self._process = _START.Process(target=_serve, args=(theirs, alive, threads), daemon=True)
         with _environment(threads):
             self._process.start()
         theirs.close()
