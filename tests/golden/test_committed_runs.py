@@ -22,7 +22,16 @@ from groundglass.studies.registry import find_study
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 TABLES = Path(__file__).parent / "tables"
 SEEDS = ("white-box/seed-0", "white-box/seed-1", "white-box/seed-2")
-RUNS = ("cifar10", "cifar100", "full-width", "black-box/cifar10", "extraction/cifar10", "white-box/float32", *SEEDS)
+RUNS = (
+    "cifar10",
+    "cifar100",
+    "full-width",
+    "black-box/cifar10",
+    "extraction/cifar10",
+    "noise/cifar10",
+    "white-box/float32",
+    *SEEDS,
+)
 #: Of a data set, all that a plan depends on.
 DATA: dict[str, Any] = {
     "cifar10": SimpleNamespace(name="cifar10", num_classes=10, mean=(0.5,) * 3, std=(0.5,) * 3),
