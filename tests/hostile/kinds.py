@@ -20,7 +20,7 @@ from groundglass.audit.kept import Kept, Made
 from groundglass.core.checksum import sealed
 from groundglass.core.states import _digest
 from groundglass.data import ImageSet
-from groundglass.models import ModelSpec, build, load_model, save_model
+from groundglass.models import ModelSpec, build, defend, load_defended, load_model, save_defended, save_model
 from groundglass.optics import DeviceAccess, DeviceStore, DriftingDevice, LightOnOPU, MovingDevice, SimulatedOPU
 from groundglass.optics.retrieval import FixedExposure, retrieve
 from groundglass.optics.secret_file import _checksum
@@ -144,6 +144,20 @@ def compact_copy(folder: Path) -> Path:
 def model_file(folder: Path) -> Path:
     save_model(folder / "model.safetensors", network(), SPEC)
     return folder / "model.safetensors"
+
+
+def plain_network() -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3))
+
+
+def defended_file(folder: Path) -> Path:
+    torch.manual_seed(0)
+    save_defended(defend(plain_network(), at="3", device=device(), seed=1), folder / "defended.safetensors")
+    return folder / "defended.safetensors"
+
+
+def read_defended(path: Path) -> Any:
+    return plain(dict(load_defended(path, network=plain_network, device=device()).state_dict()))
 
 
 def device_file(folder: Path) -> Path:
@@ -394,6 +408,7 @@ KINDS: dict[str, FileKind] = {
     "model": FileKind(
         model_file, lambda p: plain(dict(load_model(p, find_device=lambda _: device()).state_dict())), **SAFE
     ),
+    "defended network": FileKind(defended_file, read_defended, **SAFE),
     "device": FileKind(device_file, read_device, json_parts, put_device),
     "drifting device": FileKind(drifting_file, read_device, json_parts, put_json),
     "real device": FileKind(real_device_file, read_real_device, json_parts, put_sealed),

@@ -181,7 +181,7 @@ READERS: dict[str, tuple[str, ...] | str] = {
     "groundglass.attacks.scheduler": ("query checkpoint",),
     "groundglass.audit.kept": ("kept audit",),
     "groundglass.data.download": "an archive whose checksum is known",
-    "groundglass.models.files": ("model",),
+    "groundglass.models.files": ("model", "defended network"),
     "groundglass.optics.retrieval.folder": ("retrieval.json", "retrieved matrix", "readings"),
     "groundglass.optics.lighton": ("real device",),
     "groundglass.optics.secret_file": ("device",),

@@ -12,7 +12,7 @@ from torch import nn
 from groundglass.adaptive import make_rule
 from groundglass.core import derive_seed
 from groundglass.models import defend
-from groundglass.models.files import load_weights
+from groundglass.models.weights import load_weights
 from groundglass.optics import SimulatedOPU
 from groundglass.optics.backward import draw_feedback
 from groundglass.training import fit_classifier

@@ -168,7 +168,8 @@ def test_a_repeated_call_whose_pass_is_not_known_is_refused_and_not_left_without
 def test_defended_networks_lie_inside_each_other():
     inner = network()
     before = inner.feedback
-    outer = defend(inner, at="network.last", device=SimulatedOPU.create(20, 16, seed=3), seed=8).eval()
+    whole = nn.Sequential(inner)
+    outer = defend(whole, at="0.network.last", device=SimulatedOPU.create(20, 16, seed=3), seed=8).eval()
     x = images().requires_grad_()
     (found,) = torch.autograd.grad(F.cross_entropy(outer(x), LABELS), x)
     # By hand: the error at the logits goes to both blocks, each through its own B.

@@ -5,8 +5,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from groundglass.models import ModelSpec, build
-from groundglass.models.files import load_model, load_weights, save_model
+from groundglass.models import ModelSpec, build, load_model, save_model
+from groundglass.models.weights import load_weights
 from groundglass.optics import SimulatedOPU
 from groundglass.studies.audit_model import read_network
 

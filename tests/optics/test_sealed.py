@@ -102,7 +102,8 @@ def test_no_copy_comes_apart(any_device: SimulatedOPU | MovingDevice) -> None:
 
 def test_a_state_dict_holds_nothing_of_it(any_device: SimulatedOPU | MovingDevice) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(8, 24), OpticalLayer(any_device), torch.nn.Linear(16, 2))
-    assert set(model.state_dict()) == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    assert set(model.state_dict()) == {"0.weight", "0.bias", "1._extra_state", "2.weight", "2.bias"}
+    assert bytes(model.state_dict()["1._extra_state"].tolist()).decode() == any_device.fingerprint
     with pytest.raises(TypeError):
         torch.save(model, io.BytesIO())
     assert copy.deepcopy(model)[1].device is any_device

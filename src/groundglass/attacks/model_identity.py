@@ -22,12 +22,13 @@ def identity_of(model: Callable[[Tensor], Tensor]) -> dict[str, Any]:
     state = model.state_dict() if isinstance(model, nn.Module) else {}
     if not isinstance(model, nn.Module) or not state:
         return {"weights": None, "devices": None, "rules": None}
-    # A device is in no state_dict. Its fingerprint identifies its matrix, and is no secret.
+    # A device's fingerprint identifies its matrix, and is no secret.
     devices = [getattr(getattr(part, "device", None), "fingerprint", None) for part in model.modules()]
     # By name: what a rule drew or fitted depends on a seed that is not the model's.
     rules = [getattr(part, "rule", None) for part in model.modules()]
     return {
-        "weights": digest(state[name] for name in sorted(state)),
+        # What is no weight has its own place: a device's fingerprint below.
+        "weights": digest(state[name] for name in sorted(state) if not name.endswith("_extra_state")),
         "devices": [fingerprint for fingerprint in devices if isinstance(fingerprint, str)],
         "rules": [name for rule in rules if isinstance(name := getattr(rule, "name", None), str)],
     }

@@ -1,8 +1,9 @@
 """Networks: VGG-16 at any width, the defended head, and `defend` for any classifier."""
 
+from groundglass.models.block import OpticalBlock
 from groundglass.models.classifier import Classifier
-from groundglass.models.defended import DefendedNetwork, OpticalBlock, View, defend
-from groundglass.models.files import ModelSpec, build, load_model, read_spec, save_model
+from groundglass.models.defended import DefendedNetwork, View, defend
+from groundglass.models.files import ModelSpec, build, load_defended, load_model, read_spec, save_defended, save_model
 from groundglass.models.head import Head
 from groundglass.models.predict import accuracy, predict_logits
 from groundglass.models.vgg import vgg16
@@ -17,9 +18,11 @@ __all__ = [
     "accuracy",
     "build",
     "defend",
+    "load_defended",
     "load_model",
     "predict_logits",
     "read_spec",
+    "save_defended",
     "save_model",
     "vgg16",
 ]

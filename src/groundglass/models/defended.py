@@ -1,141 +1,25 @@
 """The defence: a secret optical layer inside a classifier, and a way back for gradients around it (paper, Figure 1)."""
 
+import copy
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from groundglass.core import derive_seed, logits_of, lookup
 from groundglass.core.settings import Count, Dropout, fit
-from groundglass.models.head import Head, Rectified, in_its_place, projection
-from groundglass.models.passes import Pass, ReachedError, pass_of, running
-from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, check_rule, draw_feedback, stitch
+from groundglass.models.block import OpticalBlock
+from groundglass.models.head import Head
+from groundglass.models.passes import Pass, ReachedError, running
+from groundglass.models.wrappers import check_plain
+from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, check_rule, draw_feedback
 from groundglass.optics.device import OpticalDevice
-from groundglass.optics.layer import Encoding, FloatInputLayer, OpticalLayer, encode
-from groundglass.optics.opaque import is_followed, is_recorded, uncompiled
+from groundglass.optics.layer import EXTRA, Encoding, OpticalLayer
+from groundglass.optics.opaque import is_recorded, uncompiled
 
-
-class OpticalBlock(nn.Module):
-    """Dropout, Linear(d, N), BatchNorm, ReLU, [the synthetic gradient enters here] binarise, device N -> M, Linear(M, out).
-
-    The BatchNorm is not in the paper. Features after ReLU and max-pooling share a large mean; without it
-    most bits are the same for every image, and training is slow or fails (docs/log.md has the figures).
-
-    Without a device the block is Dropout, Linear(d, N), BatchNorm, ReLU, [enters here] Linear(N, out): a linear head
-    under the same training signal, the paper's first stage for features to transfer.
-
-    Args:
-        encoding: what enters the device or the linear layer. Default: bits with a device, floats without.
-        head: "published-code": Dropout, Linear(d, N), ReLU, [enters here] binarise, device N -> M, ReLU of the readings less
-            their mean (`Rectified`), Linear(M, out); readings are bytes / 255. Its threshold, the mean over the whole
-            batch, is the encoding "bits-batch".
-        linear_out: M, of that head without a device: [enters here] Linear(N, M), ReLU, Linear(M, out).
-    """
-
-    above: nn.Module | None
-    encoding: Encoding
-    optical: OpticalLayer | None
-
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        device: OpticalDevice | None,
-        *,
-        hidden: int,
-        dropout: float,
-        encoding: Encoding | None = None,
-        head: Head = "normalised",
-        linear_out: int | None = None,
-    ) -> None:
-        super().__init__()
-        if linear_out is not None and (device is not None or head != "published-code"):
-            raise ValueError("`linear_out` is for the head 'published-code' without a device")
-        if device is not None and device.in_features != hidden:
-            raise ValueError(f"the device takes {device.in_features} bits, the block has {hidden} features")
-        self.dropout = nn.Dropout(dropout)
-        self.head = head
-        self.project = projection(in_features, hidden, head)
-        self.above = None if linear_out is None else in_its_place(hidden, linear_out)
-        inputs = (linear_out or hidden) if device is None else device.out_features
-        self.readout = nn.Linear(inputs, out_features, dtype=torch.float32, device="cpu")
-        if device is not None or linear_out is None:
-            self.hold(device, encoding)
-        else:
-            self.encoding, self.optical, self.gain = encoding or "float", None, 1.0
-
-    def hold(self, device: OpticalDevice | None, encoding: Encoding | None = None) -> None:
-        """Put `device`, or none, below the readout, whose inputs must match. A Linear in a device's place goes."""
-        self.encoding = encoding or ("float" if device is None else "bits")
-        layer = FloatInputLayer if self.encoding == "float" else OpticalLayer
-        self.optical = None if device is None else layer(device).train(self.training)
-        # Thousands of inputs of spread 1: scaled so that a step of the classifier is as large as one of any other
-        # layer, at the same learning rate.
-        self.gain = 1.0 if device is None else (128 / device.out_features) ** 0.5
-        if device is None or self.head != "published-code":
-            self.above = None
-            return
-        self.gain = device.mean_reading / 255
-        if not isinstance(self.above, Rectified):
-            self.above = Rectified().to(self.readout.weight.device).train(self.training)
-
-    @property
-    def width(self) -> int:
-        """N: features that are encoded."""
-        linear = self.project[0]
-        assert isinstance(linear, nn.Linear)
-        return linear.out_features
-
-    def features(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch n"]:
-        """The features to be encoded: [batch, N], not negative."""
-        return torch.relu(self.below(x))
-
-    def below(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch n"]:
-        """The features before their ReLU: [batch, N], of either sign."""
-        found: Tensor = self.project(self.dropout(x))
-        return found
-
-    def classify(self, inputs: Float[Tensor, "batch n"]) -> Float[Tensor, "batch out"]:
-        """From what enters the device to the output; no gradient passes the device."""
-        return self._read(inputs if self.optical is None else self.optical(inputs))
-
-    def _read(self, above: Tensor) -> Tensor:
-        above = above.to(self.readout.weight.dtype)
-        out: Tensor = self.readout((above if self.above is None else self.above(above)) * self.gain)
-        return out
-
-    @uncompiled(recursive=False)
-    def forward(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch out"]:
-        if isinstance(x, torch.fx.Proxy):
-            raise TypeError(
-                "torch.fx.symbolic_trace cannot follow an optical block: let your tracer's is_leaf_module be true for an "
-                "OpticalBlock, or record the network with torch.export or make_fx"
-            )
-        linear = self.project[0]
-        if isinstance(linear, nn.Linear) and x.shape[-1] != linear.in_features:
-            raise ValueError(
-                f"the optical block takes {linear.in_features} features, but got {list(x.shape)}: give "
-                f"`in_features` (={x.shape[-1]}) to `defend`, or flatten what comes before"
-            )
-        # The optical part stays in float32 under autocast: a rounding error before a threshold is a flipped bit.
-        with torch.autocast(x.device.type, enabled=False):
-            below = self.below(x.to(self.readout.weight.dtype).contiguous())
-            hidden = torch.relu(below)
-            bits = encode(hidden, self.encoding)
-            current = pass_of(self, bits)
-            if current.until_features:
-                raise ReachedError(hidden, below)
-            above = bits if self.optical is None else self.optical(bits)
-            if current.rule.site == "readings" and is_followed(hidden) and torch._C._get_tracing_state() is None:
-                above = stitch(above, hidden, bits, current.rule)
-            return current.leave(hidden, bits, self._read(above))
-
-    def __prepare_scriptable__(self) -> NoReturn:
-        raise TypeError(
-            "an optical block cannot be TorchScript: record the network with torch.jit.trace, under torch.no_grad"
-        )
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -178,6 +62,11 @@ class DefendedNetwork(nn.Module):
     def classes(self) -> int:
         """How many logits the network has: known once it has run or was loaded; before that guessed, unless `defend` was told."""
         return self._classes
+
+    @property
+    def known_classes(self) -> int | None:
+        """`classes`, unless that is a guess of ours."""
+        return self._classes if self._guess is None or self._guess.told else None
 
     @property
     def ends_in_block(self) -> bool:
@@ -277,6 +166,9 @@ class DefendedNetwork(nn.Module):
         self._ends = out is not None and out.shape == logits.shape and torch.equal(out, logits)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+        for name, module in self.named_modules():  # before anything is changed
+            if isinstance(module, OpticalLayer) and (told := state_dict.get(f"{prefix}{name}.{EXTRA}")) is not None:
+                module.set_extra_state(told)
         kept = state_dict.get(f"{prefix}feedback")
         if kept is not None and self.feedback is not None and kept.ndim == 2:
             if self._guess is not None and not self._guess.told and kept.shape[1:] == self.feedback.shape[1:]:
@@ -322,13 +214,25 @@ def defend(
     in_features: int | None = None,
     out_features: int | None = None,
     classes: int | None = None,
+    inplace: bool = False,
     seed: int,
 ) -> DefendedNetwork:
-    """Put the optical layer into a classifier, in place of the module at `at`.
+    """A classifier with the optical layer in place of the module at `at`.
 
     `at` names a module of `network` that holds at least one `nn.Linear` and maps [batch, d] to [batch, k]: the last
     layer of a ResNet ("fc"), the head of a VGG ("head" here, "classifier" elsewhere), or a Linear half-way. d and k
-    are read from the first and last Linear that it defines. `network` itself is changed, and is part of what is returned.
+    are read from the first and last Linear that it defines.
+
+    - The module at `at` goes, whole, with its trained weights and its hooks. An `OpticalBlock` with new weights takes its place.
+    - The layers below keep their weights. More training reaches them through B: the error at the logits.
+    - The layers above, if there are any, keep theirs too, and get their ordinary gradient.
+
+    `network` stays as it was: what is returned holds a copy of it (`copy.deepcopy`). Nothing is shared. Parameters that are tied
+    in it are tied in the copy; hooks and parametrizations are copied with their modules; a hook that is a closure over
+    the original still sees the original.
+
+    For features first, give `device=None` and `hidden`: a linear head. Train it with `BackProp()` or `HybridDFA()`, then
+    `training.place_device(network, device)`.
 
     Args:
         network: images -> logits.
@@ -340,11 +244,13 @@ def defend(
         in_features, out_features: d and k, if they are not those of the module's first and last Linear.
         classes: logits of the network, the rows of B. None: those of the Linear that is defined last, until the first forward
             pass shows how many there are.
+        inplace: change `network` itself, without a copy.
         seed: of the new weights and of B.
 
     Raises:
         TypeError: `network` is not a module, or `device` is not an optical device.
-        ValueError: no such module (the nearest name is offered), or no Linear in it.
+        ValueError: no such module (the nearest name is offered), or no Linear in it; a network that is defended already, is
+            in a wrapper (torch.compile, DataParallel), or cannot be copied.
     """
     if not isinstance(network, nn.Module):
         raise TypeError(f"`network` must be a torch module, not a {type(network).__name__}")
@@ -353,8 +259,10 @@ def defend(
             f"`device` must be an optical device, as SimulatedOPU.create(512, 8000) makes one, not {device!r:.60}; one of your "
             "own has in_features, out_features, fingerprint, mean_reading and measure(bits)"
         )
+    check_plain(network)
     places = {name: module for name, module in network.named_modules() if name}
     place = lookup("module", at, places)
+    _check_undefended(network, at, places)
     linears = [m for m in place.modules() if isinstance(m, nn.Linear)]
     if not linears:
         holders = [name for name, m in places.items() if isinstance(m, nn.Linear)]
@@ -364,6 +272,8 @@ def defend(
     n: int = device.in_features if device is not None else fit(Count, hidden, "hidden")
     dropout = fit(Dropout, dropout, "dropout")
     last_linear = _last_linear(network)
+    if any(is_lazy(parameter) for parameter in network.parameters()):
+        raise ValueError("`network` has lazy layers, whose sizes are not known yet: run it on an image first")
     if classes is None:
         guess, rows = Guess(derive_seed(seed, "B"), told=False), last_linear.out_features
     else:
@@ -377,6 +287,8 @@ def defend(
             settings["linear_out"] = fit(Count, linear_out, "linear_out")
         block = OpticalBlock(d, k, device, hidden=n, dropout=dropout, **settings)
     block.train(place.training).to(linears[0].weight.device)
+    if not inplace:
+        network = copied(network)
     parent, _, leaf = at.rpartition(".")
     setattr(network.get_submodule(parent), leaf, block)
     feedback = draw_feedback(rows, n, seed=guess.seed).to(last_linear.weight.device)
@@ -386,3 +298,25 @@ def defend(
 def _last_linear(network: nn.Module) -> nn.Linear:
     """The one that is defined last; it need not be the one that gives the logits."""
     return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+
+
+def _check_undefended(network: nn.Module, at: str, places: dict[str, nn.Module]) -> None:
+    if isinstance(network, DefendedNetwork | View):
+        where = network.at if isinstance(network, DefendedNetwork) else network.defended.at
+        raise ValueError(
+            f"`network` is defended already, at {where!r}. Another device goes in by training.place_device(network, device); to "
+            "defend a second place, put the network into a module of your own first"
+        )
+    for name, module in places.items():
+        if isinstance(module, OpticalBlock) and (f"{at}.".startswith(f"{name}.") or f"{name}.".startswith(f"{at}.")):
+            raise ValueError(f"there is an optical block at {name!r} already: name a place outside of it")
+
+
+def copied(network: _Network) -> _Network:
+    """`copy.deepcopy`, which says what to do where it fails. Raises: ValueError."""
+    try:
+        return copy.deepcopy(network)
+    except Exception as error:  # whatever the user's own modules raise
+        raise ValueError(
+            f"`network` cannot be copied ({error}): with inplace=True it is changed itself, and no copy is made"
+        ) from error

@@ -1,10 +1,9 @@
 """Model files: weights as safetensors, what to build as metadata. Of a device they hold the fingerprint only."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,11 +11,15 @@ from groundglass.core import DamagedFileError
 from groundglass.core.schema import read
 from groundglass.core.settings import Count, Dropout, Positive, Settings
 from groundglass.core.states import CheckedFile
-from groundglass.models.defended import DefendedNetwork, defend
+from groundglass.models.defence import Defence, DefenceSpec, check_fingerprint
+from groundglass.models.defended import DefendedNetwork, copied
 from groundglass.models.head import Head
 from groundglass.models.vgg import vgg16
-from groundglass.optics.device import OpticalDevice, is_fingerprint
+from groundglass.models.weights import load_weights
+from groundglass.models.wrappers import unwrapped
+from groundglass.optics.device import OpticalDevice
 from groundglass.optics.layer import Encoding
+from groundglass.optics.store import find_device
 
 _FILE = CheckedFile("model file", "groundglass", "spec", "train again or copy it again", sealed=False)
 
@@ -57,6 +60,21 @@ class ModelSpec(Settings):
     def defended(self) -> bool:
         return self.device_in is not None or self.linear_hidden is not None
 
+    @property
+    def defence(self) -> Defence:
+        """What stands in place of the head of a defended one."""
+        assert self.defended
+        return Defence(
+            at="head",
+            hidden=self.device_in or self.linear_hidden or 1,
+            device_out=self.device_out,
+            dropout=self.dropout,
+            encoding=self.encoding,
+            head=self.head,
+            linear_out=self.linear_out,
+            fingerprint=self.fingerprint,
+        )
+
     def check_data(self, name: str, classes: int) -> None:
         """Refuse a data set that the network was not trained on, as far as that is known.
 
@@ -85,38 +103,7 @@ def build(spec: ModelSpec, *, device: OpticalDevice | None = None, seed: int) ->
         if device is not None:
             raise ValueError("a device was given for a network without an optical layer")
         return network
-    if spec.device_in is not None:
-        _check_device(spec, device)
-    return defend(
-        network,
-        at="head",
-        device=device,
-        hidden=spec.linear_hidden,
-        dropout=spec.dropout,
-        encoding=spec.encoding,
-        head=spec.head,
-        linear_out=spec.linear_out,
-        seed=seed,
-    )
-
-
-def _check_device(spec: ModelSpec, device: OpticalDevice | None) -> None:
-    if device is None:
-        raise ValueError(
-            f"this network needs its optical device ({spec.device_in} -> {spec.device_out}"
-            + (f", fingerprint {spec.fingerprint}" if spec.fingerprint else "")
-            + "): give the device, or the folder that holds its device file"
-        )
-    if (device.in_features, device.out_features) != (spec.device_in, spec.device_out):
-        raise ValueError(
-            f"the network was built for a device {spec.device_in} -> {spec.device_out}, "
-            f"this one is {device.in_features} -> {device.out_features}"
-        )
-    if spec.fingerprint is not None and device.fingerprint != spec.fingerprint:
-        raise ValueError(
-            f"this device ({device.fingerprint}) is not the one that the network was trained with "
-            f"({spec.fingerprint}): its predictions would be noise. Give that device, or redraw and fit the classifier again"
-        )
+    return spec.defence.put_into(network, device, inplace=True, seed=seed)
 
 
 def save_model(path: Path | str, model: nn.Module, spec: ModelSpec, *, new: bool = False) -> None:
@@ -125,19 +112,132 @@ def save_model(path: Path | str, model: nn.Module, spec: ModelSpec, *, new: bool
     Args:
         new: never take the place of another file: FileExistsError.
     """
-    model = getattr(model, "_orig_mod", model)  # of torch.compile
+    model = unwrapped(model)
     if isinstance(model, DefendedNetwork) and model.device is not None:
         spec = replace(spec, fingerprint=model.device.fingerprint)
     _FILE.save(path, model.state_dict(), json.dumps(asdict(spec)), new=new)
 
 
-def _open(path: Path | str) -> tuple[dict[str, Tensor], ModelSpec]:
+def save_defended(network: nn.Module, path: Path | str, *, new: bool = False) -> None:
+    """Write a defended network, whatever network it is, to one safetensors file, atomically.
+
+    In it are all weights and buffers of its `state_dict`, B included, and a description: the defence, torch's layers, and the
+    device's fingerprint. No matrix and no seed of a device goes in; nor does code: `load_defended` must be given the network.
+
+    Args:
+        network: a `DefendedNetwork`, with a device or without; torch.compile and data parallelism around it are passed over.
+        new: never take the place of another file: FileExistsError.
+
+    Raises:
+        ValueError: it is not defended; or there is something in its `state_dict` that is no tensor.
+    """
+    inner = unwrapped(network)
+    if not isinstance(inner, DefendedNetwork):
+        raise ValueError(
+            f"`network` is a {type(inner).__name__}, not a defended network: `defend` makes one. Any other is kept by "
+            "torch.save(network.state_dict(), ...)"
+        )
+    state = inner.state_dict()
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(
+                f"{name!r} of the network's state_dict is a {type(value).__name__}: a model file holds tensors only"
+            )
+    _FILE.save(path, state, json.dumps(asdict(DefenceSpec.of(inner))), new=new)
+
+
+def load_defended(
+    path: Path | str,
+    *,
+    network: nn.Module | Callable[[], nn.Module] | None = None,
+    device: OpticalDevice | Path | str | None = None,
+) -> DefendedNetwork:
+    """The defended network of a file, in eval mode.
+
+    Args:
+        path: written by `save_defended`; or by `save_model`, which says itself what to build.
+        network: the architecture, as it was before `defend` or after it: a module, which stays as it is, or a function that
+            makes one. Its weights do not matter; buffers that no `state_dict` has, such as a normalisation, are its own.
+        device: the one that the weights were trained with; its device file; or the folder that holds that. None: that of
+            `network`, if it is defended.
+
+    Raises:
+        FileNotFoundError: no such file, or the device is not in the folder.
+        DamagedFileError: truncated, altered, or not a model file.
+        ValueError: another device; another architecture; names the first thing that differs.
+        TypeError: `network` is neither a module nor makes one.
+    """
+    tensors, spec = _open(path)
+    if isinstance(spec, ModelSpec):
+        if network is not None:
+            raise ValueError(f"{path} says itself what to build: leave out `network`")
+        if not spec.defended:
+            raise ValueError(f"{path} is a network without an optical layer: load_model reads it")
+        made = build(spec, device=_found(device, spec.fingerprint), seed=0)
+        assert isinstance(made, DefendedNetwork)
+    else:
+        made = _architecture(path, spec, network, device)
+    load_weights(made, tensors, what=str(path))
+    made.eval()
+    return made
+
+
+def _found(device: OpticalDevice | Path | str | None, fingerprint: str | None) -> OpticalDevice | None:
+    return find_device(device, fingerprint) if isinstance(device, Path | str) else device
+
+
+def _architecture(
+    path: Path | str,
+    spec: DefenceSpec,
+    network: nn.Module | Callable[[], nn.Module] | None,
+    device: OpticalDevice | Path | str | None,
+) -> DefendedNetwork:
+    """What the weights of the file go into."""
+    if network is None:
+        raise ValueError(
+            f"{path} holds the weights of a network that is not this package's ({spec.network!r:.80}, defended at "
+            f"{spec.defence.at!r:.80}): give the network too, load_defended(path, network=..., device=...)"
+        )
+    given = network if isinstance(network, nn.Module) else network()
+    if not isinstance(given, nn.Module):
+        raise TypeError(f"`network` must be a torch module or make one, not a {type(given).__name__}")
+    given, own = unwrapped(given), not isinstance(network, nn.Module)
+    found = _found(device, spec.defence.fingerprint)
+    try:
+        if isinstance(given, DefendedNetwork):
+            spec.defence.check_device(given.device if found is None else found)
+            made = given if own else copied(given)
+        else:
+            made = spec.defence.put_into(given, found, inplace=own, seed=0)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    spec.check_network(made, str(path))
+    if found is not None:
+        made.block.hold(found, made.block.encoding)
+    return made
+
+
+def _open(path: Path | str) -> tuple[dict[str, Tensor], ModelSpec | DefenceSpec]:
     tensors, told = _FILE.load(path)
     where = f"the spec of {path}"
-    spec = read(ModelSpec, told, where)
-    if more := sorted(told.keys() - {field.name for field in fields(ModelSpec)}):
+    kind = DefenceSpec if isinstance(told, dict) and "defence" in told else ModelSpec
+    spec: ModelSpec | DefenceSpec = read(kind, told, where)
+    if more := sorted(told.keys() - {field.name for field in fields(kind)}):
         raise DamagedFileError(f"{where} has {more[0]!r:.40}: it was altered, or use the version that wrote it")
-    _check_room(spec, sum(tensor.numel() for tensor in tensors.values()), where)
+    if isinstance(spec, DefenceSpec):
+        spec.check_weights(tensors, where)
+    else:
+        _check_room(spec, sum(tensor.numel() for tensor in tensors.values()), where)
+    return tensors, spec
+
+
+def _open_own(path: Path | str) -> tuple[dict[str, Tensor], ModelSpec]:
+    tensors, spec = _open(path)
+    if not isinstance(spec, ModelSpec):
+        raise ValueError(
+            f"{path} holds the weights of a network that is not this package's ({spec.network!r:.80}), so it does not say what "
+            "to build: load_defended(path, network=..., device=...) reads it; a command takes it by --weights, beside the network"
+        )
     return tensors, spec
 
 
@@ -152,13 +252,12 @@ def _check_room(spec: ModelSpec, numbers: int, where: str) -> None:
         raise DamagedFileError(
             f"{where} describes another network, of at least {needed:,} weights, and the file has {numbers:,}: it was altered"
         )
-    if spec.fingerprint is not None and (not is_fingerprint(spec.fingerprint)):
-        raise DamagedFileError(f"{where} has the fingerprint {spec.fingerprint!r:.80}: it was altered")
+    check_fingerprint(spec.fingerprint, where)
 
 
 def read_spec(path: Path | str) -> ModelSpec:
     """The spec in a model file, checked against altered weights."""
-    return _open(path)[1]
+    return _open_own(path)[1]
 
 
 def load_model(path: Path | str, *, find_device: Callable[[str], OpticalDevice] | None = None) -> nn.Module:
@@ -172,58 +271,8 @@ def load_model(path: Path | str, *, find_device: Callable[[str], OpticalDevice] 
         DamagedFileError: truncated, altered, or not a model file.
         ValueError: weights of another shape; a device missing or not the right one.
     """
-    tensors, spec = _open(path)
+    tensors, spec = _open_own(path)
     device = find_device(spec.fingerprint) if find_device is not None and spec.fingerprint else None
     model = build(spec, device=device, seed=0)
     load_weights(model, tensors, what=str(path))
     return model.eval()
-
-
-def load_weights(model: nn.Module, tensors: Mapping[str, Any], *, what: str) -> None:
-    """`load_state_dict`, for weights as people have them: whatever torch or safetensors would load is loaded.
-
-    Names may have the prefixes that `torch.compile` and data parallelism put before them; a name of weights that
-    are tied to others, and the counters of BatchNorm, may be missing. If B was destroyed before the network was saved, it
-    stays destroyed.
-
-    Raises:
-        ValueError: weights of another network, or of another shape: what torch reports, the first of it.
-    """
-    if isinstance(model, DefendedNetwork) and not any(name.endswith("feedback") for name in tensors):
-        model.destroy_feedback()
-    own = model.state_dict()
-    named = _named_as(own, tensors)
-    try:
-        missing, unexpected = model.load_state_dict(named, strict=False)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1:2] or [str(error)]
-        raise ValueError(
-            f"{what}: {first[0].strip()} These are weights of another shape (another width, N or M)"
-        ) from error
-    loaded = {_place(own[name]) for name in named if name in own}
-    missing = [
-        name
-        for name in missing
-        if not name.endswith("num_batches_tracked") and (name not in own or _place(own[name]) not in loaded)
-    ]
-    for names, where in ((unexpected, "the network has"), (missing, "the weights have")):
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise ValueError(f"{what}: {where} no {names[0]!r}{more}: these are the weights of another network")
-
-
-def _named_as(own: Mapping[str, Tensor], tensors: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Weights without the prefixes of wrappers in their names, if the network itself has no such names."""
-    names = list(tensors)
-    if not any("_orig_mod." in name for name in own):
-        names = [name.replace("_orig_mod.", "") for name in names]
-    # No other prefix: "model." may belong to a network around this one, which computes something else.
-    while names and all(name.startswith("module.") for name in names) and not any(name in own for name in names):
-        names = [name.removeprefix("module.") for name in names]
-    # Unchanged if there is nothing to remove: torch keeps version numbers on its own dict.
-    return tensors if names == list(tensors) else dict(zip(names, tensors.values(), strict=True))
-
-
-def _place(tensor: Tensor) -> tuple[Any, ...]:
-    """Where a tensor is in memory: tied weights are in one place."""
-    return tensor.device, tensor.data_ptr(), tuple(tensor.shape)

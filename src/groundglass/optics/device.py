@@ -61,6 +61,20 @@ def is_fingerprint(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+def check_same_device(device: OpticalDevice, fingerprint: str) -> None:
+    """Refuse a device that is not the one with this fingerprint, which a network was trained with.
+
+    Raises:
+        ValueError: another one; says what to do.
+    """
+    if device.fingerprint != fingerprint:
+        raise ValueError(
+            f"this device ({device.fingerprint:.80}) is not the one that the network was trained with ({fingerprint:.80}): its "
+            "predictions would be noise. Give that device; for another one, load the network with that one first, then "
+            "place_device(network, other) and fit the classifier again (`groundglass redraw`)"
+        )
+
+
 def no_readings(device: OpticalDevice, where: torch.device) -> Tensor:
     """Readings of no inputs, [0, M]. A device takes no frame without an input, so it is not asked."""
     camera = getattr(device, "camera", None)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from groundglass.core import NonFiniteError, generator
 from groundglass.core.sealed import without_locals
-from groundglass.optics.device import OpticalDevice
+from groundglass.optics.device import OpticalDevice, check_same_device
 from groundglass.optics.opaque import Opaque, measure
 from groundglass.optics.simulated import SimulatedOPU
 from groundglass.optics.true_matrix import true_matrix
@@ -21,6 +21,11 @@ from groundglass.optics.true_matrix import true_matrix
 #: the mean of its own sample. "bits-batch": above the mean of the whole batch, as the paper's published code does.
 #: "float": as they are, which no binary device can take.
 Encoding = Literal["bits", "bits-batch", "float"]
+
+#: What torch calls the fingerprint in a `state_dict`, after the layer's own name.
+EXTRA = "_extra_state"
+# Bytes of a fingerprint.
+_LONGEST = 1000
 
 
 def binarise(features: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
@@ -140,8 +145,11 @@ class _Normalised(Opaque):
 class OpticalLayer(nn.Module):
     """device -> readings with mean 0 and a spread of about 1. No gradient passes: see `backward.stitch`.
 
-    The device is an attribute, not a buffer: nothing of it enters a `state_dict`, and a pickle of the module fails. A graph
-    that torch records has the layer as one operator (`opaque.py`).
+    The device is an attribute, not a buffer: of it a `state_dict` has the fingerprint alone, which is public, and a pickle of
+    the module fails. A graph that torch records has the layer as one operator (`opaque.py`).
+
+    `load_state_dict` refuses weights that were trained with another device. Those that name none, as of earlier versions, are
+    taken for this one's.
 
     Shapes: bits [batch, in_features], 0. or 1., -> [batch, out_features], float32.
     """
@@ -169,6 +177,28 @@ class OpticalLayer(nn.Module):
     @torch.no_grad()
     def forward(self, inputs: Float[Tensor, "batch n"]) -> Float[Tensor, "batch m"]:
         return measure(self._normalised, inputs, outputs=self.device.out_features, dtype=torch.float32)
+
+    def get_extra_state(self) -> Tensor:
+        """The device's fingerprint, for a `state_dict`: the bytes of its text, uint8 [k], so that all there is a tensor."""
+        return torch.tensor(list(self.device.fingerprint.encode()), dtype=torch.uint8, device="cpu")
+
+    def set_extra_state(self, state: Any) -> None:
+        """Refuse another device's fingerprint; the layer keeps its device.
+
+        Raises:
+            ValueError: another device's, or no fingerprint.
+        """
+        if not isinstance(state, Tensor) or state.dtype != torch.uint8 or state.ndim != 1 or len(state) > _LONGEST:
+            raise ValueError(
+                "the weights have something else where the fingerprint of a device should be: they were altered"
+            )
+        check_same_device(self.device, bytes(state.tolist()).decode(errors="backslashreplace"))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        missing, name = rest[2], f"{prefix}{EXTRA}"
+        if name in missing:  # weights of an earlier version
+            missing.remove(name)
 
     def extra_repr(self) -> str:
         return f"in_features={self.device.in_features}, out_features={self.device.out_features}"

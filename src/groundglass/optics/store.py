@@ -135,3 +135,21 @@ class DeviceStore:
             return DriftingDevice(device, correlation=told["correlation"], hold=told["hold"])
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedFileError(f"{path} does not describe a drifting device: {error}") from error
+
+
+def find_device(where: Path | str, fingerprint: str | None) -> Stored:
+    """The device of a device file; or, of a folder of them, the one with this fingerprint.
+
+    Raises:
+        FileNotFoundError: there is no such file, or no such device in the folder.
+        PermissionError, DamagedFileError: as `DeviceStore.find`.
+        ValueError: a folder, and no fingerprint.
+    """
+    where = Path(where)
+    if where.is_dir():
+        if fingerprint is None:
+            raise ValueError(f"{where} is a folder, and it is not known which device is needed: give the device file")
+        return DeviceStore(where).find(fingerprint)
+    if where.suffix in (_MOVING_SUFFIX, _DRIFTING_SUFFIX):
+        return DeviceStore(where.parent).find(where.stem)
+    return SimulatedOPU.load(where)

@@ -21,7 +21,7 @@ from groundglass.core.schema import written
 from groundglass.core.text import fraction
 from groundglass.data import Dataset, ImageSet, load
 from groundglass.models import load_model, read_spec
-from groundglass.models.files import load_weights
+from groundglass.models.weights import load_weights
 from groundglass.optics import DeviceStore
 from groundglass.results import Record, RecordStore, cell_key
 from groundglass.results.kinds.audit import FileAuditConfig
@@ -331,6 +331,8 @@ def _state_digest(network: nn.Module) -> str:
     """Of its weights and of the source of its class: what a factory makes may change without a file that we are given."""
     digest = hashlib.sha256()
     for name, value in sorted(network.state_dict().items()):
+        if name.endswith("_extra_state"):  # no weight: what a layer says about itself, as a device's fingerprint
+            continue
         digest.update(f"{name} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     with suppress(OSError, TypeError):  # a class typed in by hand has no source: its weights are all that can be known

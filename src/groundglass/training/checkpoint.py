@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from groundglass.core import begin_state, load_state, read_notes, save_state
 from groundglass.core.schema import read
 from groundglass.core.states import restoring
-from groundglass.models.files import load_weights
+from groundglass.models.weights import load_weights
 from groundglass.optics import OpticalDevice, SimulatedOPU
 from groundglass.training.state import EpochResult, TrainingState
 

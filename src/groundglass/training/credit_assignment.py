@@ -5,8 +5,10 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from groundglass.attacks import StraightThrough
 from groundglass.core import logits_of
 from groundglass.models import DefendedNetwork
+from groundglass.models.wrappers import unwrapped
 
 
 @runtime_checkable
@@ -20,15 +22,31 @@ class CreditAssignment(Protocol):
 
 
 class BackProp:
-    """Ordinary backpropagation. A secret device cannot be differentiated, so a network with one is refused."""
+    """Ordinary backpropagation. A secret device cannot be differentiated, so a network with one is refused.
+
+    A defended network without a device has a linear head, which can be: so features are trained first, and the device is
+    placed then (`place_device`).
+    """
 
     name = "bp"
 
     def logits(self, model: nn.Module, images: Tensor) -> Tensor:
-        if isinstance(model, DefendedNetwork):
+        inner = unwrapped(model)
+        if not isinstance(inner, DefendedNetwork):
+            logits: Tensor = logits_of(model(images))
+            return logits
+        if inner.device is not None:
             raise ValueError("backpropagation cannot pass the optical layer: train a defended network with HybridDFA()")
-        logits: Tensor = logits_of(model(images))
-        return logits
+        if inner.block.encoding != "float":
+            raise ValueError(
+                f"backpropagation cannot pass the binarisation (encoding {inner.block.encoding!r}): train with HybridDFA()"
+            )
+        if inner is not model:
+            raise ValueError(
+                f"a network without a device is differentiated from outside of its wrapper, {type(model).__name__}: give the "
+                "defended network itself, and wrap it once it has its device"
+            )
+        return inner.run(images, StraightThrough("bp"))
 
 
 class HybridDFA:
@@ -36,15 +54,19 @@ class HybridDFA:
 
     Layers above the optical layer get their ordinary gradient. The error e = dLoss/dlogits times the fixed random
     matrix B replaces the gradient at the layer's input; the layers below backpropagate that synthetic gradient.
+
+    A defended network's own graph is this one: in a loop of one's own, `loss(network(images), labels).backward()` does it.
     """
 
     name = "hybrid-dfa"
 
     def logits(self, model: nn.Module, images: Tensor) -> Tensor:
-        if not isinstance(model, DefendedNetwork):
+        inner = unwrapped(model)
+        if not isinstance(inner, DefendedNetwork):
             raise ValueError("hybrid training is for a defended network: make one with `defend(network, at=...)`")
-        if model.feedback is None:
+        if inner.feedback is None:
             raise ValueError(
                 "this network's feedback matrix B was destroyed: it can predict but not train below the device"
             )
-        return model.run(images, model.training_rule())
+        logits: Tensor = model(images)
+        return logits

@@ -40,7 +40,7 @@ def test_a_noisy_camera_sees_the_networks_own_matrix(finished):
     assert torch.equal(true_matrix(noisy.device), true_matrix(plain.device))
     assert noisy.device.camera.read_noise == 16
     changed = {key for key, value in plain.state_dict().items() if not torch.equal(value, noisy.state_dict()[key])}
-    assert changed == {"network.head.readout.weight", "network.head.readout.bias"}
+    assert changed == {f"network.head.{name}" for name in ("readout.weight", "readout.bias", "optical._extra_state")}
 
 
 def test_the_network_is_asked_as_often_as_is_counted(finished):

@@ -38,7 +38,7 @@ def test_a_redraw_breaks_tuning_repairs_and_features_are_computed_once(finished)
     assert len(store.fingerprints()) == 7
     old, new = (network(finished.folder, name).state_dict() for name in NETWORKS[:2])
     changed = {key for key in old if not torch.equal(old[key], new[key])}
-    assert changed == {"network.head.readout.weight", "network.head.readout.bias"}
+    assert changed == {f"network.head.{name}" for name in ("readout.weight", "readout.bias", "optical._extra_state")}
 
 
 def test_a_moving_target_and_a_noisy_camera_are_tuned_and_audited(finished):
