@@ -48,6 +48,7 @@ from groundglass.core.settings import In, Settings, _annotations
 from groundglass.data import Augment
 from groundglass.data.shapes import load_shapes
 from groundglass.models import defend, predict_logits, vgg16
+from groundglass.models.defence import Defence, DefenceSpec
 from groundglass.optics import Camera, DriftingDevice, LightOnOPU, MovingDevice, SimulatedOPU
 from groundglass.optics.access import DeviceAccess
 from groundglass.optics.camera import Exposure
@@ -134,6 +135,7 @@ def examples() -> dict[type, Any]:
         Origin(source="", attack="", ball=Linf(0.1), seed=0),
     ]
     made += [method() for method in METHODS.values()]
+    made += [DefenceSpec(defence=Defence(at="fc", hidden=8, device_out=12), network="Net", layers={}, torch="2.9")]
     found: dict[type, Any] = {}
 
     def look(one: Any) -> None:

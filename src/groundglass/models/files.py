@@ -220,9 +220,9 @@ def _architecture(
 def _open(path: Path | str) -> tuple[dict[str, Tensor], ModelSpec | DefenceSpec]:
     tensors, told = _FILE.load(path)
     where = f"the spec of {path}"
-    kind = DefenceSpec if isinstance(told, dict) and "defence" in told else ModelSpec
-    spec: ModelSpec | DefenceSpec = read(kind, told, where)
-    if more := sorted(told.keys() - {field.name for field in fields(kind)}):
+    theirs = isinstance(told, dict) and "defence" in told
+    spec: ModelSpec | DefenceSpec = read(DefenceSpec, told, where) if theirs else read(ModelSpec, told, where)
+    if more := sorted(told.keys() - {field.name for field in fields(spec)}):
         raise DamagedFileError(f"{where} has {more[0]!r:.40}: it was altered, or use the version that wrote it")
     if isinstance(spec, DefenceSpec):
         spec.check_weights(tensors, where)
