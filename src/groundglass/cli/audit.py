@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from groundglass.cli.options import Command, DataDir
+from groundglass.cli.options import Command, DataDir, DeviceOption
 from groundglass.cli.terminal import Terminal, say, say_table
 from groundglass.core.text import duration
 
@@ -30,7 +30,7 @@ class Audit(Command):
     data: str
     """cifar10, cifar100, shapes, or an .npz file with images (uint8, or floats in [0, 1]; n, c, h, w) and labels."""
     weights: Path | None = None
-    """A factory's weights: a state_dict, .safetensors or of torch.save."""
+    """A factory's weights: a state_dict, .safetensors or of torch.save; or the file of save_defended, which has the layer too."""
     norm: Literal["linf", "l2"] = "linf"
     eps: str | None = None
     """The radius, pixel units. Default: 8/255 in L-inf; L2 needs one."""
@@ -44,8 +44,7 @@ class Audit(Command):
     """The first so many of the test set."""
     matrix: Path | None = None
     """A retrieved matrix of the network's device (matrix.npy of `groundglass retrieve`)."""
-    device_dir: Path | None = None
-    """Folder of the model's device file. Default: devices/ beside the model's folder."""
+    device: DeviceOption = None
     data_dir: DataDir = None
     preset: Literal["quick", "standard"] = "quick"
     """How much is tried: standard has the sizes of AutoAttack's."""

@@ -18,6 +18,14 @@ DataDir = Annotated[
         help="Folder with cifar-10-batches-bin or cifar-100-binary. Default: $GROUNDGLASS_DATA, then the user's cache."
     ),
 ]
+DeviceOption = Annotated[
+    Path | None,
+    tyro.conf.arg(
+        aliases=["--device-dir"],
+        help="Device file of the network, or the folder that holds it. A new device's goes to the same folder. Default: devices/ "
+        "beside the folder of the model file.",
+    ),
+]
 RunFolder = Annotated[
     tyro.conf.Positional[Path], tyro.conf.arg(help="A run folder, finished or not, or a compact copy of one.")
 ]

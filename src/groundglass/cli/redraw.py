@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from groundglass.cli.options import Command, DataDir, SeedFile, SeedOption, given_seed
+from groundglass.cli.options import Command, DataDir, DeviceOption, SeedFile, SeedOption, given_seed
 from groundglass.cli.terminal import Terminal, say
 
 
@@ -13,14 +13,16 @@ from groundglass.cli.terminal import Terminal, say
 class Redraw(Command):
     """Give a trained network a new secret matrix, and fit its classifier to it; the old model and device stay."""
 
-    model: tyro.conf.Positional[Path]
-    """A model file with an optical layer, as a study leaves it in models/."""
+    model: tyro.conf.Positional[str]
+    """A model file with an optical layer, as a study leaves it in models/; or package.module:factory, a function that makes a
+    network of your own, with --weights."""
     out: Path
     """The new model file; not an existing one."""
     data: str
     """The data set that the model was trained with: cifar10, cifar100 or shapes."""
-    device_dir: Path | None = None
-    """Folder of the model's device file; the new device's goes there too. Default: devices/ beside the model's folder."""
+    weights: Path | None = None
+    """Of a network of your own: the file that save_defended wrote."""
+    device: DeviceOption = None
     data_dir: DataDir = None
     seed: int = 0
     """Of the order of images."""

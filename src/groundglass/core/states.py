@@ -160,6 +160,17 @@ class CheckedFile:
         """
         _write(Path(path), tensors, {self.mark: _FORMAT, self.note: note}, f"{self.mark}\n{note}", new=new)
 
+    def is_one(self, path: Path) -> bool:
+        """Whether a file says that it is of this kind; whether it is whole is another question."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            check_file(path)
+            with safe_open(path, framework="pt") as file:
+                return self.mark in (file.metadata() or {})
+        except (SafetensorError, OSError, ValueError):
+            return False
+
     def load(self, path: Path | str) -> tuple[dict[str, Tensor], Any]:
         """The tensors, and the note read as JSON.
 

@@ -260,6 +260,15 @@ def read_spec(path: Path | str) -> ModelSpec:
     return _open_own(path)[1]
 
 
+def is_defended_file(path: Path) -> bool:
+    """Whether a file is one of `save_defended`.
+
+    Raises:
+        DamagedFileError: a model file that was altered.
+    """
+    return _FILE.is_one(path) and isinstance(_open(path)[1], DefenceSpec)
+
+
 def load_model(path: Path | str, *, find_device: Callable[[str], OpticalDevice] | None = None) -> nn.Module:
     """The network of a model file, in eval mode.
 

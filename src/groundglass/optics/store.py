@@ -150,6 +150,12 @@ def find_device(where: Path | str, fingerprint: str | None) -> Stored:
         if fingerprint is None:
             raise ValueError(f"{where} is a folder, and it is not known which device is needed: give the device file")
         return DeviceStore(where).find(fingerprint)
+    if (
+        not where.exists()
+        and fingerprint is not None
+        and where.suffix not in (_SUFFIX, _MOVING_SUFFIX, _DRIFTING_SUFFIX)
+    ):
+        return DeviceStore(where).find(fingerprint)  # a folder that is not there: the error says what was looked for
     if where.suffix in (_MOVING_SUFFIX, _DRIFTING_SUFFIX):
         return DeviceStore(where.parent).find(where.stem)
     return SimulatedOPU.load(where)

@@ -2,10 +2,11 @@
 
 import hashlib
 import inspect
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -20,9 +21,10 @@ from groundglass.core.arrays import read_npy, read_npz
 from groundglass.core.schema import written
 from groundglass.core.text import fraction
 from groundglass.data import Dataset, ImageSet, load
-from groundglass.models import load_model, read_spec
+from groundglass.models import DefendedNetwork, load_defended, load_model, read_spec
+from groundglass.models.files import is_defended_file
 from groundglass.models.weights import load_weights
-from groundglass.optics import DeviceStore
+from groundglass.optics.store import find_device
 from groundglass.results import Record, RecordStore, cell_key
 from groundglass.results.kinds.audit import FileAuditConfig
 from groundglass.studies.cells.attack import make_ball
@@ -61,7 +63,7 @@ def audit_model(
     *,
     data: str,
     weights: Path | None = None,
-    device_dir: Path | None = None,
+    device: Path | None = None,
     data_dir: Path | None = None,
     matrix: Path | None = None,
     norm: Literal["linf", "l2"] = "linf",
@@ -80,8 +82,10 @@ def audit_model(
             The folder it is called from is searched first, and stays the last place for what the module imports later.
         out: a new folder, or one that holds the same audit.
         data: cifar10, cifar100, shapes, or an .npz file with `images` (uint8, or floats in [0, 1]; [n, c, h, w]) and `labels`.
-        weights: of a factory's module: a state_dict, .safetensors or what torch.save wrote (read without pickled code).
-        device_dir: of a model file with an optical layer. Default: `devices` beside its folder.
+        weights: of a factory's module: a state_dict, .safetensors or what torch.save wrote (read without pickled code); or a
+            file of `save_defended`, which puts the optical layer into that module too.
+        device: of a network with an optical layer: its device file, or the folder of that. Default: the folder `devices`
+            beside that of its model file, or of `weights`.
         data_dir: the data folder.
         matrix: a retrieved U, `matrix.npy` as `groundglass retrieve` writes it.
         norm, eps: the ball; "8/255" or a number, pixel units. Without a radius L-inf's is 8/255. L2 needs one: lengths depend on
@@ -104,7 +108,7 @@ def audit_model(
     asked = tuple(claims)
     each_of(asked or None)
     brought = {text: imported_attack(text) for text in attacks}
-    network = read_network(model, weights, device_dir)
+    network = read_network(model, weights, device)
     retrieved = None if matrix is None else _matrix(matrix)
     pictures = read_pictures(data, images, data_dir)
     if Path(model).is_file() and pictures.classes:
@@ -253,8 +257,8 @@ def _classes(array: np.ndarray, count: int) -> Tensor:
     return torch.from_numpy(chosen.astype(np.int64))
 
 
-def read_network(model: str, weights: Path | None, device_dir: Path | None) -> nn.Module:
-    """A model file of ours, or what a factory makes, with its weights.
+def read_network(model: str, weights: Path | None, device: Path | None) -> nn.Module:
+    """A model file of ours, or what a factory makes, with its weights; see `audit_model`.
 
     Raises:
         ValueError, OSError: neither, or weights of another network; says what to do.
@@ -268,6 +272,10 @@ def read_network(model: str, weights: Path | None, device_dir: Path | None) -> n
         made = function()
         if not isinstance(made, nn.Module):
             raise ValueError(f"{model} must return a torch.nn.Module, not {type(made).__name__}")
+        if weights is not None and is_defended_file(weights):
+            own = isinstance(made, DefendedNetwork) and made.device is not None and device is None
+            with _naming_the_option():
+                return load_defended(weights, network=lambda: made, device=None if own else devices_of(weights, device))
         if weights is not None:
             load_weights(made, _state(weights), what=str(weights))
         return made
@@ -279,20 +287,24 @@ def read_network(model: str, weights: Path | None, device_dir: Path | None) -> n
         )
     if weights is not None:
         raise ValueError("--weights is for a factory (package.module:factory): a model file of ours has its own")
-    return load_with_devices(path, device_dir)[0]
+    with _naming_the_option():
+        return load_model(path, find_device=partial(find_device, devices_of(path, device)))
 
 
-def load_with_devices(path: Path, device_dir: Path | None) -> tuple[nn.Module, DeviceStore]:
-    """A model file of ours, and the folder of its device: `devices` beside the model's folder where none is given.
+def devices_of(path: Path, device: Path | None) -> Path:
+    """Where the device of a model file is: what is given, a device file or a folder of them; else `devices` beside the file's
+    own folder, as the studies lay it out."""
+    return path.resolve().parent.parent / "devices" if device is None else device
 
-    Raises:
-        FileNotFoundError, DamagedFileError, ValueError: as of `load_model`; says how to name another folder.
-    """
-    store = DeviceStore(path.resolve().parent.parent / "devices" if device_dir is None else device_dir)
+
+@contextmanager
+def _naming_the_option() -> Iterator[None]:
     try:
-        return load_model(path, find_device=store.find), store
+        yield
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}; or name the folder that holds it by --device-dir") from error
+        raise FileNotFoundError(
+            f"{error}; or name the device file, or the folder that holds it, by --device"
+        ) from error
 
 
 def _state(path: Path) -> dict[str, Any]:

@@ -1,18 +1,25 @@
 """Redraw the matrix of a trained network: a new U, and the classifier fitted to it on frozen features."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from groundglass.core import Progress, check_seed, check_writable, derive_seed, silent
 from groundglass.core.sealed import Seed
-from groundglass.data import load
-from groundglass.models import DefendedNetwork, read_spec, save_model
-from groundglass.optics import SimulatedOPU
-from groundglass.studies.audit_model import load_with_devices
+from groundglass.data import Dataset, load
+from groundglass.models import DefendedNetwork, ModelSpec, predict_logits, read_spec, save_defended, save_model
+from groundglass.optics import DeviceStore, SimulatedOPU
+from groundglass.studies.audit_model import devices_of, read_network
 from groundglass.studies.cells.redraw import Tuned, tune
+
+_NOTHING = "{} has no optical device, so there is nothing to redraw: give a defended network, such as vgg-opu"
+_VARIANT = (
+    "{} is a variant for comparison (encoding {!r}), no defended network: what enters its device "
+    "is not what a classifier is fitted to here. Redraw a network whose features become bits one by one"
+)
 
 
 @dataclass(frozen=True)
@@ -36,11 +43,12 @@ class Redrawn(Tuned):
 
 
 def redraw_model(
-    path: Path,
+    model: Path | str,
     out: Path,
     *,
     data: str,
-    device_dir: Path | None = None,
+    weights: Path | None = None,
+    device: Path | None = None,
     data_dir: Path | None = None,
     seed: int = 0,
     device_seed: int | Seed | None = None,
@@ -48,15 +56,17 @@ def redraw_model(
 ) -> Redrawn:
     """Draw another U for the network of a model file, fit its classifier to it, write both as new files.
 
-    The model at `path` and its device stay as they are. The bits of all images are kept beside the model, in
+    The old file and its device stay as they are. The bits of all images are kept beside it, in
     `bits-<key>.safetensors`: the next redraw of this model, or of one that was redrawn from it, skips the convolutions.
 
     Args:
-        path: a model with an optical layer, and a simulated device.
+        model: a model file with an optical layer, and a simulated device; or "package.module:factory", a function without
+            arguments that makes a network of your own, for a file of `save_defended`, given by `weights`.
         out: the new model file. If another one takes its name meanwhile, the fingerprint is added to the name.
         data: the data set it was trained with; its training images fit the classifier, its test images judge it.
-        device_dir: where the device file lies, and the new one goes. Default: `devices` beside the model's folder, as
-            the studies lay it out.
+        weights: of a factory's network, written by `save_defended`.
+        device: the device file, or the folder where it lies; the new one goes to the same folder. Default: `devices` beside
+            the model's folder, as the studies lay it out.
         data_dir: the data folder.
         seed: of the order of images.
         device_seed: the new device's secret, to repeat a redraw exactly. None draws one from the operating system.
@@ -65,8 +75,8 @@ def redraw_model(
     Raises:
         FileExistsError: `out` is there already. Raised before any work, like all that follows.
         FileNotFoundError: no model, or its device is not in the folder.
-        ValueError: no optical device in the model, or one that does not get bits; another data set; a
-            `device_seed` that gives the old device.
+        ValueError: no optical device in the model, or one that does not get bits, is not simulated, or is not at the end of the
+            network; another data set; a `device_seed` that gives the old device.
         DamagedFileError, PermissionError: of the files that are read.
     """
     device_seed = None if device_seed is None else Seed(device_seed)  # first of all: no traceback shows it
@@ -75,22 +85,20 @@ def redraw_model(
     check_seed(seed)
     if out.exists():
         raise FileExistsError(f"{out} is there already: give another --out, or move it away first")
-    spec = read_spec(path)
-    if spec.device_in is None:
-        raise ValueError(
-            f"{path} has no optical device, so there is nothing to redraw: give a defended network, such as vgg-opu"
-        )
-    if spec.encoding not in (None, "bits"):
-        raise ValueError(
-            f"{path} is a variant for comparison (encoding {spec.encoding!r}), no defended network: what enters its device "
-            "is not what a classifier is fitted to here. Redraw a network whose features become bits one by one"
-        )
-    network, store = load_with_devices(path, device_dir)
-    assert isinstance(network, DefendedNetwork)
-    old = network.device
-    assert isinstance(old, SimulatedOPU)
+    path = Path(model) if weights is None else weights
+    spec = None if ":" in str(model) and not Path(model).exists() else read_spec(Path(model))
+    if spec is not None and spec.device_in is None:
+        raise ValueError(_NOTHING.format(path))
+    if spec is not None and spec.encoding not in (None, "bits"):
+        raise ValueError(_VARIANT.format(path, spec.encoding))
+    network, old = _redrawable(read_network(str(model), weights, device), path)
+    where = devices_of(path, device)
+    store = DeviceStore(where.parent if where.is_file() else where)
     dataset = load(data, data_dir=data_dir)
-    spec.check_data(dataset.name, dataset.num_classes)
+    if spec is not None:
+        spec.check_data(dataset.name, dataset.num_classes)
+    else:
+        _check_end(network, path, dataset)
     secret = None if device_seed is None else device_seed.at("redraw", old.in_features, old.out_features)
     started = time.perf_counter()
     new = old.redraw(secret)
@@ -103,12 +111,11 @@ def redraw_model(
     tuned = tune(network, new, dataset, path.parent, seed=derive_seed(seed, "redraw"), progress=progress)
     # The device first: without it the model would be of no use, and a device without a model harms nobody.
     device_path = store.put(new)
-    spec = replace(spec, fingerprint=new.fingerprint)
     try:
-        save_model(out, network, spec, new=True)
+        _save(out, network, spec, new=True)
     except FileExistsError:  # another redraw was faster: its file stays, and this work is kept too
         out = out.with_name(f"{out.stem}-{new.fingerprint[:8]}{out.suffix}")
-        save_model(out, network, spec)
+        _save(out, network, spec)
     return Redrawn(
         **vars(tuned),
         old_fingerprint=old.fingerprint,
@@ -119,3 +126,38 @@ def redraw_model(
         test_images=len(dataset.test),
         draw_seconds=draw_seconds,
     )
+
+
+def _redrawable(network: nn.Module, path: Path) -> tuple[DefendedNetwork, SimulatedOPU]:
+    """The network and its device, if another one can take that one's place."""
+    if not isinstance(network, DefendedNetwork) or network.device is None:
+        raise ValueError(_NOTHING.format(path))
+    if not isinstance(network.device, SimulatedOPU):
+        raise ValueError(
+            f"the device of {path} is a {type(network.device).__name__}: only the matrix of a simulated one can be drawn again"
+        )
+    if network.block.encoding != "bits":
+        raise ValueError(_VARIANT.format(path, network.block.encoding))
+    return network, network.device
+
+
+def _check_end(network: DefendedNetwork, path: Path, dataset: Dataset) -> None:
+    """Refuse a network that gives other classes than the data set has, or has layers above the block."""
+    predict_logits(network, dataset.test.head(1).floats())  # which shows how it ends
+    if network.classes != dataset.num_classes:
+        raise ValueError(
+            f"the network has {network.classes} classes, and {dataset.name} has {dataset.num_classes}: name the data set that it "
+            "was trained on by --data"
+        )
+    if not network.ends_in_block:
+        raise ValueError(
+            f"the optical layer of {path}, at {network.at!r}, is not the end of the network, and a redraw fits the classifier "
+            "alone: place_device(network, network.device.redraw()), then train the layers above it"
+        )
+
+
+def _save(out: Path, network: DefendedNetwork, spec: ModelSpec | None, *, new: bool = False) -> None:
+    if spec is None:
+        save_defended(network, out, new=new)
+    else:
+        save_model(out, network, spec, new=new)
