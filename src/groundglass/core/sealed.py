@@ -77,7 +77,7 @@ class Sealed(Single):
     _unpickled = (
         "holds a secret and cannot be pickled: save the device into a file of its own, device.save(path) or "
         "DeviceStore(folder).put(device), and keep device.fingerprint with the model (torch.save(model.state_dict(), ...) "
-        "holds nothing of the device)"
+        "holds that, and nothing else of the device)"
     )
 
     def __repr__(self) -> str:
