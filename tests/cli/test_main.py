@@ -77,7 +77,7 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(at, tmp_path, capsys, monkeypatch):
         raise AssertionError("it went on")
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("groundglass.studies.run_study", lambda *args, **kwargs: 0)
+    monkeypatch.setattr("groundglass.studies.run_study", lambda *args, **kwargs: None)
     monkeypatch.setattr(at, end)
     assert cli.main(["run", "white-box", "--out", str(tmp_path / "run")]) == 143
     assert signal.getsignal(signal.SIGTERM) is before

@@ -151,3 +151,26 @@ def test_update_rewrites_files_in_place(copy, tmp_path, capsys, monkeypatch):
 def test_tables_wants_folders_or_files(arguments, capsys):
     assert cli.main(arguments) == 1
     assert "one of the two" in capsys.readouterr().err
+
+
+def test_a_setting_is_changed_on_the_command_line_or_by_a_file_that_recipes_prints(folder, tmp_path, capsys):
+    """In the same folder: nothing that is there is computed again."""
+    capsys.readouterr()
+    assert cli.main(["recipes", "show", "white-box", "tiny"]) == 0
+    mine = tmp_path / "mine.toml"
+    mine.write_text(capsys.readouterr().out.replace("eps_paper = [0.1]", "eps_paper = [0.1, 0.3]"))
+    grown = tmp_path / "grown"
+    shutil.copytree(folder, grown)
+    command = ["run", "white-box", "--device-seed", "7", "--out", str(grown)]
+    assert cli.main([*command, "--config", str(mine), "--set", "rules-=exact", "--set", "gallery=2"]) == 0
+    told = capsys.readouterr()
+    assert "eps_paper: [0.1] -> [0.1, 0.3]" in told.err
+    assert "VGG-OPU <- dfa (PGD, L-inf 38.25/255)" in told.err
+    assert "VGG-OPU <- exact" not in told.err
+    assert "complete" not in told.out
+    page = (grown / "report.html").read_text()
+    assert "Plan changed" in page
+    assert cli.main([*command, "--config", str(mine), "--set", "n_imags=2"]) == 1
+    assert "did you mean 'n_images'" in capsys.readouterr().err
+    assert cli.main([*command, "--recipe", "tiny", "--set", "baseline.epochs=3"]) == 1
+    assert "by which VGG-16 would be made anew" in capsys.readouterr().err

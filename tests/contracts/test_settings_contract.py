@@ -44,7 +44,7 @@ from groundglass.attacks import (
     TransferPGD,
 )
 from groundglass.attacks.adversarial_files import Origin
-from groundglass.core.settings import In, Settings, _annotations
+from groundglass.core.settings import In, Settings, annotations
 from groundglass.data import Augment
 from groundglass.data.shapes import load_shapes
 from groundglass.models import defend, predict_logits, vgg16
@@ -170,7 +170,7 @@ def test_a_dataclass_with_a_number_is_a_checked_configuration_or_none_at_all() -
         where = one.__module__.removeprefix("groundglass.")
         apart = one.__name__ in INSIDE or any(where == name or where.startswith(f"{name}.") for name in RESULTS)
         if not issubclass(one, Settings) and not apart:
-            found = [name for name, hint in _annotations(one) if any(numbers(hint))]
+            found = [name for name, hint in annotations(one) if any(numbers(hint))]
             assert not found, f"{one.__name__} has the numbers {found}: make it a Settings, or name it in INSIDE"
 
 
@@ -178,7 +178,7 @@ def test_every_configuration_has_an_example_and_says_where_its_numbers_must_be()
     assert len(settings()) > 45
     for one in settings():
         assert one in examples(), f"{one.__name__} is in no plan: give an example of it"
-        for name, hint in _annotations(one):
+        for name, hint in annotations(one):
             for _, mark, _ in numbers(hint):
                 assert mark is not None or name in ANY or issubclass(one, Linf | PGDTraining | TRADES), (one, name)
 
@@ -186,7 +186,7 @@ def test_every_configuration_has_an_example_and_says_where_its_numbers_must_be()
 @pytest.mark.parametrize("kind", settings(), ids=lambda one: one.__name__)
 def test_what_is_no_number_of_its_kind_is_refused_when_it_is_made(kind: type) -> None:
     example = examples()[kind]
-    for name, hint in _annotations(kind):
+    for name, hint in annotations(kind):
         for number, mark, within in numbers(hint):
             wrong: list[Any] = [math.nan, math.inf, -math.inf, True, "3", 1j, torch.zeros(2, 2), np.array("3"), 10**400]
             wrong += [2.5, np.float32(2.5), torch.tensor(2.5)] if number is int else []
@@ -201,7 +201,7 @@ def test_what_is_no_number_of_its_kind_is_refused_when_it_is_made(kind: type) ->
 @pytest.mark.parametrize("kind", settings(), ids=lambda one: one.__name__)
 def test_numbers_of_other_libraries_become_pythons_own(kind: type) -> None:
     example = examples()[kind]
-    for name, hint in _annotations(kind):
+    for name, hint in annotations(kind):
         value = getattr(example, name)
         if type(value) is bool:
             for other in (np.bool_(value), torch.tensor(value)):
@@ -320,7 +320,7 @@ def test_a_configuration_that_looks_at_nothing_fails_the_contract() -> None:
     class Careless:
         steps: int = 3
 
-    assert any(numbers(hint) for _, hint in _annotations(Careless))
+    assert any(numbers(hint) for _, hint in annotations(Careless))
     assert replace(Careless(), steps=2.5).steps == 2.5  # type: ignore[arg-type]
 
 

@@ -20,11 +20,17 @@ HERE = Path(__file__).parents[1] / "toy_study"
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(engine, "load", lambda name, data_dir=None: load_shapes(n_train=20, n_test=200, seed=0))
+
+    def run(listener: Listener) -> Run:
+        return run_study(TOY, "tiny", tmp_path / "run", precision="float32", listener=listener)
+
     with pytest.raises(KeyboardInterrupt):
-        run_study(TOY, "tiny", tmp_path / "run", precision="float32", listener=Listener(at="class 2"))
+        run(Listener(at="class 2"))
     assert len(Run.open(tmp_path / "run").records) == 2
-    assert run_study(TOY, "tiny", tmp_path / "run", precision="float32") == 1
-    assert run_study(TOY, "tiny", tmp_path / "run", precision="float32") == 0
+    heard = Listener()
+    assert len(run(heard).records) == 3
+    run(heard)
+    assert heard.names == ["brightness of class 2"]
     return tmp_path / "run"
 
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from groundglass.attacks import NES, Bandits, Square
+from groundglass.attacks import NES, PGD, Bandits, Square
 from groundglass.audit import AuditConfig
 from groundglass.data import Dataset, ImageSet
 from groundglass.models import load_model
 from groundglass.optics import DeviceStore
 from groundglass.results import Record, Run
-from groundglass.studies import find_study, run_study
+from groundglass.studies import Study, find_study, run_study
 from groundglass.studies.ablation.study import AblationConfig
 from groundglass.studies.adversarial_training.study import AdversarialTrainingConfig
 from groundglass.studies.black_box.study import BlackBoxConfig
@@ -106,11 +106,11 @@ white_box = maker(
     n_images=12,
     eps_paper=(0.02, 0.2),
     eps_l2=(0.5,),
-    steps=5,
-    step_size=0.02,
+    attack=PGD(steps=5, step_size=0.02),
     fit_images=60,
     cw_images=2,
     gallery=2,
+    gallery_eps_paper=0.2,
     ladder=LadderConfig(
         eps_paper=(0.02, 0.2), n_images=10, queries=25, draws=3, labels=60, other_labels=(20,), frames=8
     ),
@@ -329,10 +329,13 @@ def enter(
         patch.setattr(plan, "cells", cells)
 
 
-def run(study: str, folder: Path, **changes: Any) -> int:
+def run(study: str | Study, folder: Path, **changes: Any) -> int:
+    """Run the recipe "tiny"; returns how many cells were run."""
+    listener = changes.setdefault("listener", Listener())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".* steps of .* cannot reach", RuntimeWarning)
-        return run_study(study, "tiny", folder, **{"device_seed": DEVICE_SEED, "precision": "float32", **changes})
+        run_study(study, "tiny", folder, **{"device_seed": DEVICE_SEED, "precision": "float32", **changes})
+    return len(listener.names)
 
 
 def network(folder: Path, name: str) -> nn.Module:

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -18,14 +18,18 @@ class Run(Command):
     study: tyro.conf.Positional[str]
     """Which study; see `groundglass recipes`."""
     out: Path
-    """The run folder. One folder holds one study."""
-    recipe: str = "quick"
-    """How large; see `groundglass recipes`."""
+    """The run folder. One folder holds one study. With other settings it goes on, as long as they make no network anew."""
+    recipe: str | None = None
+    """How large; see `groundglass recipes`. Default: that of --config, else quick."""
+    config: Path | None = None
+    """A TOML file with settings that are not the recipe's; `groundglass recipes show` prints one to begin from."""
+    set: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME=VALUE")] = ()
+    """Settings that are neither the recipe's nor those of --config: attack.steps=20, eps_paper+=0.08, eps_l2=[0.25, 0.5]."""
     data: str | None = None
     """cifar10, cifar100 or shapes. Default: the recipe's."""
     data_dir: DataDir = None
-    seed: int = 0
-    """Of weights, batches and attacks."""
+    seed: int | None = None
+    """Of weights, batches and attacks. Default: that of --config, else 0."""
     reuse: tuple[Path, ...] = ()
     """Other run folders: networks that they have trained with the same settings are copied, not trained again."""
     device_seed: SeedOption = None
@@ -45,14 +49,14 @@ class Run(Command):
 
         started, options = time.perf_counter(), dict(vars(self))
         options["device_seed"] = given_seed("--device-seed", self.device_seed, options.pop("device_seed_file"))
-        asked = [options.pop(name) for name in ("study", "recipe", "out")]
+        study, options["changes"] = options.pop("study"), options.pop("set")
         if self.precision == "auto":
             options["precision"] = None
         with Terminal(kept=f"in {self.out}") as terminal:
-            ran = run_study(*asked, **options, progress=terminal.progress, listener=terminal)
+            run_study(study, **options, progress=terminal.progress, listener=terminal)
             terminal.close()
             page = build(self.out)
-        if ran == 0:
+        if (ran := terminal.cells) == 0:
             say(f"{self.out} is complete: nothing was run again")
         else:
             say(f"done: {ran} cells in {(time.perf_counter() - started) / 60:.1f} minutes")
@@ -60,7 +64,25 @@ class Run(Command):
 
 
 @dataclass(frozen=True)
-class Recipes(Command):
+class Show(Command):
+    """Print a recipe as TOML, complete: a file to change and to give to `groundglass run STUDY --config FILE`."""
+
+    study: tyro.conf.Positional[str]
+    """Which study; see `groundglass recipes`."""
+    recipe: tyro.conf.Positional[str]
+    """Which recipe of it."""
+    data: str | None = None
+    """The data set that it is for. Default: the recipe's first."""
+
+    def run(self) -> None:
+        from groundglass.studies import find_study
+        from groundglass.studies.asked import shown
+
+        say(shown(find_study(self.study), self.recipe, data=self.data), end="")
+
+
+@dataclass(frozen=True)
+class List(Command):
     """List the recipes with what they cost."""
 
     def run(self) -> None:
@@ -73,3 +95,13 @@ class Recipes(Command):
         ]
         heads = ("study", "recipe", "data", "cost", "expect")
         say_table("groundglass run STUDY --recipe RECIPE --out DIR", heads, rows, uncut=2)
+
+
+@dataclass(frozen=True)
+class Recipes(Command):
+    """List the recipes with what they cost; `show` prints one, to begin from."""
+
+    command: Annotated[List, tyro.conf.subcommand("list")] | Annotated[Show, tyro.conf.subcommand("show")] = List()
+
+    def run(self) -> None:
+        self.command.run()

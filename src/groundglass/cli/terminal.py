@@ -183,6 +183,8 @@ class Terminal:
         self._kept = kept
         self._status: Status | None = None
         self._tasks: dict[str, _Task] = {}
+        #: How many cells have ended.
+        self.cells = 0
 
     def __enter__(self) -> Self:
         return self
@@ -203,6 +205,7 @@ class Terminal:
             self.note(text)
 
     def finished(self, name: str, said: str, seconds: float) -> None:
+        self.cells += 1
         self._tasks = {what: task for what, task in self._tasks.items() if not what.startswith(name)}
         told = ", ".join(part for part in (said, duration(seconds)) if part)
         self.note(f"  {name}: {told}")

@@ -82,8 +82,7 @@ class Settings:
     """
 
     def __post_init__(self) -> None:
-        kind: Any = type(self)
-        for name, hint in _annotations(kind):
+        for name, hint in annotations(type(self)):
             value = getattr(self, name)
             found = fit(hint, value, name)
             if found is not value:
@@ -212,6 +211,12 @@ def _known(kind: type) -> bool:
     if getattr(kind, "_is_protocol", False):
         return bool(getattr(kind, "_is_runtime_protocol", False))
     return kind.__module__.partition(".")[0] != "jaxtyping"
+
+
+def annotations(cls: type) -> tuple[tuple[str, Any], ...]:
+    """The fields of a dataclass that are given when one is made, with what each may be."""
+    kind: Any = cls
+    return _annotations(kind)
 
 
 @cache

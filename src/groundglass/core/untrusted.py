@@ -10,6 +10,7 @@ import math
 import os
 import stat
 import struct
+import tomllib
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -110,6 +111,17 @@ def parse_json(text: bytes | str, where: str, *, finite: bool = True) -> Any:
         _check(value, finite)
     except (ValueError, RecursionError) as error:
         raise DamagedFileError(f"{where} is not valid JSON ({error}): it was truncated or altered") from error
+    return value
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """TOML of bounded size and depth, with finite numbers; anything else is a DamagedFileError."""
+    text = read_bytes(path, most=MOST_JSON)
+    try:
+        value = tomllib.loads(text.decode())
+        _check(value, finite=True)
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(f"{path} is not valid TOML ({error}): correct it, or begin with a new file") from error
     return value
 
 

@@ -83,10 +83,15 @@ def provenance(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
     """Where the run was made: headings, each with names and values."""
     told = run.manifest
     facts = [(name, str(told[name])) for name in ("study", "recipe", "data", "seed", "started")]
+    facts += [("not the recipe's", line) for line in told.get("changed", ())]
     facts.append(("results", f"{len(run.records)}, {duration(sum(record.seconds for record in run.records))} of work"))
     parts = [("", facts), ("Versions", _pairs(told["versions"])), ("Machine", _pairs(told["machine"]))]
     for note in told.get("continued", ()):
         parts.append((f"Continued {note['started']}", _pairs(note["versions"]) + _pairs(note["machine"])))
+    for grown in told.get("grown", ()):
+        counts = f"{grown['new']} new, {grown['kept']} kept, {grown['left']} no longer in the plan and not shown"
+        changed = [("changed", line) for line in grown["settings"]]
+        parts.append((f"Plan changed {grown['when']}", [*changed, ("results", counts)]))
     return [*parts, ("Configuration", _pairs(told["config"]))]
 
 

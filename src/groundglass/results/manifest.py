@@ -1,6 +1,6 @@
-"""study.json: what a run folder was made for. A folder holds one study, with one configuration."""
+"""study.json: what a run folder was made for. A folder holds one study of one data set; its plan may grow."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,16 @@ from groundglass.core.schema import plain, read
 from groundglass.core.untrusted import within
 from groundglass.results.lock import LOCK_FILE
 from groundglass.results.plain import canonical_json, difference
+from groundglass.results.record import Record
 
 STUDY_FILE = "study.json"
 #: The format of folders that this version begins: every line, and this file, has a checksum. Format 1 had neither.
 FORMAT = 2
 _REQUIRED = ("study", "recipe", "data", "config", "seed", "versions", "machine", "started")
 # Where and when a study runs does not change what it is; `cells` (the plan) follows from the rest.
-_CIRCUMSTANCES = ("versions", "machine", "started", "cells", "continued", "format", "public_seed")
+_CIRCUMSTANCES = ("versions", "machine", "started", "cells", "continued", "format", "public_seed", "changed", "grown")
+# What may become another in a folder, where its study allows it.
+_MAY_CHANGE = ("recipe", "config")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,17 @@ class _Note:
     versions: Mapping[str, Any]
     machine: Mapping[str, Any]
     started: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Grown:
+    """When the plan became another: what was changed, and how many of its results are new, stay, or are no longer in it."""
+
+    when: str
+    settings: tuple[str, ...]
+    new: int
+    kept: int
+    left: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,19 +71,35 @@ class _Manifest(_Note):
     continued: tuple[_Note, ...] = ()
     format: int = 1
     public_seed: bool = False
+    changed: tuple[str, ...] = ()
+    grown: tuple[_Grown, ...] = ()
+
+
+#: Why the settings of a folder with these records may not change; empty if they may.
+Refusal = Callable[[Sequence[Record]], str]
 
 
 class OtherStudyError(ValueError):
     """The folder holds another study, the same one with other settings, or something else altogether."""
 
 
-def enter_study(folder: Path, manifest: Mapping[str, Any], *, write: bool = True) -> dict[str, Any]:
+def enter_study(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    *,
+    write: bool = True,
+    records: Sequence[Record] = (),
+    refusal: Refusal | None = None,
+) -> dict[str, Any]:
     """The manifest of `folder` from now on: `manifest` in a new folder, else the stored one.
 
-    A study that goes on with other versions or on another machine gets an entry in the list `continued`.
+    A study that goes on with other versions or on another machine gets an entry in the list `continued`, and one whose plan
+    has changed an entry in the list `grown`.
 
     Args:
         write: keep it in the folder; else only look whether it may go on.
+        records: all that the folder holds.
+        refusal: says whether recipe and settings may change; None: they may not.
 
     Raises:
         OtherStudyError: the stored study or configuration differs; says how, field by field.
@@ -81,7 +111,7 @@ def enter_study(folder: Path, manifest: Mapping[str, Any], *, write: bool = True
     if missing:
         raise ValueError(f"the manifest lacks {', '.join(missing)}: it needs {', '.join(_REQUIRED)}")
     stored = load_manifest(folder) if path.exists() else None
-    current = {**asked, "format": FORMAT} if stored is None else _continued(folder, stored, asked)
+    current = {**asked, "format": FORMAT} if stored is None else _continued(folder, stored, asked, records, refusal)
     if write and current != stored:
         write_json(path, on_disk(current))
     return current
@@ -97,21 +127,48 @@ def format_of(manifest: Mapping[str, Any]) -> int:
     return int(manifest.get("format", 1))
 
 
-def _continued(folder: Path, stored: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
-    """The stored manifest with the plan as now asked, and a note when versions or machine have changed."""
-    lines = difference(_identity(stored), _known_to(_identity(stored), _identity(asked)))
-    if lines:
+def _continued(
+    folder: Path, stored: dict[str, Any], asked: dict[str, Any], records: Sequence[Record], refusal: Refusal | None
+) -> dict[str, Any]:
+    """The stored manifest with the plan as now asked, and a note when versions, machine or plan have changed."""
+    before = _identity(stored)
+    now = _known_to(before, _identity(asked))
+    lines = difference(before, now)
+    fixed = [{name: value for name, value in one.items() if name not in _MAY_CHANGE} for one in (before, now)]
+    others = difference(fixed[0], fixed[1])
+    old, new = (_keys(one) for one in (stored, asked))
+    # The same cells are the same study, whatever another version calls its settings.
+    changes = bool(lines) and (bool(others) or old != new or not new)
+    why = refusal(records) if changes and refusal is not None and not others else ""
+    if changes and (why or others or refusal is None):
         raise OtherStudyError(
-            f"{folder} holds another study, or this one with other settings (stored -> asked):\n"
+            f"{folder} holds another study, or this one with other settings{why and f', {why}'} (stored -> asked):\n"
             + "\n".join(f"  {line}" for line in lines)
             + "\nGive another --out for the new settings, or ask for the stored ones: then it continues."
         )
-    current = stored | {name: asked[name] for name in ("config", "cells") if name in asked}
+    current = stored | {name: asked[name] for name in ("recipe", "config", "cells", "changed") if name in asked}
+    if "changed" not in asked:
+        current.pop("changed", None)
+    if grown := _grown(stored, current, lines, asked["started"]):
+        current["grown"] = [*stored.get("grown", []), grown]
     last = (stored.get("continued") or [stored])[-1]
     if any(canonical_json(last[name]) != canonical_json(asked[name]) for name in ("versions", "machine")):
         note = {name: asked[name] for name in ("versions", "machine", "started")}
         current["continued"] = [*stored.get("continued", []), note]
     return current
+
+
+def _grown(stored: dict[str, Any], current: dict[str, Any], lines: list[str], when: str) -> dict[str, Any] | None:
+    """How the plan has changed, by these settings; None where it has not, or there was none."""
+    old, new = _keys(stored), _keys(current)
+    if old == new or not old:
+        return None
+    counts = {"new": len(new - old), "kept": len(new & old), "left": len(old - new)}
+    return {"when": when, "settings": [line.removeprefix("config.") for line in lines], **counts}
+
+
+def _keys(manifest: Mapping[str, Any]) -> set[str]:
+    return {cell["key"] for cell in manifest.get("cells") or ()}
 
 
 def load_manifest(folder: Path) -> dict[str, Any]:

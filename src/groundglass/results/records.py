@@ -29,8 +29,10 @@ from groundglass.results.journal import append_line, read_lines
 from groundglass.results.kinds import KINDS
 from groundglass.results.lock import LOCK_FILE, FolderInUseError, lock
 from groundglass.results.manifest import (
+    FORMAT,
     STUDY_FILE,
     OtherStudyError,
+    Refusal,
     check_vacant,
     enter_study,
     format_of,
@@ -67,13 +69,15 @@ class RecordStore:
         self._begun = begun
 
     @classmethod
-    def open(cls, folder: Path, manifest: Mapping[str, Any]) -> "RecordStore":
+    def open(cls, folder: Path, manifest: Mapping[str, Any], *, refusal: Refusal | None = None) -> "RecordStore":
         """Start a study in `folder`, or continue the one that is there. The folder is locked until `close`.
 
         Args:
             folder: made when missing.
             manifest: {study, recipe, data, config, seed, versions, machine, started}, plain JSON. It may have
                 `cells`, the plan: a list of {key, kind, name}, so that a reader knows what is still missing.
+            refusal: why recipe and settings of a study with these records may not change; empty if they may: its plan is then
+                another, in this folder. None: they may not.
 
         Raises:
             OtherStudyError: the folder holds another study, other settings, or something else.
@@ -104,8 +108,9 @@ class RecordStore:
             for entry in folder.iterdir():  # what is written below a link would be elsewhere
                 if entry.is_dir() and entry.is_symlink():
                     within(folder, entry.name)
-            stored = enter_study(folder, manifest)
-            records = _records(folder, stored, heal=True)
+            known = load_manifest(folder) if (folder / STUDY_FILE).exists() else {"format": FORMAT}
+            records = _records(folder, known, heal=True)
+            stored = enter_study(folder, manifest, records=records, refusal=refusal)
             remove_parts(folder)
         except BaseException:
             held.close()
@@ -128,8 +133,9 @@ class RecordStore:
     def records(self) -> tuple[Record, ...]:
         """The results that the plan asks for, in its order; all, oldest first, where the manifest has no plan.
 
-        Cells that run side by side end in any order: what is made from records must not depend on it. A folder that an
-        earlier version began may hold results of another plan: they stay, and no table mixes them with those of this one.
+        Cells that run side by side end in any order: what is made from records must not depend on it. A folder whose
+        settings were changed, or that an earlier version began, may hold results of another plan: they stay, and no table
+        mixes them with those of this one.
         """
         plan = self.manifest.get("cells")
         if not plan:
@@ -139,7 +145,7 @@ class RecordStore:
 
     @property
     def unplanned(self) -> tuple[Record, ...]:
-        """What is in the folder though the plan does not ask for it, oldest first: another version's plan did."""
+        """What is in the folder though the plan does not ask for it, oldest first: an earlier plan did."""
         planned = {record.key for record in self.records}
         return tuple(record for record in self._records.values() if record.key not in planned)
 

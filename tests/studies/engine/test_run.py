@@ -10,6 +10,7 @@ from groundglass.studies.kit import TargetsConfig
 from groundglass.studies.recipe import Recipe, configure
 from groundglass.training import fastest_precision, times_slower
 from groundglass.training import precision as precision_module
+from tests.studies import tiny
 from tests.studies.engine import study as toy_plan
 from tests.studies.engine.toys import Toy
 from tests.studies.tiny import DATA, Listener
@@ -23,7 +24,7 @@ def small_world(monkeypatch):
 
 
 def run(folder, **changes):
-    return run_study(TOYS, "tiny", folder, **{"precision": "float32", **changes})
+    return tiny.run(TOYS, folder, **{"device_seed": None, **changes})
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -57,6 +58,37 @@ def test_a_folder_of_something_else_or_with_other_settings_is_refused(tmp_path):
     run(tmp_path / "run")
     with pytest.raises(OtherStudyError, match="seed: 0 -> 1"):
         run(tmp_path / "run", seed=1)
+
+
+@pytest.fixture
+def growing(monkeypatch):
+    """A plan of as many toys as images are audited."""
+    monkeypatch.setattr(toy_plan, "cells", lambda config, dataset: [Toy(str(i)) for i in range(config.audit_images)])
+
+
+def test_a_plan_grows_in_its_folder_and_what_is_there_is_kept(tmp_path, growing):
+    assert run(tmp_path, changes=["audit_images=2"]) == 2
+    heard = Listener()
+    assert run(tmp_path, config={"audit_images": 4}, listener=heard) == 2
+    assert heard.names == ["2", "3"]
+    assert "audit_images: 2 -> 4): 2 results are new, 2 stay" in heard.notes[0]
+    (grown,) = Run.open(tmp_path).manifest["grown"]
+    assert (grown["settings"], grown["new"], grown["kept"], grown["left"]) == (["audit_images: 2 -> 4"], 2, 2, 0)
+    assert Run.open(tmp_path).manifest["changed"] == ["audit_images: 8 -> 4"]
+
+    heard = Listener()
+    assert run(tmp_path, changes=["audit_images=1"], listener=heard) == 0
+    assert "3 are kept but no longer shown" in heard.notes[0]
+    found = Run.open(tmp_path)
+    assert [record.name for record in found.records] == ["0"]
+    assert run(tmp_path, changes=["audit_images=3"]) == 0, "they are there again"
+    assert len(Run.open(tmp_path).records) == 3
+    assert len(Run.open(tmp_path).manifest["grown"]) == 3
+    assert run(tmp_path, changes=["audit_images=3", "baseline.epochs=9"]) == 0
+    assert len(Run.open(tmp_path).manifest["grown"]) == 3, "no cell knows of it"
+    for other in ({"seed": 1}, {"data": "shapes", "seed": 2}):
+        with pytest.raises(OtherStudyError, match="seed"):
+            run(tmp_path, changes=["audit_images=4"], **other)
 
 
 @pytest.mark.parametrize(

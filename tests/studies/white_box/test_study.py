@@ -5,11 +5,12 @@ import pytest
 
 from groundglass.core import DamagedFileError
 from groundglass.results import OtherStudyError, Run
-from groundglass.results.kinds import ATTACK
+from groundglass.results.kinds import ATTACK, CHECK
 from groundglass.studies import run_study
+from groundglass.studies.cells import network as network_module
 from tests.results.examples import made
 from tests.studies.contract import Contract
-from tests.studies.tiny import forget, results, run
+from tests.studies.tiny import Listener, forget, results, run
 
 STUDY = "white-box"
 RULES = {"dfa", "dfa-fresh", "fa", "bpda-drawn", "bpda-fit-linear", "bpda-fit-network", "exact"}
@@ -93,6 +94,32 @@ def test_a_changed_study_is_refused_with_the_difference(finished):
         run(STUDY, finished.folder, device_kind="structured")
     with pytest.raises(OtherStudyError, match="study"):
         run_study("black-box", "quick", finished.folder)
+    before = (finished.folder / "study.json").read_bytes()
+    with pytest.raises(
+        OtherStudyError, match=r"by which VGG-16 would be made anew .*\n  config.baseline.epochs: 2 -> 9"
+    ):
+        run(STUDY, finished.folder, changes=["baseline.epochs=9"])
+    assert (finished.folder / "study.json").read_bytes() == before
+
+
+def test_a_radius_more_costs_its_own_attacks_alone(finished, tmp_path, monkeypatch):
+    folder = tmp_path / "grown"
+    shutil.copytree(finished.folder, folder)
+    monkeypatch.setattr(network_module, "train", lambda *a, **k: pytest.fail("trained again"))
+    heard = Listener()
+    run(STUDY, folder, changes=["eps_paper+=0.1"], listener=heard)
+    found = Run.open(folder)
+    new = {record.key for record in found.records} - {record.key for record in finished.records}
+    assert len(new) == len(heard.names)
+    assert {found.record(key).kind for key in new} == {"attack", "check"}
+    attacks = found.attacks.loc[[key for key in new if found.record(key).kind == "attack"]]
+    assert attacks.radius_paper.tolist() == [0.1] * (1 + len(RULES))
+    assert set(attacks.rule) == {"bp", *RULES}
+    (grown,) = found.manifest["grown"]
+    assert grown["settings"] == ["eps_paper: [0.02, 0.2] -> [0.02, 0.2, 0.1]"]
+    # The checks are of all attacks: theirs are made again, and the earlier ones are not shown.
+    assert (grown["new"], grown["left"]) == (len(new), len(finished.entries(CHECK)))
+    assert [one.config.check for one in found.entries(CHECK)] == [one.config.check for one in finished.entries(CHECK)]
 
 
 @pytest.fixture

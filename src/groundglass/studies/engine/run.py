@@ -1,6 +1,6 @@
 """Run a study into a folder: new, continued, or already complete."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -11,17 +11,20 @@ from groundglass.core.sealed import Seed
 from groundglass.core.settings import Count, fit
 from groundglass.data import Dataset, load
 from groundglass.optics.medium import DeviceKind
-from groundglass.results import RecordStore
+from groundglass.results import Record, RecordStore, Run
 from groundglass.results.manifest import STUDY_FILE, load_manifest
+from groundglass.studies.asked import Asked
 from groundglass.studies.cells.network import stem
 from groundglass.studies.engine.cell import Cell, key_of, run_cells
 from groundglass.studies.engine.context import Context, Listener
 from groundglass.studies.engine.local import fitting_jobs, refuse_in_a_starting_worker, run_side_by_side
 from groundglass.studies.engine.reuse import reuse_networks
-from groundglass.studies.recipe import configure, described
+from groundglass.studies.recipe import described
 from groundglass.studies.registry import ALL, Study, find_study
 from groundglass.training import Precision, fastest_precision, times_slower
 
+#: Kinds of cells that make a network, in a file of its name.
+_NETWORKS = ("train", "redraw", "randomise", "distil")
 # A step that takes so many times as long as in the other precision is worth a word.
 _SLOW = 1.5
 
@@ -51,9 +54,12 @@ def manifest(
     seed: int,
     *,
     public_seed: bool = False,
+    changed: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What a run folder says about itself, see `RecordStore.open`. `public_seed`: a device's seed was given."""
+    """What a run folder says about itself, see `RecordStore.open`. `public_seed`: a device's seed was given; `changed`: in what
+    the config differs from the recipe."""
     return {
+        **({"changed": list(changed)} if changed else {}),
         "study": study,
         "recipe": recipe,
         "data": data,
@@ -82,19 +88,49 @@ def planned(study: Study, config: Any, dataset: Dataset) -> tuple[list[Cell], li
 
 def _check_names(cells: Sequence[Cell]) -> None:
     """Two networks of one name would share their files."""
-    names = [stem(cell.name) for cell in cells if cell.kind in ("train", "redraw", "randomise", "distil")]
+    names = [stem(cell.name) for cell in cells if cell.kind in _NETWORKS]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"this study has two networks called {', '.join(twice)}: give its parts the same settings")
 
 
+def _networks_stay(cells: Sequence[Cell], folder: Path) -> Callable[[Sequence[Record]], str]:
+    """Whether a folder may have these cells in place of those that it was begun with: its networks must be the same.
+
+    Others of the same names would be written over them, trained or half trained.
+    """
+    planned = {stem(cell.name): key_of(cell) for cell in cells if cell.kind in _NETWORKS}
+
+    def refusal(records: Sequence[Record]) -> str:
+        made = [(record.kind, record.name, record.key) for record in records]
+        before = [(cell["kind"], cell["name"], cell["key"]) for cell in load_manifest(folder).get("cells") or ()]
+        made += [one for one in before if (folder / "checkpoints" / f"{stem(one[1])}.safetensors").exists()]
+        other = {name for kind, name, key in made if kind in _NETWORKS and planned.get(stem(name), key) != key}
+        return f"by which {', '.join(sorted(other))} would be made anew" if other else ""
+
+    return refusal
+
+
+def _told_growth(manifest: Mapping[str, Any], started: str) -> str | None:
+    """What has become of the plan in this session."""
+    grown = manifest.get("grown") or [{"when": None}]
+    last = grown[-1]
+    if last["when"] != started:
+        return None
+    left = f", and {last['left']} are kept but no longer shown" if last["left"] else ""
+    settings = "; ".join(last["settings"]) or "another version's"
+    return f"the plan has changed ({settings}): {last['new']} results are new, {last['kept']} stay{left}"
+
+
 def run_study(
     study: str | Study,
-    recipe: str,
-    folder: Path,
+    recipe: str | None = None,
+    out: Path | str | None = None,
     *,
+    config: Any = None,
+    changes: Sequence[str] = (),
     data: str | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     device_seed: int | Seed | None = None,
     device_kind: DeviceKind | None = None,
     data_dir: Path | None = None,
@@ -103,52 +139,76 @@ def run_study(
     jobs: int | None = 1,
     progress: Progress = silent,
     listener: Listener | None = None,
-) -> int:
-    """Run every cell of a study that `folder` has no record of; returns how many were run (0: it was complete).
+) -> Run:
+    """Run every cell of a study that its folder has no record of.
+
+        run = run_study("white-box", "laptop", "runs/one", config={"n_images": 200, "ladder": None})
+        run.attacks  # a pandas frame
+
+    A folder goes on with other settings as long as its networks are the same: what it has is kept, and only what is new is
+    computed. Results that are no longer in the plan stay in the folder, and no page or frame has them.
 
     Args:
-        study: its name, or a study of your own; recipe, data, seed: see `groundglass recipes`.
-        folder: the run folder; made, or continued.
+        study: its name, or a study of your own.
+        recipe: its settings, see `groundglass recipes`; None: that of `config`, else "quick".
+        out: the run folder; made, or continued.
+        config: what is changed in the recipe: a table of settings, or the TOML file of one (`groundglass recipes show`
+            prints a complete one; "study" and "recipe" in it are those that it is for). Or the whole configuration, an
+            object as the study's `study.py` defines it.
+        changes: further ones, as on the command line: "attack.steps=20", "eps_paper+=0.08".
+        data: name of the data set; seed: of all but the device. None: as the config says, else the recipe's, and 0.
         device_seed: the simulated device's secret, to repeat a study exactly. It is never recorded; that it was
             given is, and makes the devices public. None: a fresh secret.
-        device_kind: how devices are simulated; None: as the recipe says.
+        device_kind: how devices are simulated; None: as the config says.
         data_dir: the data folder.
-        precision: of training; None measures which is faster here, and keeps to it in this folder.
+        precision: of training, where the config does not say; None measures which is faster here, and keeps to it in this
+            folder.
         reuse: other run folders; what they have trained with the same settings is copied, not trained again.
         jobs: cells that run side by side, each in a process of its own with its share of the cores; 1: all in this process, with
             all cores; None: as many as fit. Processes are spawned: a script that asks for more than 1 needs the usual
             `if __name__ == "__main__":`.
 
+    Returns:
+        What the folder then holds.
+
     Raises:
-        ValueError: unknown names; `jobs` below 1; a negative seed; a folder that holds another study, or this one with other
-            settings.
+        ValueError: unknown names; a setting that cannot be; `jobs` below 1; a negative seed; a folder that holds another
+            study, another data set or seed, or networks that these settings would make anew.
+        TypeError: a setting of another kind.
     """
     device_seed = None if device_seed is None else Seed(device_seed)  # first of all: no traceback shows it
     jobs = fit(Count | None, jobs, "jobs")
     refuse_in_a_starting_worker()
-    check_seed(seed)
     if device_seed is not None:
         device_seed.check()
+    if out is None:
+        raise ValueError("give `out`, the folder where the results go")
     # Cheap refusals first: names, then the data, then the folder.
     if isinstance(study, str):
         study = find_study(study)
-    config = configure(study, recipe, data=data, seed=seed, precision="float32", device_kind=device_kind)
+    asked = Asked.of(study, recipe, config, changes, data=data, seed=seed, device_kind=device_kind)
+    folder = Path(out)
+    settings = asked.config("float32")
+    check_seed(settings.seed)
     for other in reuse:
         RecordStore.read(other)
-    dataset = load(config.data, data_dir=data_dir)
+    dataset = load(settings.data, data_dir=data_dir)
     stored = next((found for one in (folder, *reuse) if (found := _stored_precision(one))), None)
     chosen = precision or stored or fastest_precision()
-    config = configure(study, recipe, data=data, seed=seed, precision=chosen, device_kind=device_kind)
-    todo, plan = planned(study, config, dataset)
+    settings = asked.config(chosen)
+    todo, plan = planned(study, settings, dataset)
     _check_names(todo)
-    told = {**described(config), "classes": list(dataset.classes)}
-    with RecordStore.open(
-        folder, manifest(study.name, recipe, config.data, told, plan, seed, public_seed=device_seed is not None)
-    ) as store:
-        if all(key_of(cell) in store for cell in todo):
-            return 0
-        for other in reuse:
-            reuse_networks(todo, store, other)
+    about = manifest(
+        study.name,
+        asked.recipe,
+        settings.data,
+        {**described(settings), "classes": list(dataset.classes)},
+        plan,
+        settings.seed,
+        public_seed=device_seed is not None,
+        changed=asked.told(chosen),
+    )
+    with RecordStore.open(folder, about, refusal=_networks_stay(todo, folder)) as store:
         context = Context(
             folder,
             dataset=dataset,
@@ -157,12 +217,17 @@ def run_study(
             listener=listener,
             arrays=store.arrays,
         )
-        context.note(
-            _told_precision(chosen, why="as asked" if precision else "as before" if stored else "the faster here")
-        )
-        side_by_side = fitting_jobs() if jobs is None else jobs
-        return (
-            run_cells(todo, store, context)
-            if side_by_side == 1
-            else run_side_by_side(todo, store, context, side_by_side)
-        )
+        if growth := _told_growth(store.manifest, about["started"]):
+            context.note(growth)
+        if not all(key_of(cell) in store for cell in todo):
+            for other in reuse:
+                reuse_networks(todo, store, other)
+            context.note(
+                _told_precision(chosen, why="as asked" if precision else "as before" if stored else "the faster here")
+            )
+            side_by_side = fitting_jobs() if jobs is None else jobs
+            if side_by_side == 1:
+                run_cells(todo, store, context)
+            else:
+                run_side_by_side(todo, store, context, side_by_side)
+    return Run.open(folder)

@@ -1,9 +1,11 @@
 """All studies in one folder: each network is trained once, and one page shows all of it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
+from groundglass.core import lookup
+from groundglass.core.changes import Change, changed, changes_of, written_settings
 from groundglass.data import Dataset
 from groundglass.studies import kit
 from groundglass.studies.engine.cell import Cell, with_inputs
@@ -32,6 +34,53 @@ class EverythingConfig(kit.TargetsConfig):
                 if getattr(part, field) != getattr(self, field):
                     raise ValueError(f"the study {name} has another `{field}`: all studies share their networks")
 
+    @classmethod
+    def of(cls, studies: Mapping[str, kit.TargetsConfig]) -> Self:
+        """These studies, in the order of the page."""
+        first = next(iter(studies.values()))
+        shared: dict[str, Any] = {field.name: getattr(first, field.name) for field in fields(kit.TargetsConfig)}
+        return cls(**shared, studies=studies)
+
+    def changed(self, changes: Sequence[Change]) -> Self:
+        """With these changes: of one study, by `studies.NAME.SETTING`; of any other setting, in every study that has it.
+
+        Raises:
+            ValueError: a study or setting that there is not, or a value that is refused.
+        """
+        known = {name: dict.fromkeys(field.name for field in fields(part)) for name, part in self.studies.items()}
+        own: dict[str, list[Change]] = {name: [] for name in self.studies}
+        shared = [change for change in changes if change.path[0] != "studies"]
+        for change in shared:
+            lookup("setting", change.path[0], {name: None for names in known.values() for name in names})
+        for change in (change for change in changes if change.path[0] == "studies"):
+            for one in _within(change):
+                lookup("study of this recipe", one.path[0], known)
+                own[one.path[0]] += _within(one)
+        studies = {}
+        for name, part in self.studies.items():
+            everywhere = [change for change in shared if change.path[0] in known[name]]
+            studies[name] = changed(part, [*everywhere, *own[name]], f"studies.{name}")
+        return self.of(studies)
+
+    def written(self) -> dict[str, Any]:
+        """As a table: what all studies share, then the other settings of each."""
+        each = {name: written_settings(part) for name, part in self.studies.items()}
+        parts = {name: {k: v for k, v in table.items() if k not in _COMMON} for name, table in each.items()}
+        return {**{name: next(iter(each.values()))[name] for name in _COMMON}, "studies": parts}
+
+
+def _within(change: Change) -> list[Change]:
+    """A change of what is within a table, as seen from there.
+
+    Raises:
+        ValueError: it would replace the table by something else.
+    """
+    if len(change.path) > 1:
+        return [replace(change, path=change.path[1:])]
+    if change.how != "=" or not isinstance(change.value, Mapping):
+        raise ValueError(f"`{change.name}` is a table: change what is in it, {change.name}.NAME=VALUE")
+    return changes_of(change.value)
+
 
 def parts(config: EverythingConfig) -> dict[Study, kit.TargetsConfig]:
     """The studies of a config, in the order of the page."""
@@ -57,9 +106,7 @@ def _recipe(name: str, data: tuple[str, ...], cost: str, expect: str) -> Recipe:
             for recipe in study.recipes
             if recipe.name == name and data in recipe.data and recipe.in_all
         }
-        first = next(iter(studies.values()))
-        shared: dict[str, Any] = {field.name: getattr(first, field.name) for field in fields(kit.TargetsConfig)}
-        return EverythingConfig(**shared, studies=studies)
+        return EverythingConfig.of(studies)
 
     return Recipe(name, make, data, cost, expect)
 

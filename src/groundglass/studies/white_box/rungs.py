@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from groundglass.adaptive import check_rules
-from groundglass.attacks import PGD, RayS, Square
+from groundglass.attacks import RayS, Square
 from groundglass.core.settings import Count, Positive, Settings
 from groundglass.data import Dataset
 from groundglass.studies import kit
@@ -60,19 +60,15 @@ def ladder_cells(config: Any, dataset: Dataset, defended: NetworkCell, figure: S
     ]
 
 
-def _pgd(config: Any) -> PGD:
-    return PGD(steps=config.steps, step_size=config.step_size)
-
-
 def _below_the_layer(config: Any, defended: NetworkCell, balls: Sequence[dict[str, Any]]) -> Iterator[AttackCell]:
     """Who has the weights below the layer alone; and their own head against the number of labels."""
     ladder: LadderConfig = config.ladder
     for ball in balls:
         for rule in _BELOW:
-            yield kit.attack_cell(config, defended, rule, _pgd(config), labels=ladder.labels, **ball)
+            yield kit.attack_cell(config, defended, rule, config.attack, labels=ladder.labels, **ball)
     for labels in ladder.other_labels:
         swept: dict[str, Any] = {**balls[0], "labels": labels, "purpose": "sweep"}
-        yield kit.attack_cell(config, defended, "own-head", _pgd(config), **swept)
+        yield kit.attack_cell(config, defended, "own-head", config.attack, **swept)
 
 
 def _asking(config: Any, defended: NetworkCell, balls: Sequence[dict[str, Any]]) -> Iterator[QueryCell]:
@@ -113,4 +109,4 @@ def _with_the_device(config: Any, defended: NetworkCell, balls: Sequence[dict[st
     cell = RetrieveCell(device=device, frames=frames, kept=True, seed=config.seed, purpose="price")
     for ball in balls:
         changes: dict[str, Any] = {**ball, "n_images": ladder.n_images, "purpose": "ladder", "retrieved": cell}
-        yield kit.attack_cell(config, defended, "bpda-retrieved", _pgd(config), **changes)
+        yield kit.attack_cell(config, defended, "bpda-retrieved", config.attack, **changes)

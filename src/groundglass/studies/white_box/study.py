@@ -8,7 +8,6 @@ from typing import Any
 
 from groundglass.adaptive import RULES
 from groundglass.attacks import FGSM, PGD, CarliniWagnerL2, RandomNoise
-from groundglass.attacks.gradient_attack import StepSize
 from groundglass.core.settings import Count, Positive, Tally
 from groundglass.data import Dataset
 from groundglass.results import Record
@@ -36,8 +35,9 @@ class WhiteBoxConfig(kit.TargetsConfig):
 
     Attributes:
         eps_l2: L2 radii, pixel units.
+        attack: at the L-inf radii; at those of L2 with steps of 2.5 times radius / steps.
         cw_images: attacked with C&W L2; 0 leaves it out.
-        gallery: images shown in the report, for each rule, at the middle radius.
+        gallery: images shown in the report, for each rule, at the radius that is nearest to `gallery_eps_paper`.
         ladder: the rungs of the access ladder that `rules` do not stand on; None leaves them out.
 
     Raises:
@@ -47,16 +47,18 @@ class WhiteBoxConfig(kit.TargetsConfig):
     n_images: Count
     eps_paper: tuple[kit.PaperRadius, ...] = (0.01, 0.02, 0.03, 0.04, 0.05)
     eps_l2: tuple[Positive, ...] = (0.25, 0.5, 0.75, 1.0)
-    steps: Count = 50
-    step_size: StepSize = 0.005
+    attack: PGD = PGD(step_size=0.005)
     rules: tuple[str, ...] = _DEFENDED_RULES
     fit_images: Tally = 10_000
     cw_images: Tally = 0
     gallery: Tally = 6
+    gallery_eps_paper: kit.PaperRadius = 0.03
     ladder: LadderConfig | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.eps_paper:
+            raise ValueError("`eps_paper` is empty: give one radius at least")
         if self.ladder is None:
             return
         if extra := sorted(set(self.ladder.eps_paper) - set(self.eps_paper)):
@@ -93,12 +95,11 @@ def _figure_cells(
 ) -> list[AttackCell]:
     """Radius by radius: a study that is stopped half-way has whole curves of small radii for every rule."""
     found = []
-    shown = config.eps_paper[len(config.eps_paper) // 2]
-    attack = PGD(steps=config.steps, step_size=config.step_size)
+    shown = min(config.eps_paper, key=lambda eps_paper: abs(eps_paper - config.gallery_eps_paper), default=None)
     for ball in kit.on_paper_axis(dataset, *config.eps_paper):
         gallery = config.gallery if ball["eps_paper"] == shown else 0
-        found += [kit.attack_cell(config, *who, attack, **ball, gallery=gallery) for who in pairs]
-    attack = PGD(steps=config.steps, step_size=None)
+        found += [kit.attack_cell(config, *who, config.attack, **ball, gallery=gallery) for who in pairs]
+    attack = replace(config.attack, step_size=None)
     for eps in config.eps_l2:
         found += [kit.attack_cell(config, *who, attack, norm="l2", eps=eps) for who in pairs]
     return found
@@ -109,11 +110,11 @@ def _control_cells(
 ) -> list[AttackCell]:
     """Attacks that show whether the figure can be believed: noise, one step, no bound, and C&W's smallest distances."""
     few = min(config.n_images, 100)
-    (largest,) = kit.on_paper_axis(dataset, config.eps_paper[-1])
+    (largest,) = kit.on_paper_axis(dataset, max(config.eps_paper))
     at: dict[str, Any] = {**largest, "purpose": "control"}
     networks = dict.fromkeys(network for network, _ in pairs)
     found = [kit.attack_cell(config, network, "none", RandomNoise(), **at) for network in networks]
-    unbounded = PGD(steps=config.steps, step_size=0.05)
+    unbounded = replace(config.attack, step_size=0.05)
     for who in pairs:
         found.append(kit.attack_cell(config, *who, FGSM(), **at))
         found.append(kit.attack_cell(config, *who, unbounded, eps=1.0, n_images=few, purpose="control"))
@@ -220,10 +221,10 @@ def quick(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
         n_images=48,
         eps_paper=kit.QUICK_RADII[1:],
         eps_l2=(0.5,),
-        steps=20,
-        step_size=0.002,
+        attack=PGD(steps=20, step_size=0.002),
         fit_images=2000,
         gallery=4,
+        gallery_eps_paper=kit.QUICK_RADII[2],
         ladder=LadderConfig(
             eps_paper=kit.QUICK_RADII[1:3],
             n_images=16,
@@ -248,7 +249,7 @@ def laptop(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
         eps_l2=(0.25, 0.5, 1.0),
         fit_images=20_000,
         cw_images=64,
-        step_size=kit.PAPER_STEP[data],
+        attack=PGD(step_size=kit.PAPER_STEP[data]),
         ladder=LadderConfig(),
     )
 
@@ -272,7 +273,7 @@ def paper(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
         n_images=10_000,
         fit_images=50_000,
         cw_images=1000,
-        step_size=kit.PAPER_STEP[data],
+        attack=PGD(step_size=kit.PAPER_STEP[data]),
         ladder=LadderConfig(n_images=1000, queries=5000),
     )
 
