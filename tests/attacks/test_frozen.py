@@ -99,6 +99,18 @@ def test_it_is_really_rearranged(net):
     assert [type(m) for m in frozen.modules()] == [type(m) for m in net.modules()], "the layers stay where they are"
 
 
+def test_a_convolution_alone_stays_torchs(images):
+    """Between strides: carrying its images into Winograd's layout and back costs more than it gains."""
+
+    def conv(incoming: int, stride: int) -> list[nn.Module]:
+        return [nn.Conv2d(incoming, 4, 3, stride, 1), nn.ReLU()]
+
+    body = nn.Sequential(*conv(3, 1), *conv(4, 2), *conv(4, 1), *conv(4, 1), nn.Flatten()).eval()
+    frozen = frozen_for_attack(body)
+    assert [(type(part.fast), len(part.layers)) for part in parts(frozen)] == [(FusedConvolutions, 4)]
+    assert torch.allclose(frozen(images), body(images), atol=1e-5)
+
+
 def test_the_model_is_not_changed_and_the_copy_is_frozen(images):
     net = randomised(Net()).train()
     before = {k: v.clone() for k, v in net.state_dict().items()}

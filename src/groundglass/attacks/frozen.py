@@ -18,13 +18,13 @@ M = TypeVar("M", bound=nn.Module)
 def frozen_for_attack(model: M, images: Tensor | None = None) -> M:
     """A copy of `model` for attacks: eval mode, parameters frozen, arranged for speed. `model` is not changed.
 
-    Where an `nn.Sequential` is run as a whole, Conv2d + BatchNorm2d and Linear + BatchNorm1d become one layer; and runs of
-    3 x 3 convolutions with ReLU and 2 x 2 max-pooling, as in a VGG, are computed on CPUs by Winograd's method (`ConvChain`).
-    The layers stay in the copy, under their names: code that picks one, iterates or tests types finds what it expects. It
-    is a copy to attack, not to train. An optical device in the model is shared, not copied.
+    Where an `nn.Sequential` is run as a whole, Conv2d + BatchNorm2d and Linear + BatchNorm1d become one layer; and two or more
+    3 x 3 convolutions in a row, with ReLU and 2 x 2 max-pooling, as in a VGG, are computed on CPUs by Winograd's method
+    (`ConvChain`). The layers stay in the copy, under their names: code that picks one, iterates or tests types finds what it
+    expects. It is a copy to attack, not to train. An optical device in the model is shared, not copied.
 
-    On CPUs, in float32, the copy's logits for an image are the same bit for bit in any batch, which the model's own need
-    not be: a matrix product of few rows is summed in another order.
+    On CPUs, in float32, the copy's logits for an image are the same bit for bit in any batch, if no convolution is left to
+    torch. The model's own need not be: a matrix product of few rows is summed in another order, and so may a convolution.
 
     Nothing is used unchecked. With `images` the copy is compared with the model on the first 8 of them, logits and gradients
     at the images, under the same random draws and without a frame of a device; a copy that differs is replaced by one
@@ -103,7 +103,7 @@ _Entry = tuple[list[nn.Module], nn.Module]
 
 
 def _steps(sequence: nn.Sequential, owner: nn.Module | None) -> list[nn.Module | Faster]:
-    """Every run of convolution, ReLU and perhaps pooling as one step; norms in the step of the layer before them."""
+    """Every run of convolutions, with ReLU and perhaps pooling, as one step; norms in the step of the layer before them."""
     entries = [entry for entry in _folded(sequence) if type(entry[1]) is not nn.Identity or not is_plain(entry[1])]
     steps: list[nn.Module | Faster] = []
     position = 0
@@ -113,7 +113,9 @@ def _steps(sequence: nn.Sequential, owner: nn.Module | None) -> list[nn.Module |
             layer, used = found
             fused.append(layer)
             end += used
-        end = max(end, position + 1)
+        if len(fused) < 2:
+            # One convolution alone gains less than carrying its images into Winograd's layout and back costs.
+            end, fused = position + 1, []
         run = entries[position:end]
         layers, computes = [layer for entry in run for layer in entry[0]], run[0][1]
         if fused:
