@@ -1,7 +1,11 @@
 """The Python blocks of the how-to pages that are whole programs run as they stand."""
 
 import re
+import shlex
+import warnings
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +13,10 @@ import torch
 from groundglass import attacks
 from groundglass.attacks import GradientAttack, LabelAttack, QueryAttack, SurrogatePGD
 from groundglass.audit import AuditConfig
+from groundglass.studies import find_study
+from groundglass.studies.asked import Asked
+from groundglass.studies.engine import run as engine
+from tests.studies import tiny
 
 PAGES = Path(__file__).parent.parent / "docs" / "how-to"
 
@@ -113,3 +121,30 @@ def test_the_page_on_the_camera_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert space["readings"].shape == (5, 400)
     assert space["table"]["error"].between(0, 1).all()
     assert {path.name for path in tmp_path.iterdir()} == {"lab-2.json", "error.png"}
+
+
+def test_the_page_on_changing_a_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (PAGES / "change-a-study.md").read_text()
+    commands = [shlex.split(line) for line in re.findall(r"^    groundglass run (.*)$", text, re.MULTILINE)]
+    assert len(commands) >= 5
+    for study, *words in commands:
+        options = dict(zip(words[::2], words[1::2], strict=True))
+        if "--recipe" in options:
+            changes = [value for name, value in zip(words[::2], words[1::2], strict=True) if name == "--set"]
+            asked = Asked.of(find_study(study), options["--recipe"], None, changes, data=options["--data"])
+            assert len(asked.told("float32")) >= len(changes)
+    for change in ("eps=8/255", 'others=[{kind = "Square"}, {kind = "RayS", tolerance = 0.01}]'):
+        assert change in text
+        Asked.of(find_study("black-box"), "laptop", None, [change]).config("float32")
+
+    def small(*asked: Any, **named: Any) -> Any:
+        few: dict[str, Any] = {"eps_l2": (), "rules": ("dfa",), "cw_images": 0, "ladder": None}
+        return replace(tiny.white_box(*asked, **named), eps_paper=(0.02,), **few)
+
+    monkeypatch.chdir(tmp_path)
+    tiny.enter(monkeypatch, "white-box", small)
+    monkeypatch.setattr(engine, "fastest_precision", lambda: "float32")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* steps of .* cannot reach", RuntimeWarning)
+        run = run_blocks("change-a-study.md", instead={'"quick"': '"tiny"'})["run"]
+    assert run.manifest["grown"][0]["settings"] == ["eps_paper: [0.02] -> [0.02, 0.08]"]

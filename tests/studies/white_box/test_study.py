@@ -102,6 +102,15 @@ def test_a_changed_study_is_refused_with_the_difference(finished):
     assert (finished.folder / "study.json").read_bytes() == before
 
 
+def test_a_network_that_is_half_trained_is_not_begun_with_other_settings(finished, tmp_path):
+    folder = tmp_path / "begun"
+    (folder / "checkpoints").mkdir(parents=True)
+    shutil.copy(finished.folder / "study.json", folder)
+    (folder / "checkpoints/vgg-16.safetensors").touch()
+    with pytest.raises(OtherStudyError, match="VGG-16 would be made anew"):
+        run(STUDY, folder, changes=["baseline.epochs=9"])
+
+
 def test_a_radius_more_costs_its_own_attacks_alone(finished, tmp_path, monkeypatch):
     folder = tmp_path / "grown"
     shutil.copytree(finished.folder, folder)
