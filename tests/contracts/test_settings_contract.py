@@ -78,7 +78,21 @@ RESULTS += ("audit.probes", "audit.results", "data.cifar", "optics.fidelity.laws
 RESULTS += ("optics.streams.measurement", "training.checkpoint", "training.loop", "training.state", "studies.redraw")
 RESULTS += ("studies.redraw_model", "studies.noise.report", "studies.noise.matrix", "studies.noise.surrogates")
 INSIDE = {"Job", "Live", "_Shuffled", "PairDesign", "HadamardInputs", "AnchorDesign", "Scale", "Shot", "Retrieved"}
-INSIDE |= {"Call", "Setup", "_Ball", "_Made", "_Scale", "Tuned", "Outcome", "Guess", "_Plain", "_State", "DrawsState"}
+INSIDE |= {
+    "Call",
+    "ErrorCurve",
+    "ErrorPoint",
+    "Setup",
+    "_Ball",
+    "_Made",
+    "_Scale",
+    "Tuned",
+    "Outcome",
+    "Guess",
+    "_Plain",
+    "_State",
+    "DrawsState",
+}
 #: Any number will do for these.
 ANY = {"seed", "mean"}
 
@@ -161,7 +175,7 @@ def examples() -> dict[type, Any]:
 
 def settings() -> list[type]:
     abstract = {"AdversarialTraining", "QueryAttack", "ScoreAttack", "LabelAttack", "BaseCell", "BallCell", "TunedCell"}
-    abstract |= {"TargetsConfig", "_Told"}  # the latter is what a device file says
+    abstract |= {"TargetsConfig", "_Told", "_Kept"}  # the last two are what files of devices say
     return [one for one in package() if issubclass(one, Settings) and one.__name__ not in abstract]
 
 
