@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 
 from groundglass.adaptive import make_rule, observe
 from groundglass.attacks import (
@@ -117,7 +116,7 @@ def test_images_of_numpy_are_images(attack):
     ):
         assert_same(attacked(attack, images=images), wanted)
     for images, said in (
-        ((IMAGES * 255).byte().numpy(), "/ 255"),
+        ((IMAGES * 255).int().numpy(), "/ 255"),
         (IMAGES.numpy() * 255, "divide by 255"),
         (IMAGES.tolist(), "torch.Tensor"),
         (IMAGES.numpy()[0], "NCHW"),
@@ -240,14 +239,14 @@ def test_a_path_may_be_text(tmp_path, monkeypatch):
 
 def test_what_is_not_a_set_of_images_or_a_device_is_refused_with_what_to_write():
     made = fresh()
-    for images in (IMAGES, DataLoader(TensorDataset(IMAGES, LABELS)), [1]):
+    for images in (IMAGES, [1], 7):
         for ask in (
             lambda images: train(made, images, TrainingConfig(epochs=1), credit=HybridDFA(), seed=0),
             lambda images: accuracy(made, images),
             lambda images: observe(made, images),
             lambda images: encode_bits(made, images),
         ):
-            with pytest.raises(TypeError, match=rf"not a {type(images).__name__}\..*ImageSet\("):
+            with pytest.raises(TypeError, match=r"labels|with its label"):
                 ask(images)
     for device in ((16, 32), "lab.device"):
         with pytest.raises(TypeError, match=r"SimulatedOPU.create\("):

@@ -46,8 +46,9 @@ def test_head():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"images": torch.zeros(2, 3, 32, 32)}, TypeError, "must be uint8"),
-        ({"images": torch.zeros(2, 32, 32, 3, dtype=torch.uint8)}, ValueError, r"shape \[n, 3, 32, 32\]"),
+        ({"images": torch.zeros(2, 3, 32, 32).double()}, TypeError, "float32"),
+        ({"images": torch.full((2, 3, 32, 32), 2.0)}, ValueError, r"in \[0, 1\]"),
+        ({"images": torch.zeros(2, 32, 32, 3, dtype=torch.uint8)}, ValueError, r"permute"),
         ({"images": torch.zeros(3, 3, 32, 32, dtype=torch.uint8)}, ValueError, "labels must have shape"),
         ({"labels": torch.tensor([0, 2])}, ValueError, r"labels must be in 0\.\.1"),
         ({"labels": torch.tensor([0, -1])}, ValueError, r"labels must be in 0\.\.1"),
@@ -66,6 +67,27 @@ def test_bad_sets_are_refused(change, error, message):
     ImageSet(**fields)
     with pytest.raises(error, match=message):
         ImageSet(**(fields | change))
+
+
+def test_floats_are_kept_as_they_are():
+    floats = image_set().floats()
+    kept = ImageSet("toy", "train", floats.clone(), image_set().labels, ("a", "b", "c"))
+    for index in (None, slice(1, 3), torch.tensor([4, 0])):
+        assert torch.equal(kept.floats(index), image_set().floats(index))
+        kept.floats(index).zero_()
+    assert torch.equal(kept.images, floats), "the set is left alone"
+
+
+def test_images_may_have_any_size_and_number_of_channels():
+    for shape in ((1, 28, 28), (4, 5, 9), (1, 1, 1)):
+        images = ImageSet("toy", "test", torch.zeros(2, *shape, dtype=torch.uint8), torch.tensor([0, 1]), ("a", "b"))
+        assert images.shape == shape
+        data = Dataset("toy", images, images, mean=(0.5,) * shape[0], std=(0.5,) * shape[0])
+        assert data.size == shape[1:]
+        with pytest.raises(ValueError, match="one value a channel"):
+            Dataset("toy", images, images, mean=(0.5,) * 2, std=(0.5,) * 2)
+        with pytest.raises(ValueError, match="one size"):
+            Dataset("toy", images, image_set(2, ("a", "b")), mean=(0.5,) * shape[0], std=(0.5,) * shape[0])
 
 
 def test_dataset_takes_its_classes_from_both_splits():

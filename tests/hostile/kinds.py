@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -20,6 +21,7 @@ from groundglass.audit.kept import Kept, Made
 from groundglass.core.checksum import sealed
 from groundglass.core.states import _digest
 from groundglass.data import ImageSet
+from groundglass.data.image_files import PictureFolder
 from groundglass.models import ModelSpec, build, defend, load_defended, load_model, save_defended, save_model
 from groundglass.optics import DeviceAccess, DeviceStore, DriftingDevice, LightOnOPU, MovingDevice, SimulatedOPU
 from groundglass.optics.retrieval import FixedExposure, retrieve
@@ -366,6 +368,19 @@ def read_npz_pictures(path: Path) -> Any:
     return plain([found.images, found.labels])
 
 
+def picture(folder: Path) -> Path:
+    for k in range(4):
+        (folder / "mine" / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
+        pixels = (255 * IMAGES[k]).to(torch.uint8).permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(folder / "mine" / "ab"[k % 2] / f"picture{k}.png")
+    return folder / "mine" / "a" / "picture2.png"
+
+
+def read_folder(path: Path) -> Any:
+    found = PictureFolder(path.parent.parent)
+    return plain([found[k][0] for k in range(len(found))])
+
+
 def matrix(folder: Path) -> Path:
     np.save(folder / "matrix.npy", np.ones((4, 3), np.complex64))
     return folder / "matrix.npy"
@@ -427,6 +442,7 @@ KINDS: dict[str, FileKind] = {
     "bits": FileKind(bit_file, read_bits, checked=False),
     "ledger": FileKind(ledger, read_ledger, json_parts, put_json, checked=False),
     "pictures": FileKind(pictures, read_npz_pictures),
+    "picture": FileKind(picture, read_folder, checked=False),
     "given matrix": FileKind(matrix, lambda p: plain(_matrix(p)), checked=False),
     "weights": FileKind(weights, lambda p: plain(_state(p)), checked=False),
     "torch weights": FileKind(torch_weights, lambda p: plain(_state(p)), checked=False),

@@ -66,3 +66,19 @@ def test_images_of_another_shape_are_refused():
     model = vgg16(0.125, classes=10, **STATS, seed=0).eval()
     with pytest.raises(ValueError, match="takes images"):
         model(torch.rand(2, 32, 32, 3))
+
+
+@pytest.mark.parametrize("size", [(28, 28), (8, 8), (1, 1), (48, 64), (33, 20)])
+def test_images_of_any_size_and_number_of_channels(size):
+    model = vgg16(0.05, classes=4, mean=(0.5,), std=(0.5,), size=size, seed=0).eval()
+    assert model(torch.rand(2, 1, *size)).shape == (2, 4)
+    # As many weights as of 32 x 32: the head does not see the size.
+    usual = vgg16(0.05, classes=4, mean=(0.5,), std=(0.5,), seed=0)
+    assert [w.shape for w in model.parameters()] == [w.shape for w in usual.parameters()]
+    with pytest.raises(ValueError, match=f"takes images of {size[0]} x {size[1]}"):
+        model(torch.rand(2, 1, 32, 32))
+
+
+def test_a_size_of_32_is_the_papers_network_to_the_last_module():
+    one, two = (vgg16(0.05, classes=4, **STATS, size=size, seed=0) for size in (None, (32, 32)))
+    assert repr(one) == repr(two)

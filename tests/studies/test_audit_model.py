@@ -247,7 +247,7 @@ def test_pickled_code_in_weights_is_not_run(here: Path) -> None:
         (lambda path: np.savez(path, images=np.zeros((4, 1, 8, 8), "M8[s]"), labels=np.zeros(4, int)), "array of date"),
         (lambda path: np.savez(path, images=np.zeros((4, 1, 8, 8), np.float32)), "no labels"),
         (lambda path: np.savez(path, images=np.full((4, 1, 8, 8), 200.0), labels=np.zeros(4, int)), "divide by 255"),
-        (lambda path: np.savez(path, images=np.zeros((4, 8, 8)), labels=np.zeros(4, int)), "NCHW"),
+        (lambda path: np.savez(path, images=np.zeros((4, 8)), labels=np.zeros(4, int)), "NCHW"),
         (lambda path: np.savez(path, images=np.zeros((2, 1, 8, 8)), labels=np.zeros(2, int)), "has 2 images"),
     ],
 )

@@ -20,7 +20,7 @@ from groundglass.attacks.result import COLUMNS
 from groundglass.attacks.tensors import Flags, Images, Labels, Rows
 from groundglass.core import as_images, as_labels, derive_seed
 from groundglass.core.settings import Count, Tally, fit
-from groundglass.data import ImageSet
+from groundglass.data import ImagesLike
 from groundglass.models import DefendedNetwork
 
 A = TypeVar("A", bound=GradientAttack)
@@ -92,7 +92,7 @@ def redrawn(
     *,
     draws: int,
     seed: int,
-    labelled: ImageSet | None = None,
+    labelled: ImagesLike | None = None,
     n_labels: int = LABELS,
     pairs: Callable[[], Pairs] | None = None,
     batch_size: int = 128,

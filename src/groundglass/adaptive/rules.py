@@ -22,7 +22,7 @@ from groundglass.core import input_dtype, lookup
 from groundglass.core.modes import evaluating
 from groundglass.core.sealed import without_locals
 from groundglass.core.settings import Count, fit
-from groundglass.data import ImageSet, check_image_set
+from groundglass.data import ImagesLike, batches, given
 from groundglass.models import DefendedNetwork
 from groundglass.optics import (
     BackwardRule,
@@ -129,22 +129,21 @@ def fit_facts(rule: BackwardRule) -> dict[str, Any] | None:
 
 
 @torch.no_grad()
-def observe(network: DefendedNetwork, images: ImageSet, *, batch_size: int = 500) -> Pairs:
+def observe(network: DefendedNetwork, images: ImagesLike, *, batch_size: int = 500) -> Pairs:
     """What a white-box attacker sees by running the deployed network on natural images: bits and logits.
 
     In eval mode; the mode is put back. No images give no pairs, [0, N] and [0, 0], and the network is not asked.
+
+    Args:
+        images: in any form that `groundglass.data.given` takes.
     """
-    check_image_set(images)
-    batch_size = fit(Count, batch_size, "batch_size")
-    if not len(images):
-        none = torch.zeros(0, 0, dtype=torch.float32, device="cpu")
-        return none.reshape(0, network.block.width), none
+    parts = batches(given(images), batch_size=fit(Count, batch_size, "batch_size"), seed=0, epoch=0, shuffle=False)
     where = next(network.parameters()).device
     with evaluating(network):
-        found = [
-            network.observe(images.floats(slice(start, start + batch_size)).to(where, input_dtype(network)))
-            for start in range(0, len(images), batch_size)
-        ]
+        found = [network.observe(batch.images.to(where, input_dtype(network))) for batch in parts]
+    if not found:
+        none = torch.zeros(0, 0, dtype=torch.float32, device="cpu")
+        return none.reshape(0, network.block.width), none
     return torch.cat([bits for bits, _ in found]), torch.cat([logits for _, logits in found])
 
 

@@ -20,7 +20,7 @@ from groundglass.attacks.tensors import Images, Labels, PerImage, Rows
 from groundglass.core import NonFiniteError, check_labels, generator, input_dtype, permutation
 from groundglass.core.modes import evaluating
 from groundglass.core.settings import Count, fit
-from groundglass.data import ImageSet, check_image_set
+from groundglass.data import ImagesLike, StreamedImages, given
 from groundglass.models import DefendedNetwork
 
 A = TypeVar("A")
@@ -100,24 +100,25 @@ class OwnHead(nn.Module, StandIn):
 
     @classmethod
     def fit(
-        cls, network: DefendedNetwork, labelled: ImageSet, *, labels: int = LABELS, seed: int, batch_size: int = 500
+        cls, network: DefendedNetwork, labelled: ImagesLike, *, labels: int = LABELS, seed: int, batch_size: int = 500
     ) -> "OwnHead":
         """A head for this network's features, from labelled images that anybody may have.
 
         Args:
-            labelled: public images with labels, as the training set.
-            labels: so many of them, drawn without replacement by `seed`; all where there are fewer.
+            labelled: public images with labels, as the training set, in any form that `groundglass.data.given` takes.
+            labels: so many of them, drawn without replacement by `seed`, of a stream its first; all where there are fewer.
 
         Raises:
-            TypeError: not a defended network, or not an ImageSet.
+            TypeError: not a defended network, or not images with labels.
             ValueError: fewer than two labelled images, or of one class alone.
             NonFiniteError: the features are NaN or infinite.
         """
         _defended(network)
-        check_image_set(labelled)
-        seed = fit(int, seed, "seed")
-        drawn = permutation(len(labelled), generator=generator(seed, "own head"))[: fit(Count, labels, "labels")]
-        known = labelled.labels[drawn]
+        public, labels, seed = given(labelled), fit(Count, labels, "labels"), fit(int, seed, "seed")
+        if isinstance(public, StreamedImages):
+            public = public.first(labels)
+        drawn = permutation(len(public), generator=generator(seed, "own head"))[:labels]
+        pictures, known = public.take(drawn)
         if len(known.unique()) < 2:
             raise ValueError(
                 f"a head is fitted to labelled images of two classes or more, and these {len(known)} are of "
@@ -126,8 +127,8 @@ class OwnHead(nn.Module, StandIn):
         where = next(network.parameters()).device
         with torch.no_grad(), evaluating(network):
             found = [
-                below(network, labelled.floats(rows).to(where, input_dtype(network))).float()
-                for rows in drawn.split(fit(Count, batch_size, "batch_size"))
+                below(network, rows.to(where, input_dtype(network))).float()
+                for rows in pictures.split(fit(Count, batch_size, "batch_size"))
             ]
         features, known = torch.cat(found), known.to(where)
         if not bool(torch.isfinite(features).all()):
@@ -212,7 +213,7 @@ class BitFlip(StandIn):
 
 
 def stand_in(
-    name: str, network: DefendedNetwork, *, labelled: ImageSet | None = None, labels: int = LABELS, seed: int
+    name: str, network: DefendedNetwork, *, labelled: ImagesLike | None = None, labels: int = LABELS, seed: int
 ) -> OwnHead | BitFlip:
     """The stand-in called `name`, "own-head" or "bit-flip", for this network.
 
@@ -220,7 +221,7 @@ def stand_in(
         labelled, labels, seed: of the head, see `OwnHead.fit`.
 
     Raises:
-        TypeError: not a defended network, or `labelled` is not an ImageSet.
+        TypeError: not a defended network, or `labelled` is not images with labels.
         ValueError: another name; a network that it is not for; a head without labelled images.
     """
     if name not in STAND_INS:

@@ -29,7 +29,8 @@ from groundglass.core.modes import in_train_mode
 from groundglass.core.schema import written
 from groundglass.core.settings import fit
 from groundglass.core.statistics import Proportion
-from groundglass.data import ImageSet
+from groundglass.data import ImageSet, ImagesLike, given
+from groundglass.data.given import digest as digest_of
 
 
 def audit(
@@ -39,7 +40,7 @@ def audit(
     ball: Ball,
     *,
     claim: ClaimLike | Sequence[ClaimLike] | Mapping[str, ClaimLike] | None = None,
-    natural: ImageSet | None = None,
+    natural: ImagesLike | None = None,
     matrix: Complex[Tensor, "m n"] | None = None,
     views: Mapping[str, Model] | None = None,
     surrogates: Mapping[str, Model] | None = None,
@@ -72,7 +73,8 @@ def audit(
             is a robust accuracy that somebody states. None: "own", and of a defended network the paper's too,
             "dfa-fresh+fa", or for a linear head "dfa-fresh". A view or an attack that is brought for a claim alone is tried
             last, and breaks what it breaks.
-        natural: images that the attacker may run the model on; surrogates of an optical layer are fitted to them.
+        natural: images that the attacker may run the model on, with labels, in any form that `groundglass.data.given` takes;
+            surrogates of an optical layer are fitted to them. Of what is not in memory, the first `config.fit_images`.
         matrix: a retrieved U of the network's device.
         views: by name, other modules with the model's logits and better gradients: a stand-in for what cannot be
             differentiated (BPDA).
@@ -118,6 +120,9 @@ def audit(
     if ball.radius == 0:
         raise ValueError("a ball of radius 0 holds nothing but the image: give a radius above 0, in pixel units")
     given_claims = each_of(claim)
+    known = None if natural is None else given(natural)
+    if known is not None and not isinstance(known, ImageSet):
+        known = known.first(max(chosen.fit_images, chosen.labels))
     training = in_train_mode(model)
     # A model may draw from torch's own stream: it is made to begin here, and put back.
     with torch.inference_mode(False), torch.random.fork_rng():
@@ -126,7 +131,7 @@ def audit(
             model,
             images=images[:16],
             views=views or {},
-            natural=natural,
+            natural=known,
             matrix=matrix,
             fit_images=chosen.fit_images,
             labels=chosen.labels,
@@ -136,12 +141,12 @@ def audit(
         ledger = Ledger(who.itself, images, labels, ball, seed=seed, progress=progress, criterion=goal)
         kept = None
         if checkpoint is not None:
-            given = {
+            brought = {
                 "views": {name: identity_of(view) for name, view in (views or {}).items()},
                 "surrogates": sorted(surrogates or {}),
                 "attacks": sorted(attacks or {}),
                 "matrix": None if matrix is None else digest([torch.view_as_real(matrix)]),
-                "natural": repr(natural),
+                "natural": repr(known) if known is None or known is natural else digest_of(known),
                 "settings": written(chosen),
                 "ball": repr(ball),
                 "seed": seed,
@@ -149,7 +154,7 @@ def audit(
                 "right": digest([ledger.broken_by]),
                 **({} if goal == UNTARGETED else {"criterion": repr(goal)}),
             }
-            kept = Kept(Path(checkpoint), {**identity_of(model), **given})
+            kept = Kept(Path(checkpoint), {**identity_of(model), **brought})
         ledger.kept = kept
         battery = Battery(who, ledger, ball, chosen, seed)
         battery.probe(training=training)

@@ -28,7 +28,8 @@ class Audit(Command):
     out: Path
     """Folder for the record and report.html; a new one, or one of the same audit."""
     data: str
-    """cifar10, cifar100, shapes, or an .npz file with images (uint8, or floats in [0, 1]; n, c, h, w) and labels."""
+    """cifar10, cifar100, shapes, or your own: an .npz with images (uint8, or floats in [0, 1]) and labels, or a folder with a
+    folder of pictures for each class."""
     weights: Path | None = None
     """A factory's weights: a state_dict, .safetensors or of torch.save; or the file of save_defended, which has the layer too."""
     norm: Literal["linf", "l2"] = "linf"

@@ -19,7 +19,7 @@ class Redraw(Command):
     out: Path
     """The new model file; not an existing one."""
     data: str
-    """The data set that the model was trained with: cifar10, cifar100 or shapes."""
+    """The data set that the model was trained with: cifar10, cifar100, shapes, or your own; see `groundglass run`."""
     weights: Path | None = None
     """Of a network of your own: the file that save_defended wrote."""
     device: DeviceOption = None

@@ -26,7 +26,8 @@ class Run(Command):
     set: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME=VALUE")] = ()
     """Settings that are neither the recipe's nor those of --config: attack.steps=20, eps_paper+=0.08, eps_l2=[0.25, 0.5]."""
     data: str | None = None
-    """cifar10, cifar100 or shapes. Default: the recipe's."""
+    """cifar10, cifar100, shapes, or your own: an .npz with images (uint8, or floats in [0, 1]) and labels, or a folder with a
+    folder of pictures for each class. With [:1000] behind it, the first 1,000 of each split. Default: the recipe's."""
     data_dir: DataDir = None
     seed: int | None = None
     """Of weights, batches and attacks. Default: that of --config, else 0."""

@@ -24,7 +24,7 @@ def check_images(images: Tensor, *, bounds: tuple[float, float] = (0.0, 1.0)) ->
         hint = ": for a single image give images[None]" if images.ndim == 3 else ""
         raise ValueError(f"images must be NCHW [batch, channels, height, width], not shape {tuple(images.shape)}{hint}")
     if not images.is_floating_point():
-        raise ValueError(f"images must be float in [0, 1], not {images.dtype}: for bytes use images.float() / 255")
+        raise ValueError(f"images must be float in [0, 1], not {images.dtype}: for 0..255 use images.float() / 255")
     if images.numel() == 0:
         return
     low, high = (float(v) for v in torch.aminmax(images.detach()))

@@ -20,16 +20,34 @@ class OutputError(TypeError, ValueError):
 def as_images(images: Any, *, bounds: tuple[float, float] = (0.0, 1.0)) -> Tensor:
     """Images of a tensor or a numpy array: float32 in [0, 1], or in `bounds`, without a graph, in one layout.
 
+    Bytes are 0..255, from the lower bound to the upper: divided by 255. Floats of any width are within the bounds.
+
     Raises:
-        TypeError, ValueError: as `check_images`.
+        TypeError, ValueError: as `check_images`; bytes of 0 and 1 alone, which may be black and white.
     """
-    images = as_tensor(images)
+    images, (least, most) = as_tensor(images), bounds
+    if isinstance(images, Tensor) and images.dtype == torch.uint8:
+        check_bytes(images)
+        images = least + (most - least) * (images.float() / 255)
     check_images(images, bounds=bounds)
     # Rounding depends on the layout, and so does code that looks at pixels in a row.
     images = images.detach().float().contiguous()
     # Other libraries hand over images with float noise at the border; balls are exact from here on.
     low, high = torch.aminmax(images) if images.numel() else bounds
     return images if low >= bounds[0] and high <= bounds[1] else images.clamp(*bounds)
+
+
+def check_bytes(images: Tensor) -> None:
+    """Refuse bytes that are no pixels of 0..255.
+
+    Raises:
+        ValueError: they are 0 and 1 alone.
+    """
+    if images.numel() and int(images.max()) == 1:
+        raise ValueError(
+            "images are bytes of 0 and 1 alone, and bytes are 0..255: for black and white give images.float(), or "
+            "images.float() / 255 if they are as dark as that"
+        )
 
 
 def as_labels(labels: Any, images: Tensor) -> Tensor:

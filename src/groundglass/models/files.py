@@ -40,6 +40,7 @@ class ModelSpec(Settings):
         linear_out: M of a linear layer in the device's place in that head.
         fingerprint: of the device that the network was trained with.
         trained_on: the data set, by name; None if it is not known.
+        size: height and width of the images, pixels; None: 32 x 32.
     """
 
     width: Positive
@@ -55,6 +56,7 @@ class ModelSpec(Settings):
     trained_on: str | None = None
     head: Head = "normalised"
     linear_out: Count | None = None
+    size: tuple[Count, Count] | None = None
 
     @property
     def defended(self) -> bool:
@@ -98,7 +100,15 @@ def build(spec: ModelSpec, *, device: OpticalDevice | None = None, seed: int) ->
     Raises:
         ValueError: a device is missing, of other sizes, or not the one that `spec.fingerprint` names.
     """
-    network = vgg16(spec.width, classes=spec.classes, mean=spec.mean, std=spec.std, dropout=spec.dropout, seed=seed)
+    network = vgg16(
+        spec.width,
+        classes=spec.classes,
+        mean=spec.mean,
+        std=spec.std,
+        dropout=spec.dropout,
+        size=spec.size,
+        seed=seed,
+    )
     if not spec.defended:
         if device is not None:
             raise ValueError("a device was given for a network without an optical layer")

@@ -17,7 +17,7 @@ from groundglass.core import (
 )
 from groundglass.core.modes import evaluating
 from groundglass.core.settings import Count, fit
-from groundglass.data import ImageSet, check_image_set
+from groundglass.data import ImagesLike, batches, given
 
 
 @torch.no_grad()
@@ -50,20 +50,21 @@ def predict_logits(
     return torch.cat(found) if found else torch.zeros(0, 0, dtype=torch.float32, device="cpu")
 
 
-def accuracy(model: nn.Module, images: ImageSet, *, batch_size: int = 500) -> float:
+def accuracy(model: nn.Module, images: ImagesLike, *, batch_size: int = 500) -> float:
     """Share of images classified right.
 
+    Args:
+        images: with their labels, in any form that `groundglass.data.given` takes. Of a stream a batch at a time is in memory.
+
     Raises:
-        TypeError: not an ImageSet.
+        TypeError: it is none of these.
         ValueError: there are no images, or a label is not a class of the model; else as `predict_logits`.
     """
-    check_image_set(images)
-    if not len(images):
+    right, count, batch_size = 0, 0, fit(Count, batch_size, "batch_size")
+    for batch in batches(given(images), batch_size=batch_size, seed=0, epoch=0, shuffle=False):
+        logits = predict_logits(model, batch.images, batch_size=batch_size)
+        check_labels(batch.labels, count=len(logits), classes=logits.shape[1])
+        right, count = right + int((logits.argmax(1) == batch.labels).sum()), count + len(batch)
+    if not count:
         raise ValueError("there are no images, so there is no share to give")
-    right, batch_size = 0, fit(Count, batch_size, "batch_size")
-    for start in range(0, len(images), batch_size):
-        part = slice(start, start + batch_size)
-        logits = predict_logits(model, images.floats(part), batch_size=batch_size)
-        check_labels(images.labels[part], count=len(logits), classes=logits.shape[1])
-        right += int((logits.argmax(1) == images.labels[part]).sum())
-    return right / len(images)
+    return right / count

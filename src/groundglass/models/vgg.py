@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from groundglass.core import derive_seed
-from groundglass.core.settings import Dropout, In, fit
+from groundglass.core.settings import Count, Dropout, In, fit
 from groundglass.models.classifier import Classifier
 
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -18,18 +18,22 @@ def _scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 
-def _features(width: float) -> nn.Sequential:
+def _features(width: float, channels: int, size: tuple[int, int]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    incoming = 3
+    incoming, (height, breadth) = channels, size
     for stage in _STAGES:
-        for channels in stage:
-            outgoing = _scaled(channels, width)
+        for unscaled in stage:
+            outgoing = _scaled(unscaled, width)
             # BatchNorm has the bias.
             conv = nn.Conv2d(incoming, outgoing, 3, padding=1, bias=False, dtype=torch.float32, device="cpu")
             nn.init.normal_(conv.weight, 0.0, math.sqrt(2 / (9 * outgoing)))
             layers += [conv, nn.BatchNorm2d(outgoing, dtype=torch.float32, device="cpu"), nn.ReLU(inplace=True)]
             incoming = outgoing
-        layers.append(nn.MaxPool2d(2))
+        if min(height, breadth) > 1:
+            layers.append(nn.MaxPool2d(2))
+            height, breadth = height // 2, breadth // 2
+    if (height, breadth) != (1, 1):
+        layers.append(nn.AdaptiveAvgPool2d(1))
     return nn.Sequential(*layers, nn.Flatten())
 
 
@@ -50,21 +54,27 @@ def vgg16(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     dropout: float = 0.5,
+    size: tuple[int, int] | None = None,
     seed: int,
 ) -> Classifier:
     """VGG-16: 13 convolutions with BatchNorm, five max-pools, then `head`: Dropout, Linear, ReLU, twice, and Linear.
 
+    The paper's is for 32 x 32 pixels, of which five pools leave one. Of smaller images the pools that would leave none are left
+    out; of larger ones what the five leave is averaged.
+
     Args:
         width: factor on every number of channels and on the head's 512; 1 is the paper's, 0.25 a quarter.
         classes: logits.
-        mean, std: of the data set; applied inside.
+        mean, std: of the data set, one a channel; applied inside.
         dropout: of the head, in [0, 1).
+        size: height and width of the images, pixels; None: 32 x 32.
         seed: of the initial weights (convolutions: normal, std sqrt(2 / (9 out))).
     """
     width = fit(Annotated[float, In("(0, 8]", "a factor on the channels, 1 is VGG-16")], width, "width")
+    height, breadth = (32, 32) if size is None else fit(tuple[Count, Count], size, "size")
     classes, dropout = fit(Annotated[int, In("[2, inf)")], classes, "classes"), fit(Dropout, dropout, "dropout")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "vgg16"))
-        body = _features(width)
+        body = _features(width, len(mean), (height, breadth))
         head = _head(_scaled(512, width), classes, dropout)
-    return Classifier(body, head, mean=mean, std=std)
+    return Classifier(body, head, mean=mean, std=std, size=size)

@@ -88,11 +88,13 @@ def amplification(largest: float) -> int:
 
 
 def png_uri(image: np.ndarray) -> str:
-    """An image [3, h, w], clipped to [0, 1], as a data URI of PNG."""
+    """An image [3, h, w], clipped to [0, 1], as a data URI of PNG. Of one with other channels the first is shown, in grey."""
     load_matplotlib()
     from matplotlib.image import imsave
 
     no_version: Any = {"Software": None}
     buffer, pixels = io.BytesIO(), np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
+    if len(pixels) != 3:
+        pixels = np.repeat(pixels[:1], 3, axis=0)
     imsave(buffer, pixels.transpose(1, 2, 0), format="png", metadata=no_version)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -135,7 +135,8 @@ class Run:
     def data(self) -> str:
         """The data set in words."""
         name = str(self.manifest["data"])
-        return {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}.get(name, name)
+        base, cut, rest = name.partition("[")
+        return {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}.get(base, base) + cut + rest
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import hashlib
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,14 @@ from torch import Tensor, nn
 
 from groundglass.audit import Audit, AuditConfig, audit
 from groundglass.audit.claims import each_of
-from groundglass.core import DamagedFileError, Progress, check_images, check_labels, check_seed, silent
-from groundglass.core.arrays import read_npy, read_npz
+from groundglass.core import DamagedFileError, Progress, check_seed, silent
+from groundglass.core.arrays import read_npy
 from groundglass.core.schema import written
 from groundglass.core.text import fraction
 from groundglass.data import Dataset, ImageSet, load
+from groundglass.data.given import digest
+from groundglass.data.image_files import WHOLE, read_sets
+from groundglass.data.registry import cut, is_path, whole
 from groundglass.models import DefendedNetwork, load_defended, load_model, read_spec
 from groundglass.models.files import is_defended_file
 from groundglass.models.weights import load_weights
@@ -81,7 +84,7 @@ def audit_model(
         model: a model file of ours, or "package.module:factory": a function without arguments that makes the module.
             The folder it is called from is searched first, and stays the last place for what the module imports later.
         out: a new folder, or one that holds the same audit.
-        data: cifar10, cifar100, shapes, or an .npz file with `images` (uint8, or floats in [0, 1]; [n, c, h, w]) and `labels`.
+        data: cifar10, cifar100, shapes, or the path of an .npz or of a folder of pictures, see `groundglass.data.load`.
         weights: of a factory's module: a state_dict, .safetensors or what torch.save wrote (read without pickled code); or a
             file of `save_defended`, which puts the optical layer into that module too.
         device: of a network with an optical layer: its device file, or the folder of that. Default: the folder `devices`
@@ -110,9 +113,10 @@ def audit_model(
     brought = {text: imported_attack(text) for text in attacks}
     network = read_network(model, weights, device)
     retrieved = None if matrix is None else _matrix(matrix)
-    pictures = read_pictures(data, images, data_dir)
-    if Path(model).is_file() and pictures.classes:
-        read_spec(Path(model)).check_data(pictures.name, len(pictures.classes))
+    spec = read_spec(Path(model)) if Path(model).is_file() else None
+    pictures = read_pictures(data, images, data_dir, trained_on=None if spec is None else spec.trained_on)
+    if spec is not None and not is_path(data):
+        spec.check_data(pictures.name, len(pictures.classes))
     ball.check(pictures.images)
     given = [path for path in (Path(model), weights, Path(data), matrix) if path is not None and path.is_file()]
     settings = as_json(
@@ -204,8 +208,11 @@ def parse_eps(text: str) -> float:
         raise ValueError(f"--eps {text!r} is not a radius: give 8/255 or 0.03, in pixel units") from None
 
 
-def read_pictures(data: str, count: int, data_dir: Path | None) -> Pictures:
-    """The first `count` test images of a data set, or of an .npz file.
+def read_pictures(data: str, count: int, data_dir: Path | None, *, trained_on: str | None = None) -> Pictures:
+    """The first `count` test images of a data set, or of a file or folder.
+
+    Of one without splits all images are for the test, those of a folder shuffled: a model trained elsewhere has seen none. For a
+    model that a study has trained on it (`trained_on`, its name for the data) they are those that the study held out.
 
     Raises:
         ValueError: fewer images, or none that can be used; says what to do.
@@ -213,48 +220,21 @@ def read_pictures(data: str, count: int, data_dir: Path | None) -> Pictures:
     """
     if count < 1:
         raise ValueError(f"--images (={count}) must be at least 1")
-    if not data.endswith(".npz"):
+    sets = read_sets(Path(data)) if is_path(data) and not cut(data)[1] else {}
+    if WHOLE in sets and (trained_on is None or load(data).name != trained_on):
+        every = sets[WHOLE]
+        test = every if isinstance(every, ImageSet) else whole(every, shuffled=True)
+        found = Pictures(Path(data).name, test.images, test.labels, None)
+        if test is not every:  # a folder: it is no file, by whose digest another one would be noticed
+            found = replace(found, name=f"{found.name}-{digest(test)}", classes=test.classes)
+    else:
         dataset: Dataset = load(data, data_dir=data_dir)
-        test = dataset.test.head(count)
-        return Pictures(dataset.name, test.floats(), test.labels, dataset.train, dataset.classes)
-    path = Path(data)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no file {path}: give cifar10, cifar100, shapes, or an .npz with images and labels"
-        )
-    arrays = read_npz(path, str(path), "write it again with numpy.savez", ("images", "labels"))
-    missing = {"images", "labels"} - arrays.keys()
-    if missing:
-        raise ValueError(
-            f"{path} has no {' and no '.join(sorted(missing))}: numpy.savez({path.name!r}, images=..., labels=...)"
-        )
-    try:
-        images, labels = _pixels(arrays["images"], count), _classes(arrays["labels"], count)
-        check_images(images)
-        check_labels(labels, count=len(images))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    if len(images) < count:
-        raise ValueError(f"{path} has {len(images)} images, and --images asks for {count}")
-    return Pictures(path.name, images, labels, None)
-
-
-def _pixels(array: np.ndarray, count: int) -> Tensor:
-    if array.dtype.kind != "f" and array.dtype != np.uint8:
-        raise ValueError(f"images must be floats in [0, 1] or uint8 in 0..255, not {array.dtype}")
-    if array.ndim != 4:
-        raise ValueError(f"images must be NCHW [n, channels, height, width], not shape {array.shape}")
-    floats = torch.from_numpy(array[:count].astype(np.float32))
-    return floats / 255 if array.dtype == np.uint8 else floats
-
-
-def _classes(array: np.ndarray, count: int) -> Tensor:
-    if array.dtype.kind not in "iu" or array.ndim != 1:
-        raise ValueError(f"labels must be integers, one an image, not {array.dtype} of shape {array.shape}")
-    chosen = array[:count]
-    if len(chosen) and int(chosen.max()) >= 2**31:
-        raise ValueError(f"labels must be in 0..classes - 1, not up to {int(chosen.max())}")
-    return torch.from_numpy(chosen.astype(np.int64))
+        test = dataset.test
+        found = Pictures(dataset.name, test.images, test.labels, dataset.train, dataset.classes)
+    if len(test) < count:
+        raise ValueError(f"{data} has {len(test)} images, and --images asks for {count}")
+    test = test.head(count)
+    return replace(found, images=test.floats(), labels=test.labels)
 
 
 def read_network(model: str, weights: Path | None, device: Path | None) -> nn.Module:

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from groundglass.attacks.search import QueryAttack
 from groundglass.core import lookup
+from groundglass.data.registry import NAMES, cut, is_path
 from groundglass.optics.medium import DeviceKind
 from groundglass.studies import kit
 from groundglass.studies.registry import STUDIES, Study
@@ -13,6 +14,8 @@ from groundglass.training import AdversarialTraining, Precision, TrainingConfig
 from groundglass.training.schedule import Schedule
 
 CIFAR = ("cifar10", "cifar100")
+#: What the quick recipes are for.
+SMALL = ("shapes", *CIFAR)
 QUICK_COST = "under 5 minutes on two cores"
 QUICK_EXPECT = "every part at work; too small to judge"
 FOR_A_GPU = "days on two cores; meant for a GPU (not run yet)"
@@ -65,11 +68,18 @@ def configure(
 ) -> kit.TargetsConfig:
     """The recipe's config for `data` (its own default when None), with devices of `device_kind` (as it says when None).
 
+    Images of the user's, the path of a file or folder, are treated as CIFAR-10 is. A recipe may use the first images of a data
+    set alone; `data` may say how many, "cifar10[:2000]".
+
     Raises:
         ValueError: unknown recipe, data set or kind, or a data set that the recipe is not for.
     """
     found = find_recipe(study, recipe)
-    name = found.data[0] if data is None else lookup("data set", data, {n: n for n in (*CIFAR, "shapes")})
+    base, most = (found.data[0], None) if data is None else cut(data)
+    if is_path(base):
+        name = CIFAR[0] if CIFAR[0] in found.data else found.data[0]
+    else:
+        name = lookup("data set", base, {n: n for n in NAMES})
     if name not in found.data:
         others = [one.name for one in study.recipes if name in one.data]
         hint = (
@@ -77,16 +87,20 @@ def configure(
         )
         raise ValueError(f"the recipe {recipe!r} is for {', '.join(found.data)}, not for {name}; {hint}")
     config = found.make(name, seed, precision)
-    if device_kind is None:
-        return config
-    return _with_devices(config, lookup("device kind", device_kind, {kind: kind for kind in get_args(DeviceKind)}))
+    most = most or cut(config.data)[1]
+    changes: dict[str, Any] = {"data": base if most is None else f"{base}[:{most}]"}
+    if device_kind is not None:
+        kinds = {kind: kind for kind in get_args(DeviceKind)}
+        changes["device_kind"] = lookup("device kind", device_kind, kinds)
+    return everywhere(config, **changes)
 
 
-def _with_devices(config: kit.TargetsConfig, kind: DeviceKind) -> kit.TargetsConfig:
-    """The same study, and the studies that it is made of, with devices of this kind."""
+def everywhere(config: kit.TargetsConfig, **changes: Any) -> kit.TargetsConfig:
+    """The same study with other settings, and the studies that it is made of with them."""
     parts = getattr(config, "studies", None)
-    changes: Any = {} if parts is None else {"studies": {name: _with_devices(one, kind) for name, one in parts.items()}}
-    return replace(config, device_kind=kind, **changes)
+    if parts is not None:
+        changes = {**changes, "studies": {name: everywhere(one, **changes) for name, one in parts.items()}}
+    return replace(config, **changes)
 
 
 def described(config: Any) -> Any:

@@ -17,7 +17,7 @@ from groundglass.attacks.gradient_attack import StepSize
 from groundglass.core import check_eps, derive_seed, generator, normal, uniform
 from groundglass.core.modes import evaluating
 from groundglass.core.settings import Count, NotNegative, Settings
-from groundglass.data import ImageSet
+from groundglass.data import Images
 from groundglass.models import DefendedNetwork
 from groundglass.optics import BackwardRule
 from groundglass.training.precision import Precision
@@ -86,7 +86,7 @@ class AdversarialTraining(Settings, ABC):
         """All of it, as part of an identity."""
         return {"kind": type(self).__name__, **asdict(self)}
 
-    def check(self, model: nn.Module, images: ImageSet) -> None:
+    def check(self, model: nn.Module, images: Images) -> None:
         """Refuse a network that the rule does not fit.
 
         Raises:
@@ -108,7 +108,7 @@ class AdversarialTraining(Settings, ABC):
             raise ValueError(f"{len(images)} images are too few to fit {self.rule!r}: it needs {FEWEST_PAIRS}")
 
     def objective(
-        self, model: nn.Module, learn: Forward, images: ImageSet, *, precision: Precision, seed: int, epoch: int
+        self, model: nn.Module, learn: Forward, images: Images, *, precision: Precision, seed: int, epoch: int
     ) -> Objective:
         """What each step of an epoch minimises. All that is random in it depends on the seed, the epoch and the step.
 
@@ -167,7 +167,7 @@ class AdversarialTraining(Settings, ABC):
             x = ball.project(x.detach() + ball.step(grad, size), images)
         return x
 
-    def _make_rule(self, model: nn.Module, images: ImageSet, seed: int, epoch: int) -> BackwardRule | None:
+    def _make_rule(self, model: nn.Module, images: Images, seed: int, epoch: int) -> BackwardRule | None:
         if not isinstance(model, DefendedNetwork):
             return None
         with evaluating(model):
@@ -175,7 +175,7 @@ class AdversarialTraining(Settings, ABC):
                 self.rule,
                 model,
                 seed=derive_seed(seed, "adversarial", "rule", epoch),
-                pairs=lambda: observe(model, images.head(min(self.fit_images, len(images)))),
+                pairs=lambda: observe(model, images.first(self.fit_images)),
             )
 
     @abstractmethod

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from groundglass.core import Progress, check_labels, generator, input_dtype, permutation, silent
 from groundglass.core.modes import evaluating
 from groundglass.core.settings import Count, Tally, fit
-from groundglass.data import Augment, ImageSet, batches, check_image_set
+from groundglass.data import Augment, ImagesLike, batches, given
 from groundglass.models import DefendedNetwork, OpticalBlock
 from groundglass.models.head import Rectified
 from groundglass.optics import Encoding, OpticalDevice, encode
@@ -35,7 +35,7 @@ FINE_TUNING = TrainingConfig(epochs=5, batch_size=64, learning_rate=0.05, schedu
 @torch.no_grad()
 def encode_bits(
     network: DefendedNetwork,
-    images: ImageSet,
+    images: ImagesLike,
     *,
     encoding: Encoding = "bits",
     batch_size: int = 500,
@@ -45,7 +45,7 @@ def encode_bits(
     progress: Progress = silent,
     name: str = "features",
 ) -> Tensor:
-    """Every image as it enters the device, in the set's order: [n, N] on the CPU. No device is used.
+    """Every image as it enters the device, in the set's or the stream's order: [n, N] on the CPU. No device is used.
 
     uint8, 0 or 1; float32 with the encoding "float". In eval mode: dropout off, BatchNorm with its running statistics,
     neither changed; the mode is put back. A network whose head is still linear (no device) gives the bits that a
@@ -53,25 +53,50 @@ def encode_bits(
 
     Args:
         network: only the layers below the device are run.
+        images: in any form that `groundglass.data.given` takes. Of a stream a batch at a time is in memory. What it says of
+            labels, in its own order, only `fit_classifier(network, images)` keeps beside the bits.
         batch_size: images a forward pass. Convolutions may round differently in another batch size, and a feature
             within a rounding error of its threshold may then fall on the other side.
         augment, seed, epoch: augmentation, off by default, as in `batches`; another epoch, other augmentations.
         progress, name: told the images done under that name.
 
     Raises:
-        TypeError: `images` is not an ImageSet.
+        TypeError: `images` is none of these.
     """
-    check_image_set(images)
-    where = next(network.parameters()).device
+    return _encoded(network, images, encoding, batch_size, augment, seed, epoch, progress, name)[0]
+
+
+def _encoded(
+    network: DefendedNetwork,
+    images: ImagesLike,
+    encoding: Encoding,
+    batch_size: int = 500,
+    augment: Augment | None = None,
+    seed: int = 0,
+    epoch: int = 0,
+    progress: Progress = silent,
+    name: str = "features",
+) -> tuple[Tensor, Tensor]:
+    """What enters the device, and the labels, in one walk."""
+    walked = given(images)
+    where, count = next(network.parameters()).device, len(walked)
     dtype = torch.float32 if encoding == "float" else torch.uint8
-    inputs = torch.empty(len(images), network.block.width, dtype=dtype, device="cpu")
+    inputs = torch.empty(count, network.block.width, dtype=dtype, device="cpu")
+    labels = torch.empty(count, dtype=torch.int64, device="cpu")
+    done = 0
     with evaluating(network):
-        for batch in batches(images, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, shuffle=False):
+        for batch in batches(walked, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, shuffle=False):
+            done += len(batch)
+            if done > count:
+                raise ValueError(f"{walked!r} gave more than {count} images this time: it must give as many each time")
             features = network.features(batch.images.to(where, input_dtype(network)))
             encoded = encode(features, encoding)
             inputs[batch.index] = (encoded if encoding == "float" else as_bytes(encoded)).to(dtype).cpu()
-            progress(name, int(batch.index[-1]) + 1, len(images))
-    return inputs
+            labels[batch.index] = batch.labels
+            progress(name, done, count)
+    if done < count:
+        raise ValueError(f"{walked!r} gave {done} images this time, and {count} before: it must give as many each time")
+    return inputs, labels
 
 
 def place_device(network: DefendedNetwork, device: OpticalDevice | None, *, encoding: Encoding = "bits") -> None:
@@ -101,8 +126,8 @@ def place_device(network: DefendedNetwork, device: OpticalDevice | None, *, enco
 
 def fit_classifier(
     network: DefendedNetwork,
-    inputs: Tensor,
-    labels: Int64[Tensor, " n"],
+    inputs: Tensor | ImagesLike,
+    labels: Int64[Tensor, " n"] | None = None,
     config: TrainingConfig = FINE_TUNING,
     *,
     seed: int,
@@ -121,7 +146,8 @@ def fit_classifier(
 
     Args:
         network: with a device, or a linear head on bits. Its mode does not change.
-        inputs: [n, N], the training images as they enter the device, see `encode_bits`.
+        inputs: [n, N], the training images as they enter the device, see `encode_bits`. Without `labels`: the images with their
+            labels, in any form that `groundglass.data.given` takes; they are walked through once, and their bits kept.
         config: epochs, batch size, optimiser, rate and schedule; always in float32.
         seed: of the order of images. The same seed gives the same weights, whatever `rows` and `memory` are (with a
             noisy camera, whatever `rows` is).
@@ -153,6 +179,10 @@ def fit_classifier(
             "the network, or place_device(network, None) for a linear head"
         )
     rows, memory, seed = fit(Count, rows, "rows"), fit(Tally, memory, "memory"), fit(int, seed, "seed")
+    if labels is None:
+        inputs, labels = _encoded(network, inputs, block.encoding, progress=progress)
+    if not isinstance(inputs, Tensor):
+        raise TypeError("`inputs` are bits where there are `labels`: encode_bits(network, images) gives them")
     _check_inputs(network, inputs, labels)
     if config.adversarial is not None:
         raise ValueError("a classifier is fitted to given readings: `adversarial` is for `train`")

@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from groundglass.core import NonFiniteError, Progress, derive_seed, input_dtype, silent
+from groundglass.core import NonFiniteError, Progress, check_labels, derive_seed, input_dtype, silent
 from groundglass.core.modes import kept_in_eval
 from groundglass.core.settings import fit
-from groundglass.data import Augment, ImageSet, batches, check_image_set
+from groundglass.data import Augment, Images, ImageSet, ImagesLike, StreamedImages, batches, given
+from groundglass.data.given import identity as identity_of
 from groundglass.models import DefendedNetwork
 from groundglass.training.adversarial import Objective
 from groundglass.training.checkpoint import Checkpoint
@@ -27,7 +28,7 @@ from groundglass.training.state import EpochResult, TrainingState
 
 def train(
     model: nn.Module,
-    images: ImageSet,
+    images: ImagesLike,
     config: TrainingConfig,
     *,
     credit: CreditAssignment,
@@ -42,6 +43,11 @@ def train(
     """Train `model` in place.
 
     Args:
+        images: with their labels, in any form that `groundglass.data.given` takes. All but streams are walked through in an order
+            of `seed`. A stream, such as a `DataLoader`, comes in its own order: shuffle it. A loader without a generator
+            of its own draws its order from torch's stream, which `seed` sets in each epoch. A stream that does not know
+            its length is walked through once more before, and counted.
+        config: its batch size is that of a step, whatever a loader's is.
         model: images in [0, 1] -> logits. Left in eval mode. If it comes in train mode, modules that are in eval mode stay
             so, such as a BatchNorm whose statistics are frozen; if it comes in eval mode, all of it is trained.
         credit: `BackProp()` or `HybridDFA()`.
@@ -50,7 +56,8 @@ def train(
             the loss is the cross-entropy with them. An augmented image has those of its original. Accuracy is still
             that of the labels.
         checkpoint: a file written after every epoch, and inside one every 30 seconds. If it is there, training goes on
-            from it, to the same final weights, bit for bit, as without the interruption.
+            from it, to the same final weights, bit for bit, as without the interruption. Of a stream it is written after
+            every epoch alone, and the weights are the same if the stream gives the same again.
         progress, name: told images, loss and accuracy under that name.
         on_epoch: called after each epoch, once its checkpoint is written.
 
@@ -61,12 +68,12 @@ def train(
     Raises:
         DivergedError: the loss is not finite, or an epoch ended above twice the loss of guessing.
         DamagedFileError, ValueError: the checkpoint is damaged, or belongs to another run.
-        TypeError: `images` is not an ImageSet, or `answers` no tensor.
-        ValueError: the rule of adversarial training does not fit this network; fewer than two images; answers that are
-            not probabilities, one row an image, or come with adversarial training.
+        TypeError: `images` is none of these, or `answers` no tensor.
+        ValueError: the rule of adversarial training does not fit this network; fewer than two images; a label that is no
+            class of the model; answers that are not probabilities, one row an image, or come with adversarial training or
+            a stream.
     """
-    seed = fit(int, seed, "seed")
-    check_image_set(images)
+    seed, images = fit(int, seed, "seed"), given(images)
     if len(images) < 2:
         raise ValueError(f"{len(images)} images to train on are too few: BatchNorm needs at least 2 in a batch")
     if config.adversarial is not None:
@@ -80,7 +87,7 @@ def train(
         **config.described(),
         "credit": credit.name,
         "seed": seed,
-        "images": f"{images.name} {images.split} {len(images)}",
+        "images": identity_of(images) if checkpoint is not None else "",
         "augment": repr(augment),
     }
     if answers is not None:
@@ -109,7 +116,7 @@ class _Run:
     """What one training is made of; see `train`. How far it is, is in a `TrainingState`."""
 
     model: nn.Module
-    images: ImageSet
+    images: Images
     config: TrainingConfig
     credit: CreditAssignment
     seed: int
@@ -147,6 +154,7 @@ class _Run:
             if len(batch) < 2:  # BatchNorm has no variance over one image
                 continue
             x = batch.images.to(where, dtype).contiguous(memory_format=torch.channels_last)
+            check_labels(batch.labels, count=len(batch), classes=state.classes or None)
             y = batch.labels.to(where)
             goal = y if self.answers is None else self.answers[batch.index].to(where)
             try:
@@ -157,7 +165,7 @@ class _Run:
                     "kept. Lower the learning rate, or the scale of B"
                 ) from error
             self.steps.take(state, logits, y, loss)
-            if self.kept.due:
+            if self.kept.due and not isinstance(self.images, StreamedImages):
                 self._check(state)
                 state.streams = _streams(where)
                 self.kept.save(state)
@@ -176,6 +184,9 @@ class _Run:
 
         def plain(x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Tensor]:
             logits = learn(x)
+            if not step and not y.is_floating_point():  # from then on it is known how many classes there are
+                all_labels = self.images.labels if isinstance(self.images, ImageSet) else y
+                check_labels(all_labels, count=len(all_labels), classes=logits.shape[1])
             return logits, F.cross_entropy(logits.float(), y)
 
         hard = config.adversarial
@@ -202,12 +213,16 @@ class _Run:
                 )
 
 
-def _check_answers(answers: Tensor, images: ImageSet, config: TrainingConfig) -> None:
+def _check_answers(answers: Tensor, images: Images, config: TrainingConfig) -> None:
     if config.adversarial is not None:
         raise ValueError("adversarial training is on labels: leave out `answers`, or `adversarial`")
     if not isinstance(answers, Tensor):
         raise TypeError(f"`answers` must be a tensor of probabilities, a row an image, not {type(answers).__name__}")
-    shape = (len(images), len(images.classes))
+    if isinstance(images, StreamedImages):
+        raise ValueError(
+            "`answers` are for images that have a place: give them in memory, or as a Dataset, not as a stream"
+        )
+    shape = (len(images), len(images.classes) or answers.shape[-1])
     if tuple(answers.shape) != shape or not answers.is_floating_point():
         raise ValueError(f"`answers` must be floats of shape {list(shape)}, not {answers.dtype} {list(answers.shape)}")
     if not bool((answers >= 0).all()) or not torch.allclose(answers.sum(1), answers.new_ones(()), atol=1e-3):

@@ -44,7 +44,7 @@ class OptimiserSteps:
 
     def take(self, state: TrainingState, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
         """One step down `loss`, at the schedule's rate, counted in `state`."""
-        config, at = self._config, state.epoch + state.step / self._steps
+        config, at = self._config, state.epoch + min(state.step / self._steps, 1)
         for group in self._optimiser.param_groups:
             group["lr"] = config.learning_rate * config.schedule.factor(at, config.epochs, state.losses)
         self._optimiser.zero_grad(set_to_none=True)

@@ -8,7 +8,7 @@ from groundglass.data import Dataset
 from groundglass.studies import kit
 from groundglass.studies.cells.network import NetworkCell, TrainCell
 from groundglass.studies.engine.cell import Cell, with_inputs
-from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, recipe
+from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, SMALL, recipe
 from groundglass.training import AdversarialTraining, PGDTraining, Precision
 
 #: Names of the trained networks; the ordinary ones are the other studies'.
@@ -64,7 +64,7 @@ def hardened(config: AdversarialTrainingConfig, dataset: Dataset) -> tuple[Train
     return baseline, kit.placed_network(config, HARDENED[1], features, defended.device)
 
 
-@recipe(("shapes",), QUICK_COST, QUICK_EXPECT, in_all=False)
+@recipe(SMALL, QUICK_COST, QUICK_EXPECT, in_all=False)
 def quick(data: str, seed: int, precision: Precision) -> AdversarialTrainingConfig:
     """Two networks more, trained on their own adversarial images."""
     networks = kit.quick_networks(data, seed, precision)

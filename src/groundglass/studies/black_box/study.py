@@ -18,7 +18,7 @@ from groundglass.studies.cells.check import Check, Found, check_cells, entries, 
 from groundglass.studies.cells.network import NetworkCell
 from groundglass.studies.cells.query import ChoiceCell, QueryCell
 from groundglass.studies.engine.cell import Cell, with_inputs
-from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, recipe
+from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, SMALL, recipe
 from groundglass.training import Precision
 
 #: Ends the names of the paper's networks of Figure 3, which are not those of Figure 2.
@@ -208,7 +208,7 @@ CHECKS = (
 )
 
 
-@recipe(("shapes",), QUICK_COST, QUICK_EXPECT)
+@recipe(SMALL, QUICK_COST, QUICK_EXPECT)
 def quick(data: str, seed: int, precision: Precision) -> BlackBoxConfig:
     """Every attack by queries, with a budget of minutes."""
     shared = kit.quick_networks(data, seed, precision)

@@ -228,7 +228,7 @@ def stem(name: str) -> str:
 def described_spec(spec: ModelSpec) -> dict[str, Any]:
     """A spec as part of an identity: what to build, without what is as usual and could not always be chosen, and without the
     data set, which the identity names itself."""
-    usual = {"encoding": None, "head": "normalised", "linear_out": None, "trained_on": spec.trained_on}
+    usual = {"encoding": None, "head": "normalised", "linear_out": None, "trained_on": spec.trained_on, "size": None}
     return {name: value for name, value in asdict(spec).items() if name not in usual or value != usual[name]}
 
 

@@ -19,7 +19,7 @@ from groundglass.studies.engine.cell import Cell, key_of, run_cells
 from groundglass.studies.engine.context import Context, Listener
 from groundglass.studies.engine.local import fitting_jobs, refuse_in_a_starting_worker, run_side_by_side
 from groundglass.studies.engine.reuse import reuse_networks
-from groundglass.studies.recipe import described
+from groundglass.studies.recipe import described, everywhere
 from groundglass.studies.registry import ALL, Study, find_study
 from groundglass.training import Precision, fastest_precision, times_slower
 
@@ -156,7 +156,9 @@ def run_study(
             prints a complete one; "study" and "recipe" in it are those that it is for). Or the whole configuration, an
             object as the study's `study.py` defines it.
         changes: further ones, as on the command line: "attack.steps=20", "eps_paper+=0.08".
-        data: name of the data set; seed: of all but the device. None: as the config says, else the recipe's, and 0.
+        data: name of the data set, or the path of an .npz or of a folder of pictures, see `groundglass.data.load`: the run is of
+            these images, which it knows by a digest. None: as the config says, else the recipe's.
+        seed: of all but the device. None: as the config says, else 0.
         device_seed: the simulated device's secret, to repeat a study exactly. It is never recorded; that it was
             given is, and makes the devices public. None: a fresh secret.
         device_kind: how devices are simulated; None: as the config says.
@@ -195,7 +197,7 @@ def run_study(
     dataset = load(settings.data, data_dir=data_dir)
     stored = next((found for one in (folder, *reuse) if (found := _stored_precision(one))), None)
     chosen = precision or stored or fastest_precision()
-    settings = asked.config(chosen)
+    settings = everywhere(asked.config(chosen), data=dataset.name)
     todo, plan = planned(study, settings, dataset)
     _check_names(todo)
     about = manifest(

@@ -9,7 +9,7 @@ from groundglass.core.changes import Change, changed, changes_of, written_settin
 from groundglass.data import Dataset
 from groundglass.studies import kit
 from groundglass.studies.engine.cell import Cell, with_inputs
-from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, Recipe
+from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, SMALL, Recipe
 from groundglass.studies.registry import STUDIES, Study
 from groundglass.training import Precision
 
@@ -112,7 +112,7 @@ def _recipe(name: str, data: tuple[str, ...], cost: str, expect: str) -> Recipe:
 
 
 RECIPES = (
-    _recipe("quick", ("shapes",), QUICK_COST, QUICK_EXPECT),
+    _recipe("quick", SMALL, QUICK_COST, QUICK_EXPECT),
     _recipe(
         "laptop",
         CIFAR,

@@ -24,7 +24,7 @@ from groundglass.studies.cells.distil import Answers, DistilCell
 from groundglass.studies.cells.network import NetworkCell
 from groundglass.studies.cells.query import QueryCell
 from groundglass.studies.engine.cell import Cell, with_inputs
-from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, recipe
+from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, SMALL, recipe
 from groundglass.studies.transfer import study as transfer
 from groundglass.training import OneCycle, Precision, TrainingConfig
 
@@ -237,7 +237,7 @@ def _of_transfer(config: Any) -> dict[str, Any]:
     return {**shared, "lower": config.lower, "lower_classifier": config.lower_classifier}
 
 
-@recipe(("shapes",), QUICK_COST, QUICK_EXPECT)
+@recipe(SMALL, QUICK_COST, QUICK_EXPECT)
 def quick(data: str, seed: int, precision: Precision) -> ExtractionConfig:
     """One number of queries, one radius."""
     shared = _of_transfer(transfer.quick.make(data, seed, precision))

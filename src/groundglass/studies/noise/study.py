@@ -19,7 +19,7 @@ from groundglass.studies.cells.query import QueryCell
 from groundglass.studies.cells.retrieve import RetrieveCell
 from groundglass.studies.engine.cell import Cell, with_inputs
 from groundglass.studies.extraction.study import FOOLS_ITS_SOURCE, mi_di
-from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, recipe
+from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, SMALL, recipe
 from groundglass.studies.transfer import study as transfer
 from groundglass.training import OneCycle, Precision, TrainingConfig
 from groundglass.training.classifier import FINE_TUNING
@@ -234,7 +234,7 @@ def _retrievals(config: NoiseConfig) -> Iterator[RetrieveCell]:
         yield retrieve(config.per_input[0], correlation=correlation, purpose="drift")
 
 
-@recipe(("shapes",), QUICK_COST, QUICK_EXPECT)
+@recipe(SMALL, QUICK_COST, QUICK_EXPECT)
 def quick(data: str, seed: int, precision: Precision) -> NoiseConfig:
     """The white-box study's network under one noise, and two drifts."""
     networks = kit.quick_networks(data, seed, precision)

@@ -12,7 +12,7 @@ from groundglass.studies.cells.craft import CommonCell, CraftCell, TransferCell
 from groundglass.studies.cells.network import NetworkCell
 from groundglass.studies.cells.redraw import RandomisedCell, RedrawCell
 from groundglass.studies.engine.cell import Cell, with_inputs
-from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, recipe
+from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, SMALL, recipe
 from groundglass.studies.transfer.study import attackers_vgg
 from groundglass.training import Precision, TrainingConfig
 from groundglass.training.classifier import FINE_TUNING
@@ -90,7 +90,7 @@ def _crafted(
     yield CraftCell(label="Square", sources=((network, "none"),), attack=Square(), budget=config.budget, **shared)
 
 
-@recipe(("shapes",), QUICK_COST, QUICK_EXPECT)
+@recipe(SMALL, QUICK_COST, QUICK_EXPECT)
 def quick(data: str, seed: int, precision: Precision) -> RedrawConfig:
     """Two redraws of the white-box study's network."""
     return RedrawConfig(

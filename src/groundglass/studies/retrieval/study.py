@@ -17,7 +17,7 @@ from groundglass.studies.cells.check import Check, check_cells, entries
 from groundglass.studies.cells.network import DeviceCell, NetworkCell
 from groundglass.studies.cells.retrieve import RetrieveCell
 from groundglass.studies.engine.cell import Cell, with_inputs
-from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, recipe
+from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, SMALL, recipe
 from groundglass.training import Precision
 
 # Attackers who have not retrieved anything, from the weakest; the last knows the secret.
@@ -193,7 +193,7 @@ CHECKS = (
 )
 
 
-@recipe(("shapes",), QUICK_COST, QUICK_EXPECT)
+@recipe(SMALL, QUICK_COST, QUICK_EXPECT)
 def quick(data: str, seed: int, precision: Precision) -> RetrievalConfig:
     """The white-box study's device read out, and what that is worth."""
     return RetrievalConfig(

@@ -17,7 +17,7 @@ from groundglass.studies.cells.fidelity import FidelityCell
 from groundglass.studies.cells.network import DeviceCell, NetworkCell, PlaceCell
 from groundglass.studies.cells.retrieve import RowsCell
 from groundglass.studies.engine.cell import Cell, with_inputs
-from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_EXPECT, recipe
+from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_EXPECT, SMALL, recipe
 from groundglass.training import Precision
 
 Sizes = tuple[tuple[Count, Count], ...]
@@ -186,7 +186,7 @@ COSTS = (
 )
 
 
-@recipe(("shapes",), "about 2 minutes on one core", QUICK_EXPECT, in_all=False)
+@recipe(SMALL, "about 2 minutes on one core", QUICK_EXPECT, in_all=False)
 def quick(data: str, seed: int, precision: Precision) -> ScaleConfig:
     """Devices up to 2^14, three small networks, 32 rows of each U."""
     shared = kit.quick_networks(data, seed, precision)

@@ -20,7 +20,7 @@ from groundglass.studies.cells.check import Check, Found, check_cells, entries, 
 from groundglass.studies.cells.craft import CommonCell, CraftCell, TransferCell
 from groundglass.studies.cells.network import NetworkCell, PlaceCell, TrainCell
 from groundglass.studies.engine.cell import Cell, with_inputs
-from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, recipe
+from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, SMALL, recipe
 from groundglass.training import Precision, TrainingConfig
 from groundglass.training.classifier import FINE_TUNING
 
@@ -222,7 +222,7 @@ CHECKS = (
 )
 
 
-@recipe(("shapes",), QUICK_COST, QUICK_EXPECT)
+@recipe(SMALL, QUICK_COST, QUICK_EXPECT)
 def quick(data: str, seed: int, precision: Precision) -> TransferConfig:
     """Three networks attacked from a fourth."""
     shared = kit.quick_networks(data, seed, precision)

@@ -18,7 +18,7 @@ from groundglass.studies.cells.attack import AttackCell
 from groundglass.studies.cells.check import Check, Found, check_cells, entries
 from groundglass.studies.cells.network import NetworkCell, PlaceCell
 from groundglass.studies.engine.cell import Cell, with_inputs
-from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, recipe
+from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, SMALL, recipe
 from groundglass.studies.white_box.rungs import LadderConfig, ladder_cells
 from groundglass.training import Precision
 
@@ -213,7 +213,7 @@ CHECKS = (
 )
 
 
-@recipe(("shapes",), QUICK_COST, QUICK_EXPECT)
+@recipe(SMALL, QUICK_COST, QUICK_EXPECT)
 def quick(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
     """Every attacker with gradients."""
     return WhiteBoxConfig(
