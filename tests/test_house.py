@@ -55,6 +55,7 @@ WRITERS = {
     "groundglass.optics.streams.reading_file": "written piece by piece",
     "groundglass.optics.retrieval.folder": "the same",
     "groundglass.data.download": "in a temporary folder",
+    "groundglass.models.schemes": "the same",
 }
 
 

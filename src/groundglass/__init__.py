@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from groundglass.models import accuracy as accuracy
     from groundglass.models import defend as defend
     from groundglass.models import load_defended as load_defended
+    from groundglass.models import load_model as load_model
     from groundglass.models import save_defended as save_defended
     from groundglass.optics import SimulatedOPU as SimulatedOPU
     from groundglass.training import BackProp as BackProp
@@ -64,7 +65,7 @@ _FROM = {
         *("LabelAccess", "Linf", "Parsimonious", "RayS", "ScoreAccess", "Square", "Sweep", "Targeted", "TransferPGD"),
         "Untargeted",
     ),
-    "groundglass.models": ("accuracy", "defend", "load_defended", "save_defended"),
+    "groundglass.models": ("accuracy", "defend", "load_defended", "load_model", "save_defended"),
     "groundglass.optics": ("SimulatedOPU",),
     "groundglass.training": ("BackProp", "HybridDFA", "TrainingConfig", "train"),
 }

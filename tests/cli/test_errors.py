@@ -59,10 +59,8 @@ AUDIT = ["--data", "nchw.npz", "--images", "20", "--out", "out"]
         (["retrieve", "a.device", "--seed", "-1", "--out", "out"], ("`seed` (=-1)",)),
         (["run", "white-box", "--seed", "-1", "--out", "out"], ("`seed` (=-1)",)),
         (["audit", "habits_networks:conv", "--seed", "-2", *AUDIT], ("`seed` (=-2)",)),
-        *(
-            (["audit", name, *AUDIT], (name, "factory"))
-            for name in ("..:x", ":x", "a/b:f", "networks.py:f", "json:", "a b:f")
-        ),
+        *((["audit", name, *AUDIT], (name, "factory")) for name in ("..:x", ":x", "a/b:f", "json:", "a b:f")),
+        (["audit", "networks.py:f", *AUDIT], ("no file", "networks.py")),
         (["audit", "habits_networks:conv", *AUDIT, "--data", "nhwc.npz"], ("NHWC", "permute(0, 3, 1, 2)")),
         (["audit", "habits_networks:narrow", *AUDIT], ("habits_networks:narrow", "nchw.npz", "multiplied")),
     ],

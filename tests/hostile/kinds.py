@@ -23,6 +23,7 @@ from groundglass.core.states import _digest
 from groundglass.data import ImageSet
 from groundglass.data.image_files import PictureFolder
 from groundglass.models import ModelSpec, build, defend, load_defended, load_model, save_defended, save_model
+from groundglass.models.weight_files import read_weights
 from groundglass.optics import DeviceAccess, DeviceStore, DriftingDevice, LightOnOPU, MovingDevice, SimulatedOPU
 from groundglass.optics.retrieval import FixedExposure, retrieve
 from groundglass.optics.secret_file import _checksum
@@ -31,7 +32,7 @@ from groundglass.optics.streams.reading_file import ReadingFile
 from groundglass.results import Run
 from groundglass.results.bundle import BUNDLE
 from groundglass.results.compact import compact
-from groundglass.studies.audit_model import _matrix, _state, read_pictures
+from groundglass.studies.audit_model import _matrix, read_pictures
 from groundglass.studies.cells import draws
 from groundglass.studies.cells.cached_bits import cached_bits
 from groundglass.training import HybridDFA, TrainingConfig, train
@@ -444,6 +445,6 @@ KINDS: dict[str, FileKind] = {
     "pictures": FileKind(pictures, read_npz_pictures),
     "picture": FileKind(picture, read_folder, checked=False),
     "given matrix": FileKind(matrix, lambda p: plain(_matrix(p)), checked=False),
-    "weights": FileKind(weights, lambda p: plain(_state(p)), checked=False),
-    "torch weights": FileKind(torch_weights, lambda p: plain(_state(p)), checked=False),
+    "weights": FileKind(weights, lambda p: plain(read_weights(p)), checked=False),
+    "torch weights": FileKind(torch_weights, lambda p: plain(read_weights(p)), checked=False),
 }

@@ -10,10 +10,11 @@ from torch import nn
 from groundglass.attacks import PGD, GradientAccess, Linf, ScoreAccess, Square, frozen_for_attack
 from groundglass.audit import AuditConfig, audit
 from groundglass.audit.subject import subject
-from groundglass.core import as_model, logits_of, unwrapped
+from groundglass.core import as_model, logits_of
 from groundglass.core.given import OutputError
 from groundglass.core.modes import in_train_mode
 from groundglass.models import defend, predict_logits
+from groundglass.models.wrappers import unwrapped
 from groundglass.optics import SimulatedOPU
 
 IMAGES = torch.rand(10, 1, 6, 6, generator=torch.Generator().manual_seed(0))

@@ -18,7 +18,7 @@ from groundglass.core import DamagedFileError, DiskFullError
 from groundglass.models import ModelSpec, build, save_model
 from groundglass.optics import DeviceStore, SimulatedOPU
 from groundglass.results import FolderInUseError, OtherStudyError, RecordStore
-from groundglass.studies.audit_model import audit_model, parse_eps, read_network, read_pictures
+from groundglass.studies.audit_model import audit_model, parse_arguments, parse_eps, read_network, read_pictures
 from groundglass.studies.imported import attack_digest, imported_attack
 from tests.audit.known import EPS, Shattered, network, pictures, trained
 
@@ -104,6 +104,25 @@ def test_the_command_prints_the_verdict(here: Path, capsys: pytest.CaptureFixtur
     assert not (here / "other").exists()
 
 
+def test_a_network_is_named_with_its_arguments(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["audit", "mymodels.py:needy", "--weights", "plain.pt", "--data", "pictures.npz", "--eps", str(EPS)]
+    arguments += ["--images", "10", "--steps", "2", "--queries", "5", "--out", "out"]
+    assert main(arguments) == 1
+    assert "width" in capsys.readouterr().err
+    assert main([*arguments, "--model-args", "width=3", "--mean", "0", "--std", "1"]) == 0
+    (record,) = RecordStore.read(here / "out").records
+    assert record.config["arguments"] == ["width=3", "mean=(0.0,)", "std=(1.0,)"]
+    assert main([*arguments, "--model-args", "width=4", "--mean", "0", "--std", "1"]) == 1
+    assert "other" in capsys.readouterr().err, "a folder holds one audit"
+
+
+def test_arguments_are_numbers_where_they_look_like_them() -> None:
+    found = parse_arguments(["a=3", "b=false", "c=none", "d=(1, 2)", "e=relu", "f=x=y"])
+    assert found == {"a": 3, "b": False, "c": None, "d": (1, 2), "e": "relu", "f": "x=y"}
+    with pytest.raises(ValueError, match="num_classes=10"):
+        parse_arguments(["classes"])
+
+
 def test_details_are_printed_when_they_are_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [
         "audit",
@@ -151,7 +170,8 @@ def test_claims_and_attacks_are_named_on_the_command_line(here: Path, capsys: py
     for wrong, told in (
         ("mymodels:fra", "did you mean 'far'"),
         ("nowhere:far", "no module"),
-        ("far.py:far", "networks:make"),
+        ("far.py:far", "no file"),
+        ("far-off:far", "networks.py:make"),
     ):
         assert main([*arguments[:-2], wrong, "--out", "other"]) == 1
         assert told in " ".join(capsys.readouterr().err.split())

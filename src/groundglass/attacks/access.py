@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -325,14 +326,18 @@ class LabelAccess(QueryAccess):
 A = TypeVar("A", bound=Access)
 
 
-def open_access(given: A | Model, kind: type[A], asker: str, **options: Any) -> A:
-    """The access that was given, or a new one of this kind, with these options, to the model that was given.
+def open_access(given: A | Model | str | Path, kind: type[A], asker: str, **options: Any) -> A:
+    """The access that was given, or a new one of this kind, with these options, to the model that was given, or named.
 
     Raises:
         TypeError: it is neither; says what to write.
     """
     if isinstance(given, kind):
         return given
+    if isinstance(given, str | Path):
+        from groundglass.models.named import load_model
+
+        given = load_model(given)
     if isinstance(given, Access) or not callable(given):
         what = "an access of another kind" if isinstance(given, Access) else "neither a model nor an access"
         raise TypeError(f"{asker} needs a {kind.__name__}(model): {type(given).__name__} is {what}")

@@ -31,10 +31,11 @@ from groundglass.core.settings import fit
 from groundglass.core.statistics import Proportion
 from groundglass.data import ImageSet, ImagesLike, given
 from groundglass.data.given import digest as digest_of
+from groundglass.models import load_model
 
 
 def audit(
-    model: Model,
+    model: Model | str | Path,
     images: Float[Tensor, "n c h w"],
     labels: Int64[Tensor, "n"],
     ball: Ball,
@@ -63,7 +64,8 @@ def audit(
     A claim is then measured by its own attack on all images, and judged against that by its checks.
 
     Args:
-        model: images in [0, 1] -> logits. Run in eval mode; its mode is put back.
+        model: images in [0, 1] -> logits. Run in eval mode; its mode is put back. Or a network's name, "timm:resnet18", see
+            `groundglass.models.load_model`.
         images, labels: at least one of them right; below a hundred the figures mean little.
         ball: the threat model.
         claim: what is claimed; several in a list, or in a dict by their names. "own" is PGD through the network's own gradient,
@@ -100,7 +102,7 @@ def audit(
     Tramer et al. 2020, "On adaptive attacks".
     """
     started = time.perf_counter()
-    model = as_model(model)
+    model = as_model(load_model(model) if isinstance(model, str | Path) else model)
     if not callable(model):
         raise TypeError(f"an audit takes the model itself, images -> logits, not {type(model).__name__}")
     chosen = config if config is not None else AuditConfig()

@@ -24,9 +24,10 @@ from groundglass.adaptive.stand_ins import stand_in_facts
 from groundglass.attacks import PGD, GradientAccess, frozen_for_attack
 from groundglass.attacks.access import Model
 from groundglass.attacks.fitted_rules import FEWEST_PAIRS
-from groundglass.core import as_model, derive_seed, unwrapped
+from groundglass.core import as_model, derive_seed
 from groundglass.data import ImageSet
 from groundglass.models import DefendedNetwork
+from groundglass.models.wrappers import unwrapped
 from groundglass.optics import BackwardRule, MovingDevice, SimulatedOPU
 
 #: What the paper's published code attacks with: its "DFA" has a fresh B, its "BPDA" is feedback alignment.

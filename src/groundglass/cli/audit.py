@@ -23,15 +23,23 @@ class Audit(Command):
     checks of the field, and a verdict."""
 
     model: tyro.conf.Positional[str]
-    """A model file of a study (models/*.safetensors), or package.module:factory, a function that makes a torch module: images in
-    [0, 1] -> logits."""
+    """A model file of a study (models/*.safetensors), or a network by name: timm:resnet18, torchvision:resnet18,
+    robustbench:Linf/Carmon2019Unlabeled, hub:owner/repository:entry, or a function of yours that makes a torch module (images
+    in [0, 1] -> logits), package.module:function or file.py:function."""
     out: Path
     """Folder for the record and report.html; a new one, or one of the same audit."""
     data: str
     """cifar10, cifar100, shapes, or your own: an .npz with images (uint8, or floats in [0, 1]) and labels, or a folder with a
     folder of pictures for each class."""
-    weights: Path | None = None
-    """A factory's weights: a state_dict, .safetensors or of torch.save; or the file of save_defended, which has the layer too."""
+    model_args: tuple[str, ...] = ()
+    """Arguments of the function that makes the network: num_classes=10 pretrained=false."""
+    weights: str | None = None
+    """A file of weights of a network by name: a state_dict, .safetensors or of torch.save; the file of save_defended, which has the
+    layer too; or random. Default: those that the network is published with; of a function what it makes."""
+    mean: tuple[float, ...] = ()
+    """Of each channel, to normalise images. Default: as the network's own config says; none for a function of yours."""
+    std: tuple[float, ...] = ()
+    """The same."""
     norm: Literal["linf", "l2"] = "linf"
     eps: str | None = None
     """The radius, pixel units. Default: 8/255 in L-inf; L2 needs one."""
@@ -67,6 +75,7 @@ class Audit(Command):
         config = AuditConfig.preset(options.pop("preset"))
         sizes = {name: given for name in ("steps", "queries") if (given := options.pop(name)) is not None}
         config = replace(config, **sizes)
+        options["arguments"] = options.pop("model_args")
         options["claims"], options["attacks"] = options.pop("claim"), options.pop("attack")
         try:
             with Terminal() as terminal:

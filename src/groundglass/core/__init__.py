@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         explain_layout,
     )
     from groundglass.core.given import as_images, as_labels, logits_of
-    from groundglass.core.given_models import as_model, unwrapped
+    from groundglass.core.given_models import as_model
     from groundglass.core.numbers import counting, input_dtype, integers, normal, permutation, pieces, uniform, whole
     from groundglass.core.seeds import check_seed, derive_seed, generator
     from groundglass.core.states import begin_state, load_state, read_notes, save_state
@@ -74,7 +74,6 @@ __all__ = [
     "save_state",
     "silent",
     "uniform",
-    "unwrapped",
     "whole",
     "write_json",
 ]
@@ -98,7 +97,7 @@ __getattr__ = lazily(
         "groundglass.core.numbers",
     )
     | dict.fromkeys(("as_images", "as_labels", "logits_of"), "groundglass.core.given")
-    | dict.fromkeys(("as_model", "unwrapped"), "groundglass.core.given_models")
+    | {"as_model": "groundglass.core.given_models"}
     | dict.fromkeys(("check_seed", "derive_seed", "generator"), "groundglass.core.seeds")
     | dict.fromkeys(("begin_state", "load_state", "read_notes", "save_state"), "groundglass.core.states"),
 )

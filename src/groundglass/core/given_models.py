@@ -1,4 +1,4 @@
-"""Models as users hand them in: programs of `torch.export`, and what is inside a wrapper."""
+"""Models as users hand them in: programs of `torch.export`."""
 
 from typing import Any
 
@@ -16,18 +16,6 @@ def as_model(given: Any) -> Any:
         given = given.module()
     exported = isinstance(given, torch.fx.GraphModule) and any("val" in node.meta for node in given.graph.nodes)
     return Exported(given) if exported else given
-
-
-def unwrapped(model: Any) -> Any:
-    """The module that `torch.compile` or data parallelism is around."""
-    while isinstance(model, nn.Module):
-        inner = getattr(model, "_orig_mod", None)
-        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            inner = model.module
-        if not isinstance(inner, nn.Module):
-            break
-        model = inner
-    return model
 
 
 class Exported(nn.Module):
@@ -52,6 +40,11 @@ class Exported(nn.Module):
                 f"the program was exported in train mode ({kind}), which cannot be changed any more: export model.eval(). If it "
                 "is meant so, give a function: lambda images: program(images)"
             )
+
+    def train(self, mode: bool = True) -> "Exported":
+        """The program has no other mode than the one that it was exported in."""
+        self.training = mode
+        return self
 
     def forward(self, images: Tensor) -> Any:
         if not self._sizes:

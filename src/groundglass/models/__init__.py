@@ -3,8 +3,9 @@
 from groundglass.models.block import OpticalBlock
 from groundglass.models.classifier import Classifier
 from groundglass.models.defended import DefendedNetwork, View, defend
-from groundglass.models.files import ModelSpec, build, load_defended, load_model, read_spec, save_defended, save_model
+from groundglass.models.files import ModelSpec, build, load_defended, read_spec, save_defended, save_model
 from groundglass.models.head import Head
+from groundglass.models.named import load_model
 from groundglass.models.predict import accuracy, predict_logits
 from groundglass.models.vgg import vgg16
 

@@ -1,5 +1,6 @@
 """Audit any PyTorch classifier, or one of ours, into a folder: one record, one page."""
 
+import ast
 import hashlib
 import inspect
 from collections.abc import Iterator, Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 
 from groundglass.audit import Audit, AuditConfig, audit
 from groundglass.audit.claims import each_of
-from groundglass.core import DamagedFileError, Progress, check_seed, silent
+from groundglass.core import Progress, check_seed, silent
 from groundglass.core.arrays import read_npy
+from groundglass.core.imported import file_digest
 from groundglass.core.schema import written
 from groundglass.core.text import fraction
 from groundglass.data import Dataset, ImageSet, load
@@ -26,7 +28,8 @@ from groundglass.data.image_files import WHOLE, read_sets
 from groundglass.data.registry import cut, is_path, whole
 from groundglass.models import DefendedNetwork, load_defended, load_model, read_spec
 from groundglass.models.files import is_defended_file
-from groundglass.models.weights import load_weights
+from groundglass.models.named import RANDOM
+from groundglass.models.preprocessing import Preprocessed
 from groundglass.optics.store import find_device
 from groundglass.results import Record, RecordStore, cell_key
 from groundglass.results.kinds.audit import FileAuditConfig
@@ -34,10 +37,8 @@ from groundglass.studies.cells.attack import make_ball
 from groundglass.studies.cells.audit import audit_result, is_steady
 from groundglass.studies.engine.cell import as_json
 from groundglass.studies.engine.run import manifest
-from groundglass.studies.imported import attack_digest, file_digest, imported, imported_attack
+from groundglass.studies.imported import attack_digest, imported_attack
 
-# Where other programs' checkpoints keep their weights, in the order in which they are tried.
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "params")
 # What its attacks have made, while it is under way.
 _CHECKPOINT = "checkpoint.safetensors"
 
@@ -65,7 +66,10 @@ def audit_model(
     out: Path,
     *,
     data: str,
-    weights: Path | None = None,
+    arguments: Sequence[str] = (),
+    weights: Path | str | None = None,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
     device: Path | None = None,
     data_dir: Path | None = None,
     matrix: Path | None = None,
@@ -81,12 +85,15 @@ def audit_model(
     """Audit a model into the run folder `out`; None if the complete audit is there already.
 
     Args:
-        model: a model file of ours, or "package.module:factory": a function without arguments that makes the module.
-            The folder it is called from is searched first, and stays the last place for what the module imports later.
+        model: a model file of ours, or a network by name: "timm:resnet18", "package.module:factory" and others, see
+            `groundglass.models.load_model`.
         out: a new folder, or one that holds the same audit.
         data: cifar10, cifar100, shapes, or the path of an .npz or of a folder of pictures, see `groundglass.data.load`.
-        weights: of a factory's module: a state_dict, .safetensors or what torch.save wrote (read without pickled code); or a
-            file of `save_defended`, which puts the optical layer into that module too.
+        arguments: of the function that makes the network, as "num_classes=10".
+        weights: of a network by name: a state_dict, .safetensors or what torch.save wrote (read without pickled code); or a
+            file of `save_defended`, which puts the optical layer into that network too; or "random" for fresh ones. None: those
+            that it is published with.
+        mean, std: of each channel, in place of those of the network's config.
         device: of a network with an optical layer: its device file, or the folder of that. Default: the folder `devices`
             beside that of its model file, or of `weights`.
         data_dir: the data folder.
@@ -111,14 +118,15 @@ def audit_model(
     asked = tuple(claims)
     each_of(asked or None)
     brought = {text: imported_attack(text) for text in attacks}
-    network = read_network(model, weights, device)
+    network = read_network(model, weights, device, arguments, mean, std)
     retrieved = None if matrix is None else _matrix(matrix)
     spec = read_spec(Path(model)) if Path(model).is_file() else None
     pictures = read_pictures(data, images, data_dir, trained_on=None if spec is None else spec.trained_on)
     if spec is not None and not is_path(data):
         spec.check_data(pictures.name, len(pictures.classes))
     ball.check(pictures.images)
-    given = [path for path in (Path(model), weights, Path(data), matrix) if path is not None and path.is_file()]
+    asked_of = [*arguments, *(f"{name}={given}" for name, given in (("mean", mean), ("std", std)) if given)]
+    given = [Path(path) for path in (model, weights, data, matrix) if path is not None and Path(path).is_file()]
     settings = as_json(
         FileAuditConfig(
             model=Path(model).name if Path(model).is_file() else model,
@@ -134,6 +142,7 @@ def audit_model(
             seed=seed,
             claims=asked,
             attacks=tuple(brought),
+            arguments=tuple(asked_of),
         )
     )
     key, name = cell_key("audit", settings, []), f"audit of {settings['model']}"
@@ -237,38 +246,53 @@ def read_pictures(data: str, count: int, data_dir: Path | None, *, trained_on: s
     return replace(found, images=test.floats(), labels=test.labels)
 
 
-def read_network(model: str, weights: Path | None, device: Path | None) -> nn.Module:
-    """A model file of ours, or what a factory makes, with its weights; see `audit_model`.
+def read_network(
+    model: str,
+    weights: Path | str | None,
+    device: Path | None,
+    arguments: Sequence[str] = (),
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+) -> nn.Module:
+    """A network by its name, or a model file of ours, with its weights and its device; see `audit_model`.
 
     Raises:
-        ValueError, OSError: neither, or weights of another network; says what to do.
+        ValueError, OSError: there is none, or weights of another network; says what to do.
     """
-    if ":" in model and not Path(model).exists():
-        function = imported("factory", model)
-        try:
-            inspect.signature(function).bind()
-        except TypeError as error:
-            raise ValueError(f"{model} must need no arguments ({error}): give one that needs none") from error
-        made = function()
-        if not isinstance(made, nn.Module):
-            raise ValueError(f"{model} must return a torch.nn.Module, not {type(made).__name__}")
-        if weights is not None and is_defended_file(weights):
-            own = isinstance(made, DefendedNetwork) and made.device is not None and device is None
-            with _naming_the_option():
-                return load_defended(weights, network=lambda: made, device=None if own else devices_of(weights, device))
-        if weights is not None:
-            load_weights(made, _state(weights), what=str(weights))
-        return made
     path = Path(model)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no model file {path}: give one of ours (models/*.safetensors of a run folder), or "
-            "package.module:factory for a network of your own, with --weights FILE"
-        )
-    if weights is not None:
-        raise ValueError("--weights is for a factory (package.module:factory): a model file of ours has its own")
+    place = None if weights is None or not Path(weights).is_file() else Path(weights)
+    place = None if place is None or not is_defended_file(place) else place
+    made = load_model(
+        model,
+        arguments=parse_arguments(arguments),
+        weights=weights if place is None else RANDOM,
+        mean=mean or None,
+        std=std or None,
+        find_device=_naming_the_option()(partial(find_device, devices_of(path, device))),
+    )
+    if place is None:
+        return made
+    own = isinstance(made, DefendedNetwork) and made.device is not None and device is None
     with _naming_the_option():
-        return load_model(path, find_device=partial(find_device, devices_of(path, device)))
+        return load_defended(place, network=lambda: made, device=None if own else devices_of(place, device))
+
+
+def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:
+    """ "num_classes=10" and the like, by name: numbers, true and false, none, tuples of them, or else texts.
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise ValueError(f"--model-args {text} is not name=value: write num_classes=10, or pretrained=false")
+        try:
+            found[name] = ast.literal_eval({"true": "True", "false": "False", "none": "None"}.get(value.lower(), value))
+        except (ValueError, SyntaxError):
+            found[name] = value
+    return found
 
 
 def devices_of(path: Path, device: Path | None) -> Path:
@@ -287,41 +311,12 @@ def _naming_the_option() -> Iterator[None]:
         ) from error
 
 
-def _state(path: Path) -> dict[str, Any]:
-    """Weights by name, of a safetensors file or of torch.save."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no weights file {path}")
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise DamagedFileError(f"{path} is not a whole safetensors file ({error})") from error
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds on a file that is not one of its own
-        raise DamagedFileError(
-            f"{path} holds no weights that can be read safely ({type(error).__name__}): save `model.state_dict()` with torch.save"
-        ) from error
-    while isinstance(found, dict) and (inner := [found[key] for key in _WRAPPERS if isinstance(found.get(key), dict)]):
-        found = inner[0]
-    weights = (
-        {name: value for name, value in found.items() if isinstance(value, Tensor)} if isinstance(found, dict) else {}
-    )
-    others = len(found) - len(weights) if isinstance(found, dict) else 0
-    # A module's extra state has this name.
-    if not weights or others != sum(str(name).endswith("_extra_state") for name in found):
-        raise ValueError(
-            f"{path} is not a state_dict: save `model.state_dict()`, alone or as one of {', '.join(_WRAPPERS)}"
-        )
-    return cast("dict[str, Any]", found)
-
-
 def _state_digest(network: nn.Module) -> str:
     """Of its weights and of the source of its class: what a factory makes may change without a file that we are given."""
     digest = hashlib.sha256()
+    if isinstance(network, Preprocessed):
+        digest.update(repr(network.preprocessing).encode())
+        network = network.network
     for name, value in sorted(network.state_dict().items()):
         if name.endswith("_extra_state"):  # no weight: what a layer says about itself, as a device's fingerprint
             continue

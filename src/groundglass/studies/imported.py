@@ -1,49 +1,12 @@
-"""What a user names as "package.module:name": found in the folder that a command is called from, or among what is installed."""
+"""Attacks that a user names as "package.module:name" or "file.py:name"."""
 
 import hashlib
-import importlib
 import inspect
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from groundglass.attacks import GradientAttack, QueryAttack
-from groundglass.core import lookup
-
-
-def imported(kind: str, text: str) -> Callable[..., Any]:
-    """The function, or other callable, that a text "package.module:name" names.
-
-    The folder it is called from is searched first, and stays the last place for what the module imports later.
-
-    Args:
-        kind: what it is, for an error: "factory".
-
-    Raises:
-        ValueError: it is no such text, or there is no such module or name; says what to do.
-    """
-    module, _, name = text.partition(":")
-    if module.endswith(".py") or not all(part.isidentifier() for part in (*module.split("."), name)):
-        raise ValueError(
-            f"{module}:{name} is not package.module:{kind}: give the dotted Python name that you would import: "
-            "networks:make is the function make of networks.py in this folder"
-        )
-    here = os.getcwd()
-    try:
-        with _importable(here):
-            found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise ValueError(f"{module} cannot be imported: it needs {error.name}, which is not installed") from error
-        raise ValueError(
-            f"there is no module {module!r} in {here} or among what is installed: go to the folder it lies in, or install it"
-        ) from error
-    functions = {key: value for key, value in vars(found).items() if callable(value) and not key.startswith("_")}
-    named: Callable[..., Any] = lookup(f"{kind} in {module}", name, functions)
-    return named
+from groundglass.core.imported import file_digest, imported
 
 
 def imported_attack(text: str) -> Any:
@@ -67,22 +30,3 @@ def attack_digest(attack: Any) -> str:
     except TypeError:  # it is built in
         source = None
     return file_digest(Path(source)) if source else hashlib.sha256(repr(type(attack)).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@contextmanager
-def _importable(folder: str) -> Iterator[None]:
-    """While this is open, modules in this folder come before others of their name. Afterwards they come last, since what the
-    module imports later may be there too: then no file in the folder hides a library."""
-    if folder in sys.path:
-        yield
-        return
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
-        sys.path.append(folder)

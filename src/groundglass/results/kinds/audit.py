@@ -33,6 +33,7 @@ class FileAuditConfig(AuditedConfig):
     network: str
     files: tuple[str, ...]
     attacks: tuple[str, ...] = left_out(())
+    arguments: tuple[str, ...] = left_out(())
 
 
 @dataclass(frozen=True, kw_only=True)

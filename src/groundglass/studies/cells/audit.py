@@ -7,10 +7,11 @@ from typing import Any
 from torch import nn
 
 from groundglass.audit import Audit, AuditConfig, NothingToAuditError, audit
-from groundglass.core import derive_seed, unwrapped
+from groundglass.core import derive_seed
 from groundglass.core.schema import written
 from groundglass.core.settings import Count
 from groundglass.models import DefendedNetwork
+from groundglass.models.wrappers import unwrapped
 from groundglass.optics import MovingDevice, SimulatedOPU
 from groundglass.results import Record
 from groundglass.results.kinds.audit import AuditResult, Timing
