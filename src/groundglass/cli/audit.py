@@ -34,8 +34,8 @@ class Audit(Command):
     model_args: tuple[str, ...] = ()
     """Arguments of the function that makes the network: num_classes=10 pretrained=false."""
     weights: str | None = None
-    """A file of weights of a network by name: a state_dict, .safetensors or of torch.save; the file of save_defended, which has the
-    layer too; or random. Default: those that the network is published with; of a function what it makes."""
+    """A file of weights of a network by name: a state_dict, .safetensors or of torch.save; the file of save_defended, with
+    its layer; or random. Default: those that the network is published with; of a function what it makes."""
     mean: tuple[float, ...] = ()
     """Of each channel, to normalise images. Default: as the network's own config says; none for a function of yours."""
     std: tuple[float, ...] = ()
