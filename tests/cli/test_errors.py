@@ -39,7 +39,6 @@ def here(tmp_path, monkeypatch):
     images = draw.integers(0, 256, (20, 3, 8, 8), dtype=np.uint8)
     labels = draw.integers(0, 10, 20).astype(np.uint16)
     np.savez(tmp_path / "nchw.npz", images=images, labels=labels)
-    np.savez(tmp_path / "nhwc.npz", images=images.transpose(0, 2, 3, 1), labels=labels)
     SimulatedOPU.create(16, 8, seed=1).save(tmp_path / "a.device")
     (tmp_path / "open.md").write_text('<!-- groundglass tables "a cost -->\n<!-- end -->\n')
     (tmp_path / "bytes.md").write_bytes(b"\xff\xfe\x00")
@@ -61,7 +60,6 @@ AUDIT = ["--data", "nchw.npz", "--images", "20", "--out", "out"]
         (["audit", "habits_networks:conv", "--seed", "-2", *AUDIT], ("`seed` (=-2)",)),
         *((["audit", name, *AUDIT], (name, "factory")) for name in ("..:x", ":x", "a/b:f", "json:", "a b:f")),
         (["audit", "networks.py:f", *AUDIT], ("no file", "networks.py")),
-        (["audit", "habits_networks:conv", *AUDIT, "--data", "nhwc.npz"], ("NHWC", "permute(0, 3, 1, 2)")),
         (["audit", "habits_networks:narrow", *AUDIT], ("habits_networks:narrow", "nchw.npz", "multiplied")),
     ],
 )
