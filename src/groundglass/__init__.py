@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from groundglass.attacks import Parsimonious as Parsimonious
     from groundglass.attacks import RayS as RayS
     from groundglass.attacks import ScoreAccess as ScoreAccess
+    from groundglass.attacks import SparseRS as SparseRS
     from groundglass.attacks import Square as Square
     from groundglass.attacks import Sweep as Sweep
     from groundglass.attacks import Targeted as Targeted
@@ -62,7 +63,18 @@ _FROM = {
             "CarliniWagnerL2",
             "GradientAccess",
         ),
-        *("LabelAccess", "Linf", "Parsimonious", "RayS", "ScoreAccess", "Square", "Sweep", "Targeted", "TransferPGD"),
+        *(
+            "LabelAccess",
+            "Linf",
+            "Parsimonious",
+            "RayS",
+            "ScoreAccess",
+            "SparseRS",
+            "Square",
+            "Sweep",
+            "Targeted",
+            "TransferPGD",
+        ),
         "Untargeted",
     ),
     "groundglass.models": ("accuracy", "defend", "load_defended", "load_model", "save_defended"),

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from groundglass.attacks import (
+    L0,
     NES,
     Bandits,
     LabelAccess,
@@ -13,6 +14,7 @@ from groundglass.attacks import (
     Parsimonious,
     RayS,
     ScoreAccess,
+    SparseRS,
     Square,
 )
 from tests.attacks.toy import RowModel
@@ -23,9 +25,14 @@ ATTACKS = [
     Parsimonious(block_size=2, mini_batch=5, group=3, hierarchical=True),
     Square(),
     RayS(),
+    SparseRS(),
 ]
 every_attack = pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: type(a).__name__)
 COUNT, BUDGET, BALL = 10, 24, Linf(0.09)
+
+
+def ball_for(attack):
+    return L0(1) if isinstance(attack, SparseRS) else BALL
 
 
 def network():
@@ -48,7 +55,7 @@ def access_for(attack, model=None, budget=BUDGET, **more):
 
 
 def run(attack, access=None, **changes):
-    options = {"images": IMAGES, "labels": LABELS, "ball": BALL, "seed": 5, "batch_size": 6} | changes
+    options = {"images": IMAGES, "labels": LABELS, "ball": ball_for(attack), "seed": 5, "batch_size": 6} | changes
     access = access_for(attack) if access is None else access
     return attack(access, options.pop("images"), options.pop("labels"), options.pop("ball"), **options)
 

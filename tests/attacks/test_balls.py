@@ -5,15 +5,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundglass.attacks import L2, Linf
+from groundglass.attacks import L0, L1, L2, Linf
 from groundglass.core import generator
 
-BALLS = st.one_of(
+LENGTHS = st.one_of(
     st.floats(0, 1).map(Linf),
     st.tuples(*[st.floats(0, 1)] * 3).map(Linf),
     st.just(L2(0.0)),
     st.floats(1e-3, 6).map(L2),
+    st.just(L1(0.0)),
+    st.floats(1e-3, 20).map(L1),
 )
+BALLS = st.one_of(LENGTHS, st.integers(0, 16).map(L0))
 
 
 def images(seed: int, spread: float, count: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -35,7 +38,7 @@ def test_projection_lands_in_the_ball_and_in_range_and_stays(ball, seed, spread)
 
 
 @settings(deadline=None, max_examples=40)
-@given(ball=BALLS, seed=st.integers(0, 10**6))
+@given(ball=LENGTHS, seed=st.integers(0, 10**6))
 def test_projection_leaves_inner_points_alone(ball, seed):
     _, centre = images(seed, 0.0)
     near = (centre + 0.5 * ball.step(torch.randn_like(centre), ball.radius)).clamp(0, 1)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from groundglass.attacks import (
     APGD,
     FGSM,
+    L0,
+    L1,
     L2,
     PGD,
     AttackResult,
@@ -55,6 +57,17 @@ CASES = [
     for ball in BALLS
     if not (isinstance(attack, CarliniWagnerL2) and isinstance(ball, Linf))
 ]
+SPARSE = [
+    (PGD(steps=10), L1(1.5)),
+    (PGD(steps=5, random_start=True, restarts=2, loss="margin"), L1(1.5)),
+    (APGD(steps=10), L1(1.5)),
+    (APGD(steps=10, stop_when_fooled=False), L1(1.5)),
+    (RandomNoise(points=10), L1(1.5)),
+    (TransferPGD(steps=10), L1(1.5)),
+    (PGD(steps=10), L0(4)),
+    (RandomNoise(points=10), L0(4)),
+]
+CASES += [pytest.param(attack, ball, id=f"{attack!r} {ball!r}") for attack, ball in SPARSE]
 # At these radii every attack fools at least this share more than noise does.
 ABOVE_NOISE = 0.25
 

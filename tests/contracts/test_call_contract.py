@@ -9,6 +9,8 @@ from torch import nn
 from groundglass.attacks import (
     APGD,
     FGSM,
+    L0,
+    L1,
     L2,
     NES,
     PGD,
@@ -22,6 +24,7 @@ from groundglass.attacks import (
     RandomNoise,
     RayS,
     ScoreAccess,
+    SparseRS,
     Square,
     Sweep,
     Targeted,
@@ -44,6 +47,7 @@ QUERIES = [
     Parsimonious(block_size=2, mini_batch=8),
     Square(),
     RayS(),
+    SparseRS(),
 ]
 SEARCH = CarliniWagnerL2(steps=15, searches=3, learning_rate=0.05, initial_c=0.1)
 ATTACKS = [*GRADIENTS, *QUERIES]
@@ -67,8 +71,30 @@ def labels_of(classes=3):
 LABELS = labels_of()
 
 
+#: For each kind of ball, radii at which some images fall.
+RADII = {Linf: (0.03, 0.06, 0.12), L2: (0.3, 0.6, 0.9), L1: (1.0, 2.0, 3.0), L0: (1, 2, 4)}
+
+
 def radius(attack):
-    return L2(0.9) if isinstance(attack, CarliniWagnerL2) else Linf(0.12)
+    kind = (attack.kinds or (Linf,))[0]
+    return kind(RADII[kind][-1])
+
+
+KINDS = [(attack, radius(attack).kind) for attack in [*ATTACKS, SEARCH]]
+SPARSE = [
+    (PGD(steps=8), L1),
+    (APGD(steps=8), L1),
+    (TransferPGD(steps=5), L1),
+    (PGD(steps=8), L0),
+    (RandomNoise(points=4), L0),
+]
+
+
+def named(one):
+    return one.__name__ if isinstance(one, type) else one.title
+
+
+every_kind = pytest.mark.parametrize(("attack", "kind"), [*KINDS, *SPARSE], ids=named)
 
 
 def attacked(attack, model=None, images=IMAGES, labels=LABELS, ball=None, **options):
@@ -181,14 +207,12 @@ def test_targets_that_are_no_classes():
 # --- a radius for each image ---
 
 
-@pytest.mark.parametrize("kind", [Linf, L2])
-@pytest.mark.parametrize("attack", [*ATTACKS, SEARCH], ids=lambda one: one.title)
+BOTH = [(attack, kind) for attack in [*ATTACKS, SEARCH] for kind in (Linf, L2) if kind in (attack.kinds or (kind,))]
+
+
+@pytest.mark.parametrize(("attack", "kind"), [*BOTH, (SparseRS(), L0), *SPARSE], ids=named)
 def test_an_image_in_a_ball_of_its_own_is_attacked_as_in_that_ball(attack, kind):
-    small, large = (0.06, 0.12) if kind is Linf else (0.4, 0.9)
-    if attack.kinds and kind not in attack.kinds:
-        with pytest.raises(ValueError, match=attack.title):
-            attacked(attack, ball=kind.each([small] * COUNT))
-        return
+    _, small, large = RADII[kind]
     radii = torch.tensor([small, large] * (COUNT // 2), dtype=torch.float64)
     each = attacked(attack, ball=kind.each(radii), batch_size=5)
     for start, eps in enumerate((small, large)):
@@ -198,20 +222,28 @@ def test_an_image_in_a_ball_of_its_own_is_attacked_as_in_that_ball(attack, kind)
         attacked(attack, ball=kind.each([small, large]))
 
 
+@every_attack
+def test_a_radius_for_each_image_in_another_norm_is_refused(attack):
+    for kind, radii in RADII.items():
+        if attack.kinds and kind not in attack.kinds:
+            with pytest.raises(ValueError, match=attack.title):
+                attacked(attack, ball=kind.each([radii[0]] * COUNT))
+
+
 # --- several radii ---
 
 
-@every_attack
-def test_a_sweep_attacks_only_what_stands(attack):
-    kind = radius(attack).kind
-    radii = [0.9, 0.3, 0.6] if kind is L2 else [0.12, 0.03, 0.06]
+@every_kind
+def test_a_sweep_attacks_only_what_stands(attack, kind):
+    low, middle, high = RADII[kind]
+    radii = [high, low, middle]
     model = Counting(model_of())
     sweep = attacked(attack, model, ball=kind, eps=radii)
     assert isinstance(sweep, Sweep)
     assert list(sweep.radii) == sorted(radii)
     assert sorted(sweep.robust_accuracy, reverse=True) == list(sweep.robust_accuracy)
     assert sweep[0].success.sum() < sweep[2].success.sum() or isinstance(attack, RandomNoise)
-    assert_same(sweep[0], attacked(attack, ball=kind(min(radii))))
+    assert_same(sweep[0], attacked(attack, ball=kind(low)))
     asked = 0
     for number, (result, eps) in enumerate(zip(sweep, sorted(radii), strict=True)):
         ball, before = kind(eps), sweep[number - 1] if number else None
@@ -255,8 +287,8 @@ def test_sweeps_that_cannot_be():
 # --- bounds ---
 
 
-@every_attack
-def test_a_model_of_images_in_other_bounds_is_attacked_there(attack):
+@every_kind
+def test_a_model_of_images_in_other_bounds_is_attacked_there(attack, kind):
     inside = model_of()
 
     def outside(images):
@@ -264,14 +296,15 @@ def test_a_model_of_images_in_other_bounds_is_attacked_there(attack):
         assert float(images.max()) <= 1
         return inside((images + 1) / 2)
 
-    wanted, ball = attacked(attack), radius(attack)
+    ball, longer = kind(RADII[kind][-1]), 2 if kind.is_length else 1
+    wanted = attacked(attack, ball=ball)
     options = {} if isinstance(attack, GradientAttack) else {"budget": BUDGET}
-    wide = type(ball)(2 * ball.radius)
+    wide = kind(longer * ball.radius)
     found = attack(outside, 2 * IMAGES - 1, LABELS, wide, bounds=(-1, 1), **options)
     # Twice a number and less one is the same number again, but for the last bits.
     assert torch.equal(found.success, wanted.success)
     assert torch.allclose(found.adversarial, 2 * wanted.adversarial - 1, atol=1e-5)
-    assert torch.allclose(found.norm, 2 * wanted.norm, atol=1e-5)
+    assert torch.allclose(found.norm, longer * wanted.norm, atol=1e-5)
     left = ~found.clean_correct
     assert torch.equal(found.adversarial[left], (2 * IMAGES - 1)[left])
     assert bool((wide.norm(found.adversarial - (2 * IMAGES - 1)) <= wide.radius + 1e-5).all())

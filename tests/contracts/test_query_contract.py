@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from groundglass.attacks import (
+    L0,
     L2,
     NES,
     Bandits,
@@ -20,11 +21,13 @@ from groundglass.attacks import (
     RandomNoise,
     RayS,
     ScoreAttack,
+    SparseRS,
     Square,
     numpy_model,
 )
 from groundglass.attacks.result import COLUMNS
 from tests.attacks.query_problem import network
+from tests.attacks.sparse_optima import best_in_l0
 from tests.attacks.toy import (
     Constant,
     Counting,
@@ -48,6 +51,7 @@ EUCLIDEAN = [NES(samples=4, step_size=0.3), Bandits(tile_size=4, step_size=0.3),
 CASES = [(attack, Linf(0.09)) for attack in SCORES] + [(attack, L2(0.8)) for attack in EUCLIDEAN]
 BOXED = [Parsimonious(block_size=2, mini_batch=8), Square(), RayS()]
 CASES += [(attack, Linf((0.12, 0.06, 0.09))) for attack in BOXED]
+CASES += [(SparseRS(), L0(1))]
 pytestmark = pytest.mark.usefixtures("no_litter")
 every_case = pytest.mark.parametrize(("attack", "ball"), CASES, ids=[f"{a!r} {b!r}" for a, b in CASES])
 
@@ -160,7 +164,7 @@ def test_no_result_depends_on_the_batch_the_order_or_the_parts(attack, ball, pro
 @every_case
 def test_a_budget_that_ends_in_the_middle_of_a_step_is_kept(attack, ball, problem):
     images, labels = problem[0][1:6], problem[1][1:6]
-    tiny = type(ball)(1e-6)
+    tiny = L0(0) if isinstance(ball, L0) else type(ball)(1e-6)
     for more in range(1, attack.cost() + 2):
         budget = attack.cost() + more
         access = access_for(attack, network(), budget)
@@ -180,20 +184,24 @@ WEIGHT = (
 
 @cache
 def smooth_problem(ball):
-    """A linear model out of reach of 399 points of noise, at .3 of the way to the best point of the ball."""
-    corner = ball.step(WEIGHT[None], ball.radius)[0]
-    model = Linear(WEIGHT, 0.3 * float((corner * WEIGHT).sum()))
+    """A linear model out of reach of 399 points of noise, at .3 of the way to the best point; in L0 of a larger ball."""
+    if isinstance(ball, L0):
+        ball = L0(12)
+        best, share = best_in_l0(WEIGHT, torch.full_like(WEIGHT, 0.5), ball.eps), 0.6
+    else:
+        best, share = ball.step(WEIGHT[None], ball.radius)[0], 0.3
+    model = Linear(WEIGHT, share * float((best * WEIGHT).sum()))
     images = 0.5 + 0.01 * torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     labels = torch.ones(3, dtype=torch.int64)
     noise = RandomNoise(points=399)(GradientAccess(model), images, labels, ball, seed=2)
     assert noise.clean_accuracy == 1
     assert noise.success_rate == 0
-    return model, (images, labels)
+    return model, (images, labels), ball
 
 
 @every_case
 def test_each_attack_fools_what_noise_of_as_many_points_does_not(attack, ball):
-    model, given = smooth_problem(ball)
+    model, given, ball = smooth_problem(ball)
     assert run(attack, ball, given, model=model, budget=400 if isinstance(attack, NES) else 250).success_rate > 0.6
 
 
@@ -295,6 +303,7 @@ def test_a_model_that_works_in_place_on_its_images_changes_no_result(attack, bal
         (lambda: Parsimonious(group=0), r"`group` \(=0\)"),
         (lambda: Square().check_ball(None), "Square is for Linf and L2"),
         (lambda: Parsimonious().check_ball(L2(1.0)), "Parsimonious is for Linf"),
+        (lambda: SparseRS().check_ball(Linf(0.1)), r"SparseRS is for L0, not for Linf"),
         (lambda: RayS().check_ball(L2(0.5)), r"RayS is for Linf, not for L2"),
     ],
 )

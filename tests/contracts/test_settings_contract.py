@@ -39,6 +39,7 @@ from groundglass.attacks import (
     RandomNoise,
     RayS,
     ScoreAccess,
+    SparseRS,
     Square,
     SurrogatePGD,
     TransferPGD,
@@ -126,7 +127,19 @@ def numbers(hint: Any) -> Iterator[tuple[type, In | None, bool]]:
 @cache
 def examples() -> dict[type, Any]:
     """An instance of each: made here, or found in the quick plans of the studies."""
-    made = [APGD(), FGSM(), NES(), PGD(), Bandits(), CarliniWagnerL2(), Parsimonious(), RandomNoise(), RayS(), Square()]
+    made = [
+        APGD(),
+        FGSM(),
+        NES(),
+        PGD(),
+        Bandits(),
+        CarliniWagnerL2(),
+        Parsimonious(),
+        RandomNoise(),
+        RayS(),
+        SparseRS(),
+        Square(),
+    ]
     made += [
         TransferPGD(),
         SurrogatePGD(),

@@ -41,6 +41,7 @@ from groundglass.attacks.rays import RayS
 from groundglass.attacks.result import AttackResult, Setup, worst_case
 from groundglass.attacks.search import LabelAttack, QueryAttack, ScoreAttack
 from groundglass.attacks.sparse_balls import L0, L1
+from groundglass.attacks.sparse_rs import SparseRS
 from groundglass.attacks.square import Square
 from groundglass.attacks.sweep import Sweep
 from groundglass.attacks.transfer import SurrogatePGD, TransferPGD
@@ -95,6 +96,7 @@ __all__ = [
     "ScoreAccess",
     "ScoreAttack",
     "Setup",
+    "SparseRS",
     "Square",
     "StraightThrough",
     "SurrogatePGD",

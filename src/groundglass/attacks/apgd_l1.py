@@ -8,7 +8,7 @@ from groundglass.attacks.balls import Ball
 from groundglass.attacks.checkpoint import State
 from groundglass.attacks.gradient_attack import Job
 from groundglass.attacks.runs import Climbing, TowardsClasses
-from groundglass.attacks.sparse_balls import sparse_signs
+from groundglass.attacks.sparse_balls import nearest_in_l1, sparse_signs
 from groundglass.attacks.tensors import Flags, Images, PerImage, Rows, per_image
 from groundglass.core import whole
 
@@ -62,7 +62,7 @@ class SparseRuns(TowardsClasses):
         rows, step, x, grad = live["rows"], live["step"], live["x"], found.grad
         centre, own = self._board.images[rows], self._ball.at(rows)
         stage = self._stage(step)
-        radius = self._radius(own, x) * self._wider[stage].to(x)
+        radius = self._radius(own, x, stage)
         enters = step == self._begins[stage]
         better = enters | (found.loss > live["best_loss"])
         best_loss = torch.where(better, found.loss, live["best_loss"])
@@ -71,8 +71,8 @@ class SparseRuns(TowardsClasses):
 
         due = ~enters & ((step - self._begins[stage]) % self._every == 0)
         now = _entries(best_x - centre)
-        # The first ball is entered from a random start, which says nothing of how sparse a good perturbation is.
-        known = enters & (stage > 0)
+        # A run's start says nothing of how sparse a good perturbation is.
+        known = enters & (step > 0)
         sparser = due & (now < _SPARSER * live["sparsity"])
         count = torch.where(due | known, (now / _LESS).long().clamp_min(1), live["count"])
         size = torch.where(due & ~sparser, (live["size"] / 1.5).maximum(_SHORTEST * radius), live["size"])
@@ -80,14 +80,11 @@ class SparseRuns(TowardsClasses):
         x = torch.where(per_image(sparser), best_x, x)
         grad = torch.where(per_image(sparser), best_grad, grad)
         moved = x + sparse_signs(grad.flatten(1), count).view_as(x) * per_image(size)
-        projected = self._projected(moved, centre, own, stage)
         # The next ball is smaller: the run enters it with the best of this one.
         leaves = self._stage(step + 1) > stage
-        if bool(leaves.any()):
-            entering = self._projected(best_x, centre, own, stage + leaves)
-            projected = torch.where(per_image(leaves), entering, projected)
+        moved = torch.where(per_image(leaves), best_x, moved)
         return {
-            "x": projected,
+            "x": nearest_in_l1(moved, centre, self._radius(own, x, self._stage(step + 1))),
             "best_x": best_x,
             "best_grad": best_grad,
             "best_loss": best_loss,
@@ -96,20 +93,11 @@ class SparseRuns(TowardsClasses):
             "sparsity": torch.where(due | known, now, live["sparsity"]),
         }
 
-    @staticmethod
-    def _radius(own: Ball, like: Tensor) -> PerImage:
+    def _radius(self, own: Ball, like: Tensor, stage: Rows) -> PerImage:
+        """Of the ball of each run's stage."""
         radii = own.radii
-        return radii.to(like) if isinstance(radii, Tensor) else like.new_full((len(like),), radii)
-
-    def _projected(self, x: Images, centre: Images, own: Ball, stage: Rows) -> Images:
-        found = x
-        for number, (_, radii) in enumerate(_WIDER):
-            here = stage == number
-            if bool(here.all()):
-                return own.scaled(radii).project(x, centre)
-            if bool(here.any()):
-                found = torch.where(per_image(here), own.scaled(radii).project(x, centre), found)
-        return found
+        last = radii.to(like) if isinstance(radii, Tensor) else like.new_full((len(like),), radii)
+        return last * self._wider[stage].to(like)
 
 
 def _entries(delta: Images) -> Rows:

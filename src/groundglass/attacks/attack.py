@@ -249,7 +249,7 @@ class Attack(Settings, ABC):
             )
             result = self._attack_all(call)
         setup = Setup(attack=repr(self), ball=repr(asked), criterion=repr(found), seed=call.seed, bounds=access.bounds)
-        return scale.back(replace(result, setup=setup), given, call.images)
+        return scale.back(replace(result, setup=setup), given, call.images, ball)
 
     def _open(self, model: Any, budget: int | None, bounds: tuple[float, float]) -> Any:
         """The access that was given, or one to the model that was."""
@@ -291,10 +291,11 @@ class _Scale:
     def to_unit(self, images: Images) -> Images:
         return images if self._same else ((images - self.low) / self.width).clamp_(0, 1)
 
-    def back(self, result: AttackResult, given: Images, unit: Images) -> AttackResult:
+    def back(self, result: AttackResult, given: Images, unit: Images, ball: Ball | None) -> AttackResult:
         """The result in the units of `given`; a pixel that was not moved is the one that was given, to the bit."""
         if self._same:
             return result
         moved = (result.adversarial * self.width + self.low).clamp_(self.low, self.high)
         adversarial = torch.where(result.adversarial == unit, given, moved)
-        return replace(result, adversarial=adversarial, norm=result.norm * self.width)
+        longer = self.width if ball is None or ball.kind.is_length else 1
+        return replace(result, adversarial=adversarial, norm=result.norm * longer)

@@ -26,6 +26,8 @@ class Ball(Settings, ABC):
     written as a fraction, "8/255". `Linf.each(radii)` gives every image a radius of its own.
     """
 
+    #: The radius is a length, in pixel units; or else it counts pixels, and is the same in images of any bounds.
+    is_length: ClassVar[bool] = True
     #: Radii of a batch whose images have their own, float64 [b]; see `Each`.
     _each: ClassVar[Tensor | None] = None
 
@@ -84,6 +86,10 @@ class Ball(Settings, ABC):
     @abstractmethod
     def step(self, grad: Images, size: float | PerImage) -> Images:
         """The move of length `size` that climbs fastest along `grad`; zero if the gradient is all zero."""
+
+    def climb(self, x: Images, grad: Images, size: float | PerImage, centre: Images) -> Images:
+        """From `x` one step along `grad`, and back into the ball around `centre`."""
+        return self.project(x + self.step(grad, size), centre)
 
     @abstractmethod
     def contains(self, x: Images, centre: Images, *, tolerance: float = 1e-5) -> Flags:
@@ -310,6 +316,9 @@ class Each(Ball):
     def step(self, grad: Images, size: float | PerImage) -> Images:
         return self.at(slice(None)).step(grad, size)
 
+    def climb(self, x: Images, grad: Images, size: float | PerImage, centre: Images) -> Images:
+        return self.at(slice(None)).climb(x, grad, size, centre)
+
     def contains(self, x: Images, centre: Images, *, tolerance: float = 1e-5) -> Flags:
         return self.at(slice(None)).contains(x, centre, tolerance=tolerance)
 
@@ -331,6 +340,7 @@ class Each(Ball):
 
 
 def ball_of(kind: type[Ball], eps: float) -> Ball:
+    """A ball of this kind and radius."""
     found: Ball = kind(eps)  # type: ignore[call-arg]
     return found
 
@@ -356,4 +366,4 @@ def _over(size: float | Tensor, length: Tensor) -> Tensor:
 
 def falls_short(reach: float, ball: Ball) -> bool:
     """Whether steps that lead so far from the image, pixel units, cannot reach the border of a ball."""
-    return reach < ball.radius * (1 - 1e-6)
+    return ball.kind.is_length and reach < ball.radius * (1 - 1e-6)

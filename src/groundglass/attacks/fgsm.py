@@ -34,6 +34,6 @@ class FGSM(GradientAttack):
     def _attack(self, job: Job, ball: Ball, state: State) -> None:
         for rows in pieces(job.board.right, job.batch_size):
             centre, own = job.board.images[rows], ball.at(rows)
-            x = own.project(centre + own.step(job.gradient(rows, centre).grad, own.radii), centre)
+            x = own.climb(centre, job.gradient(rows, centre).grad, own.radii, centre)
             # The one step is the attack, whether or not it climbed.
             job.board.put(rows, x, *job.check(rows, x), 1)

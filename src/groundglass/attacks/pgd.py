@@ -16,7 +16,9 @@ from groundglass.core.settings import Count
 
 @dataclass(frozen=True, kw_only=True)
 class PGD(GradientAttack):
-    """Steps along the gradient, projected back into the ball (Madry et al. 2018): sign steps in L-inf, normalised in L2.
+    """Steps along the gradient, projected back into the ball (Madry et al. 2018): sign steps in L-inf, normalised in L2, in
+    L1 of the largest hundredth of the entries (SLIDE, Tramer and Boneh 2019), in L0 normalised by the L1 norm (PGD_0, Croce and
+    Hein 2019). In L0 the pixels that the first steps choose tend to stay, where `SparseRS` goes on changing them.
 
     50 steps from the image itself, as in the paper; its steps are .01 on images in [-1, 1], `step_size=0.005`.
 
@@ -75,5 +77,5 @@ class _Runs(Runs):
 
     def _move(self, live: State, found: Gradients) -> State:
         rows, ball = live["rows"], self._ball.at(live["rows"])
-        x = live["x"] + ball.step(found.grad, of_rows(self._size, rows))
-        return {"x": ball.project(x, self._board.images[rows])}
+        size = of_rows(self._size, rows)
+        return {"x": ball.climb(live["x"], found.grad, size, self._board.images[rows])}

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -14,9 +14,12 @@ from groundglass.core.settings import In
 
 # A share of the entries of a gradient that a step in L1 moves: Tramer and Boneh's 99th percentile.
 _MOVED = 0.01
-_ROUNDING = 1e-6
-# Halvings of the interval in which a projection's threshold lies; the rest is solved exactly.
-_HALVINGS = 30
+# Of an entry's step: what it needs to be worth a move.
+_ROOM = 0.1
+# Of a sum of changes, relatively; and of each change, for what a pixel of about 1 rounds.
+_ROUNDING, _OF_EACH = 1e-6, 1e-7
+# Of a projection's threshold; most take five.
+_STEPS = 40
 
 
 @dataclass(frozen=True)
@@ -45,27 +48,24 @@ class L1(Ball):
         Each change u becomes min(max(|u| - t, 0), room), room being what [0, 1] leaves in its direction, with the one t at which
         they add up to eps.
         """
-        delta = (x - centre).flatten(1)
-        size, flat = delta.abs(), centre.flatten(1)
-        room = torch.where(delta > 0, 1 - flat, flat)
-        eps = self._lengths(delta)
-        outside = torch.minimum(size, room).sum(1) > eps * (1 + _ROUNDING)
-        if not bool(outside.any()):
-            return x.clamp(0, 1)
-        threshold = torch.zeros_like(size[:, 0])
-        threshold[outside] = _threshold(size[outside], room[outside], eps[outside])
-        moved = torch.minimum((size - threshold[:, None]).clamp_min_(0), room)
-        found = centre + (moved * delta.sign()).view_as(centre)
-        return torch.where(per_image(outside), found, x).clamp_(0, 1)
+        return nearest_in_l1(x, centre, self._lengths(centre.flatten(1)))
 
     def step(self, grad: Images, size: float | PerImage) -> Images:
         """A sign step of the entries of a gradient that are largest, a hundredth of all, of equal lengths (SLIDE, Tramer and
         Boneh 2019; the steepest ascent would move the largest alone)."""
         flat = grad.flatten(1)
-        count = max(1, round(_MOVED * flat.shape[1]))
-        found = sparse_signs(flat, torch.full((len(flat),), count, dtype=torch.int64, device=grad.device))
+        count = torch.full((len(flat),), _moved(flat.shape[1]), dtype=torch.int64, device=grad.device)
+        found = sparse_signs(flat, count)
         wide = size.to(grad)[:, None] if isinstance(size, Tensor) else size
         return (found * wide).view_as(grad)
+
+    def climb(self, x: Images, grad: Images, size: float | PerImage, centre: Images) -> Images:
+        """Of the entries that [0, 1] leaves room for a tenth of their step: the largest gradients' have soon none left, and of
+        steps that move few entries all would be theirs."""
+        wide = per_image(size.to(grad)) if isinstance(size, Tensor) else size
+        room = torch.where(grad > 0, 1 - x, x)
+        open_to = room > _ROOM * wide / _moved(grad[:1].numel())
+        return super().climb(x, torch.where(open_to, grad, 0), size, centre)
 
     def contains(self, x: Images, centre: Images, *, tolerance: float = 1e-5) -> Flags:
         in_range = ((x >= -tolerance) & (x <= 1 + tolerance)).flatten(1).all(1)
@@ -107,6 +107,7 @@ class L0(Ball):
     """
 
     eps: Annotated[int, In("[0, inf)", "a whole number of pixels")]
+    is_length: ClassVar[bool] = False
 
     @property
     def radius(self) -> float:
@@ -120,15 +121,14 @@ class L0(Ball):
         return (delta != 0).any(1).flatten(1).sum(1).float()
 
     def project(self, x: Images, centre: Images) -> Images:
-        """The eps pixels that moved farthest (by the sum of squares, in [0, 1]) stay; the others go back: the nearest point
-        (Croce and Hein 2019, "Sparse and imperceivable adversarial attacks", section 3)."""
+        """The eps pixels that gain most by staying where they are, moved into [0, 1]; the others go back: the nearest point
+        (Croce and Hein 2019, "Sparse and imperceivable adversarial attacks")."""
         inside = x.clamp(0, 1)
-        moved = (inside - centre).square().sum(1).flatten(1)
-        most = self._counts(moved)
-        order = moved.argsort(dim=1, descending=True, stable=True)
-        rank = torch.empty_like(order).scatter_(1, order, counting(moved.shape[1], x.device).expand_as(order))
-        stays = (rank < most[:, None]).view(len(x), 1, *x.shape[2:])
-        return torch.where(stays, inside, centre)
+        # The square of the way back, less that of the way into [0, 1]; in float64 no change is so small that it is lost.
+        moved = (inside - centre).double()
+        gain = (moved * ((x - centre).double() + (x - inside))).sum(1).flatten(1)
+        stays = _ranks(gain) < self._counts(gain)[:, None]
+        return torch.where(stays.view(len(x), 1, *x.shape[2:]), inside, centre)
 
     def stride(self, steps: int, entries: int) -> float:
         """Croce and Hein's: a gradient of equal entries moves each by .15."""
@@ -168,22 +168,61 @@ class L0(Ball):
 
 
 def sparse_signs(grad: Tensor, count: Tensor) -> Tensor:
-    """The signs of the `count` largest entries of each row, over their number; zero elsewhere, and of a zero gradient. [b, d]"""
-    order = grad.abs().argsort(dim=1, descending=True, stable=True)
-    rank = torch.empty_like(order).scatter_(1, order, counting(grad.shape[1], grad.device).expand_as(order))
-    signs = torch.where(rank < count[:, None], grad.sign(), 0)
+    """The signs of the `count` largest entries of each row, and of their equals, over their number; zero elsewhere. [b, d]"""
+    size = grad.abs()
+    if not len(size):
+        return grad
+    least = size.topk(int(count.max()), dim=1).values.gather(1, count[:, None] - 1)
+    signs = torch.where(size >= least, grad.sign(), 0)
     return signs / signs.abs().sum(1, keepdim=True).clamp_min(1)
 
 
+def _moved(entries: int) -> int:
+    """How many of an image's entries a step moves."""
+    return max(1, round(_MOVED * entries))
+
+
+def nearest_in_l1(x: Images, centre: Images, eps: PerImage) -> Images:
+    """`L1.project` with a radius for each image."""
+    delta, flat = (x - centre).flatten(1), centre.flatten(1)
+    size = delta.abs()
+    room = torch.where(delta > 0, 1 - flat, flat)
+    slack = 2 * _ROUNDING * eps + _OF_EACH * math.sqrt(size.shape[1])
+    outside = torch.minimum(size, room).sum(1) > eps + torch.minimum(slack, eps)
+    if not bool(outside.any()):
+        return x.clamp(0, 1)
+    rows = outside.nonzero().squeeze(1)
+    if len(rows) < len(x):
+        size, room, delta = size[rows], room[rows], delta[rows]
+    moved = torch.minimum((size - _threshold(size, room, eps[rows])[:, None]).clamp_min_(0), room)
+    found = x.clamp(0, 1)
+    found[rows] = (centre[rows] + (moved * delta.sign()).view(-1, *x.shape[1:])).clamp_(0, 1)
+    return found
+
+
 def _threshold(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:
-    """What is taken off every change so that those that are left, at most `room` each, add up to eps. [b]"""
+    """What is taken off every change so that those that are left, at most `room` each, add up to eps. [b]
+
+    The sum is a chain of straight lines: a step of Newton's method ends on the right one, or else the interval is halved.
+    """
     low, high = torch.zeros_like(eps), size.amax(1)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        more = torch.minimum((size - middle[:, None]).clamp_min_(0), room).sum(1) > eps
-        low, high = torch.where(more, middle, low), torch.where(more, high, middle)
-    # Between the two the sum is a straight line: of the entries that are neither gone nor at the end of their room.
-    left = (size - high[:, None]).clamp_min_(0)
-    free = (left < room) & (size > low[:, None])
-    over = eps - torch.minimum(left, room).sum(1)
-    return torch.maximum(low, high - over / free.sum(1).clamp_min(1))
+    at = torch.where(eps > 0, low, high)
+    done = torch.zeros_like(eps, dtype=torch.bool)
+    for _ in range(_STEPS):
+        left = size - at[:, None]
+        free = ((left > 0) & (left < room)).sum(1)
+        over = torch.minimum(left.clamp_min_(0), room).sum(1) - eps
+        done = over.abs() <= _ROUNDING * eps
+        if bool(done.all()):
+            return at
+        low, high = torch.where(over > 0, at, low), torch.where(over > 0, high, at)
+        guess = at + over / free
+        halved = (low + high) / 2
+        at = torch.where(done, at, torch.where((guess > low) & (guess < high), guess, halved))
+    return torch.where(done, at, high)
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """The place of each entry in its row, 0 for the largest; of equals the first is before. [b, d]"""
+    order = values.argsort(dim=1, descending=True, stable=True)
+    return torch.empty_like(order).scatter_(1, order, counting(values.shape[1], values.device).expand_as(order))

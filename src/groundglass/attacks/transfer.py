@@ -98,7 +98,7 @@ class TransferPGD(GradientAttack):
             if self.smoothing is not None:
                 grad = self.smoothing(grad)
             g = self.momentum * g + _normalised(grad)
-            x = ball.project(x + ball.step(g, size), centre)
+            x = ball.climb(x, g, size, centre)
             job.save(partial(dict, batch=whole(number), step=whole(step + 1), x=x, g=g))
         self._keep(job, rows, x, self.steps, *job.check(rows, x))
 
