@@ -50,6 +50,7 @@ from groundglass.data import Augment
 from groundglass.data.shapes import load_shapes
 from groundglass.models import defend, predict_logits, vgg16
 from groundglass.models.defence import Defence, DefenceSpec
+from groundglass.models.preprocessing import Preprocessing
 from groundglass.optics import Camera, DriftingDevice, LightOnOPU, MovingDevice, SimulatedOPU
 from groundglass.optics.access import DeviceAccess
 from groundglass.optics.camera import Exposure
@@ -150,6 +151,7 @@ def examples() -> dict[type, Any]:
         L2(0.5),
         L1(2.0),
         L0(3),
+        Preprocessing(mean=(0.5,) * 3, std=(0.2,) * 3),
         Linf.each([0.1, 0.2]),
         Augment(),
     ]
