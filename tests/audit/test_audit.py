@@ -173,6 +173,24 @@ def test_labels_alone_are_asked_about_an_eighth_of_what_scores_are() -> None:
     assert tried["RayS"] == tried["Square"] // 8
 
 
+def test_labels_alone_get_every_query_where_they_get_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("groundglass.audit.battery._LABELS_ALONE", 900)
+    model = trained(False)
+
+    def labels_only(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return nn.functional.one_hot(model(x).argmax(1), CLASSES) - 0.5
+
+    few = AuditConfig(steps=2, queries=1000, query_images=1_000_000, probes=6)
+    found = audit(labels_only, IMAGES[:40], LABELS[:40], BALL, config=few)  # type: ignore[arg-type]
+    first, then = (attempt for attempt in found.attempts if attempt.attack == "RayS")
+    assert first.broke
+    assert first.tried <= 5
+    assert then.tried > 20
+    assert "900 queries" in first.name
+    assert "1000 queries" in then.name
+
+
 def test_the_model_is_left_as_it_was() -> None:
     model = trained(False)
     model.train()

@@ -34,6 +34,8 @@ from groundglass.core import derive_seed
 # A move of random pixels over which the loss of a trained network is nearly straight.
 _REACH = 1 / 255
 NOISE = "random noise"
+# Queries by which an attack by labels alone shows whether it gets anywhere: few images are a small batch, and dear.
+_LABELS_ALONE = 1000
 
 
 class Battery:
@@ -213,18 +215,21 @@ class Battery:
         ledger, standing = self.ledger, self.ledger.standing
         most = min(self.config.query_images, len(standing))
         self.findings.before_queries = ledger.broken_by == -1
-        self._ask(Square(), standing, most)
+        self._ask(Square(), standing, most, self.config.queries)
         if isinstance(self.ball, Linf):
-            self._ask(RayS(), standing, max(1, most // 8))
+            self._ask(RayS(), standing, max(1, most // 8), min(self.config.queries, _LABELS_ALONE))
         else:
             self.findings.skipped["labels alone"] = "RayS is for L-inf"
 
-    def _ask(self, attack: ScoreAttack | LabelAttack, standing: Tensor, most: int) -> None:
-        ledger = self.ledger
+    def _ask(self, attack: ScoreAttack | LabelAttack, standing: Tensor, most: int, first: int) -> None:
+        """So many queries on some images; where that breaks more than a few, all of them on all that stands."""
+        ledger, queries = self.ledger, self.config.queries
         still = standing[torch.isin(standing, ledger.standing)]
-        first = ledger.ask(attack, self.model, still[:most], self.config.queries)
-        if first.broke > SLACK * first.tried and len(still) > most:
-            ledger.ask(attack, self.model, still[most:], self.config.queries)
+        found = ledger.ask(attack, self.model, still[:most], first)
+        if found.broke > SLACK * found.tried:
+            rest = still[most:] if first == queries else still[torch.isin(still, ledger.standing)]
+            if len(rest):
+                ledger.ask(attack, self.model, rest, queries)
 
     def _transfer(self, surrogates: Mapping[str, Model]) -> None:
         if not surrogates:

@@ -6,6 +6,8 @@ attack that broke it; of a claim, those count that its own attacks leave.
 
 from collections.abc import Callable
 
+import torch
+
 from groundglass.audit.findings import Attempt, Check
 from groundglass.audit.ledger import Ledger
 from groundglass.audit.signs import (
@@ -154,9 +156,10 @@ def _queries(claim: Evidence, found: Findings, ledger: Ledger) -> Measured:
     stood, left = claim.left & found.before_queries, 1.0
     for kind in dict.fromkeys(ledger.attempts[i].attack for i in asked):
         places = [i for i in asked if ledger.attempts[i].attack == kind]
-        tried = sum(int((ledger.asked[i] & stood).sum()) for i in places)
-        fooled = sum(int((ledger.fooled[i] & stood).sum()) for i in places)
-        left *= 1 - fooled / max(1, tried)
+        tried, fooled = (
+            torch.stack([rows[i] for i in places]).any(0) & stood for rows in (ledger.asked, ledger.fooled)
+        )
+        left *= 1 - int(fooled.sum()) / max(1, int(tried.sum()))
     beyond = ledger.share(round((1 - left) * int(stood.sum())))
     said = f"{told([ledger.attempts[i] for i in asked])}: {beyond:.1%} of all images beyond every gradient"
     return beyond <= limit(ledger, SLACK), said

@@ -19,8 +19,8 @@ class AuditConfig(Settings):
     Attributes:
         steps: of PGD and of APGD; at least 2.
         queries: an image, of the attacks that only ask.
-        query_images: attacked by them, of those that stand after every gradient, and an eighth as many by labels alone;
-            all, where that breaks more than a few.
+        query_images: attacked by them, of those that stand after every gradient, and an eighth as many by labels alone with
+            at most 1,000 queries; all with all queries, where that breaks more than a few.
         probes: images for the checks that need few.
         fit_images: natural images that a surrogate may see; it stops where more explain no more.
         samples: passes that expectation over transformation averages over, for a model whose answers differ.
