@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 import torch
 
+import groundglass as gg
 from groundglass import attacks
 from groundglass.attacks import GradientAttack, LabelAttack, QueryAttack, SurrogatePGD
 from groundglass.audit import AuditConfig
+from groundglass.data import Dataset
 from groundglass.studies import find_study
 from groundglass.studies.asked import Asked
 from groundglass.studies.engine import run as engine
 from tests.studies import tiny
+from tests.studies.tiny import pictures
 
 PAGES = Path(__file__).parent.parent / "docs" / "how-to"
 
@@ -67,9 +70,22 @@ def test_the_page_on_results_runs() -> None:
     assert len(space["right"]) == 1000
 
 
+def answered(network: torch.nn.Module) -> Dataset:
+    """Pictures with the labels that the network gives them."""
+    made = pictures("shapes", n_train=100, n_test=8)
+    with torch.no_grad():
+        train, test = (replace(split, labels=network(split.floats()).argmax(1)) for split in (made.train, made.test))
+    return replace(made, train=train, test=test)
+
+
 def test_the_page_on_attacks_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    space = run_blocks("attack.md")
+    space = run_blocks(
+        "attack.md", instead={'load("cifar10")': "own", "head(100)": "head(8)"}, own=answered(gg.load("vgg-opu-demo"))
+    )
+    left = [space[name].robust_accuracy for name in ("fresh", "through_b", "own_head")]
+    assert max(left[1:]) < 1
+    assert left[1] <= left[0]
     assert space["result"].success.any()
     assert space["aimed"].success.sum() <= space["result"].success.sum()
     assert (tmp_path / "examples.png").exists()

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from groundglass.models import load_defended as load_defended
     from groundglass.models import load_model as load_model
     from groundglass.models import save_defended as save_defended
+    from groundglass.models.zoo import load as load
     from groundglass.optics import SimulatedOPU as SimulatedOPU
     from groundglass.training import BackProp as BackProp
     from groundglass.training import HybridDFA as HybridDFA
@@ -78,6 +79,7 @@ _FROM = {
         "Untargeted",
     ),
     "groundglass.models": ("accuracy", "defend", "load_defended", "load_model", "save_defended"),
+    "groundglass.models.zoo": ("load",),
     "groundglass.optics": ("SimulatedOPU",),
     "groundglass.training": ("BackProp", "HybridDFA", "TrainingConfig", "train"),
 }

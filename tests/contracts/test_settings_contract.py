@@ -51,6 +51,7 @@ from groundglass.data.shapes import load_shapes
 from groundglass.models import defend, predict_logits, vgg16
 from groundglass.models.defence import Defence, DefenceSpec
 from groundglass.models.preprocessing import Preprocessing
+from groundglass.models.zoo import Card
 from groundglass.optics import Camera, DriftingDevice, LightOnOPU, MovingDevice, SimulatedOPU
 from groundglass.optics.access import DeviceAccess
 from groundglass.optics.camera import Exposure
@@ -78,7 +79,13 @@ RESULTS = (
 )
 RESULTS += ("audit.probes", "audit.results", "data.cifar", "optics.fidelity.laws", "optics.secret_file")
 RESULTS += ("optics.streams.measurement", "training.checkpoint", "training.loop", "training.state", "studies.redraw")
-RESULTS += ("studies.redraw_model", "studies.noise.report", "studies.noise.matrix", "studies.noise.surrogates")
+RESULTS += (
+    "studies.redraw_model",
+    "studies.noise.report",
+    "studies.noise.matrix",
+    "studies.noise.surrogates",
+    "studies.zoo",
+)
 INSIDE = {"Job", "Live", "_Shuffled", "PairDesign", "HadamardInputs", "AnchorDesign", "Scale", "Shot", "Retrieved"}
 INSIDE |= {
     "Call",
@@ -164,6 +171,7 @@ def examples() -> dict[type, Any]:
         Origin(source="", attack="", ball=Linf(0.1), seed=0),
     ]
     made += [method() for method in METHODS.values()]
+    made += [Card(command="", key="", original="", original_accuracy=0.5, accuracy=0.5, images=1)]
     made += [DefenceSpec(defence=Defence(at="fc", hidden=8, device_out=12), network="Net", layers={}, torch="2.9")]
     found: dict[type, Any] = {}
 

@@ -23,6 +23,7 @@ from groundglass.cli.results import Compact, Export, Report, Seeds, Tables
 from groundglass.cli.retrieve import Retrieve
 from groundglass.cli.run import Recipes, Run
 from groundglass.cli.terminal import complain, lasting_streams, say, unwritten
+from groundglass.cli.zoo import Zoo
 from groundglass.core import lookup
 
 _COMMANDS: dict[str, Callable[..., Command]] = {
@@ -37,6 +38,7 @@ _COMMANDS: dict[str, Callable[..., Command]] = {
     "audit": Audit,
     "device": Device,
     "recipes": Recipes,
+    "zoo": Zoo,
 }
 
 

@@ -178,9 +178,20 @@ class CheckedFile:
             FileNotFoundError: there is no such file.
             DamagedFileError: truncated, altered, or of another kind.
         """
+        tensors, metadata = self._load(Path(path))
+        return tensors, parse_json(metadata.get(self.note, ""), f"the {self.note} of {path}")
+
+    def checksum(self, path: Path | str) -> str:
+        """SHA-256 of all that is in a file, in hex: that of the file itself differs with the order of its metadata.
+
+        Raises:
+            FileNotFoundError, DamagedFileError: as of `load`.
+        """
+        return self._load(Path(path))[1]["sha256"]
+
+    def _load(self, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         from safetensors import SafetensorError
 
-        path = Path(path)
         if not path.exists():
             raise FileNotFoundError(f"there is no {self.kind} {path}")
         try:
@@ -195,4 +206,4 @@ class CheckedFile:
         covered = f"{self.mark}\n{note}" if mark == _FORMAT else note if self.sealed else ""
         if metadata.get("sha256") != _digest(tensors, covered):
             raise DamagedFileError(f"{path} was altered: its contents do not match their checksum: {self.again}")
-        return tensors, parse_json(note, f"the {self.note} of {path}")
+        return tensors, metadata

@@ -5,7 +5,7 @@ from groundglass.data.batches import Batch, batches
 from groundglass.data.dataset import Dataset, ImageSet
 from groundglass.data.download import DownloadError
 from groundglass.data.given import Images, ImagesLike, given
-from groundglass.data.registry import data_folder, load
+from groundglass.data.registry import data_folder, load, user_cache
 from groundglass.data.shapes import load_shapes
 from groundglass.data.sources import IndexedImages, StreamedImages
 
@@ -24,4 +24,5 @@ __all__ = [
     "given",
     "load",
     "load_shapes",
+    "user_cache",
 ]

@@ -28,6 +28,11 @@ def data_folder(data_dir: Path | str | None = None) -> Path:
     chosen = data_dir or os.environ.get(DATA_VARIABLE)
     if chosen:
         return Path(chosen).expanduser()
+    return user_cache()
+
+
+def user_cache() -> Path:
+    """The package's folder in the user's cache."""
     import pooch  # late: it costs an import that a named folder does not need
 
     return Path(pooch.os_cache("groundglass"))

@@ -1,9 +1,10 @@
 """Model files: weights as safetensors, what to build as metadata. Of a device they hold the fingerprint only."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -22,6 +23,8 @@ from groundglass.optics.layer import Encoding
 from groundglass.optics.store import find_device
 
 _FILE = CheckedFile("model file", "groundglass", "spec", "train again or copy it again", sealed=False)
+#: Beside the fields of the spec: see `save_model`.
+_CARD = "card"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,16 +119,20 @@ def build(spec: ModelSpec, *, device: OpticalDevice | None = None, seed: int) ->
     return spec.defence.put_into(network, device, inplace=True, seed=seed)
 
 
-def save_model(path: Path | str, model: nn.Module, spec: ModelSpec, *, new: bool = False) -> None:
+def save_model(
+    path: Path | str, model: nn.Module, spec: ModelSpec, *, new: bool = False, card: Mapping[str, Any] | None = None
+) -> None:
     """Write weights and spec to one safetensors file, atomically. No matrix and no seed of a device goes in.
 
     Args:
         new: never take the place of another file: FileExistsError.
+        card: what else the file says of the network, plain JSON; `read_card` reads it, and nothing depends on it.
     """
     model = unwrapped(model)
     if isinstance(model, DefendedNetwork) and model.device is not None:
         spec = replace(spec, fingerprint=model.device.fingerprint)
-    _FILE.save(path, model.state_dict(), json.dumps(asdict(spec)), new=new)
+    told = asdict(spec) if card is None else {**asdict(spec), _CARD: dict(card)}
+    _FILE.save(path, model.state_dict(), json.dumps(told), new=new)
 
 
 def save_defended(network: nn.Module, path: Path | str, *, new: bool = False) -> None:
@@ -232,7 +239,7 @@ def _open(path: Path | str) -> tuple[dict[str, Tensor], ModelSpec | DefenceSpec]
     where = f"the spec of {path}"
     theirs = isinstance(told, dict) and "defence" in told
     spec: ModelSpec | DefenceSpec = read(DefenceSpec, told, where) if theirs else read(ModelSpec, told, where)
-    if more := sorted(told.keys() - {field.name for field in fields(spec)}):
+    if more := sorted(told.keys() - {field.name for field in fields(spec)} - ({_CARD} if not theirs else set())):
         raise DamagedFileError(f"{where} has {more[0]!r:.40}: it was altered, or use the version that wrote it")
     if isinstance(spec, DefenceSpec):
         spec.check_weights(tensors, where)
@@ -277,6 +284,26 @@ def is_defended_file(path: Path) -> bool:
         DamagedFileError: a model file that was altered.
     """
     return _FILE.is_one(path) and isinstance(_open(path)[1], DefenceSpec)
+
+
+def checksum(path: Path | str) -> str:
+    """SHA-256 of weights, spec and card of a model file, in hex: the same network gives the same.
+
+    Raises:
+        DamagedFileError: truncated, altered, or not a model file.
+    """
+    return _FILE.checksum(path)
+
+
+def read_card(path: Path | str) -> dict[str, Any] | None:
+    """The card in a model file, as `save_model` was given it; None where there is none.
+
+    Raises:
+        DamagedFileError: truncated, altered, or not a model file.
+    """
+    told = _FILE.load(path)[1]
+    card = told.get(_CARD) if isinstance(told, dict) else None
+    return card if isinstance(card, dict) else None
 
 
 def load_model(path: Path | str, *, find_device: Callable[[str], OpticalDevice] | None = None) -> nn.Module:
