@@ -106,9 +106,8 @@ def test_the_table_of_attacks_names_all_of_them_as_they_are() -> None:
             continue
         if one.__module__.endswith((".gradient_attack", ".search")):
             continue  # what they share
-        needs = (
-            "gradients" if issubclass(one, GradientAttack) else "labels" if issubclass(one, LabelAttack) else "scores"
-        )
+        asks = not issubclass(one, GradientAttack) or one is attacks.RandomNoise
+        needs = "gradients" if not asks else "labels" if issubclass(one, LabelAttack) else "scores"
         balls = ", ".join(kind.__name__ for kind in one.kinds) or "all"
         budget = "its own steps" if one.default_budget is None else f"{one.default_budget:,} queries"
         found.append(f"| `{name}` | {needs} | {balls} | yes | {budget} |")

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from groundglass.attacks import Targeted as Targeted
     from groundglass.attacks import TransferPGD as TransferPGD
     from groundglass.attacks import Untargeted as Untargeted
+    from groundglass.audit import STANDARD as STANDARD
+    from groundglass.audit import AuditConfig as AuditConfig
     from groundglass.audit import audit as audit
     from groundglass.models import accuracy as accuracy
     from groundglass.models import defend as defend
@@ -78,6 +80,7 @@ _FROM = {
         ),
         "Untargeted",
     ),
+    "groundglass.audit": ("STANDARD", "AuditConfig"),
     "groundglass.models": ("accuracy", "defend", "load_defended", "load_model", "save_defended"),
     "groundglass.models.zoo": ("load",),
     "groundglass.optics": ("SimulatedOPU",),

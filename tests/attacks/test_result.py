@@ -13,9 +13,11 @@ from groundglass.attacks import (
     ScoreAccess,
     Square,
     Sweep,
+    Targeted,
     worst_case,
 )
 from groundglass.core import DamagedFileError
+from groundglass.data import given
 from tests.attacks.toy import RowModel, assert_same
 
 
@@ -252,3 +254,25 @@ def test_examples_show_those_that_were_fooled_first(channels, tmp_path):
     figure.savefig(tmp_path / "examples.png")
     with pytest.raises(ValueError, match="give the same"):
         found.plot_examples(images[:5])
+
+
+def test_what_is_printed_of_a_targeted_attack_is_not_called_an_accuracy(result):
+    found, images, labels = result
+    aimed = PGD(steps=2)(RowModel(), images, labels, Linf(0.03), criterion=Targeted((labels + 1) % 3))
+    swept = PGD(steps=2)(RowModel(), images, labels, Linf, eps=[0.01, 0.03], criterion=Targeted((labels + 1) % 3))
+    assert f"right before the attack: {found.clean_accuracy:.1%}" in repr(found)
+    for each in (repr(aimed), repr(swept)):
+        assert "right" not in each
+        assert f"criterion not met before the attack: {aimed.clean_accuracy:.1%}" in each
+
+
+def test_a_call_without_labels_says_where_they_are(result):
+    _, images, labels = result
+    data = torch.utils.data.TensorDataset(images, labels)
+    for ball in (Linf(0.03), Linf):
+        with pytest.raises(TypeError, match=r"groundglass\.data\.given\(it\)"):
+            PGD()(RowModel(), data, ball)
+    with pytest.raises(ValueError, match=r"needs a ball: give Linf\(eps\)"):
+        PGD()(RowModel(), images, labels)
+    few = given(data).first(5)
+    assert len(PGD(steps=1)(RowModel(), few.floats(), few.labels, Linf(0.03))) == 5

@@ -51,6 +51,7 @@ def robust() -> Audit:
 
 def test_a_plain_network_is_not_robust_and_hides_nothing(plain: Audit) -> None:
     assert own(plain).verdict is Finding.STANDS, plain.sentence
+    assert repr(plain) == plain.sentence
     assert plain.clean.share > 0.9
     assert plain.worst.share < 0.4
 

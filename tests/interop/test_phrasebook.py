@@ -208,3 +208,28 @@ def test_foolbox_carlini_wagner_finds_images_as_near():
     near, _, fooled = our_foolbox.L2CarliniWagnerAttack(**options)(fmodel, images, labels)
     assert torch.equal(near, raw[0])
     assert fooled.all()
+
+
+def test_modules_of_foolbox_have_their_places():
+    from groundglass.compat.foolbox.attacks import LinfPGD
+    from groundglass.compat.foolbox.criteria import TargetedMisclassification
+
+    assert LinfPGD is our_foolbox.attacks.LinfPGD is our_foolbox.LinfPGD
+    assert TargetedMisclassification is our_foolbox.criteria.TargetedMisclassification
+    for name in our_foolbox.attacks.__all__:
+        assert hasattr(foolbox.attacks, name), name
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "said"),
+    [
+        (our_torchattacks, "AutoAttack", r"groundglass\.audit"),
+        (our_torchattacks, "FAB", "PGDL2"),
+        (our_foolbox, "samples", r"data\.load"),
+        (our_foolbox.attacks, "LinfDeepFoolAttack", "L2PGD"),
+    ],
+)
+def test_a_call_that_is_not_here_is_answered_with_what_is(module, name, said):
+    assert not hasattr(module, name)
+    with pytest.raises(AttributeError, match=rf"{name} is not among .*{said}"):
+        getattr(module, name)

@@ -110,6 +110,12 @@ def test_what_is_defended_is_not_defended_again() -> None:
     assert defend(nn.Sequential(made), at="0.network.last", device=DEVICE, seed=0)(images()).shape == (6, C)
 
 
+def test_the_same_call_again_says_that_the_network_is_defended() -> None:
+    network = defend(nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 3)), at="1", device=None, hidden=4, seed=0)
+    with pytest.raises(ValueError, match="is defended already, at '1'"):
+        defend(network, at="1", device=None, hidden=4, seed=0)
+
+
 def test_wrappers_are_refused_and_the_defended_network_may_be_wrapped() -> None:
     for wrapped, at in (
         (nn.DataParallel(plain()), "module.fc"),

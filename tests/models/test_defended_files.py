@@ -171,7 +171,7 @@ def test_another_device_is_refused(saved, tmp_path) -> None:
     [
         (lambda: Net(stride=1), r"'body.0'.*stride=\(2, 2\).*stride=\(1, 1\)"),
         (lambda: Net(width=8), "'body.0' is 'Conv2d"),
-        (lambda: nn.Sequential(Net()), "unknown module 'fc'"),
+        (lambda: nn.Sequential(Net()), "not the architecture that was saved, 'Net': unknown module 'fc'"),
         (lambda: defend(Net(), at="last", device=DEVICE, seed=0), "at='fc'"),
         (lambda: defend(Net(), at="fc", device=DEVICE, encoding="bits-batch", seed=0), "encoding='bits'"),
         (lambda: defend(Net(), at="fc", device=None, hidden=N, seed=0), "device_out=24"),

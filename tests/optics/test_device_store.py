@@ -231,7 +231,7 @@ def test_a_device_that_is_not_there_is_named_with_those_that_are(tmp_path: Path)
     store.put(device)
     with pytest.raises(FileNotFoundError) as caught:
         store.find("0123abcd")
-    for part in ("0123abcd", str(store.folder), device.fingerprint):
+    for part in ("0123abcd", str(store.folder), device.fingerprint, "0123abcd.device"):
         assert part in str(caught.value)
 
 

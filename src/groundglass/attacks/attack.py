@@ -64,6 +64,8 @@ class Attack(Settings, ABC):
         """
         if ball is not None and (not self.kinds or ball.kind in self.kinds):
             return
+        if ball is None:
+            raise ValueError(f"{type(self).__name__} needs a ball: give {(self.kinds or (Linf,))[0].__name__}(eps)")
         known = " and ".join(kind.__name__ for kind in self.kinds) or "every ball"
         raise ValueError(
             f"{type(self).__name__} is for {known}, not for {ball!r}: give {(self.kinds or (Linf,))[0].__name__}(eps)"
@@ -188,6 +190,11 @@ class Attack(Settings, ABC):
             NonFiniteError: NaN or infinite logits or gradients.
             Exception: whatever the model raises.
         """
+        if isinstance(labels, Ball | type):
+            raise TypeError(
+                f"`labels` is {labels!r:.60}: images and labels are two arguments. Of a data set, a loader or a file, "
+                "`groundglass.data.given(it).first(n)` has both, as .floats() and .labels"
+            )
         balls = None if ball is None and eps is None else as_balls(ball, eps)
         if isinstance(balls, list):
             if start is not None or isinstance(model, Access):

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from groundglass.attacks.access import UNIT, Access, GradientAccess, Model, open_access
-from groundglass.attacks.criteria import Criterion, as_criterion
+from groundglass.attacks.criteria import Criterion, Untargeted, as_criterion
 from groundglass.attacks.result_files import Part, load_parts, save_parts
 from groundglass.core import as_images, as_labels, pieces
 from groundglass.core.schema import read, written
@@ -78,10 +78,11 @@ class AttackResult:
         return len(self.success)
 
     def __repr__(self) -> str:
+        standing = self.standing
         told = [
             f"AttackResult of {len(self)} images",
-            f"right before the attack: {self.clean_accuracy:.1%}",
-            f"right after it: {self.robust_accuracy:.1%}",
+            f"{standing} before the attack: {self.clean_accuracy:.1%}",
+            f"{standing} after it: {self.robust_accuracy:.1%}",
         ]
         attacked = self.clean_correct
         for name, counts in (("gradients", self.gradients), ("queries", self.queries)):
@@ -95,6 +96,11 @@ class AttackResult:
                 "them. Climb another loss ('margin', 'dlr') or another gradient, or ask without one (Square)"
             )
         return "\n  ".join(told)
+
+    @property
+    def standing(self) -> str:
+        """What an image is called that does not meet the criterion: only of an untargeted attack is it one that is right."""
+        return "right" if self.setup is None or self.setup.criterion == repr(Untargeted()) else "criterion not met"
 
     @property
     def robust(self) -> Bool[Tensor, "n"]:

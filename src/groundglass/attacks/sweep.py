@@ -109,9 +109,9 @@ class Sweep:
 
     def __repr__(self) -> str:
         first = self.results[0]
-        told = [f"Sweep over {len(first)} images", f"right before the attack: {first.clean_accuracy:.1%}"]
+        told = [f"Sweep over {len(first)} images", f"{first.standing} before the attack: {first.clean_accuracy:.1%}"]
         for ball, left in zip(self.balls, self.robust_accuracy, strict=True):
-            told.append(f"right after it, {ball.kind.__name__} {ball.radius:.4g}: {left:.1%}")
+            told.append(f"{first.standing} after it, {ball.kind.__name__} {ball.radius:.4g}: {left:.1%}")
         return "\n  ".join(told)
 
 

@@ -43,6 +43,9 @@ class Audit:
     earlier_seconds: float = 0.0
     criterion: str = "Untargeted()"
 
+    def __repr__(self) -> str:
+        return self.sentence
+
     def claim(self, name: str) -> Claim:
         """The claim of this name; an unknown one is refused with the nearest."""
         found: Claim = lookup("claim", name, {one.name: one for one in self.claims})

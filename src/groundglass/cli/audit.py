@@ -50,7 +50,7 @@ class Audit(Command):
     """Attacks of your own, package.module:name: a function of (model, images, labels, ball) that returns images, or an attack
     of this package."""
     images: int = 500
-    """The first so many of the test set."""
+    """How many images of the test set, from the first."""
     matrix: Path | None = None
     """A retrieved matrix of the network's device (matrix.npy of `groundglass retrieve`)."""
     device: DeviceOption = None
@@ -60,7 +60,7 @@ class Audit(Command):
     steps: int | None = None
     """Of PGD and APGD. Default: the preset's, 50 or 100."""
     queries: int | None = None
-    """An image, of the attacks that only ask. Default: the preset's, 1,000 or 5,000."""
+    """Of Square and RayS, for an image. Default: the preset's, 1,000 or 5,000."""
     seed: int = 0
     verbose: Annotated[bool, tyro.conf.arg(aliases=["-v"]), tyro.conf.FlagCreatePairsOff] = False
     """Print each attack, each check, and what to try where one failed. The report has them in any case."""

@@ -261,8 +261,8 @@ def defend(
         )
     check_plain(network)
     places = {name: module for name, module in network.named_modules() if name}
-    place = lookup("module", at, places)
     _check_undefended(network, at, places)
+    place = lookup("module", at, places)
     linears = [m for m in place.modules() if isinstance(m, nn.Linear)]
     if not linears:
         holders = [name for name, m in places.items() if isinstance(m, nn.Linear)]

@@ -227,7 +227,9 @@ def _architecture(
         else:
             made = spec.defence.put_into(given, found, inplace=own, seed=0)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        known = isinstance(given, DefendedNetwork) or spec.defence.at in dict(given.named_modules())
+        why = "" if known else f"`network` is not the architecture that was saved, {spec.network!r:.80}: "
+        raise ValueError(f"{path}: {why}{error}") from error
     spec.check_network(made, str(path))
     if found is not None:
         made.block.hold(found, made.block.encoding)

@@ -95,7 +95,8 @@ class DeviceStore:
             here = ", ".join(self.fingerprints()) or "none"
             raise FileNotFoundError(
                 f"no device {fingerprint} in {self.folder} (devices there: {here}): a model works only with the device "
-                "it was trained with; copy that device's file here, or train again with a new device"
+                f"it was trained with. In a folder that is the file {path.name}; give a file of another name "
+                "itself. If there is none, train again with a new device"
             )
         others: dict[str, Callable[[Path], Stored]] = {
             _MOVING_SUFFIX: self._load_moving,

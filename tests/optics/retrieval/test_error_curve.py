@@ -135,6 +135,11 @@ def test_the_picture_and_the_frame_show_the_points() -> None:
     assert truth.get_xdata().tolist() == frame["frames_per_input"].tolist()
     assert truth.get_ydata().tolist() == frame["error"].tolist()
     assert held_out.get_ydata().tolist() == frame["held_out"].tolist()
+    axes.set_ylim(2e-2, 4e-2)  # less than a decade has its numbers too
+    axes.figure.canvas.draw()
+    low, high = axes.get_ylim()
+    labels = [text for which in ("major", "minor") for text in axes.yaxis.get_ticklabels(which=which)]
+    assert any(text.get_text() and low < text.get_position()[1] < high for text in labels)
     assert curve.plot(axes) is axes.figure
     assert len(axes.get_lines()) == 4
     real = error_curve(LightOnOPU.calibrate(Apparatus(opu(N, 8)), N, 8), frames=[MANY])

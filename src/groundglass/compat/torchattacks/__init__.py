@@ -9,6 +9,7 @@ model gets wrong are returned as they are; draws come from `atk.seed` (0), not f
 call. `atk.result` has the last call's `AttackResult`.
 """
 
+from groundglass.compat.missing import missing
 from groundglass.compat.torchattacks.bound import Attack, MultiAttack
 from groundglass.compat.torchattacks.named import (
     APGD,
@@ -41,3 +42,5 @@ __all__ = [
     "MultiAttack",
     "Square",
 ]
+
+__getattr__ = missing(__name__, "torchattacks", __all__)

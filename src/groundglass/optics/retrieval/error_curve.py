@@ -98,7 +98,7 @@ class ErrorCurve:
         ax.plot(x, [point.held_out for point in self.points], marker="s", label="held-out readings, share of chance")
         ax.set(xscale="log", yscale="log", xlabel=f"frames an input (N = {self.in_features})", ylabel="error")
         ax.set_xticks(x, [f"{each:.3g}" for each in x])
-        ax.minorticks_off()
+        ax.xaxis.minorticks_off()
         ax.legend()
         return ax.figure
 

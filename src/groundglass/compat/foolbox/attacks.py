@@ -1,12 +1,4 @@
-"""foolbox's calls on our attacks: `from groundglass.compat.foolbox import LinfPGD, PyTorchModel, accuracy`.
-
-    attack = LinfPGD()
-    raw, clipped, success = attack(fmodel, images, labels, epsilons=[0.01, 0.03])
-
-`fmodel` is foolbox's own PyTorchModel or the one here; tensors are torch's or eagerpy's, and come back as they were given.
-Constructors and defaults are those of foolbox 3.3. What differs: an image stops when it is fooled, and the best iterate is
-kept; an image that is fooled at one epsilon is not attacked again at a larger one; draws come from `seed=` (0).
-"""
+"""foolbox's attacks: `from groundglass.compat.foolbox.attacks import LinfPGD`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -17,7 +9,8 @@ from torch import Tensor
 
 from groundglass import attacks
 from groundglass.attacks import L2, Ball, CarliniWagnerL2, Criterion, GradientAccess, Linf, Targeted, Untargeted
-from groundglass.core.modes import evaluating
+from groundglass.compat.foolbox.models import opened
+from groundglass.compat.missing import missing
 
 __all__ = [
     "FGM",
@@ -31,67 +24,7 @@ __all__ = [
     "LinfFastGradientAttack",
     "LinfPGD",
     "LinfProjectedGradientDescentAttack",
-    "Misclassification",
-    "PyTorchModel",
-    "TargetedMisclassification",
-    "accuracy",
 ]
-
-
-class PyTorchModel:
-    """A module with the range of its images and its preprocessing.
-
-    Args:
-        model: of preprocessed images.
-        bounds: of the images before that.
-        preprocessing: "mean", "std" and "axis" (-3 for channels first), each optional.
-    """
-
-    def __init__(
-        self,
-        model: torch.nn.Module,
-        bounds: tuple[float, float],
-        device: Any = None,
-        preprocessing: dict[str, Any] | None = None,
-    ) -> None:
-        self.model, self.bounds, self.device = model, bounds, device
-        told = preprocessing or {}
-        unknown = set(told) - {"mean", "std", "axis", "flip_axis"}
-        if unknown or told.get("flip_axis") is not None or told.get("axis", -3) != -3:
-            raise ValueError(f"preprocessing knows mean, std and axis=-3, not {told!r:.80}")
-        self._mean, self._std = told.get("mean", 0.0), told.get("std", 1.0)
-
-    def __call__(self, images: Any) -> Any:
-        raw, wrap = _opened(images)
-
-        def shaped(values: Any) -> Tensor:
-            found = torch.as_tensor(values, dtype=raw.dtype, device=raw.device)
-            return found.view(-1, 1, 1) if found.ndim else found
-
-        with evaluating(self.model):
-            return wrap(self.model((raw - shaped(self._mean)) / shaped(self._std)))
-
-
-class Misclassification:
-    """Any other class than these labels."""
-
-    def __init__(self, labels: Any) -> None:
-        self.labels = labels
-
-
-class TargetedMisclassification:
-    """These classes."""
-
-    def __init__(self, target_classes: Any) -> None:
-        self.target_classes = target_classes
-
-
-def accuracy(fmodel: Any, inputs: Any, labels: Any) -> float:
-    """Share of images that the model puts into their class."""
-    images, truth = _opened(inputs)[0], _opened(labels)[0]
-    with torch.no_grad():
-        predicted = _opened(fmodel(images))[0].argmax(1)
-    return float((predicted == truth).float().mean())
 
 
 class Attack(ABC):
@@ -110,7 +43,7 @@ class Attack(ABC):
         Args:
             criterion: labels, `Misclassification(labels)` or `TargetedMisclassification(classes)`; or foolbox's own.
         """
-        images, wrap = _opened(inputs)
+        images, wrap = opened(inputs)
         goal = _Goal(fmodel, images, criterion)
         radii = [float(eps) for eps in (epsilons if isinstance(epsilons, Sequence) else [epsilons])]
         found = self._all(goal, images, radii, seed)
@@ -145,14 +78,14 @@ class _Goal:
         self.width = self.bounds[1] - self.bounds[0]
         self.criterion: Criterion = Untargeted()
         if hasattr(criterion, "target_classes"):
-            self.criterion = Targeted(_opened(criterion.target_classes)[0])
+            self.criterion = Targeted(opened(criterion.target_classes)[0])
             with torch.no_grad():
                 self.labels = self._logits(images).argmax(1)  # the true classes are not said
         else:
-            self.labels = _opened(getattr(criterion, "labels", criterion))[0]
+            self.labels = opened(getattr(criterion, "labels", criterion))[0]
 
     def _logits(self, images: Tensor) -> Tensor:
-        logits: Tensor = _opened(self._fmodel(images))[0]
+        logits: Tensor = opened(self._fmodel(images))[0]
         return logits
 
     def met(self, images: Tensor) -> Tensor:
@@ -276,7 +209,7 @@ class L2CarliniWagnerAttack(Attack):
         self, fmodel: Any, inputs: Any, criterion: Any, *, epsilons: Any = None, seed: int = 0
     ) -> tuple[Any, Any, Any]:
         """As `Attack`; where `epsilons` is None, the nearest image alone."""
-        images, wrap = _opened(inputs)
+        images, wrap = opened(inputs)
         goal = _Goal(fmodel, images, criterion)
         raw, met = images.clone(), goal.met(images)
         rows = (~met).nonzero().squeeze(1)
@@ -302,9 +235,4 @@ LinfPGD = PGD = LinfProjectedGradientDescentAttack
 L2PGD = L2ProjectedGradientDescentAttack
 FGSM, FGM = LinfFastGradientAttack, L2FastGradientAttack
 
-
-def _opened(given: Any) -> tuple[Tensor, Any]:
-    """A torch tensor, and what makes of one what was given: eagerpy's tensors come back as such."""
-    if hasattr(given, "raw"):
-        return given.raw, lambda found: type(given)(found)
-    return given, lambda found: found
+__getattr__ = missing(__name__, "foolbox.attacks", __all__)
