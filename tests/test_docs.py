@@ -37,7 +37,8 @@ def run_blocks(page: str, *, instead: dict[str, str] | None = None, **space: obj
     return space
 
 
-def test_the_page_on_audits_runs() -> None:
+def test_the_page_on_audits_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     found = run_blocks("audit.md")["found"]
     assert found.claim("own").verdict == "contradicted"
     assert any(attempt.mode == "identity" and attempt.broke for attempt in found.attempts)

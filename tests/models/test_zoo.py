@@ -11,7 +11,7 @@ import torch
 import groundglass as gg
 from groundglass.core import DamagedFileError
 from groundglass.data import load as load_data
-from groundglass.models import DefendedNetwork, accuracy
+from groundglass.models import DefendedNetwork, accuracy, load_model
 from groundglass.models import zoo as zoo_module
 from groundglass.models.zoo import MOST, PINNED, ZOO_VARIABLE, card, demonstration_device, find
 from groundglass.optics import SimulatedOPU
@@ -98,3 +98,13 @@ def test_it_is_as_good_as_its_card_says() -> None:
     few = load_data("cifar10", download=False).test.head(500)
     for name in PINNED:
         assert abs(accuracy(gg.load(name), few) - card(name).accuracy) < 0.06  # over three standard errors
+
+
+def test_a_name_of_the_zoo_is_answered_with_the_call_that_takes_it() -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"groundglass\.load\('vgg-16'\).*groundglass\.models\.zoo:load .* name=vgg-16"
+    ):
+        load_model("vgg-16")
+    images = torch.rand(2, 3, 32, 32)
+    named = load_model("groundglass.models.zoo:load", arguments={"name": "vgg-16"})
+    assert torch.equal(named(images), gg.load("vgg-16")(images))

@@ -14,6 +14,7 @@ from groundglass.models.preprocessing import Preprocessed, Preprocessing
 from groundglass.models.schemes import SCHEMES, Factory, Scheme, scheme_of
 from groundglass.models.weight_files import read_weights
 from groundglass.models.weights import load_weights
+from groundglass.models.zoo import PINNED
 from groundglass.optics.device import OpticalDevice
 
 #: In place of a file of weights: fresh ones, the same each time.
@@ -103,6 +104,11 @@ def _made(
 
 def _of_file(path: Path, more: bool, find_device: Callable[[str], OpticalDevice] | None) -> nn.Module:
     if not path.is_file():
+        if str(path) in PINNED:
+            raise FileNotFoundError(
+                f"there is no model file {path}. The network of the zoo is groundglass.load({str(path)!r}); where a name is asked, "
+                f"groundglass.models.zoo:load with the argument name={path}"
+            )
         raise FileNotFoundError(
             f"there is no model file {path}: give one of ours (models/*.safetensors of a run folder), or a network by name: "
             f"{', '.join(scheme.example for scheme in SCHEMES.values())}, package.module:factory or {Factory.example}"
