@@ -106,7 +106,7 @@ def _of_file(path: Path, more: bool, find_device: Callable[[str], OpticalDevice]
     if not path.is_file():
         if str(path) in PINNED:
             raise FileNotFoundError(
-                f"there is no model file {path}. The network of the zoo is groundglass.load({str(path)!r}); where a name is asked, "
+                f"there is no model file {path}. The network of the zoo is groundglass.load({str(path)!r}); as a name it is "
                 f"groundglass.models.zoo:load with the argument name={path}"
             )
         raise FileNotFoundError(
