@@ -1,7 +1,8 @@
 """Run folders for tests of what is made from records: built from the studies' own Configs and Results, in milliseconds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
+from functools import cache
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -20,6 +21,8 @@ from groundglass.results.kinds.network import DeviceNote, Epoch, FeaturesNote
 
 T = TypeVar("T")
 CLASSES = ("cat", "dog", "ship")
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+_OPEN = Run.open
 #: Where adversarial images were made.
 MADE: dict[str, Any] = {
     "sources": ("VGG-16 source",),
@@ -29,6 +32,17 @@ MADE: dict[str, Any] = {
     "eps": 0.02,
     "eps_paper": 0.04,
 }
+
+
+@cache
+def committed(name: str) -> Run:
+    """A run under docs/results, opened once for all tests of a process. None changes it."""
+    return _OPEN(RESULTS / name)
+
+
+def opened_once(folder: Path) -> Run:
+    """In place of `Run.open`, where a test makes the tables of committed runs."""
+    return committed(str(folder.relative_to(RESULTS)))
 
 
 class RunFolder:
@@ -285,12 +299,21 @@ def _nothing(hint: Any) -> Any:
     )
 
 
+def undrawn(self: Folder, name: str, draw: Callable[[], Any], *, alt: str, caption: str) -> Drawing:
+    """In place of `Folder.save`, where a test looks at the words of a page: its figures take longer than all else."""
+    return Drawing(name, Markup(), alt, caption)
+
+
 class Drawn(Folder):
-    """Keeps figures instead of writing them."""
+    """Keeps figures instead of writing them; one is drawn when somebody looks at it, as that takes longer than all else."""
 
     def __init__(self) -> None:
-        self.figures: list[Any] = []
+        self._draw: list[Callable[[], Any]] = []
 
-    def save(self, name: str, figure: Any, *, alt: str, caption: str) -> Drawing:
-        self.figures.append(figure)
-        return Drawing(name, Markup(), alt, caption)
+    @property
+    def figures(self) -> list[Any]:
+        return [draw() for draw in self._draw]
+
+    def save(self, name: str, draw: Callable[[], Any], *, alt: str, caption: str) -> Drawing:
+        self._draw.append(draw)
+        return undrawn(self, name, draw, alt=alt, caption=caption)

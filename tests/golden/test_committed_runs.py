@@ -18,8 +18,8 @@ from groundglass.results import RecordStore, Run
 from groundglass.studies.engine.cell import key_of
 from groundglass.studies.recipe import configure
 from groundglass.studies.registry import find_study
+from tests.runs import RESULTS, committed, opened_once
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results"
 TABLES = Path(__file__).parent / "tables"
 SEEDS = ("white-box/seed-0", "white-box/seed-1", "white-box/seed-2")
 RUNS = (
@@ -70,7 +70,7 @@ def test_the_recipe_plans_the_cells_that_are_recorded(name: str) -> None:
     assert recorded == {cell["key"] for cell in told["cells"]}
     if name not in GAINED:
         assert recorded == planned
-    run = Run.open(RESULTS / name)
+    run = committed(name)
     gone = {record.key for record in store.records if record.kind != "check"} - planned
     assert {owner for key in gone for owner in run.studies(key)} <= CHANGED
 
@@ -90,7 +90,8 @@ def test_what_a_changed_study_took_over_unchanged_keeps_its_keys() -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_tables_are_what_they_were(name: str) -> None:
+def test_the_tables_are_what_they_were(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Run, "open", opened_once)
     assert written(FILES[name]) == (TABLES / f"{name}.md").read_text(encoding="utf-8")
 
 

@@ -133,7 +133,7 @@ def test_names_in_figures_are_text_whatever_they_are(name: str, tmp_path: Any) -
         "key": dots([DotRow("a", (((name, share), ("s", share)),))], [Series(name, OPEN), Series("s", PLAIN)], x="x"),
     }
     for what, figure in made.items():
-        drawing = Folder(tmp_path).save(what, figure, alt=name, caption=name)
+        drawing = Folder(tmp_path).save(what, lambda figure=figure: figure, alt=name, caption=name)
         root = ElementTree.fromstring((tmp_path / f"{what}.svg").read_bytes())
         assert not [one for one in root.iter() if "script" in str(one.tag)]
         assert "<script" not in drawing.svg

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from groundglass.audit import Check, Claim
-from groundglass.report import build
+from groundglass.report import build, drawing
 from groundglass.report.audits import headline
 from groundglass.report.drawing import Folder
 from groundglass.results import Run
@@ -17,9 +17,7 @@ from groundglass.results.kinds import DEVICE
 from groundglass.results.kinds.network import CameraSettings, DeviceConfig, DeviceResult
 from groundglass.studies import STUDIES, Study
 from tests.report.collisions import collisions
-from tests.runs import RunFolder, right
-
-RESULTS = Path(__file__).parents[2] / "docs" / "results"
+from tests.runs import RESULTS, RunFolder, right, undrawn
 
 
 class Visible(HTMLParser):
@@ -68,12 +66,14 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> dict:
     found, met = {}, []
     keep = Folder.save
 
-    def save(self, name, figure, **told):
+    def save(self, name, draw, **told):
+        figure = draw()
         met.extend((name, pair) for pair in collisions(figure))
-        return keep(self, name, figure, **told)
+        return keep(self, name, lambda: figure, **told)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Folder, "save", save)
+        patch.setattr(drawing, "_PNG_DOTS_PER_INCH", 10)  # nobody looks at these
         for name in ("cifar10", "cifar100", "full-width"):
             met.clear()
             page = build(RESULTS / name, out=tmp_path_factory.mktemp(name)).read_text(encoding="utf-8")
@@ -187,7 +187,9 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
-def test_a_page_is_made_after_every_result(study: Study, tmp_path: Path) -> None:
+def test_a_page_is_made_after_every_result(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn, and not written to files, which takes longer than all else."""
+    monkeypatch.setattr(Folder, "save", lambda self, name, draw, **told: (draw(), undrawn(self, name, draw, **told))[1])
     folder = RunFolder(tmp_path, study.name)
     for network in ("VGG-OPU", "VGG-16", "VGG-DFA", "VGG-RP"):
         folder.network(network)
@@ -238,8 +240,9 @@ def test_making_a_page_and_its_tables_needs_no_torch(tmp_path: Path) -> None:
     ],
 )
 def test_the_card_says_that_a_seed_is_public(
-    tmp_path: Path, seeds: list[bool | None], manifest: dict, public: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeds: list[bool | None], manifest: dict, public: bool
 ) -> None:
+    monkeypatch.setattr(Folder, "save", undrawn)
     folder = RunFolder(tmp_path / "run", **manifest)
     for public_seed in seeds:
         camera = CameraSettings(bits=8, saturation=0.01, read_noise=0, shot_noise=0, density=0.5)

@@ -18,15 +18,15 @@ from tests.altered import rewrite
 from tests.golden.test_committed_runs import DATA
 from tests.results.examples import made
 from tests.results.test_record_store import MANIFEST
+from tests.runs import committed as opened
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results"
 COMMITTED = ("cifar10", "cifar100", "full-width", "white-box/seed-1")
 STUDIES = {"white-box", "black-box", "transfer", "redraw", "retrieval", "ablation", "adversarial-training", "scale"}
 
 
 @pytest.fixture(scope="module", params=COMMITTED)
 def committed(request: pytest.FixtureRequest) -> Run:
-    return Run.open(RESULTS / request.param)
+    return opened(request.param)
 
 
 def test_every_record_is_a_row_and_every_column_is_explained(committed: Run) -> None:
@@ -74,7 +74,7 @@ def test_each_part_of_a_run_is_what_belongs_to_its_study(committed: Run) -> None
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_owners_of_a_folder_that_an_earlier_version_made_are_those_of_todays_plan(name: str) -> None:
-    run, study = Run.open(RESULTS / name), find_study("all")
+    run, study = opened(name), find_study("all")
     told = run.manifest
     asked = {"data": name, "seed": told["seed"], "precision": told["config"]["baseline"]["precision"]}
     _, plan = planned(study, configure(study, told["recipe"], **asked), DATA[name])

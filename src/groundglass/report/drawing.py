@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,13 +44,13 @@ class Folder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def save(self, name: str, figure: Any, *, alt: str, caption: str) -> Drawing:
-        """Write a matplotlib figure as SVG and PNG, and give it back for the page.
+    def save(self, name: str, draw: Callable[[], Any], *, alt: str, caption: str) -> Drawing:
+        """Write the matplotlib figure that `draw` makes as SVG and PNG, and give it back for the page.
 
         Raises:
             DiskFullError: no room; a figure that was there before is untouched.
         """
-        name, pictures = _NO_NAME.sub("-", name)[:100], {}
+        name, figure, pictures = _NO_NAME.sub("-", name)[:100], draw(), {}
         for suffix, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
             buffer = io.BytesIO()
             with without_glyphs():

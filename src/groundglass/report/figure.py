@@ -251,7 +251,7 @@ def save_curves(
 ) -> Drawing:
     """Draw curves in percent for the page. `said`: how the x of a curve's end is put into words; `look`: see `curves`."""
     alt = spoken([(line.name, [(said.format(line.x[-1]), line.y[-1])]) for line in lines])
-    return drawings.save(name, curves(lines, **look), alt=alt, caption=caption)
+    return drawings.save(name, lambda: curves(lines, **look), alt=alt, caption=caption)
 
 
 def save_dots(
@@ -269,4 +269,4 @@ def save_dots(
     for row in rows:
         panels = [(title, *dot) for title, panel in zip(titles, row.panels, strict=True) for dot in panel]
         told.append((row.name, [(title if what == row.name else what, 100 * p.share) for title, what, p in panels]))
-    return drawings.save(name, dots(rows, series, titles=titles, **look), alt=spoken(told), caption=caption)
+    return drawings.save(name, lambda: dots(rows, series, titles=titles, **look), alt=spoken(told), caption=caption)

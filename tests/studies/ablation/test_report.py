@@ -10,12 +10,10 @@ from groundglass.core import DamagedFileError
 from groundglass.core.statistics import Proportion
 from groundglass.report import build
 from groundglass.report.section import Finding, Section, Verdict
-from groundglass.results import Run
 from groundglass.studies.ablation.report import section, tables
 from groundglass.studies.registry import find_study
-from tests.runs import Drawn, RunFolder, right
+from tests.runs import Drawn, RunFolder, committed, right
 
-RESULTS = Path(__file__).parents[3] / "docs" / "results"
 N = 200
 #: The rule that fits each head.
 FITTING = {"VGG-16": "bp", "DFA": "bp", "BIN": "ste", "RP": "exact", "OPU": "exact"}
@@ -163,7 +161,7 @@ def test_every_number_is_that_of_a_record(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_the_open_table_is_small(name: str) -> None:
-    found = section(Run.open(RESULTS / name).of("ablation"), Drawn())
+    found = section(committed(name).of("ablation"), Drawn())
     first = found.tables[0]
     assert [row.name for row in first.rows] == ["VGG-16", "DFA", "BIN", "RP", "OPU"]
     heads = [column.partition(",")[0] for column in first.columns]

@@ -14,7 +14,6 @@ from groundglass.studies.adversarial_training.report import section, tables
 from groundglass.studies.registry import find_study
 from tests.runs import Drawn, RunFolder
 
-RESULTS = Path(__file__).parents[3] / "docs" / "results"
 CLEAN = {"VGG-16": 0.8, "VGG-OPU": 0.79, "VGG-16 AT": 0.5, "VGG-OPU AT": 0.51}
 #: In the worst case, at the paper's radius and at 8/255.
 WORST = {"VGG-16": (0, 0), "VGG-OPU": (0, 0), "VGG-16 AT": (74, 62), "VGG-OPU AT": (78, 60)}

@@ -12,9 +12,8 @@ from groundglass.results.kinds import CHECK, CHOICE
 from groundglass.results.kinds.audit import CheckConfig, CheckResult
 from groundglass.results.kinds.query import ChoiceConfig, ChoiceResult
 from groundglass.studies.black_box.report import _balls, _together, section, tables
-from tests.runs import Drawn, RunFolder, right
+from tests.runs import Drawn, RunFolder, committed, right
 
-RESULTS = Path(__file__).parents[3] / "docs" / "results"
 EPS = 8 / 256
 
 
@@ -236,7 +235,7 @@ def test_arrays_that_contradict_their_record_stop_the_page(tmp_path: Path, monke
     ("name", "hindered"), [("cifar10", ["Square"]), ("cifar100", ["NES", "Parsimonious", "Square"])]
 )
 def test_the_committed_runs_fall(name, hindered) -> None:
-    found = section(Run.open(RESULTS / name).of("black-box"), Drawn())
+    found = section(committed(name).of("black-box"), Drawn())
     assert [one.name for one in found.figures] == ["black-box-attackers", "figure-3", "black-box"]
     assert (found.verdict.finding, found.verdict.reasons["best"].config.attack) == (Finding.FALLS, "RayS")
     assert (found.verdict.reasons["hindered"], found.verdict.reasons["flat"]) == (hindered, ["Bandits"])

@@ -37,10 +37,10 @@ def folder(path: Path, left: Mapping[str, int], own: Mapping[str, int] = OWN, *,
     return made
 
 
-def shown(made: RunFolder, check: bool | None = True) -> Section:
+def shown(made: RunFolder, check: bool | None = True, drawn: Drawn | None = None) -> Section:
     if check is not None:
         made.check("a check", passed=check)
-    found = section(made.run(), Drawn())
+    found = section(made.run(), drawn or Drawn())
     assert found is not None
     return found
 
@@ -63,7 +63,10 @@ def test_the_verdict_is_what_a_surrogate_leaves_of_figure_4(
 
 
 def test_the_share_that_is_left_is_of_the_gain_under_the_papers_attack(tmp_path: Path) -> None:
-    verdict = shown(folder(tmp_path, {BASELINE: 10, LOWER: 60})).verdict
+    drawn = Drawn()
+    one = shown(folder(tmp_path, {BASELINE: 10, LOWER: 60}), drawn=drawn)
+    assert len(drawn.figures) == len(one.figures) > 0
+    verdict = one.verdict
     ((source, gain, part),) = verdict.reasons["left"]
     assert source == "20,000 scores"
     assert verdict.reasons["own"].points == pytest.approx(50)

@@ -72,8 +72,9 @@ def test_few_images_are_too_few_and_untried_answers_are_named(tmp_path: Path) ->
 
 
 def test_numbers_of_noise(tmp_path: Path) -> None:
-    run = noisy(tmp_path, {(0, 1): 20, (16, 1): 120, (16, 4): 100}, dfa=50).run()
-    found = section(run, Drawn())
+    run, drawn = noisy(tmp_path, {(0, 1): 20, (16, 1): 120, (16, 4): 100}, dfa=50).run(), Drawn()
+    found = section(run, drawn)
+    assert len(drawn.figures) == len(found.figures) > 0
     plain, under = found.tables[0].rows
     own, fooled = Proportion(800, 1000), Proportion(180, 200)
     assert plain.values == (own, own, fooled, None, fooled, "", Proportion(50, 200))
@@ -124,7 +125,9 @@ def test_numbers_of_drift(tmp_path: Path) -> None:
     # The classifier lasts half a correlation time: what it does later is no matter.
     assert (fast[3].value, slow[3].value) == (FRAMES / 2 / 2000, 10 * FRAMES / 2 / 2000)
     assert fast[4].value == 500 / 2000
-    found = section(run, Drawn())
+    drawn = Drawn()
+    found = section(run, drawn)
+    assert len(drawn.figures) == len(found.figures) > 0
     # An error of 1.1 is a correlation of 1 - 1.1^2 / 2 = 39.5%.
     assert found.facts["drift"].agreement == pytest.approx(39.5)
 

@@ -8,13 +8,10 @@ import pytest
 from groundglass.adaptive.attackers import RULES
 from groundglass.core.statistics import Proportion
 from groundglass.report.section import Finding, Section
-from groundglass.results import Run
 from groundglass.studies.retrieval.report import AS_FAR, SHORT, UNCLEAR, section, tables
-from tests.runs import Drawn
+from tests.runs import Drawn, committed
 from tests.studies.pages import takeaway
 from tests.studies.retrieval.attacked import Attacked
-
-COMMITTED = Path(__file__).parents[3] / "docs" / "results"
 
 
 def reach(one: Section) -> dict[str, tuple[Any, ...]]:
@@ -173,7 +170,7 @@ def test_nothing_retrieved_is_no_section_and_sweeps_alone_are_one(tmp_path: Path
 @pytest.mark.parametrize("data", ["cifar10", "cifar100"])
 def test_figures_of_the_committed_runs(data: str) -> None:
     """No point off the axes; only attackers of the registry."""
-    drawn, run = Drawn(), Run.open(COMMITTED / data).of("retrieval")
+    drawn, run = Drawn(), committed(data).of("retrieval")
     found = section(run, drawn)
     assert found is not None
     assert found.verdict.finding is Finding.NOTHING

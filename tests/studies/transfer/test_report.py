@@ -8,11 +8,9 @@ import pytest
 
 from groundglass.core.statistics import Proportion
 from groundglass.report.section import Finding, Section
-from groundglass.results import Run
 from groundglass.studies.transfer.report import section, tables
-from tests.runs import Drawn, RunFolder, right
+from tests.runs import Drawn, RunFolder, committed, right
 
-COMMITTED = Path(__file__).parents[3] / "docs" / "results"
 HIGHER, FEATURES, BASELINE = "VGG-OPU higher", "VGG-DFA", "VGG-16"
 #: Images right of 200 under the paper's PGD and under MI-DI: the layer does all, a part, nothing; there is no gain.
 LAYER = {BASELINE: 20, FEATURES: 20, HIGHER: 120}
@@ -146,7 +144,7 @@ def test_nothing_tried_is_no_section(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_what_stands_in_the_committed_runs(name: str) -> None:
-    found = section(Run.open(COMMITTED / name).of("transfer"), Drawn())
+    found = section(committed(name).of("transfer"), Drawn())
     assert found is not None
     reasons, family = found.verdict.reasons, found.verdict.reasons["family"]
     assert found.verdict.finding is Finding.FALLS

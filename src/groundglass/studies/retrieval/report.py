@@ -239,7 +239,7 @@ def _curve(frame: pd.DataFrame, name: str, drawings: Folder) -> Drawing | None:
     error, accuracy = "relative error of U (%, logarithmic)", "accuracy under attack (%)"
     return drawings.save(
         name,
-        curves(lines, x=error, y=accuracy, y_range=(0, top), x_log=True),
+        lambda: curves(lines, x=error, y=accuracy, y_range=(0, top), x_log=True),
         alt=spoken([(row.name, [("", 100 * left(row).share)]) for row in each(frame)]),
         caption=f"{frame['ball'].iloc[0]}: what PGD leaves with a U that is wrong by so much. Every attack is in it. Lines "
         "across: without U, or with the exact one. Bands: 95% Wilson intervals.",

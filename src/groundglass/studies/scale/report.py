@@ -282,10 +282,10 @@ def _curves(
     if quantity == "peak_bytes":
         lines.append(Curve("a stored matrix", list(ticks), [_COMPLEX64 * n * n for n in ticks], _STORED))
     axes: dict[str, Any] = {"x": "N (logarithmic)", "y": f"{what} (logarithmic)", "x_ticks": ticks, "y_write": write}
-    figure = curves(lines, **axes, y_range=None, x_log=True, y_log=True, left=0.21, right=0.7)
+    axes |= {"y_range": None, "x_log": True, "y_log": True, "left": 0.21, "right": 0.7}
     said = [f"{one.simulation} {one.inputs:,} {write(getattr(one, quantity))}" for one in each(frame)]
     caption = f"Against N: {what}." + " Hollow: projected from a block of outputs." * any(frame["projected"])
-    return drawings.save(name, figure, alt=f"{what}: {', '.join(said)}.", caption=caption)
+    return drawings.save(name, lambda: curves(lines, **axes), alt=f"{what}: {', '.join(said)}.", caption=caption)
 
 
 def _networks_figure(run: Run, drawings: Folder) -> Drawing | None:
