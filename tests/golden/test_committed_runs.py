@@ -27,6 +27,7 @@ RUNS = (
     "cifar100",
     "full-width",
     "black-box/cifar10",
+    "white-box/cifar100",
     "extraction/cifar10",
     "noise/cifar10",
     "white-box/float32",
@@ -34,9 +35,9 @@ RUNS = (
 )
 #: Of a data set, all that a plan depends on.
 DATA: dict[str, Any] = {
-    "cifar10": SimpleNamespace(name="cifar10", num_classes=10, mean=(0.5,) * 3, std=(0.5,) * 3),
+    "cifar10": SimpleNamespace(name="cifar10", num_classes=10, mean=(0.5,) * 3, std=(0.5,) * 3, size=(32, 32)),
     "cifar100": SimpleNamespace(
-        name="cifar100", num_classes=100, mean=(0.507, 0.486, 0.440), std=(0.267, 0.256, 0.276)
+        name="cifar100", num_classes=100, mean=(0.507, 0.486, 0.440), std=(0.267, 0.256, 0.276), size=(32, 32)
     ),
 }
 #: Made before their recipe gained cells, whose checks look at more: what they hold is still planned, but for the checks.
