@@ -51,7 +51,8 @@ def defended(below=0.0, encoding=None):
     with torch.random.fork_rng():
         torch.manual_seed(1)
         plain = nn.Sequential(nn.Flatten(), nn.Linear(192, 24), nn.Linear(24, 2))
-    made = defend(plain, at="2", device=SimulatedOPU.create(16, 32, seed=1), encoding=encoding, seed=0).eval()
+    made = defend(plain, at="2", device=SimulatedOPU.create(16, 32, seed=1), encoding=encoding, seed=0, inplace=True)
+    made = made.eval()
     with torch.no_grad():
         plain[1].weight[3, 5] = below
     return made
@@ -180,7 +181,7 @@ def test_accuracy_of_nothing_is_refused():
 
 def test_bits_for_a_classifier_are_refused_if_they_are_of_nan():
     plain = nn.Sequential(nn.Flatten(), nn.Linear(3072, 24), nn.Linear(24, 2))
-    model = defend(plain, at="2", device=SimulatedOPU.create(16, 32, seed=1), seed=0)
+    model = defend(plain, at="2", device=SimulatedOPU.create(16, 32, seed=1), seed=0, inplace=True)
     labels = torch.tensor([0, 1, 0, 1, 0, 1])
     assert encode_bits(model, shown(labels)).shape == (6, 16)
     with torch.no_grad():

@@ -301,7 +301,7 @@ def test_a_model_that_works_in_place_on_its_images_changes_no_result(attack, bal
         *((lambda value=value: RayS(tolerance=value), "tolerance") for value in (0.0, -1.0, math.nan, math.inf)),
         (lambda: Parsimonious(block_size=0), r"`block_size` \(=0\)"),
         (lambda: Parsimonious(group=0), r"`group` \(=0\)"),
-        (lambda: Square().check_ball(None), "Square is for Linf and L2"),
+        (lambda: Square().check_ball(None), "Square needs a ball"),
         (lambda: Parsimonious().check_ball(L2(1.0)), "Parsimonious is for Linf"),
         (lambda: SparseRS().check_ball(Linf(0.1)), r"SparseRS is for L0, not for Linf"),
         (lambda: RayS().check_ball(L2(0.5)), r"RayS is for Linf, not for L2"),

@@ -20,6 +20,8 @@ from groundglass.core import Progress, generator, pieces, silent
 from groundglass.core.settings import In
 
 StepSize = Annotated[float, In("(0, inf)", "pixel units, so 2/255, not 2")]
+#: Of an attack that is made in L-inf alone.
+LinfStepSize = Annotated[float, In("(0, 1]", "pixel units, so 2/255, not 2")]
 
 
 @dataclass(frozen=True, eq=False)

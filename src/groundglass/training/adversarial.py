@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from groundglass.adaptive import FITTED, check_rules, make_rule, observe
 from groundglass.attacks import Linf
 from groundglass.attacks.fitted_rules import FEWEST_PAIRS
-from groundglass.attacks.gradient_attack import StepSize
+from groundglass.attacks.gradient_attack import LinfStepSize
 from groundglass.core import check_eps, derive_seed, generator, normal, uniform
 from groundglass.core.modes import evaluating
 from groundglass.core.settings import Count, NotNegative, Settings
@@ -54,7 +54,7 @@ class AdversarialTraining(Settings, ABC):
 
     eps: float
     steps: Count = 7
-    step_size: StepSize | None = None
+    step_size: LinfStepSize | None = None
     rule: str = "bp"
     fit_images: int = 2000
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from groundglass.attacks import PGD, Square
-from groundglass.attacks.gradient_attack import StepSize
+from groundglass.attacks.gradient_attack import LinfStepSize
 from groundglass.core.settings import Count, NotNegative, Positive, Settings, Tally
 from groundglass.data import Dataset
 from groundglass.optics.retrieval import FixedExposure, frames_needed
@@ -82,7 +82,7 @@ class NoiseConfig(kit.TargetsConfig):
     n_images: Count
     eps_paper: tuple[kit.PaperRadius, ...] = (0.01,)
     steps: Count = 50
-    step_size: StepSize = 0.005
+    step_size: LinfStepSize = 0.005
     rules: tuple[str, ...] = ("dfa", "bpda-fit-linear")
     fit_images: Tally = 10_000
     blurs: tuple[Positive, ...] = (0.3, 0.6, 0.9, 1.2)

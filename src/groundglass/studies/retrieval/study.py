@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from groundglass.attacks import PGD
-from groundglass.attacks.gradient_attack import StepSize
+from groundglass.attacks.gradient_attack import LinfStepSize
 from groundglass.core.settings import Count, In, NotNegative, Positive, Share, Tally
 from groundglass.data import Dataset
 from groundglass.optics.retrieval import FixedExposure, Multilateration, SparseInputs, frames_needed
@@ -47,7 +47,7 @@ class RetrievalConfig(kit.TargetsConfig):
     n_images: Count
     eps_paper: tuple[kit.PaperRadius, ...]
     steps: Count = 50
-    step_size: StepSize = 0.005
+    step_size: LinfStepSize = 0.005
     fit_images: Tally = 10_000
     queries: tuple[Positive, ...] = (4.5, 5, 6, 8, 12, 24)
     blurs: tuple[_Blur, ...] = (

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from groundglass.attacks import PGD
-from groundglass.attacks.gradient_attack import StepSize
+from groundglass.attacks.gradient_attack import LinfStepSize
 from groundglass.core.settings import Count, Positive, Tally
 from groundglass.data import Dataset
 from groundglass.optics.fidelity import STANDINS
@@ -67,7 +67,7 @@ class ScaleConfig(kit.TargetsConfig):
     n_images: Count
     eps_paper: tuple[kit.PaperRadius, ...] = (0.01,)
     steps: Count = 20
-    step_size: StepSize = 0.005
+    step_size: LinfStepSize = 0.005
     fit_images: Tally = 10_000
     rows: Count = 64
     retrieved: tuple[Count, ...] = ()
