@@ -112,10 +112,14 @@ def test_contains_sees_what_is_outside():
 
 
 def test_a_radius_in_the_wrong_units_is_refused():
+    images = torch.rand(2, 3, 4, 4)
+    for eps in (8, (8 / 255, 8, 8 / 255)):
+        with pytest.raises(ValueError, match="8/255, not 8"):
+            Linf(eps).check(images)
     with pytest.raises(ValueError, match="8/255, not 8"):
-        Linf(8)
-    with pytest.raises(ValueError, match="8/255, not 8"):
-        Linf((8 / 255, 8, 8 / 255))
+        Linf.each([0.1, 8]).check(images)
+    for width in (0.3, 49.0, 255.0):
+        Linf(width).scaled(1 / width).check(images)  # images in [0, width], all of them
     with pytest.raises(ValueError, match="must be in"):
         Linf(-0.1)
     with pytest.raises(ValueError, match="0 or more"):

@@ -14,6 +14,7 @@ from groundglass.attacks import (
     GradientAccess,
     InputDiversity,
     Linf,
+    Targeted,
     TransferPGD,
 )
 from groundglass.attacks import checkpoint as module
@@ -133,6 +134,7 @@ def test_that_of_other_work_is_refused(problem, always, tmp_path):
         ({"ball": Linf(0.04)}, "ball"),
         ({"seed": 6}, "seed"),
         ({"model": RowModel(seed=4, classes=4)}, "weights"),
+        ({"criterion": lambda logits, labels: logits.argmax(1) > 1}, "criterion"),
     ]:
         with pytest.raises(ValueError, match=f"of another run: {what}"):
             resume(**other)
@@ -141,6 +143,22 @@ def test_that_of_other_work_is_refused(problem, always, tmp_path):
     path.write_bytes(before[: len(before) // 2])
     with pytest.raises(DamagedFileError, match="delete it"):
         resume()
+
+
+def test_a_targeted_attack_goes_on_towards_its_own_target_alone(problem, always, tmp_path):
+    path, (model, images, labels) = tmp_path / "a.safetensors", problem
+    images = (16 * images).round() / 16  # the same numbers, to the bit, there and back from [-1, 1]
+    problem, target = (model, images, labels), Targeted((labels + 1) % 4)
+    with pytest.raises(Killed):
+        run(ATTACKS[0], Mortal(model, 9), problem, checkpoint=path, criterion=target)
+    for other in (None, Targeted((labels + 2) % 4)):
+        with pytest.raises(ValueError, match="of another run: criterion"):
+            run(ATTACKS[0], model, problem, checkpoint=path, criterion=other)
+    there, options = GradientAccess(model, bounds=(-1, 1)), {"seed": 5, "batch_size": 10, "checkpoint": path}
+    with pytest.raises(ValueError, match="of another run: bounds"):
+        ATTACKS[0](there, 2 * images - 1, labels, Linf(0.06), criterion=target, **options)
+    resumed = run(ATTACKS[0], model, problem, checkpoint=path, criterion=target)
+    assert_same(resumed, run(ATTACKS[0], model, problem, criterion=target))
 
 
 def test_a_file_of_a_model_without_weights_to_tell_is_taken_over(problem, always, tmp_path):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from groundglass.attacks import (
     L2,
     NES,
     PGD,
+    AveragedAccess,
     Bandits,
     CarliniWagnerL2,
     GradientAccess,
@@ -153,6 +155,15 @@ def test_a_rule_of_the_users_own_decides(attack):
     same = attacked(attack, criterion=lambda logits, labels: logits.argmax(1) != labels)
     assert_same(same, attacked(attack))
 
+    def writes(logits, labels):
+        fooled = logits.argmax(1) != labels
+        logits.zero_()
+        labels.zero_()
+        return fooled
+
+    if not isinstance(attack, CarliniWagnerL2):  # its confidence is of no consequence for a rule
+        assert_same(attacked(attack, criterion=writes), same)
+
     # Classes 1 and 2 are one: whoever moves between them fooled nobody.
     def merged(logits, labels):
         return (logits.argmax(1) > 0) != (labels > 0)  # fmt: skip
@@ -164,6 +175,8 @@ def test_a_rule_of_the_users_own_decides(attack):
     assert result.success.sum() <= attacked(attack).success.sum() + 1
     confirmed = result.confirmed(model_of(), LABELS, criterion=merged)
     assert torch.equal(confirmed.success, result.success)
+    with pytest.raises(ValueError, match="criterion="):
+        result.confirmed(model_of(), LABELS)
 
 
 @every_attack
@@ -202,6 +215,35 @@ def test_targets_that_are_no_classes():
             labels=labels_of(5),
             criterion=Targeted((labels_of(5) + 1) % 5),
         )
+
+
+def test_targets_of_any_library():
+    for classes in (np.array(2), torch.tensor(2), np.int64(2)):
+        assert repr(Targeted(classes)) == "Targeted(2)"
+    for classes in (range(3), np.arange(3), torch.arange(3), (0, 1, 2)):
+        assert repr(Targeted(classes)) == "Targeted([0, 1, 2])"
+
+
+def test_the_nearest_image_is_one_that_the_users_rule_calls_fooled():
+    """A rule may be met before another class wins, or long after."""
+    model, labels = model_of(5), labels_of(5)
+
+    def unsure(logits, labels):
+        return logits.softmax(1).gather(1, labels[:, None])[:, 0] < 0.9
+
+    def second(logits, labels):
+        return (logits.topk(2).indices != labels[:, None]).all(1)
+
+    ran = {
+        name: SEARCH(model, IMAGES, labels, criterion=rule)
+        for name, rule in {"unsure": unsure, "plain": None, "second": second}.items()
+    }
+    for name, rule in (("unsure", unsure), ("second", second)):
+        assert torch.equal(ran[name].success, rule(model(ran[name].adversarial), labels) & ran[name].clean_correct)
+    both = ran["unsure"].success & ran["plain"].success
+    assert float(ran["unsure"].norm[both].mean()) < 0.95 * float(ran["plain"].norm[both].mean())
+    right = ran["second"].clean_correct
+    assert float(ran["second"].success[right].float().mean()) > 0.8
 
 
 # --- a radius for each image ---
@@ -284,6 +326,25 @@ def test_sweeps_that_cannot_be():
             call()
 
 
+def test_what_a_sweep_is_of_fits_all_images_before_the_model_is_asked():
+    model, radii = Counting(model_of()), [[0.1] * COUNT, [0.2] * COUNT]
+    other, target = torch.tensor([0.3] + [0.1] * (COUNT - 1)), (LABELS + 1) % 3
+    for ball, options, said in (
+        ([Linf.each(r[1:]) for r in radii], {}, "11 radii for 12 images"),
+        ([Linf.each([*r, 0.1]) for r in radii], {}, "13 radii for 12 images"),
+        ([Linf.each(other), Linf.each([0.2] + [0.4] * (COUNT - 1))], {}, "each lies in the next"),
+        ([Linf((0.1, 0.2, 0.3)), Linf((0.3, 0.1, 0.4))], {}, "each lies in the next"),
+        ([Linf(0.1), Linf(0.2)], {"criterion": Targeted(target[1:])}, "11 targets for 12 images"),
+        ([Linf(0.1), Linf(0.2)], {"criterion": Targeted([*target.tolist(), 0])}, "13 targets for 12 images"),
+        ([Linf(0.1), Linf(0.2)], {"indices": range(COUNT + 1)}, "13 indices for 12 images"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            attacked(PGD(steps=2), model, ball=ball, **options)
+    assert model.calls == 0
+    nested = attacked(PGD(steps=2), ball=[Linf.each(other), Linf.each(other + 0.1)])
+    assert nested.radii == pytest.approx([0.3, 0.4])
+
+
 # --- bounds ---
 
 
@@ -313,6 +374,40 @@ def test_a_model_of_images_in_other_bounds_is_attacked_there(attack, kind):
         attack(outside, 2 * IMAGES - 1, LABELS, wide, **options)
     with pytest.raises(ValueError, match="lower end first"):
         attack(outside, IMAGES, LABELS, wide, bounds=(1, -1), **options)
+
+
+@pytest.mark.parametrize(
+    "ball", [Linf(8), Linf.each([8.0] * COUNT), Linf((8, 4, 8)), L2(90.0), L1(400.0), L0(3)], ids=repr
+)
+def test_bytes_as_floats_are_attacked_in_their_own_units(ball):
+    def model(images):
+        return model_of()(images / 255)
+
+    found, inside = PGD(steps=4)(model, 255 * IMAGES, LABELS, ball, bounds=(0, 255)), ball.scaled(1 / 255)
+    wanted = PGD(steps=4)(model_of(), IMAGES, LABELS, inside)
+    assert torch.equal(found.success, wanted.success)
+    assert wanted.success.any()
+    assert torch.allclose(found.adversarial, 255 * wanted.adversarial, atol=1e-3)
+    assert torch.allclose(found.norm, ball.norm(found.adversarial - 255 * IMAGES), rtol=1e-3)
+    if ball == Linf(8):
+        begun = {"start": found.adversarial, "bounds": (0, 255), "budget": 10}
+        wanted = Square()(model_of(), IMAGES, LABELS, inside, budget=10, start=found.adversarial / 255)
+        assert torch.equal(Square()(model, 255 * IMAGES, LABELS, ball, **begun).success, wanted.success)
+        averaged = PGD(steps=4)(AveragedAccess(model, 2, bounds=(0, 255)), 255 * IMAGES, LABELS, ball)
+        assert torch.equal(averaged.success, found.success)
+        found.concat([found, replace(found, setup=None)]).plot_examples(255 * torch.cat([IMAGES, IMAGES]))
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("attack", [PGD(steps=3), Square(), RayS()], ids=lambda one: one.title)
+def test_a_model_of_another_precision_is_asked_in_its_own(attack, kind):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 3)).to(kind)
+    labels = model(IMAGES.to(kind)).argmax(1)
+    result = attacked(attack, model, labels=labels, ball=Linf(0.3))
+    assert bool(result.clean_correct.all())
+    assert result.success.any()
+    assert torch.equal(result.success, model(result.adversarial.to(kind)).argmax(1) != labels)
 
 
 def test_an_access_with_bounds_is_asked_about_images_in_0_to_1():

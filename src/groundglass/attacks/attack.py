@@ -202,9 +202,11 @@ class Attack(Settings, ABC):
                     "`start`" if start is not None else "access, whose budget is for one attack: give the model itself"
                 )
                 raise ValueError(f"a sweep over radii takes no {given}")
+            low, high = check_bounds(bounds)
+            images = as_images(images, bounds=(low, high))
             for one in balls:
                 self.check_ball(one)
-            images = as_images(images, bounds=check_bounds(bounds))
+                one.scaled(1 / (high - low)).check(images)
             once = partial(self._call, model, seed=seed, budget=budget, bounds=bounds, batch_size=batch_size)
             return swept(once, images, as_labels(labels, images), balls, criterion=as_criterion(criterion),
                          indices=indices, checkpoint=checkpoint, progress=progress)  # fmt: skip
@@ -249,7 +251,7 @@ class Attack(Settings, ABC):
                 criterion=found,
                 seed=fit(int, seed, "seed"),
                 indices=indices,
-                start=start,
+                start=start if start is None or scale.same else scale.to_unit(as_images(start, bounds=access.bounds)),
                 batch_size=self._batch_size if batch_size is None else fit(Count, batch_size, "batch_size"),
                 checkpoint=checkpoint,
                 progress=told,
@@ -292,15 +294,15 @@ class _Scale:
         return self.high - self.low
 
     @property
-    def _same(self) -> bool:
+    def same(self) -> bool:
         return (self.low, self.high) == UNIT
 
     def to_unit(self, images: Images) -> Images:
-        return images if self._same else ((images - self.low) / self.width).clamp_(0, 1)
+        return images if self.same else ((images - self.low) / self.width).clamp_(0, 1)
 
     def back(self, result: AttackResult, given: Images, unit: Images, ball: Ball | None) -> AttackResult:
         """The result in the units of `given`; a pixel that was not moved is the one that was given, to the bit."""
-        if self._same:
+        if self.same:
             return result
         moved = (result.adversarial * self.width + self.low).clamp_(self.low, self.high)
         adversarial = torch.where(result.adversarial == unit, given, moved)

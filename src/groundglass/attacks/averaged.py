@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from groundglass.attacks.access import GradientAccess, Gradients, Model
+from groundglass.attacks.access import UNIT, GradientAccess, Gradients, Model
 from groundglass.attacks.losses import Loss
 from groundglass.attacks.tensors import Images, Labels, Logits
 from groundglass.core import logits_of
@@ -70,13 +70,16 @@ class AveragedAccess(GradientAccess):
         model: images -> logits; a network, or a view of one (`seen_through`).
         samples: passes for each question.
         budget: rows, over all calls, that may pass through the model; None for no limit.
+        bounds: the range of the images that the model takes.
 
     Raises:
         ValueError: `samples` below 1.
     """
 
-    def __init__(self, model: Model, samples: int, budget: int | None = None) -> None:
-        super().__init__(model, budget)
+    def __init__(
+        self, model: Model, samples: int, budget: int | None = None, *, bounds: tuple[float, float] = UNIT
+    ) -> None:
+        super().__init__(model, budget, bounds=bounds)
         self.samples: int = fit(Count, samples, "samples")
 
     def loss_and_grad(self, images: Images, labels: Labels, loss: Loss) -> Gradients:

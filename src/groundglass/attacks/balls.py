@@ -130,8 +130,8 @@ class Linf(Ball):
     """No pixel moves by more than eps.
 
     Args:
-        eps: pixel units, in [0, 1]: 8 / 255. One number, or one a channel: a radius given in units of images that
-            were normalised by a standard deviation per channel is a box that differs by channel.
+        eps: pixel units, at most 1 for images in [0, 1]: 8 / 255. One number, or one a channel: a radius given in units of
+            images that were normalised by a standard deviation per channel is a box that differs by channel.
     """
 
     eps: float | tuple[float, ...]
@@ -141,7 +141,7 @@ class Linf(Ball):
         if self.eps == ():
             raise ValueError("`eps` is empty: give one number, or one a channel")
         for eps in self.eps if isinstance(self.eps, tuple) else (self.eps,):
-            check_eps(eps, upper=1, unit="(L-inf)")
+            check_eps(eps, upper=math.inf, unit="(L-inf)")
 
     @property
     def radius(self) -> float:
@@ -169,6 +169,9 @@ class Linf(Ball):
         return (near & (x >= -tolerance) & (x <= 1 + tolerance)).flatten(1).all(1)
 
     def check(self, images: Tensor) -> None:
+        # Here, not before: of images in [0, 255] a radius is 8. It may be scaled from there, and rounded.
+        if self.radius > 1 + _ROUNDING:
+            check_eps(self.radius, upper=1, unit="(L-inf)")
         if isinstance(self.eps, tuple) and len(self.eps) != images.shape[1]:
             raise ValueError(
                 f"`eps` has {len(self.eps)} values, one a channel, but images have {images.shape[1]} channels"
@@ -264,7 +267,7 @@ class Each(Ball):
     eps: tuple[Annotated[float, In("[0, inf)", "a length in pixel units")], ...]
 
     def __post_init__(self) -> None:
-        if isinstance(self.eps, Tensor | list):
+        if isinstance(self.eps, Tensor | list | range):
             object.__setattr__(self, "eps", tuple(self.eps.tolist() if isinstance(self.eps, Tensor) else self.eps))
         super().__post_init__()
         for eps in set(self.eps):

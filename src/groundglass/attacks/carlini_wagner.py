@@ -7,6 +7,7 @@ import torch
 from groundglass.attacks.balls import L2, Ball
 from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.checkpoint import State
+from groundglass.attacks.criteria import Targeted, Untargeted
 from groundglass.attacks.gradient_attack import GradientAttack, Job
 from groundglass.attacks.tensors import Rows, per_image
 from groundglass.core import counting, pieces, whole
@@ -36,7 +37,7 @@ class CarliniWagnerL2(GradientAttack):
         searches: values of c that are tried for each image.
         learning_rate: of Adam, in tanh's space.
         initial_c: the first c; ten times larger after every search that fails, until one succeeds.
-        confidence: logits by which the other class must win.
+        confidence: logits by which the other class must win; of no consequence for a rule of the user's own.
         abort_early: leave a search when a tenth of its steps has brought less than 0.01%.
     """
 
@@ -82,22 +83,26 @@ class CarliniWagnerL2(GradientAttack):
     def _search(self, job: Job, s: "_Searches") -> None:
         """One run of Adam for each image at its own c, or the rest of one."""
         patience = max(1, self.steps // 10)
+        by_margin = isinstance(s.board.criterion, Untargeted | Targeted)
         while s.step < self.steps and len(s.live):
             s.step += 1
             live, at = s.live, s.rows[s.live]
             centre, c = s.board.images[at], s.c[live]
-            tanh = s.w.tanh()
+            tanh = s.w.double().tanh().float()
             x = (tanh + 1) / 2
             asked = job.gradient(at, x)
             delta = x - centre
             distance = delta.flatten(1).square().sum(1)
-            wins = s.board.fooled(at, asked.logits) & (asked.loss >= self.confidence)
+            wins = s.board.fooled(at, asked.logits)
+            # A rule of the user's own is met where it says so, however the other class wins.
+            enough = asked.loss >= self.confidence if by_margin else wins
+            wins = wins & enough
             s.found[live] |= wins
             nearer = wins & (distance < s.nearest[live])
             s.nearest[live[nearer]] = distance[nearer]
             s.board.put(at, x, asked.loss, wins, s.step, where=nearer)
             # f is flat once the other class wins by enough; its slope is that of the margin, downwards.
-            pull = torch.where(asked.loss < self.confidence, c, torch.zeros_like(distance))
+            pull = torch.where(enough, torch.zeros_like(distance), c)
             to_x = 2 * delta - per_image(pull) * asked.grad
             to_w = to_x * (1 - tanh.square()) / 2
             s.first = _BETA1 * s.first + (1 - _BETA1) * to_w
@@ -105,7 +110,7 @@ class CarliniWagnerL2(GradientAttack):
             mean, spread = s.first / (1 - _BETA1**s.step), s.second / (1 - _BETA2**s.step)
             s.w = s.w - self.learning_rate * mean / (spread.sqrt() + _ADAM_EPS)
             if self.abort_early and s.step % patience == 0:
-                total = distance + c * (self.confidence - asked.loss).clamp_min(0)
+                total = distance + c * (self.confidence - asked.loss).masked_fill(enough, 0)
                 stays = total < 0.9999 * s.before[live]
                 s.before[live] = total
                 s.live, s.w, s.first, s.second = live[stays], s.w[stays], s.first[stays], s.second[stays]
@@ -138,7 +143,8 @@ class _Searches:
         self.step = 0
         self.found = torch.zeros_like(self.rows, dtype=torch.bool)
         self.live = counting(len(self.rows), self.rows.device)
-        self.w = torch.atanh((2 * self.board.images[self.rows] - 1) * _INTERIOR)
+        # In float64, as tanh: what float32 rounds may depend on an image's place in the batch.
+        self.w = torch.atanh((2 * self.board.images[self.rows].double() - 1) * _INTERIOR).float()
         self.first, self.second = torch.zeros_like(self.w), torch.zeros_like(self.w)
         self.before = torch.full_like(self.c, torch.inf)
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from groundglass.attacks.access import GradientAccess
+from groundglass.attacks.access import UNIT, Access, GradientAccess
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.bookkeeping import Board
+from groundglass.attacks.criteria import UNTARGETED, Criterion
 from groundglass.attacks.model_identity import digest
 from groundglass.core import begin_state, load_state, save_state, whole
 from groundglass.core.states import restoring
@@ -33,6 +34,12 @@ def seconds_in(notes: Any) -> float:
     if not isinstance(seconds, int | float):
         raise TypeError(f"its seconds are {seconds!r:.40}")
     return float(seconds)
+
+
+def what_for(criterion: Criterion, access: Access) -> dict[str, Any]:
+    """What an attack is for, as part of a file's identity; nothing where it is what it always was."""
+    found: dict[str, Any] = {} if criterion == UNTARGETED else {"criterion": repr(criterion)}
+    return found if access.bounds == UNIT else {**found, "bounds": access.bounds}
 
 
 @contextmanager
@@ -80,6 +87,7 @@ class AttackCheckpoint:
             "seed": seed,
             "batch_size": batch_size,
             "images": digest((board.images, board.labels, whole(board.indices))),
+            **what_for(board.criterion, access),
             **access.model_identity,
         }
         self.path, self._identity = begin_state(self.path, identity)

@@ -30,6 +30,9 @@ class Criterion(ABC):
         highest = int(torch.cat([predicted, labels]).max()) + 1 if len(predicted) else 1
         return self.met(F.one_hot(predicted.long(), max(classes or 0, highest, 2)).float(), labels)
 
+    def __repr__(self) -> str:
+        return type(self).__qualname__
+
     def climbs(self, loss: str) -> Loss:
         """The loss of this name, as it is climbed: "ce", "margin" or "dlr"."""
         return find_loss(loss)
@@ -80,11 +83,12 @@ class Targeted(Criterion):
     """
 
     def __init__(self, classes: int | Sequence[int] | Tensor) -> None:
-        if isinstance(classes, Tensor):
-            classes = classes.tolist()
-        found = (
-            fit(tuple[int, ...], classes, "classes") if hasattr(classes, "__len__") else fit(int, classes, "classes")
-        )
+        given: Any = classes
+        if getattr(given, "ndim", None) == 0:
+            given = given.item()
+        elif isinstance(given, range | Tensor):
+            given = list(given) if isinstance(given, range) else given.tolist()
+        found = fit(tuple[int, ...], given, "classes") if hasattr(given, "__len__") else fit(int, given, "classes")
         self.classes: int | tuple[int, ...] = found
         if min(found if isinstance(found, tuple) else (found,), default=0) < 0:
             raise ValueError(f"`classes` (={found!r:.60}) must be classes of the model, 0 or more")
@@ -109,7 +113,7 @@ class Targeted(Criterion):
     def at(self, rows: Rows | slice) -> "Targeted":
         if not self._targets.ndim:
             return self
-        found = object.__new__(Targeted)
+        found = object.__new__(type(self))
         found._targets = self._targets[rows.to(self._targets.device) if isinstance(rows, Tensor) else rows]
         return found
 
@@ -150,7 +154,8 @@ class Rule(Criterion):
         self._function = function
 
     def met(self, logits: Logits, labels: Labels) -> Flags:
-        found = self._function(logits, labels)
+        # Copies: what it writes to them is nobody else's.
+        found = self._function(logits.clone(), labels.clone())
         if not isinstance(found, Tensor) or found.dtype != torch.bool or found.shape != labels.shape:
             what = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
             raise TypeError(

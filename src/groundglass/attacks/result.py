@@ -1,5 +1,6 @@
 """What an attack did, one row an image: the same record for every attack."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import reduce
@@ -212,8 +213,8 @@ class AttackResult:
         """
         from groundglass.attacks.showing import examples
 
-        low, high = UNIT if self.setup is None else self.setup.bounds
-        images = as_images(images, bounds=(low, high))
+        # Parts that were made in several ways do not say their range.
+        images = as_images(images, bounds=(-math.inf, math.inf) if self.setup is None else self.setup.bounds)
         if images.shape != self.adversarial.shape:
             raise ValueError(
                 f"{list(images.shape)} images for a result of {list(self.adversarial.shape)}: give the same"
@@ -252,13 +253,19 @@ class AttackResult:
             criterion: of the attack, if it was not untargeted.
             votes: of a model with noise: an image is asked about so often, and fools it if more than half of the answers
                 say so.
+
+        Raises:
+            ValueError: labels or a criterion of other images; or no criterion, where the attack had another than the untargeted.
         """
         votes, goal = fit(Count, votes, "votes"), as_criterion(criterion)
+        if criterion is None and self.setup is not None and self.setup.criterion != repr(goal):
+            raise ValueError(f"the attack was for {self.setup.criterion}: give it as criterion=, for these images")
         if not isinstance(access, Access):
             bounds = UNIT if self.setup is None else self.setup.bounds
             access = open_access(access, GradientAccess, "a confirmation", bounds=bounds)
         low, high = access.bounds
         labels = as_labels(labels, self.adversarial).long()
+        goal.check(labels)
         claimed = self.success.nonzero().squeeze(1)
         success, checks = self.success.clone(), self.check_queries.clone()
         for rows in pieces(claimed, batch_size):

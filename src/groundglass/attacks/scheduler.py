@@ -17,7 +17,7 @@ from torch import Tensor
 from groundglass.attacks.access import LabelAccess, QueryAccess, ScoreAccess
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.bookkeeping import PIECE, Board
-from groundglass.attacks.checkpoint import going_on, seconds_in
+from groundglass.attacks.checkpoint import going_on, seconds_in, what_for
 from groundglass.attacks.criteria import UNTARGETED, Criterion
 from groundglass.attacks.questions import PRECISION, Answer, Ask, Live, State, Stepwise
 from groundglass.attacks.result import AttackResult
@@ -207,7 +207,7 @@ class Scheduler:
             "ball": repr(self._ball),
             "seed": self._seed,
             **({"confirm": self._access.confirm} if self._access.confirm else {}),
-            **({} if self._board.criterion == UNTARGETED else {"criterion": repr(self._board.criterion)}),
+            **what_for(self._board.criterion, self._access),
         }
 
     def _save(self, path: Path) -> None:

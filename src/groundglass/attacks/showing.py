@@ -28,6 +28,8 @@ def examples(original: Images, adversarial: Images, fooled: Flags, count: int) -
 
     Those that fool the model come first.
     """
+    if not len(fooled):
+        raise ValueError("the result has no images to show")
     order = torch.argsort(fooled.int(), descending=True, stable=True)[:count]
     before, after = original[order].detach().cpu().float(), adversarial[order].detach().cpu().float()
     low, high = float(torch.cat([before, after]).min()), float(torch.cat([before, after]).max())

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from groundglass.attacks.balls import Ball
@@ -129,17 +131,16 @@ def swept(
     """Attack in the smallest ball, then what stands in the next.
 
     Raises:
-        ValueError: no balls, balls of several kinds, or the same radius twice.
+        ValueError: no balls, balls of several kinds, the same radius twice, or balls that do not lie in each other.
     """
-    if not balls or len({ball.kind for ball in balls}) > 1:
-        raise ValueError(f"a sweep is over balls of one kind, at least one, not {list(balls)!r:.80}")
-    balls = sorted(balls, key=lambda ball: ball.radius)
-    if len({ball.radius for ball in balls}) < len(balls):
-        raise ValueError(f"a sweep has each radius once, not {[ball.radius for ball in balls]}")
+    balls = _rising(balls)
+    criterion.check(labels)
     file = checkpoint.path if isinstance(checkpoint, AttackCheckpoint) else checkpoint
     path = None if file is None else Path(file)
     results: list[AttackResult] = []
     numbers = list(range(len(images))) if indices is None else [fit(int, i, "indices") for i in indices]
+    if len(numbers) != len(images):
+        raise ValueError(f"{len(numbers)} indices for {len(images)} images: one an image")
     rows = counting(len(images), images.device)
     for at, ball in enumerate(balls):
         found = once(
@@ -152,13 +153,34 @@ def swept(
             progress=progress,
         )
         if results:
-            found = _laid(results[-1], found, rows)
+            found = laid(results[-1], found, rows)
         results.append(found)
         rows = found.robust.nonzero().squeeze(1)
     return Sweep(tuple(balls), tuple(results))
 
 
-def _laid(before: AttackResult, found: AttackResult, rows: Rows) -> AttackResult:
+def _rising(balls: Sequence[Ball]) -> list[Ball]:
+    """The smallest first."""
+    if not balls or len({ball.kind for ball in balls}) > 1:
+        raise ValueError(f"a sweep is over balls of one kind, at least one, not {list(balls)!r:.80}")
+    rising = sorted(balls, key=lambda ball: ball.radius)
+    if len({ball.radius for ball in balls}) < len(balls):
+        raise ValueError(f"a sweep has each radius once, not {[ball.radius for ball in rising]}")
+    for inner, outer in pairwise(rising):
+        small, large = _radii(inner), _radii(outer)
+        if (small.ndim and large.ndim and small.shape != large.shape) or bool((small > large).any()):
+            raise ValueError(
+                f"a sweep is over balls of which each lies in the next, not {inner!r} and {outer!r}: attack in each apart"
+            )
+    return rising
+
+
+def _radii(ball: Any) -> Tensor:
+    """All of them: one, one a channel or one an image."""
+    return torch.tensor(ball.eps, dtype=torch.float64, device="cpu")
+
+
+def laid(before: AttackResult, found: AttackResult, rows: Rows) -> AttackResult:
     """The rows of `before`, those that were attacked again as they are now."""
     columns = {name: getattr(before, name).clone() for name in COLUMNS}
     for name, column in columns.items():

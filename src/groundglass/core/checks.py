@@ -24,7 +24,10 @@ def check_images(images: Tensor, *, bounds: tuple[float, float] = (0.0, 1.0)) ->
         hint = ": for a single image give images[None]" if images.ndim == 3 else ""
         raise ValueError(f"images must be NCHW [batch, channels, height, width], not shape {tuple(images.shape)}{hint}")
     if not images.is_floating_point():
-        raise ValueError(f"images must be float in [0, 1], not {images.dtype}: for 0..255 use images.float() / 255")
+        scaled = "images.float()" if bounds == (0, 255) else "images.float() / 255"
+        raise ValueError(
+            f"images must be float in [{bounds[0]:g}, {bounds[1]:g}], not {images.dtype}: for 0..255 use {scaled}"
+        )
     if images.numel() == 0:
         return
     low, high = (float(v) for v in torch.aminmax(images.detach()))
@@ -108,6 +111,10 @@ def check_weights(model: nn.Module) -> None:
     """
     for name, values in (*model.named_parameters(), *model.named_buffers()):
         # One pass if all is well: a sum is finite only if everything in it is.
+        if values.is_meta:
+            raise ValueError(
+                f"the model's weights are on the meta device, {name!r} for one: they have no values. Load some"
+            )
         if not values.is_floating_point() or bool(torch.isfinite(values.detach().sum())):
             continue
         bad = ~torch.isfinite(values) if isinstance(values, nn.Parameter) else torch.isnan(values)

@@ -47,7 +47,10 @@ def pieces(rows: Tensor, size: int) -> tuple[Tensor, ...]:
     return rows.split(fit(Count, size, "batch_size")) if len(rows) else ()
 
 
+_WHOLE_MODELS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
+
+
 def input_dtype(model: object) -> torch.dtype:
-    """The dtype of a model's inputs: float64 if all its weights are float64, else float32."""
-    weights = [w for w in model.parameters() if w.is_floating_point()] if isinstance(model, nn.Module) else []
-    return torch.float64 if weights and all(w.dtype == torch.float64 for w in weights) else torch.float32
+    """The dtype of a model's inputs: float64, float16 or bfloat16 if all its weights are of that, else float32."""
+    kinds = {w.dtype for w in model.parameters() if w.is_floating_point()} if isinstance(model, nn.Module) else set()
+    return kinds.pop() if len(kinds) == 1 and kinds < _WHOLE_MODELS else torch.float32

@@ -1,7 +1,7 @@
 """foolbox's attacks: `from groundglass.compat.foolbox.attacks import LinfPGD`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,6 +11,8 @@ from groundglass import attacks
 from groundglass.attacks import L2, Ball, CarliniWagnerL2, Criterion, GradientAccess, Linf, Targeted, Untargeted
 from groundglass.compat.foolbox.models import opened
 from groundglass.compat.missing import missing
+from groundglass.core import as_labels
+from groundglass.core.settings import NotNegative, fit
 
 __all__ = [
     "FGM",
@@ -31,11 +33,11 @@ class Attack(ABC):
     """An attack: `attack(fmodel, inputs, criterion, epsilons=...)`."""
 
     @abstractmethod
-    def _at(self, eps: float) -> tuple[attacks.Attack, Ball]:
-        """Our attack and its ball at a radius in [0, 1]."""
+    def _at(self, eps: float, width: float) -> tuple[attacks.Attack, Ball]:
+        """Our attack and its ball at a radius of images in [0, 1]; theirs are of images whose range has this width."""
 
     def __call__(
-        self, fmodel: Any, inputs: Any, criterion: Any, *, epsilons: Sequence[float] | float, seed: int = 0
+        self, fmodel: Any, inputs: Any, criterion: Any, *, epsilons: Iterable[float] | float, seed: int = 0
     ) -> tuple[Any, Any, Any]:
         """Adversarial images, twice (foolbox: before and after they are clipped to the ball; ours are always in it), and whether
         they fool the model: of one epsilon tensors, of several lists, and a tensor [epsilons, n].
@@ -44,11 +46,11 @@ class Attack(ABC):
             criterion: labels, `Misclassification(labels)` or `TargetedMisclassification(classes)`; or foolbox's own.
         """
         images, wrap = opened(inputs)
+        radii, several = _radii(epsilons)
         goal = _Goal(fmodel, images, criterion)
-        radii = [float(eps) for eps in (epsilons if isinstance(epsilons, Sequence) else [epsilons])]
         found = self._all(goal, images, radii, seed)
         adversarial = [wrap(found[eps][0]) for eps in radii]
-        if not isinstance(epsilons, Sequence):
+        if not several:
             return adversarial[0], adversarial[0], wrap(found[radii[0]][1])
         return adversarial, list(adversarial), wrap(torch.stack([found[eps][1] for eps in radii]))
 
@@ -59,7 +61,7 @@ class Attack(ABC):
         for eps in sorted(set(radii)):
             rows = (~fooled).nonzero().squeeze(1)
             if eps > 0 and len(rows):
-                attack, ball = self._at(eps / goal.width)
+                attack, ball = self._at(eps / goal.width, goal.width)
                 result = goal.run(attack, images, rows, ball.scaled(goal.width), seed)
                 adversarial, fooled = adversarial.clone(), fooled.clone()
                 adversarial[rows], fooled[rows] = result.adversarial, result.success
@@ -78,11 +80,14 @@ class _Goal:
         self.width = self.bounds[1] - self.bounds[0]
         self.criterion: Criterion = Untargeted()
         if hasattr(criterion, "target_classes"):
-            self.criterion = Targeted(opened(criterion.target_classes)[0])
+            target = opened(criterion.target_classes)[0]
+            if getattr(target, "ndim", 0) and len(target) != len(images):
+                raise ValueError(f"{len(target)} target classes for {len(images)} images: one an image")
+            self.criterion = Targeted(target)
             with torch.no_grad():
                 self.labels = self._logits(images).argmax(1)  # the true classes are not said
         else:
-            self.labels = opened(getattr(criterion, "labels", criterion))[0]
+            self.labels = as_labels(opened(getattr(criterion, "labels", criterion))[0], images)
 
     def _logits(self, images: Tensor) -> Tensor:
         logits: Tensor = opened(self._fmodel(images))[0]
@@ -109,8 +114,8 @@ class _Descent(Attack):
         self.rel_stepsize, self.abs_stepsize, self.steps = rel_stepsize, abs_stepsize, steps
         self.random_start = random_start
 
-    def _at(self, eps: float) -> tuple[attacks.Attack, Ball]:
-        size = self.rel_stepsize * eps if self.abs_stepsize is None else self.abs_stepsize
+    def _at(self, eps: float, width: float) -> tuple[attacks.Attack, Ball]:
+        size = self.rel_stepsize * eps if self.abs_stepsize is None else self.abs_stepsize / width
         made: Any = self._kind
         return attacks.PGD(steps=self.steps, step_size=size, random_start=self.random_start), made(eps)
 
@@ -202,7 +207,7 @@ class L2CarliniWagnerAttack(Attack):
             abort_early=abort_early,
         )
 
-    def _at(self, eps: float) -> tuple[attacks.Attack, Ball]:
+    def _at(self, eps: float, width: float) -> tuple[attacks.Attack, Ball]:
         return self.attack, L2(eps)
 
     def __call__(
@@ -210,6 +215,7 @@ class L2CarliniWagnerAttack(Attack):
     ) -> tuple[Any, Any, Any]:
         """As `Attack`; where `epsilons` is None, the nearest image alone."""
         images, wrap = opened(inputs)
+        radii, several = ([], False) if epsilons is None else _radii(epsilons)
         goal = _Goal(fmodel, images, criterion)
         raw, met = images.clone(), goal.met(images)
         rows = (~met).nonzero().squeeze(1)
@@ -218,11 +224,10 @@ class L2CarliniWagnerAttack(Attack):
             raw[rows], met[rows] = result.adversarial, result.success
         if epsilons is None:
             return wrap(raw), wrap(raw), wrap(met)
-        several = isinstance(epsilons, Sequence)
         low = goal.bounds[0]
         clipped = []
-        for eps in epsilons if several else [epsilons]:
-            ball = L2(float(eps) / goal.width)
+        for eps in radii:
+            ball = L2(eps / goal.width)
             inside = ball.project((raw - low) / goal.width, (images - low) / goal.width)
             clipped.append(inside * goal.width + low)
         success = torch.stack([goal.met(x) for x in clipped])
@@ -234,5 +239,15 @@ class L2CarliniWagnerAttack(Attack):
 LinfPGD = PGD = LinfProjectedGradientDescentAttack
 L2PGD = L2ProjectedGradientDescentAttack
 FGSM, FGM = LinfFastGradientAttack, L2FastGradientAttack
+
+
+def _radii(epsilons: Any) -> tuple[list[float], bool]:
+    """Radii of a number, or of several in a list, an array or a tensor; and whether there were several."""
+    several = isinstance(epsilons, Iterable) and getattr(epsilons, "ndim", 1) > 0
+    radii = fit(tuple[NotNegative, ...], list(epsilons) if several else [epsilons], "epsilons")
+    if not radii:
+        raise ValueError("`epsilons` is empty: give one radius at least")
+    return list(radii), several
+
 
 __getattr__ = missing(__name__, "foolbox.attacks", __all__)

@@ -10,8 +10,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from groundglass import attacks
-from groundglass.attacks import AttackResult, Ball, Targeted
+from groundglass.attacks import L2, AttackResult, Ball, Targeted
+from groundglass.attacks.bookkeeping import Board
+from groundglass.attacks.sweep import laid
 from groundglass.core import counting, generator, integers
+from groundglass.core.given import as_tensor
 from groundglass.core.modes import evaluating
 from groundglass.core.states import CheckedFile
 
@@ -45,9 +48,16 @@ class Attack(ABC):
         Raises:
             ValueError, TypeError: as our attacks do; images that were normalised need `set_normalization_used`.
         """
+        images, labels = self._placed(images), self._placed(labels)
         plain = images if self._mean_std is None else (images * self._std(images) + self._mean(images)).clamp(0, 1)
         adversarial = self._run(plain.detach(), labels)
         return adversarial if self._mean_std is None else (adversarial - self._mean(images)) / self._std(images)
+
+    def _placed(self, given: Any) -> Any:
+        """Where the model is, as in torchattacks."""
+        weight = next(self.model.parameters(), None) if isinstance(self.model, nn.Module) else None
+        found = as_tensor(given)
+        return found if weight is None or not isinstance(found, Tensor) else found.to(weight.device)
 
     def _run(self, images: Tensor, labels: Tensor) -> Tensor:
         attack, ball, options = self._attack()
@@ -62,10 +72,9 @@ class Attack(ABC):
             labels = self._predicted(images)
             left = found.met_by_class(labels, labels, None)
             result = self._of(attack, model, images[~left], labels[~left], ball, found.at(~left), first, options)
-            adversarial = images.clone()
-            adversarial[~left] = result.adversarial
-            self.result = result
-            return adversarial
+            untouched = Board(images, labels, range(len(images))).result(L2(0.0))
+            self.result = laid(untouched, result, (~left).nonzero().squeeze(1))
+            return self.result.adversarial
         self.result = self._of(attack, model, images, labels, ball, found, first, options)
         return self.result.adversarial
 
@@ -104,11 +113,11 @@ class Attack(ABC):
         self, target_map_function: Callable[[Tensor, Tensor], Tensor], quiet: bool = False
     ) -> None:
         """The class that a function of (images, labels) gives."""
-        self.attack_mode, self._target = "targeted(custom)", target_map_function
+        self._aim("targeted(custom)", target_map_function)
 
     def set_mode_targeted_by_label(self, quiet: bool = False) -> None:
         """The labels that a call is given are the targets."""
-        self.attack_mode, self._target = "targeted(label)", lambda images, labels: labels
+        self._aim("targeted(label)", lambda images, labels: labels)
 
     def set_mode_targeted_random(self, quiet: bool = False) -> None:
         """A random class for each image, not the label's."""
@@ -118,16 +127,21 @@ class Attack(ABC):
             drawn = integers(classes - 1, labels.shape, generator=generator(self.seed, "targets", self._seen))
             return (labels.cpu() + 1 + drawn).remainder(classes).to(labels.device)
 
-        self.attack_mode, self._target = "targeted(random)", draw
+        self._aim("targeted(random)", draw)
 
     def set_mode_targeted_least_likely(self, kth_min: int = 1, quiet: bool = False) -> None:
         """The class with the k-th smallest score of those that are not the label's."""
 
         def least(images: Tensor, labels: Tensor) -> Tensor:
             scores = self._scores(images).scatter(1, labels[:, None].long(), torch.inf)
+            if not 1 <= kth_min < scores.shape[1]:
+                raise ValueError(f"`kth_min` (={kth_min}) must be in 1..{scores.shape[1] - 1}, of the other classes")
             return scores.argsort(dim=1, stable=True)[:, kth_min - 1]
 
-        self.attack_mode, self._target = "targeted(least-likely)", least
+        self._aim("targeted(least-likely)", least)
+
+    def _aim(self, mode: str, target: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.attack_mode, self._target = mode, target
 
     @torch.no_grad()
     def _scores(self, images: Tensor) -> Tensor:
@@ -137,15 +151,20 @@ class Attack(ABC):
 
     def set_normalization_used(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Calls take images that were normalised by these, one number a channel, and give such."""
-        self._mean_std = _each_channel(mean), _each_channel(std)
+        found = _each_channel(mean), _each_channel(std)
+        if len(found[0]) != len(found[1]) or not bool((found[1] > 0).all()):
+            raise ValueError(
+                f"{len(mean)} means, and deviations of {list(std)}: give one of each a channel, deviations above 0"
+            )
+        self._mean_std = found
 
     def _mean(self, like: Tensor) -> Tensor:
         assert self._mean_std is not None
-        return self._mean_std[0].to(like)
+        return _for_channels(self._mean_std[0], like)
 
     def _std(self, like: Tensor) -> Tensor:
         assert self._mean_std is not None
-        return self._mean_std[1].to(like)
+        return _for_channels(self._mean_std[1], like)
 
     # --- files ---
 
@@ -163,7 +182,8 @@ class Attack(ABC):
             return_verbose: return these two.
         """
         parts, labels, right, lengths = [], [], [], []
-        for images, truth in data_loader:
+        for given, classes in data_loader:
+            images, truth = self._placed(given), self._placed(classes)
             plain = images if self._mean_std is None else images * self._std(images) + self._mean(images)
             adversarial = self(images, truth)
             found = adversarial if self._mean_std is None else adversarial * self._std(images) + self._mean(images)
@@ -194,6 +214,14 @@ def _each_channel(values: Sequence[float]) -> Tensor:
     return torch.tensor(list(values), dtype=torch.float32, device="cpu").view(-1, 1, 1)
 
 
+def _for_channels(values: Tensor, like: Tensor) -> Tensor:
+    if len(values) not in (1, like.shape[1]):
+        raise ValueError(
+            f"images of {like.shape[1]} channels, and set_normalization_used was given {len(values)}: one a channel"
+        )
+    return values.to(like)
+
+
 class _Normalised(nn.Module):
     def __init__(self, model: Any, mean: Callable[[Tensor], Tensor], std: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -209,18 +237,33 @@ class MultiAttack(Attack):
     def __init__(self, attacks: Sequence[Attack], verbose: bool = False) -> None:
         if len(attacks) < 2 or len({id(one.model) for one in attacks}) > 1:
             raise ValueError("give at least two attacks, all of one model")
-        super().__init__(attacks[0].model)
         self.attacks = list(attacks)
+        super().__init__(attacks[0].model)
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
-        found = images.clone()
+        images, labels = self._placed(images), self._placed(labels)
+        found, self.result = images.clone(), None
         left = counting(len(images), images.device)
         for one in self.attacks:
-            if len(left):
+            if self.result is None or len(left):
                 found[left] = one(images[left], labels[left])
                 assert one.result is not None
-                left = left[one.result.robust.to(left.device)]
+                self.result = one.result if self.result is None else laid(self.result, one.result, left)
+                left = left[one.result.robust]
         return found
+
+    def set_mode_default(self) -> None:
+        """Each attack in its default mode."""
+        for one in self.attacks:
+            one.set_mode_default()
+
+    def _aim(self, mode: str, target: Callable[[Tensor, Tensor], Tensor]) -> None:
+        raise ValueError("several attacks have one target each: set the mode of each, before they are joined")
+
+    def set_normalization_used(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().set_normalization_used(mean, std)
+        for one in self.attacks:
+            one.set_normalization_used(mean, std)
 
     def _attack(self) -> tuple[attacks.Attack, Ball | None, dict[str, Any]]:
         return self.attacks[0]._attack()
