@@ -140,7 +140,7 @@ def test_a_radius_may_be_written_as_it_is_said():
         with pytest.raises((TypeError, ValueError), match="eps"):
             Linf(text)
     with pytest.raises(ValueError, match="pixel units"):
-        Linf("8/1")
+        Linf("8/1").check(torch.rand(1, 3, 4, 4))
 
 
 class Wrapped(nn.Module):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from groundglass.attacks.balls import Ball
+from groundglass.attacks.balls import Ball, Each
 from groundglass.attacks.checkpoint import AttackCheckpoint
 from groundglass.attacks.criteria import Criterion
 from groundglass.attacks.result import COLUMNS, AttackResult
@@ -167,8 +167,7 @@ def _rising(balls: Sequence[Ball]) -> list[Ball]:
     if len({ball.radius for ball in balls}) < len(balls):
         raise ValueError(f"a sweep has each radius once, not {[ball.radius for ball in rising]}")
     for inner, outer in pairwise(rising):
-        small, large = _radii(inner), _radii(outer)
-        if (small.ndim and large.ndim and small.shape != large.shape) or bool((small > large).any()):
+        if bool((_radii(inner) > _radii(outer)).any()):
             raise ValueError(
                 f"a sweep is over balls of which each lies in the next, not {inner!r} and {outer!r}: attack in each apart"
             )
@@ -176,8 +175,9 @@ def _rising(balls: Sequence[Ball]) -> list[Ball]:
 
 
 def _radii(ball: Any) -> Tensor:
-    """All of them: one, one a channel or one an image."""
-    return torch.tensor(ball.eps, dtype=torch.float64, device="cpu")
+    """One, one a channel, [c], or one an image, [n, 1]."""
+    found = torch.tensor(ball.eps, dtype=torch.float64, device="cpu")
+    return found[:, None] if isinstance(ball, Each) else found
 
 
 def laid(before: AttackResult, found: AttackResult, rows: Rows) -> AttackResult:
