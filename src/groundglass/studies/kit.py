@@ -244,11 +244,11 @@ def laptop_networks(data: str, seed: int, precision: Precision) -> dict[str, Any
     return {**shared, "device_in": 512, "baseline": training, "hybrid": training}
 
 
-def quick_networks(data: str, seed: int, precision: Precision) -> dict[str, Any]:
+def quick_networks(data: str, seed: int, precision: Precision, images: int = QUICK_IMAGES) -> dict[str, Any]:
     """The same on few images, of any data set: every part at work, too small to judge a defence by."""
     training = TrainingConfig(epochs=4, learning_rate=0.1, precision=precision)
     return {
-        "data": data if data == "shapes" else f"{data}[:{QUICK_IMAGES}]",
+        "data": data if data == "shapes" else f"{data}[:{images}]",
         "width": 0.125,
         "device_in": 256,
         "device_out": 1000,

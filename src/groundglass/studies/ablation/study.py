@@ -157,7 +157,7 @@ def _balls(config: AblationConfig, dataset: Dataset) -> Iterator[tuple[dict[str,
 @recipe(SMALL, "about 6 minutes on two cores", QUICK_EXPECT, in_all=False)
 def quick(data: str, seed: int, precision: Precision) -> AblationConfig:
     """The four networks of the paper's code, and variants of one."""
-    shared = kit.quick_networks(data, seed, precision)
+    shared = kit.quick_networks(data, seed, precision, images=4000)
     short = replace(shared["hybrid"], epochs=3)
     return AblationConfig(
         **{**shared, "baseline": short, "hybrid": short, "device_in": 128, "device_out": 500},
