@@ -64,12 +64,11 @@ class Attack(Settings, ABC):
         """
         if ball is not None and (not self.kinds or ball.kind in self.kinds):
             return
+        name, give = type(self).__name__, f"give {(self.kinds or (Linf,))[0].__name__}(eps)"
         if ball is None:
-            raise ValueError(f"{type(self).__name__} needs a ball: give {(self.kinds or (Linf,))[0].__name__}(eps)")
-        known = " and ".join(kind.__name__ for kind in self.kinds) or "every ball"
-        raise ValueError(
-            f"{type(self).__name__} is for {known}, not for {ball!r}: give {(self.kinds or (Linf,))[0].__name__}(eps)"
-        )
+            raise ValueError(f"{name} needs a ball: {give}")
+        known = " and ".join(kind.__name__ for kind in self.kinds)
+        raise ValueError(f"{name} is for {known}, not for {ball!r}: {give}")
 
     @property
     def title(self) -> str:
