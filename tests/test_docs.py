@@ -159,7 +159,7 @@ def test_the_page_on_changing_a_study_runs(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.chdir(tmp_path)
     tiny.enter(monkeypatch, "white-box", small)
-    monkeypatch.setattr(engine, "fastest_precision", lambda: "float32")
+    monkeypatch.setattr(engine, "fastest_precision", lambda where: "float32")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".* steps of .* cannot reach", RuntimeWarning)
         run = run_blocks("change-a-study.md", instead={'"quick"': '"tiny"'})["run"]

@@ -26,6 +26,10 @@ DeviceOption = Annotated[
         "beside the folder of the model file.",
     ),
 ]
+ComputeOn = Annotated[
+    str,
+    tyro.conf.arg(metavar="auto|cpu|cuda|cuda:N", help="What to compute on. auto: a CUDA card where there is one."),
+]
 RunFolder = Annotated[
     tyro.conf.Positional[Path], tyro.conf.arg(help="A run folder, finished or not, or a compact copy of one.")
 ]

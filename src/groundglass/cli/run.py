@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from groundglass.cli.options import Command, DataDir, SeedFile, SeedOption, given_seed
+from groundglass.cli.options import Command, ComputeOn, DataDir, SeedFile, SeedOption, given_seed
 from groundglass.cli.terminal import Terminal, say, say_table
 
 
@@ -43,6 +43,7 @@ class Run(Command):
     """Of training. auto: the faster one here, by a short measurement; recorded, and kept when the run is continued."""
     jobs: int | None = None
     """How many cells run side by side, each with its share of the cores. Default: one a core as memory allows; with a GPU 1."""
+    device: ComputeOn = "auto"
 
     def run(self) -> None:
         from groundglass.report import build

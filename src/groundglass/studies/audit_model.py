@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from groundglass.audit import Audit, AuditConfig, audit
 from groundglass.audit.claims import each_of
 from groundglass.core import Progress, check_seed, silent
+from groundglass.core.accelerator import torch_device
 from groundglass.core.arrays import read_npy
 from groundglass.core.imported import file_digest
 from groundglass.core.schema import written
@@ -112,6 +113,7 @@ def audit_model(
         ValueError, OSError: something that was given is wrong; raised before any work, says what to do.
     """
     check_seed(seed)
+    where = torch_device()
     chosen = config if config is not None else AuditConfig()
     radius = parse_eps(eps if eps is not None else default_eps(norm))
     ball = make_ball(norm, radius)
@@ -150,12 +152,11 @@ def audit_model(
     described = {**settings, "classes": list(pictures.classes)}
     checkpoint = out / _CHECKPOINT
     public = bool(getattr(getattr(network, "device", None), "public", False))
-    told = manifest("audit", "audit", pictures.name, described, plan, seed, public_seed=public)
+    told = manifest("audit", "audit", pictures.name, described, plan, seed, public_seed=public, where=where)
     store = RecordStore.open(out, told)
     try:
         if key in store:
             return None
-        where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         found = audit(
             network.to(where),
             pictures.images.to(where),

@@ -1,4 +1,4 @@
-"""bfloat16 where the processor is fast at it, else float32: measured, not guessed from a name."""
+"""bfloat16 where the device that trains is fast at it, else float32: measured, not guessed from a name."""
 
 import time
 from functools import cache
@@ -8,17 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from groundglass.core import generator
+from groundglass.core.accelerator import Device, torch_device
 
 Precision = Literal["float32", "bfloat16"]
 
 
 @cache
-def step_seconds(where: str = "cpu") -> dict[Precision, float]:
-    """Seconds of a training step of a small convolution in each precision, measured now; it takes about a second.
+def step_seconds(where: Device = "cpu") -> dict[Precision, float]:
+    """Seconds of a training step of a small convolution in each precision on this device, measured now; it takes about a second.
 
     Infinite for bfloat16 if its results are wrong.
     """
-    device, net = torch.device(where), _convolutions(32, where)
+    device = torch_device(where)
+    net = _convolutions(32, device)
     images = torch.zeros(16, 32, 16, 16, device=device, dtype=torch.float32).to(memory_format=torch.channels_last)
 
     def seconds(enabled: bool) -> float:
@@ -33,10 +35,10 @@ def step_seconds(where: str = "cpu") -> dict[Precision, float]:
             best = min(best, time.perf_counter() - started)
         return best
 
-    return {"bfloat16": seconds(True) if bfloat16_is_right(where) else float("inf"), "float32": seconds(False)}
+    return {"bfloat16": seconds(True) if bfloat16_is_right(device) else float("inf"), "float32": seconds(False)}
 
 
-def _convolutions(channels: int, where: str) -> nn.Module:
+def _convolutions(channels: int, where: torch.device) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         first, second = (
             nn.Conv2d(channels, channels, 3, padding=1, dtype=torch.float32, device="cpu") for _ in range(2)
@@ -45,9 +47,10 @@ def _convolutions(channels: int, where: str) -> nn.Module:
 
 
 @cache
-def bfloat16_is_right(where: str = "cpu") -> bool:
+def bfloat16_is_right(where: Device = "cpu") -> bool:
     """Whether a convolution and its gradients are the same in bfloat16 as in float32, up to bfloat16's rounding."""
-    device, net, random = torch.device(where), _convolutions(8, where), generator(0, "bfloat16")
+    device, random = torch_device(where), generator(0, "bfloat16")
+    net = _convolutions(8, device)
     images = torch.randn(4, 8, 8, 8, generator=random, dtype=torch.float32, device="cpu").to(device).requires_grad_()
 
     def step(enabled: bool) -> list[Tensor]:
@@ -58,17 +61,17 @@ def bfloat16_is_right(where: str = "cpu") -> bool:
     return all(bool((a - b).norm() < 0.1 * b.norm()) for a, b in zip(step(True), step(False), strict=True))
 
 
-def fastest_precision(where: str = "cpu") -> Precision:
-    """The faster of bfloat16 autocast and float32 on this machine; float32 if bfloat16 gains little, or is wrong.
+def fastest_precision(where: Device = "cpu") -> Precision:
+    """The faster of bfloat16 autocast and float32 on this device; float32 if bfloat16 gains little, or is wrong.
 
     The two give different roundings: a run asks once and keeps the answer in its records, so that it resumes in the
     precision that it began with.
     """
-    seconds = step_seconds(where)
+    seconds = step_seconds(torch_device(where))
     return "bfloat16" if seconds["bfloat16"] < 0.8 * seconds["float32"] else "float32"
 
 
-def times_slower(precision: Precision, where: str = "cpu") -> float:
+def times_slower(precision: Precision, where: Device = "cpu") -> float:
     """How many times as long a training step takes in this precision as in the other one, on this machine."""
-    seconds = step_seconds(where)
+    seconds = step_seconds(torch_device(where))
     return seconds[precision] / seconds["float32" if precision == "bfloat16" else "bfloat16"]

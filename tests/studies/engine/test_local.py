@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+import torch
 
 from groundglass.core import DamagedFileError
 from groundglass.results import RecordStore
@@ -21,7 +22,7 @@ from tests.studies.engine.toys import Toy
 from tests.studies.tiny import Listener, pictures
 
 SEED = 31415926535897
-MANIFEST = manifest("toy", "toy", "toy", {}, [], 0)
+MANIFEST = manifest("toy", "toy", "toy", {}, [], 0, where=torch.device("cpu"))
 DATA = pictures("toys", n_train=20, n_test=10)
 
 
@@ -221,7 +222,8 @@ def wait_for(true, seconds=250):
 def test_as_many_as_fit(monkeypatch, cores, memory, jobs):
     monkeypatch.setattr(local, "usable_cores", lambda: cores)
     monkeypatch.setattr(local, "available_memory", lambda: memory)
-    assert fitting_jobs() == jobs
+    assert fitting_jobs(torch.device("cpu")) == jobs
+    assert fitting_jobs(torch.device("cuda:1")) == 1
 
 
 def test_the_first_of_the_plan_starts_first(start):

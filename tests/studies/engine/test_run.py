@@ -66,6 +66,26 @@ def growing(monkeypatch):
     monkeypatch.setattr(toy_plan, "cells", lambda config, dataset: [Toy(str(i)) for i in range(config.audit_images)])
 
 
+def test_what_it_computes_on_is_recorded_and_a_change_is_said(tmp_path, monkeypatch):
+    def goes_on(said):
+        monkeypatch.setattr(run_module.accelerator, "described", lambda where: said)
+        heard = Listener(after=1)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, device="cpu", listener=heard)
+        return [note for note in heard.notes if "another" in note or "last digits" in note]
+
+    assert goes_on({"device": "cuda", "card": "Toy H1"}) == []
+    assert goes_on({"device": "cuda:0", "card": "Toy H1"}) == []
+    (told,) = goes_on({"device": "cpu"})
+    assert "on cpu" in told
+    assert "Toy H1" in told
+    made = Run.open(tmp_path).manifest
+    assert [one["machine"]["device"] for one in (made, *made["continued"])] == ["cuda", "cuda:0", "cpu"]
+    with pytest.raises(ValueError, match="`device`"):
+        run(tmp_path / "new", device="gpu")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_plan_grows_in_its_folder_and_what_is_there_is_kept(tmp_path, growing):
     assert run(tmp_path, changes=["audit_images=2"]) == 2
     heard = Listener()

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from groundglass.attacks import frozen_for_attack
 from groundglass.core import Progress, silent
+from groundglass.core.accelerator import Device, torch_device
 from groundglass.core.sealed import Seed
 from groundglass.data import Dataset
 from groundglass.models import load_model
@@ -40,6 +40,7 @@ class Context:
         progress: shown while a cell runs.
         listener: is called when a cell starts and when it ends.
         arrays: of a record of this run, see `RecordStore.arrays`.
+        where: what networks and attacks compute on, see `groundglass.core.accelerator.torch_device`.
     """
 
     def __init__(
@@ -51,10 +52,12 @@ class Context:
         progress: Progress = silent,
         listener: Listener | None = None,
         arrays: Callable[[Record], dict[str, np.ndarray]] = lambda record: {},
+        where: Device = "auto",
     ) -> None:
         # First of all: no traceback shows it.
         device_seed = None if device_seed is None else Seed(device_seed)
         self.folder = folder
+        self.where = torch_device(where)
         self.arrays = arrays
         self.dataset = dataset
         self.progress = progress
@@ -62,10 +65,6 @@ class Context:
         self.device_seed = None if device_seed is None else device_seed.check()
         self._listener = listener
         self._memo: dict[str, Any] = {}
-
-    @property
-    def where(self) -> torch.device:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     @property
     def few_images(self) -> Tensor:

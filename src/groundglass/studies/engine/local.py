@@ -48,9 +48,9 @@ class CellFailedError(RuntimeError):
     """What a worker's cell raised, where the error itself cannot be sent."""
 
 
-def fitting_jobs() -> int:
+def fitting_jobs(where: torch.device) -> int:
     """How many cells to run side by side on this machine: one a core, as far as memory goes; one on a GPU."""
-    if torch.cuda.is_available():
+    if where.type == "cuda":
         return 1
     memory = available_memory()
     fits = _MOST_WORKERS if memory is None else memory // _MEMORY_OF_A_WORKER
@@ -165,7 +165,7 @@ class _Worker:
         # Not a part of anything that is pickled.
         with suppress(BrokenPipeError, ConnectionResetError):
             send_seed(self.pipe, context.device_seed)
-        self._send((context.folder, context.dataset))
+        self._send((context.folder, context.dataset, context.where))
 
     def give(self, cell: Cell, inputs: Sequence[Record]) -> None:
         self.cell = cell
@@ -250,8 +250,8 @@ def _serve(pipe: Connection, alive: Connection, threads: int) -> None:
     with suppress(EOFError, BrokenPipeError):
         pipe.send_bytes(pickle.dumps(("begun",)))
         seed = receive_seed(pipe)
-        folder, dataset = pickle.loads(pipe.recv_bytes())
-        context = _context(pipe, folder, dataset, seed)
+        folder, dataset, where = pickle.loads(pipe.recv_bytes())
+        context = _context(pipe, folder, dataset, seed, where)
         while True:
             cell, inputs = pickle.loads(pipe.recv_bytes())
             try:
@@ -261,7 +261,9 @@ def _serve(pipe: Connection, alive: Connection, threads: int) -> None:
             pipe.send_bytes(pickle.dumps(answer, pickle.HIGHEST_PROTOCOL))
 
 
-def _context(pipe: Connection, folder: Path, dataset: Dataset, device_seed: Seed | None) -> Context:
+def _context(
+    pipe: Connection, folder: Path, dataset: Dataset, device_seed: Seed | None, where: torch.device
+) -> Context:
     last = 0.0
 
     def progress(what: str, done: int, total: int, **figures: float) -> None:
@@ -273,7 +275,7 @@ def _context(pipe: Connection, folder: Path, dataset: Dataset, device_seed: Seed
 
     # To read the arrays of records that it is given; whether they are in the store is the parent's business.
     arrays = RecordStore(folder, {}, [], None).arrays
-    return Context(folder, dataset=dataset, device_seed=device_seed, progress=progress, arrays=arrays)
+    return Context(folder, dataset=dataset, device_seed=device_seed, progress=progress, arrays=arrays, where=where)
 
 
 def _sendable(error: Exception) -> Exception:

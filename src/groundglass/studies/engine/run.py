@@ -5,7 +5,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-from groundglass.core import Progress, check_seed, silent
+import torch
+
+from groundglass.core import Progress, accelerator, check_seed, silent
+from groundglass.core.accelerator import Device, torch_device
 from groundglass.core.platform import machine, versions
 from groundglass.core.sealed import Seed
 from groundglass.core.settings import Count, fit
@@ -37,9 +40,9 @@ def _stored_precision(folder: Path) -> Precision | None:
     return next((precision for precision in get_args(Precision) if precision == found), None)
 
 
-def _told_precision(chosen: Precision, *, why: str) -> str:
-    """A precision that this processor is slow in makes hours of minutes: said before they are spent."""
-    slower = times_slower(chosen)
+def _told_precision(chosen: Precision, where: torch.device, *, why: str) -> str:
+    """A precision that this machine is slow in makes hours of minutes: said before they are spent."""
+    slower = times_slower(chosen, where)
     other = "float32" if chosen == "bfloat16" else "bfloat16"
     warning = f"; {other} would be {slower:.1f} times as fast here, in a new folder" if slower > _SLOW else ""
     return f"training in {chosen}, {why}{warning}"
@@ -55,9 +58,10 @@ def manifest(
     *,
     public_seed: bool = False,
     changed: Sequence[str] = (),
+    where: torch.device,
 ) -> dict[str, Any]:
     """What a run folder says about itself, see `RecordStore.open`. `public_seed`: a device's seed was given; `changed`: in what
-    the config differs from the recipe."""
+    the config differs from the recipe; `where`: what it computes on."""
     return {
         **({"changed": list(changed)} if changed else {}),
         "study": study,
@@ -68,7 +72,7 @@ def manifest(
         "seed": seed,
         "public_seed": public_seed,
         "versions": versions(),
-        "machine": machine(),
+        "machine": {**machine(), **accelerator.described(where)},
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -122,6 +126,17 @@ def _told_growth(manifest: Mapping[str, Any], started: str) -> str | None:
     return f"the plan has changed ({settings}): {last['new']} results are new, {last['kept']} stay{left}"
 
 
+def _told_device(manifest: Mapping[str, Any], started: str) -> str | None:
+    """Whether the session before this one has computed on another device."""
+    sessions = [manifest, *manifest.get("continued", ())]
+    if len(sessions) < 2 or sessions[-1]["started"] != started:
+        return None
+    before, now = (session["machine"].get("card", session["machine"].get("device")) for session in sessions[-2:])
+    if before is None or before == now:  # versions before 0.3 did not say
+        return None
+    return f"this session is on {now}, the one before was on {before}: results may differ in their last digits"
+
+
 def run_study(
     study: str | Study,
     recipe: str | None = None,
@@ -137,6 +152,7 @@ def run_study(
     precision: Precision | None = None,
     reuse: Sequence[Path] = (),
     jobs: int | None = 1,
+    device: Device = "auto",
     progress: Progress = silent,
     listener: Listener | None = None,
 ) -> Run:
@@ -169,6 +185,8 @@ def run_study(
         jobs: cells that run side by side, each in a process of its own with its share of the cores; 1: all in this process, with
             all cores; None: as many as fit. Processes are spawned: a script that asks for more than 1 needs the usual
             `if __name__ == "__main__":`.
+        device: what it computes on: "cpu", "cuda", "cuda:1"; "auto" is a card where there is one. Recorded, and each session may
+            have another; what it finds may then differ in the last digits, which is said.
 
     Returns:
         What the folder then holds.
@@ -180,6 +198,7 @@ def run_study(
     """
     device_seed = None if device_seed is None else Seed(device_seed)  # first of all: no traceback shows it
     jobs = fit(Count | None, jobs, "jobs")
+    where = torch_device(device)
     refuse_in_a_starting_worker()
     if device_seed is not None:
         device_seed.check()
@@ -196,7 +215,7 @@ def run_study(
         RecordStore.read(other)
     dataset = load(settings.data, data_dir=data_dir)
     stored = next((found for one in (folder, *reuse) if (found := _stored_precision(one))), None)
-    chosen = precision or stored or fastest_precision()
+    chosen = precision or stored or fastest_precision(where)
     settings = everywhere(asked.config(chosen), data=dataset.name)
     todo, plan = planned(study, settings, dataset)
     _check_names(todo)
@@ -209,6 +228,7 @@ def run_study(
         settings.seed,
         public_seed=device_seed is not None,
         changed=asked.told(chosen),
+        where=where,
     )
     with RecordStore.open(folder, about, refusal=_networks_stay(todo, folder)) as store:
         context = Context(
@@ -218,16 +238,17 @@ def run_study(
             progress=progress,
             listener=listener,
             arrays=store.arrays,
+            where=where,
         )
-        if growth := _told_growth(store.manifest, about["started"]):
-            context.note(growth)
+        for said in (_told_growth(store.manifest, about["started"]), _told_device(store.manifest, about["started"])):
+            if said is not None:
+                context.note(said)
         if not all(key_of(cell) in store for cell in todo):
             for other in reuse:
                 reuse_networks(todo, store, other)
-            context.note(
-                _told_precision(chosen, why="as asked" if precision else "as before" if stored else "the faster here")
-            )
-            side_by_side = fitting_jobs() if jobs is None else jobs
+            why = "as asked" if precision else "as before" if stored else "the faster here"
+            context.note(_told_precision(chosen, where, why=why))
+            side_by_side = fitting_jobs(where) if jobs is None else jobs
             if side_by_side == 1:
                 run_cells(todo, store, context)
             else:
