@@ -51,7 +51,7 @@ WRITERS = {
     "groundglass.core.files": "the writer itself",
     "groundglass.core.platform": "/proc",
     "groundglass.results.journal": "lines that are appended",
-    "groundglass.results.lock": "a lock",
+    "groundglass.core.locks": "a lock",
     "groundglass.optics.streams.reading_file": "written piece by piece",
     "groundglass.optics.retrieval.folder": "the same",
     "groundglass.data.download": "in a temporary folder",

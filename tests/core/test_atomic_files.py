@@ -5,6 +5,8 @@ import os
 import pytest
 
 from groundglass.core import DamagedFileError, DiskFullError, atomic_write, read_json, remove_parts, write_json
+from groundglass.core.files import ABANDONED, is_part
+from groundglass.core.platform import host
 
 
 def test_a_failure_leaves_what_was_there_and_no_litter(tmp_path):
@@ -83,6 +85,47 @@ def test_unfinished_files_of_the_dead_are_removed_and_nothing_else(tmp_path):
     assert all(path.exists() for path in kept)
 
 
+def test_a_part_of_another_host_stays_until_it_is_old_and_without_a_lock(tmp_path, monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "Node_7.cluster.example.org")
+    die_while_writing(tmp_path / "a", private=False)
+    with atomic_write(tmp_path / "b") as living:
+        assert all(".@node-7" in path.name and is_part(path.name) for path in tmp_path.iterdir())
+        monkeypatch.setattr("socket.gethostname", lambda: "node8")
+        remove_parts(tmp_path)
+        assert len(list(tmp_path.iterdir())) == 2, "neither is old"
+        for path in tmp_path.iterdir():
+            os.utime(path, (0, path.stat().st_mtime - ABANDONED - 60))
+        remove_parts(tmp_path)
+        assert len(list(tmp_path.iterdir())) == 1, "one is locked"
+        living.write(b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_part_has_room_for_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "é" * 64)
+    path = tmp_path / ("ü" * 127)
+    with atomic_write(path) as file:
+        assert all(is_part(one.name) for one in tmp_path.iterdir())
+        file.write(b"x")
+    assert path.read_bytes() == b"x"
+    names = set()
+    for name in ("n" * 63 + "1", "n" * 63 + "2", "", "../x\n"):
+        monkeypatch.setattr("socket.gethostname", lambda name=name: name)
+        names.add(host())
+    assert len(names) == 4
+    assert all(0 < len(name) <= 24 and set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") for name in names)
+
+
+def test_where_files_cannot_be_locked_all_parts_stay(tmp_path, monkeypatch):
+    def refused(*args):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    die_while_writing(tmp_path / "a", private=False)
+    remove_parts(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_process_that_is_killed_leaves_no_private_file_where_the_system_can_help_it(tmp_path, monkeypatch):
     if not hasattr(os, "O_TMPFILE"):
         pytest.skip("no files without names here")
@@ -139,7 +182,7 @@ def test_nobody_can_own_the_file_that_is_written_to(tmp_path, monkeypatch, file_
     """Whoever guesses the name and puts a link or a file there gets nothing, and the write fails."""
     monkeypatch.setattr("secrets.token_hex", lambda count: "0" * 2 * count)
     monkeypatch.delattr(os, "O_TMPFILE", raising=False)
-    part, bait = tmp_path / f".a.{'0' * 16}.part", tmp_path / "bait"
+    part, bait = tmp_path / f".a.@{host()}.{'0' * 16}.part", tmp_path / "bait"
     for put in (lambda: part.symlink_to(bait), bait.touch, lambda: part.unlink() or part.touch(mode=0o666)):
         put()
         with pytest.raises(FileExistsError), atomic_write(tmp_path / "a", private=True) as file:

@@ -27,7 +27,7 @@ _ADVICE = {
     errno.EDQUOT: "your share of the disk is full: free some space, then run the command again",
 }
 # Users know an unfinished file by the name that it will have.
-_PART = re.compile(r"\.([^/]+)\.[0-9a-f]{16}\.part$")
+_PART = re.compile(r"\.([^/]+?)(\.@[a-z0-9-]+)?\.[0-9a-f]{16}\.part$")
 _NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
 
 

@@ -8,10 +8,16 @@ import os
 import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+from groundglass.core.platform import host
+
+# Bytes of a file's name.
+_LONGEST = 255
 
 
 class DamagedFileError(ValueError):
@@ -41,7 +47,7 @@ def atomic_write(path: Path, mode: str = "wb", *, private: bool = False, new: bo
         FileExistsError: there is something at `path`, and `new` was asked for.
     """
     make_folder(path.parent)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    part = _beside(path)
     try:
         unnamed = _unnamed(part) if private else None
         fd = _exclusive(part, 0o600 if private else 0o666) if unnamed is None else unnamed
@@ -117,7 +123,7 @@ def check_writable(folder: Path) -> None:
     Raises:
         OSError: that is not possible; names the folder, and says what to do.
     """
-    probe = folder / f".probe.{secrets.token_hex(8)}.part"
+    probe = _beside(folder / "probe")
     try:
         make_folder(folder)
         os.close(_exclusive(probe, 0o600))
@@ -152,10 +158,13 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-# As `atomic_write` names them; those of earlier versions had a process's number there, and one of these endings.
+# As `atomic_write` names them. Earlier versions named no host; the first ones had a process's number and one of these endings.
 _PART = re.compile(
-    r"\..+\.[0-9a-f]{16}\.part|\..+\.(json|jsonl|npz|npy|safetensors|device|moving|png|svg|html)\.[0-9]+\.part"
+    r"\..+?(\.@(?P<host>[a-z0-9-]+))?\.[0-9a-f]{16}\.part"
+    r"|\..+\.(json|jsonl|npz|npy|safetensors|device|moving|png|svg|html)\.[0-9]+\.part"
 )
+#: The seconds after which the unfinished file of another host, without a lock, is taken for that of a killed process.
+ABANDONED = 86_400.0
 
 
 def is_part(name: str) -> bool:
@@ -166,16 +175,19 @@ def is_part(name: str) -> bool:
 def remove_parts(folder: Path, *, below: bool = True) -> None:
     """Remove the unfinished files of killed processes in `folder` and, if asked, below: those of running processes stay.
 
-    A running process keeps its file locked. Where files cannot be locked, all stay.
+    A running process keeps its file locked. Where files cannot be locked, all stay. That of another host must also have been
+    left for a day: not every network drive shows the locks of other hosts.
     """
     for part in folder.rglob(".*.part") if below else folder.glob(".*.part"):
-        if not is_part(part.name):
+        named = _PART.fullmatch(part.name)
+        if named is None:
             continue
         with suppress(OSError):  # gone meanwhile, another user's, or still being written
-            fd = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            fd = os.open(part, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)  # NFS locks only what may be written
             try:
                 status = os.fstat(fd)
-                if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
+                ours = named["host"] in (None, host()) or time.time() - status.st_mtime > ABANDONED
+                if ours and stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     os.unlink(part)
             finally:
@@ -187,6 +199,13 @@ def write_json(path: Path, value: Any, *, new: bool = False) -> None:
     with atomic_write(path, "w", new=new) as file:
         json.dump(value, file, indent=2, sort_keys=True)
         file.write("\n")
+
+
+def _beside(path: Path) -> Path:
+    """A name for the unfinished file of this host that nobody can guess. It fits even where that of `path` just does."""
+    ending = f".@{host()}.{secrets.token_hex(8)}.part"
+    name = os.fsencode(path.name)[: _LONGEST - 1 - len(ending)].decode(errors="ignore")
+    return path.with_name(f".{name}{ending}")
 
 
 def _exists(path: Path) -> FileExistsError:

@@ -1,7 +1,10 @@
 """What a result must say about where it was made: versions and machine."""
 
+import hashlib
 import os
 import platform
+import re
+import socket
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +28,13 @@ def machine() -> dict[str, str | int]:
         "cores": os.cpu_count() or 0,
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def host() -> str:
+    """This machine's name, as a part of a file's: a-z, 0-9 and "-", at most 24 of them. It goes into no result."""
+    name = socket.gethostname()
+    plain = re.sub(r"[^a-z0-9-]+", "-", name.lower()) or "host"
+    return plain if len(plain) <= 24 else f"{plain[:15]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _said(file: str, key: str) -> str | None:

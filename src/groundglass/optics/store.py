@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import cast
 
 from groundglass.core import DamagedFileError, make_folder, write_json
+from groundglass.core.hosts import awaited
 from groundglass.core.untrusted import read_format
 from groundglass.optics.drifting import DriftingDevice
 from groundglass.optics.moving import MovingDevice
@@ -90,6 +91,16 @@ class DeviceStore:
             PermissionError, DamagedFileError: see `SimulatedOPU.load`.
             ValueError: the device has other sizes.
         """
+        device = awaited(self.folder / fingerprint, lambda: self._load(fingerprint))
+        for name, wanted in (("in_features", in_features), ("out_features", out_features)):
+            found = getattr(device, name)
+            if wanted is not None and found != wanted:
+                raise ValueError(
+                    f"device {fingerprint} has {name}={found}, the model needs {wanted}: this is the device of another model"
+                )
+        return device
+
+    def _load(self, fingerprint: str) -> Stored:
         path = self.path(fingerprint)
         if not path.exists():
             here = ", ".join(self.fingerprints()) or "none"
@@ -107,12 +118,6 @@ class DeviceStore:
             raise DamagedFileError(
                 f"{path} holds device {device.fingerprint}, not the one that it is named by: rename it or restore it"
             )
-        for name, wanted in (("in_features", in_features), ("out_features", out_features)):
-            found = getattr(device, name)
-            if wanted is not None and found != wanted:
-                raise ValueError(
-                    f"device {fingerprint} has {name}={found}, the model needs {wanted}: this is the device of another model"
-                )
         return device
 
     def _load_moving(self, path: Path) -> MovingDevice:

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from groundglass.core import DamagedFileError
+from groundglass.core.hosts import awaited
 from groundglass.core.untrusted import check_file, within
 from groundglass.results.record import Record
 
@@ -21,6 +22,10 @@ def made_file(folder: Path, record: Record, name: str) -> Path:
         FileNotFoundError: it is not there.
         DamagedFileError: its name leads elsewhere, it is not a regular file, or it was altered.
     """
+    return awaited(folder / name, lambda: _made_file(folder, record, name))
+
+
+def _made_file(folder: Path, record: Record, name: str) -> Path:
     path = within(folder, name)
     again = (
         f"put it back from a copy, or delete the line of {record.key} from records.jsonl: "

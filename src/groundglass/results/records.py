@@ -22,6 +22,7 @@ import numpy as np
 from groundglass.core import DamagedFileError, atomic_write, make_folder, remove_parts
 from groundglass.core.arrays import read_npz, unpacked_limit
 from groundglass.core.checksum import unsealed
+from groundglass.core.hosts import awaited
 from groundglass.core.schema import plain, read
 from groundglass.core.untrusted import read_bytes, within
 from groundglass.results.bundle import CompactCopyError, is_compact, read_bundle
@@ -211,7 +212,9 @@ class RecordStore:
         if record.arrays is None:
             return {}
         path = within(self.folder, record.arrays)
-        data = read_bytes(path, most=_MOST_ARRAYS) if path.exists() else self._bundle.get(record.arrays)
+        data = self._bundle.get(record.arrays)
+        with suppress(FileNotFoundError):
+            data = awaited(path, lambda: read_bytes(path, most=_MOST_ARRAYS)) if data is None else data
         advice = (
             f"put it back from a copy, or delete the line of {record.key} from {RECORDS_FILE}: "
             "it is then done again when the study continues"
