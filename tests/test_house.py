@@ -92,3 +92,11 @@ def test_what_makes_tensors_names_their_dtype_and_device() -> None:
     assert len(unnamed("torch.zeros(3)\nnn.Linear(3, 4)\ntorch.Generator()\ntorch.eye(2, dtype=torch.int64)")) == 4
     assert unnamed("torch.zeros_like(x)\nx.new_zeros(3)\ntorch.ones(2, dtype=torch.bool, device=where)") == []
     assert not {name: calls for name, path in FILES.items() if (calls := unnamed(path.read_text()))}
+
+
+def test_one_place_seeds_and_forks_the_global_streams() -> None:
+    """`torch.manual_seed` reaches the cards, and a fork of the processor's stream does not bring theirs back."""
+    found = {
+        name for name, path in FILES.items() if re.search(r"fork_rng\(|torch\.(cuda\.)?manual_seed", path.read_text())
+    }
+    assert found == {"groundglass.core.seeds"}

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from groundglass.core import generator, input_dtype, logits_of
+from groundglass.core import generator, input_dtype, logits_of, own_streams
 from groundglass.core.modes import evaluating
 from groundglass.optics import MovingDevice, OpticalLayer, SimulatedOPU, without_devices
 
@@ -118,10 +118,9 @@ def same_draws(module: nn.Module | None) -> Iterator[None]:
     """
     parts = [] if module is None else list(module.modules())
     back = [restore for part in parts for restore in _kept(part)]
-    cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     of_numpy, of_python = np.random.get_state(), random.getstate()  # noqa: NPY002
     try:
-        with torch.random.fork_rng(devices=cuda):
+        with own_streams():
             yield
     finally:
         np.random.set_state(of_numpy)  # noqa: NPY002

@@ -25,8 +25,9 @@ from groundglass.attacks.criteria import UNTARGETED, Criterion
 from groundglass.audit.findings import Attempt
 from groundglass.audit.kept import Kept, Made
 from groundglass.audit.subject import Mode
-from groundglass.core import Progress, check_labels, counting, derive_seed
+from groundglass.core import Progress, check_labels, counting, derive_seed, own_streams
 from groundglass.core.modes import evaluating, unchanged
+from groundglass.core.seeds import global_streams
 
 WRONG, STANDING = -2, -1
 # Fresh passes of which the majority decides, for a model that answers now this, now that.
@@ -165,8 +166,8 @@ class Ledger:
                 if isinstance(attack, GradientAttack | QueryAttack):
                     return self._run(plan, attack, _access_of(attack, budget), model, rows)
                 counting = Counting(model)
-                with evaluating(counting), unchanged(counting), torch.random.fork_rng():
-                    torch.manual_seed(derive_seed(self.seed, "audit", plan.name))
+                seed = derive_seed(self.seed, "audit", plan.name)
+                with evaluating(counting), unchanged(counting), own_streams(seed):
                     adversarial = attack(counting, images.clone(), self.labels[rows].clone(), self.ball)
                 if not isinstance(adversarial, Tensor) or adversarial.shape != images.shape:
                     found = tuple(adversarial.shape) if isinstance(adversarial, Tensor) else type(adversarial).__name__
@@ -274,10 +275,10 @@ class Ledger:
         kept = None if self.randomised or plan.role in ("given", "transfer", "claim") else self.kept
         made = None if kept is None else kept.get(place, name, rows, self.images[rows])
         if made is None:
-            started, stream = time.perf_counter(), torch.get_rng_state()
+            started, streams = time.perf_counter(), global_streams()
             made = make(rows)
             made = replace(made, seconds=time.perf_counter() - started)
-            if not torch.equal(stream, torch.get_rng_state()):
+            if not all(map(torch.equal, streams, global_streams())):
                 # The model draws, and what it draws next depends on this attack: it cannot go on from here.
                 self.kept = None
             elif kept is not None:

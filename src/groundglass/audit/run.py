@@ -23,7 +23,7 @@ from groundglass.audit.measures import judge
 from groundglass.audit.network_checks import network_checks
 from groundglass.audit.results import Audit
 from groundglass.audit.subject import subject
-from groundglass.core import Progress, as_images, as_labels, as_model, derive_seed, silent
+from groundglass.core import Progress, as_images, as_labels, as_model, derive_seed, own_streams, silent
 from groundglass.core.files import check_place
 from groundglass.core.modes import in_train_mode
 from groundglass.core.schema import written
@@ -127,8 +127,7 @@ def audit(
         known = known.first(max(chosen.fit_images, chosen.labels))
     training = in_train_mode(model)
     # A model may draw from torch's own stream: it is made to begin here, and put back.
-    with torch.inference_mode(False), torch.random.fork_rng():
-        torch.manual_seed(derive_seed(seed, "model"))
+    with torch.inference_mode(False), own_streams(derive_seed(seed, "model")):
         who = subject(
             model,
             images=images[:16],

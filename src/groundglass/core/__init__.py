@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from groundglass.core.given import as_images, as_labels, logits_of
     from groundglass.core.given_models import as_model
     from groundglass.core.numbers import counting, input_dtype, integers, normal, permutation, pieces, uniform, whole
-    from groundglass.core.seeds import check_seed, derive_seed, generator
+    from groundglass.core.seeds import check_seed, derive_seed, generator, own_streams
     from groundglass.core.states import begin_state, load_state, read_notes, save_state
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "lookup",
     "make_folder",
     "normal",
+    "own_streams",
     "permutation",
     "pieces",
     "publish",
@@ -98,6 +99,6 @@ __getattr__ = lazily(
     )
     | dict.fromkeys(("as_images", "as_labels", "logits_of"), "groundglass.core.given")
     | {"as_model": "groundglass.core.given_models"}
-    | dict.fromkeys(("check_seed", "derive_seed", "generator"), "groundglass.core.seeds")
+    | dict.fromkeys(("check_seed", "derive_seed", "generator", "own_streams"), "groundglass.core.seeds")
     | dict.fromkeys(("begin_state", "load_state", "read_notes", "save_state"), "groundglass.core.states"),
 )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from groundglass.core import derive_seed, logits_of, lookup
+from groundglass.core import derive_seed, logits_of, lookup, own_streams
 from groundglass.core.settings import Count, Dropout, fit
 from groundglass.models.block import OpticalBlock
 from groundglass.models.head import Head
@@ -278,8 +278,7 @@ def defend(
         guess, rows = Guess(derive_seed(seed, "B"), told=False), last_linear.out_features
     else:
         guess, rows = Guess(derive_seed(seed, "B"), told=True), fit(Count, classes, "classes")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "optical block"))
+    with own_streams(derive_seed(seed, "optical block")):
         d = linears[0].in_features if in_features is None else fit(Count, in_features, "in_features")
         k = linears[-1].out_features if out_features is None else fit(Count, out_features, "out_features")
         settings: dict[str, Any] = {"encoding": encoding, "head": fit(Head, head, "head")}

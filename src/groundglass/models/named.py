@@ -5,10 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from groundglass.core import DamagedFileError, as_model, derive_seed
+from groundglass.core import DamagedFileError, as_model, derive_seed, own_streams
 from groundglass.models import files
 from groundglass.models.preprocessing import Preprocessed, Preprocessing
 from groundglass.models.schemes import SCHEMES, Factory, Scheme, scheme_of
@@ -78,8 +77,8 @@ def _made(
 ) -> nn.Module:
     if place is not None and not place.is_file():
         raise FileNotFoundError(f"there is no weights file {place}")
-    with torch.random.fork_rng():  # what is drawn is the same each time: a network can be named again
-        torch.manual_seed(derive_seed(0, "fresh weights"))
+    # What is drawn is the same each time: a network can be named again.
+    with own_streams(derive_seed(0, "fresh weights")):
         try:
             network = None if place is None else scheme.read(known, arguments, place)
             if network is None:

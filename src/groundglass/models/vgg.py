@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 from torch import nn
 
-from groundglass.core import derive_seed
+from groundglass.core import derive_seed, own_streams
 from groundglass.core.settings import Count, Dropout, In, fit
 from groundglass.models.classifier import Classifier
 
@@ -73,8 +73,7 @@ def vgg16(
     width = fit(Annotated[float, In("(0, 8]", "a factor on the channels, 1 is VGG-16")], width, "width")
     height, breadth = (32, 32) if size is None else fit(tuple[Count, Count], size, "size")
     classes, dropout = fit(Annotated[int, In("[2, inf)")], classes, "classes"), fit(Dropout, dropout, "dropout")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "vgg16"))
+    with own_streams(derive_seed(seed, "vgg16")):
         body = _features(width, len(mean), (height, breadth))
         head = _head(_scaled(512, width), classes, dropout)
     return Classifier(body, head, mean=mean, std=std, size=size)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from groundglass.core import NonFiniteError, Progress, check_labels, derive_seed, input_dtype, silent
+from groundglass.core import NonFiniteError, Progress, check_labels, derive_seed, input_dtype, own_streams, silent
 from groundglass.core.modes import kept_in_eval
 from groundglass.core.settings import fit
 from groundglass.data import Augment, Images, ImageSet, ImagesLike, StreamedImages, batches, given
@@ -80,7 +80,6 @@ def train(
         config.adversarial.check(model, images)
     if answers is not None:
         _check_answers(answers, images, config)
-    where = next(model.parameters()).device
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = make_optimiser(model, config)
     identity: dict[str, Any] = {
@@ -98,8 +97,7 @@ def train(
     run = _Run(model, images, config, credit, seed, augment, answers, kept, steps, name, kept_in_eval(model))
     state = kept.load()
     while state.epoch < config.epochs:
-        with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
-            torch.manual_seed(derive_seed(seed, "dropout", state.epoch))
+        with own_streams(derive_seed(seed, "dropout", state.epoch)):
             run.epoch(state)
         result = state.end_epoch()
         kept.save(state)

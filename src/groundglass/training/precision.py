@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from groundglass.core import generator
+from groundglass.core import generator, own_streams
 from groundglass.core.accelerator import Device, torch_device
 
 Precision = Literal["float32", "bfloat16"]
@@ -39,7 +39,7 @@ def step_seconds(where: Device = "cpu") -> dict[Precision, float]:
 
 
 def _convolutions(channels: int, where: torch.device) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
+    with own_streams():
         first, second = (
             nn.Conv2d(channels, channels, 3, padding=1, dtype=torch.float32, device="cpu") for _ in range(2)
         )
