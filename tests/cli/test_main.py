@@ -94,3 +94,21 @@ def test_a_study_without_its_command_is_told_the_command(capsys):
 def test_a_slip_in_a_command_is_told_the_nearest(capsys):
     assert cli.main(["reprot", "x"]) == 2
     assert "did you mean 'report'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "white-box", "--data", "shapes"],
+        ["audit", "a.safetensors", "--data", "shapes"],
+        ["redraw", "a.safetensors", "--data", "shapes"],
+        ["zoo", "runs/one"],
+    ],
+    ids=lambda command: command[0],
+)
+@pytest.mark.parametrize(("device", "said"), [("gpu", "cuda:N"), ("mine.device", "`device_file`"), ("mps", "float64")])
+def test_what_computes_is_known_before_anything_else(command, device, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*command, "--out", "new", "--device", device]) == 1
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -21,7 +21,7 @@ def test_auto_is_the_card_where_there_is_one(monkeypatch):
         ("gpu", "auto .*, cpu, cuda or cuda:N, not 'gpu'"),
         ("cuda:", "cuda:N"),
         ("cuda:-1", "cuda:N"),
-        ("models/a.device", "cuda:N"),
+        ("models/a.device", "`device_file`"),
         ("cuda:2", r"there is no cuda:2 here: give cuda:0 \(Toy H1 number 0\), cuda:1"),
         ("mps", "float64"),
         (torch.device("meta"), "'meta'"),

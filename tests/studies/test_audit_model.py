@@ -206,7 +206,7 @@ def test_a_model_of_ours_comes_with_its_device(tmp_path: Path) -> None:
     path = str(tmp_path / "models" / "opu.safetensors")
     images = torch.rand(2, 3, 32, 32)
     assert torch.allclose(read_network(path, None, None)(images), made.eval()(images))
-    with pytest.raises(FileNotFoundError, match="--device"):
+    with pytest.raises(FileNotFoundError, match="--device-file"):
         read_network(path, None, tmp_path)
     with pytest.raises(ValueError, match="has its own"):
         read_network(path, Path("more.pt"), None)

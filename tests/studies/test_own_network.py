@@ -93,7 +93,7 @@ def test_a_network_is_redrawn_and_audited(here: Path, monkeypatch: pytest.Monkey
     save_defended(made, here / "net.safetensors")
     clean = accuracy(made, DATA.test)
     assert clean > 0.6
-    given = ["ournets:colour", "--weights", "net.safetensors", "--device", "mine.device"]
+    given = ["ournets:colour", "--weights", "net.safetensors", "--device-file", "mine.device"]
     assert cli.main(["redraw", *given, "--data", "pictures", "--out", "new.safetensors"]) == 0
     shown = capsys.readouterr().out
     assert f"{clean:7.2%}  before" in shown
@@ -105,17 +105,17 @@ def test_a_network_is_redrawn_and_audited(here: Path, monkeypatch: pytest.Monkey
     changed = {name for name, value in new.state_dict().items() if not torch.equal(value, made.state_dict()[name])}
     assert changed == {f"network.fc.{name}" for name in ("readout.weight", "readout.bias", "optical._extra_state")}
     np.savez("pictures.npz", images=DATA.test.images.numpy(), labels=DATA.test.labels.numpy())
-    given[2:] = ["new.safetensors", "--device", "."]
+    given[2:] = ["new.safetensors", "--device-file", "."]
     assert cli.main(["audit", *given, "--data", "pictures.npz", "--out", "audited", *AUDIT]) == 0
     (entry,) = Run.open(here / "audited").audits.itertuples()
     assert entry.n_images == 20
     # What cannot be is said, before any work.
     capsys.readouterr()
     for changes, said in (
-        (["ournets:colour", "--weights", "new.safetensors", "--device", "mine.device"], "not the one"),
-        (["ournets:grey", "--weights", "net.safetensors", "--device", "mine.device"], "'stem'"),
+        (["ournets:colour", "--weights", "new.safetensors", "--device-file", "mine.device"], "not the one"),
+        (["ournets:grey", "--weights", "net.safetensors", "--device-file", "mine.device"], "'stem'"),
         (["new.safetensors"], "--weights"),
-        (["ournets:colour", "--weights", "net.safetensors"], "by --device"),
+        (["ournets:colour", "--weights", "net.safetensors"], "by --device-file"),
     ):
         assert cli.main(["redraw", *changes, "--data", "pictures", "--out", "other.safetensors"]) == 1
         assert said in capsys.readouterr().err

@@ -147,7 +147,7 @@ def test_what_cannot_be_redrawn_is_refused_before_any_work(model, capsys, monkey
         ([model, "--data", "pictures", "--out", there], "another --out"),
         ([plain, "--data", "pictures", "--out", out], "nothing to redraw"),
         ([odd, "--data", "pictures", "--out", out], "variant for comparison"),
-        ([model, "--data", "pictures", "--out", out, "--device-dir", empty], "by --device"),
+        ([model, "--data", "pictures", "--out", out, "--device-dir", empty], "by --device-file"),
         ([model, "--data", "fewer", "--out", out], "10 classes, and fewer has 3: name the data set"),
         ([elsewhere, "--data", "pictures", "--out", out], "trained on squares, not on pictures: give --data squares"),
         ([model.with_name("nowhere"), "--data", "pictures", "--out", out], "no model file"),
@@ -162,7 +162,7 @@ def test_what_cannot_be_redrawn_is_refused_before_any_work(model, capsys, monkey
 def test_a_device_folder_of_ones_own(model, tmp_path):
     elsewhere = tmp_path / "safe"
     (model.parent.parent / "devices").rename(elsewhere)
-    done = redraw_model(model, tmp_path / "new" / "m.safetensors", data="pictures", device=elsewhere)
+    done = redraw_model(model, tmp_path / "new" / "m.safetensors", data="pictures", device_file=elsewhere)
     assert done.device.parent == elsewhere
     assert done.model.is_file()
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from groundglass.cli.options import Command, DataDir, DeviceOption
+from groundglass.cli.options import Command, ComputeOn, DataDir, DeviceFile
 from groundglass.cli.terminal import Terminal, say, say_table
 from groundglass.core.text import duration
 
@@ -53,7 +53,8 @@ class Audit(Command):
     """How many images of the test set, from the first."""
     matrix: Path | None = None
     """A retrieved matrix of the network's device (matrix.npy of `groundglass retrieve`)."""
-    device: DeviceOption = None
+    device_file: DeviceFile = None
+    device: ComputeOn = "auto"
     data_dir: DataDir = None
     preset: Literal["quick", "standard"] = "quick"
     """How much is tried: standard has the sizes of AutoAttack's."""

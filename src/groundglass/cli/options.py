@@ -18,12 +18,12 @@ DataDir = Annotated[
         help="Folder with cifar-10-batches-bin or cifar-100-binary. Default: $GROUNDGLASS_DATA, then the user's cache."
     ),
 ]
-DeviceOption = Annotated[
+DeviceFile = Annotated[
     Path | None,
     tyro.conf.arg(
         aliases=["--device-dir"],
-        help="Device file of the network, or the folder that holds it. A new device's goes to the same folder. Default: devices/ "
-        "beside the folder of the model file.",
+        help="File of the network's optical device, or the folder that holds it. A new device's goes to the same folder. "
+        "Default: devices/ beside the folder of the model file.",
     ),
 ]
 ComputeOn = Annotated[

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from groundglass.cli.options import Command, DataDir, DeviceOption, SeedFile, SeedOption, given_seed
+from groundglass.cli.options import Command, ComputeOn, DataDir, DeviceFile, SeedFile, SeedOption, given_seed
 from groundglass.cli.terminal import Terminal, say
 
 
@@ -22,7 +22,8 @@ class Redraw(Command):
     """The data set that the model was trained with: cifar10, cifar100, shapes, or your own; see `groundglass run`."""
     weights: Path | None = None
     """Of a network of your own: the file that save_defended wrote."""
-    device: DeviceOption = None
+    device_file: DeviceFile = None
+    device: ComputeOn = "auto"
     data_dir: DataDir = None
     seed: int = 0
     """Of the order of images."""

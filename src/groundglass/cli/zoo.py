@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from groundglass.cli.options import Command, DataDir
+from groundglass.cli.options import Command, ComputeOn, DataDir
 from groundglass.cli.terminal import say
 
 
@@ -19,11 +19,12 @@ class Zoo(Command):
     out: Path
     """The folder of the files; none of them may be there yet."""
     data_dir: DataDir = None
+    device: ComputeOn = "auto"
 
     def run(self) -> None:
         from groundglass.studies.zoo import make_zoo
 
-        for made in make_zoo(self.folders, self.out, data_dir=self.data_dir):
+        for made in make_zoo(self.folders, self.out, data_dir=self.data_dir, device=self.device):
             card = made.card
             say(f"{made.path}: {made.size:,} bytes, checksum {made.checksum}")
             say(

@@ -33,7 +33,8 @@ def torch_device(device: Device = "auto") -> torch.device:
         )
     card = _CARD.fullmatch(name)
     if card is None:
-        raise ValueError(f"`device` must be {_WORDS}, not {str(device)!r:.80}")
+        hint = "; the file of an optical device is another option, `device_file`" if set(name) & set("./") else ""
+        raise ValueError(f"`device` must be {_WORDS}, not {str(device)!r:.80}{hint}")
     _check_card(None if card[2] is None else int(card[2]))
     return torch.device(name)
 

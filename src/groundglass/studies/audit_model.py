@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from groundglass.audit import Audit, AuditConfig, audit
 from groundglass.audit.claims import each_of
 from groundglass.core import Progress, check_seed, silent
-from groundglass.core.accelerator import torch_device
+from groundglass.core.accelerator import Device, torch_device
 from groundglass.core.arrays import read_npy
 from groundglass.core.imported import file_digest
 from groundglass.core.schema import written
@@ -71,7 +71,8 @@ def audit_model(
     weights: Path | str | None = None,
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
-    device: Path | None = None,
+    device_file: Path | None = None,
+    device: Device = "auto",
     data_dir: Path | None = None,
     matrix: Path | None = None,
     norm: Literal["linf", "l2"] = "linf",
@@ -95,8 +96,9 @@ def audit_model(
             file of `save_defended`, which puts the optical layer into that network too; or "random" for fresh ones. None: those
             that it is published with.
         mean, std: of each channel, in place of those of the network's config.
-        device: of a network with an optical layer: its device file, or the folder of that. Default: the folder `devices`
-            beside that of its model file, or of `weights`.
+        device_file: of a network with an optical layer: the file of its device, or the folder of that. Default: the folder
+            `devices` beside that of its model file, or of `weights`.
+        device: what it is computed on: "cpu", "cuda", "cuda:1"; "auto" is a card where there is one. Recorded.
         data_dir: the data folder.
         matrix: a retrieved U, `matrix.npy` as `groundglass retrieve` writes it.
         norm, eps: the ball; "8/255" or a number, pixel units. Without a radius L-inf's is 8/255. L2 needs one: lengths depend on
@@ -113,14 +115,14 @@ def audit_model(
         ValueError, OSError: something that was given is wrong; raised before any work, says what to do.
     """
     check_seed(seed)
-    where = torch_device()
+    where = torch_device(device)
     chosen = config if config is not None else AuditConfig()
     radius = parse_eps(eps if eps is not None else default_eps(norm))
     ball = make_ball(norm, radius)
     asked = tuple(claims)
     each_of(asked or None)
     brought = {text: imported_attack(text) for text in attacks}
-    network = read_network(model, weights, device, arguments, mean, std)
+    network = read_network(model, weights, device_file, arguments, mean, std)
     retrieved = None if matrix is None else _matrix(matrix)
     spec = read_spec(Path(model)) if Path(model).is_file() else None
     pictures = read_pictures(data, images, data_dir, trained_on=None if spec is None else spec.trained_on)
@@ -308,7 +310,7 @@ def _naming_the_option() -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"{error}; or name the device file, or the folder that holds it, by --device"
+            f"{error}; or name the device file, or the folder that holds it, by --device-file"
         ) from error
 
 

@@ -4,10 +4,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from groundglass.core import Progress, check_seed, check_writable, derive_seed, silent
+from groundglass.core.accelerator import Device, torch_device
 from groundglass.core.sealed import Seed
 from groundglass.data import Dataset, load
 from groundglass.models import DefendedNetwork, ModelSpec, predict_logits, read_spec, save_defended, save_model
@@ -48,7 +48,8 @@ def redraw_model(
     *,
     data: str,
     weights: Path | None = None,
-    device: Path | None = None,
+    device_file: Path | None = None,
+    device: Device = "auto",
     data_dir: Path | None = None,
     seed: int = 0,
     device_seed: int | Seed | None = None,
@@ -65,8 +66,9 @@ def redraw_model(
         out: the new model file. If another one takes its name meanwhile, the fingerprint is added to the name.
         data: the data set it was trained with; its training images fit the classifier, its test images judge it.
         weights: of a factory's network, written by `save_defended`.
-        device: the device file, or the folder where it lies; the new one goes to the same folder. Default: `devices` beside
-            the model's folder, as the studies lay it out.
+        device_file: the optical device's file, or the folder where it lies; the new one goes to the same folder. Default:
+            `devices` beside the model's folder, as the studies lay it out.
+        device: what it is computed on: "cpu", "cuda", "cuda:1"; "auto" is a card where there is one.
         data_dir: the data folder.
         seed: of the order of images.
         device_seed: the new device's secret, to repeat a redraw exactly. None draws one from the operating system.
@@ -83,6 +85,7 @@ def redraw_model(
     if device_seed is not None:
         device_seed.check()
     check_seed(seed)
+    where = torch_device(device)
     if out.exists():
         raise FileExistsError(f"{out} is there already: give another --out, or move it away first")
     path = Path(model) if weights is None else weights
@@ -91,9 +94,9 @@ def redraw_model(
         raise ValueError(_NOTHING.format(path))
     if spec is not None and spec.encoding not in (None, "bits"):
         raise ValueError(_VARIANT.format(path, spec.encoding))
-    network, old = _redrawable(read_network(str(model), weights, device), path)
-    where = devices_of(path, device)
-    store = DeviceStore(where.parent if where.is_file() else where)
+    network, old = _redrawable(read_network(str(model), weights, device_file), path)
+    place = devices_of(path, device_file)
+    store = DeviceStore(place.parent if place.is_file() else place)
     dataset = load(data, data_dir=data_dir)
     if spec is not None:
         spec.check_data(dataset.name, dataset.num_classes)
@@ -107,7 +110,7 @@ def redraw_model(
         raise ValueError("this --device-seed gives the device that the model already has: give another, or none")
     for place in (out.parent, store.folder):
         check_writable(place)
-    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    network.to(where)
     tuned = tune(network, new, dataset, path.parent, seed=derive_seed(seed, "redraw"), progress=progress)
     # The device first: without it the model would be of no use, and a device without a model harms nobody.
     device_path = store.put(new)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from groundglass.core import refuse_existing
+from groundglass.core.accelerator import Device, torch_device
 from groundglass.data import load
 from groundglass.models import accuracy, load_model, read_spec, save_model
 from groundglass.models.files import checksum
@@ -37,13 +38,16 @@ class Made:
     card: Card
 
 
-def make_zoo(folders: Sequence[Path], out: Path, *, data_dir: Path | None = None) -> list[Made]:
+def make_zoo(
+    folders: Sequence[Path], out: Path, *, data_dir: Path | None = None, device: Device = "auto"
+) -> list[Made]:
     """Write the networks of run folders that the zoo has names for, each rounded to bfloat16, and measure their accuracy.
 
     Args:
         folders: of finished runs of `white-box`, `adversarial-training` or `all`, with `--device-seed 7`.
         out: the folder of the files; made when missing.
         data_dir: the data folder.
+        device: what the accuracy is measured on, see `groundglass.core.accelerator.torch_device`.
 
     Raises:
         ValueError: a folder without such a network; two with the same; another device than the public one; a network too large.
@@ -51,6 +55,7 @@ def make_zoo(folders: Sequence[Path], out: Path, *, data_dir: Path | None = None
         FileExistsError: a file of that name is there already.
         FileNotFoundError, DamagedFileError: of the files that are read.
     """
+    where = torch_device(device)
     found: dict[str, tuple[Run, Record, Path]] = {}
     for folder in folders:
         for name, (run, record, path) in _networks(folder).items():
@@ -58,7 +63,7 @@ def make_zoo(folders: Sequence[Path], out: Path, *, data_dir: Path | None = None
                 raise ValueError(f"{folder} and {found[name][0].folder} both have a {record.name}: give one of the two")
             refuse_existing(out / f"{name}.safetensors")
             found[name] = run, record, path
-    return [_make(out / f"{name}.safetensors", *found[name], data_dir) for name in found]
+    return [_make(out / f"{name}.safetensors", *found[name], data_dir, where) for name in found]
 
 
 def _networks(folder: Path) -> dict[str, tuple[Run, Record, Path]]:
@@ -94,7 +99,7 @@ def _check(path: Path) -> None:
         )
 
 
-def _make(out: Path, run: Run, record: Record, path: Path, data_dir: Path | None) -> Made:
+def _make(out: Path, run: Run, record: Record, path: Path, data_dir: Path | None, where: torch.device) -> Made:
     spec, result = read_spec(path), TRAIN.result_of(record)
     test = load(run.manifest["data"], data_dir=data_dir).test
     model = load_model(
@@ -106,10 +111,10 @@ def _make(out: Path, run: Run, record: Record, path: Path, data_dir: Path | None
         key=record.key,
         original=digest_of(path),
         original_accuracy=result.clean_accuracy,
-        accuracy=accuracy(model, test),
+        accuracy=accuracy(model.to(where), test),
         images=len(test),
     )
-    save_model(out, model.to(torch.bfloat16), spec, new=True, card=vars(card))
+    save_model(out, model.to("cpu", torch.bfloat16), spec, new=True, card=vars(card))
     return Made(out, out.stat().st_size, checksum(out), card)
 
 
