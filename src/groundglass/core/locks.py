@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from groundglass.core.files import make_folder
+from groundglass.core.hosts import refresh
 from groundglass.core.platform import host
 from groundglass.core.text import visible
 from groundglass.core.untrusted import within
@@ -120,6 +121,7 @@ def leased(
             if error.errno != errno.ESTALE:  # removed on another host while it was opened here
                 raise
     try:
+        refresh(folder)  # what the one before has saved
         yield
     finally:
         with suppress(OSError):  # while it is locked: whoever waits for it finds that it is gone
