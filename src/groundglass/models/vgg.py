@@ -37,6 +37,19 @@ def _features(width: float, channels: int, size: tuple[int, int]) -> nn.Sequenti
     return nn.Sequential(*layers, nn.Flatten())
 
 
+def multiplications(width: float, *, channels: int = 3, size: tuple[int, int] | None = None) -> int:
+    """Of all convolutions, for one image: what a forward pass takes but for a small rest."""
+    incoming, (height, breadth), total = channels, size or (32, 32), 0
+    for stage in _STAGES:
+        for unscaled in stage:
+            outgoing = _scaled(unscaled, width)
+            total += 9 * incoming * outgoing * height * breadth
+            incoming = outgoing
+        if min(height, breadth) > 1:
+            height, breadth = height // 2, breadth // 2
+    return total
+
+
 def _head(features: int, classes: int, dropout: float) -> nn.Sequential:
     layers: list[nn.Module] = []
     for a, b in pairwise((features, features, features)):

@@ -1,0 +1,352 @@
+"""What a cell has to do, by its kind: images through its network, and what is no network's.
+
+Constants are of the committed runs (docs/results): how many images a fooled one spares, and what a cell takes at least.
+`benchmarks/estimates.py` shows how far they are off.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from groundglass.models.vgg import multiplications
+from groundglass.results import Record
+from groundglass.results.kinds import KINDS
+from groundglass.studies.engine.cell import Cell, key_of
+
+#: Beginning a cell: its network is read, and a copy arranged for attacks is compared with it. Seconds.
+_BEGIN = 0.5
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Multiplications of a network's forward pass, by what else is done with the image: nothing, its gradient, a training step.
+
+    Attributes:
+        seconds: of other work, on a core of a processor that trains a quarter of VGG-16 on 1,100 images a second.
+    """
+
+    forward: float = 0.0
+    gradient: float = 0.0
+    step: float = 0.0
+    seconds: float = 0.0
+
+    def times(self, size: float) -> "Passes":
+        """Of a network with so many multiplications, where these are images."""
+        return Passes(self.forward * size, self.gradient * size, self.step * size, self.seconds)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A cell, or its record: what an estimate needs of it. `config`: of its kind, or plain JSON."""
+
+    key: str
+    kind: str
+    name: str
+    config: Any
+    inputs: tuple[str, ...]
+    alone: bool = False
+
+
+class Plan:
+    """Cells with what lies below them.
+
+    Args:
+        units: inputs first.
+        train, test: images of each split.
+    """
+
+    def __init__(self, units: Iterable[Unit], *, train: int = 50_000, test: int = 10_000) -> None:
+        self.units = {unit.key: unit for unit in units}
+        self.train, self.test = train, test
+
+    @classmethod
+    def of(cls, cells: Iterable[Cell], *, train: int = 50_000, test: int = 10_000) -> "Plan":
+        """The plan of a study."""
+        units = (
+            Unit(
+                key_of(cell),
+                cell.kind,
+                cell.name,
+                cell.config(),
+                tuple(map(key_of, cell.inputs)),
+                bool(getattr(cell, "alone", False)),
+            )
+            for cell in cells
+        )
+        return cls(units, train=train, test=test)
+
+    @classmethod
+    def of_records(cls, records: Iterable[Record], *, train: int = 50_000, test: int = 10_000) -> "Plan":
+        """What has been run."""
+        units = (
+            Unit(
+                one.key,
+                one.kind,
+                one.name,
+                KINDS[one.kind].config_of(one) if one.kind in KINDS else one.config,
+                tuple(one.inputs),
+                one.kind in ("cost", "rows"),
+            )
+            for one in records
+        )
+        return cls(units, train=train, test=test)
+
+    def passes(self, key: str) -> Passes:
+        """What a cell has to do. Of a kind that is not known: a second."""
+        unit = self.units[key]
+        work = WORK.get(unit.kind)
+        return Passes(seconds=1.0) if work is None else work(unit.config, Below(self, unit))
+
+    def width(self, key: str) -> float:
+        """Of the convolutions that a cell is about."""
+        return Below(self, self.units[key]).width
+
+
+@dataclass(frozen=True)
+class Below:
+    """What a cell's work is done on.
+
+    Attributes:
+        plan: with the numbers of images.
+    """
+
+    plan: Plan
+    unit: Unit
+
+    @cached_property
+    def _network(self) -> Unit | None:
+        """The nearest network below."""
+        level = list(self.unit.inputs)
+        while level:
+            found = [self.plan.units[key] for key in level if key in self.plan.units]
+            networks = [one for one in found if one.kind == "train"]
+            if networks:
+                return networks[0]
+            level = [key for one in found for key in one.inputs]
+        return None
+
+    @cached_property
+    def _model(self) -> Mapping[str, Any]:
+        """The settings of the network itself, or of the one below; without one, of a VGG-16."""
+        if self.unit.kind in ("train", "distil"):
+            return self.unit.config.model
+        return {"width": 1.0} if self._network is None else self._network.config.model
+
+    @property
+    def width(self) -> float:
+        """Of the convolutions, which a network may have of another."""
+        own = self._model.get("width")
+        if own is not None:
+            return float(own)
+        return 1.0 if self._network is None else Below(self.plan, self._network).width
+
+    @property
+    def device(self) -> int:
+        """Entries of the optical layer's matrix; 0 for none."""
+        return int((self._model.get("device_in") or 0) * (self._model.get("device_out") or 0))
+
+    @property
+    def head(self) -> int:
+        """Entries of what is fitted above the device, or above the features alone."""
+        features = self._model.get("device_out") or self._model.get("linear_hidden") or 512
+        return int(features * self.classes)
+
+    @property
+    def classes(self) -> int:
+        """Logits."""
+        own = self._model.get("classes")
+        if own is not None:
+            return int(own)
+        return 10 if self._network is None else Below(self.plan, self._network).classes
+
+    @property
+    def size(self) -> float:
+        """Multiplications of a forward pass. An entry of the device, of bits alone, counts half; of one that is larger than the
+        processor's cache it waits for the memory."""
+        size = self._model.get("size")
+        convolutions = multiplications(self.width, size=None if size is None else tuple(size))
+        return convolutions + self.device / 2 + 8 * max(0, self.device - 10**7)
+
+    @property
+    def defended(self) -> bool:
+        return bool(self.device or self._model.get("linear_hidden") or self._model.get("features"))
+
+    @property
+    def hardened(self) -> bool:
+        """Whether it, or the network that its features are of, was trained on adversarial images."""
+        if self._network is None:
+            return False
+        return bool(self._network.config.training.get("adversarial")) or Below(self.plan, self._network).hardened
+
+    @property
+    def right(self) -> float:
+        """The share of images that are right at first, and so attacked: of many classes fewer."""
+        return 0.85 if self.classes <= 20 else 0.5
+
+    def stands(self, c: Any) -> float:
+        """The share of an attack's steps that are made before an image is fooled, or they are over. In a larger ball it is fooled
+        sooner: half of the images at 1.5/255. Some attackers of a defended network never get there."""
+        levels = c.eps * 255 if c.norm == "linf" else 4 * c.eps
+        most, least = (self.right, 0.12 if self.defended else 0.04)
+        return min(most, max(least, 0.8 * self.right / max(levels, 0.01) * (4 if self.hardened else 1)))
+
+
+def _training(c: Any, on: Below) -> Passes:
+    """Epochs over the training images; of a classifier alone, its fit to features that are computed once."""
+    images, n = c.training["epochs"] * on.plan.train, on.plan.test
+    if c.training["credit"] == "classifier":
+        computed = Passes(forward=on.plan.train + n).times(on.size)
+        # Readings that do not fit into memory are measured in every epoch.
+        measured = on.device * (c.training["epochs"] if on.device > 1.6e7 else 1) * on.plan.train * 2e-11
+        return Passes(computed.forward, seconds=2 + measured + images * on.head * 3e-10)
+    if c.model.get("frozen") == "convolutions":
+        return Passes(forward=images + n, gradient=images / 8).times(on.size)
+    adversarial = c.training.get("adversarial")
+    steps = 0 if adversarial is None else adversarial.get("steps", 7)
+    return Passes(forward=n, gradient=images * steps, step=images * (1 if adversarial is None else 1.5)).times(on.size)
+
+
+def _steps(settings: Mapping[str, Any], usual: int = 50) -> int:
+    found = 1
+    for name, default in (("steps", usual), ("restarts", 1), ("samples", 1)):
+        found *= settings.get(name) or default
+    return found
+
+
+def _attack(c: Any, on: Below) -> Passes:
+    if c.attack == "RandomNoise":
+        return Passes(forward=(3 + on.right * c.settings.get("points", 20)) * c.n_images * on.size, seconds=2 * _BEGIN)
+    steps = _steps(c.settings)
+    share = 4.0 if c.attack == "CW" else on.right if c.rule == "own-head" or steps == 1 else on.stands(c)
+    # Few images are left in a batch, and a rule of the attacker's is slower than the network's own gradient.
+    dear = 1.0 if on.defended and c.rule not in ("bp", "own-head") else 0.7
+    network = Passes(forward=4 * c.n_images, gradient=dear * share * steps * c.n_images).times(on.size)
+    return Passes(network.forward, network.gradient, seconds=2 * _BEGIN)
+
+
+def _draws(c: Any, on: Below) -> Passes:
+    share = on.stands(c)
+    gradient = share * share * _steps(c.again or c.settings) * (c.draws - 1) * c.n_images
+    network = Passes(forward=c.draws * share * c.n_images, gradient=gradient).times(on.size)
+    return Passes(network.forward, network.gradient, seconds=_BEGIN + 0.1 * c.draws)
+
+
+def _asked(n_images: int, budget: int) -> float:
+    """Queries about images that are attacked, until each is fooled or has spent all: of a larger budget a smaller share."""
+    return n_images * budget * min(1.0, 0.35 * (1000 / budget) ** 0.5)
+
+
+def _query(c: Any, on: Below) -> Passes:
+    asked = on.right * _asked(c.n_images, c.budget) * (2 if c.correlation else 1) * (1 if on.defended else 0.5)
+    return Passes(forward=1.6 * asked * on.size, seconds=_BEGIN)
+
+
+def _audit(c: Any, on: Below) -> Passes:
+    s = c.settings
+    stronger = (1 + s.get("targets", 2)) * s.get("restarts", 1) / 3 + s.get("draws", 5) / 5
+    share = (0.9 if on.defended else 0.25) * (4 if on.hardened else 1)
+    gradient = share * stronger / 2 * c.n_images * s["steps"]
+    asked = share * _asked(min(s["query_images"], c.n_images), s["queries"])
+    network = Passes(forward=asked, gradient=gradient).times(on.size)
+    return Passes(network.forward, network.gradient, seconds=3 if on.defended else 1)
+
+
+def _common(c: Any, on: Below) -> Passes:
+    return Passes(forward=len(c.models) * c.n_images * c.confirmations * on.size, seconds=_BEGIN * len(c.models))
+
+
+def _right_on_all(on: Below) -> float:
+    """Images of the common set, as many as such sets have had."""
+    found = (on.plan.units[key] for key in on.unit.inputs if key in on.plan.units)
+    return on.right**3 * next((one.config.n_images for one in found if one.kind == "common"), 1000)
+
+
+def _craft(c: Any, on: Below) -> Passes:
+    n, sources = _right_on_all(on), len(c.sources)
+    if c.budget:
+        return Passes(forward=1.2 * _asked(round(n), c.budget) * on.size, seconds=_BEGIN)
+    # Each is computed by its own copy, none of which is in the processor's cache when its turn comes.
+    together = 0.6 if sources == 1 else 0.9 * sources
+    dear = 2.0 if "exact" in c.rules else 1.0
+    network = Passes(forward=3 * n * sources, gradient=dear * together * n * _steps(c.settings, 10)).times(on.size)
+    return Passes(network.forward, network.gradient, seconds=_BEGIN * sources)
+
+
+def _transfer(c: Any, on: Below) -> Passes:
+    return Passes(forward=_right_on_all(on) * (1 + c.confirmations) * on.size, seconds=_BEGIN / 2)
+
+
+def _distil(c: Any, on: Below) -> Passes:
+    network = Passes(forward=c.queries + 3 * on.plan.test, step=c.training["epochs"] * c.queries).times(on.size)
+    return Passes(network.forward, step=network.step, seconds=_BEGIN)
+
+
+def _tuned(c: Any, on: Below) -> Passes:
+    """A redraw, or a noisy or moving device: features of all images, and a fit of the classifier."""
+    copies = getattr(c, "matrices", 1)
+    images = copies * c.training["epochs"] * on.plan.train
+    computed = (on.plan.train + on.plan.test) * on.size / 3  # most find them in a cache
+    return Passes(forward=computed, seconds=2 + copies * on.device * on.plan.train * 2e-11 + images * on.head * 2e-10)
+
+
+def _drift(c: Any, on: Below) -> Passes:
+    features = on.plan.test + (on.plan.train if c.fit_images else 0)
+    return Passes(forward=features * on.size / 4, seconds=1 + len(c.ages) * on.device * 5e-8)
+
+
+def _retrieve(c: Any, on: Below) -> Passes:
+    """Of the frames' Gram matrices and the search, which takes longer with frames that hardly suffice: below 5 N."""
+    rows = c.rows or c.out_features
+    longer = 1 + 10 / max(c.per_input - 4, 0.4) ** 2
+    wandering = 6 if c.correlation or c.camera.read_noise else 1
+    return Passes(seconds=0.1 + 3.5e-10 * rows * c.frames * c.in_features * longer * wandering)
+
+
+def _rows(c: Any, on: Below) -> Passes:
+    return Passes(seconds=0.5 + 1e-10 * c.rows * c.frames * c.in_features)
+
+
+def _device(c: Any, on: Below) -> Passes:
+    return Passes(seconds=0.2 + 3e-8 * min(c.in_features * c.out_features, 10**9))
+
+
+def _cost(c: Any, on: Below) -> Passes:
+    """A process of its own that draws the device and measures it."""
+    entries, longest = c.in_features * c.block, max(c.in_features, c.block)
+    each = {"dense": 1.8e-8 * entries, "procedural": 4e-9 * entries}.get(c.device_kind, 4.5e-6 * longest)
+    return Passes(seconds=3 + each)
+
+
+def _fidelity(c: Any, on: Below) -> Passes:
+    return Passes(seconds=2.5 * (c.in_features * c.out_features / 2**20) * (1 + c.redraws / 40) / 2)
+
+
+def _look(c: Any, on: Below) -> Passes:
+    """At records that are there."""
+    return Passes(seconds=0.02)
+
+
+#: The work of each kind, from its Config and what it is done on.
+WORK: dict[str, Callable[[Any, Below], Passes]] = {
+    "train": _training,
+    "attack": _attack,
+    "draws": _draws,
+    "query": _query,
+    "audit": _audit,
+    "common": _common,
+    "craft": _craft,
+    "transfer": _transfer,
+    "distil": _distil,
+    "redraw": _tuned,
+    "randomise": _tuned,
+    "drift": _drift,
+    "retrieve": _retrieve,
+    "rows": _rows,
+    "device": _device,
+    "cost": _cost,
+    "fidelity": _fidelity,
+    "check": _look,
+    "choice": _look,
+    "fit": _look,
+}
