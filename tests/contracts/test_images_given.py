@@ -18,6 +18,7 @@ from groundglass.attacks import PGD, Linf
 from groundglass.audit import AuditConfig, audit
 from groundglass.core import generator, permutation
 from groundglass.data import Dataset, ImageSet, IndexedImages, StreamedImages, batches, given
+from groundglass.data.given import first_of
 from groundglass.models import accuracy, defend
 from groundglass.optics import SimulatedOPU
 from groundglass.training import HybridDFA, TrainingConfig, encode_bits, fit_classifier, train
@@ -128,6 +129,10 @@ def audited(images: Any) -> Any:
     return found.adversarial, [(attempt.name, attempt.broke) for attempt in found.attempts]
 
 
+def attacked(images: Any, *rest: Any, **options: Any) -> Any:
+    return PGD(steps=2)(network().eval(), images, *rest, ball=Linf(0.3), **options)
+
+
 def fitted(images: Any) -> Any:
     model = network()
     history = fit_classifier(model, images, config=CONFIG, seed=3)
@@ -145,6 +150,7 @@ TAKERS: dict[str, Callable[[Any], Any]] = {
     "encode_bits": lambda images: encode_bits(network(), images),
     "fit_classifier": fitted,
     "observe": lambda images: observe(network().eval(), images),
+    "attack": lambda images: attacked(images).adversarial,
     "own head": lambda images: OwnHead.fit(network().eval(), images, labels=COUNT, seed=0).weights,
 }
 
@@ -169,6 +175,39 @@ def wanted() -> dict[str, Any]:
 def test_every_form_gives_the_same_numbers_wherever_images_are_taken(form: str, wanted, tmp_path: Path) -> None:
     for name, take in TAKERS.items():
         assert equal(take(FORMS[form](tmp_path)), wanted[name]), name
+
+
+def test_a_set_in_an_attack_brings_its_labels_and_may_be_followed_by_the_ball() -> None:
+    loader, model = DataLoader(TensorDataset(FLOATS, LABELS), batch_size=5), network().eval()
+    wanted = PGD(steps=2)(model, FLOATS, LABELS, Linf(0.3))
+    assert wanted.success_rate > 0
+    assert torch.equal(PGD(steps=2)(model, loader, Linf(0.3)).adversarial, wanted.adversarial)
+    sweep = PGD(steps=2)(model, loader, ball=Linf, eps=[0.1, 0.3])
+    assert torch.equal(sweep[0].adversarial, PGD(steps=2)(model, FLOATS, LABELS, Linf(0.1)).adversarial)
+    with pytest.raises(TypeError, match="leave out `labels`"):
+        attacked(loader, LABELS)
+    with pytest.raises(TypeError, match="are missing"):
+        attacked(FLOATS)
+    with pytest.raises(TypeError, match="two arguments"):
+        PGD()(model, FLOATS, Linf(0.1))
+    with pytest.raises(ValueError, match="shuffle=False"):
+        attacked(DataLoader(TensorDataset(FLOATS, LABELS), batch_size=5, shuffle=True))
+
+
+def test_the_images_of_a_set_are_in_the_bounds_of_the_attack(tmp_path: Path) -> None:
+    wide = 3 * FLOATS - 1
+
+    def other(images: torch.Tensor) -> torch.Tensor:
+        return network().eval()((images + 1) / 3)
+
+    wanted = PGD(steps=2)(other, wide, LABELS, Linf(0.9), bounds=(-1, 2)).adversarial
+    loader, items = DataLoader(TensorDataset(wide, LABELS), 5), list(zip(wide, LABELS, strict=True))
+    for form in (loader, items, (wide.numpy(), LABELS), OURS, npz(tmp_path), Torchvisions()):
+        assert torch.equal(PGD(steps=2)(other, form, Linf(0.9), bounds=(-1, 2)).adversarial, wanted)
+    with pytest.raises(ValueError, match="bounds"):
+        PGD(steps=2)(other, loader, Linf(0.9), bounds=(-1, 1))
+    for form in (loader, items, (wide, LABELS), OURS):
+        assert torch.equal(first_of(form, 9, bounds=(-1, 2)).floats()[:9], FLOATS[:9])
 
 
 @pytest.mark.parametrize("form", ["half", "of torchvision", "folder", "DataLoader"])

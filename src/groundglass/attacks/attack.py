@@ -14,11 +14,12 @@ from groundglass.attacks.access import UNIT, Access, Model, check_bounds, open_a
 from groundglass.attacks.balls import Ball, Linf
 from groundglass.attacks.checkpoint import AttackCheckpoint
 from groundglass.attacks.criteria import Criterion, as_criterion
+from groundglass.attacks.given_images import as_call
 from groundglass.attacks.norms import as_balls
 from groundglass.attacks.result import AttackResult, Setup
 from groundglass.attacks.sweep import Sweep, swept
 from groundglass.attacks.tensors import Images, Labels
-from groundglass.core import Progress, as_images, as_labels
+from groundglass.core import Progress, as_images
 from groundglass.core.progress import shown
 from groundglass.core.settings import Count, Settings, fit
 
@@ -80,7 +81,7 @@ class Attack(Settings, ABC):
         self,
         model: Model | Access | str,
         images: Any,
-        labels: Any,
+        labels: Any = None,
         ball: Ball | type[Ball] | str | None = None,
         *,
         eps: float | str | None = None,
@@ -136,7 +137,7 @@ class Attack(Settings, ABC):
         self,
         model: Model | Access | str,
         images: Any,
-        labels: Any,
+        labels: Any = None,
         ball: Any = None,
         *,
         eps: Any = None,
@@ -155,7 +156,9 @@ class Attack(Settings, ABC):
         Args:
             model: a module or a function of images to logits, or an access to one, which counts and limits what it is asked;
                 or a model's name, see `groundglass.models.load_model`.
-            images, labels: tensors or numpy arrays: images [n, c, h, w]; labels [n], [n, 1] or one-hot.
+            images, labels: tensors or numpy arrays: images [n, c, h, w]; labels [n], [n, 1] or one-hot. Or in place of images a
+                set that has both, without `labels`: a Dataset, a DataLoader, a pair or another form that
+                `groundglass.data.given` takes; all of it is read into memory, and the ball may follow it directly.
             ball: where adversarial images may be: `Linf(8 / 255)`, `L2(0.5)`, `Linf.each(radii)`. A list of balls, or a
                 kind with a list of radii (`Linf, eps=[2 / 255, 4 / 255]`), is a sweep: an image that is fooled in a smaller
                 ball is not attacked again in a larger one. Only `CarliniWagnerL2` works without a ball.
@@ -189,11 +192,9 @@ class Attack(Settings, ABC):
             NonFiniteError: NaN or infinite logits or gradients.
             Exception: whatever the model raises.
         """
-        if isinstance(labels, Ball | type):
-            raise TypeError(
-                f"`labels` is {labels!r:.60}: images and labels are two arguments. Of a data set, a loader or a file, "
-                "`groundglass.data.given(it).first(n)` has both, as .floats() and .labels"
-            )
+        low, high = model.bounds if isinstance(model, Access) else check_bounds(bounds)
+        with torch.inference_mode(False):
+            images, labels, ball = as_call(model, images, labels, ball, (low, high))
         balls = None if ball is None and eps is None else as_balls(ball, eps)
         if isinstance(balls, list):
             if start is not None or isinstance(model, Access):
@@ -201,13 +202,11 @@ class Attack(Settings, ABC):
                     "`start`" if start is not None else "access, whose budget is for one attack: give the model itself"
                 )
                 raise ValueError(f"a sweep over radii takes no {given}")
-            low, high = check_bounds(bounds)
-            images = as_images(images, bounds=(low, high))
             for one in balls:
                 self.check_ball(one)
                 one.scaled(1 / (high - low)).check(images)
             once = partial(self._call, model, seed=seed, budget=budget, bounds=bounds, batch_size=batch_size)
-            return swept(once, images, as_labels(labels, images), balls, criterion=as_criterion(criterion),
+            return swept(once, images, labels, balls, criterion=as_criterion(criterion),
                          indices=indices, checkpoint=checkpoint, progress=progress)  # fmt: skip
         return self._call(model, images, labels, balls, criterion=criterion, seed=seed, budget=budget, bounds=bounds,
                           batch_size=batch_size, indices=indices, start=start, checkpoint=checkpoint,
@@ -216,8 +215,8 @@ class Attack(Settings, ABC):
     def _call(
         self,
         model: Any,
-        images: Any,
-        labels: Any,
+        images: Images,
+        labels: Labels,
         ball: Ball | None,
         *,
         criterion: Any,
@@ -235,7 +234,6 @@ class Attack(Settings, ABC):
         if start is not None and not self._takes_start:
             raise ValueError(f"{type(self).__name__} begins at the image itself: leave out `start`, or use Square")
         scale = _Scale(*access.bounds)
-        given = as_images(images, bounds=access.bounds)
         found, asked = as_criterion(criterion), ball
         ball = None if ball is None else ball.scaled(1 / scale.width)
         if isinstance(checkpoint, Path | str):
@@ -244,8 +242,8 @@ class Attack(Settings, ABC):
         with torch.inference_mode(False), shown(progress) as told:
             call = Call(
                 access=access,
-                images=scale.to_unit(given),
-                labels=as_labels(labels, given),
+                images=scale.to_unit(images),
+                labels=labels,
                 ball=ball,
                 criterion=found,
                 seed=fit(int, seed, "seed"),
@@ -257,7 +255,7 @@ class Attack(Settings, ABC):
             )
             result = self._attack_all(call)
         setup = Setup(attack=repr(self), ball=repr(asked), criterion=repr(found), seed=call.seed, bounds=access.bounds)
-        return scale.back(replace(result, setup=setup), given, call.images, ball)
+        return scale.back(replace(result, setup=setup), images, call.images, ball)
 
     def _open(self, model: Any, budget: int | None, bounds: tuple[float, float]) -> Any:
         """The access that was given, or one to the model that was."""

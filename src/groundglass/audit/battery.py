@@ -30,6 +30,7 @@ from groundglass.audit.probes import agreement, answers, bad_gradients, slopes
 from groundglass.audit.signs import SLACK, Findings
 from groundglass.audit.subject import OWN, Mode, Subject, as_module
 from groundglass.core import derive_seed
+from groundglass.models.rescaled import rescaled
 
 # A move of random pixels over which the loss of a trained network is nearly straight.
 _REACH = 1 / 255
@@ -238,4 +239,5 @@ class Battery:
             attack: Any = TransferPGD(
                 steps=self.config.steps, step_size=2.5 * self.ball.radius / self.config.steps, momentum=1
             )
-            self.ledger.carry(f"MI-FGSM on {name}", attack, source)
+            theirs = rescaled(as_module(source), self.ledger.units.bounds)
+            self.ledger.carry(f"MI-FGSM on {name}", attack, theirs)

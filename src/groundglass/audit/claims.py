@@ -14,6 +14,7 @@ from groundglass.audit.subject import OWN, Mode, Subject, as_module
 from groundglass.core.names import lookup
 from groundglass.core.settings import In, fit, plain_number
 from groundglass.core.text import listed
+from groundglass.models.rescaled import rescaled
 
 #: One claim: the name of a gradient ("own", a rule, a view) or several joined by "+", of an attack, a view, an attack, or
 #: the robust accuracy that somebody states.
@@ -141,7 +142,7 @@ def _one(name: str, claim: Any, who: Subject, attacks: Mapping[str, GivenAttack]
                 f"a claim that is a view may not be called {called!r}, as a gradient of this audit is: give it another name, in "
                 "a dict"
             )
-        return Asked(called, view=Mode(called, as_module(claim)))
+        return Asked(called, view=Mode(called, rescaled(as_module(claim), who.bounds)))
     return Asked(name or getattr(claim, "__name__", "attack"), attack=claim)
 
 

@@ -24,7 +24,8 @@ from groundglass.attacks.access import Model
 from groundglass.attacks.criteria import UNTARGETED, Criterion
 from groundglass.audit.findings import Attempt
 from groundglass.audit.kept import Kept, Made
-from groundglass.audit.subject import Mode
+from groundglass.audit.subject import Mode, as_module
+from groundglass.audit.units import Units
 from groundglass.core import Progress, check_labels, counting, derive_seed, own_streams
 from groundglass.core.modes import evaluating, unchanged
 from groundglass.core.seeds import global_streams
@@ -69,15 +70,16 @@ class Ledger:
     def __init__(
         self,
         itself: nn.Module,
-        images: Tensor,
+        units: Units,
         labels: Tensor,
-        ball: Ball,
         *,
         seed: int,
         progress: Progress,
         criterion: Criterion = UNTARGETED,
     ) -> None:
+        images, ball = units.unit_images, units.unit_ball
         self.images, self.labels, self.ball, self.seed, self.criterion = images, labels, ball, seed, criterion
+        self.units = units
         self.attempts: list[Attempt] = []
         self.adversarial = images.clone()
         self.asked: list[Tensor] = []
@@ -165,14 +167,14 @@ class Ledger:
             try:
                 if isinstance(attack, GradientAttack | QueryAttack):
                     return self._run(plan, attack, _access_of(attack, budget), model, rows)
-                counting = Counting(model)
-                seed = derive_seed(self.seed, "audit", plan.name)
+                counting = Counting(self.units.theirs(as_module(model)))
+                theirs, seed = self.units.images[rows].clone(), derive_seed(self.seed, "audit", plan.name)
                 with evaluating(counting), unchanged(counting), own_streams(seed):
-                    adversarial = attack(counting, images.clone(), self.labels[rows].clone(), self.ball)
+                    adversarial = attack(counting, theirs, self.labels[rows].clone(), self.units.ball)
                 if not isinstance(adversarial, Tensor) or adversarial.shape != images.shape:
                     found = tuple(adversarial.shape) if isinstance(adversarial, Tensor) else type(adversarial).__name__
                     raise ValueError(f"it must return images of shape {tuple(images.shape)}, not {found}")
-                return Made(adversarial.detach().to(images), None, counting.rows)
+                return Made(self.units.to_unit(adversarial.detach().to(images)), None, counting.rows)
             except NonFiniteError:
                 raise
             except Exception as error:  # somebody else's mistake ends no audit: it is told
@@ -230,7 +232,7 @@ class Ledger:
         ).cpu()
         outside, invalid = int((~inside).sum()), made.invalid
         if brought and outside:
-            invalid = f"{outside} of {len(rows)} images lie outside the ball or [0, 1]"
+            invalid = f"{outside} of {len(rows)} images lie outside the ball or {self.units.span}"
         self.outside += 0 if brought else outside
         at = at[:0] if invalid else at[inside]
         confirmed = at[self.wrong(made.adversarial[at], rows[at]).cpu()] if len(at) else at

@@ -23,7 +23,7 @@ def _outputs(found: Findings, ledger: Ledger) -> Measured:
     answers = _answers(found)
     mode = "; it was handed over in train mode and audited in eval mode" if answers.training else ""
     kind = "probabilities" if answers.probabilities else "logits"
-    return not answers.probabilities, f"images in [0, 1], the model gives {kind}{mode}"
+    return not answers.probabilities, f"images in {ledger.units.span}, the model gives {kind}{mode}"
 
 
 def _every_time(found: Findings, ledger: Ledger) -> Measured:
@@ -47,7 +47,7 @@ def _images(found: Findings, ledger: Ledger) -> Measured:
     share = ledger.withdrawn / max(1, ledger.claims)
     told = (
         f"of {ledger.claims} successes {ledger.withdrawn} did not fool a fresh pass, and do not count; {ledger.outside} "
-        f"images outside the ball or [0, 1]; {ledger.miscounted} passes counted wrongly"
+        f"images outside the ball or {ledger.units.span}; {ledger.miscounted} passes counted wrongly"
     )
     return share <= FEW and not ledger.outside and not ledger.miscounted, told
 

@@ -23,11 +23,12 @@ class Audit:
         checks: of the network, whatever is claimed.
         broken_by: for each image the place in `attempts` of the attack that broke it, -1 for none, -2 for an image that
             was wrong from the start.
-        adversarial: the image that broke it; else the image itself.
+        adversarial: the image that broke it; else the image itself. In `bounds`.
         randomised: the model's answers differ from one time to the next.
         seconds: wall time.
         earlier_seconds: of these, what sessions put into it that were cut off.
         criterion: what counts as fooled; an image that meets it as it is counts as wrong from the start.
+        bounds: the range of the images.
     """
 
     ball: str
@@ -42,6 +43,7 @@ class Audit:
     seconds: float
     earlier_seconds: float = 0.0
     criterion: str = "Untargeted()"
+    bounds: tuple[float, float] = (0.0, 1.0)
 
     def __repr__(self) -> str:
         return self.sentence

@@ -3,15 +3,17 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from jaxtyping import Complex, Float, Int64
+from jaxtyping import Complex
 from torch import Tensor
 
 from groundglass.attacks import Ball
-from groundglass.attacks.access import Model
-from groundglass.attacks.balls import Each, Linf
+from groundglass.attacks.access import UNIT, Model, check_bounds
+from groundglass.attacks.balls import L2, Each, Linf
 from groundglass.attacks.criteria import UNTARGETED, Criterion, as_criterion
+from groundglass.attacks.given_images import as_call
 from groundglass.attacks.model_identity import digest, identity_of
 from groundglass.attacks.norms import as_ball
 from groundglass.audit.battery import Battery
@@ -23,22 +25,25 @@ from groundglass.audit.measures import judge
 from groundglass.audit.network_checks import network_checks
 from groundglass.audit.results import Audit
 from groundglass.audit.subject import subject
-from groundglass.core import Progress, as_images, as_labels, as_model, derive_seed, own_streams, silent
+from groundglass.audit.units import Units
+from groundglass.core import Progress, as_model, derive_seed, own_streams, silent
 from groundglass.core.files import check_place
 from groundglass.core.modes import in_train_mode
 from groundglass.core.schema import written
 from groundglass.core.settings import fit
 from groundglass.core.statistics import Proportion
-from groundglass.data import ImageSet, ImagesLike, given
+from groundglass.core.text import radius_text
+from groundglass.data import ImagesLike
 from groundglass.data.given import digest as digest_of
+from groundglass.data.given import first_of
 from groundglass.models import load_model
 
 
 def audit(
     model: Model | str | Path,
-    images: Float[Tensor, "n c h w"],
-    labels: Int64[Tensor, "n"],
-    ball: Ball,
+    images: Any,
+    labels: Any = None,
+    ball: Any = None,
     *,
     claim: ClaimLike | Sequence[ClaimLike] | Mapping[str, ClaimLike] | None = None,
     natural: ImagesLike | None = None,
@@ -48,6 +53,7 @@ def audit(
     attacks: Mapping[str, GivenAttack] | None = None,
     config: AuditConfig | None = None,
     criterion: Criterion | Callable[[Tensor, Tensor], Tensor] | None = None,
+    bounds: tuple[float, float] = UNIT,
     seed: int = 0,
     checkpoint: Path | str | None = None,
     progress: Progress = silent,
@@ -66,8 +72,10 @@ def audit(
     Args:
         model: images in [0, 1] -> logits. Run in eval mode; its mode is put back. Or a network's name, "timm:resnet18", see
             `groundglass.models.load_model`.
-        images, labels: at least one of them right; below a hundred the figures mean little.
-        ball: the threat model.
+        images, labels: at least one of them right; below a hundred the figures mean little. Tensors or arrays, [n, c, h, w]
+            and [n]; or in place of images a set that has both, without `labels`: a Dataset, a DataLoader, a pair or another
+            form that `groundglass.data.given` takes, read into memory. The ball may follow it directly.
+        ball: the threat model, `Linf(8 / 255)` or `L2(0.5)`.
         claim: what is claimed; several in a list, or in a dict by their names. "own" is PGD through the network's own gradient,
             which for a defended network is that of its training, through B. A rule ("dfa-fresh"), a name of `views`, and
             names joined by "+" (what all of them leave, image by image) are PGD through these. A module is a view, a function
@@ -87,6 +95,8 @@ def audit(
         config: how much is tried: `QUICK` (the default), `STANDARD`, or sizes of your own.
         criterion: what counts as fooled: `Untargeted()`, `Targeted(classes)`, or a function of logits and labels to flags. An
             image that meets it as it is counts as wrong from the start.
+        bounds: the range of the images, as the model, `views`, `surrogates` and `attacks` take them. The radius and the
+            result's images are in the same units. Float images of `natural` are in it too, where it is not read from a file.
         seed: of all draws.
         checkpoint: a file that has what each attack made, once it has ended. If it is there, the audit goes on from it, to
             the same result; delete it when the result is kept. A model that draws from torch's stream is audited anew from
@@ -102,6 +112,7 @@ def audit(
     Tramer et al. 2020, "On adaptive attacks".
     """
     started = time.perf_counter()
+    bounds = check_bounds(bounds)
     model = as_model(load_model(model) if isinstance(model, str | Path) else model)
     if not callable(model):
         raise TypeError(f"an audit takes the model itself, images -> logits, not {type(model).__name__}")
@@ -110,10 +121,9 @@ def audit(
     if checkpoint is not None:
         check_place(Path(checkpoint))
     with torch.inference_mode(False):
-        images = as_images(images)
-        labels, ball = as_labels(labels, images), as_ball(ball)
-    if isinstance(ball, Each):
-        raise ValueError(f"an audit is of one radius, not of {ball!r}: audit the images of each radius apart")
+        images, labels, ball = as_call(model, images, labels, ball, bounds)
+    units = Units(images, _one_ball(ball), bounds)
+    ball = units.unit_ball
     ball.check(images)
     goal = as_criterion(criterion)
     goal.check(labels)
@@ -122,15 +132,14 @@ def audit(
     if ball.radius == 0:
         raise ValueError("a ball of radius 0 holds nothing but the image: give a radius above 0, in pixel units")
     given_claims = each_of(claim)
-    known = None if natural is None else given(natural)
-    if known is not None and not isinstance(known, ImageSet):
-        known = known.first(max(chosen.fit_images, chosen.labels))
+    known = None if natural is None else first_of(natural, max(chosen.fit_images, chosen.labels), bounds=bounds)
     training = in_train_mode(model)
     # A model may draw from torch's own stream: it is made to begin here, and put back.
     with torch.inference_mode(False), own_streams(derive_seed(seed, "model")):
         who = subject(
             model,
-            images=images[:16],
+            bounds=bounds,
+            images=units.unit_images[:16],
             views=views or {},
             natural=known,
             matrix=matrix,
@@ -139,7 +148,7 @@ def audit(
             seed=seed,
         )
         asked = understood(given_claims, who, attacks or {})
-        ledger = Ledger(who.itself, images, labels, ball, seed=seed, progress=progress, criterion=goal)
+        ledger = Ledger(who.itself, units, labels, seed=seed, progress=progress, criterion=goal)
         kept = None
         if checkpoint is not None:
             brought = {
@@ -149,11 +158,12 @@ def audit(
                 "matrix": None if matrix is None else digest([torch.view_as_real(matrix)]),
                 "natural": repr(known) if known is None or known is natural else digest_of(known),
                 "settings": written(chosen),
-                "ball": repr(ball),
+                "ball": repr(units.ball),
                 "seed": seed,
-                "images": digest([ledger.images, ledger.labels]),
+                "images": digest([images, ledger.labels]),
                 "right": digest([ledger.broken_by]),
                 **({} if goal == UNTARGETED else {"criterion": repr(goal)}),
+                **({} if bounds == UNIT else {"bounds": bounds}),
             }
             kept = Kept(Path(checkpoint), {**identity_of(model), **brought})
         ledger.kept = kept
@@ -164,23 +174,35 @@ def audit(
     earlier = 0.0 if kept is None or ledger.randomised else kept.earlier_seconds
     count = len(images)
     return Audit(
-        ball=described(ball),
+        ball=described(units.ball, bounds),
         clean=Proportion(len(ledger.right), count),
         worst=Proportion(len(ledger.standing), count),
         claims=claims,
         attempts=tuple(ledger.attempts),
         checks=network_checks(battery.findings, ledger),
         broken_by=ledger.broken_by,
-        adversarial=ledger.adversarial,
+        adversarial=units.back(ledger.adversarial),
         randomised=ledger.randomised,
         criterion=repr(goal),
+        bounds=bounds,
         seconds=time.perf_counter() - started + earlier,
         earlier_seconds=earlier,
     )
 
 
-def described(ball: Ball) -> str:
+def _one_ball(ball: Any) -> Linf | L2:
+    if isinstance(ball, Each):
+        raise ValueError(f"an audit is of one radius, not of {ball!r}: audit the images of each radius apart")
+    found = as_ball(ball)
+    if not isinstance(found, Linf | L2):
+        raise ValueError(f"an audit is for Linf and L2, not for {found!r}: attack in it by APGD, PGD or SparseRS")
+    return found
+
+
+def described(ball: Ball, bounds: tuple[float, float] = UNIT) -> str:
     """A ball in words."""
+    low, high = bounds
+    where = "" if bounds == UNIT else f" (images in [{low:g}, {high:g}])"
     if isinstance(ball, Linf):
-        return f"L-inf {ball.radius * 255:.4g}/255"
-    return f"L2 {ball.radius:g}"
+        return f"L-inf {radius_text(ball.radius) if high - low <= 2 else f'{ball.radius:.4g}'}{where}"
+    return f"L2 {ball.radius:g}{where}"

@@ -22,11 +22,12 @@ from groundglass.adaptive import (
 )
 from groundglass.adaptive.stand_ins import stand_in_facts
 from groundglass.attacks import PGD, GradientAccess, frozen_for_attack
-from groundglass.attacks.access import Model
+from groundglass.attacks.access import UNIT, Model
 from groundglass.attacks.fitted_rules import FEWEST_PAIRS
 from groundglass.core import as_model, derive_seed
 from groundglass.data import ImageSet
 from groundglass.models import DefendedNetwork
+from groundglass.models.rescaled import rescaled
 from groundglass.models.wrappers import unwrapped
 from groundglass.optics import BackwardRule, MovingDevice, SimulatedOPU
 
@@ -81,6 +82,7 @@ class Subject:
         draws: by the name of a rule, how to draw it for the so-manieth time, from 1 on.
         others: by name, gradients that a claim may be made with, and that are not among the attacks.
         paper: the claim of the paper for such a network: names of gradients; none for any other network.
+        bounds: of the images that the model itself takes, as it was given.
     """
 
     itself: nn.Module
@@ -89,6 +91,7 @@ class Subject:
     draws: Mapping[str, Callable[[int], Mode]] = field(default_factory=dict)
     others: dict[str, Callable[[], Mode] | str] = field(default_factory=dict)
     paper: tuple[str, ...] = ()
+    bounds: tuple[float, float] = UNIT
 
     def mode(self, name: str) -> Callable[[], Mode] | str | None:
         """How to make the gradient of this name, why it cannot be made, or None for an unknown one."""
@@ -105,6 +108,7 @@ class Subject:
 def subject(
     model: Model,
     *,
+    bounds: tuple[float, float] = UNIT,
     images: Tensor,
     views: Mapping[str, Model],
     natural: ImageSet | None,
@@ -116,7 +120,7 @@ def subject(
     """The gradients that a model offers, and that its design calls for.
 
     Args:
-        model: see `audit`.
+        model, bounds: see `audit`. All that is made of it takes images in [0, 1].
         images: some of those that are attacked: a copy made for attacks is compared with the model on them.
         views, natural, matrix, fit_images, labels: see `audit` and `AuditConfig`.
         seed: of the attackers' draws.
@@ -124,20 +128,21 @@ def subject(
     Raises:
         ValueError: a view has the name of one of the audit's own gradients, or the matrix is of another shape.
     """
-    itself = as_module(model)
+    module = as_module(model)
+    itself = rescaled(module, bounds)
     taken = sorted(set(views) & {OWN, *RULES})
     if taken:
         raise ValueError(f"`views` may not be called {', '.join(taken)}: these are the audit's own gradients")
     given: dict[str, Callable[[], Mode] | str] = {
-        name: lambda name=name, view=view: Mode(name, as_module(view))  # type: ignore[misc]
+        name: lambda name=name, view=view: Mode(name, rescaled(as_module(view), bounds))  # type: ignore[misc]
         for name, view in views.items()
     }
     # A defence is known by its class, whatever is around it.
-    inner = unwrapped(itself)
-    target = _fast(inner if isinstance(inner, DefendedNetwork) else itself, images)
+    inner = unwrapped(module)
+    target = _fast(rescaled(inner, bounds) if isinstance(inner, DefendedNetwork) else itself, images)
     if not isinstance(target, DefendedNetwork):
         none: dict[str, Callable[[], Mode] | str] = {_A_VIEW: "none was given (`views`)"}
-        return Subject(itself, (Mode(OWN, target),), given or none)
+        return Subject(itself, (Mode(OWN, target),), given or none, bounds=bounds)
     device = target.device
     if matrix is not None and (device is None or matrix.shape != (device.out_features, device.in_features)):
         wanted = None if device is None else (device.out_features, device.in_features)
@@ -164,7 +169,7 @@ def subject(
     others: dict[str, Callable[[], Mode] | str] = {name: partial(drawn, name) for name in may_draw if name not in paper}
     if not own:
         others[OWN] = lambda: Mode(OWN, target)
-    return Subject(itself, base, {**found, **given}, draws, others, paper)
+    return Subject(itself, base, {**found, **given}, draws, others, paper, bounds)
 
 
 def _of_head(target: DefendedNetwork) -> tuple[str, ...]:

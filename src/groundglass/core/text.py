@@ -1,5 +1,6 @@
 """How numbers and lists are written, everywhere alike."""
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -83,6 +84,12 @@ def minus(text: str) -> str:
 def signed(points: float) -> str:
     """ "+3.5", "−3.5"; no sign of nothing."""
     return minus(f"{points:+.1f}") if abs(points) >= 0.05 else "0.0"
+
+
+def radius_text(eps: float) -> str:
+    """A radius as people write it: "8/255", or "0.15" where that is no number of such steps."""
+    steps = round(2 * eps * 255) / 2
+    return f"{steps:g}/255" if steps and math.isclose(steps, eps * 255, rel_tol=1e-6) else f"{eps:.4g}"
 
 
 def fraction(text: str) -> float:

@@ -8,9 +8,17 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 from torch.utils.data import Dataset as TorchDataset
 
+from groundglass.core import as_images, as_labels
 from groundglass.data.dataset import Dataset, ImageSet
 from groundglass.data.image_files import read_sets
 from groundglass.data.items import Keys, images_of, is_batch, pair_of
@@ -23,6 +31,7 @@ Images: TypeAlias = ImageSet | IndexedImages | StreamedImages
 ImagesLike: TypeAlias = Images | str | Path | Mapping[str, Any] | TorchDataset[Any] | Iterable[Any]
 
 _ARRAYS = (Tensor, np.ndarray)
+_SHUFFLED = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 
 
 def given(
@@ -60,13 +69,93 @@ def given(
     return _of_object(data, split, classes, keys)
 
 
-def _of_object(data: Any, split: str, classes: tuple[str, ...] | None, keys: Keys | None) -> Images:
+def images_and_labels(
+    images: Any, labels: Any = None, *, bounds: tuple[float, float] = (0.0, 1.0)
+) -> tuple[Tensor, Tensor]:
+    """Images and their labels in memory, as attacks take them.
+
+    Args:
+        images: a tensor or an array, as `as_images` takes it; or a set in any form that `given` takes, whose labels come with it.
+        labels: of a tensor or an array, as `as_labels` takes them; of a set None.
+        bounds: the range of float images. What the package has read itself, from a file or a folder, is in [0, 1], and is brought
+            into them.
+
+    Returns:
+        Images float32 [n, c, h, w] in `bounds`, and labels int64 [n].
+
+    Raises:
+        TypeError, ValueError: labels are missing, or are given twice; a loader that shuffles, of whose images nobody could say
+            which is which; else as `given`, `as_images` and `as_labels`.
+    """
+    if isinstance(images, _ARRAYS):
+        if labels is None:
+            raise TypeError(
+                "`labels` are missing: give images and labels, or (images, labels), a Dataset or a DataLoader in place of images"
+            )
+        found, known = as_images(images, bounds=bounds), labels
+    elif labels is not None:
+        raise TypeError(
+            f"a {type(images).__name__} in place of images has labels of its own: leave out `labels`, or give images as a tensor"
+        )
+    else:
+        found, known = _raw(images, bounds)
+        found = as_images(found, bounds=bounds)
+    return found, as_labels(known, found)
+
+
+def first_of(data: ImagesLike, n: int, *, bounds: tuple[float, float] = (0.0, 1.0)) -> ImageSet:
+    """What is in memory already, or the first `n` of what is not, as an image set.
+
+    Args:
+        bounds: of float images, as of `images_and_labels`; those of the set are in [0, 1].
+    """
+    pair = _plain(data, None)
+    if bounds == (0, 1) or isinstance(data, ImageSet | str | Path):
+        found = given(data)
+        return found if isinstance(found, ImageSet) else found.first(n)
+    if _is_pair(pair):
+        images, labels = images_of(pair[0]), pair[1]
+    else:
+        source = given(data)
+        assert not isinstance(source, ImageSet)
+        images, labels = source.raw(n)
+    if images.dtype != torch.uint8:
+        images = ((as_images(images, bounds=bounds) - bounds[0]) / (bounds[1] - bounds[0])).clamp_(0, 1)
+    return in_memory(images, labels)
+
+
+def _raw(data: Any, bounds: tuple[float, float]) -> tuple[Tensor, Any]:
+    """All images of a set, of the type and range they have."""
+    pair = _plain(data, None)
+    if _is_pair(pair):
+        return images_of(pair[0]), pair[1]
+    if isinstance(data, DataLoader) and isinstance(data.sampler, _SHUFFLED):
+        raise ValueError(
+            "the DataLoader draws the order of its images anew at each walk, and a result has a row an image: give one with "
+            "shuffle=False, or its data set, loader.dataset"
+        )
+    found = given(data)
+    if not isinstance(found, ImageSet):
+        return found.raw()
+    low, high = bounds
+    return low + (high - low) * found.floats(), found.labels
+
+
+def _plain(data: Any, keys: Keys | None) -> Any:
+    """Of a TensorDataset or a dict the images and the labels; anything else as it is."""
     if isinstance(data, TensorDataset):
         data = data.tensors
+    return _arrays(data, keys) if isinstance(data, Mapping) else data
+
+
+def _is_pair(data: Any) -> bool:
+    return isinstance(data, tuple | list) and len(data) == 2 and isinstance(data[0], _ARRAYS)
+
+
+def _of_object(data: Any, split: str, classes: tuple[str, ...] | None, keys: Keys | None) -> Images:
     told: dict[str, Any] = {"split": split, "classes": tuple(classes or _classes(data)), "keys": keys}
-    if isinstance(data, Mapping):
-        data = _arrays(data, keys)
-    if isinstance(data, tuple | list) and len(data) == 2 and isinstance(data[0], _ARRAYS):
+    data = _plain(data, keys)
+    if _is_pair(data):
         return in_memory(images_of(data[0]), data[1], split=split, classes=told["classes"])
     told["name"] = type(getattr(data, "dataset", data)).__name__
     if isinstance(data, DataLoader):

@@ -89,7 +89,12 @@ class IndexedImages:
         Raises:
             ValueError: they do not fit; else as `take`.
         """
-        return _collected((self._item(place) for place in range(min(n, len(self)))), min(n, len(self)), self)
+        return _named(self, *self.raw(n))
+
+    def raw(self, n: int | None = None) -> tuple[Tensor, np.ndarray]:
+        """The first `n`, or all, in memory as they are: images [m, c, h, w] of the type and range they have, and labels."""
+        count = len(self) if n is None else min(n, len(self))
+        return _collected((self._item(place) for place in range(count)), count, self)
 
     def _item(self, place: int) -> tuple[Tensor, np.ndarray]:
         image, label = pair_of(self._data[place], self._keys)
@@ -154,6 +159,10 @@ class StreamedImages:
 
     def first(self, n: int) -> ImageSet:
         """The first `n`, or all where there are fewer, in memory."""
+        return _named(self, *self.raw(n))
+
+    def raw(self, n: int | None = None) -> tuple[Tensor, np.ndarray]:
+        """As of `IndexedImages`. Of a stream without an end there is no all."""
 
         def items() -> Iterator[tuple[Tensor, np.ndarray]]:
             for images, labels in self._pieces():
@@ -191,13 +200,13 @@ def _checked(images: Tensor, labels: list[np.ndarray]) -> tuple[Tensor, Tensor]:
 
 
 def _collected(
-    items: Iterable[tuple[Tensor, np.ndarray]], most: int, source: IndexedImages | StreamedImages
-) -> ImageSet:
-    """The first of some items, in memory."""
+    items: Iterable[tuple[Tensor, np.ndarray]], most: int | None, source: IndexedImages | StreamedImages
+) -> tuple[Tensor, np.ndarray]:
+    """The first of some items side by side."""
     pixels: list[Tensor] = []
     labels: list[np.ndarray] = []
     for image, label in items:
-        if not pixels:
+        if not pixels and most is not None:
             _check_room(most, image, source)
         if len(pixels) == most:
             break
@@ -205,9 +214,11 @@ def _collected(
         labels.append(label)
     if not pixels:
         raise ValueError(f"{source!r} gave no images")
-    return in_memory(
-        stacked(pixels), np.stack(labels), name=source.name, split=source.split, classes=tuple(source.classes)
-    )
+    return stacked(pixels), np.stack(labels)
+
+
+def _named(source: IndexedImages | StreamedImages, images: Tensor, labels: np.ndarray) -> ImageSet:
+    return in_memory(images, labels, name=source.name, split=source.split, classes=tuple(source.classes))
 
 
 def _check_room(count: int, image: Tensor, source: IndexedImages | StreamedImages) -> None:

@@ -98,6 +98,17 @@ class DefendedNetwork(nn.Module):
         """The same network and logits, with gradients by `rule`: what an attacker differentiates."""
         return View(self, rule)
 
+    def within(self, outer: nn.Module, at: str) -> "DefendedNetwork":
+        """The same defence where `outer` holds its network: weights, device and B are shared.
+
+        Args:
+            at: the place of the block in `outer`.
+        """
+        found = DefendedNetwork(outer, at, feedback=self.feedback, guess=self._guess)
+        found._classes, found._ends, found._ran = self._classes, self._ends, self._ran
+        found.training = self.training
+        return found
+
     def features(self, images: Tensor) -> Tensor:
         """What the device's inputs are made of, [batch, N], not negative. Nothing is measured."""
         return self._reached(images)[0]
