@@ -114,8 +114,8 @@ def test_unfinished_work_is_of_these_bounds(tmp_path) -> None:
     whole = of(4, defended=False, checkpoint=path)
     assert torch.equal(of(4, defended=False, checkpoint=path).adversarial, whole.adversarial)
     labels = network()(IMAGES).argmax(1)
+    settings = {"natural": (4 * IMAGES, labels), "surrogates": {"other": network(4, seed=2)}}
     with pytest.raises(ValueError, match="bounds"):
-        settings = {"natural": (4 * IMAGES, labels), "surrogates": {"other": network(4, seed=2)}}
         audit(network(4), 4 * IMAGES, labels, Linf(4 * EPS), bounds=(0, 5), checkpoint=path, config=FEW, **settings)
 
 

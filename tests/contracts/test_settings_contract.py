@@ -101,6 +101,8 @@ INSIDE |= {
     "_Plain",
     "_State",
     "DrawsState",
+    "Subject",
+    "Units",
 }
 #: Any number will do for these.
 ANY = {"seed", "mean"}

@@ -11,7 +11,7 @@ import torch
 import groundglass as gg
 from groundglass.core import DamagedFileError
 from groundglass.data import load as load_data
-from groundglass.models import DefendedNetwork, accuracy, load_model
+from groundglass.models import DefendedNetwork, accuracy
 from groundglass.models import zoo as zoo_module
 from groundglass.models.zoo import MOST, PINNED, ZOO_VARIABLE, card, demonstration_device, find
 from groundglass.optics import SimulatedOPU
@@ -61,6 +61,35 @@ def test_the_card_is_of_the_committed_run(name: str) -> None:
     assert told.command == PINNED[name].command
 
 
+@pytest.mark.parametrize("name", PINNED)
+def test_a_network_of_the_zoo_is_a_model_by_its_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, wanted = torch.rand(3, 3, 32, 32), gg.load(name)
+    for text in (f"zoo:{name}", name):
+        assert torch.equal(gg.load_model(text)(images), wanted(images))
+        with pytest.raises(ValueError, match="its own weights"):
+            gg.load_model(text, std=(1, 1, 1))
+    # A file of the user's that has its name is what is meant.
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(b"something else")
+    with pytest.raises(DamagedFileError):
+        gg.load_model(name)
+    assert torch.equal(gg.load_model(f"zoo:{name}")(images), wanted(images))
+
+
+def test_attacks_and_audits_take_a_network_of_the_zoo_by_name() -> None:
+    images = torch.rand(2, 3, 32, 32)
+    labels = gg.load("vgg-16")(images).argmax(1)
+    by_name = gg.FGSM()("zoo:vgg-16", images, labels, gg.Linf(0.02))
+    assert torch.equal(by_name.adversarial, gg.FGSM()(gg.load("vgg-16"), images, labels, gg.Linf(0.02)).adversarial)
+    few = gg.AuditConfig(steps=2, queries=2, query_images=1, probes=2, draws=1, targets=1)
+    found = gg.audit("vgg-opu-demo", images, gg.load("vgg-opu-demo")(images).argmax(1), gg.Linf(0.02), config=few)
+    assert "PGD, dfa-fresh" in [attempt.name for attempt in found.attempts]
+    with pytest.raises(ValueError, match="did you mean 'vgg-opu-demo'"):
+        gg.load_model("zoo:vgg-opu-dem")
+
+
 def test_every_file_of_the_clone_is_pinned() -> None:
     assert {path.stem for path in (CLONE / "zoo").glob("*.safetensors")} == PINNED.keys()
 
@@ -98,13 +127,3 @@ def test_it_is_as_good_as_its_card_says() -> None:
     few = load_data("cifar10", download=False).test.head(500)
     for name in PINNED:
         assert abs(accuracy(gg.load(name), few) - card(name).accuracy) < 0.06  # over three standard errors
-
-
-def test_a_name_of_the_zoo_is_answered_with_the_call_that_takes_it() -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r"groundglass\.load\('vgg-16'\).*groundglass\.models\.zoo:load .* name=vgg-16"
-    ):
-        load_model("vgg-16")
-    images = torch.rand(2, 3, 32, 32)
-    named = load_model("groundglass.models.zoo:load", arguments={"name": "vgg-16"})
-    assert torch.equal(named(images), gg.load("vgg-16")(images))

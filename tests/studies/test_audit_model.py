@@ -16,6 +16,7 @@ from groundglass.audit.ledger import Ledger
 from groundglass.cli import main
 from groundglass.core import DamagedFileError, DiskFullError
 from groundglass.models import ModelSpec, build, save_model
+from groundglass.models.zoo import load as load_zoo
 from groundglass.optics import DeviceStore, SimulatedOPU
 from groundglass.results import FolderInUseError, OtherStudyError, RecordStore
 from groundglass.studies.audit_model import audit_model, parse_arguments, parse_eps, read_network, read_pictures
@@ -397,3 +398,15 @@ def test_a_folder_says_whether_the_seed_of_the_device_is_public(
     with pytest.raises(KeyboardInterrupt):
         audit_model(str(tmp_path / "models" / "opu.safetensors"), tmp_path / "out", data="shapes", images=10)
     assert told[0]["public_seed"] is (seed is not None)
+
+
+def test_a_network_of_the_zoo_is_audited_by_its_name(here: Path) -> None:
+    images = np.random.default_rng(0).random((4, 3, 32, 32), np.float32)
+    with torch.no_grad():
+        labels = load_zoo("vgg-opu-demo")(torch.from_numpy(images)).argmax(1)
+    np.savez(here / "mine.npz", images=images, labels=labels.numpy())
+    few = AuditConfig(steps=2, queries=2, query_images=1, probes=2, draws=1, targets=1)
+    found = audit_model("zoo:vgg-opu-demo", here / "out", data="mine.npz", images=4, config=few)
+    assert found is not None
+    assert found.clean.share == 1
+    assert found.claims[0].name == "dfa-fresh+fa"

@@ -24,8 +24,8 @@ class Audit(Command):
 
     model: tyro.conf.Positional[str]
     """A model file of a study (models/*.safetensors), or a network by name: timm:resnet18, torchvision:resnet18,
-    robustbench:Linf/Carmon2019Unlabeled, hub:owner/repository:entry, or a function of yours that makes a torch module (images
-    in [0, 1] -> logits), package.module:function or file.py:function."""
+    robustbench:Linf/Carmon2019Unlabeled, hub:owner/repository:entry, zoo:vgg-opu-demo of our own zoo, or a function of yours
+    that makes a torch module (images in [0, 1] -> logits), package.module:function or file.py:function."""
     out: Path
     """Folder for the record and report.html; a new one, or one of the same audit."""
     data: str

@@ -95,7 +95,8 @@ def images_and_labels(
         found, known = as_images(images, bounds=bounds), labels
     elif labels is not None:
         raise TypeError(
-            f"a {type(images).__name__} in place of images has labels of its own: leave out `labels`, or give images as a tensor"
+            f"where `labels` are given, images must be a torch.Tensor or an array, not a {type(images).__name__}: of a set, "
+            "which has labels of its own, leave out `labels`"
         )
     else:
         found, known = _raw(images, bounds)

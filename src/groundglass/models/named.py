@@ -1,5 +1,6 @@
 """Networks by name, from wherever they are: `load_model`."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,15 +8,16 @@ from typing import Any
 
 from torch import nn
 
-from groundglass.core import DamagedFileError, as_model, derive_seed, own_streams
-from groundglass.models import files
+from groundglass.core import DamagedFileError, as_model, derive_seed, lookup, own_streams
+from groundglass.models import files, zoo
 from groundglass.models.preprocessing import Preprocessed, Preprocessing
 from groundglass.models.schemes import SCHEMES, Factory, Scheme, scheme_of
 from groundglass.models.weight_files import read_weights
 from groundglass.models.weights import load_weights
-from groundglass.models.zoo import PINNED
 from groundglass.optics.device import OpticalDevice
 
+#: In front of the name of a network of our zoo.
+ZOO = "zoo:"
 #: In place of a file of weights: fresh ones, the same each time.
 RANDOM = "random"
 
@@ -33,7 +35,8 @@ def load_model(
 
     Args:
         name: "timm:resnet18", "torchvision:resnet18", "robustbench:Linf/Carmon2019Unlabeled", "hub:owner/repository:entry",
-            "package.module:factory" or "file.py:factory", a function that makes a module; or a model file of ours.
+            "package.module:factory" or "file.py:factory", a function that makes a module; "zoo:vgg-opu-demo", a network of our
+            own zoo, which is also called "vgg-opu-demo" where there is no file of that name; or a model file of ours.
         arguments: of the function that makes the network, `{"num_classes": 10}`.
         weights: a state_dict, .safetensors or what torch.save wrote (read without pickled code). None: those that the network
             is published with, downloaded by its library; of a factory what it makes. "random": fresh ones.
@@ -50,8 +53,12 @@ def load_model(
         DamagedFileError: a file is not what it should be.
     """
     found, given = scheme_of(str(name)), dict(arguments or {})
+    more = bool(given) or weights is not None or mean is not None or std is not None
+    if (ours := zoo_name(name)) is not None:
+        _check_alone(name, more)
+        return zoo.load(ours)
     if found is None:
-        return _of_file(Path(name), bool(given) or weights is not None or mean is not None, find_device)
+        return _of_file(Path(name), more, find_device)
     scheme, known = found
     if (mean is None) != (std is None):
         raise ValueError("`mean` and `std` go together: give both")
@@ -103,20 +110,34 @@ def _made(
 
 def _of_file(path: Path, more: bool, find_device: Callable[[str], OpticalDevice] | None) -> nn.Module:
     if not path.is_file():
-        if str(path) in PINNED:
-            raise FileNotFoundError(
-                f"there is no model file {path}. The network of the zoo is groundglass.load({str(path)!r}); as a name it is "
-                f"groundglass.models.zoo:load with the argument name={path}"
-            )
         raise FileNotFoundError(
             f"there is no model file {path}: give one of ours (models/*.safetensors of a run folder), or a network by name: "
-            f"{', '.join(scheme.example for scheme in SCHEMES.values())}, package.module:factory or {Factory.example}"
+            f"{', '.join(scheme.example for scheme in SCHEMES.values())}, {ZOO}{next(iter(zoo.PINNED))}, "
+            f"package.module:factory or {Factory.example}"
         )
+    _check_alone(path, more)
+    return files.load_model(path, find_device=find_device)
+
+
+def _check_alone(name: str | Path, more: bool) -> None:
     if more:
         raise ValueError(
-            f"{path} has its own weights and settings: arguments, weights, mean and std are for networks that are named otherwise"
+            f"{name} has its own weights and settings: arguments, weights, mean and std are for networks that are named otherwise"
         )
-    return files.load_model(path, find_device=find_device)
+
+
+def zoo_name(name: str | Path) -> str | None:
+    """The network of our zoo that a name means: "zoo:vgg-16", or "vgg-16" where nothing of that name is in the folder.
+
+    Raises:
+        ValueError: "zoo:..." of a network that is not in it; the nearest name is offered.
+    """
+    text = str(name)
+    if text.startswith(ZOO) and not os.path.exists(text):
+        ours = text.removeprefix(ZOO)
+        lookup("network of the zoo", ours, zoo.PINNED)
+        return ours
+    return text if text in zoo.PINNED and not os.path.exists(text) else None
 
 
 def _first_line(error: Exception) -> str:

@@ -26,11 +26,12 @@ from groundglass.core.text import fraction
 from groundglass.data import Dataset, ImageSet, load
 from groundglass.data.given import digest
 from groundglass.data.image_files import WHOLE, read_sets
-from groundglass.data.registry import cut, is_path, whole
+from groundglass.data.registry import NAMES, cut, is_path, whole
 from groundglass.models import DefendedNetwork, load_defended, load_model, read_spec
 from groundglass.models.files import is_defended_file
-from groundglass.models.named import RANDOM
+from groundglass.models.named import RANDOM, zoo_name
 from groundglass.models.preprocessing import Preprocessed
+from groundglass.models.zoo import find
 from groundglass.optics.store import find_device
 from groundglass.results import Record, RecordStore, cell_key
 from groundglass.results.kinds.audit import FileAuditConfig
@@ -87,7 +88,7 @@ def audit_model(
     """Audit a model into the run folder `out`; None if the complete audit is there already.
 
     Args:
-        model: a model file of ours, or a network by name: "timm:resnet18", "package.module:factory" and others, see
+        model: a model file of ours, or a network by name: "timm:resnet18", "zoo:vgg-opu-demo", "file.py:factory" and others, see
             `groundglass.models.load_model`.
         out: a new folder, or one that holds the same audit.
         data: cifar10, cifar100, shapes, or the path of an .npz or of a folder of pictures, see `groundglass.data.load`.
@@ -124,7 +125,9 @@ def audit_model(
     brought = {text: imported_attack(text) for text in attacks}
     network = read_network(model, weights, device_file, arguments, mean, std)
     retrieved = None if matrix is None else _matrix(matrix)
-    spec = read_spec(Path(model)) if Path(model).is_file() else None
+    ours = zoo_name(model)
+    place = find(ours) if ours is not None else Path(model)
+    spec = read_spec(place) if place.is_file() else None
     pictures = read_pictures(data, images, data_dir, trained_on=None if spec is None else spec.trained_on)
     if spec is not None and not is_path(data):
         spec.check_data(pictures.name, len(pictures.classes))
@@ -233,7 +236,7 @@ def read_pictures(data: str, count: int, data_dir: Path | None, *, trained_on: s
     if count < 1:
         raise ValueError(f"--images (={count}) must be at least 1")
     sets = read_sets(Path(data)) if is_path(data) and not cut(data)[1] else {}
-    if WHOLE in sets and (trained_on is None or load(data).name != trained_on):
+    if WHOLE in sets and (trained_on is None or trained_on in NAMES or load(data).name != trained_on):
         every = sets[WHOLE]
         test = every if isinstance(every, ImageSet) else whole(every, shuffled=True)
         found = Pictures(Path(data).name, test.images, test.labels, None)
