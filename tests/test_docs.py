@@ -105,7 +105,7 @@ def test_the_table_of_attacks_names_all_of_them_as_they_are() -> None:
         one = getattr(attacks, name)
         if not isinstance(one, type) or not issubclass(one, GradientAttack | QueryAttack) or one is SurrogatePGD:
             continue
-        if one.__module__.endswith((".gradient_attack", ".search")):
+        if one.__module__.endswith((".gradient_attack", ".minimum_norm", ".search")):
             continue  # what they share
         asks = not issubclass(one, GradientAttack) or one is attacks.RandomNoise
         needs = "gradients" if not asks else "labels" if issubclass(one, LabelAttack) else "scores"

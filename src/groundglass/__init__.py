@@ -13,6 +13,7 @@ from groundglass.core.lazy import lazily
 
 if TYPE_CHECKING:
     from groundglass.attacks import APGD as APGD
+    from groundglass.attacks import FAB as FAB
     from groundglass.attacks import FGSM as FGSM
     from groundglass.attacks import L0 as L0
     from groundglass.attacks import L1 as L1
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from groundglass.attacks import AttackResult as AttackResult
     from groundglass.attacks import Bandits as Bandits
     from groundglass.attacks import CarliniWagnerL2 as CarliniWagnerL2
+    from groundglass.attacks import DeepFool as DeepFool
     from groundglass.attacks import GradientAccess as GradientAccess
     from groundglass.attacks import LabelAccess as LabelAccess
     from groundglass.attacks import Linf as Linf
@@ -55,6 +57,7 @@ _FROM = {
     "groundglass.attacks": (
         *(
             "APGD",
+            "FAB",
             "FGSM",
             "L0",
             "L1",
@@ -64,6 +67,7 @@ _FROM = {
             "AttackResult",
             "Bandits",
             "CarliniWagnerL2",
+            "DeepFool",
             "GradientAccess",
         ),
         *(

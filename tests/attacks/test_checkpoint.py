@@ -6,10 +6,12 @@ import torch
 from groundglass.adaptive import make_rule
 from groundglass.attacks import (
     APGD,
+    FAB,
     L2,
     PGD,
     AttackCheckpoint,
     CarliniWagnerL2,
+    DeepFool,
     Ensemble,
     GradientAccess,
     InputDiversity,
@@ -31,6 +33,9 @@ ATTACKS = [
     APGD(steps=7, restarts=2),
     APGD(steps=5, loss="dlr", targets=2),
     CarliniWagnerL2(steps=8, searches=2, learning_rate=0.05, initial_c=0.1),
+    FAB(steps=4, restarts=2),
+    FAB(steps=4, targets=2, stop_when_fooled=False),
+    DeepFool(steps=6),
     TransferPGD(steps=6, momentum=1.0, random_start=True, keep="highest"),
     TransferPGD(steps=5, momentum=1.0, diversity=InputDiversity(), step_size=0.05),
 ]
@@ -76,7 +81,7 @@ def always(monkeypatch):
 def test_killed_anywhere_it_goes_on_to_the_same_result_and_does_nothing_twice(attack, problem, always, tmp_path):
     whole = Counting(problem[0])
     wanted = run(attack, whole, problem)
-    for kills in ([5], [whole.calls // 2], [whole.calls - 2], [7, 1, 3, whole.calls // 3]):
+    for kills in ([9], [whole.calls // 2], [whole.calls - 2], [7, 1, 3, whole.calls // 3]):
         path, calls = tmp_path / f"{kills}.safetensors", 0
         for after in kills:
             mortal = Mortal(problem[0], after)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from groundglass.attacks import (
     APGD,
+    FAB,
     FGSM,
     L0,
     L1,
@@ -18,6 +19,7 @@ from groundglass.attacks import (
     AttackResult,
     Ball,
     CarliniWagnerL2,
+    DeepFool,
     GaussianKernel,
     GradientAccess,
     InputDiversity,
@@ -38,6 +40,9 @@ ATTACKS: list[Attack] = [
     APGD(steps=5, loss="dlr", random_start=False, restarts=2),
     APGD(steps=5, loss="margin", stop_when_fooled=False),
     CarliniWagnerL2(steps=20, searches=3, learning_rate=0.03, initial_c=0.1),
+    FAB(steps=5, targets=2, restarts=2, stop_when_fooled=False),
+    FAB(steps=10),
+    DeepFool(),
     RandomNoise(points=10),
     TransferPGD(steps=5),
     TransferPGD(
@@ -62,6 +67,7 @@ SPARSE = [
     (PGD(steps=5, random_start=True, restarts=2, loss="margin"), L1(1.5)),
     (APGD(steps=10), L1(1.5)),
     (APGD(steps=10, stop_when_fooled=False), L1(1.5)),
+    (FAB(steps=10), L1(1.5)),
     (RandomNoise(points=10), L1(1.5)),
     (TransferPGD(steps=10), L1(1.5)),
     (PGD(steps=10), L0(4)),

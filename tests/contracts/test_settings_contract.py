@@ -18,6 +18,7 @@ from torch import nn
 import groundglass
 from groundglass.attacks import (
     APGD,
+    FAB,
     FGSM,
     L0,
     L1,
@@ -27,6 +28,7 @@ from groundglass.attacks import (
     Averaged,
     Bandits,
     CarliniWagnerL2,
+    DeepFool,
     Ensemble,
     Exact,
     FittedLinear,
@@ -144,6 +146,8 @@ def examples() -> dict[type, Any]:
         PGD(),
         Bandits(),
         CarliniWagnerL2(),
+        DeepFool(),
+        FAB(),
         Parsimonious(),
         RandomNoise(),
         RayS(),

@@ -24,13 +24,16 @@ from groundglass.attacks.bandits import Bandits
 from groundglass.attacks.carlini_wagner import CarliniWagnerL2
 from groundglass.attacks.checkpoint import AttackCheckpoint
 from groundglass.attacks.criteria import Criterion, Targeted, Untargeted
+from groundglass.attacks.deepfool import DeepFool
 from groundglass.attacks.ensemble import Ensemble
+from groundglass.attacks.fab import FAB
 from groundglass.attacks.fgsm import FGSM
 from groundglass.attacks.fitted_rules import FittedLinear, FittedNetwork
 from groundglass.attacks.frozen import frozen_for_attack
 from groundglass.attacks.gradient_attack import GradientAttack
 from groundglass.attacks.gradient_smoothing import GaussianKernel
 from groundglass.attacks.input_diversity import InputDiversity
+from groundglass.attacks.minimum_norm import MinimumNormAttack
 from groundglass.attacks.nes import NES
 from groundglass.attacks.noise import RandomNoise
 from groundglass.attacks.paper_units import paper_eps_to_pixels, pixels_to_paper_eps
@@ -49,6 +52,7 @@ from groundglass.core import BudgetExceededError, NonFiniteError
 
 __all__ = [
     "APGD",
+    "FAB",
     "FGSM",
     "L0",
     "L1",
@@ -68,6 +72,7 @@ __all__ = [
     "BudgetExceededError",
     "CarliniWagnerL2",
     "Criterion",
+    "DeepFool",
     "DrawnMatrix",
     "Each",
     "Ensemble",
@@ -84,6 +89,7 @@ __all__ = [
     "LinearMatrix",
     "Linf",
     "Live",
+    "MinimumNormAttack",
     "Mixture",
     "NonFiniteError",
     "Normalised",

@@ -10,9 +10,8 @@ from groundglass.attacks.apgd_l1 import SparseRuns
 from groundglass.attacks.balls import L2, Ball, Linf
 from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.checkpoint import State
-from groundglass.attacks.criteria import Targeted
 from groundglass.attacks.gradient_attack import GradientAttack, Job
-from groundglass.attacks.runs import TowardsClasses
+from groundglass.attacks.runs import TowardsClasses, likeliest_others
 from groundglass.attacks.sparse_balls import L1
 from groundglass.attacks.tensors import Images, Logits, PerImage, Rows, per_image
 from groundglass.core.settings import Count, In
@@ -63,19 +62,7 @@ class APGD(GradientAttack):
             raise ValueError(f"`targets` (={self.targets}) needs loss='dlr', not {self.loss!r}")
 
     def _first_state(self, board: Board, logits: Logits) -> State:
-        """The most likely other classes of each image, the likeliest first, [n, targets]."""
-        if self.targets and isinstance(board.criterion, Targeted):
-            raise ValueError(
-                f"`targets` (={self.targets}) is for untargeted attacks, not {board.criterion!r}: use targets=0"
-            )
-        classes = logits.shape[1]
-        if self.targets >= classes:
-            raise ValueError(
-                f"`targets` (={self.targets}) must be at most {classes - 1}: the model has {classes} classes, and one of "
-                "them is the label's"
-            )
-        others = logits.scatter(1, board.labels[:, None], -torch.inf)
-        return {"aims": others.argsort(dim=1, descending=True, stable=True)[:, : self.targets]}
+        return {"aims": likeliest_others(board, logits, self.targets)}
 
     @property
     def most_gradients(self) -> int:

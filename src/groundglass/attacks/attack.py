@@ -161,7 +161,8 @@ class Attack(Settings, ABC):
                 `groundglass.data.given` takes; all of it is read into memory, and the ball may follow it directly.
             ball: where adversarial images may be: `Linf(8 / 255)`, `L2(0.5)`, `Linf.each(radii)`. A list of balls, or a
                 kind with a list of radii (`Linf, eps=[2 / 255, 4 / 255]`), is a sweep: an image that is fooled in a smaller
-                ball is not attacked again in a larger one. Only `CarliniWagnerL2` works without a ball.
+                ball is not attacked again in a larger one. Attacks for the nearest image (`FAB`, `DeepFool`, `CarliniWagnerL2`)
+                need none.
             criterion: what counts as fooled: `Untargeted()`, `Targeted(classes)`, or a function of logits [b, classes] and
                 labels [b] to flags [b].
             seed: of all that is drawn; the result records it.

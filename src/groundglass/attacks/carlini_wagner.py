@@ -8,9 +8,10 @@ from groundglass.attacks.balls import L2, Ball
 from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.checkpoint import State
 from groundglass.attacks.criteria import Targeted, Untargeted
-from groundglass.attacks.gradient_attack import GradientAttack, Job
+from groundglass.attacks.gradient_attack import Job
+from groundglass.attacks.minimum_norm import MinimumNormAttack
 from groundglass.attacks.tensors import Rows, per_image
-from groundglass.core import counting, pieces, whole
+from groundglass.core import counting, whole
 from groundglass.core.settings import Count, NotNegative, Positive
 
 # Images are mapped into (-1, 1) scaled by this, so that black and white are not infinitely far away in tanh's space.
@@ -19,7 +20,7 @@ _BETA1, _BETA2, _ADAM_EPS = 0.9, 0.999, 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
-class CarliniWagnerL2(GradientAttack):
+class CarliniWagnerL2(MinimumNormAttack):
     """Minimise |x - image|^2 + c f(x), f = max(label's logit - largest other, -confidence) (towards a
     target: largest other - target's logit), over w with x = (tanh w + 1) / 2.
 
@@ -47,40 +48,25 @@ class CarliniWagnerL2(GradientAttack):
     initial_c: Positive = 0.01
     confidence: NotNegative = 0.0
     abort_early: bool = True
-    loss = "margin"
+    norm = "L2"
     kinds = (L2,)
-
-    def check_ball(self, ball: Ball | None) -> None:
-        if ball is not None:
-            super().check_ball(ball)
 
     @property
     def most_gradients(self) -> int:
         return self.steps * self.searches
 
-    def _attack(self, job: Job, ball: Ball | None, state: State) -> None:
+    def _search(self, job: Job, ball: Ball | None, state: State) -> None:
         for number, rows, left in job.batches(state):
             s = _Searches(job.board, rows, number, self.initial_c, left)
             while s.search < self.searches:
-                self._search(job, s)
+                self._descend(job, s)
                 s.high = torch.where(s.found, torch.minimum(s.high, s.c), s.high)
                 s.low = torch.where(s.found, s.low, torch.maximum(s.low, s.c))
                 s.c = torch.where(s.high.isinf(), s.c * 10, (s.low + s.high) / 2)
                 s.search += 1
                 s.begin()
-        if ball is not None:
-            self._bring_inside(job, ball)
 
-    def _bring_inside(self, job: Job, ball: Ball) -> None:
-        """Project what was found outside the ball, and see whether it fools the model from there."""
-        board = job.board
-        every = ball.at(counting(len(board.images), board.images.device))
-        inside = every.contains(board.adversarial, board.images, tolerance=0)
-        for rows in pieces((board.clean_correct & ~inside).nonzero().squeeze(1), job.batch_size):
-            x = ball.at(rows).project(board.adversarial[rows], board.images[rows])
-            board.put(rows, x, *job.check(rows, x), board.iterations[rows])
-
-    def _search(self, job: Job, s: "_Searches") -> None:
+    def _descend(self, job: Job, s: "_Searches") -> None:
         """One run of Adam for each image at its own c, or the rest of one."""
         patience = max(1, self.steps // 10)
         by_margin = isinstance(s.board.criterion, Untargeted | Targeted)

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from groundglass.attacks.access import GradientAccess, Gradients
 from groundglass.attacks.attack import Attack, Call
-from groundglass.attacks.balls import L2, Ball, Linf, falls_short
+from groundglass.attacks.balls import Ball, Linf, falls_short
 from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.checkpoint import AttackCheckpoint, State
 from groundglass.attacks.losses import Loss, find_loss
@@ -26,7 +26,11 @@ LinfStepSize = Annotated[float, In("(0, 1]", "pixel units, so 2/255, not 2")]
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One call of an attack: what it was given, and the board that it writes to."""
+    """One call of an attack: what it was given, and the board that it writes to.
+
+    Attributes:
+        most_gradients: that an image may take.
+    """
 
     attack: "GradientAttack"
     access: GradientAccess
@@ -34,6 +38,7 @@ class Job:
     seed: int
     batch_size: int
     checkpoint: AttackCheckpoint | None
+    most_gradients: int
     progress: Progress = silent
 
     def gradient(self, rows: Rows, x: Images, loss: Loss | None = None) -> Gradients:
@@ -79,7 +84,7 @@ class Job:
         board = self.board
         under_way = board.clean_correct & ~board.success
         # What is asked at most from here on: who is fooled may leave early.
-        left = int((self.attack.most_gradients - board.gradients[under_way]).clamp_min(0).sum())
+        left = int((self.most_gradients - board.gradients[under_way]).clamp_min(0).sum())
         done, fooled = int(board.gradients.sum()), int(board.success.sum())
         self.progress(self.attack.title, done, done + left, fooled=fooled, images=len(board.right))
 
@@ -109,17 +114,20 @@ class GradientAttack(Attack):
             call.images, call.labels, ball, indices=call.indices, batch_size=batch_size, criterion=call.criterion
         )
         if not len(board.images):
-            return board.result(ball or L2(0.0))
+            return board.result(self._measure(ball))
         access.meet(self, board.images)
         state, checkpoint = None, call.checkpoint
         if checkpoint is not None:
             state = checkpoint.resume(access, board, attack=self, ball=ball, seed=call.seed, batch_size=batch_size)
         if state is None:
             state = self._first_state(board, board.look(access, self.loss, batch_size))
-        self._attack(
-            Job(self, access, board, call.seed, batch_size, checkpoint, call.progress), cast(Ball, ball), state
-        )
-        return board.result(ball or L2(0.0))
+        job = Job(self, access, board, call.seed, batch_size, checkpoint, self.most_gradients, call.progress)
+        self._attack(job, cast(Ball, ball), state)
+        return board.result(self._measure(ball))
+
+    def _measure(self, ball: Ball | None) -> Ball:
+        """In which the perturbations of the result are measured."""
+        return cast(Ball, ball)
 
     def _first_state(self, board: Board, logits: Logits) -> State:
         """What `_attack` starts from, once the images themselves were seen."""

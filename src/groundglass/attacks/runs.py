@@ -7,10 +7,12 @@ import torch
 
 from groundglass.attacks.access import Gradients
 from groundglass.attacks.balls import Ball
+from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.checkpoint import State
+from groundglass.attacks.criteria import Targeted
 from groundglass.attacks.gradient_attack import Job
 from groundglass.attacks.losses import Loss, targeted_dlr
-from groundglass.attacks.tensors import Flags, Images, Rows
+from groundglass.attacks.tensors import Flags, Images, Logits, Rows
 from groundglass.core import counting, pieces
 
 
@@ -170,3 +172,21 @@ class TowardsClasses(Runs):
             return None
         aims = self._aims[live["rows"], live["run"] % self._aims.shape[1]]
         return lambda logits, labels: targeted_dlr(logits, labels, aims)
+
+
+def likeliest_others(board: Board, logits: Logits, targets: int) -> Rows:
+    """The most likely other classes of each image, the likeliest first, [n, targets].
+
+    Raises:
+        ValueError: more than there are, or a criterion that has a target of its own.
+    """
+    if targets and isinstance(board.criterion, Targeted):
+        raise ValueError(f"`targets` (={targets}) is for untargeted attacks, not {board.criterion!r}: use targets=0")
+    classes = logits.shape[1]
+    if targets >= classes:
+        raise ValueError(
+            f"`targets` (={targets}) must be at most {classes - 1}: the model has {classes} classes, and one of them is the "
+            "label's"
+        )
+    others = logits.scatter(1, board.labels[:, None], -torch.inf)
+    return others.argsort(dim=1, descending=True, stable=True)[:, :targets]
