@@ -181,6 +181,16 @@ def read_device(path: Path) -> Any:
     return found.fingerprint, len(found) if isinstance(found, MovingDevice) else plain(found.measure(bits))
 
 
+def saved_draws(folder: Path) -> Path:
+    moving = MovingDevice([device(), SimulatedOPU.create(8, 12, seed=6)], seed=1)
+    return DeviceStore(folder / "devices").put(moving, draws=True).with_suffix(".draws")
+
+
+def read_saved_draws(path: Path) -> Any:
+    found = DeviceStore(path.parent).find(path.stem, draws=True)
+    return plain(found.measure(torch.ones(40, 8, dtype=torch.uint8)))
+
+
 class Apparatus:
     """The number of ones, on every pixel."""
 
@@ -429,6 +439,7 @@ KINDS: dict[str, FileKind] = {
     "drifting device": FileKind(drifting_file, read_device, json_parts, put_json),
     "real device": FileKind(real_device_file, read_real_device, json_parts, put_sealed),
     "moving device": FileKind(moving_file, read_device, json_parts, put_json),
+    "saved draws": FileKind(saved_draws, read_saved_draws, json_parts, put_json, checked=False),
     "attack result": FileKind(result_file, read_result, **SAFE),
     "adversarial images": FileKind(adversarial_file, read_adversarial, **SAFE),
     "gradient checkpoint": FileKind(gradient_checkpoint, lambda p: _attack(p)[1], **SAFE),

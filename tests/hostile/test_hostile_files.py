@@ -186,7 +186,7 @@ READERS: dict[str, tuple[str, ...] | str] = {
     "groundglass.optics.retrieval.folder": ("retrieval.json", "retrieved matrix", "readings"),
     "groundglass.optics.lighton": ("real device",),
     "groundglass.optics.secret_file": ("device",),
-    "groundglass.optics.store": ("moving device", "drifting device"),
+    "groundglass.optics.store": ("moving device", "drifting device", "saved draws"),
     "groundglass.optics.streams.bit_file": ("bits",),
     "groundglass.optics.streams.reading_file": ("ledger",),
     "groundglass.results.bundle": ("bundle",),

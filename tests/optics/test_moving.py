@@ -247,3 +247,20 @@ def test_a_classifier_that_is_fitted_to_all_matrices_predicts_and_one_that_is_fi
 
 def test_one_that_is_half_made_has_a_repr() -> None:
     assert "MovingDevice" in repr(MovingDevice.__new__(MovingDevice))
+
+
+def test_a_saved_stream_of_draws_begins_again_wherever_it_is_opened(
+    devices: list[SimulatedOPU], tmp_path: Path
+) -> None:
+    store, bits = DeviceStore(tmp_path), draw(1)[[0] * 60]
+    store.put(MovingDevice(devices, seed=3), draws=True)
+    fingerprint = MovingDevice(devices).fingerprint
+    wanted = MovingDevice(devices, seed=3).measure(bits)
+    for _ in range(2):
+        assert torch.equal(store.find(fingerprint, draws=True).measure(bits), wanted)
+    assert not torch.equal(store.find(fingerprint).measure(bits), wanted)
+    path = tmp_path / f"{fingerprint}.draws"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.write_text(path.read_text().replace('"key": "', '"key": "-'))
+    with pytest.raises(DamagedFileError, match="draws"):
+        store.find(fingerprint, draws=True)

@@ -42,7 +42,9 @@ class Run(Command):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of training. auto: the faster one here, by a short measurement; recorded, and kept when the run is continued."""
     jobs: int | None = None
-    """How many cells run side by side, each with its share of the cores. Default: one a core as memory allows; with a GPU 1."""
+    """How many cells run side by side, each with its share of the cores. Default: one a core as memory allows; one a GPU."""
+    threads: int | None = None
+    """Of a cell, where several run. It may change the last digit of a result. Default: its share of the cores."""
     device: ComputeOn = "auto"
 
     def run(self) -> None:

@@ -194,9 +194,9 @@ def remove_parts(folder: Path, *, below: bool = True) -> None:
                 os.close(fd)
 
 
-def write_json(path: Path, value: Any, *, new: bool = False) -> None:
-    """Write `value` as indented JSON, atomically; `new` as in `atomic_write`."""
-    with atomic_write(path, "w", new=new) as file:
+def write_json(path: Path, value: Any, *, private: bool = False, new: bool = False) -> None:
+    """Write `value` as indented JSON, atomically; `private` and `new` as in `atomic_write`."""
+    with atomic_write(path, "w", private=private, new=new) as file:
         json.dump(value, file, indent=2, sort_keys=True)
         file.write("\n")
 

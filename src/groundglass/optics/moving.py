@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from groundglass.core import forks
-from groundglass.core.sealed import Sealed, Seed
+from groundglass.core.sealed import Sealed, Seed, without_locals
 from groundglass.core.settings import Count, fit
 from groundglass.optics.camera import Camera
 from groundglass.optics.device import Array, alike, as_bits
@@ -91,6 +91,23 @@ class MovingDevice(Sealed):
         """The same K devices under another stream of draws: what a study needs of a device out of a file."""
         seed = Seed(seed)
         return MovingDevice(self._devices, seed=seed)
+
+    def stream_key(self) -> int:
+        """What its stream of draws is made from, a secret: for `DeviceStore`, which writes it into a file for its owner alone."""
+        return self._key
+
+    @without_locals
+    def with_stream(self, key: int) -> "MovingDevice":
+        """The same K devices under the stream of another one's `stream_key`, from its beginning.
+
+        Raises:
+            ValueError: not a key of 128 bits.
+        """
+        if not 0 <= key < 2**128:
+            raise ValueError("a stream's key has 128 bits")
+        device = MovingDevice(self._devices)
+        device._begin(key)
+        return device
 
     @property
     def devices(self) -> tuple[SimulatedOPU, ...]:

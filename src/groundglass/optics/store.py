@@ -6,6 +6,7 @@ from typing import cast
 
 from groundglass.core import DamagedFileError, make_folder, write_json
 from groundglass.core.hosts import awaited
+from groundglass.core.sealed import without_locals
 from groundglass.core.untrusted import read_format
 from groundglass.optics.drifting import DriftingDevice
 from groundglass.optics.moving import MovingDevice
@@ -18,6 +19,9 @@ _MOVING_SUFFIX = ".moving"
 _DRIFTING_FORMAT = "groundglass drifting device"
 _DRIFTING_VERSION = 1
 _DRIFTING_SUFFIX = ".drifting"
+_DRAWS_FORMAT = "groundglass draws of a moving device"
+_DRAWS_VERSION = 1
+_DRAWS_SUFFIX = ".draws"
 
 #: What has a place in a store.
 Stored = SimulatedOPU | MovingDevice | DriftingDevice
@@ -54,8 +58,15 @@ class DeviceStore:
             p.stem for suffix in (_SUFFIX, _MOVING_SUFFIX, _DRIFTING_SUFFIX) for p in self.folder.glob(f"*{suffix}")
         )
 
-    def put(self, device: Stored) -> Path:
-        """Save a device; returns its file. A device that is already here is left as it is."""
+    def put(self, device: Stored, *, draws: bool = False) -> Path:
+        """Save a device; returns its file. A device that is already here is left as it is.
+
+        Args:
+            draws: of a moving one, save its stream of draws too, in a file for its owner alone: a process that opens the device
+                with `find(..., draws=True)` has the same stream.
+        """
+        if draws and isinstance(device, MovingDevice):
+            self._put_draws(device)
         if isinstance(device, MovingDevice):
             # Its devices first: the list needs them.
             for each in device.devices:
@@ -78,13 +89,21 @@ class DeviceStore:
             device.save(path)
         return path
 
-    def find(self, fingerprint: str, *, in_features: int | None = None, out_features: int | None = None) -> Stored:
+    def find(
+        self,
+        fingerprint: str,
+        *,
+        in_features: int | None = None,
+        out_features: int | None = None,
+        draws: bool = False,
+    ) -> Stored:
         """The device with this fingerprint. A moving one has a new, secret stream of draws: see `MovingDevice.with_draws`.
         A drifting one is at time 0.
 
         Args:
             fingerprint: as kept with the model that was trained with the device.
             in_features, out_features: the sizes that the model needs, checked when given.
+            draws: give a moving one the stream of draws that it was saved with, from its beginning.
 
         Raises:
             FileNotFoundError: not here, or one of a moving device's; names the folder and what is there.
@@ -98,7 +117,7 @@ class DeviceStore:
                 raise ValueError(
                     f"device {fingerprint} has {name}={found}, the model needs {wanted}: this is the device of another model"
                 )
-        return device
+        return self._with_saved_draws(device) if draws and isinstance(device, MovingDevice) else device
 
     def _load(self, fingerprint: str) -> Stored:
         path = self.path(fingerprint)
@@ -119,6 +138,23 @@ class DeviceStore:
                 f"{path} holds device {device.fingerprint}, not the one that it is named by: rename it or restore it"
             )
         return device
+
+    @without_locals
+    def _put_draws(self, device: MovingDevice) -> None:
+        make_folder(self.folder, 0o700)
+        told = {"format": _DRAWS_FORMAT, "version": _DRAWS_VERSION, "key": f"{device.stream_key():x}"}
+        write_json(self.folder / f"{device.fingerprint}{_DRAWS_SUFFIX}", told, private=True)
+
+    @without_locals
+    def _with_saved_draws(self, device: MovingDevice) -> MovingDevice:
+        path = self.folder / f"{device.fingerprint}{_DRAWS_SUFFIX}"
+        if not path.exists():
+            return device
+        key = read_format(path, _DRAWS_FORMAT, _DRAWS_VERSION, "the draws of a moving device").get("key")
+        try:
+            return device.with_stream(int(str(key), 16))
+        except ValueError as error:
+            raise DamagedFileError(f"{path} does not hold the draws of a moving device: restore it") from error
 
     def _load_moving(self, path: Path) -> MovingDevice:
         listed = read_format(path, _MOVING_FORMAT, _MOVING_VERSION, "the list of a moving device").get("devices")

@@ -1,21 +1,28 @@
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import wait
 
 import pytest
 import torch
 
 from groundglass.core import DamagedFileError
+from groundglass.core.locks import leased
 from groundglass.results import RecordStore
 from groundglass.studies import run_study
-from groundglass.studies.engine import local
+from groundglass.studies.engine import local, schedule
 from groundglass.studies.engine.cell import key_of, run_cells
 from groundglass.studies.engine.context import Context
-from groundglass.studies.engine.local import CellFailedError, WorkerEndedError, fitting_jobs, run_side_by_side
+from groundglass.studies.engine.executor import WorkerEndedError
+from groundglass.studies.engine.local import Local, fitting_jobs
 from groundglass.studies.engine.run import manifest
+from groundglass.studies.engine.schedule import run_on
+from groundglass.studies.engine.worker import CellFailedError, Setup
 from tests.studies.engine import toys
 from tests.studies.engine.study import diamond
 from tests.studies.engine.toys import Toy
@@ -44,7 +51,8 @@ def start(tmp_path, monkeypatch):
         context = Context(tmp_path, dataset=DATA, device_seed=SEED, progress=progress, listener=run.heard)
         with RecordStore.open(tmp_path, MANIFEST) as store:
             context.arrays = store.arrays
-            return run_side_by_side(cells, store, context, jobs)
+            threads = max(1, local.usable_cores() // jobs)
+            return run_on(Local(jobs).start(Setup.of(context, threads)), cells, store, context)
 
     return run
 
@@ -74,7 +82,7 @@ def test_each_cell_has_what_it_needs_whoever_runs_it(spawn, tmp_path, hostile_fo
     assert "PYTHONSAFEPATH" not in os.environ
     assert results(tmp_path) == {"first": 1, "left": 2, "right": 3, "last": 6}
     store = RecordStore.read(tmp_path)
-    assert all(r.result["images"] == 10 and r.result["has_seed"] for r in store.records)
+    assert all(r.result["images"] == 10 and not r.result["has_seed"] for r in store.records)
     assert all(r.seconds >= 100 and r.memory > 2**20 for r in store.records)
     assert not list(tmp_path.glob("*.scratch"))
     assert sorted(spawn.heard.names) == ["first", "last", "left", "right"]
@@ -108,12 +116,7 @@ def test_cells_run_at_the_same_time_each_with_its_share_of_the_cores(start, tmp_
 
 
 def test_ctrl_c_while_a_worker_starts_is_left_to_the_parent(spawn, monkeypatch, capfd):
-    class Interrupted(local._Worker):
-        def __init__(self, context, threads):
-            super().__init__(context, threads)
-            os.kill(self._process.pid, signal.SIGINT)
-
-    monkeypatch.setattr(local, "_Worker", Interrupted)
+    monkeypatch.setattr(local._Starts, "Process", lambda self, **given: toys.Interrupted(**given))
     assert spawn(diamond()[:1]) == 1
     assert "Traceback" not in capfd.readouterr().err
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
@@ -153,8 +156,8 @@ def test_an_input_that_is_never_made_is_a_bug(start):
 
 def test_the_secret_is_in_nothing_that_is_pickled(start, monkeypatch):
     sent = []
-    dumps = local.pickle.dumps
-    monkeypatch.setattr(local.pickle, "dumps", lambda *given: sent.append(dumps(*given)) or sent[-1])
+    dumps = pickle.dumps
+    monkeypatch.setattr(pickle, "dumps", lambda *given: sent.append(dumps(*given)) or sent[-1])
     start([Toy("one")])
     assert len(sent) >= 2
     for form in (str(SEED).encode(), SEED.to_bytes(6, "little"), SEED.to_bytes(6, "big")):
@@ -165,13 +168,16 @@ ORPHANS = """
 from pathlib import Path
 from groundglass.results import RecordStore
 from groundglass.studies.engine.context import Context
-from groundglass.studies.engine.local import run_side_by_side
+from groundglass.studies.engine.local import Local
+from groundglass.studies.engine.schedule import run_on
+from groundglass.studies.engine.worker import Setup
 from tests.studies.engine.toys import Toy
 
 if __name__ == "__main__":
     folder = Path({folder!r})
     with RecordStore.open(folder, {manifest!r}) as store:
-        run_side_by_side([Toy("a", seconds=60), Toy("b", seconds=60)], store, Context(folder, dataset=None), 2)
+        context = Context(folder, dataset=None)
+        run_on(Local(2).start(Setup.of(context, 1)), [Toy("a", seconds=60), Toy("b", seconds=60)], store, context)
 """
 
 
@@ -199,7 +205,7 @@ def test_workers_end_with_their_parent_however_it_ends(tmp_path):
 
 
 def test_a_script_without_a_main_guard_is_told_so(start, monkeypatch, tmp_path):
-    monkeypatch.setattr(local, "_serve", toys.end_without_a_guard)
+    monkeypatch.setattr(local, "_begin", toys.end_without_a_guard)
     with pytest.raises(WorkerEndedError, match=r'before it began.*if __name__ == "__main__":') as raised:
         start([Toy("one")])
     assert "memory" not in str(raised.value)
@@ -243,21 +249,35 @@ def test_what_measures_time_runs_last_and_by_itself(start):
 
 
 def test_a_worker_that_dies_with_a_message_unread_is_named(start, monkeypatch):
-    monkeypatch.setattr(local, "_serve", toys.die_at_once)
+    monkeypatch.setattr(local, "_begin", toys.die_at_once)
     with pytest.raises(WorkerEndedError, match="at work on one has ended"):
         start([Toy("one")], jobs=2)
 
 
 def test_what_others_have_found_is_kept_before_an_error_is_raised(start, tmp_path, monkeypatch):
-    def both(workers):
+    def both(futures, **given):
         """Whoever fails first, when both have something to say."""
-        wait_for(lambda: all(worker.pipe.poll() for worker in workers))
-        return sorted(workers, key=lambda worker: worker.cell.name)
+        return wait(futures)
 
     with monkeypatch.context() as patch:
-        patch.setattr(local, "_told", both)
+        patch.setattr(schedule, "wait", both)
         with pytest.raises(DamagedFileError):
             start([Toy("good"), Toy("bad", does="fail")])
     assert results(tmp_path) == {"good": 1}
     start([Toy("good"), Toy("bad")])
     assert results(tmp_path) == {"good": 1, "bad": 1}
+
+
+def test_a_cell_that_a_left_behind_worker_still_runs_is_not_begun_beside_it(start, tmp_path):
+    """Its lease is taken by a live process: the new worker says so and waits until that has ended."""
+    start([Toy("first")])
+    cell, seen = Toy("one"), []
+    with leased(tmp_path / "checkpoints", key_of(cell)):
+        thread = threading.Thread(target=start, args=([cell],))
+        thread.start()
+        wait_for(lambda: any("waiting" in what for what, _ in start.said))
+        seen.append((tmp_path / "one.pid").exists())
+    thread.join()
+    assert seen == [False]
+    assert results(tmp_path) == {"first": 1, "one": 1}
+    assert not list((tmp_path / "checkpoints").glob("*.lease"))

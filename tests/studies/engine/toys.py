@@ -1,8 +1,8 @@
 """Cells that do little, for tests of what runs them. In a module of their own: workers import them."""
 
+import multiprocessing
 import os
 import signal
-import sys
 import time
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -23,15 +23,22 @@ class UnsendableError(ValueError):
         super().__init__(f"{what}, as {why}")
 
 
-def end_without_a_guard(pipe, alive, threads):
+def end_without_a_guard(setup, queue, cards, alive):
     """What a worker does that imports a script without a main guard: it comes to the study again, and ends."""
-    sys.exit(1)
+    os._exit(1)
 
 
-def die_at_once(pipe, alive, threads):
+def die_at_once(setup, queue, cards, alive):
     """A worker that is killed before it has answered anything."""
-    pipe.recv_bytes()
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Interrupted(multiprocessing.get_context("spawn").Process):  # type: ignore[name-defined]
+    """A process that Ctrl-C reaches while it starts."""
+
+    def start(self) -> None:
+        super().start()
+        os.kill(self.pid, signal.SIGINT)
 
 
 @dataclass(frozen=True)

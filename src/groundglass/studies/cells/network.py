@@ -66,14 +66,18 @@ class DeviceCell(BaseCell):
     def described(self) -> dict[str, Any]:
         return {"camera": CameraSettings(**asdict(self.camera))}
 
-    def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
+    def prepare(self, inputs: Sequence[Record], context: Context) -> DeviceResult:
+        """Draw the device, and save it."""
         seed, sizes = context.device_seed, (self.in_features, self.out_features)
         # Not the kind: with the same seed a procedural device is the dense one again.
         told = [value for value, usual in ((self.matrix, "complex"), (self.owner, "")) if value != usual]
         secret = None if seed is None else seed.at("device", *sizes, *told)
         device = SimulatedOPU.create(*sizes, seed=secret, camera=self.camera, matrix=self.matrix, kind=self.device_kind)
         context.devices.put(device)
-        return Outcome(filled(DeviceResult, device, public_seed=device.public))
+        return filled(DeviceResult, device, public_seed=device.public)
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
+        return Outcome(context.prepared)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,23 +117,31 @@ class TunedCell(BaseCell, ABC):
     def tuning(self) -> dict[str, Any]:
         """Further settings of `tune`."""
 
+    def prepare(self, inputs: Sequence[Record], context: Context) -> tuple[str, float]:
+        """Draw the new device, and save it: its fingerprint, and the seconds that drawing took."""
+        old = context.devices.find(read_spec(context.network_file(inputs[0])).fingerprint or "")
+        assert isinstance(old, SimulatedOPU)
+        started = time.perf_counter()
+        device = self.draw(old, context.device_seed)
+        draw_seconds = time.perf_counter() - started
+        # Without a device seed every session draws another, and a classifier for one is worth nothing with the next.
+        fitted_to = begun(scratch_of(self, context)).device
+        if fitted_to not in (None, device.fingerprint):
+            return fitted_to, draw_seconds
+        context.devices.put(device, draws=True)
+        return device.fingerprint, draw_seconds
+
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         path, data = context.network_file(inputs[0]), context.dataset
         network = context.load(inputs[0])
         assert isinstance(network, DefendedNetwork)
         old = network.device
         assert isinstance(old, SimulatedOPU)
-        started = time.perf_counter()
-        device = self.draw(old, context.device_seed)
-        draw_seconds = time.perf_counter() - started
+        fingerprint, draw_seconds = context.prepared
+        device = context.devices.find(fingerprint, draws=True)
+        assert isinstance(device, SimulatedOPU | MovingDevice)  # what `draw` gives
         checkpoint = scratch_of(self, context)
         fit = begun(checkpoint)
-        # Without a device seed every session draws another, and a classifier for one is worth nothing with the next.
-        if fit.device not in (None, device.fingerprint):
-            found = context.devices.find(fit.device)
-            assert isinstance(found, SimulatedOPU | MovingDevice)  # what `draw` gives
-            device = found
-        context.devices.put(device)
         shared: dict[str, Any] = {"config": self.training, "checkpoint": checkpoint, "progress": context.progress}
         tuned = tune(network, device, data, path.parent, **shared, **self.tuning())
         out = path.with_name(f"{stem(self.name)}.safetensors")

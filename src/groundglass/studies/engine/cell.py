@@ -61,7 +61,18 @@ class Cell(Protocol):
         """The Config of the cell's kind, or plain JSON; with the inputs' keys, it is the cell's identity."""
         ...
 
-    def run(self, inputs: Sequence[Record], context: Context) -> Outcome: ...
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
+        """Do it, in any process. A cell that draws a device does that in a method `prepare`, of the same arguments: the process
+        that has the study's secret calls it first, and what it returns is `context.prepared` here."""
+        ...
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the process that has the study's secret did for a cell: a `value` in which nothing is secret, in some seconds."""
+
+    value: Any = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -123,12 +134,30 @@ def with_inputs(cells: Iterable[Cell]) -> list[Cell]:
     return list(found.values())
 
 
-def perform(cell: Cell, inputs: Sequence[Record], context: Context) -> tuple[Record, Outcome]:
-    """Run one cell: its record, not yet stored, and what it found."""
+def prepare(cell: Cell, inputs: Sequence[Record], context: Context) -> Prepared:
+    """Draw the devices of a cell, which takes the study's secret, and save them in the run folder: whoever runs the cell opens
+    them by their fingerprints. So the secret never leaves this process."""
+    if not hasattr(cell, "prepare"):
+        return Prepared()
+    started = time.perf_counter()
+    value = cell.prepare(inputs, context)
+    return Prepared(value, time.perf_counter() - started)
+
+
+def perform(
+    cell: Cell, inputs: Sequence[Record], context: Context, prepared: Prepared | None = None
+) -> tuple[Record, Outcome]:
+    """Run one cell: its record, not yet stored, and what it found.
+
+    Args:
+        prepared: for it; None: here and now.
+    """
     watch_memory()
+    prepared = prepared or prepare(cell, inputs, context)
+    context.prepared = prepared.value
     started = time.perf_counter()
     outcome = cell.run(inputs, context)
-    seconds = time.perf_counter() - started + outcome.earlier_seconds
+    seconds = prepared.seconds + time.perf_counter() - started + outcome.earlier_seconds
     named = KINDS[cell.kind].files if cell.kind in KINDS else ()
     files = [name for field in named if (name := getattr(outcome.result, field, None)) is not None]
     record = Record(

@@ -63,6 +63,8 @@ class Context:
         self.progress = progress
         self.devices = DeviceStore(folder / "devices")
         self.device_seed = None if device_seed is None else device_seed.check()
+        #: What the process with the study's secret did for the cell that runs: see `engine.cell.prepare`.
+        self.prepared: Any = None
         self._listener = listener
         self._memo: dict[str, Any] = {}
 

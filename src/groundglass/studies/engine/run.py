@@ -9,7 +9,7 @@ import torch
 
 from groundglass.core import Progress, accelerator, check_seed, silent
 from groundglass.core.accelerator import Device, torch_device
-from groundglass.core.platform import machine, versions
+from groundglass.core.platform import machine, usable_cores, versions
 from groundglass.core.sealed import Seed
 from groundglass.core.settings import Count, fit
 from groundglass.data import Dataset, load
@@ -20,8 +20,11 @@ from groundglass.studies.asked import Asked
 from groundglass.studies.cells.network import stem
 from groundglass.studies.engine.cell import Cell, key_of, run_cells
 from groundglass.studies.engine.context import Context, Listener
-from groundglass.studies.engine.local import fitting_jobs, refuse_in_a_starting_worker, run_side_by_side
+from groundglass.studies.engine.executor import Place
+from groundglass.studies.engine.local import Local, fitting_jobs, refuse_in_a_starting_worker
 from groundglass.studies.engine.reuse import reuse_networks
+from groundglass.studies.engine.schedule import run_on
+from groundglass.studies.engine.worker import Setup
 from groundglass.studies.recipe import described, everywhere
 from groundglass.studies.registry import ALL, Study, find_study
 from groundglass.training import Precision, fastest_precision, times_slower
@@ -40,6 +43,14 @@ def _stored_precision(folder: Path) -> Precision | None:
     return next((precision for precision in get_args(Precision) if precision == found), None)
 
 
+def _stored_threads(folder: Path) -> int | None:
+    """The threads of a cell with which a run in this folder began."""
+    if not (folder / STUDY_FILE).exists():
+        return None
+    found = load_manifest(folder)["machine"].get("threads")
+    return found if isinstance(found, int) and found > 0 else None
+
+
 def _told_precision(chosen: Precision, where: torch.device, *, why: str) -> str:
     """A precision that this machine is slow in makes hours of minutes: said before they are spent."""
     slower = times_slower(chosen, where)
@@ -56,6 +67,7 @@ def manifest(
     cells: list[dict[str, Any]],
     seed: int,
     *,
+    threads: int = 1,
     public_seed: bool = False,
     changed: Sequence[str] = (),
     where: torch.device,
@@ -72,7 +84,7 @@ def manifest(
         "seed": seed,
         "public_seed": public_seed,
         "versions": versions(),
-        "machine": {**machine(), **accelerator.described(where)},
+        "machine": {**machine(), "threads": threads, **accelerator.described(where)},
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -153,6 +165,8 @@ def run_study(
     reuse: Sequence[Path] = (),
     jobs: int | None = 1,
     device: Device = "auto",
+    threads: int | None = None,
+    executor: Place | None = None,
     progress: Progress = silent,
     listener: Listener | None = None,
 ) -> Run:
@@ -187,6 +201,9 @@ def run_study(
             `if __name__ == "__main__":`.
         device: what it computes on: "cpu", "cuda", "cuda:1"; "auto" is a card where there is one. Recorded, and each session may
             have another; what it finds may then differ in the last digits, which is said.
+        threads: of a cell, where it has a process of its own. What a cell finds may depend on it in the last bit, so it is
+            recorded. None: its share of this machine's cores; with an `executor` as this folder began, or one.
+        executor: where cells run, in place of `jobs` processes here: `Ray(...)`, say.
 
     Returns:
         What the folder then holds.
@@ -197,7 +214,7 @@ def run_study(
         TypeError: a setting of another kind.
     """
     device_seed = None if device_seed is None else Seed(device_seed)  # first of all: no traceback shows it
-    jobs = fit(Count | None, jobs, "jobs")
+    jobs, threads = fit(Count | None, jobs, "jobs"), fit(Count | None, threads, "threads")
     where = torch_device(device)
     refuse_in_a_starting_worker()
     if device_seed is not None:
@@ -217,6 +234,12 @@ def run_study(
     stored = next((found for one in (folder, *reuse) if (found := _stored_precision(one))), None)
     chosen = precision or stored or fastest_precision(where)
     settings = everywhere(asked.config(chosen), data=dataset.name)
+    side_by_side = fitting_jobs(where) if jobs is None else jobs
+    place = executor or (None if side_by_side == 1 else Local(side_by_side))
+    if place is None:
+        threads = torch.get_num_threads()
+    elif threads is None:
+        threads = max(1, usable_cores() // side_by_side) if executor is None else _stored_threads(folder) or 1
     todo, plan = planned(study, settings, dataset)
     _check_names(todo)
     about = manifest(
@@ -226,6 +249,7 @@ def run_study(
         {**described(settings), "classes": list(dataset.classes)},
         plan,
         settings.seed,
+        threads=threads,
         public_seed=device_seed is not None,
         changed=asked.told(chosen),
         where=where,
@@ -248,9 +272,8 @@ def run_study(
                 reuse_networks(todo, store, other)
             why = "as asked" if precision else "as before" if stored else "the faster here"
             context.note(_told_precision(chosen, where, why=why))
-            side_by_side = fitting_jobs(where) if jobs is None else jobs
-            if side_by_side == 1:
+            if place is None:
                 run_cells(todo, store, context)
             else:
-                run_side_by_side(todo, store, context, side_by_side)
+                run_on(place.start(Setup.of(context, threads)), todo, store, context)
     return Run.open(folder)

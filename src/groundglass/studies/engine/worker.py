@@ -1,0 +1,121 @@
+"""What runs cells in a process of its own, whoever has started it: cells in, what they have found out."""
+
+import pickle
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from groundglass.core.hosts import several_hosts
+from groundglass.core.locks import HeldError, leased
+from groundglass.data import Dataset
+from groundglass.results import Record, RecordStore
+from groundglass.studies.engine.cell import Outcome, key_of, perform
+from groundglass.studies.engine.context import Context
+
+# Seconds between two messages of a worker about one cell.
+_QUIET = 0.2
+
+#: (cell's name, what, done, total, figures)
+Tell = Callable[[tuple[Any, ...]], None]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every worker is told once. Nothing in it is secret.
+
+    Attributes:
+        folder: the run folder, which all workers share.
+        dataset: pickled.
+        where: the device to compute on, as torch names it; "cuda" is the worker's own card.
+        threads: of a cell. What comes out may depend on it in the last bit.
+        path: where Python looks for modules, the user's own too.
+        several_hosts: whether others write files that are read here, on a drive that shows them late.
+    """
+
+    folder: Path
+    dataset: bytes
+    where: str
+    threads: int
+    path: tuple[str, ...]
+    several_hosts: bool = False
+
+    @classmethod
+    def of(cls, context: Context, threads: int) -> "Setup":
+        dataset = pickle.dumps(context.dataset, pickle.HIGHEST_PROTOCOL)
+        return cls(context.folder.absolute(), dataset, str(context.where), threads, tuple(sys.path))
+
+
+class CellFailedError(RuntimeError):
+    """What a worker's cell raised, where the error itself cannot be sent."""
+
+
+class Worker:
+    """Runs one cell after another; what one has loaded, the next finds.
+
+    Args:
+        tell: is told of progress, now and then.
+    """
+
+    def __init__(self, setup: Setup, tell: Tell) -> None:
+        sys.path += [entry for entry in setup.path if entry not in sys.path]
+        torch.set_num_threads(setup.threads)
+        self._setup, self._tell, self._cell, self._last = setup, tell, "", 0.0
+        dataset: Dataset = pickle.loads(setup.dataset)
+        # To read the arrays of records that it is given; whether they are in the store is the driver's business.
+        arrays = RecordStore(setup.folder, {}, [], None).arrays
+        self._context = Context(
+            setup.folder, dataset=dataset, where=setup.where, progress=self._progress, arrays=arrays
+        )
+
+    def work(self, payload: bytes) -> bytes:
+        """Run the cell of a `Task.payload`: its record and what it found, or the error; see `opened`.
+
+        A worker that a driver has left behind, and one of the driver that came after it, do not both run a cell: it is leased.
+        """
+        cell, inputs, prepared = pickle.loads(payload)
+        self._cell, self._last = cell.name, 0.0
+        try:
+            with (
+                several_hosts() if self._setup.several_hosts else nullcontext(),
+                leased(self._context.folder / "checkpoints", key_of(cell), waiting=self._waiting),
+            ):
+                answer: tuple[Any, ...] = perform(cell, inputs, self._context, prepared)
+        except Exception as error:
+            answer = (_sendable(error),)
+        return pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
+
+    def _waiting(self, held: HeldError) -> None:
+        self._progress(f"waiting, as {held.strerror}", 0, 1)
+
+    def _progress(self, what: str, done: int, total: int, **figures: float) -> None:
+        now = time.monotonic()
+        if now - self._last >= _QUIET or done >= total:
+            self._last = now
+            self._tell((self._cell, what, done, total, figures))
+
+
+def opened(answer: bytes) -> tuple[Record, Outcome]:
+    """What a cell has found, of the answer of `Worker.work`; or raises what it has raised, with where that was."""
+    found = pickle.loads(answer)
+    if isinstance(found[0], Exception):
+        raise found[0]
+    record, outcome = found
+    return record, outcome
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error itself, with where it was raised, if it can be sent."""
+    where = traceback.format_exc()
+    error.add_note(where)
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return CellFailedError(where)
+    return error
