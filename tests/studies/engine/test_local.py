@@ -281,3 +281,11 @@ def test_a_cell_that_a_left_behind_worker_still_runs_is_not_begun_beside_it(star
     assert seen == [False]
     assert results(tmp_path) == {"first": 1, "one": 1}
     assert not list((tmp_path / "checkpoints").glob("*.lease"))
+
+
+def test_of_many_workers_each_takes_what_most_waits_for(start):
+    """The last of the plan begins the longest chain; with two workers the plan's order stays."""
+    chain = Toy("chain 1")
+    cells = [*(Toy(f"cell {i}", seconds=0.3) for i in range(4)), chain, Toy("chain 2", (chain,))]
+    start(cells, jobs=3)
+    assert start.heard.order[0] == "+chain 1"

@@ -6,25 +6,31 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from groundglass.results import Record, RecordStore
 from groundglass.studies.engine.cell import Cell, inputs_of, keep, key_of, prepare
 from groundglass.studies.engine.context import Context
+from groundglass.studies.engine.estimate import priority
 from groundglass.studies.engine.executor import Executor, Task, is_alone
 from groundglass.studies.engine.worker import opened
 
 # Seconds between two looks at what workers say.
 _LOOK = 0.1
+# So many workers are busy in any order, and in the plan's they find what a cell before has loaded.
+_FEW = 2
 
 
 def run_on(executor: Executor, cells: Sequence[Cell], store: RecordStore, context: Context) -> int:
     """Run every cell that has no record yet; returns how many were run. The executor is closed then.
 
-    Of several cells that can start, the first of the plan does. Every cell has its own seed, so what comes out does not depend
-    on who runs it, or when. Cells with a true attribute `alone`, whose result is a time, run last and by themselves. This process
-    alone writes records.
+    Of several cells that can start, the first of the plan does; where there are many workers, the one with the longest chain of
+    cells after it. Every cell has its own seed, so what comes out does not depend on who runs it, or when. Cells with a true
+    attribute `alone`, whose result is a time, run last and by themselves. This process alone writes records.
 
     Raises:
         WorkerEndedError: a worker was killed, perhaps because memory ran out; or it imported a script without a main guard.
         Exception: whatever a cell has raised; the others are stopped then, and go on from their checkpoints next time.
     """
-    waiting = [cell for cell in cells if key_of(cell) not in store]
+    waiting = sorted((cell for cell in cells if key_of(cell) not in store), key=is_alone)
+    if executor.slots is None or executor.slots > _FEW:
+        urgency = priority(cells)
+        waiting.sort(key=lambda cell: (is_alone(cell), -urgency[key_of(cell)]))
     total, fresh = len(cells), len(waiting)
     under_way: dict[Future[bytes], Cell] = {}
     try:
@@ -68,7 +74,7 @@ def _next(
     executor does not see to that."""
     if slots is not None and (len(busy) >= slots or any(map(is_alone, busy))):
         return None
-    for cell in sorted(waiting, key=is_alone):
+    for cell in waiting:
         if slots is not None and is_alone(cell) and busy:
             return None
         inputs = inputs_of(cell, store)
