@@ -293,10 +293,9 @@ class StandInAccess(GradientAccess):
             value = self._stand_in.value(self._typed(x.clone()), labels, loss, self._remembered[rows])
             (grad,) = torch.autograd.grad(value.sum(), x)
         largest = grad.flatten(1).abs().amax(1)
-        if not bool(torch.isfinite(largest).all()):
-            raise NonFiniteError("the gradient of the features below the layer is NaN or infinite: check the weights")
+        self._check_finite(largest)
         # The deployed network was not asked: as far as the attack knows, nothing is fooled yet.
-        unknown = F.one_hot(labels.long(), max(2, int(labels.max()) + 1)).to(value.dtype)
+        unknown = F.one_hot(labels.long(), self.classes or max(2, int(labels.max()) + 1)).to(value.dtype)
         return Gradients(unknown, value.detach(), grad, largest == 0)
 
     def _typed(self, images: Images) -> Images:

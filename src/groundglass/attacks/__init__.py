@@ -1,13 +1,6 @@
 """Attacks: an attack is its configuration, sees a model only through the access it is given, and leaves one record."""
 
-from groundglass.attacks.access import (
-    GradientAccess,
-    Gradients,
-    LabelAccess,
-    QueryAccess,
-    ScoreAccess,
-    numpy_model,
-)
+from groundglass.attacks.access import GradientAccess, Gradients, LabelAccess, QueryAccess, ScoreAccess
 from groundglass.attacks.adversarial_files import (
     AdversarialSet,
     Origin,
@@ -16,6 +9,7 @@ from groundglass.attacks.adversarial_files import (
     save_adversarial,
 )
 from groundglass.attacks.apgd import APGD
+from groundglass.attacks.array_models import numpy_model
 from groundglass.attacks.attack import Attack
 from groundglass.attacks.averaged import Averaged, AveragedAccess
 from groundglass.attacks.backward_rules import DrawnMatrix, Exact, LinearMatrix, Mixture, Normalised, StraightThrough

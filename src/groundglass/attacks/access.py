@@ -2,13 +2,13 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +16,7 @@ from groundglass.attacks.criteria import UNTARGETED, Criterion
 from groundglass.attacks.losses import Loss
 from groundglass.attacks.model_identity import identity_of
 from groundglass.attacks.tensors import Flags, Images, Labels, Logits, PerImage, Rows
+from groundglass.attacks.unread import Unread
 from groundglass.core import (
     BudgetExceededError,
     NonFiniteError,
@@ -28,6 +29,7 @@ from groundglass.core import (
     logits_of,
 )
 from groundglass.core.modes import evaluating
+from groundglass.core.reading import free_to_read
 from groundglass.core.settings import Count, Tally, fit
 
 Model = Callable[[Tensor], Tensor]
@@ -55,6 +57,7 @@ class Access:
         self._budget: int | None = fit(Count | None, budget, "budget")
         self._counts: Counter[str] = Counter()
         self._classes: int | None = None
+        self._unread: Unread | None = None
 
     @property
     def rows(self) -> int:
@@ -79,6 +82,20 @@ class Access:
     def classes(self) -> int | None:
         """How many logits an image has; None before the first question."""
         return self._classes
+
+    @contextmanager
+    def reading_later(self, images: Images) -> Iterator[Unread | None]:
+        """In this block whether answers are finite is looked at when `Unread.read` is called, not with every answer. None, and
+        nothing changes, where the host reads these images at no cost."""
+        if free_to_read(images):
+            yield None
+            return
+        self._unread = Unread()
+        try:
+            yield self._unread
+            self._unread.read()
+        finally:
+            self._unread = None
 
     def _met(self, images: Images, labels: Labels, criterion: Criterion) -> Flags:
         """Whether each row meets the criterion; counted as a check."""
@@ -123,7 +140,9 @@ class Access:
         return images if self.bounds == UNIT else images * (high - low) + low
 
     def _check(self, logits: Tensor, rows: int) -> None:
-        check_logits(logits, rows=rows)
+        check_logits(logits, rows=rows, values=self._unread is None)
+        if self._unread is not None:
+            self._unread.note("logits", torch.isfinite(logits).all(1))
         if self._classes not in (None, logits.shape[1]):
             raise ValueError(f"the model returned {logits.shape[1]} logits an image, and {self._classes} before")
         if self._classes is None and rows and are_probabilities(logits):
@@ -163,9 +182,19 @@ class GradientAccess(Access):
         return self._counts["gradient"]
 
     @property
+    def wasted(self) -> int:
+        """Images that went forward and backward after their attack had ended, before the host had read that; none on a CPU."""
+        return self._counts["wasted"]
+
+    @property
     def check_queries(self) -> int:
         """Images that went forward only."""
         return self._counts["check"]
+
+    def waste(self, gradients: int) -> None:
+        """So many questions for gradients were for nothing: they are counted apart."""
+        self._counts["gradient"] -= gradients
+        self._counts["wasted"] += gradients
 
     def loss_and_grad(self, images: Images, labels: Labels, loss: Loss) -> Gradients:
         """One forward and one backward pass. Only the images get a gradient.
@@ -185,7 +214,8 @@ class GradientAccess(Access):
             x = images.detach().requires_grad_()
             # The copy is part of the graph: a network that normalises its input in place may not write to a leaf.
             logits = self._run(x.clone(), "gradient")
-            check_labels(labels, count=len(images), classes=logits.shape[1])
+            if self._unread is None:  # an attack has looked at its labels before
+                check_labels(labels, count=len(images), classes=logits.shape[1])
             values = loss(logits.float(), labels.long())
             if not values.requires_grad:
                 raise ValueError(
@@ -196,12 +226,19 @@ class GradientAccess(Access):
             (grad,) = torch.autograd.grad(values.sum(), x)
         # One pass finds zero rows and, because NaN wins every maximum, bad ones.
         largest = grad.flatten(1).abs().amax(1)
-        if not bool(torch.isfinite(largest).all()):
-            bad = int((~torch.isfinite(largest)).sum())
-            raise NonFiniteError(
-                f"the gradient at {bad} of {len(images)} images is NaN or infinite: fix the model, or the backward rule"
-            )
+        self._check_finite(largest)
         return Gradients(logits.detach(), values.detach(), grad, largest == 0)
+
+    def _check_finite(self, largest: PerImage) -> None:
+        """Refuse gradients that are not finite, by the largest entry of each; now, or when the host reads."""
+        finite = torch.isfinite(largest)
+        if self._unread is not None:
+            self._unread.note("gradients", finite)
+        elif not bool(finite.all()):
+            raise NonFiniteError(
+                f"the gradient at {int((~finite).sum())} of {len(largest)} images is NaN or infinite: fix the model, or the "
+                "backward rule"
+            )
 
     def meet(self, attack: object, images: Images) -> None:
         """Called by an attack when it begins, with all its images: for an access that must know the originals."""
@@ -354,20 +391,6 @@ def check_bounds(bounds: Any) -> tuple[float, float]:
     if low >= high:
         raise ValueError(f"`bounds` (={bounds!r}) must be the lower end first: (0, 1), (-1, 1), (0, 255)")
     return low, high
-
-
-def numpy_model(function: Callable[[np.ndarray], Any]) -> Model:
-    """A model made from a function of float32 arrays [batch, c, h, w] in [0, 1] to logits [batch, classes].
-
-    For a model behind an API, or of another framework. What it returns may be anything that numpy reads as numbers.
-    """
-
-    def model(images: Tensor) -> Tensor:
-        # A copy: what other frameworks return may be read-only, or written to again by the next call.
-        logits = np.array(function(images.detach().cpu().numpy()), dtype=np.float32, order="C")
-        return torch.from_numpy(logits).to(images.device)
-
-    return model
 
 
 def are_probabilities(logits: Tensor) -> bool:

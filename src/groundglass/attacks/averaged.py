@@ -90,6 +90,9 @@ class AveragedAccess(GradientAccess):
         )
         return Gradients(logits, losses, grad, grad.flatten(1).abs().amax(1) == 0 if len(grad) else losses.bool())
 
+    def waste(self, gradients: int) -> None:
+        super().waste(gradients * self.samples)
+
     def logits(self, images: Images) -> Logits:
         passes = [super(AveragedAccess, self).logits(images) for _ in range(self.samples)]
         return torch.stack(passes).mean(0)

@@ -3,8 +3,9 @@
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, ClassVar, TypeVar
 
 import torch
@@ -12,6 +13,7 @@ from torch import Generator, Tensor
 
 from groundglass.attacks.tensors import Flags, Images, PerImage, Rows, per_image
 from groundglass.core import check_eps, integers, normal, uniform
+from groundglass.core.reading import constant, sent
 from groundglass.core.settings import In, Settings
 from groundglass.core.text import fraction
 
@@ -109,20 +111,21 @@ class Ball(Settings, ABC):
 
     def random_start(self, centre: Images, generators: Sequence[Generator]) -> Images:
         """A random point of each image's ball, drawn from a generator of its own, then clamped to [0, 1]."""
-        return self._draw(centre, [self._of(i)._inside(centre.shape[1:], g) for i, g in enumerate(generators)])
+        return self._moved(centre, [own._inside for own in self._alone(generators)], generators)
 
     def random_extreme(self, centre: Images, generators: Sequence[Generator]) -> Images:
         """Like `random_start`, but as far from the centre as the ball allows: a corner of L-inf's box, L2's surface."""
-        return self._draw(centre, [self._of(i)._extreme(centre.shape[1:], g) for i, g in enumerate(generators)])
+        return self._moved(centre, [own._extreme for own in self._alone(generators)], generators)
 
-    def _of(self, row: int) -> "Ball":
-        """The ball of one image of the batch."""
-        return self if self._each is None else ball_of(type(self), float(self._each[row]))
+    def _alone(self, images: Sequence[object]) -> list["Ball"]:
+        """The ball of each image of the batch, by itself."""
+        return [self] * len(images) if self._each is None else [ball_of(type(self), r) for r in self._each.tolist()]
 
-    def _draw(self, centre: Tensor, deltas: list[Tensor]) -> Tensor:
-        if not deltas:
+    def _moved(self, centre: Tensor, draws: Sequence[Callable[..., Tensor]], generators: Sequence[Generator]) -> Tensor:
+        if not generators:
             return centre.clone()
-        return self.project(centre + torch.stack(deltas).to(centre), centre)
+        deltas = torch.stack([draw(centre.shape[1:], one) for draw, one in zip(draws, generators, strict=True)])
+        return self.project(centre + sent(deltas, centre.device).to(centre), centre)
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,8 @@ class Linf(Ball):
     def _widths(self, like: Tensor) -> Tensor:
         if self._each is not None:
             return per_image(self._each.to(like))
-        return torch.tensor(self.eps, dtype=like.dtype, device=like.device).view(-1, 1, 1)
+        eps = self.eps if isinstance(self.eps, tuple) else (self.eps,)
+        return constant(eps, like.dtype, like.device).view(-1, 1, 1)
 
     def _inside(self, shape: torch.Size, generator: Generator) -> Tensor:
         unit = uniform(*shape, generator=generator)
@@ -282,22 +286,31 @@ class Each(Ball):
     def kind(self) -> type[Ball]:
         return self.of
 
-    @property
+    @cached_property
     def radius(self) -> float:
         return max(self.eps, default=0.0)
 
-    @property
+    @cached_property
     def radii(self) -> Tensor:
-        return torch.tensor(self.eps, dtype=torch.float64, device="cpu")
+        return self._radii_on(torch.device("cpu"))
 
     def at(self, rows: Rows | slice | int) -> Ball:
         if isinstance(rows, int):
             return ball_of(self.of, self.eps[rows])
-        found, radii = ball_of(self.of, self.radius), self.radii
-        if isinstance(rows, Tensor):
-            radii = radii.to(rows.device)
+        found = ball_of(self.of, self.radius)
+        radii = self._radii_on(rows.device) if isinstance(rows, Tensor) else self.radii
         object.__setattr__(found, "_each", radii[rows])
         return found
+
+    def _radii_on(self, device: torch.device) -> Tensor:
+        if device not in self._sent:
+            self._sent[device] = torch.tensor(self.eps, dtype=torch.float64, device=device)
+        return self._sent[device]
+
+    @cached_property
+    def _sent(self) -> dict[torch.device, Tensor]:
+        """The radii on each device that has asked for them."""
+        return {}
 
     def part(self, rows: Sequence[int]) -> Ball:
         return Each(self.of, tuple(self.eps[row] for row in rows))

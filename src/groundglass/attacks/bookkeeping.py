@@ -11,8 +11,9 @@ from groundglass.attacks.balls import Ball
 from groundglass.attacks.criteria import UNTARGETED, Criterion
 from groundglass.attacks.losses import Loss
 from groundglass.attacks.result import AttackResult
-from groundglass.attacks.tensors import Flags, Images, Labels, Logits, PerImage, Rows
+from groundglass.attacks.tensors import Flags, Images, Labels, Logits, PerImage, Rows, per_image
 from groundglass.core import as_images, as_labels, check_labels, counting
+from groundglass.core.reading import free_to_read
 from groundglass.core.settings import Count, fit
 
 # Images that are compared together, where all at once would take a copy of the set.
@@ -42,6 +43,7 @@ class Board:
         self.loss, self.success, self.clean_correct = zeros.double(), zeros.bool(), zeros.bool()
         self.iterations, self.gradients, self.zero_gradients = (zeros.clone() for _ in range(3))
         self.loss_queries, self.check_queries = (zeros.clone() for _ in range(2))
+        self._largest = int(labels.max()) if len(labels) else 0
 
     @classmethod
     def prepare(
@@ -98,20 +100,23 @@ class Board:
 
     def see(self, rows: Rows, logits: Logits, loss: str, dtype: torch.dtype = torch.float32) -> None:
         """Note the model's answers for the images themselves: a check query each. The loss is computed in `dtype`."""
-        check_labels(self.labels[rows], count=len(rows), classes=logits.shape[1])
-        self.criterion.check_classes(logits.shape[1])
+        self._check_classes(rows, logits.shape[1])
         self.clean_correct[rows] = ~self.fooled(rows, logits)
         self.loss[rows] = self.climbs(loss, rows)(logits.to(dtype), self.labels[rows]).to(self.loss.dtype)
         self.check_queries[rows] += 1
 
     def see_labels(self, rows: Rows, predicted: Labels, classes: int | None) -> None:
         """`see`, when only the predicted class is known: there is no loss to note."""
-        check_labels(self.labels[rows], count=len(rows), classes=classes)
         if classes is not None:
-            self.criterion.check_classes(classes)
+            self._check_classes(rows, classes)
         self.clean_correct[rows] = ~self.fooled_by_class(rows, predicted, classes)
         self.loss[rows] = torch.nan
         self.check_queries[rows] += 1
+
+    def _check_classes(self, rows: Rows, classes: int) -> None:
+        if self._largest >= classes:
+            check_labels(self.labels[rows], count=len(rows), classes=classes)
+        self.criterion.check_classes(classes)
 
     @property
     def right(self) -> Rows:
@@ -130,10 +135,10 @@ class Board:
         """What is climbed at these images."""
         return self.criterion.at(rows).climbs(loss)
 
-    def count(self, rows: Rows, found: Gradients) -> None:
-        """A forward and a backward pass for each of `rows`."""
-        self.gradients[rows] += 1
-        self.zero_gradients[rows] += found.zero
+    def count(self, rows: Rows, found: Gradients, on: Flags | None = None) -> None:
+        """A forward and a backward pass for each of `rows`, or for those that are `on`."""
+        self.gradients[rows] += 1 if on is None else on
+        self.zero_gradients[rows] += found.zero if on is None else found.zero & on
 
     def offer(self, rows: Rows, x: Images, loss: PerImage, fooled: Flags, iteration: Rows | int) -> None:
         """Keep an iterate that fools the model if none did before, or else has the highest loss so far."""
@@ -144,6 +149,9 @@ class Board:
     ) -> None:
         """Keep these iterates: those that `where` chooses, or all."""
         chosen = torch.ones_like(fooled) if where is None else where
+        if not free_to_read(fooled):
+            self._blend(rows, chosen, x, loss, fooled, iteration)
+            return
         if not bool(chosen.any()):
             return
         kept = rows[chosen]
@@ -151,6 +159,15 @@ class Board:
         self.loss[kept] = loss[chosen].to(self.loss.dtype)
         self.success[kept] = fooled[chosen]
         self.iterations[kept] = iteration[chosen] if isinstance(iteration, Tensor) else iteration
+
+    def _blend(
+        self, rows: Rows, chosen: Flags, x: Images, loss: PerImage, fooled: Flags, iteration: Rows | int
+    ) -> None:
+        """`put`, of rows that the host does not know."""
+        self.adversarial[rows] = torch.where(per_image(chosen), x, self.adversarial[rows])
+        self.loss[rows] = torch.where(chosen, loss.to(self.loss.dtype), self.loss[rows])
+        self.success[rows] = torch.where(chosen, fooled, self.success[rows])
+        self.iterations[rows] = torch.where(chosen, iteration, self.iterations[rows])
 
     def result(self, ball: Ball) -> AttackResult:
         """All rows."""

@@ -85,7 +85,7 @@ class CarliniWagnerL2(MinimumNormAttack):
             wins = wins & enough
             s.found[live] |= wins
             nearer = wins & (distance < s.nearest[live])
-            s.nearest[live[nearer]] = distance[nearer]
+            s.nearest[live] = torch.where(nearer, distance, s.nearest[live])
             s.board.put(at, x, asked.loss, wins, s.step, where=nearer)
             # f is flat once the other class wins by enough; its slope is that of the margin, downwards.
             pull = torch.where(enough, torch.zeros_like(distance), c)
@@ -95,12 +95,14 @@ class CarliniWagnerL2(MinimumNormAttack):
             s.second = _BETA2 * s.second + (1 - _BETA2) * to_w.square()
             mean, spread = s.first / (1 - _BETA1**s.step), s.second / (1 - _BETA2**s.step)
             s.w = s.w - self.learning_rate * mean / (spread.sqrt() + _ADAM_EPS)
-            if self.abort_early and s.step % patience == 0:
+            # Images leave at these steps alone: the host reads there, and no gradient is for nothing.
+            since = s.step % patience
+            if self.abort_early and not since:
                 total = distance + c * (self.confidence - asked.loss).masked_fill(enough, 0)
                 stays = total < 0.9999 * s.before[live]
                 s.before[live] = total
                 s.live, s.w, s.first, s.second = live[stays], s.w[stays], s.first[stays], s.second[stays]
-            job.save(s.state)
+            job.save(s.state, since=since)
 
 
 class _Searches:

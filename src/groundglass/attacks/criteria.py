@@ -27,8 +27,9 @@ class Criterion(ABC):
 
     def met_by_class(self, predicted: Labels, labels: Labels, classes: int | None) -> Flags:
         """The same where only the predicted class is known: `met` of logits that are 1 at that class and 0 elsewhere."""
-        highest = int(torch.cat([predicted, labels]).max()) + 1 if len(predicted) else 1
-        return self.met(F.one_hot(predicted.long(), max(classes or 0, highest, 2)).float(), labels)
+        if classes is None:
+            classes = int(torch.cat([predicted, labels]).max()) + 1 if len(predicted) else 1
+        return self.met(F.one_hot(predicted.long(), max(classes, 2)).float(), labels)
 
     def __repr__(self) -> str:
         return type(self).__qualname__
@@ -93,6 +94,7 @@ class Targeted(Criterion):
         if min(found if isinstance(found, tuple) else (found,), default=0) < 0:
             raise ValueError(f"`classes` (={found!r:.60}) must be classes of the model, 0 or more")
         self._targets = torch.tensor(found, dtype=torch.int64, device="cpu")
+        self._largest = max(found, default=0) if isinstance(found, tuple) else found
 
     def met(self, logits: Logits, labels: Labels) -> Flags:
         return logits.argmax(1) == self._for(labels)
@@ -114,7 +116,8 @@ class Targeted(Criterion):
         if not self._targets.ndim:
             return self
         found = object.__new__(type(self))
-        found._targets = self._targets[rows.to(self._targets.device) if isinstance(rows, Tensor) else rows]
+        found._targets = (self._where(rows.device) if isinstance(rows, Tensor) else self._targets)[rows]
+        found._largest = self._largest
         return found
 
     def check(self, labels: Labels) -> None:
@@ -128,11 +131,17 @@ class Targeted(Criterion):
             )
 
     def check_classes(self, classes: int) -> None:
-        check_labels(self._targets.reshape(-1), count=self._targets.numel(), classes=classes)
+        if self._largest >= classes:
+            check_labels(self._targets.reshape(-1), count=self._targets.numel(), classes=classes)
 
     def _for(self, labels: Labels) -> Labels:
         """The target of each, [b]."""
-        return self._targets.to(labels.device).expand(len(labels))
+        return self._where(labels.device).expand(len(labels))
+
+    def _where(self, device: torch.device) -> Tensor:
+        """All targets on this device; sent there once."""
+        self._targets = self._targets.to(device)
+        return self._targets
 
     def __repr__(self) -> str:
         if not self._targets.ndim:

@@ -2,7 +2,7 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -16,6 +16,7 @@ from groundglass.attacks.checkpoint import AttackCheckpoint, State
 from groundglass.attacks.losses import Loss, find_loss
 from groundglass.attacks.result import AttackResult
 from groundglass.attacks.tensors import Flags, Images, Logits, PerImage, Rows
+from groundglass.attacks.unread import Pace, Unread
 from groundglass.core import Progress, generator, pieces, silent
 from groundglass.core.settings import In
 
@@ -30,6 +31,7 @@ class Job:
 
     Attributes:
         most_gradients: that an image may take.
+        unread: answers that the host has not looked at; None: it looks at each.
     """
 
     attack: "GradientAttack"
@@ -40,16 +42,28 @@ class Job:
     checkpoint: AttackCheckpoint | None
     most_gradients: int
     progress: Progress = silent
+    unread: Unread | None = None
 
-    def gradient(self, rows: Rows, x: Images, loss: Loss | None = None) -> Gradients:
-        """A forward and a backward pass for each of `rows`, at `x`; counted."""
+    def pace(self, steps: int) -> Pace | None:
+        """After how many steps the host reads which runs have ended; None: after each. Where rows are limited none is for
+        nothing."""
+        if self.unread is None:
+            return None
+        return Pace(steps, every=None if self.access.remaining is None else 1)
+
+    def gradient(self, rows: Rows, x: Images, loss: Loss | None = None, on: Flags | None = None) -> Gradients:
+        """A forward and a backward pass for each of `rows`, at `x`; counted for those that are `on`."""
         loss = loss or self.board.climbs(self.attack.loss, rows)
+        if self.unread is not None:
+            self.unread.on = on
         found = self.access.climb(rows, x, self.board.labels[rows], loss)
-        self.board.count(rows, found)
+        self.board.count(rows, found, on)
         return found
 
     def check(self, rows: Rows, x: Images) -> tuple[PerImage, Flags]:
         """The loss at `x`, and whether it fools the model: a check query each."""
+        if self.unread is not None:
+            self.unread.on = None
         logits = self.access.logits(x)
         self.board.check_queries[rows] += 1
         return self.loss_of(rows, logits), self.board.fooled(rows, logits)
@@ -58,9 +72,15 @@ class Job:
         """What the attack climbs, at these logits of `rows`."""
         return self.board.climbs(self.attack.loss, rows)(logits.float(), self.board.labels[rows])
 
-    def streams(self, rows: Rows, name: str, *path: int | str) -> list[Generator]:
-        """A random stream for each of `rows`. It depends on the seed, the image's index and the path alone."""
-        return [generator(self.seed, name, self.board.indices[row], *path) for row in rows.tolist()]
+    def streams(
+        self, rows: Rows | list[int], name: str, *path: int | str, of_each: Sequence[int] | None = None
+    ) -> list[Generator]:
+        """A random stream for each of `rows`. It depends on the seed, the image's index and the path alone, and on what tells
+        one stream of an image from the next, `of_each`."""
+        more: list[tuple[int, ...]] = [()] * len(rows) if of_each is None else [(one,) for one in of_each]
+        known = rows if isinstance(rows, list) else rows.tolist()
+        numbers = [self.board.indices[row] for row in known]
+        return [generator(self.seed, name, number, *path, *own) for number, own in zip(numbers, more, strict=True)]
 
     def batches(self, state: State, rows: Rows | None = None) -> Iterator[tuple[int, Rows, State]]:
         """The images worth attacking that are left: the batch's number, its rows, and where it was interrupted.
@@ -73,8 +93,16 @@ class Job:
             yield number, batches[number], state
             state = {}
 
-    def save(self, state: Callable[[], State]) -> None:
-        """Between steps: say how far the work is, and write a checkpoint, if there is one and it is time."""
+    def save(self, state: Callable[[], State], *, since: int = 0) -> None:
+        """Between steps: say how far the work is, and write a checkpoint, if there is one and it is time.
+
+        Args:
+            since: steps that were made since the host has read. On a card it reads where that is 0, and does nothing elsewhere.
+        """
+        if self.unread is not None:
+            if since:
+                return
+            self.unread.read()
         if self.progress is not silent:
             self._tell()
         if self.checkpoint is not None:
@@ -119,10 +147,13 @@ class GradientAttack(Attack):
         state, checkpoint = None, call.checkpoint
         if checkpoint is not None:
             state = checkpoint.resume(access, board, attack=self, ball=ball, seed=call.seed, batch_size=batch_size)
-        if state is None:
-            state = self._first_state(board, board.look(access, self.loss, batch_size))
-        job = Job(self, access, board, call.seed, batch_size, checkpoint, self.most_gradients, call.progress)
-        self._attack(job, cast(Ball, ball), state)
+        with access.reading_later(board.images) as unread:
+            if state is None:
+                state = self._first_state(board, board.look(access, self.loss, batch_size))
+            job = Job(
+                self, access, board, call.seed, batch_size, checkpoint, self.most_gradients, call.progress, unread
+            )
+            self._attack(job, cast(Ball, ball), state)
         return board.result(self._measure(ball))
 
     def _measure(self, ball: Ball | None) -> Ball:

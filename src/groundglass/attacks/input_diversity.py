@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from groundglass.attacks.tensors import Images
 from groundglass.core import counting
+from groundglass.core.reading import sent
 from groundglass.core.settings import In, Settings, Share
 
 
@@ -79,7 +80,7 @@ class InputDiversity(Settings):
         rows = _nearest(height, tall, (unit[:, 2] * (height - tall + 1)).long())[:, :, None]
         columns = _nearest(width, wide, (unit[:, 3] * (width - wide + 1)).long())[:, None, :]
         source = torch.where((rows < 0) | (columns < 0), height * width, rows * width + columns)
-        return View(source.to(images.device), self.fill)
+        return View(sent(source, images.device), self.fill)
 
 
 def _nearest(side: int, small: Int64[Tensor, "b"], offset: Int64[Tensor, "b"]) -> Int64[Tensor, "b side"]:

@@ -69,7 +69,7 @@ class PGD(GradientAttack):
 
 class _Runs(Runs):
     def __init__(self, attack: PGD, job: Job, ball: Ball, size: float | Tensor, state: State) -> None:
-        self._size = size
+        self._size = size.to(job.board.images.device) if isinstance(size, Tensor) else size
         super().__init__(attack, job, ball, state, keep_best=attack.keep == "best", patience=job.batch_size)
 
     def _begin(self, rows: Rows, x: Images) -> State:

@@ -63,6 +63,10 @@ class Runs(ABC):
         self._line = torch.stack([right, torch.zeros_like(right)])
         self._live = self._started(right[:0], right[:0])
         self._last: list[State] = []
+        self._pace = job.pace(attack.steps)
+        # Of the live runs since the host has read: which go on, and how many gradients each has taken.
+        self._on: Flags | None = None
+        self._took: Rows | None = None
         if "line" in state:
             self._line = state["line"]
             self._live = {name: state[name] for name in self._live}
@@ -71,7 +75,7 @@ class Runs(ABC):
     def finish(self) -> None:
         """All runs, to their end."""
         while self._refill():
-            self._advance()
+            self._climb()
             waiting = sum(len(last["rows"]) for last in self._last)
             idle = not len(self._live["rows"]) and not self._line.shape[1]
             if waiting and (waiting >= self._patience or idle):
@@ -102,8 +106,7 @@ class Runs(ABC):
         x = self._board.images[rows]
         at_random = run >= self._first_random
         if bool(at_random.any()):
-            numbered = zip(rows[at_random].split(1), run[at_random].tolist(), strict=True)
-            streams = [self._job.streams(row, self._stream, number)[0] for row, number in numbered]
+            streams = self._job.streams(rows[at_random], self._stream, of_each=run[at_random].tolist())
             x[at_random] = self._ball.at(rows[at_random]).random_start(x[at_random], streams)
         return {"rows": rows, "run": run, "step": torch.zeros_like(rows), "x": x, **self._begin(rows, x)}
 
@@ -116,11 +119,27 @@ class Runs(ABC):
             self._live = {name: torch.cat([own, new[name]]) for name, own in self._live.items()}
         return len(self._live["rows"])
 
+    def _climb(self) -> None:
+        """Steps of every run under attack, until the host reads which have ended: those leave."""
+        pace = self._pace
+        if pace is None:
+            self._advance()
+        else:
+            ages = self._live["step"].cpu().numpy()
+            steps = pace.until_read(ages, stopping=self._stop_when_fooled)
+            for _ in range(steps):
+                self._advance()
+            assert self._on is not None
+            assert self._took is not None
+            took, on = torch.stack([self._took, self._on.long()]).cpu().numpy()
+            self._job.access.waste(pace.saw(ages, took, on == 0, steps))
+        self._leave()
+
     def _advance(self) -> None:
-        """One gradient and one move for every run under attack."""
+        """One gradient and one move for every run under attack. Those that have ended since the host has read change nothing."""
         board, live, loss = self._board, self._live, self._climbed(self._live)
         rows = live["rows"]
-        found = self._job.gradient(rows, live["x"], loss)
+        found = self._job.gradient(rows, live["x"], loss, self._on)
         fooled, inside = board.fooled(rows, found.logits), self._in_ball(live)
         if inside is not None:
             fooled = fooled & inside
@@ -129,8 +148,18 @@ class Runs(ABC):
             if inside is not None:
                 values = values.masked_fill(~inside, -torch.inf)
             board.offer(rows, live["x"], values, fooled, live["step"])
-        live = {**live, **self._move(live, found), "step": live["step"] + 1}
-        goes_on = ~fooled if self._stop_when_fooled else torch.ones_like(fooled)
+        self._live = {**live, **self._move(live, found), "step": live["step"] + 1}
+        on, goes_on = self._on, ~fooled if self._stop_when_fooled else torch.ones_like(fooled)
+        if self._pace is not None:
+            counted = torch.ones_like(rows) if on is None else on.long()
+            self._took = counted if self._took is None else self._took + counted
+        self._on = goes_on if on is None else on & goes_on
+
+    def _leave(self) -> None:
+        """Runs that have ended leave: those that are fooled at once, those at their last step for the check of it."""
+        live, goes_on = self._live, self._on
+        assert goes_on is not None
+        self._on = self._took = None
         at_end = goes_on & (live["step"] == self._steps)
         if bool(at_end.any()):
             self._last.append({name: live[name][at_end] for name in ("rows", "run", "x")})

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from groundglass.attacks.balls import Ball, like_radii
 from groundglass.attacks.tensors import Flags, Images, PerImage, per_image
 from groundglass.core import check_eps, counting, integers, permutation, uniform
+from groundglass.core.reading import free_to_read
 from groundglass.core.settings import In
 
 # A share of the entries of a gradient that a step in L1 moves: Tramer and Boneh's 99th percentile.
@@ -172,7 +173,9 @@ def sparse_signs(grad: Tensor, count: Tensor) -> Tensor:
     size = grad.abs()
     if not len(size):
         return grad
-    least = size.topk(int(count.max()), dim=1).values.gather(1, count[:, None] - 1)
+    # As many as are needed, where their number is known without waiting.
+    most = int(count.max()) if free_to_read(count) else size.shape[1]
+    least = size.topk(most, dim=1).values.gather(1, count[:, None] - 1)
     signs = torch.where(size >= least, grad.sign(), 0)
     return signs / signs.abs().sum(1, keepdim=True).clamp_min(1)
 
@@ -189,6 +192,10 @@ def nearest_in_l1(x: Images, centre: Images, eps: PerImage) -> Images:
     room = torch.where(delta > 0, 1 - flat, flat)
     slack = 2 * _ROUNDING * eps + _OF_EACH * math.sqrt(size.shape[1])
     outside = torch.minimum(size, room).sum(1) > eps + torch.minimum(slack, eps)
+    if not free_to_read(x):
+        moved = torch.minimum((size - _threshold(size, room, eps)[:, None]).clamp_min_(0), room)
+        found = (centre + (moved * delta.sign()).view_as(x)).clamp_(0, 1)
+        return torch.where(per_image(outside), found, x.clamp(0, 1))
     if not bool(outside.any()):
         return x.clamp(0, 1)
     rows = outside.nonzero().squeeze(1)
@@ -213,7 +220,7 @@ def _threshold(size: Tensor, room: Tensor, eps: Tensor) -> Tensor:
         free = ((left > 0) & (left < room)).sum(1)
         over = torch.minimum(left.clamp_min_(0), room).sum(1) - eps
         done = over.abs() <= _ROUNDING * eps
-        if bool(done.all()):
+        if free_to_read(done) and bool(done.all()):
             return at
         low, high = torch.where(over > 0, at, low), torch.where(over > 0, high, at)
         guess = at + over / free

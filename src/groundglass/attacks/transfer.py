@@ -14,6 +14,7 @@ from groundglass.attacks.gradient_smoothing import GaussianKernel
 from groundglass.attacks.input_diversity import InputDiversity
 from groundglass.attacks.sparse_balls import L1
 from groundglass.attacks.tensors import Flags, Images, PerImage, Rows, per_image
+from groundglass.attacks.unread import STEPS_BETWEEN_READS
 from groundglass.core import counting, whole
 from groundglass.core.settings import Count, In
 
@@ -76,10 +77,10 @@ class TransferPGD(GradientAttack):
 
     def _walk(self, job: Job, ball: Ball, size: float | Tensor, number: int, rows: Rows, state: State) -> None:
         """All the moves of a batch, or those that are left of it."""
-        ball, size = ball.at(rows), of_rows(size, rows)
+        ball, size, known = ball.at(rows), of_rows(size, rows), rows.tolist()
         centre = x = job.board.images[rows]
         if self.random_start and not state:
-            x = ball.random_start(centre, job.streams(rows, "transfer", "start"))
+            x = ball.random_start(centre, job.streams(known, "transfer", "start"))
         g, done = torch.zeros_like(x), 0
         if state:
             x, g, done = state["x"], state["g"], int(state["step"])
@@ -88,7 +89,7 @@ class TransferPGD(GradientAttack):
                 found = job.gradient(rows, x)
                 grad = found.grad
             else:
-                view = self.diversity.draw(x, job.streams(rows, "transfer", step))
+                view = self.diversity.draw(x, job.streams(known, "transfer", step))
                 found = job.gradient(rows, view.apply(x))
                 grad = view.pull(found.grad)
             if self.keep == "highest" and step:
@@ -99,7 +100,8 @@ class TransferPGD(GradientAttack):
                 grad = self.smoothing(grad)
             g = self.momentum * g + _normalised(grad)
             x = ball.climb(x, g, size, centre)
-            job.save(partial(dict, batch=whole(number), step=whole(step + 1), x=x, g=g))
+            made = partial(_made, number, step + 1, x, g)
+            job.save(made, since=(step + 1) % STEPS_BETWEEN_READS)
         self._keep(job, rows, x, self.steps, *job.check(rows, x))
 
     def _keep(self, job: Job, rows: Rows, x: Images, move: int, loss: PerImage, fooled: Flags) -> None:
@@ -123,6 +125,10 @@ class SurrogatePGD(TransferPGD):
     """
 
     _every_image: ClassVar[bool] = True
+
+
+def _made(batch: int, step: int, x: Images, g: Images) -> State:
+    return {"batch": whole(batch), "step": whole(step), "x": x, "g": g}
 
 
 def _normalised(grad: Images) -> Images:

@@ -1,10 +1,15 @@
 """Logits and accuracy over many images, in batches, without a graph."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from groundglass.core import (
+    NonFiniteError,
     as_images,
     as_model,
     check_labels,
@@ -16,6 +21,7 @@ from groundglass.core import (
     pieces,
 )
 from groundglass.core.modes import evaluating
+from groundglass.core.reading import free_to_read, sent
 from groundglass.core.settings import Count, fit
 from groundglass.data import ImagesLike, batches, given
 
@@ -32,26 +38,20 @@ def predict_logits(
         ValueError: images that are not float NCHW in [0, 1]; logits that are not [n, k], k at least 2.
         NonFiniteError: NaN or infinite logits, or weights.
     """
-    images, model = as_images(images), as_model(model)
-    where = next((weights.device for weights in model.parameters()), images.device)
-    dtype = input_dtype(model)
-    if len(images) and isinstance(model, nn.Module):
-        check_weights(model)
-    found = []
-    with evaluating(model):
-        for part in pieces(images, batch_size):
-            try:
-                logits = logits_of(model(part.to(where, dtype, copy=True)))
-            except RuntimeError as error:
-                explain_layout(part, error)
-                raise
-            check_logits(logits, rows=len(part))
-            found.append(logits.float().cpu())
-    return torch.cat(found) if found else torch.zeros(0, 0, dtype=torch.float32, device="cpu")
+    images = as_images(images)
+    with _asked(model) as ask:
+        found = [ask(part) for part in pieces(images, batch_size)]
+    if not found:
+        return torch.zeros(0, 0, dtype=torch.float32, device="cpu")
+    logits = torch.cat(found)
+    if not free_to_read(logits):
+        check_logits(logits, rows=len(images))
+    return logits.cpu()
 
 
+@torch.no_grad()
 def accuracy(model: nn.Module, images: ImagesLike, *, batch_size: int = 500) -> float:
-    """Share of images classified right.
+    """Share of images classified right. On a card the host reads once, when all images were looked at.
 
     Args:
         images: with their labels, in any form that `groundglass.data.given` takes. Of a stream a batch at a time is in memory.
@@ -60,11 +60,52 @@ def accuracy(model: nn.Module, images: ImagesLike, *, batch_size: int = 500) -> 
         TypeError: it is none of these.
         ValueError: there are no images, or a label is not a class of the model; else as `predict_logits`.
     """
-    right, count, batch_size = 0, 0, fit(Count, batch_size, "batch_size")
-    for batch in batches(given(images), batch_size=batch_size, seed=0, epoch=0, shuffle=False):
-        logits = predict_logits(model, batch.images, batch_size=batch_size)
-        check_labels(batch.labels, count=len(logits), classes=logits.shape[1])
-        right, count = right + int((logits.argmax(1) == batch.labels).sum()), count + len(batch)
+    count, batch_size = 0, fit(Count, batch_size, "batch_size")
+    right, finite = [], []
+    with _asked(model) as ask:
+        for batch in batches(given(images), batch_size=batch_size, seed=0, epoch=0, shuffle=False):
+            # Images on a card were checked when they were given.
+            logits = ask(as_images(batch.images) if free_to_read(batch.images) else batch.images)
+            if free_to_read(batch.labels):
+                check_labels(batch.labels, count=len(logits), classes=logits.shape[1])
+            right.append((logits.argmax(1) == sent(batch.labels, logits.device)).sum())
+            finite.append(torch.isfinite(logits).all(1).sum())
+            count += len(batch)
     if not count:
         raise ValueError("there are no images, so there is no share to give")
-    return right / count
+    correct, good = torch.stack([torch.stack(right), torch.stack(finite)]).sum(1).tolist()
+    if good < count:
+        raise NonFiniteError(
+            f"the model gave NaN or infinite logits for {count - good} of {count} images: fix it first"
+        )
+    return float(correct / count)
+
+
+@contextmanager
+def _asked(model: Any) -> Iterator[Callable[[Tensor], Tensor]]:
+    """A function of a batch of images to float32 logits, where the model is, in eval mode.
+
+    On a CPU logits are checked at once. On a card only their shape is, as nobody waits for them there.
+    """
+    model = as_model(model)
+    dtype = input_dtype(model)
+    weights = next((one.device for one in model.parameters()), None)
+    checked = not isinstance(model, nn.Module)
+
+    def ask(part: Tensor) -> Tensor:
+        nonlocal checked
+        if not checked:
+            check_weights(model)
+            checked = True
+        where = part.device if weights is None else weights
+        try:
+            # A copy: a model may write to its input.
+            logits = logits_of(model(sent(part, where).to(where, dtype, copy=where == part.device)))
+        except RuntimeError as error:
+            explain_layout(part, error)
+            raise
+        check_logits(logits, rows=len(part), values=isinstance(logits, Tensor) and free_to_read(logits))
+        return logits.float()
+
+    with evaluating(model):
+        yield ask
