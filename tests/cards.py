@@ -32,6 +32,8 @@ class Cards:
             "max_memory_allocated": lambda card: self.held[self.place(card)],
             "reset_peak_memory_stats": lambda card: self.held.update({self.place(card): 0}),
             "mem_get_info": lambda card: (32 * 2**30, 64 * 2**30),
+            "memory_reserved": lambda card: 3 * 2**30,
+            "memory_allocated": lambda card: 2**30,
         }.items():
             monkeypatch.setattr(cuda, name, said)
         monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)

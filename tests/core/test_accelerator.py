@@ -1,7 +1,16 @@
 import pytest
 import torch
 
-from groundglass.core.accelerator import _driver, described, torch_device
+from groundglass.core.accelerator import (
+    WORKSPACE,
+    _driver,
+    described,
+    free_memory,
+    most_memory,
+    repeatable,
+    torch_device,
+    watch_memory,
+)
 from tests.cards import Cards
 
 
@@ -48,7 +57,7 @@ def test_a_record_says_what_it_was_computed_on(monkeypatch, tmp_path):
     assert described(torch.device("cpu")) == {"device": "cpu"}
     Cards(monkeypatch, 1)
     told = described(torch.device("cuda"))
-    assert told.keys() == {"device", "card", "card_memory", "cuda", "cudnn", "driver"}
+    assert told.keys() == {"device", "card", "card_memory", "cuda", "cudnn", "driver", "repeatable"}
     assert (told["card"], told["cuda"], told["cudnn"]) == ("Toy H1", "12.8", 91002)
     file = tmp_path / "version"
     file.write_text(
@@ -58,3 +67,57 @@ def test_a_record_says_what_it_was_computed_on(monkeypatch, tmp_path):
     file.write_bytes(b"\xff\xfe nothing")
     assert _driver(str(file)) is None
     assert _driver(str(tmp_path / "none")) is None
+
+
+def settings():
+    cudnn = torch.backends.cudnn
+    return (
+        torch.get_deterministic_debug_mode(),
+        torch.get_float32_matmul_precision(),
+        torch.utils.deterministic.fill_uninitialized_memory,
+        cudnn.deterministic,
+        cudnn.benchmark,
+        cudnn.allow_tf32,
+    )
+
+
+def test_a_card_is_made_to_repeat_itself_and_put_back(monkeypatch):
+    monkeypatch.setenv(WORKSPACE, ":16:8")
+    Cards(monkeypatch, 1)
+    before = settings()
+    with repeatable(torch.device("cpu")):
+        assert settings() == before
+    torch.set_float32_matmul_precision("high")
+    try:
+        with repeatable(torch.device("cuda")):
+            assert settings() == (1, "highest", False, True, False, False)
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before[1])
+    assert settings() == before
+
+
+@pytest.mark.parametrize(
+    ("given", "started", "repeats"),
+    [(None, False, True), (None, True, False), (":16:8", True, True), (":0:0", False, False)],
+)
+def test_a_record_says_whether_a_card_repeats_itself(monkeypatch, given, started, repeats):
+    monkeypatch.setenv(WORKSPACE, given or "")  # put back in the end, whatever is set meanwhile
+    if given is None:
+        monkeypatch.delenv(WORKSPACE)
+    cards = Cards(monkeypatch, 1, started=started)
+    assert described(torch.device("cuda"))["repeatable"].startswith("yes" if repeats else f"no: {WORKSPACE}")
+    cards.started = True  # it was given before
+    assert described(torch.device("cuda"))["repeatable"].startswith("yes" if repeats else "no")
+
+
+def test_the_memory_of_a_card(monkeypatch):
+    cards, second = Cards(monkeypatch, 2), torch.device("cuda:1")
+    cards.held = {0: 5, 1: 7}
+    assert most_memory(second) == 7
+    watch_memory(second)
+    assert cards.held == {0: 5, 1: 0}
+    assert free_memory(second) == 34 * 2**30
+    watch_memory(torch.device("cpu"))
+    assert most_memory(torch.device("cpu")) is None
+    assert free_memory(torch.device("cpu")) > 2**20

@@ -1,15 +1,21 @@
 """Where tensors are computed: on the processor, or on a graphics card by CUDA."""
 
+import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
+
+from groundglass.core import platform
 
 #: As users name it: "auto", "cpu", "cuda", "cuda:1", or torch's own object.
 Device = str | torch.device
 
 _CARD = re.compile(r"cuda(:(0|[1-9][0-9]{0,3}))?")
+#: cuBLAS adds up in one order only with a workspace of fixed size, and reads this once, when it starts.
+WORKSPACE, FIXED = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8")
 _WORDS = "auto (a CUDA card where there is one), cpu, cuda or cuda:N"
 
 
@@ -57,9 +63,11 @@ def _check_card(index: int | None) -> None:
 
 
 def described(where: torch.device) -> dict[str, str | int]:
-    """What a record says of the device: "cpu", or the card with its memory and what drives it."""
+    """What a record says of the device: "cpu", or the card with its memory and what drives it; and whether what it computes under
+    `repeatable` is."""
     if where.type != "cuda":
         return {"device": str(where)}
+    fixed = _fixed_workspace()  # before CUDA begins
     card, cudnn = torch.cuda.get_device_properties(where), torch.backends.cudnn.version()
     found: dict[str, str | int | None] = {
         "device": str(where),
@@ -68,6 +76,7 @@ def described(where: torch.device) -> dict[str, str | int]:
         "cuda": torch.version.cuda,
         "cudnn": cudnn,
         "driver": _driver(),
+        "repeatable": "yes, and without TF32" if fixed else f"no: {WORKSPACE} was not {FIXED[0]} when CUDA began",
     }
     return {name: "unknown" if value is None else value for name, value in found.items()}
 
@@ -78,3 +87,61 @@ def _driver(file: str = "/proc/driver/nvidia/version") -> str | None:
         found = re.search(r"\s(\d+(?:\.\d+)+)\s", Path(file).read_text(encoding="utf-8"))
         return None if found is None else found[1]
     return None
+
+
+@contextmanager
+def repeatable(where: torch.device) -> Iterator[None]:
+    """What a card computes in this block comes out the same each time, bit for bit, on this card and with these libraries.
+
+    Deterministic algorithms, none chosen by a race, and sums in float32 where that is asked for (no TF32). What has no such
+    algorithm is computed all the same, and torch warns of it. Settings are put back afterwards, except cuBLAS's workspace. On the
+    processor nothing is set.
+    """
+    if where.type != "cuda":
+        yield
+        return
+    _fixed_workspace()
+    cudnn, filling = torch.backends.cudnn, torch.utils.deterministic
+    mode, precision, filled = (
+        torch.get_deterministic_debug_mode(),
+        torch.get_float32_matmul_precision(),
+        filling.fill_uninitialized_memory,
+    )
+    try:
+        torch.set_deterministic_debug_mode(max(mode, 1))
+        torch.set_float32_matmul_precision("highest")
+        filling.fill_uninitialized_memory = False  # it finds bugs, and costs time
+        with cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+        torch.set_float32_matmul_precision(precision)
+        filling.fill_uninitialized_memory = filled
+
+
+def _fixed_workspace() -> bool:
+    """Whether cuBLAS has a workspace of fixed size. It is given one, unless the user has said otherwise or CUDA has begun."""
+    if not torch.cuda.is_initialized():
+        os.environ.setdefault(WORKSPACE, FIXED[0])
+    return os.environ.get(WORKSPACE) in FIXED
+
+
+def watch_memory(where: torch.device) -> None:
+    """Begin again to measure peak memory: of this process, see `platform.most_memory`, and on the card, see `most_memory`."""
+    platform.watch_memory()
+    if where.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(where)
+
+
+def most_memory(where: torch.device) -> int | None:
+    """The most bytes that tensors have taken on the card since `watch_memory`; None on the processor."""
+    return torch.cuda.max_memory_allocated(where) if where.type == "cuda" else None
+
+
+def free_memory(where: torch.device) -> int | None:
+    """Bytes that further tensors may take on the device; None: not known."""
+    if where.type != "cuda":
+        return platform.available_memory()
+    free, _ = torch.cuda.mem_get_info(where)
+    # Torch keeps what was freed, for the next ones.
+    return free + torch.cuda.memory_reserved(where) - torch.cuda.memory_allocated(where)

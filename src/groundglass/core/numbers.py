@@ -47,6 +47,22 @@ def pieces(rows: Tensor, size: int) -> tuple[Tensor, ...]:
     return rows.split(fit(Count, size, "batch_size")) if len(rows) else ()
 
 
+def fused(a: Tensor, b: Tensor | float, c: Tensor | float) -> Tensor:
+    """a b + c in float32, rounded once, as a processor's fused multiply-add: the same bits on any device with IEEE's float64.
+
+    A product of two float32 is exact in float64, and the sum there is rounded to odd, so that rounding it to float32 is the only
+    rounding that counts (Boldo and Melquiond 2008).
+    """
+    product = a.double() * b
+    addend = c.double() if isinstance(c, Tensor) else c
+    total = product + addend
+    back = total - product
+    lost = (product - (total - back)) + (addend - back)
+    even = (total.view(torch.int64) & 1) == 0
+    beside = torch.nextafter(total, torch.copysign(torch.full_like(total, torch.inf), lost))
+    return torch.where((lost != 0) & even, beside, total).float()
+
+
 _WHOLE_MODELS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 
 

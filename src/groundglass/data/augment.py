@@ -56,15 +56,20 @@ class Augment(Settings):
             raise ValueError(f"`index` must have one entry an image: {len(images)}, not {list(index.shape)}")
         if index.is_floating_point():
             raise ValueError(f"`index` must be integers, places in the data set, not {index.dtype}")
-        theta = self._maps(index, seed, epoch, height=images.shape[2], width=images.shape[3])
+        theta = self.maps(index, seed=seed, epoch=epoch, height=images.shape[2], width=images.shape[3])
+        return self.warp(images, theta)
+
+    def warp(self, images: Float[Tensor, "n c h w"], theta: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n c h w"]:
+        """Images as `maps` says."""
         grid = functional.affine_grid(theta.to(images), list(images.shape), align_corners=False)
         # Whole-pixel shifts and flips land on pixels up to rounding; "nearest" makes that exact.
         mode = "bilinear" if self.rotation else "nearest"
         warped = functional.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
         return warped.clamp_(0, 1)  # the four weights may add up to one rounding error more than 1
 
-    def _maps(self, index: Tensor, seed: int, epoch: int, *, height: int, width: int) -> Float[Tensor, "n 2 3"]:
-        """From a place in the output to the place in the image that it shows; both in [-1, 1], row x then row y."""
+    def maps(self, index: Tensor, *, seed: int, epoch: int, height: int, width: int) -> Float[Tensor, "n 2 3"]:
+        """Drawn for each image, on the CPU: from a place in the output to the place in the image that it shows; both in [-1, 1],
+        row x then row y."""
         draws = words(derive_seed(seed, "augment", epoch), index.cpu().numpy(), 4)
         uniform = unit(draws)
         angle = (2 * uniform[:, 0] - 1) * np.float32(math.radians(self.rotation))
@@ -76,3 +81,10 @@ class Augment(Settings):
         theta[:, 0] = np.stack([mirror * cos, -mirror * sin * (height / width), shift[:, 0] * 2 / width], axis=1)
         theta[:, 1] = np.stack([sin * (width / height), cos, shift[:, 1] * 2 / height], axis=1)
         return torch.from_numpy(theta)
+
+
+def augmented(
+    images: Float[Tensor, "n c h w"], augment: Augment | None, index: Int64[Tensor, " n"], *, seed: int, epoch: int
+) -> Float[Tensor, "n c h w"]:
+    """As `augment` makes them; without one as they are."""
+    return images if augment is None else augment(images, index, seed=seed, epoch=epoch)

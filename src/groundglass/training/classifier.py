@@ -15,6 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from groundglass.core import Progress, check_labels, generator, input_dtype, permutation, silent
+from groundglass.core.accelerator import free_memory, repeatable
 from groundglass.core.modes import evaluating
 from groundglass.core.settings import Count, Tally, fit
 from groundglass.data import Augment, ImagesLike, batches, given
@@ -85,7 +86,10 @@ def _encoded(
     labels = torch.empty(count, dtype=torch.int64, device="cpu")
     done = 0
     with evaluating(network):
-        for batch in batches(walked, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, shuffle=False):
+        walk = batches(
+            walked, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, shuffle=False, where=where
+        )
+        for batch in walk:
             done += len(batch)
             if done > count:
                 raise ValueError(f"{walked!r} gave more than {count} images this time: it must give as many each time")
@@ -199,24 +203,25 @@ def fit_classifier(
     }
     kept = Checkpoint(checkpoint, readout, optimiser, identity, network.device)
     state = kept.load()
-    readings = _Readings(block, inputs, rows, memory, progress)
+    readings = _Readings(block, inputs, rows, memory, progress, where)
     kept.skip_frames(to=state.frames)
     entering = (_Entering if block.above is None else _Rectified)(readings, block, where)
     steps = OptimiserSteps(config, optimiser, len(inputs), progress, name, every=50)
-    while state.epoch < config.epochs:
-        order = permutation(len(inputs), generator=generator(seed, "classifier", state.epoch))
-        for index in order.split(config.batch_size)[state.step :]:
-            x = entering(readings[index].to(where).float())
-            y = labels[index].to(where)
-            logits = readout(x)
-            steps.take(state, logits, y, F.cross_entropy(logits, y))
-            if kept.due:
-                steps.check_finite(state)
-                kept.save(state)
-            steps.tell(state)
-        steps.check_epoch(state, math.log(block.readout.out_features))
-        state.end_epoch()
-        kept.save(state)
+    with repeatable(where):
+        while state.epoch < config.epochs:
+            order = permutation(len(inputs), generator=generator(seed, "classifier", state.epoch))
+            for index in order.split(config.batch_size)[state.step :]:
+                x = entering(readings[index].to(where).float())
+                y = labels[index].to(where, non_blocking=True)
+                logits = readout(x)
+                steps.take(state, logits, y, F.cross_entropy(logits, y))
+                if kept.due:
+                    steps.check_finite(state)
+                    kept.save(state)
+                steps.tell(state)
+            steps.check_epoch(state, math.log(block.readout.out_features))
+            state.end_epoch()
+            kept.save(state)
     with torch.no_grad():
         shift = entering.shift
         entering.settle()
@@ -259,14 +264,18 @@ def _check_inputs(network: DefendedNetwork, inputs: Tensor, labels: Tensor) -> N
 class _Readings:
     """What a block measures for some inputs: kept if it fits into `memory` bytes, else measured again each time."""
 
-    def __init__(self, block: OpticalBlock, inputs: Tensor, rows: int, memory: int, progress: Progress) -> None:
-        self._block, self._inputs, self._rows = block, inputs, rows
+    def __init__(
+        self, block: OpticalBlock, inputs: Tensor, rows: int, memory: int, progress: Progress, where: torch.device
+    ) -> None:
+        self._block, self._inputs, self._rows, self._where = block, inputs, rows, where
         self._kept: Tensor | None = None
         first = self._measure(inputs[:rows])
         width = first.shape[1]
         total = torch.zeros(width, dtype=torch.float64, device="cpu")
-        if len(inputs) * width * first.element_size() <= memory:
-            self._kept = torch.empty(len(inputs), width, dtype=first.dtype, device="cpu")
+        size, free = len(inputs) * width * first.element_size(), free_memory(where)
+        if size <= memory:
+            place = where if free is None or size < free // 4 else torch.device("cpu")
+            self._kept = torch.empty(len(inputs), width, dtype=first.dtype, device=place)
         for start in range(0, len(inputs), rows):
             part = first if start == 0 else self._measure(inputs[start : start + rows])
             # Whole numbers in float64: the same sum in any order.
@@ -277,12 +286,14 @@ class _Readings:
         self.mean: Float[Tensor, " M"] = (total / len(inputs)).float()
 
     def _measure(self, inputs: Tensor) -> Tensor:
-        optical = self._block.optical
-        return inputs if optical is None else optical.measure(inputs)
+        optical, there = self._block.optical, inputs.to(self._where, non_blocking=True)
+        return there if optical is None else optical.measure(there)
 
     def __getitem__(self, index: Tensor) -> Tensor:
         """[len(index), M]"""
-        return self._kept[index] if self._kept is not None else self._measure(self._inputs[index])
+        if self._kept is None:
+            return self._measure(self._inputs[index])
+        return self._kept[index.to(self._kept.device, non_blocking=True)]
 
     def __len__(self) -> int:
         return len(self._inputs)

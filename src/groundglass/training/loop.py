@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from groundglass.core import NonFiniteError, Progress, check_labels, derive_seed, input_dtype, own_streams, silent
+from groundglass.core.accelerator import repeatable
 from groundglass.core.modes import kept_in_eval
 from groundglass.core.settings import fit
 from groundglass.data import Augment, Images, ImageSet, ImagesLike, StreamedImages, batches, given
@@ -56,7 +57,8 @@ def train(
             the loss is the cross-entropy with them. An augmented image has those of its original. Accuracy is still
             that of the labels.
         checkpoint: a file written after every epoch, and inside one every 30 seconds. If it is there, training goes on
-            from it, to the same final weights, bit for bit, as without the interruption. Of a stream it is written after
+            from it, to the same final weights, bit for bit, as without the interruption (on the same device; on a card see
+            `groundglass.core.accelerator.repeatable`). Of a stream it is written after
             every epoch alone, and the weights are the same if the stream gives the same again.
         progress, name: told images, loss and accuracy under that name.
         on_epoch: called after each epoch, once its checkpoint is written.
@@ -80,6 +82,7 @@ def train(
         config.adversarial.check(model, images)
     if answers is not None:
         _check_answers(answers, images, config)
+    where = next(model.parameters()).device
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = make_optimiser(model, config)
     identity: dict[str, Any] = {
@@ -97,7 +100,7 @@ def train(
     run = _Run(model, images, config, credit, seed, augment, answers, kept, steps, name, kept_in_eval(model))
     state = kept.load()
     while state.epoch < config.epochs:
-        with own_streams(derive_seed(seed, "dropout", state.epoch)):
+        with repeatable(where), own_streams(derive_seed(seed, "dropout", state.epoch)):
             run.epoch(state)
         result = state.end_epoch()
         kept.save(state)
@@ -147,14 +150,15 @@ class _Run:
             epoch=state.epoch,
             augment=self.augment,
             start=state.step,
+            where=where,
         )
         for batch in stream:
             if len(batch) < 2:  # BatchNorm has no variance over one image
                 continue
             x = batch.images.to(where, dtype).contiguous(memory_format=torch.channels_last)
             check_labels(batch.labels, count=len(batch), classes=state.classes or None)
-            y = batch.labels.to(where)
-            goal = y if self.answers is None else self.answers[batch.index].to(where)
+            y = batch.labels.to(where, non_blocking=True)
+            goal = y if self.answers is None else self.answers[batch.index].to(where, non_blocking=True)
             try:
                 logits, loss = objective(x, goal, state.step)
             except NonFiniteError as error:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from groundglass.core import generator, own_streams
-from groundglass.core.accelerator import Device, torch_device
+from groundglass.core.accelerator import Device, repeatable, torch_device
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -20,16 +20,20 @@ def step_seconds(where: Device = "cpu") -> dict[Precision, float]:
     Infinite for bfloat16 if its results are wrong.
     """
     device = torch_device(where)
-    net = _convolutions(32, device)
-    images = torch.zeros(16, 32, 16, 16, device=device, dtype=torch.float32).to(memory_format=torch.channels_last)
+    # A card is measured on what fills it: of a small batch it would show how long it takes to start a kernel.
+    count, channels = (512, 128) if device.type == "cuda" else (16, 32)
+    net = _convolutions(channels, device)
+    images = torch.zeros(count, channels, 16, 16, device=device, dtype=torch.float32)
+    images = images.to(memory_format=torch.channels_last)
 
     def seconds(enabled: bool) -> float:
         best = float("inf")
         for _ in range(4):  # the first is warm-up and never the best
             started = time.perf_counter()
-            with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
-                out = net(images)
-            out.float().sum().backward()
+            with repeatable(device):  # as training does
+                with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
+                    out = net(images)
+                out.float().sum().backward()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             best = min(best, time.perf_counter() - started)
