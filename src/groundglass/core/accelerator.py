@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 
@@ -101,7 +102,7 @@ def repeatable(where: torch.device) -> Iterator[None]:
         yield
         return
     _fixed_workspace()
-    cudnn, filling = torch.backends.cudnn, torch.utils.deterministic
+    cudnn, filling = torch.backends.cudnn, cast(Any, torch.utils.deterministic)
     mode, precision, filled = (
         torch.get_deterministic_debug_mode(),
         torch.get_float32_matmul_precision(),
