@@ -1,5 +1,6 @@
 """`groundglass run`, `report`, `tables` and `compact`, on a study that is run once."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,10 @@ import pytest
 
 from groundglass import cli
 from groundglass.cli.terminal import Terminal
-from tests.studies.tiny import enter, white_box
+from groundglass.results import Run
+from groundglass.studies.engine import forecast
+from groundglass.studies.engine.estimate import USUAL
+from tests.studies.tiny import DATA, enter, white_box
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* steps of .* cannot reach:RuntimeWarning")
 
@@ -174,3 +178,41 @@ def test_a_setting_is_changed_on_the_command_line_or_by_a_file_that_recipes_prin
     assert "did you mean 'n_images'" in capsys.readouterr().err
     assert cli.main([*command, "--recipe", "tiny", "--set", "baseline.epochs=3"]) == 1
     assert "by which VGG-16 would be made anew" in capsys.readouterr().err
+
+
+def test_a_plan_counts_what_is_there_and_what_is_left(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(forecast, "load", lambda name, data_dir=None: DATA)
+    monkeypatch.setattr(forecast, "measured", lambda width, **options: USUAL)
+    count, command = len(Run.open(folder).records), ["plan", "white-box", "--recipe", "tiny", "--jobs", "4"]
+    before = names(folder)
+    assert cli.main([*command, "--out", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert f"{count} cells, {count} of them there" in " ".join(shown.split())
+    assert "nothing is left" in shown
+    assert names(folder) == before
+    assert cli.main([*command, "--out", str(folder), "--set", "eps_paper=[0.1, 0.3]", "--like", str(folder)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    total, there = map(int, re.search(r"(\d+) cells, (\d+) of them there", shown).groups())
+    assert total > count > there > 4, "networks and device stay"
+    assert "train │ 2 │ 2" in shown
+    assert cli.main([*command, "--out", str(tmp_path / "new")]) == 0
+    assert f"{count} cells, 0 of them there" in " ".join(capsys.readouterr().out.split())
+    assert not (tmp_path / "new").exists()
+    assert cli.main([*command, "--nodes", "2"]) == 1
+    assert "--executor ray" in capsys.readouterr().err
+
+
+def test_what_an_earlier_run_took_is_what_the_plan_says(folder, monkeypatch):
+    monkeypatch.setattr(forecast, "load", lambda name, data_dir=None: DATA)
+    monkeypatch.setattr(forecast, "measured", lambda width, **options: USUAL)
+    found = forecast.forecast("white-box", "tiny", like=folder, jobs=3, precision=stored(folder))
+    taken = {record.key: record.seconds for record in Run.open(folder).records}
+    assert {cell.key: cell.seconds for cell in found.left} == taken
+    assert found.workers == (1, 2, 3)
+    assert found.wall(1)[0] == pytest.approx(sum(taken.values()))
+    assert found.wall(3)[0] >= sum(seconds for _, seconds in found.chain)
+    assert sum(kind.cells for kind in found.kinds) == len(taken)
+
+
+def stored(folder: Path) -> str:
+    return Run.open(folder).manifest["config"]["baseline"]["precision"]

@@ -33,7 +33,9 @@ def test_sizes_are_in_powers_of_ten(count: float, text: str) -> None:
     assert size(count) == text
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.3141, "0.314"), (12.34, "12.3"), (999, "999"), (24_100, "24,100")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.3141, "0.314"), (12.34, "12.3"), (999, "999"), (999.7, "1,000"), (24_100, "24,100")]
+)
 def test_three_digits_or_all_of_a_thousand_and_more(value: float, text: str) -> None:
     assert digits(value) == text
 

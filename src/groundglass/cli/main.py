@@ -18,6 +18,7 @@ from groundglass.cli.audit import Audit
 from groundglass.cli.device import Device
 from groundglass.cli.errors import said
 from groundglass.cli.options import Command
+from groundglass.cli.plan import Plan
 from groundglass.cli.redraw import Redraw
 from groundglass.cli.results import Compact, Export, Report, Seeds, Tables
 from groundglass.cli.retrieve import Retrieve
@@ -28,6 +29,7 @@ from groundglass.core import lookup
 
 _COMMANDS: dict[str, Callable[..., Command]] = {
     "run": Run,
+    "plan": Plan,
     "report": Report,
     "tables": Tables,
     "export": Export,

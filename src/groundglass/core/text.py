@@ -57,7 +57,7 @@ def size(count: float) -> str:
 
 def digits(value: float) -> str:
     """Three of them, or all of a number of a thousand and more: "0.31", "24,100"."""
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 999.5 else f"{value:.3g}"
 
 
 def power_of_two(number: int) -> str:

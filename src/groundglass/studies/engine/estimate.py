@@ -94,7 +94,7 @@ def _best(work: Callable[[], None], where: torch.device, seconds: float) -> floa
     work()
     turns: list[float] = []
     end = time.perf_counter() + seconds
-    while len(turns) < 3 or time.perf_counter() < end:
+    while not turns or time.perf_counter() < end:
         started = time.perf_counter()
         work()
         if where.type == "cuda":

@@ -16,6 +16,7 @@ from groundglass.studies.engine.cell import Cell, key_of
 
 #: Beginning a cell: its network is read, and a copy arranged for attacks is compared with it. Seconds.
 _BEGIN = 0.5
+_WITH_A_MATRIX = ("attack", "draws", "craft", "audit")
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,22 @@ class Plan:
         """Of the convolutions that a cell is about."""
         return Below(self, self.units[key]).width
 
+    def memory(self, key: str) -> int:
+        """Bytes that its process holds, about: Python with torch, the images, a batch within the network, and the device."""
+        unit = self.units[key]
+        on, c = Below(self, unit), unit.config
+        held = 7e8 + 3072 * (self.train + self.test)
+        if unit.kind == "cost":
+            return round(held + (4 * c.in_features * c.block if c.device_kind == "dense" else 0))
+        if unit.kind in ("retrieve", "rows", "device", "fidelity"):
+            read = getattr(c, "rows", None) or c.out_features
+            frames = getattr(c, "frames", 0)
+            structured = getattr(c, "device_kind", "") == "structured"
+            matrix = 0 if structured else (16 if frames else 3) * c.in_features * read
+            return round(held + matrix + frames * (c.in_features / 8 + read))
+        # 2 bytes an entry, and 8 of a matrix that an attacker puts in its place.
+        return round(held + 1e9 * on.width + (10 if unit.kind in _WITH_A_MATRIX else 3) * on.device)
+
 
 @dataclass(frozen=True)
 class Below:
@@ -141,10 +158,17 @@ class Below:
             return float(own)
         return 1.0 if self._network is None else Below(self.plan, self._network).width
 
-    @property
+    @cached_property
     def device(self) -> int:
-        """Entries of the optical layer's matrix; 0 for none."""
-        return int((self._model.get("device_in") or 0) * (self._model.get("device_out") or 0))
+        """Entries that its optical layer multiplies by; 0 for none. A structured one does some dozen butterflies instead."""
+        network = self.unit if self.unit.kind in ("train", "distil") else self._network
+        found = [self.plan.units[key] for key in (network.inputs if network else ()) if key in self.plan.units]
+        sizes = [one.config for one in found if one.kind == "device"]
+        if not sizes:
+            return 0
+        one = sizes[0]
+        longest = max(one.in_features, one.out_features)
+        return int(50 * longest if one.device_kind == "structured" else one.in_features * one.out_features)
 
     @property
     def head(self) -> int:
