@@ -14,14 +14,16 @@ from groundglass.attacks.access import UNIT, Access, Model, check_bounds, open_a
 from groundglass.attacks.balls import Ball, Linf
 from groundglass.attacks.checkpoint import AttackCheckpoint
 from groundglass.attacks.criteria import Criterion, as_criterion
+from groundglass.attacks.fitting import fitting_size
 from groundglass.attacks.given_images import as_call
 from groundglass.attacks.norms import as_balls
 from groundglass.attacks.result import AttackResult, Setup
 from groundglass.attacks.sweep import Sweep, swept
 from groundglass.attacks.tensors import Images, Labels
 from groundglass.core import Progress, as_images
+from groundglass.core.batch_size import BatchSize, checked
 from groundglass.core.progress import shown
-from groundglass.core.settings import Count, Settings, fit
+from groundglass.core.settings import Settings, fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,8 @@ class Attack(Settings, ABC):
     #: Of the balls that it is for; empty: every kind.
     kinds: ClassVar[tuple[type[Ball], ...]] = ()
     _access: ClassVar[type[Access]]
-    _batch_size: ClassVar[int] = 128
+    #: Images in a pass through the model, unless the call says otherwise.
+    usual_batch: ClassVar[int] = 128
     _takes_start: ClassVar[bool] = False
     #: Queries an image of an attack that only asks, unless the call says otherwise; None: it does not ask.
     default_budget: ClassVar[int | None] = None
@@ -91,7 +94,7 @@ class Attack(Settings, ABC):
         bounds: tuple[float, float] = (0.0, 1.0),
         indices: Sequence[int] | Tensor | None = None,
         start: Any = None,
-        batch_size: int | None = None,
+        batch_size: BatchSize | None = None,
         checkpoint: AttackCheckpoint | Path | str | None = None,
         progress: Progress | bool = False,
     ) -> AttackResult: ...
@@ -109,7 +112,7 @@ class Attack(Settings, ABC):
         budget: int | None = None,
         bounds: tuple[float, float] = (0.0, 1.0),
         indices: Sequence[int] | Tensor | None = None,
-        batch_size: int | None = None,
+        batch_size: BatchSize | None = None,
         checkpoint: AttackCheckpoint | Path | str | None = None,
         progress: Progress | bool = False,
     ) -> Sweep: ...
@@ -128,7 +131,7 @@ class Attack(Settings, ABC):
         budget: int | None = None,
         bounds: tuple[float, float] = (0.0, 1.0),
         indices: Sequence[int] | Tensor | None = None,
-        batch_size: int | None = None,
+        batch_size: BatchSize | None = None,
         checkpoint: AttackCheckpoint | Path | str | None = None,
         progress: Progress | bool = False,
     ) -> Sweep: ...
@@ -147,7 +150,7 @@ class Attack(Settings, ABC):
         bounds: tuple[float, float] = (0.0, 1.0),
         indices: Sequence[int] | Tensor | None = None,
         start: Any = None,
-        batch_size: int | None = None,
+        batch_size: BatchSize | None = None,
         checkpoint: AttackCheckpoint | Path | str | None = None,
         progress: Progress | bool = False,
     ) -> AttackResult | Sweep:
@@ -174,7 +177,8 @@ class Attack(Settings, ABC):
                 surrogate gives (as in Cheng et al. 2019, which keep its gradient, not its image). It is asked first, at
                 the price of a query. `Square` takes one.
             batch_size: images in a pass through the model. It changes no result, if the model's logits for an image
-                do not depend on the batch; nor does the order of the images, or attacking a set in parts.
+                do not depend on the batch; nor does the order of the images, or attacking a set in parts. "auto": as many as
+                fit into the free memory, by what a few images take; with a checkpoint give a number.
             checkpoint: a file for unfinished work, replaced every half minute, and by attacks that only ask also when an
                 error of the model ends them. If it is there, the attack goes on from it, to the same result.
             progress: True to show it; or a function that is told what was done of how much.
@@ -224,7 +228,7 @@ class Attack(Settings, ABC):
         seed: int,
         budget: int | None,
         bounds: tuple[float, float],
-        batch_size: int | None,
+        batch_size: BatchSize | None,
         indices: Sequence[int] | Tensor | None = None,
         start: Any = None,
         checkpoint: AttackCheckpoint | Path | str | None = None,
@@ -250,13 +254,24 @@ class Attack(Settings, ABC):
                 seed=fit(int, seed, "seed"),
                 indices=indices,
                 start=start if start is None or scale.same else scale.to_unit(as_images(start, bounds=access.bounds)),
-                batch_size=self._batch_size if batch_size is None else fit(Count, batch_size, "batch_size"),
+                batch_size=self._fitting(batch_size, access, images, checkpoint),
                 checkpoint=checkpoint,
                 progress=told,
             )
             result = self._attack_all(call)
         setup = Setup(attack=repr(self), ball=repr(asked), criterion=repr(found), seed=call.seed, bounds=access.bounds)
         return scale.back(replace(result, setup=setup), images, call.images, ball)
+
+    def _fitting(self, size: BatchSize | None, access: Access, images: Images, kept: AttackCheckpoint | None) -> int:
+        """Images in a pass."""
+        size = self.usual_batch if size is None else checked(size)
+        if size != "auto":
+            return size
+        if kept is not None:
+            raise ValueError(
+                "batch_size='auto' may be another number when the attack goes on: with a checkpoint give one"
+            )
+        return fitting_size(access._model, images, usual=self.usual_batch)
 
     def _open(self, model: Any, budget: int | None, bounds: tuple[float, float]) -> Any:
         """The access that was given, or one to the model that was."""

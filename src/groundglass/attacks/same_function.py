@@ -50,27 +50,28 @@ def same_function(one: Function, other: Function, inputs: Float[Tensor, "n ..."]
     """
     with torch.inference_mode(False):
         inputs = (torch.from_numpy(inputs) if isinstance(inputs, np.ndarray) else inputs).detach().clone()
-        given = _answers(one, inputs)
+        given = answers(one, inputs)
         try:
-            found = _answers(other, inputs)
+            found = answers(other, inputs)
         except Exception:  # a stranger's module may raise anything
             return False
         apart = _apart(given, found)
         odd = apart > 1
         if not bool(odd.any()):
             return True
-        if bool((_apart(given, _answers(one, inputs)) > 1).any()):
+        if bool((_apart(given, answers(one, inputs)) > 1).any()):
             return False  # its draws cannot be repeated: nothing can be said
         moved = torch.zeros_like(apart)
         noise = generator(0, "rounding")
         for _ in range(_TRIES):
             change = torch.randn(inputs.shape, generator=noise, dtype=torch.float32, device="cpu").to(inputs)
             nearby = inputs + _ROUNDING * inputs.square().mean().sqrt() * change
-            moved = torch.maximum(moved, _apart(given, _answers(one, nearby)))
+            moved = torch.maximum(moved, _apart(given, answers(one, nearby)))
         return bool((apart <= 3 * moved)[odd].all())
 
 
-def _answers(function: Function, inputs: Tensor) -> _Answers:
+def answers(function: Function, inputs: Tensor) -> _Answers:
+    """Outputs and a gradient, in eval mode, under draws that are put back, and with no device."""
     module = function if isinstance(function, nn.Module) else None
     with (
         same_draws(module),

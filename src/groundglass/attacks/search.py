@@ -26,7 +26,7 @@ class QueryAttack(Attack):
     answered (it may be interrupted there), and asks at most `cost` questions for a slot.
     """
 
-    _batch_size: ClassVar[int] = 256
+    usual_batch: ClassVar[int] = 256
     default_budget: ClassVar[int | None] = 10_000
 
     @abstractmethod

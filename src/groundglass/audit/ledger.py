@@ -76,6 +76,7 @@ class Ledger:
         seed: int,
         progress: Progress,
         criterion: Criterion = UNTARGETED,
+        batch_size: int | None = None,
     ) -> None:
         images, ball = units.unit_images, units.unit_ball
         self.images, self.labels, self.ball, self.seed, self.criterion = images, labels, ball, seed, criterion
@@ -89,7 +90,7 @@ class Ledger:
         self.randomised = False
         #: Attacks that an earlier session of this audit has carried out.
         self.kept: Kept | None = None
-        self._progress = progress
+        self._progress, self._batch_size = progress, batch_size
         self._judge = GradientAccess(itself)
         self.classes = self._judge.logits(images[:1]).shape[1]
         check_labels(labels, count=len(images), classes=self.classes)
@@ -195,6 +196,7 @@ class Ledger:
             seed=derive_seed(self.seed, "audit", plan.name),
             indices=rows.tolist(),
             criterion=self.criterion.at(rows),
+            batch_size=self._batch_size,
         )
         climbs = isinstance(access, GradientAccess)
         return Made(

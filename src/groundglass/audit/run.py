@@ -11,8 +11,10 @@ from torch import Tensor
 
 from groundglass.attacks import Ball
 from groundglass.attacks.access import UNIT, Model, check_bounds
+from groundglass.attacks.attack import Attack
 from groundglass.attacks.balls import L2, Each, Linf
 from groundglass.attacks.criteria import UNTARGETED, Criterion, as_criterion
+from groundglass.attacks.fitting import fitting_size
 from groundglass.attacks.given_images import as_call
 from groundglass.attacks.model_identity import digest, identity_of
 from groundglass.attacks.norms import as_ball
@@ -27,6 +29,7 @@ from groundglass.audit.results import Audit
 from groundglass.audit.subject import subject
 from groundglass.audit.units import Units
 from groundglass.core import Progress, as_model, derive_seed, own_streams, silent
+from groundglass.core.batch_size import BatchSize, checked
 from groundglass.core.files import check_place
 from groundglass.core.modes import in_train_mode
 from groundglass.core.schema import written
@@ -55,6 +58,7 @@ def audit(
     criterion: Criterion | Callable[[Tensor, Tensor], Tensor] | None = None,
     bounds: tuple[float, float] = UNIT,
     seed: int = 0,
+    batch_size: BatchSize | None = None,
     checkpoint: Path | str | None = None,
     progress: Progress = silent,
 ) -> Audit:
@@ -98,6 +102,8 @@ def audit(
         bounds: the range of the images, as the model, `views`, `surrogates` and `attacks` take them. The radius and the
             result's images are in the same units. Float images of `natural` are in it too, where it is not read from a file.
         seed: of all draws.
+        batch_size: images in a pass through the model; "auto": as many as fit into the free memory, by what a few take; None: as
+            each attack would. No result depends on it, if the model's logits for an image do not.
         checkpoint: a file that has what each attack made, once it has ended. If it is there, the audit goes on from it, to
             the same result; delete it when the result is kept. A model that draws from torch's stream is audited anew from
             where it first does. Not for a noisy device or a moving one, which count their frames.
@@ -118,6 +124,7 @@ def audit(
         raise TypeError(f"an audit takes the model itself, images -> logits, not {type(model).__name__}")
     chosen = config if config is not None else AuditConfig()
     seed = fit(int, seed, "seed")
+    size = None if batch_size is None else checked(batch_size)
     if checkpoint is not None:
         check_place(Path(checkpoint))
     with torch.inference_mode(False):
@@ -136,6 +143,8 @@ def audit(
     training = in_train_mode(model)
     # A model may draw from torch's own stream: it is made to begin here, and put back.
     with torch.inference_mode(False), own_streams(derive_seed(seed, "model")):
+        if size == "auto":
+            size = fitting_size(model, images, usual=Attack.usual_batch)
         who = subject(
             model,
             bounds=bounds,
@@ -148,7 +157,7 @@ def audit(
             seed=seed,
         )
         asked = understood(given_claims, who, attacks or {})
-        ledger = Ledger(who.itself, units, labels, seed=seed, progress=progress, criterion=goal)
+        ledger = Ledger(who.itself, units, labels, seed=seed, progress=progress, criterion=goal, batch_size=size)
         kept = None
         if checkpoint is not None:
             brought = {

@@ -55,6 +55,9 @@ class Audit(Command):
     """A retrieved matrix of the network's device (matrix.npy of `groundglass retrieve`)."""
     device_file: DeviceFile = None
     device: ComputeOn = "auto"
+    batch_size: int | Literal["auto"] | None = None
+    """Images in a pass through the network; auto: as many as fit into the free memory. No result depends on it. Default: as many
+    as each attack usually takes."""
     data_dir: DataDir = None
     preset: Literal["quick", "standard"] = "quick"
     """How much is tried: standard has the sizes of AutoAttack's."""

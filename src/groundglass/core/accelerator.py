@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -146,3 +146,13 @@ def free_memory(where: torch.device) -> int | None:
     free, _ = torch.cuda.mem_get_info(where)
     # Torch keeps what was freed, for the next ones.
     return free + torch.cuda.memory_reserved(where) - torch.cuda.memory_allocated(where)
+
+
+def memory_taken(work: Callable[[], object], where: torch.device) -> int | None:
+    """Bytes that some work takes while it runs, above what is held before: on the card, or else in this process; None where that
+    is not known. It begins again to measure the peak, see `watch_memory`."""
+    watch_memory(where)
+    before = torch.cuda.memory_allocated(where) if where.type == "cuda" else platform.most_memory()
+    work()
+    after = most_memory(where) if where.type == "cuda" else platform.most_memory()
+    return None if before is None or after is None else max(0, after - before)

@@ -16,6 +16,7 @@ from torch import Tensor
 from groundglass.core import counting
 from groundglass.core.accelerator import free_memory
 from groundglass.core.numbers import fused
+from groundglass.core.reading import sent
 from groundglass.data.augment import Augment, augmented
 from groundglass.data.dataset import ImageSet
 
@@ -41,7 +42,7 @@ class Resident:
 
     def floats(self, index: Int64[Tensor, " m"]) -> Float[Tensor, "m c h w"]:
         """Those at `index`, in [0, 1]: as `ImageSet.floats`."""
-        return self.levels[self.pixels[index.to(self.pixels.device, non_blocking=True)].int()]
+        return self.levels[self.pixels[sent(index, self.pixels.device)].int()]
 
     def augmented(
         self, index: Int64[Tensor, " m"], augment: Augment | None, *, seed: int, epoch: int
@@ -51,7 +52,7 @@ class Resident:
         if augment is None:
             return images
         theta = augment.maps(index, seed=seed, epoch=epoch, height=images.shape[2], width=images.shape[3])
-        return warp(images, theta.to(images.device, non_blocking=True), turned=augment.rotation > 0)
+        return warp(images, sent(theta, images.device), turned=augment.rotation > 0)
 
 
 def resident(images: ImageSet, augment: Augment | None, where: torch.device) -> Resident | None:

@@ -18,21 +18,29 @@ from groundglass.core import (
     explain_layout,
     input_dtype,
     logits_of,
+    own_streams,
     pieces,
 )
+from groundglass.core.batch_size import FEW, BatchSize, checked, fitting
 from groundglass.core.modes import evaluating
 from groundglass.core.reading import free_to_read, sent
-from groundglass.core.settings import Count, fit
 from groundglass.data import ImagesLike, batches, given
+from groundglass.optics import without_devices
+
+#: Images in a pass, unless the caller says otherwise.
+USUAL = 500
 
 
 @torch.no_grad()
 def predict_logits(
-    model: nn.Module, images: Float[Tensor, "n c h w"], *, batch_size: int = 500
+    model: nn.Module, images: Float[Tensor, "n c h w"], *, batch_size: BatchSize = USUAL
 ) -> Float[Tensor, "n k"]:
     """Logits of every image, in eval mode; the model's mode is restored. The images are not changed.
 
     No images give [0, 0], and the model is not asked.
+
+    Args:
+        batch_size: images in a pass; "auto": as many as fit into the free memory, by what a few take.
 
     Raises:
         ValueError: images that are not float NCHW in [0, 1]; logits that are not [n, k], k at least 2.
@@ -40,7 +48,7 @@ def predict_logits(
     """
     images = as_images(images)
     with _asked(model) as ask:
-        found = [ask(part) for part in pieces(images, batch_size)]
+        found = [ask(part) for part in pieces(images, _size(batch_size, ask, images[:FEW]))]
     if not found:
         return torch.zeros(0, 0, dtype=torch.float32, device="cpu")
     logits = torch.cat(found)
@@ -50,20 +58,22 @@ def predict_logits(
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, images: ImagesLike, *, batch_size: int = 500) -> float:
+def accuracy(model: nn.Module, images: ImagesLike, *, batch_size: BatchSize = USUAL) -> float:
     """Share of images classified right. On a card the host reads once, when all images were looked at.
 
     Args:
         images: with their labels, in any form that `groundglass.data.given` takes. Of a stream a batch at a time is in memory.
+        batch_size: as of `predict_logits`.
 
     Raises:
         TypeError: it is none of these.
         ValueError: there are no images, or a label is not a class of the model; else as `predict_logits`.
     """
-    count, batch_size = 0, fit(Count, batch_size, "batch_size")
+    batch_size, known, count = checked(batch_size), given(images), 0
     right, finite = [], []
     with _asked(model) as ask:
-        for batch in batches(given(images), batch_size=batch_size, seed=0, epoch=0, shuffle=False):
+        size = batch_size if batch_size != "auto" else _size("auto", ask, known.first(FEW).floats())
+        for batch in batches(known, batch_size=size, seed=0, epoch=0, shuffle=False):
             # Images on a card were checked when they were given.
             logits = ask(as_images(batch.images) if free_to_read(batch.images) else batch.images)
             if free_to_read(batch.labels):
@@ -79,6 +89,16 @@ def accuracy(model: nn.Module, images: ImagesLike, *, batch_size: int = 500) -> 
             f"the model gave NaN or infinite logits for {count - good} of {count} images: fix it first"
         )
     return float(correct / count)
+
+
+def _size(size: BatchSize, ask: Callable[[Tensor], Tensor], few: Tensor) -> int:
+    """Images in a pass; `few` are those whose memory is measured. What the model draws for them is drawn again."""
+    size = checked(size)
+    if size != "auto":
+        return size
+    with own_streams(), without_devices():
+        where = ask(few[:1]).device if len(few) else few.device
+        return fitting(lambda: ask(few), len(few), where, usual=USUAL)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from groundglass.audit.claims import each_of
 from groundglass.core import Progress, check_seed, silent
 from groundglass.core.accelerator import Device, torch_device
 from groundglass.core.arrays import read_npy
+from groundglass.core.batch_size import BatchSize, checked
 from groundglass.core.imported import file_digest
 from groundglass.core.schema import written
 from groundglass.core.text import fraction
@@ -74,6 +75,7 @@ def audit_model(
     std: Sequence[float] = (),
     device_file: Path | None = None,
     device: Device = "auto",
+    batch_size: BatchSize | None = None,
     data_dir: Path | None = None,
     matrix: Path | None = None,
     norm: Literal["linf", "l2"] = "linf",
@@ -100,6 +102,7 @@ def audit_model(
         device_file: of a network with an optical layer: the file of its device, or the folder of that. Default: the folder
             `devices` beside that of its model file, or of `weights`.
         device: what it is computed on: "cpu", "cuda", "cuda:1"; "auto" is a card where there is one. Recorded.
+        batch_size: see `audit`.
         data_dir: the data folder.
         matrix: a retrieved U, `matrix.npy` as `groundglass retrieve` writes it.
         norm, eps: the ball; "8/255" or a number, pixel units. Without a radius L-inf's is 8/255. L2 needs one: lengths depend on
@@ -117,6 +120,7 @@ def audit_model(
     """
     check_seed(seed)
     where = torch_device(device)
+    batch_size = None if batch_size is None else checked(batch_size)
     chosen = config if config is not None else AuditConfig()
     radius = parse_eps(eps if eps is not None else default_eps(norm))
     ball = make_ball(norm, radius)
@@ -173,6 +177,7 @@ def audit_model(
             matrix=retrieved,
             config=chosen,
             seed=seed,
+            batch_size=batch_size,
             checkpoint=checkpoint if is_steady(network) else None,
             progress=progress,
         )

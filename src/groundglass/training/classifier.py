@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from groundglass.core import Progress, check_labels, generator, input_dtype, permutation, silent
 from groundglass.core.accelerator import free_memory, repeatable
 from groundglass.core.modes import evaluating
+from groundglass.core.reading import sent
 from groundglass.core.settings import Count, Tally, fit
 from groundglass.data import Augment, ImagesLike, batches, given
 from groundglass.models import DefendedNetwork, OpticalBlock
@@ -212,7 +213,7 @@ def fit_classifier(
             order = permutation(len(inputs), generator=generator(seed, "classifier", state.epoch))
             for index in order.split(config.batch_size)[state.step :]:
                 x = entering(readings[index].to(where).float())
-                y = labels[index].to(where, non_blocking=True)
+                y = sent(labels[index], where)
                 logits = readout(x)
                 steps.take(state, logits, y, F.cross_entropy(logits, y))
                 if kept.due:
@@ -286,14 +287,14 @@ class _Readings:
         self.mean: Float[Tensor, " M"] = (total / len(inputs)).float()
 
     def _measure(self, inputs: Tensor) -> Tensor:
-        optical, there = self._block.optical, inputs.to(self._where, non_blocking=True)
+        optical, there = self._block.optical, sent(inputs, self._where)
         return there if optical is None else optical.measure(there)
 
     def __getitem__(self, index: Tensor) -> Tensor:
         """[len(index), M]"""
         if self._kept is None:
             return self._measure(self._inputs[index])
-        return self._kept[index.to(self._kept.device, non_blocking=True)]
+        return self._kept[sent(index, self._kept.device)]
 
     def __len__(self) -> int:
         return len(self._inputs)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from groundglass.core import NonFiniteError, Progress, check_labels, derive_seed, input_dtype, own_streams, silent
 from groundglass.core.accelerator import repeatable
 from groundglass.core.modes import kept_in_eval
+from groundglass.core.reading import sent
 from groundglass.core.settings import fit
 from groundglass.data import Augment, Images, ImageSet, ImagesLike, StreamedImages, batches, given
 from groundglass.data.given import identity as identity_of
@@ -157,8 +158,8 @@ class _Run:
                 continue
             x = batch.images.to(where, dtype).contiguous(memory_format=torch.channels_last)
             check_labels(batch.labels, count=len(batch), classes=state.classes or None)
-            y = batch.labels.to(where, non_blocking=True)
-            goal = y if self.answers is None else self.answers[batch.index].to(where, non_blocking=True)
+            y = sent(batch.labels, where)
+            goal = y if self.answers is None else sent(self.answers[batch.index], where)
             try:
                 logits, loss = objective(x, goal, state.step)
             except NonFiniteError as error:
