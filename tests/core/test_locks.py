@@ -148,9 +148,13 @@ def test_a_lease_that_another_host_removed_while_it_was_opened_is_made_anew(tmp_
         return real(path, *args, **options)
 
     monkeypatch.setattr(os, "open", sometimes)
+    monkeypatch.setattr("groundglass.core.locks._PAUSE", 0)
     with leased(tmp_path, "k"):
         assert (tmp_path / "k.lease").exists()
     assert not stale
+    stale += [errno.ESTALE] * 1000  # the drive is gone
+    with pytest.raises(OSError, match="tale"), leased(tmp_path, "k"):
+        raise AssertionError
 
 
 @pytest.mark.parametrize(

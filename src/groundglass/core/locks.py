@@ -25,6 +25,8 @@ _WITHOUT = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 # Where mount options say that a lock holds on one host alone.
 _OWN_LOCKS = {"nolock", "local_lock=flock", "local_lock=all", "localflock"}
 _MOUNTS = Path("/proc/self/mounts")
+# Tries to open a file that other hosts remove, and seconds between two.
+_MOST_STALE, _PAUSE = 50, 0.1
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,17 @@ def lock(path: Path, *, what: str) -> IO[str]:
         NoLocksError: files cannot be locked there.
     """
     path = within(path.parent, path.name)
+    stale = 0
     while True:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), "a+")
+        try:
+            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), "a+")
+        except OSError as error:
+            # Another host has removed it while it was opened here; for ever, if the drive itself is gone.
+            if error.errno != errno.ESTALE or stale == _MOST_STALE:
+                raise
+            stale += 1
+            time.sleep(_PAUSE)
+            continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not _names(path, file):  # who had it has removed it meanwhile
@@ -117,9 +128,6 @@ def leased(
         except HeldError as held:
             waiting(held)
             time.sleep(poll)
-        except OSError as error:
-            if error.errno != errno.ESTALE:  # removed on another host while it was opened here
-                raise
     try:
         refresh(folder)  # what the one before has saved
         yield
