@@ -20,6 +20,11 @@ def aligned(count: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     return raw[start : start + size].view(dtype)
 
 
+def digits(light: Tensor, gain: float, top: float) -> Tensor:
+    """Readings of light, float64: each of the operations rounds for itself, on every machine."""
+    return (light * gain + 0.5).floor_().clamp_(0, top)
+
+
 @dataclass(frozen=True, eq=False)
 class Output:
     """What a kernel fills: readings of some rows, or their light. The array that was not asked for is empty.
@@ -57,7 +62,7 @@ class Output:
         """Write the light of the outputs from `first` on, float64 [batch, outputs]; what is past M is left out."""
         out = self.tensor[:, first : first + light.shape[1]]
         light = light[:, : out.shape[1]]
-        out.copy_(light if out.dtype == light.dtype else (light * self.gain + 0.5).floor_().clamp_(0, self.top))
+        out.copy_(light if out.dtype == light.dtype else digits(light, self.gain, self.top))
 
     @property
     def arguments(self) -> tuple[Any, ...]:
@@ -68,3 +73,22 @@ class Output:
     def tensor(self) -> Tensor:
         """What was asked for."""
         return torch.from_numpy(self.readings if self.readings.shape[1] else self.light)
+
+
+@dataclass(frozen=True, eq=False)
+class TensorOutput:
+    """As `Output`, in a tensor that may lie on a card: uint8 readings, or float64 light."""
+
+    gain: float
+    top: float
+    tensor: Tensor
+
+    def of_width(self, outputs: int) -> "TensorOutput":
+        """One for the same rows and so many outputs."""
+        return TensorOutput(self.gain, self.top, self.tensor.new_empty(len(self.tensor), outputs))
+
+    def put(self, outputs: slice | Tensor, light: Tensor) -> None:
+        """Write the light of these outputs, float64 [batch, outputs]."""
+        self.tensor[:, outputs] = (
+            light if light.dtype == self.tensor.dtype else digits(light, self.gain, self.top).to(torch.uint8)
+        )

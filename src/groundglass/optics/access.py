@@ -7,7 +7,7 @@ from torch import Tensor
 
 from groundglass.core import BudgetExceededError
 from groundglass.core.settings import In, fit
-from groundglass.optics.device import Array, OpticalDevice, alike, as_bits, no_readings
+from groundglass.optics.device import Array, OpticalDevice, alike, as_bits, known_bits, no_readings
 
 
 class DeviceAccess:
@@ -106,10 +106,9 @@ class DeviceAccess:
             return no_readings(self._device, bits.device)
         # Counted before the device answers: frames of one that fails half-way have been taken.
         self.frames += len(bits)
-        if exposure == 1:
-            return self._device.measure(bits)
         adjustable: Any = self._device
-        return adjustable.measure_at(bits, exposure)
+        with known_bits():
+            return self._device.measure(bits) if exposure == 1 else adjustable.measure_at(bits, exposure)
 
 
 def half_density(count: int, in_features: int, random: torch.Generator) -> Tensor:

@@ -172,6 +172,9 @@ class RandomFeedback:
                 f"B is for {len(self._feedback)} logits, and the network gave {grad.shape[-1]}: run the network once before the "
                 "rule is made, or give `classes` to `defend`"
             )
+        if self._feedback.device != grad.device:
+            with torch.inference_mode(False):  # it is kept there, and may be part of a graph later
+                self._feedback = self._feedback.to(grad.device)
         return grad @ self._feedback.to(grad.device, grad.dtype)
 
     def __repr__(self) -> str:

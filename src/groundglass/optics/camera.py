@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from groundglass.core import forks
-from groundglass.core.sealed import Sealed, Seed
+from groundglass.core.sealed import Sealed, Seed, without_locals
 from groundglass.core.settings import In, NotNegative, Positive, Settings
+from groundglass.kernels.tensor import is_card, normals
 from groundglass.kernels.threads import for_each
 
 
@@ -101,16 +102,22 @@ class FrameNoise(Sealed):
         with self._lock:
             self.frames += frames
 
+    @without_locals
     def apply(self, signal: Tensor, camera: Camera) -> Tensor:
         """`signal`, float64 [batch, m] in reading steps, not yet rounded, with the noise of the next `batch` frames.
 
         Shot noise first: light is counted, photons ~ Poisson(signal * photons at full scale / full scale),
         exact at every level of light. Read noise, Gaussian, is added to what was counted.
+
+        A signal on a card gets its read noise there, out of the same stream. Shot noise is counted on the CPU, there and back:
+        how many draws a count takes depends on the light, so a count begins where the one before it ended.
         """
         with self._lock:
             first = self.frames
             self.frames += len(signal)
-        values = signal.numpy().copy()
+        if is_card(signal.device) and camera.shot_noise == 0 and normals.are_right(signal.device):
+            return signal + camera.read_noise * normals.normals(self._key, first, *signal.shape, signal.device)
+        values = signal.numpy(force=True).copy()
 
         def expose(row: int) -> None:
             # 2^128 blocks of draws for a frame.
@@ -122,4 +129,4 @@ class FrameNoise(Sealed):
                 values[row] += camera.read_noise * stream.standard_normal(values.shape[1])
 
         for_each(range(len(values)), expose)
-        return torch.from_numpy(values)
+        return torch.from_numpy(values).to(signal.device)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from groundglass.core.sealed import Seed
@@ -13,6 +14,9 @@ from groundglass.kernels.products import TILE_LANES
 from groundglass.kernels.threads import for_each
 from groundglass.optics.medium import MatrixKind, Medium
 from groundglass.optics.tiled import TiledMedium
+
+# Entries that go to a card at a time.
+_PIECE = 2**26
 
 
 class DenseMedium(TiledMedium):
@@ -53,6 +57,23 @@ class DenseMedium(TiledMedium):
 
     def _fill(self, bits: Tensor, out: Output) -> None:
         fastest_kernel(len(bits), self).fill(bits, self, out)
+
+    @property
+    def _bytes_there(self) -> int:
+        return self.tiles.nbytes + min(2 * self.tiles.nbytes, 2 * _PIECE)
+
+    def _placed(self, device: torch.device) -> tuple[Tensor, ...]:
+        """int8 [lanes, N]: a lane's inputs side by side, as products of cards like them."""
+        count, inputs, lanes = self.tiles.shape
+        planes = torch.empty(count, lanes, inputs, dtype=torch.int8, device=device)
+        step = max(1, _PIECE // (inputs * lanes))
+        for first in range(0, count, step):
+            planes[first : first + step] = torch.from_numpy(self.tiles[first : first + step]).to(device).transpose(1, 2)
+        return (planes.flatten(0, 1),)
+
+    def _lanes(self, held: tuple[Tensor, ...], tiles: slice, inputs: slice) -> Tensor:
+        (planes,) = held
+        return planes[tiles.start * TILE_LANES : tiles.stop * TILE_LANES, inputs]
 
     def _keep(self, places: npt.NDArray[np.int64]) -> None:
         super()._keep(places)

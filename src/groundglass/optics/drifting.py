@@ -16,7 +16,7 @@ from groundglass.core.settings import Count, Positive, Tally, fit
 from groundglass.kernels.threads import for_each
 from groundglass.optics.camera import Camera
 from groundglass.optics.dense import DenseMedium
-from groundglass.optics.device import Array, alike, as_bits
+from groundglass.optics.device import Array, alike, as_bits, known_bits
 from groundglass.optics.opaque import Opaque, measure
 from groundglass.optics.simulated import SimulatedOPU
 from groundglass.optics.tiled import ENTRY_STD
@@ -161,7 +161,7 @@ class DriftingDevice(Opaque):
 
     def _answer(self, bits: Tensor, exposure: float) -> Tensor:
         bits = as_bits(bits, self.in_features)
-        with self._lock:
+        with self._lock, known_bits():
             parts, start = [self._now.measure_at(bits[:0], exposure)], 0
             while start < len(bits):
                 taken = min(len(bits) - start, self._hold - self._time % self._hold)
@@ -226,6 +226,7 @@ class _Drifting(DenseMedium):
             self.tiles[place] = np.clip(np.rint(values), -127, 127)
 
         for_each(range(len(self.tiles)), move)
+        self._there = {}
 
     def still(self) -> DenseMedium:
         """The medium as it is now, which moves no more."""
@@ -240,4 +241,4 @@ def _take_over(medium: DenseMedium, start: DenseMedium) -> None:
         if name != "__weakref__":
             setattr(medium, name, getattr(start, name))
     tiles: npt.NDArray[np.int8] = start.tiles.copy()
-    medium.tiles = tiles
+    medium.tiles, medium._there = tiles, {}

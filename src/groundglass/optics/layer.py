@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from groundglass.core import NonFiniteError, generator
 from groundglass.core.sealed import without_locals
-from groundglass.optics.device import OpticalDevice, check_same_device
+from groundglass.kernels.tensor import is_card
+from groundglass.optics.backward import Held
+from groundglass.optics.device import OpticalDevice, check_same_device, known_bits
 from groundglass.optics.opaque import Opaque, measure
 from groundglass.optics.simulated import SimulatedOPU
 from groundglass.optics.true_matrix import true_matrix
@@ -70,6 +72,17 @@ def as_bytes(bits: Float[Tensor, "batch n"]) -> UInt8[Tensor, "batch n"]:
     return bits.to(torch.uint8)
 
 
+def _unlooked(inputs: Float[Tensor, "batch n"]) -> tuple[UInt8[Tensor, "batch n"], Float[Tensor, "batch 1"]]:
+    """Bits as a device takes them, and what to add to their readings: NaN where `as_bytes` or the device would refuse a row.
+
+    For inputs on a card: to look at a value there waits for all that the card has to do. So what is wrong goes on as NaN,
+    into the logits and the loss, where it is looked for anyway.
+    """
+    right = (inputs > -1) & (inputs < 2)  # not NaN either
+    wrong = inputs.new_zeros(len(inputs), 1, dtype=torch.float32).masked_fill_(~right.all(1, keepdim=True), torch.nan)
+    return ((inputs >= 1) & right).to(torch.uint8), wrong
+
+
 _without_devices: ContextVar[bool] = ContextVar("without devices", default=False)
 
 
@@ -106,14 +119,14 @@ class _Projection(Opaque):
     def __init__(self, device: OpticalDevice) -> None:
         matrix = true_matrix(device)
         assert isinstance(device, SimulatedOPU)  # any other has been refused
-        self.planes = [plane.contiguous() for plane in (matrix.real, matrix.imag)]
+        self.planes = Held(*(plane.contiguous() for plane in (matrix.real, matrix.imag)))
         self.length = (device.in_features * device.camera.density) ** 0.5
         self._enter()
 
     @without_locals
     def _answer(self, inputs: Tensor, exposure: float) -> Tensor:
         scaled = F.normalize(inputs.float(), dim=1) * self.length
-        real, imaginary = (plane.to(inputs.device) for plane in self.planes)
+        real, imaginary = self.planes.on(inputs.device)
         out = (scaled @ real.t()).square_()
         return out.add_((scaled @ imaginary.t()).square_())
 
@@ -127,6 +140,10 @@ class _Normalised(Opaque):
         self.device, self.projection = device, projection
         self._enter()
 
+    @property
+    def _asked(self) -> bool:
+        return self.projection is None and not _without_devices.get()
+
     def readings(self, inputs: Tensor) -> Tensor:
         if self.projection is None:
             if not len(inputs):  # a device takes no frame without an input: it is not asked
@@ -137,9 +154,17 @@ class _Normalised(Opaque):
         return measure(self.projection, inputs, outputs=self.device.out_features, dtype=torch.float32)
 
     def _answer(self, inputs: Tensor, exposure: float) -> Tensor:
+        if self._asked and len(inputs) and inputs.is_floating_point() and is_card(inputs.device):
+            bits, wrong = _unlooked(inputs)
+            with known_bits():
+                readings = self.device.measure(bits)
+            return self._normalised(readings).add_(wrong)
+        return self._normalised(self.readings(inputs))
+
+    def _normalised(self, readings: Tensor) -> Tensor:
         # A speckle's intensity is exponential: its spread is its mean.
         # In place: fresh memory for thousands of readings an image takes longer than the arithmetic.
-        return self.readings(inputs).to(torch.float32).div_(self.device.mean_reading).sub_(1)
+        return readings.to(torch.float32).div_(self.device.mean_reading).sub_(1)
 
 
 class OpticalLayer(nn.Module):
@@ -152,6 +177,10 @@ class OpticalLayer(nn.Module):
     taken for this one's.
 
     Shapes: bits [batch, in_features], 0. or 1., -> [batch, out_features], float32.
+
+    Raises:
+        NonFiniteError, ValueError: inputs that are NaN or no bits. On a card, where to look would make all wait, nothing
+            is raised: the readings of such an input are NaN.
     """
 
     def __init__(self, device: OpticalDevice) -> None:

@@ -1,14 +1,19 @@
 """What light goes through between the bits and the camera: the secret, and the ways to simulate it."""
 
+import threading
+import warnings
 from abc import ABC, abstractmethod
 from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from groundglass.core.sealed import Sealed, Seed, without_locals
-from groundglass.kernels.memory import Output
+from groundglass.core.text import size
+from groundglass.kernels.memory import Output, TensorOutput
+from groundglass.kernels.tensor import free_memory, is_card
 
 #: Entries of U: complex Gaussian as in equation (1) of the paper, or real as in its published simulation.
 MatrixKind = Literal["complex", "real"]
@@ -18,11 +23,20 @@ MatrixKind = Literal["complex", "real"]
 DeviceKind = Literal["dense", "procedural", "structured"]
 
 
+# Rows that go through a card at a time, and the share of its free memory that a medium may take.
+_ROWS = 4096
+_SHARE = 0.8
+_placing = threading.Lock()
+
+
 class Medium(Sealed, ABC):
     """A scattering medium: bits in, intensities |Ux|^2 out, in units of the integer entries of U.
 
     An intensity depends on its input and its output alone: not on the batch, the number of threads, the machine, or which
     other outputs are asked for.
+
+    Bits on a card are measured there, by torch's own operations, from what the medium keeps on that card; the bits of
+    the result are the same. Where there is no room for it, they come to the CPU and their light goes back.
 
     An error that comes out of a medium shows no local variables of what is below: those hold pieces of U.
 
@@ -35,7 +49,7 @@ class Medium(Sealed, ABC):
         seed: the secret.
     """
 
-    __slots__ = ("in_features", "matrix", "out_features", "parts", "seed")
+    __slots__ = ("_there", "in_features", "matrix", "out_features", "parts", "seed")
 
     kind: DeviceKind
     draw: int = 2
@@ -46,20 +60,71 @@ class Medium(Sealed, ABC):
         self.out_features = out_features
         self.matrix: MatrixKind = matrix
         self.parts = 2 if matrix == "complex" else 1
+        self._there: dict[torch.device, tuple[Tensor, ...] | None] = {}
 
     @without_locals
     def intensities(self, bits: Tensor) -> Tensor:
-        """uint8 bits [batch, N], checked, contiguous, on the CPU -> float64 [batch, M]."""
-        return self._filled(bits, Output.of_light(len(bits), self.out_features))
+        """uint8 bits [batch, N], checked, contiguous -> float64 [batch, M], where the bits are."""
+        if is_card(bits.device) and (held := self._held_on(bits.device)):
+            return self._on_card(bits, held, 1.0, 0, torch.float64)
+        return self._filled(bits.cpu(), Output.of_light(len(bits), self.out_features)).to(bits.device)
 
     @without_locals
     def readings(self, bits: Tensor, *, gain: float, top: int) -> Tensor:
         """As `intensities`, digitised: uint8 [batch, M], floor(gain * intensity + 0.5), at most `top`."""
-        return self._filled(bits, Output.of_readings(len(bits), self.out_features, gain, top))
+        if is_card(bits.device) and (held := self._held_on(bits.device)):
+            return self._on_card(bits, held, gain, top, torch.uint8)
+        return self._filled(bits.cpu(), Output.of_readings(len(bits), self.out_features, gain, top)).to(bits.device)
 
     @abstractmethod
     def _filled(self, bits: Tensor, out: Output) -> Tensor:
-        """Measure into `out`; what was asked for."""
+        """Measure on the CPU into `out`; what was asked for."""
+
+    @abstractmethod
+    def _put(self, bits: Tensor, held: tuple[Tensor, ...], out: TensorOutput) -> None:
+        """The same on a card, from what is held there."""
+
+    @abstractmethod
+    def _placed(self, device: torch.device) -> tuple[Tensor, ...]:
+        """What a measurement needs on a card, there."""
+
+    @property
+    @abstractmethod
+    def _bytes_there(self) -> int:
+        """About how many bytes `_placed` takes there."""
+
+    @property
+    def placed_bytes(self) -> int:
+        """Memory held on all cards between measurements, in bytes."""
+        return sum(tensor.nbytes for held in self._there.values() if held for tensor in held)
+
+    def _on_card(self, bits: Tensor, held: tuple[Tensor, ...], gain: float, top: int, dtype: torch.dtype) -> Tensor:
+        found = torch.empty(len(bits), self.out_features, dtype=dtype, device=bits.device)
+        # Autocast would round the sums.
+        with torch.autocast(bits.device.type, enabled=False):
+            for start in range(0, len(bits), _ROWS):
+                rows = slice(start, start + _ROWS)
+                self._put(bits[rows], held, TensorOutput(gain, float(top), found[rows]))
+        return found
+
+    def _held_on(self, device: torch.device) -> tuple[Tensor, ...] | None:
+        """What the medium keeps there, put there when it is first asked for; None where there is no room."""
+        with _placing:
+            if device not in self._there:
+                free = free_memory(device)
+                if free is None or self._bytes_there <= _SHARE * free:
+                    with torch.inference_mode(False):
+                        self._there[device] = self._placed(device)
+                else:
+                    self._there[device] = None
+                    warnings.warn(
+                        f"a {self.kind} device of {self.in_features} x {self.out_features} needs {size(self._bytes_there)} on "
+                        f"{device}, and {size(free)} are free there: it measures on the CPU, with the same readings, more "
+                        "slowly; kind='procedural' is the same device and needs next to no memory there",
+                        RuntimeWarning,
+                        stacklevel=2,
+                    )
+            return self._there[device]
 
     @abstractmethod
     def region(self, outputs: npt.NDArray[np.int64]) -> Self:
@@ -71,7 +136,7 @@ class Medium(Sealed, ABC):
         for name in (name for base in type(self).__mro__ for name in getattr(base, "__slots__", ())):
             if name != "__weakref__":
                 setattr(twin, name, getattr(self, name))
-        twin.out_features = out_features
+        twin.out_features, twin._there = out_features, {}
         return twin
 
     @abstractmethod

@@ -14,7 +14,7 @@ from groundglass.core import forks
 from groundglass.core.sealed import Sealed, Seed, without_locals
 from groundglass.core.settings import Count, fit
 from groundglass.optics.camera import Camera
-from groundglass.optics.device import Array, alike, as_bits
+from groundglass.optics.device import Array, alike, as_bits, known_bits
 from groundglass.optics.medium import DeviceKind
 from groundglass.optics.simulated import SimulatedOPU
 
@@ -163,10 +163,11 @@ class MovingDevice(Sealed):
         with self._lock:
             # One double a frame, and not `integers`: the stream is the same however a batch is split.
             drawn = (self._draws.random(len(bits)) * len(self)).astype(np.int64)
-        for k, device in enumerate(self._devices):
-            rows = torch.from_numpy(np.flatnonzero(drawn == k)).to(bits.device)
-            if len(rows):
-                readings[rows] = device.measure(bits[rows])
+        with known_bits():
+            for k, device in enumerate(self._devices):
+                rows = torch.from_numpy(np.flatnonzero(drawn == k)).to(bits.device, non_blocking=True)
+                if len(rows):
+                    readings[rows] = device.measure(bits[rows])
         return readings
 
 

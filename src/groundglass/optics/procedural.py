@@ -11,6 +11,7 @@ from torch import Tensor
 from groundglass.kernels import jit
 from groundglass.kernels.memory import Output, aligned
 from groundglass.kernels.products import TILE_LANES, Codes
+from groundglass.kernels.tensor.philox import drawn_lanes
 from groundglass.kernels.threads import for_each
 from groundglass.optics.tiled import TiledMedium, gaussian_table
 
@@ -36,10 +37,25 @@ class ProceduralMedium(TiledMedium):
     __slots__ = ()
 
     kind = "procedural"
+    entries_there = 2**24
 
     @property
     def nbytes(self) -> int:
         return 0
+
+    @property
+    def _bytes_there(self) -> int:
+        # The table, the keys, and what the drawing of some tiles works in: some 30 bytes an entry.
+        return 2**16 + 32 * len(self.numbers) + 32 * self.entries_there
+
+    def _placed(self, device: torch.device) -> tuple[Tensor, ...]:
+        """The table of the draw and the keys of the tiles; entries are made for every measurement, there as here."""
+        keys = self.keys(self.numbers).astype(np.int64)
+        return torch.from_numpy(gaussian_table()).to(device), torch.from_numpy(keys).to(device)
+
+    def _lanes(self, held: tuple[Tensor, ...], tiles: slice, inputs: slice) -> Tensor:
+        table, keys = held
+        return drawn_lanes(table, keys[tiles], inputs.start, inputs.stop)
 
     def _each_tile(self) -> Iterator[npt.NDArray[np.int8]]:
         tile = np.empty((self.in_features, TILE_LANES), dtype=np.int8)

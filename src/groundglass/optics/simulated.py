@@ -14,6 +14,7 @@ from torch import Tensor
 from groundglass.core import DamagedFileError
 from groundglass.core.sealed import Seed
 from groundglass.core.settings import Count, fit
+from groundglass.kernels.tensor import is_card
 from groundglass.optics.camera import Camera, Exposure, FrameNoise
 from groundglass.optics.device import Array, alike, as_bits
 from groundglass.optics.kinds import make_medium
@@ -23,6 +24,8 @@ from groundglass.optics.secret_file import Saved, read_secret, write_secret
 
 # float64 intensities at a time, when they are needed before rounding: bounds memory, changes nothing.
 _LIGHT = 2**24
+# The same on a card, whose noise takes some twenty times as much memory on its way.
+_LIGHT_THERE = 2**22
 # Entries of U that calibration and fingerprint may ask for: a device of more shows some of its outputs to them.
 _CALIBRATED = 2**29
 _CHALLENGED = 2**28
@@ -119,8 +122,8 @@ class SimulatedOPU(Opaque):
 
     @property
     def nbytes(self) -> int:
-        """Memory that the simulation holds between measurements, in bytes."""
-        return self._medium.nbytes
+        """Memory that the simulation holds between measurements, in bytes: here, and on the cards that it has measured on."""
+        return self._medium.nbytes + self._medium.placed_bytes
 
     @property
     def camera(self) -> Camera:
@@ -159,7 +162,8 @@ class SimulatedOPU(Opaque):
         Args:
             bits: booleans or whole numbers in a tensor or a numpy array; the readings come in the same.
 
-        Computed on the CPU; the result lies where `bits` lie. Raises as `OpticalDevice.measure`.
+        The result lies where `bits` lie. Those on a CUDA card are measured there, with the same readings as on the CPU, where
+        all others are. Raises as `OpticalDevice.measure`.
         """
         return self.measure_at(bits, 1.0)
 
@@ -177,7 +181,8 @@ class SimulatedOPU(Opaque):
         )
 
     def _answer(self, bits: Tensor, exposure: float) -> Tensor:
-        x = as_bits(bits, self.in_features).detach().cpu().contiguous()
+        x = as_bits(bits, self.in_features).detach()
+        x = (x if is_card(x.device) else x.cpu()).contiguous()
         gain = self._exposure.gain * exposure
         noise = self._noise if self._camera.noisy else None
         return _read(self._medium, self._camera, gain, x, noise).to(bits.device)
@@ -287,8 +292,10 @@ def _read(medium: Medium, camera: Camera, gain: float, bits: Tensor, noise: Fram
     if camera.bits is not None and noise is None:
         return medium.readings(bits, gain=gain, top=camera.top)
     dtype = torch.float32 if camera.bits is None else torch.uint8
-    frames = torch.empty(len(bits), medium.out_features, dtype=dtype, device="cpu")
-    step = min(256, max(1, _LIGHT // medium.out_features))
+    frames = torch.empty(len(bits), medium.out_features, dtype=dtype, device=bits.device)
+    step = max(1, _LIGHT_THERE // medium.out_features)
+    if not is_card(bits.device):
+        step = min(256, max(1, _LIGHT // medium.out_features))
     for start in range(0, len(bits), step):
         signal = medium.intensities(bits[start : start + step]).mul_(gain)
         frames[start : start + step] = camera.digitise(signal if noise is None else noise.apply(signal, camera))

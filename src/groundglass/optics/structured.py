@@ -11,7 +11,8 @@ from torch import Tensor
 
 from groundglass.core.sealed import Seed
 from groundglass.kernels import jit
-from groundglass.kernels.memory import Output, aligned
+from groundglass.kernels.memory import Output, TensorOutput, aligned
+from groundglass.kernels.tensor.hadamard import transform
 from groundglass.kernels.threads import for_each
 from groundglass.optics.medium import MatrixKind, Medium
 from groundglass.optics.tiled import ENTRY_STD
@@ -21,6 +22,11 @@ _LEAST = 1024
 # Numbers that go through a chain between two looks at whether the user wants to stop: about a tenth of a second.
 _PIECE = 2**23
 _ALL = np.empty(0, dtype=np.int64)
+# Transforms of a chain, and the one whose diagonal has the magnitudes, from 0.
+_STAGES = 6
+_MIDDLE = 3
+# Numbers of the fields that a card works on at a time.
+_FIELDS = 2**24
 
 
 class StructuredMedium(Medium):
@@ -118,6 +124,50 @@ class StructuredMedium(Medium):
     @property
     def nbytes(self) -> int:
         return self._phases.nbytes + self._levels.nbytes + self._picks.nbytes + self._places.nbytes
+
+    @property
+    def _bytes_there(self) -> int:
+        return 5 * self._phases.size + 2 * self._picks.nbytes + 40 * max(_FIELDS, self._phases.shape[1])
+
+    def _placed(self, device: torch.device) -> tuple[Tensor, ...]:
+        """Phases, in int16; levels; the outputs of a region, and their columns."""
+        held = self._phases.view(np.int16), self._levels, self._picks, self._places
+        return tuple(torch.from_numpy(values).to(device) for values in held)
+
+    def _put(self, bits: Tensor, held: tuple[Tensor, ...], out: TensorOutput) -> None:
+        phases, levels, picks, places = held
+        count, n = self._phases.shape
+        rows = max(1, _FIELDS // (self.parts * n))
+        for block in range(count):
+            start = block * n
+            low, high = np.searchsorted(self._picks, (start, start + n)).tolist()
+            if len(self._picks) and low == high:
+                continue
+            for first in range(0, len(bits), rows):
+                of = slice(first, first + rows)
+                z = self._fields(bits[of], phases[block], levels[block]).to(torch.float64)
+                light = z.square().sum(0).mul_(1 / n**5)
+                part = TensorOutput(out.gain, out.top, out.tensor[of])
+                if len(self._picks):
+                    part.put(places[low:high], light[:, picks[low:high] - start])
+                else:
+                    part.put(slice(start, min(start + n, self.out_features)), light[:, : self.out_features - start])
+
+    def _fields(self, bits: Tensor, phases: Tensor, levels: Tensor) -> Tensor:
+        """Fields of one block, real and imaginary parts, float32 [parts, batch, n]; as `jit.structured.field`."""
+        z = bits.new_zeros(self.parts, len(bits), len(phases), dtype=torch.float32)
+        z[0, :, : self.in_features] = bits
+        for stage in range(_STAGES):
+            turn = phases.to(torch.int32) >> (2 * stage)
+            odd, minus = (turn & 1).bool(), (turn >> 1 & 1).to(torch.float32)
+            # i (x + iy) = -y + ix; numbers only move, and change their signs.
+            if self.parts == 2:
+                flip = 1 - 2 * (minus != odd).to(torch.float32)
+                z = torch.stack((torch.where(odd, z[1], z[0]) * flip, torch.where(odd, z[0], z[1]) * (1 - 2 * minus)))
+            else:
+                z = z * (1 - 2 * minus)
+            z = transform(z * levels if stage == _MIDDLE else z)
+        return z
 
     def _scratch(self) -> npt.NDArray[np.float32]:
         n = self._phases.shape[1]

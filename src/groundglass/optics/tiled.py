@@ -13,8 +13,9 @@ from torch import Tensor
 
 from groundglass.core.sealed import Seed
 from groundglass.kernels import jit
-from groundglass.kernels.memory import Output
+from groundglass.kernels.memory import Output, TensorOutput
 from groundglass.kernels.products import TILE_LANES
+from groundglass.kernels.tensor.products import fastest_product
 from groundglass.optics.medium import MatrixKind, Medium
 
 # Standard deviation of an entry (of its real and of its imaginary part), in units of the integer. Rounding adds
@@ -22,6 +23,8 @@ from groundglass.optics.medium import MatrixKind, Medium
 ENTRY_STD = 32
 # Inputs of a block of the first recipe, which could only be drawn whole.
 _BLOCK_INPUTS = 1024
+# Sums that a card works on at a time.
+_SUMS = 2**25
 
 
 class TiledMedium(Medium):
@@ -42,9 +45,12 @@ class TiledMedium(Medium):
 
     Attributes:
         numbers: of the tiles that are seen, int64. The last tile may have lanes for outputs past M, which are not read.
+        entries_there: that a card works on at a time.
     """
 
     __slots__ = ("_columns", "_whole", "numbers")
+
+    entries_there = 2**26
 
     def __init__(self, seed: Seed, in_features: int, out_features: int, matrix: MatrixKind = "complex") -> None:
         super().__init__(seed, in_features, out_features, matrix)
@@ -101,6 +107,31 @@ class TiledMedium(Medium):
         self._fill(bits, whole)
         return whole.tensor[:, torch.from_numpy(self._columns)]
 
+    def _put(self, bits: Tensor, held: tuple[Tensor, ...], out: TensorOutput) -> None:
+        product = fastest_product(len(bits), self.in_features, bits.device)
+        if product is None:
+            raise RuntimeError(
+                f"torch adds up small integers wrongly on {bits.device}: measure on the CPU, with bits that are there"
+            )
+        columns = None if self._columns is None else torch.from_numpy(self._columns).to(bits.device, non_blocking=True)
+        whole = out if columns is None else out.of_width(len(self.numbers) * self.tile_outputs)
+        span = min(self.in_features, product.inputs)
+        step = max(1, min(_SUMS // max(1, len(bits)), self.entries_there // span) // TILE_LANES)
+        for first in range(0, len(self.numbers), step):
+            tiles = slice(first, first + step)
+            total = None
+            for low in range(0, self.in_features, span):
+                inputs = slice(low, min(low + span, self.in_features))
+                sums = product.sums(bits[:, inputs], self._lanes(held, tiles, inputs)).to(torch.float64)
+                total = sums if total is None else total.add_(sums)
+            assert total is not None  # a device has inputs
+            squares = total.square_().unflatten(1, (-1, self.parts, self.tile_outputs))
+            start = first * self.tile_outputs
+            light = squares.sum(2).flatten(1)[:, : whole.tensor.shape[1] - start]
+            whole.put(slice(start, start + light.shape[1]), light)
+        if columns is not None:
+            torch.index_select(whole.tensor, 1, columns, out=out.tensor)
+
     @property
     def _name(self) -> str:
         return f"{self.matrix}/{self.in_features}x{self._whole}"
@@ -118,6 +149,10 @@ class TiledMedium(Medium):
     @abstractmethod
     def _fill(self, bits: Tensor, out: Output) -> None:
         """Measure all outputs of the tiles."""
+
+    @abstractmethod
+    def _lanes(self, held: tuple[Tensor, ...], tiles: slice, inputs: slice) -> Tensor:
+        """These inputs of some tiles on a card, int8 [lanes of the tiles, inputs]."""
 
     def _keep(self, places: npt.NDArray[np.int64]) -> None:
         """Of the tiles these alone."""
