@@ -1,13 +1,15 @@
 """Every optical device passes these: simulated ones, and the adapter for a real one over a stand-in."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from groundglass.kernels.tensor import as_on_a_card
 from groundglass.optics import (
     Camera,
     DeviceAccess,
@@ -77,14 +79,25 @@ DEVICES = STEADY | {
 }
 
 
+#: Those whose measurements are computed: on a card, too. The last ones have noise.
+SIMULATED = {name: make for name, make in DEVICES.items() if not name.startswith("lighton")} | {
+    "read noise": lambda: SimulatedOPU.create(N, M, seed=1, read_noise=0.5),
+    "both noises": lambda: SimulatedOPU.create(N, M, seed=1, read_noise=0.5, shot_noise=1e4),
+    "read noise, float": lambda: SimulatedOPU.create(N, M, seed=1, camera=Camera(bits=None, read_noise=0.5)),
+    "moving with noise": lambda: MovingDevice.create(N, M, count=2, seed=1, camera=Camera(read_noise=0.5)),
+}
+
+
 @pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest) -> OpticalDevice:
     return DEVICES[request.param]()
 
 
-@pytest.fixture(params=STEADY)
-def steady(request: pytest.FixtureRequest) -> OpticalDevice:
-    return STEADY[request.param]()
+@pytest.fixture(params=[*STEADY, *(f"{name}, on a card" for name in STEADY if name in SIMULATED)])
+def steady(request: pytest.FixtureRequest) -> Iterator[OpticalDevice]:
+    device = STEADY[request.param.removesuffix(", on a card")]()
+    with as_on_a_card() if request.param.endswith(", on a card") else nullcontext():
+        yield device
 
 
 def draw(rows: int, seed: int = 0) -> Tensor:
@@ -126,6 +139,26 @@ def test_a_reading_does_not_depend_on_its_batch(steady: OpticalDevice) -> None:
     order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
     assert torch.equal(steady.measure(bits[order]), whole[order])
     assert torch.equal(steady.measure(bits.flip(0)).flip(0), whole)
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_a_card_gives_the_same_readings(name: str) -> None:
+    """Bit for bit, frame for frame, however the batch is split."""
+    bits, here, there = draw(60), SIMULATED[name](), SIMULATED[name]()
+    for rows in bits.split([20, 1, 0, 39]):
+        right = here.measure(rows)
+        with as_on_a_card():
+            assert torch.equal(there.measure(rows), right)
+
+
+@pytest.mark.parametrize("name", ["complex", "procedural", "region, structured", "both noises"])
+def test_a_device_that_is_made_on_a_card_is_the_same(name: str) -> None:
+    with as_on_a_card():
+        there = SIMULATED[name]()
+    here = SIMULATED[name]()
+    assert there.fingerprint == here.fingerprint
+    assert there.mean_reading == here.mean_reading
+    assert torch.equal(there.measure(draw(20)), here.measure(draw(20)))
 
 
 def test_strides_do_not_matter(steady: OpticalDevice) -> None:

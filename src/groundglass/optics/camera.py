@@ -116,7 +116,8 @@ class FrameNoise(Sealed):
             first = self.frames
             self.frames += len(signal)
         if is_card(signal.device) and camera.shot_noise == 0 and normals.are_right(signal.device):
-            return signal + camera.read_noise * normals.normals(self._key, first, *signal.shape, signal.device)
+            rows, count = signal.shape
+            return signal + camera.read_noise * normals.normals(self._key, first, rows, count, signal.device)
         values = signal.numpy(force=True).copy()
 
         def expose(row: int) -> None:
