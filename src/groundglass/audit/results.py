@@ -1,6 +1,7 @@
 """What an audit found: plain facts first, then what they say."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
@@ -29,6 +30,7 @@ class Audit:
         earlier_seconds: of these, what sessions put into it that were cut off.
         criterion: what counts as fooled; an image that meets it as it is counts as wrong from the start.
         bounds: the range of the images.
+        computed_on: the device, with the card and what drives it, see `groundglass.core.accelerator.described`.
     """
 
     ball: str
@@ -44,6 +46,7 @@ class Audit:
     earlier_seconds: float = 0.0
     criterion: str = "Untargeted()"
     bounds: tuple[float, float] = (0.0, 1.0)
+    computed_on: Mapping[str, str | int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return self.sentence

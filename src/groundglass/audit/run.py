@@ -28,7 +28,7 @@ from groundglass.audit.network_checks import network_checks
 from groundglass.audit.results import Audit
 from groundglass.audit.subject import subject
 from groundglass.audit.units import Units
-from groundglass.core import Progress, as_model, derive_seed, own_streams, silent
+from groundglass.core import Progress, accelerator, as_model, derive_seed, own_streams, silent
 from groundglass.core.batch_size import BatchSize, checked
 from groundglass.core.files import check_place
 from groundglass.core.modes import in_train_mode
@@ -196,6 +196,7 @@ def audit(
         bounds=bounds,
         seconds=time.perf_counter() - started + earlier,
         earlier_seconds=earlier,
+        computed_on=accelerator.described(images.device),
     )
 
 

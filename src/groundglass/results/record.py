@@ -18,6 +18,7 @@ class Record:
         seconds: wall time.
         finished: ISO 8601, with its offset from UTC.
         memory: the most bytes that the process held while it was at work on it; None if unknown.
+        device_memory: the most bytes that tensors took on the card meanwhile; None if there was none.
         arrays: path within the folder of the result's arrays, or None. Set by the store.
         arrays_sha256: checksum of that file. Set by the store.
         files: path within the folder -> checksum, for each file that the result has made, such as a network.
@@ -32,6 +33,7 @@ class Record:
     seconds: float
     finished: str
     memory: int | None = None
+    device_memory: int | None = None
     arrays: str | None = None
     arrays_sha256: str | None = None
     files: dict[str, str] = field(default_factory=dict)

@@ -38,6 +38,7 @@ COMMON_COLUMNS = {
     "studies": "studies of the run that the result belongs to",
     "seconds": "wall time of the result, all sessions",
     "memory_bytes": "the most that its process held; none where not known",
+    "device_memory_bytes": "the most that it took on a graphics card; none without one",
     "finished": "when, ISO 8601",
 }
 
@@ -204,6 +205,7 @@ class Run:
             "studies": ["+".join(sorted(self._owned[record.key])) for record in records],
             "seconds": [record.seconds for record in records],
             "memory_bytes": [record.memory for record in records],
+            "device_memory_bytes": [record.device_memory for record in records],
             "finished": [record.finished for record in records],
         }
         found = found.assign(**common)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from groundglass.audit import Audit, AuditConfig, audit
 from groundglass.audit.claims import each_of
-from groundglass.core import Progress, check_seed, silent
+from groundglass.core import Progress, accelerator, check_seed, platform, silent
 from groundglass.core.accelerator import Device, torch_device
 from groundglass.core.arrays import read_npy
 from groundglass.core.batch_size import BatchSize, checked
@@ -166,21 +166,23 @@ def audit_model(
     try:
         if key in store:
             return None
-        found = audit(
-            network.to(where),
-            pictures.images.to(where),
-            pictures.labels.to(where),
-            ball,
-            claim=asked or None,
-            attacks=brought,
-            natural=pictures.natural,
-            matrix=retrieved,
-            config=chosen,
-            seed=seed,
-            batch_size=batch_size,
-            checkpoint=checkpoint if is_steady(network) else None,
-            progress=progress,
-        )
+        accelerator.watch_memory(where)
+        with accelerator.repeatable(where):
+            found = audit(
+                network.to(where),
+                pictures.images.to(where),
+                pictures.labels.to(where),
+                ball,
+                claim=asked or None,
+                attacks=brought,
+                natural=pictures.natural,
+                matrix=retrieved,
+                config=chosen,
+                seed=seed,
+                batch_size=batch_size,
+                checkpoint=checkpoint if is_steady(network) else None,
+                progress=progress,
+            )
         record = Record(
             key=key,
             kind="audit",
@@ -189,6 +191,8 @@ def audit_model(
             result=as_json(audit_result(found)),
             seconds=round(found.seconds, 3),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            memory=platform.most_memory(),
+            device_memory=accelerator.most_memory(where),
         )
         broken_by, adversarial = found.broken_by.numpy(), found.adversarial.cpu().numpy()
         store.add(record, {"broken_by": broken_by, "label": pictures.labels.numpy(), "adversarial": adversarial})

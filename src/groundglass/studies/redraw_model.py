@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from groundglass.core import Progress, check_seed, check_writable, derive_seed, silent
-from groundglass.core.accelerator import Device, torch_device
+from groundglass.core.accelerator import Device, repeatable, torch_device
 from groundglass.core.sealed import Seed
 from groundglass.data import Dataset, load
 from groundglass.models import DefendedNetwork, ModelSpec, predict_logits, read_spec, save_defended, save_model
@@ -111,7 +111,8 @@ def redraw_model(
     for place in (out.parent, store.folder):
         check_writable(place)
     network.to(where)
-    tuned = tune(network, new, dataset, path.parent, seed=derive_seed(seed, "redraw"), progress=progress)
+    with repeatable(where):
+        tuned = tune(network, new, dataset, path.parent, seed=derive_seed(seed, "redraw"), progress=progress)
     # The device first: without it the model would be of no use, and a device without a model harms nobody.
     device_path = store.put(new)
     try:

@@ -6,10 +6,13 @@ import torch
 from groundglass.results import OtherStudyError, Run
 from groundglass.studies import Study, run_study
 from groundglass.studies.engine import run as run_module
+from groundglass.studies.engine.cell import perform
+from groundglass.studies.engine.context import Context
 from groundglass.studies.kit import TargetsConfig
 from groundglass.studies.recipe import Recipe, configure
 from groundglass.training import fastest_precision, times_slower
 from groundglass.training import precision as precision_module
+from tests.cards import Cards
 from tests.studies import tiny
 from tests.studies.engine import study as toy_plan
 from tests.studies.engine.toys import Toy
@@ -84,6 +87,25 @@ def test_what_it_computes_on_is_recorded_and_a_change_is_said(tmp_path, monkeypa
     with pytest.raises(ValueError, match="`device`"):
         run(tmp_path / "new", device="gpu")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_cell_on_a_card_repeats_itself_and_says_how_much_of_it_it_took(tmp_path, monkeypatch):
+    cards = Cards(monkeypatch, 2)
+    cards.held[1] = 9
+
+    class Large(Toy):
+        def run(self, inputs, context):
+            assert cards.held[1] == 0, "what came before is not counted"
+            cards.held[1] = 5 * 2**30
+            assert torch.backends.cudnn.deterministic
+            assert torch.get_deterministic_debug_mode() == 1
+            return super().run(inputs, context)
+
+    record, _ = perform(Large("large"), [], Context(tmp_path, dataset=DATA, where="cuda:1"))
+    assert record.device_memory == 5 * 2**30
+    assert not torch.backends.cudnn.deterministic
+    record, _ = perform(Toy("small"), [], Context(tmp_path, dataset=DATA, where="cpu"))
+    assert record.device_memory is None
 
 
 def test_a_plan_grows_in_its_folder_and_what_is_there_is_kept(tmp_path, growing):

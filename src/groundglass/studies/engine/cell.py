@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
-from groundglass.core.platform import most_memory, watch_memory
+from groundglass.core import accelerator, platform
 from groundglass.core.schema import written
 from groundglass.core.settings import Settings
 from groundglass.core.untrusted import within
@@ -152,12 +152,13 @@ def perform(
     Args:
         prepared: for it; None: here and now.
     """
-    watch_memory()
-    prepared = prepared or prepare(cell, inputs, context)
-    context.prepared = prepared.value
-    started = time.perf_counter()
-    outcome = cell.run(inputs, context)
-    seconds = prepared.seconds + time.perf_counter() - started + outcome.earlier_seconds
+    accelerator.watch_memory(context.where)
+    with accelerator.repeatable(context.where):
+        prepared = prepared or prepare(cell, inputs, context)
+        context.prepared = prepared.value
+        started = time.perf_counter()
+        outcome = cell.run(inputs, context)
+        seconds = prepared.seconds + time.perf_counter() - started + outcome.earlier_seconds
     named = KINDS[cell.kind].files if cell.kind in KINDS else ()
     files = [name for field in named if (name := getattr(outcome.result, field, None)) is not None]
     record = Record(
@@ -169,7 +170,8 @@ def perform(
         result=as_json(outcome.result),
         seconds=round(seconds, 3),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        memory=most_memory(),
+        memory=platform.most_memory(),
+        device_memory=accelerator.most_memory(context.where),
         files={name: digest_of(within(context.folder, name)) for name in files},
     )
     return record, outcome
