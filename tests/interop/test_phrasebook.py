@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+import groundglass.compat.art.attacks.evasion as our_evasion
+import groundglass.compat.autoattack as our_autoattack
 import groundglass.compat.foolbox as our_foolbox
 import groundglass.compat.torchattacks as our_torchattacks
 from groundglass.attacks import L2, PGD, Linf, Targeted
@@ -223,10 +225,11 @@ def test_modules_of_foolbox_have_their_places():
 @pytest.mark.parametrize(
     ("module", "name", "said"),
     [
-        (our_torchattacks, "AutoAttack", r"groundglass\.audit"),
-        (our_torchattacks, "FAB", "PGDL2"),
-        (our_foolbox, "samples", r"data\.load"),
-        (our_foolbox.attacks, "LinfDeepFoolAttack", "L2PGD"),
+        (our_torchattacks, "OnePixel", "PGDL2"),
+        (our_foolbox, "zoo", "LinfPGD"),
+        (our_foolbox.attacks, "EADAttack", "L2DeepFoolAttack"),
+        (our_evasion, "HopSkipJump", "DeepFool"),
+        (our_autoattack, "utils_tf", "AutoAttack"),
     ],
 )
 def test_a_call_that_is_not_here_is_answered_with_what_is(module, name, said):

@@ -3,12 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-#: What does the work of theirs under another name.
-_ELSEWHERE = {
-    "AutoAttack": "groundglass.audit(model, images, labels, Linf(eps), config=STANDARD) does what AutoAttack is for",
-    "samples": "groundglass.data.load('cifar10') has images",
-}
-
 
 def missing(package: str, theirs: str, known: Sequence[str]) -> Callable[[str], Any]:
     """The `__getattr__` of a phrasebook: says what there is (PEP 562)."""
@@ -16,9 +10,7 @@ def missing(package: str, theirs: str, known: Sequence[str]) -> Callable[[str], 
     def find(name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        instead = _ELSEWHERE.get(
-            name, f"these are: {', '.join(known)}. For others use {theirs} itself: its attacks take our networks"
-        )
+        instead = f"these are: {', '.join(known)}. For others use {theirs} itself: its attacks take our networks"
         raise AttributeError(f"{theirs}.{name} is not among the calls of {package}: {instead}")
 
     return find

@@ -15,15 +15,17 @@ from groundglass.compat.foolbox.attacks import (
     L2PGD,
     PGD,
     L2CarliniWagnerAttack,
+    L2DeepFoolAttack,
     L2FastGradientAttack,
     L2ProjectedGradientDescentAttack,
     LinfBasicIterativeAttack,
+    LinfDeepFoolAttack,
     LinfFastGradientAttack,
     LinfPGD,
     LinfProjectedGradientDescentAttack,
 )
 from groundglass.compat.foolbox.criteria import Misclassification, TargetedMisclassification
-from groundglass.compat.foolbox.models import PyTorchModel, accuracy
+from groundglass.compat.foolbox.models import PyTorchModel, accuracy, samples
 from groundglass.compat.missing import missing
 
 __all__ = [
@@ -32,9 +34,11 @@ __all__ = [
     "L2PGD",
     "PGD",
     "L2CarliniWagnerAttack",
+    "L2DeepFoolAttack",
     "L2FastGradientAttack",
     "L2ProjectedGradientDescentAttack",
     "LinfBasicIterativeAttack",
+    "LinfDeepFoolAttack",
     "LinfFastGradientAttack",
     "LinfPGD",
     "LinfProjectedGradientDescentAttack",
@@ -44,6 +48,7 @@ __all__ = [
     "accuracy",
     "attacks",
     "criteria",
+    "samples",
 ]
 
 __getattr__ = missing(__name__, "foolbox", __all__)

@@ -2,16 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from groundglass import attacks
-from groundglass.attacks import L2, Ball, CarliniWagnerL2, Criterion, GradientAccess, Linf, Targeted, Untargeted
+from groundglass.attacks import L2, Ball, Linf
+from groundglass.compat.calls import Recipe, Subject, ball, predicted, refuse
 from groundglass.compat.foolbox.models import opened
 from groundglass.compat.missing import missing
-from groundglass.core import as_labels
 from groundglass.core.settings import NotNegative, fit
 
 __all__ = [
@@ -20,9 +20,11 @@ __all__ = [
     "L2PGD",
     "PGD",
     "L2CarliniWagnerAttack",
+    "L2DeepFoolAttack",
     "L2FastGradientAttack",
     "L2ProjectedGradientDescentAttack",
     "LinfBasicIterativeAttack",
+    "LinfDeepFoolAttack",
     "LinfFastGradientAttack",
     "LinfPGD",
     "LinfProjectedGradientDescentAttack",
@@ -33,8 +35,21 @@ class Attack(ABC):
     """An attack: `attack(fmodel, inputs, criterion, epsilons=...)`."""
 
     @abstractmethod
-    def _at(self, eps: float, width: float) -> tuple[attacks.Attack, Ball]:
-        """Our attack and its ball at a radius of images in [0, 1]; theirs are of images whose range has this width."""
+    def __call__(
+        self, fmodel: Any, inputs: Any, criterion: Any, *, epsilons: Any, seed: int = 0
+    ) -> tuple[Any, Any, Any]:
+        """Adversarial images, before and after they are clipped to the ball, and whether they fool the model."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in vars(self).items())})"
+
+
+class _InEachBall(Attack):
+    """Made anew at each radius, on what the smaller ones left."""
+
+    @abstractmethod
+    def _at(self, eps: float, width: float) -> Recipe:
+        """Our attack at a radius; both are in units of images whose range has this width."""
 
     def __call__(
         self, fmodel: Any, inputs: Any, criterion: Any, *, epsilons: Iterable[float] | float, seed: int = 0
@@ -47,65 +62,42 @@ class Attack(ABC):
         """
         images, wrap = opened(inputs)
         radii, several = _radii(epsilons)
-        goal = _Goal(fmodel, images, criterion)
-        found = self._all(goal, images, radii, seed)
+        subject = _subject(fmodel, images, criterion, seed)
+        found = {0.0: (images, _met(subject, images))}
+        rising = sorted(set(radii) - {0.0})
+        width = subject.bounds[1] - subject.bounds[0]
+        for eps, result in zip(rising, subject.in_turn(self._at(eps, width) for eps in rising), strict=True):
+            found[eps] = result.adversarial, ~result.robust
         adversarial = [wrap(found[eps][0]) for eps in radii]
         if not several:
             return adversarial[0], adversarial[0], wrap(found[radii[0]][1])
         return adversarial, list(adversarial), wrap(torch.stack([found[eps][1] for eps in radii]))
 
-    def _all(self, goal: "_Goal", images: Tensor, radii: list[float], seed: int) -> dict[float, tuple[Tensor, Tensor]]:
-        """By radius, the images and which of them fool; each radius on what the smaller ones left."""
-        adversarial, fooled = images.clone(), goal.met(images)
-        found = {}
-        for eps in sorted(set(radii)):
-            rows = (~fooled).nonzero().squeeze(1)
-            if eps > 0 and len(rows):
-                attack, ball = self._at(eps / goal.width, goal.width)
-                result = goal.run(attack, images, rows, ball.scaled(goal.width), seed)
-                adversarial, fooled = adversarial.clone(), fooled.clone()
-                adversarial[rows], fooled[rows] = result.adversarial, result.success
-            found[eps] = adversarial, fooled
+
+def _subject(fmodel: Any, images: Tensor, criterion: Any, seed: int) -> Subject:
+    """The model and images, with what counts as fooled."""
+
+    def model(batch: Tensor) -> Tensor:
+        found: Tensor = opened(fmodel(batch))[0]
         return found
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in vars(self).items())})"
+    low, high = fmodel.bounds
+    options: dict[str, Any] = {"bounds": (float(low), float(high)), "seed": seed}
+    if not hasattr(criterion, "target_classes"):
+        return Subject.of(model, images, opened(getattr(criterion, "labels", criterion))[0], **options)
+    targets = opened(criterion.target_classes)[0]
+    if getattr(targets, "ndim", 0) and len(targets) != len(images):
+        raise ValueError(f"{len(targets)} target classes for {len(images)} images: one an image")
+    return Subject.of(model, images, None, targets, **options)  # the true classes are not said
 
 
-class _Goal:
-    """A model with what counts as fooled."""
-
-    def __init__(self, fmodel: Any, images: Tensor, criterion: Any) -> None:
-        self._fmodel, self.bounds = fmodel, tuple(float(end) for end in fmodel.bounds)
-        self.width = self.bounds[1] - self.bounds[0]
-        self.criterion: Criterion = Untargeted()
-        if hasattr(criterion, "target_classes"):
-            target = opened(criterion.target_classes)[0]
-            if getattr(target, "ndim", 0) and len(target) != len(images):
-                raise ValueError(f"{len(target)} target classes for {len(images)} images: one an image")
-            self.criterion = Targeted(target)
-            with torch.no_grad():
-                self.labels = self._logits(images).argmax(1)  # the true classes are not said
-        else:
-            self.labels = as_labels(opened(getattr(criterion, "labels", criterion))[0], images)
-
-    def _logits(self, images: Tensor) -> Tensor:
-        logits: Tensor = opened(self._fmodel(images))[0]
-        return logits
-
-    def met(self, images: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self.criterion.met(self._logits(images), self.labels)
-
-    def run(self, attack: attacks.Attack, images: Tensor, rows: Tensor, ball: Ball | None, seed: int) -> Any:
-        access = GradientAccess(self._logits, bounds=self.bounds)  # type: ignore[arg-type]
-        criterion = self.criterion.at(rows)
-        return attack(
-            access, images[rows], self.labels[rows], ball, criterion=criterion, seed=seed, indices=rows.tolist()
-        )
+def _met(subject: Subject, images: Tensor) -> Tensor:
+    """Which of these images fool."""
+    found = predicted(subject.model, images)
+    return found != subject.labels if subject.targets is None else found == subject.targets
 
 
-class _Descent(Attack):
+class _Descent(_InEachBall):
     """Steps of a size relative to the radius, unless an absolute one is given, in the units of the images."""
 
     _kind: type[Ball]
@@ -114,10 +106,10 @@ class _Descent(Attack):
         self.rel_stepsize, self.abs_stepsize, self.steps = rel_stepsize, abs_stepsize, steps
         self.random_start = random_start
 
-    def _at(self, eps: float, width: float) -> tuple[attacks.Attack, Ball]:
-        size = self.rel_stepsize * eps if self.abs_stepsize is None else self.abs_stepsize / width
+    def _at(self, eps: float, width: float) -> Recipe:
+        size = (self.rel_stepsize * eps if self.abs_stepsize is None else self.abs_stepsize) / width
         made: Any = self._kind
-        return attacks.PGD(steps=self.steps, step_size=size, random_start=self.random_start), made(eps)
+        return Recipe(attacks.PGD(steps=self.steps, step_size=size, random_start=self.random_start), made(eps))
 
 
 class LinfProjectedGradientDescentAttack(_Descent):
@@ -186,8 +178,35 @@ class L2FastGradientAttack(_Descent):
         super().__init__(1.0, None, 1, random_start)
 
 
-class L2CarliniWagnerAttack(Attack):
-    """`groundglass.attacks.CarliniWagnerL2`: the nearest image that fools; then brought into each ball."""
+class _Nearest(Attack):
+    """The nearest image that fools; then brought into each ball."""
+
+    def __init__(self, attack: attacks.MinimumNormAttack) -> None:
+        self.attack = attack
+
+    def __call__(
+        self, fmodel: Any, inputs: Any, criterion: Any, *, epsilons: Any = None, seed: int = 0
+    ) -> tuple[Any, Any, Any]:
+        """As `Attack`; where `epsilons` is None, the nearest image alone."""
+        images, wrap = opened(inputs)
+        radii, several = ([], False) if epsilons is None else _radii(epsilons)
+        subject = _subject(fmodel, images, criterion, seed)
+        raw = subject.attacked(Recipe(self.attack)).adversarial
+        if epsilons is None:
+            return wrap(raw), wrap(raw), wrap(_met(subject, raw))
+        low, width = subject.bounds[0], subject.bounds[1] - subject.bounds[0]
+        clipped = []
+        for eps in radii:
+            there = ball(self.attack.norm, eps / width)
+            clipped.append(there.project((raw - low) / width, (images - low) / width) * width + low)
+        success = torch.stack([_met(subject, x) for x in clipped])
+        if not several:
+            return wrap(raw), wrap(clipped[0]), wrap(success[0])
+        return [wrap(raw)] * len(clipped), [wrap(x) for x in clipped], wrap(success)
+
+
+class L2CarliniWagnerAttack(_Nearest):
+    """`groundglass.attacks.CarliniWagnerL2`."""
 
     def __init__(
         self,
@@ -198,42 +217,39 @@ class L2CarliniWagnerAttack(Attack):
         initial_const: float = 1e-3,
         abort_early: bool = True,
     ) -> None:
-        self.attack = CarliniWagnerL2(
-            steps=steps,
-            searches=binary_search_steps,
-            learning_rate=stepsize,
-            confidence=confidence,
-            initial_c=initial_const,
-            abort_early=abort_early,
+        super().__init__(
+            attacks.CarliniWagnerL2(
+                steps=steps,
+                searches=binary_search_steps,
+                learning_rate=stepsize,
+                confidence=confidence,
+                initial_c=initial_const,
+                abort_early=abort_early,
+            )
         )
 
-    def _at(self, eps: float, width: float) -> tuple[attacks.Attack, Ball]:
-        return self.attack, L2(eps)
 
-    def __call__(
-        self, fmodel: Any, inputs: Any, criterion: Any, *, epsilons: Any = None, seed: int = 0
-    ) -> tuple[Any, Any, Any]:
-        """As `Attack`; where `epsilons` is None, the nearest image alone."""
-        images, wrap = opened(inputs)
-        radii, several = ([], False) if epsilons is None else _radii(epsilons)
-        goal = _Goal(fmodel, images, criterion)
-        raw, met = images.clone(), goal.met(images)
-        rows = (~met).nonzero().squeeze(1)
-        if len(rows):
-            result = goal.run(self.attack, images, rows, None, seed)
-            raw[rows], met[rows] = result.adversarial, result.success
-        if epsilons is None:
-            return wrap(raw), wrap(raw), wrap(met)
-        low = goal.bounds[0]
-        clipped = []
-        for eps in radii:
-            ball = L2(eps / goal.width)
-            inside = ball.project((raw - low) / goal.width, (images - low) / goal.width)
-            clipped.append(inside * goal.width + low)
-        success = torch.stack([goal.met(x) for x in clipped])
-        if not several:
-            return wrap(raw), wrap(clipped[0]), wrap(success[0])
-        return [wrap(raw)] * len(clipped), [wrap(x) for x in clipped], wrap(success)
+class _DeepFool(_Nearest):
+    _norm: Literal["Linf", "L2"]
+
+    def __init__(
+        self, *, steps: int = 50, candidates: int | None = 10, overshoot: float = 0.02, loss: str = "logits"
+    ) -> None:
+        refuse("foolbox", loss=(loss, "logits", "boundaries are between logits"))
+        classes = 10_000 if candidates is None else candidates
+        super().__init__(attacks.DeepFool(steps=steps, overshoot=overshoot, classes=classes, norm=self._norm))
+
+
+class L2DeepFoolAttack(_DeepFool):
+    """`groundglass.attacks.DeepFool` in L2."""
+
+    _norm = "L2"
+
+
+class LinfDeepFoolAttack(_DeepFool):
+    """`groundglass.attacks.DeepFool` in L-inf."""
+
+    _norm = "Linf"
 
 
 LinfPGD = PGD = LinfProjectedGradientDescentAttack

@@ -5,6 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from groundglass.compat import calls
+from groundglass.compat.calls import Normalisation
+from groundglass.compat.local_images import pictures
 from groundglass.core.modes import evaluating
 
 
@@ -29,25 +32,32 @@ class PyTorchModel:
         unknown = set(told) - {"mean", "std", "axis", "flip_axis"}
         if unknown or told.get("flip_axis") is not None or told.get("axis", -3) != -3:
             raise ValueError(f"preprocessing knows mean, std and axis=-3, not {told!r:.80}")
-        self._mean, self._std = told.get("mean", 0.0), told.get("std", 1.0)
+        self._normalised = Normalisation(told.get("mean", 0.0), told.get("std", 1.0)).before(model)
 
     def __call__(self, images: Any) -> Any:
         raw, wrap = opened(images)
-
-        def shaped(values: Any) -> Tensor:
-            found = torch.as_tensor(values, dtype=raw.dtype, device=raw.device)
-            return found.view(-1, 1, 1) if found.ndim else found
-
         with evaluating(self.model):
-            return wrap(self.model((raw - shaped(self._mean)) / shaped(self._std)))
+            return wrap(self._normalised(raw))
 
 
 def accuracy(fmodel: Any, inputs: Any, labels: Any) -> float:
     """Share of images that the model puts into their class."""
     images, truth = opened(inputs)[0], opened(labels)[0]
-    with torch.no_grad():
-        predicted = opened(fmodel(images))[0].argmax(1)
-    return float((predicted == truth).float().mean())
+    return calls.accuracy(lambda batch: opened(fmodel(batch))[0], images, truth)
+
+
+def samples(
+    fmodel: Any, dataset: str = "imagenet", index: int = 0, batchsize: int = 1, shape: Any = None, **options: Any
+) -> tuple[Tensor, Tensor]:
+    """Test images of a data set on this machine, in the bounds of the model, and their labels: `index` and those after it.
+
+    Args:
+        dataset: "cifar10", "cifar100" or "shapes". foolbox's own pictures come with foolbox.
+        shape, options: of no consequence: images have the size that the data set gives them.
+    """
+    images, labels = pictures(dataset, index + batchsize)
+    low, high = fmodel.bounds
+    return images[index:] * (high - low) + low, labels[index:]
 
 
 def opened(given: Any) -> tuple[Tensor, Any]:

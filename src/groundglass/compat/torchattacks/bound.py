@@ -1,6 +1,5 @@
 """What every attack of the phrasebook does: calls, modes, normalisation, files; and several attacks as one."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,38 +8,33 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from groundglass import attacks
-from groundglass.attacks import L2, AttackResult, Ball, Targeted
-from groundglass.attacks.bookkeeping import Board
+from groundglass.attacks import AttackResult
 from groundglass.attacks.sweep import laid
+from groundglass.compat.calls import Normalisation, Recipe, Subject, logits, placed, predicted
 from groundglass.core import counting, generator, integers
-from groundglass.core.given import as_tensor
 from groundglass.core.modes import evaluating
 from groundglass.core.states import CheckedFile
 
 _FILE = CheckedFile("file of adversarial images", "groundglass_compat", "kind", "make the images again", sealed=True)
 
 
-class Attack(ABC):
-    """An attack bound to a model: `atk(images, labels)` gives adversarial images.
+class Attack:
+    """Attacks bound to a model: `atk(images, labels)` gives adversarial images. Of several, each is made on what those before it
+    did not fool.
 
     Attributes:
         seed: of all draws.
         result: of the last call.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *recipes: Recipe) -> None:
         if not callable(model):
             raise TypeError(f"the model must be callable, images -> logits, not {type(model).__name__}")
-        self.model, self.seed, self.attack_mode = model, 0, "default"
+        self.model, self.seed, self.attack_mode, self._recipes = model, 0, "default", recipes
         self.result: AttackResult | None = None
         self._target: Callable[[Tensor, Tensor], Tensor] | None = None
-        self._mean_std: tuple[Tensor, Tensor] | None = None
+        self._normalisation: Normalisation | None = None
         self._seen = 0
-
-    @abstractmethod
-    def _attack(self) -> tuple[attacks.Attack, Ball | None, dict[str, Any]]:
-        """Our attack, its ball, and what else its call takes."""
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """Adversarial images, in the range of `images`.
@@ -48,60 +42,31 @@ class Attack(ABC):
         Raises:
             ValueError, TypeError: as our attacks do; images that were normalised need `set_normalization_used`.
         """
-        images, labels = self._placed(images), self._placed(labels)
-        plain = images if self._mean_std is None else (images * self._std(images) + self._mean(images)).clamp(0, 1)
+        images, labels = placed(self.model, images), placed(self.model, labels)
+        normalisation = self._normalisation
+        plain = images if normalisation is None else normalisation.undone(images).clamp(0, 1)
         adversarial = self._run(plain.detach(), labels)
-        return adversarial if self._mean_std is None else (adversarial - self._mean(images)) / self._std(images)
-
-    def _placed(self, given: Any) -> Any:
-        """Where the model is, as in torchattacks."""
-        weight = next(self.model.parameters(), None) if isinstance(self.model, nn.Module) else None
-        found = as_tensor(given)
-        return found if weight is None or not isinstance(found, Tensor) else found.to(weight.device)
+        return adversarial if normalisation is None else normalisation.of(adversarial)
 
     def _run(self, images: Tensor, labels: Tensor) -> Tensor:
-        attack, ball, options = self._attack()
-        model: Any = self.model if self._mean_std is None else _Normalised(self.model, self._mean, self._std)
-        if "access" in options:
-            model = options.pop("access")(model)
-        first = self._seen
+        targets = None if self._target is None else self._target(images, labels)
+        # Where the labels that are given are the targets, what is true is not said.
+        told = None if self.attack_mode == "targeted(label)" else labels
+        subject = Subject.of(self._of_plain, images, told, targets, seed=self.seed, first=self._seen)
         self._seen += len(images)
-        found = None if self._target is None else Targeted(self._target(images, labels))
-        if found is not None and self.attack_mode == "targeted(label)":
-            # The labels that are given are the targets: what is true is not said, and what the model says is taken for it.
-            labels = self._predicted(images)
-            left = found.met_by_class(labels, labels, None)
-            result = self._of(attack, model, images[~left], labels[~left], ball, found.at(~left), first, options)
-            untouched = Board(images, labels, range(len(images))).result(L2(0.0))
-            self.result = laid(untouched, result, (~left).nonzero().squeeze(1))
-            return self.result.adversarial
-        self.result = self._of(attack, model, images, labels, ball, found, first, options)
+        self.result = subject.attacked(*self._recipes)
         return self.result.adversarial
 
-    def _of(
-        self,
-        attack: attacks.Attack,
-        model: Any,
-        images: Tensor,
-        labels: Tensor,
-        ball: Ball | None,
-        criterion: Targeted | None,
-        first: int,
-        options: dict[str, Any],
-    ) -> AttackResult:
-        numbers = range(first, first + len(images))
-        return attack(model, images, labels, ball, criterion=criterion, seed=self.seed, indices=numbers, **options)
-
-    @torch.no_grad()
-    def _predicted(self, images: Tensor) -> Tensor:
-        return self.get_logits(images).argmax(1)
+    @property
+    def _of_plain(self) -> Any:
+        """The model of images before normalisation."""
+        return self.model if self._normalisation is None else self._normalisation.before(self.model)
 
     def get_logits(self, inputs: Tensor, labels: Tensor | None = None) -> Tensor:
         """The model's logits, in eval mode, of images as the model's data set has them before normalisation."""
-        model = self.model if self._mean_std is None else _Normalised(self.model, self._mean, self._std)
         with evaluating(self.model):
-            logits: Tensor = model(inputs)
-        return logits
+            found: Tensor = self._of_plain(inputs)
+        return found
 
     # --- modes ---
 
@@ -123,7 +88,7 @@ class Attack(ABC):
         """A random class for each image, not the label's."""
 
         def draw(images: Tensor, labels: Tensor) -> Tensor:
-            classes = self._scores(images).shape[1]
+            classes = logits(self._of_plain, images).shape[1]
             drawn = integers(classes - 1, labels.shape, generator=generator(self.seed, "targets", self._seen))
             return (labels.cpu() + 1 + drawn).remainder(classes).to(labels.device)
 
@@ -133,7 +98,7 @@ class Attack(ABC):
         """The class with the k-th smallest score of those that are not the label's."""
 
         def least(images: Tensor, labels: Tensor) -> Tensor:
-            scores = self._scores(images).scatter(1, labels[:, None].long(), torch.inf)
+            scores = logits(self._of_plain, images).scatter(1, labels[:, None].long(), torch.inf)
             if not 1 <= kth_min < scores.shape[1]:
                 raise ValueError(f"`kth_min` (={kth_min}) must be in 1..{scores.shape[1] - 1}, of the other classes")
             return scores.argsort(dim=1, stable=True)[:, kth_min - 1]
@@ -143,28 +108,11 @@ class Attack(ABC):
     def _aim(self, mode: str, target: Callable[[Tensor, Tensor], Tensor]) -> None:
         self.attack_mode, self._target = mode, target
 
-    @torch.no_grad()
-    def _scores(self, images: Tensor) -> Tensor:
-        return self.get_logits(images)
-
     # --- images that were normalised ---
 
     def set_normalization_used(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Calls take images that were normalised by these, one number a channel, and give such."""
-        found = _each_channel(mean), _each_channel(std)
-        if len(found[0]) != len(found[1]) or not bool((found[1] > 0).all()):
-            raise ValueError(
-                f"{len(mean)} means, and deviations of {list(std)}: give one of each a channel, deviations above 0"
-            )
-        self._mean_std = found
-
-    def _mean(self, like: Tensor) -> Tensor:
-        assert self._mean_std is not None
-        return _for_channels(self._mean_std[0], like)
-
-    def _std(self, like: Tensor) -> Tensor:
-        assert self._mean_std is not None
-        return _for_channels(self._mean_std[1], like)
+        self._normalisation = Normalisation(list(mean), list(std))
 
     # --- files ---
 
@@ -183,11 +131,13 @@ class Attack(ABC):
         """
         parts, labels, right, lengths = [], [], [], []
         for given, classes in data_loader:
-            images, truth = self._placed(given), self._placed(classes)
-            plain = images if self._mean_std is None else images * self._std(images) + self._mean(images)
+            images, truth = placed(self.model, given), placed(self.model, classes)
             adversarial = self(images, truth)
-            found = adversarial if self._mean_std is None else adversarial * self._std(images) + self._mean(images)
-            stands = self._predicted(found) == truth
+            plain, found = (
+                each if self._normalisation is None else self._normalisation.undone(each)
+                for each in (images, adversarial)
+            )
+            stands = predicted(self._of_plain, found) == truth
             parts.append(found.cpu())
             labels.append(truth.cpu())
             right.append(stands.cpu())
@@ -206,29 +156,8 @@ class Attack(ABC):
         return DataLoader(TensorDataset(tensors["adversarial"], tensors["labels"]), batch_size, shuffle=shuffle)
 
     def __repr__(self) -> str:
-        attack, ball, _ = self._attack()
-        return f"{type(self).__name__}({attack!r}, {ball!r}, attack_mode={self.attack_mode})"
-
-
-def _each_channel(values: Sequence[float]) -> Tensor:
-    return torch.tensor(list(values), dtype=torch.float32, device="cpu").view(-1, 1, 1)
-
-
-def _for_channels(values: Tensor, like: Tensor) -> Tensor:
-    if len(values) not in (1, like.shape[1]):
-        raise ValueError(
-            f"images of {like.shape[1]} channels, and set_normalization_used was given {len(values)}: one a channel"
-        )
-    return values.to(like)
-
-
-class _Normalised(nn.Module):
-    def __init__(self, model: Any, mean: Callable[[Tensor], Tensor], std: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.model, self._mean, self._std = model, mean, std
-
-    def forward(self, images: Tensor) -> Any:
-        return self.model((images - self._mean(images)) / self._std(images))
+        told = ", ".join(f"{one.attack!r}, {one.ball!r}" for one in self._recipes)
+        return f"{type(self).__name__}({told}, attack_mode={self.attack_mode})"
 
 
 class MultiAttack(Attack):
@@ -241,7 +170,7 @@ class MultiAttack(Attack):
         super().__init__(attacks[0].model)
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
-        images, labels = self._placed(images), self._placed(labels)
+        images, labels = placed(self.model, images), placed(self.model, labels)
         found, self.result = images.clone(), None
         left = counting(len(images), images.device)
         for one in self.attacks:
@@ -264,9 +193,6 @@ class MultiAttack(Attack):
         super().set_normalization_used(mean, std)
         for one in self.attacks:
             one.set_normalization_used(mean, std)
-
-    def _attack(self) -> tuple[attacks.Attack, Ball | None, dict[str, Any]]:
-        return self.attacks[0]._attack()
 
     def __repr__(self) -> str:
         return f"MultiAttack({self.attacks!r})"

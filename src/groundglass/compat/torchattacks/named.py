@@ -1,58 +1,31 @@
 """The attacks, with the settings and defaults of torchattacks."""
 
-from typing import Any
-
 from torch import nn
 
 from groundglass import attacks
-from groundglass.attacks import (
-    L2,
-    AveragedAccess,
-    Ball,
-    CarliniWagnerL2,
-    GaussianKernel,
-    InputDiversity,
-    Linf,
-    TransferPGD,
-)
+from groundglass.attacks import L2, CarliniWagnerL2, GaussianKernel, InputDiversity, Linf, TransferPGD
+from groundglass.compat.autoattack import AutoAttack as _AutoAttack
+from groundglass.compat.calls import Recipe, ball
 from groundglass.compat.torchattacks.bound import Attack
 from groundglass.core import lookup
 
 
-def _ball(norm: str, eps: float) -> Ball:
-    kind: Any = lookup("norm", norm, {"Linf": Linf, "L2": L2})
-    found: Ball = kind(eps)
-    return found
-
-
-class _Simple(Attack):
-    """An attack whose settings are known when it is made."""
-
-    def __init__(self, model: nn.Module, attack: attacks.Attack, ball: Ball | None, **options: Any) -> None:
-        super().__init__(model)
-        self._made = attack, ball, options
-
-    def _attack(self) -> tuple[attacks.Attack, Ball | None, dict[str, Any]]:
-        attack, ball, options = self._made
-        return attack, ball, dict(options)
-
-
-class FGSM(_Simple):
+class FGSM(Attack):
     """`groundglass.attacks.FGSM` in an L-inf ball."""
 
     def __init__(self, model: nn.Module, eps: float = 8 / 255) -> None:
-        super().__init__(model, attacks.FGSM(), Linf(eps))
+        super().__init__(model, Recipe(attacks.FGSM(), Linf(eps)))
 
 
-class BIM(_Simple):
+class BIM(Attack):
     """PGD from the image itself. `steps` 0 is the number of the paper of Kurakin et al., as in torchattacks."""
 
     def __init__(self, model: nn.Module, eps: float = 8 / 255, alpha: float = 2 / 255, steps: int = 10) -> None:
         number = steps or int(min(eps * 255 + 4, 1.25 * eps * 255))
-        super().__init__(model, attacks.PGD(steps=number, step_size=alpha), Linf(eps))
+        super().__init__(model, Recipe(attacks.PGD(steps=number, step_size=alpha), Linf(eps)))
 
 
-class PGD(_Simple):
+class PGD(Attack):
     """`groundglass.attacks.PGD` in an L-inf ball."""
 
     def __init__(
@@ -63,19 +36,21 @@ class PGD(_Simple):
         steps: int = 10,
         random_start: bool = True,
     ) -> None:
-        super().__init__(model, attacks.PGD(steps=steps, step_size=alpha, random_start=random_start), Linf(eps))
+        attack = attacks.PGD(steps=steps, step_size=alpha, random_start=random_start)
+        super().__init__(model, Recipe(attack, Linf(eps)))
 
 
-class PGDL2(_Simple):
+class PGDL2(Attack):
     """`groundglass.attacks.PGD` in an L2 ball."""
 
     def __init__(
         self, model: nn.Module, eps: float = 1.0, alpha: float = 0.2, steps: int = 10, random_start: bool = True
     ) -> None:
-        super().__init__(model, attacks.PGD(steps=steps, step_size=alpha, random_start=random_start), L2(eps))
+        attack = attacks.PGD(steps=steps, step_size=alpha, random_start=random_start)
+        super().__init__(model, Recipe(attack, L2(eps)))
 
 
-class EOTPGD(_Simple):
+class EOTPGD(Attack):
     """PGD on the mean of `eot_iter` gradients, for models that draw."""
 
     def __init__(
@@ -88,19 +63,19 @@ class EOTPGD(_Simple):
         random_start: bool = True,
     ) -> None:
         attack = attacks.PGD(steps=steps, step_size=alpha, random_start=random_start)
-        super().__init__(model, attack, Linf(eps), access=lambda given: AveragedAccess(given, eot_iter))
+        super().__init__(model, Recipe(attack, Linf(eps), passes=eot_iter))
 
 
-class MIFGSM(_Simple):
+class MIFGSM(Attack):
     """`groundglass.attacks.TransferPGD` with momentum."""
 
     def __init__(
         self, model: nn.Module, eps: float = 8 / 255, alpha: float = 2 / 255, steps: int = 10, decay: float = 1.0
     ) -> None:
-        super().__init__(model, TransferPGD(steps=steps, step_size=alpha, momentum=decay), Linf(eps))
+        super().__init__(model, Recipe(TransferPGD(steps=steps, step_size=alpha, momentum=decay), Linf(eps)))
 
 
-class DIFGSM(_Simple):
+class DIFGSM(Attack):
     """`groundglass.attacks.TransferPGD` at random views of the image."""
 
     def __init__(
@@ -116,10 +91,10 @@ class DIFGSM(_Simple):
     ) -> None:
         views = InputDiversity(probability=diversity_prob, smallest=resize_rate)
         attack = TransferPGD(steps=steps, step_size=alpha, momentum=decay, diversity=views, random_start=random_start)
-        super().__init__(model, attack, Linf(eps))
+        super().__init__(model, Recipe(attack, Linf(eps)))
 
 
-class TIFGSM(_Simple):
+class TIFGSM(Attack):
     """`groundglass.attacks.TransferPGD` with gradients smoothed by a Gaussian kernel, at random views."""
 
     def __init__(
@@ -146,18 +121,18 @@ class TIFGSM(_Simple):
             smoothing=GaussianKernel(size=len_kernel, sigma=(len_kernel - 1) / 2 / nsig),
             random_start=random_start,
         )
-        super().__init__(model, attack, Linf(eps))
+        super().__init__(model, Recipe(attack, Linf(eps)))
 
 
-class CW(_Simple):
+class CW(Attack):
     """`groundglass.attacks.CarliniWagnerL2` at one value of c, as theirs; no ball."""
 
     def __init__(self, model: nn.Module, c: float = 1.0, kappa: float = 0.0, steps: int = 50, lr: float = 0.01) -> None:
         attack = CarliniWagnerL2(steps=steps, searches=1, initial_c=c, confidence=kappa, learning_rate=lr)
-        super().__init__(model, attack, None)
+        super().__init__(model, Recipe(attack))
 
 
-class APGD(_Simple):
+class APGD(Attack):
     """`groundglass.attacks.APGD`."""
 
     def __init__(
@@ -174,12 +149,11 @@ class APGD(_Simple):
         verbose: bool = False,
     ) -> None:
         attack = attacks.APGD(steps=steps, restarts=n_restarts, loss=loss, rho=rho)  # type: ignore[arg-type]
-        options = {} if eot_iter == 1 else {"access": lambda given: AveragedAccess(given, eot_iter)}
-        super().__init__(model, attack, _ball(norm, eps), **options)
+        super().__init__(model, Recipe(attack, ball(norm, eps), passes=eot_iter))
         self.seed = seed
 
 
-class APGDT(_Simple):
+class APGDT(Attack):
     """`groundglass.attacks.APGD` towards each other class, on the targeted DLR loss."""
 
     def __init__(
@@ -196,12 +170,11 @@ class APGDT(_Simple):
         n_classes: int = 10,
     ) -> None:
         attack = attacks.APGD(steps=steps, restarts=n_restarts, loss="dlr", rho=rho, targets=n_classes - 1)
-        options = {} if eot_iter == 1 else {"access": lambda given: AveragedAccess(given, eot_iter)}
-        super().__init__(model, attack, _ball(norm, eps), **options)
+        super().__init__(model, Recipe(attack, ball(norm, eps), passes=eot_iter))
         self.seed = seed
 
 
-class Square(_Simple):
+class Square(Attack):
     """`groundglass.attacks.Square`."""
 
     def __init__(
@@ -220,5 +193,60 @@ class Square(_Simple):
         if n_restarts != 1:
             raise ValueError(f"`n_restarts` (={n_restarts}) must be 1: more queries take an image further")
         attack = attacks.Square(p_init=p_init, loss=loss)  # type: ignore[arg-type]
-        super().__init__(model, attack, _ball(norm, eps), budget=n_queries)
+        super().__init__(model, Recipe(attack, ball(norm, eps), budget=n_queries))
         self.seed = seed
+
+
+class FAB(Attack):
+    """`groundglass.attacks.FAB`; with `multi_targeted` towards each other class."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        norm: str = "Linf",
+        eps: float = 8 / 255,
+        steps: int = 10,
+        n_restarts: int = 1,
+        alpha_max: float = 0.1,
+        eta: float = 1.05,
+        beta: float = 0.9,
+        verbose: bool = False,
+        seed: int = 0,
+        multi_targeted: bool = False,
+        n_classes: int = 10,
+    ) -> None:
+        attack = attacks.FAB(
+            steps=steps,
+            restarts=n_restarts,
+            bias=alpha_max,
+            overshoot=eta - 1,
+            backward=beta,
+            targets=n_classes - 1 if multi_targeted else 0,
+        )
+        super().__init__(model, Recipe(attack, ball(norm, eps)))
+        self.seed = seed
+
+
+class DeepFool(Attack):
+    """`groundglass.attacks.DeepFool` in L2, without a ball; of all classes."""
+
+    def __init__(self, model: nn.Module, steps: int = 50, overshoot: float = 0.02) -> None:
+        super().__init__(model, Recipe(attacks.DeepFool(steps=steps, overshoot=overshoot, classes=10_000, norm="L2")))
+
+
+class AutoAttack(Attack):
+    """`groundglass.compat.autoattack.AutoAttack`: all its attacks, in turn."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        norm: str = "Linf",
+        eps: float = 8 / 255,
+        version: str = "standard",
+        n_classes: int = 10,
+        seed: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        whole = _AutoAttack(model, norm=norm, eps=eps, version=version)
+        super().__init__(model, *whole.recipes(n_classes).values())
+        self.seed = seed or 0

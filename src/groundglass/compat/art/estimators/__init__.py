@@ -1,0 +1,5 @@
+"""`art.estimators`: classifiers."""
+
+from groundglass.compat.art.estimators import classification
+
+__all__ = ["classification"]
