@@ -109,8 +109,9 @@ def cluster(workers: int) -> Iterator[Place]:
     """A Ray cluster of some nodes, all in this machine, which have so many workers together."""
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_AUTH_TOKEN", os.urandom(16).hex())
-    from groundglass.studies.engine.ray import Ray
     from ray.cluster_utils import Cluster
+
+    from groundglass.studies.engine.ray import Ray
 
     each = -(-workers // _NODES)
     found = Cluster(initialize_head=True, head_node_args={"num_cpus": each, "include_dashboard": False})
