@@ -3,12 +3,15 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from groundglass.cli.options import Command, ComputeOn, DataDir, SeedFile, SeedOption, given_seed
 from groundglass.cli.terminal import Terminal, say, say_table
+
+if TYPE_CHECKING:
+    from groundglass.studies.engine.executor import Place
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,12 @@ class Run(Command):
     threads: int | None = None
     """Of a cell, where several run. It may change the last digit of a result. Default: its share of the cores."""
     device: ComputeOn = "auto"
+    executor: Literal["local", "ray"] = "local"
+    """Where cells run: in processes of this machine, or on Ray, on as many as you have. See docs/how-to/cluster.md."""
+    address: str | None = None
+    """Of Ray: local starts it here, auto is the cluster that this machine is in, or HOST:PORT of its head. Default: local."""
+    cards: float | None = None
+    """Of a cell on Ray with --device cuda: at 0.5 two cells share a card. Default: 1."""
 
     def run(self) -> None:
         from groundglass.report import build
@@ -54,6 +63,7 @@ class Run(Command):
         started, options = time.perf_counter(), dict(vars(self))
         options["device_seed"] = given_seed("--device-seed", self.device_seed, options.pop("device_seed_file"))
         study, options["changes"] = options.pop("study"), options.pop("set")
+        options["executor"] = self._place({name: options.pop(name) for name in ("address", "cards")})
         if self.precision == "auto":
             options["precision"] = None
         with Terminal(kept=f"in {self.out}") as terminal:
@@ -65,6 +75,16 @@ class Run(Command):
         else:
             say(f"done: {ran} cells in {(time.perf_counter() - started) / 60:.1f} minutes")
         say(f"report: {page}")
+
+    def _place(self, options: dict[str, Any]) -> "Place | None":
+        given = {name: value for name, value in options.items() if value is not None}
+        if self.executor == "ray":
+            from groundglass.studies import Ray
+
+            return Ray(jobs=self.jobs, **given)
+        if given:
+            raise ValueError(f"{' and '.join(f'--{name}' for name in given)} is for --executor ray")
+        return None
 
 
 @dataclass(frozen=True)

@@ -336,7 +336,7 @@ def listens(pid):
 
 def test_without_ray_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(on_ray.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"pip install 'groundglass\[ray\]'"):
+    with pytest.raises(ValueError, match=r"pip install 'groundglass\[ray\]'"):
         Ray()
 
 

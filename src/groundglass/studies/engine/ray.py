@@ -65,8 +65,7 @@ class Ray(Settings):
         retries: how often a cell is begun again.
 
     Raises:
-        ImportError: Ray is not installed.
-        TypeError, ValueError: a setting that cannot be.
+        TypeError, ValueError: a setting that cannot be; Ray is not installed.
     """
 
     address: str = "local"
@@ -79,7 +78,7 @@ class Ray(Settings):
         if self.address not in ("local", "auto") and not re.fullmatch(r"[^\s/]+:[0-9]+", self.address):
             raise ValueError(f"`address` (={self.address!r}) must be 'local', 'auto' or HOST:PORT of a cluster's head")
         if importlib.util.find_spec("ray") is None:
-            raise ImportError("to run on Ray it must be installed: pip install 'groundglass[ray]'")
+            raise ValueError("to run on Ray it must be installed: pip install 'groundglass[ray]'")
 
     def start(self, setup: Setup) -> "RayExecutor":
         """Start Ray, or join its cluster.
