@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundglass.attacks import L0, L1, L2, Linf
+from groundglass.attacks import L0, L1, L2, PGD, Linf
+from groundglass.attacks.balls import Each
 from groundglass.core import generator
 
 LENGTHS = st.one_of(
@@ -127,3 +128,38 @@ def test_a_radius_in_the_wrong_units_is_refused():
     with pytest.raises(ValueError, match="128/255, not 128"):
         L2(128).check(torch.rand(2, 3, 32, 32))
     L2(55.4).check(torch.rand(2, 3, 32, 32))
+
+
+def test_radii_for_each_image_may_be_fractions():
+    assert Linf.each(["8/255", 0.5]) == Linf.each([8 / 255, 0.5])
+    assert Linf(("1/255", "2/255")) == Linf((1 / 255, 2 / 255))
+    with pytest.raises(ValueError, match="eight"):
+        Linf.each(["eight/255"])
+
+
+@pytest.mark.parametrize(
+    ("ball", "said"),
+    [
+        (Linf(300), r"=300\) must be in \[0, 255\]"),
+        (L2(3000), r"=3000\) must be in \[0, 1766"),
+        (L1(20_000), r"=20000\) must be in \[0, 12240\]"),
+        (Linf.each([1, 300]), r"=300\) must be in \[0, 255\]"),
+    ],
+    ids=repr,
+)
+def test_a_radius_that_is_too_large_is_told_in_the_units_of_the_images(ball, said):
+    images, labels = torch.rand(2, 3, 4, 4), torch.zeros(2, dtype=torch.int64)
+
+    def model(x):
+        return x.flatten(1)[:, :3]
+
+    def call(ball):
+        return PGD(steps=2)(model, 255 * images, labels, ball, bounds=(0, 255))
+
+    with pytest.raises(ValueError, match=said):
+        call(ball)
+    if not isinstance(ball, Each):
+        with pytest.raises(ValueError, match=said):
+            call([type(ball)(1), ball])
+    call(Linf(255))
+    call(L2(255 * 48**0.5))

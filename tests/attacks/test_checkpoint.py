@@ -13,13 +13,16 @@ from groundglass.attacks import (
     CarliniWagnerL2,
     DeepFool,
     Ensemble,
+    Exact,
     GradientAccess,
     InputDiversity,
     Linf,
+    Mixture,
     Targeted,
     TransferPGD,
 )
 from groundglass.attacks import checkpoint as module
+from groundglass.attacks.backward_rules import Normalised
 from groundglass.attacks.model_identity import identity_of
 from groundglass.core import DamagedFileError
 from groundglass.models import defend
@@ -182,9 +185,51 @@ def test_models_are_told_apart_by_weights_device_and_rule():
 
     one = network()
     views = [one.seen_through(make_rule(name, one, seed=0)) for name in ("fa", "dfa-fresh")]
+    # Of one name, and drawn or fitted otherwise.
+    views += [one.seen_through(make_rule(name, one, seed=1)) for name in ("fa", "dfa-fresh")]
+    views += [one.seen_through(Exact(make_matrix(seed), name="exact")) for seed in (0, 1)]
     others = [network(device_seed=2), network(seed=3), *views]
     assert identity_of(one) == identity_of(network()) == identity_of(Counting(one))
     found = [identity_of(model) for model in (one, *others)]
     assert all(a != b for i, a in enumerate(found) for b in found[:i])
     assert GradientAccess(one).model_identity == found[0]
-    assert [identity_of(Ensemble([view])) for view in views] == found[-2:]
+    assert [identity_of(Ensemble([view])) for view in views] == found[-6:]
+
+
+def test_a_rule_that_is_made_again_with_other_last_bits_is_the_same_one():
+    def model(matrix):
+        holder = torch.nn.Linear(2, 2)
+        torch.nn.init.zeros_(holder.weight)
+        torch.nn.init.zeros_(holder.bias)
+        holder.rule = Normalised(Mixture([Exact(matrix)]), 2.0)
+        return holder
+
+    matrix = make_matrix(0)
+    again = matrix * (1 + 1e-6 * torch.rand(matrix.shape, generator=torch.Generator().manual_seed(1)))
+    assert identity_of(model(matrix)) == identity_of(model(again))
+    assert identity_of(model(matrix)) != identity_of(model(make_matrix(1)))
+    assert identity_of(model(matrix)) != identity_of(model(make_matrix(0, rows=33)))
+    kept = identity_of(model(matrix))
+    assert {len(kept[name][0]) for name in ("rule_contents",)} == {16}
+
+
+def make_matrix(seed, rows=32):
+    return torch.randn(rows, 16, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_sweep_with_another_radius_goes_on_from_what_it_has(problem, always, tmp_path):
+    model, images, labels = problem[:3]
+    path = tmp_path / "sweep"
+
+    def swept(*radii, at=path):
+        asked = Counting(model)
+        return PGD(steps=8)(asked, images, labels, Linf, eps=radii, checkpoint=at), asked.rows
+
+    swept(0.05, 0.1)
+    grown, more = swept(0.05, 0.1, 0.2)
+    fresh, whole = swept(0.05, 0.1, 0.2, at=None)
+    assert more < whole
+    _, between = swept(0.02, 0.05, 0.1)  # other images come to .05: no file of theirs is there
+    assert between > 0
+    for ours, theirs in zip(grown, fresh, strict=True):
+        assert torch.equal(ours.adversarial, theirs.adversarial)

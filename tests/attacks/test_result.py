@@ -251,6 +251,15 @@ def test_examples_show_those_that_were_fooled_first(channels, tmp_path):
     assert len(figure.axes) == 15
     said = [ax.get_xlabel() for ax in figure.axes[10:]]
     assert said == sorted(said)
+    assert all(ax.get_title() == "" for ax in figure.axes)
+    order = torch.argsort(found.success.int(), descending=True, stable=True)[:5]
+    labels, seen = (model(x).argmax(1)[order].tolist() for x in (images, found.adversarial))
+    labelled = found.plot_examples(
+        images, count=5, labels=model(images).argmax(1), model=model, classes=("cat", "dog")
+    )  # the third has no name
+    names = ["cat", "dog", "2"]
+    assert [ax.get_title() for ax in labelled.axes[:5]] == [names[label] for label in labels]
+    assert [ax.get_xlabel().partition(": ")[2] for ax in labelled.axes[10:]] == [names[label] for label in seen]
     figure.savefig(tmp_path / "examples.png")
     with pytest.raises(ValueError, match="give the same"):
         found.plot_examples(images[:5])
@@ -269,10 +278,21 @@ def test_what_is_printed_of_a_targeted_attack_is_not_called_an_accuracy(result):
 def test_a_call_without_labels_says_where_they_are(result):
     _, images, labels = result
     data = torch.utils.data.TensorDataset(images, labels)
+    assert len(PGD(steps=1)(RowModel(), data, Linf(0.03))) == len(images)
     for ball in (Linf(0.03), Linf):
-        with pytest.raises(TypeError, match=r"groundglass\.data\.given\(it\)"):
-            PGD()(RowModel(), data, ball)
+        with pytest.raises(TypeError, match="a Dataset or a DataLoader"):
+            PGD()(RowModel(), images, ball)
     with pytest.raises(ValueError, match=r"needs a ball: give Linf\(eps\)"):
         PGD()(RowModel(), images, labels)
     few = given(data).first(5)
     assert len(PGD(steps=1)(RowModel(), few.floats(), few.labels, Linf(0.03))) == 5
+
+
+def test_results_of_images_in_other_bounds_or_shapes_are_not_joined(result):
+    found, images, labels = result
+    wide = PGD(steps=1)(lambda x: RowModel()((x + 1) / 2), 2 * images - 1, labels, Linf(0.06), bounds=(-1, 1))
+    with pytest.raises(ValueError, match="bounds"):
+        AttackResult.concat([found, wide])
+    with pytest.raises(ValueError, match="shapes"):
+        AttackResult.concat([found, replace(found, adversarial=found.adversarial[:, :1])])
+    assert len(AttackResult.concat([found, replace(found, setup=None)])) == 2 * len(found)

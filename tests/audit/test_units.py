@@ -119,6 +119,13 @@ def test_unfinished_work_is_of_these_bounds(tmp_path) -> None:
         audit(network(4), 4 * IMAGES, labels, Linf(4 * EPS), bounds=(0, 5), checkpoint=path, config=FEW, **settings)
 
 
+def test_a_model_that_gives_probabilities_is_warned_about_once() -> None:
+    soft = nn.Sequential(network(), nn.Softmax(1))
+    with pytest.warns(RuntimeWarning) as told:
+        audit(soft, IMAGES, network()(IMAGES).argmax(1), Linf(EPS), config=FEW)
+    assert len([one for one in told if "probabilities" in str(one.message)]) == 1
+
+
 def test_a_defended_network_is_one_in_any_units() -> None:
     model = network(4, defended=True)
     unit = rescaled(model, (0, 4))

@@ -168,6 +168,7 @@ def test_info_tells_what_is_public(device: Path, capfd: pytest.CaptureFixture) -
     loaded = SimulatedOPU.load(device)
     assert f"fingerprint: {loaded.fingerprint}" in shown
     assert "dense device, complex matrix: 45 inputs, 30 outputs" in shown
+    assert f"noise seed {loaded.noise_seed}" in shown
     assert f"exposure: {loaded.exposure.gain:.6g} steps a unit of intensity" in shown
     assert f"{size(loaded.nbytes)} held" in shown
     assert f"format version {json.loads(device.read_text())['version']}" in shown

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groundglass.core.text import digits, duration, listed, minus, percent, size
+from groundglass.core.text import digits, duration, listed, minus, percent, short, size
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,21 @@ def test_lists(names: tuple[str, ...], text: str) -> None:
 def test_percent_and_minus() -> None:
     assert (percent(0.58649), percent(1), percent(0)) == ("58.6", "100.0", "0.0")
     assert minus("-0.5 to -1") == "−0.5 to −1"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.15, "0.15"),
+        (0.2, "0.2"),
+        (8 / 255, "8/255"),
+        (2 / 255, "2/255"),
+        (0.5 / 255, "0.5/255"),
+        (1 / 7, "0.1429"),
+        (0.0, "0"),
+        (1.0, "1"),
+        (20.4, "20.4"),
+    ],
+)
+def test_settings_are_as_short_as_people_write_them(value: float, text: str) -> None:
+    assert short(value) == text

@@ -3,6 +3,7 @@
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -264,3 +265,20 @@ def test_a_saved_stream_of_draws_begins_again_wherever_it_is_opened(
     path.write_text(path.read_text().replace('"key": "', '"key": "-'))
     with pytest.raises(DamagedFileError, match="draws"):
         store.find(fingerprint, draws=True)
+
+
+def test_noise_and_exposure_are_arguments_as_of_one_device() -> None:
+    given: dict[str, Any] = {
+        "read_noise": 3.0,
+        "shot_noise": 50.0,
+        "saturation": 0.1,
+        "matrix": "real",
+        "noise_seed": 4,
+    }
+    moving = MovingDevice.create(16, 20, count=2, seed=1, **given)
+    for device in moving.devices:
+        camera = device.camera
+        assert (camera.read_noise, camera.shot_noise, camera.saturation) == (3.0, 50.0, 0.1)
+        assert (device.matrix, device.noise_seed) == ("real", 4)
+    with pytest.raises(ValueError, match="read_noise"):
+        MovingDevice.create(16, 20, count=2, seed=1, read_noise=-1)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from groundglass.core import DamagedFileError, DiskFullError, atomic_write
+from groundglass.results.plain import difference
 from groundglass.results.records import FolderInUseError, OtherStudyError, Record, RecordStore, cell_key
 
 MANIFEST: dict[str, Any] = {
@@ -391,3 +392,10 @@ def test_keys_depend_on_kind_config_and_inputs_alone() -> None:
     assert len({key, *others}) == 5
     with pytest.raises(ValueError, match="finite"):
         cell_key("attack", {"eps": float("nan")}, [])
+
+
+def test_numbers_that_differ_are_told_as_people_write_them() -> None:
+    assert difference({"eps": 2 / 255}, {"eps": 0.1}) == ["eps: 2/255 -> 0.1"]
+    assert difference({"radii": [0.1]}, {"radii": [0.1, 8 / 255]}) == ["radii: [0.1] -> [0.1, 8/255]"]
+    assert difference({"eps": 0.1}, {"eps": 0.1 + 2**-40}) != ["eps: 0.1 -> 0.1"]
+    assert difference({"ladder": {"b": 1, "a": None}}, {}) == ['ladder: {"a": null, "b": 1} -> (absent)']

@@ -14,7 +14,7 @@ from groundglass.studies import ALL, STUDIES, find_study
 from groundglass.studies.audit_model import read_pictures
 from groundglass.studies.engine.run import planned
 from groundglass.studies.recipe import SMALL, Recipe, configure, everywhere
-from tests.studies.tiny import run, white_box
+from tests.studies.tiny import redraw, run, white_box
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* steps of .* cannot reach:RuntimeWarning")
 
@@ -24,12 +24,14 @@ def small(*asked, **named):
     return replace(made, eps_paper=(0.1,), eps_l2=(), rules=("dfa",), cw_images=0, gallery=1, ladder=None)
 
 
-def grey(path: Path, *, classes: int = 4, seed: int = 0) -> Path:
-    """Grey squares under noise, one for each class."""
+def grey(path: Path, *, classes: int = 4, seed: int = 0, shape: tuple[int, int, int] = (1, 28, 26)) -> Path:
+    """Squares under noise, four for each class; grey, unless `shape` has more channels."""
     draw = np.random.default_rng(seed)
     labels = np.arange(300) % classes
-    clean = np.kron(np.random.default_rng(1).integers(0, 225, (classes, 2, 2)), np.ones((14, 13)))
-    np.savez(path, images=(clean[labels] + draw.integers(0, 30, (300, 28, 26))).astype(np.uint8), labels=labels)
+    channels, height, width = shape
+    coarse = np.random.default_rng(1).integers(0, 225, (classes, channels, 2, 2))
+    clean = np.kron(coarse, np.ones((height // 2, width // 2)))
+    np.savez(path, images=(clean[labels] + draw.integers(0, 30, (300, *shape))).astype(np.uint8), labels=labels)
     return path
 
 
@@ -59,6 +61,22 @@ def test_a_run_is_of_these_images_and_knows_them_by_what_they_are(finished: Path
     from groundglass.report import build
 
     assert data.name in build(finished / "run").read_text()
+
+
+def test_a_study_of_redraws_is_run_on_colour_images_to_its_page(tmp_path: Path, monkeypatch) -> None:
+    def make(*asked, **named):
+        made = redraw(*asked, **named)
+        short = {name: replace(getattr(made, name), epochs=1) for name in ("baseline", "hybrid")}
+        return replace(made, redraws=1, moving=(), read_noises=(), n_images=20, steps=2, **short)
+
+    monkeypatch.setattr(find_study("redraw").plan, "RECIPES", (Recipe("tiny", make, ("shapes",), "cheap", "little"),))
+    path = grey(tmp_path / "mine.npz", shape=(3, 40, 40))
+    assert run("redraw", tmp_path / "run", data=str(path)) > 0
+    found = Run.open(tmp_path / "run")
+    assert len(found.records) == len(found.manifest["cells"])
+    from groundglass.report import build
+
+    assert load(path).name in build(tmp_path / "run").read_text()
 
 
 def test_an_audit_of_its_networks_is_on_what_it_held_out(finished: Path) -> None:

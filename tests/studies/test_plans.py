@@ -103,3 +103,11 @@ def test_the_plans_of_the_scale_study_have_every_network_once(recipe, data):
     config = find_recipe(find_study("scale"), recipe).make(data, 0, "float32")
     assert max(n * m for n, m in config.networks) > 8000 * 2000, "past the paper's"
     assert all(a != b for a, b in pairwise(config.networks))
+
+
+def test_a_budget_too_small_for_an_attack_is_refused_before_anything_is_trained() -> None:
+    study = find_study("black-box")
+    config = replace(configure(study, "quick", data="shapes", seed=0, precision="float32"), budget=20)
+    with pytest.raises(ValueError, match=r"`budget` \(=20\) must be at least 52 queries an image: NES"):
+        study.cells(config, DATA)
+    assert study.cells(replace(config, budget=52), DATA)

@@ -4,6 +4,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -145,7 +146,7 @@ class Access:
             self._unread.note("logits", torch.isfinite(logits).all(1))
         if self._classes not in (None, logits.shape[1]):
             raise ValueError(f"the model returned {logits.shape[1]} logits an image, and {self._classes} before")
-        if self._classes is None and rows and are_probabilities(logits):
+        if self._classes is None and rows and are_probabilities(logits) and not _is_told():
             warnings.warn(
                 f"the model seems to return probabilities, not logits: none of the {logits.numel()} numbers it gave for "
                 f"the first {rows} images is negative, and each image's sum to 1. Losses and gradients would be those of "
@@ -379,6 +380,28 @@ def open_access(given: A | Model | str | Path, kind: type[A], asker: str, **opti
         what = "an access of another kind" if isinstance(given, Access) else "neither a model nor an access"
         raise TypeError(f"{asker} needs a {kind.__name__}(model): {type(given).__name__} is {what}")
     return kind(given, **options)
+
+
+_TOLD: ContextVar[list[bool] | None] = ContextVar("told", default=None)
+
+
+def _is_told() -> bool:
+    """Whether this was said before, where `said_once` is; then it is not said again."""
+    told = _TOLD.get()
+    before = bool(told)
+    if told is not None:
+        told.append(True)
+    return before
+
+
+@contextmanager
+def said_once() -> Iterator[None]:
+    """Many accesses to one model, which warn once that it gives probabilities."""
+    token = _TOLD.set([])
+    try:
+        yield
+    finally:
+        _TOLD.reset(token)
 
 
 def check_bounds(bounds: Any) -> tuple[float, float]:

@@ -209,7 +209,7 @@ class Attack(Settings, ABC):
                 raise ValueError(f"a sweep over radii takes no {given}")
             for one in balls:
                 self.check_ball(one)
-                one.scaled(1 / (high - low)).check(images)
+                one.scaled(1 / (high - low)).check(images, high - low)
             once = partial(self._call, model, seed=seed, budget=budget, bounds=bounds, batch_size=batch_size)
             return swept(once, images, labels, balls, criterion=as_criterion(criterion),
                          indices=indices, checkpoint=checkpoint, progress=progress)  # fmt: skip
@@ -240,7 +240,9 @@ class Attack(Settings, ABC):
             raise ValueError(f"{type(self).__name__} begins at the image itself: leave out `start`, or use Square")
         scale = _Scale(*access.bounds)
         found, asked = as_criterion(criterion), ball
-        ball = None if ball is None else ball.scaled(1 / scale.width)
+        if ball is not None:
+            ball = ball.scaled(1 / scale.width)
+            ball.check(images, scale.width)
         if isinstance(checkpoint, Path | str):
             checkpoint = AttackCheckpoint(checkpoint)
         # What is made under inference mode has no gradient ever.

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -39,11 +39,8 @@ class Ball(Settings, ABC):
         return Each(cls, radii)  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
-        if isinstance(radius := getattr(self, "eps", None), str) and "/" in radius:
-            try:
-                object.__setattr__(self, "eps", fraction(radius))
-            except ValueError as error:
-                raise ValueError(f"`eps`: {error}") from None
+        if hasattr(self, "eps"):
+            object.__setattr__(self, "eps", _number(self.eps))
         super().__post_init__()
 
     @property
@@ -106,8 +103,12 @@ class Ball(Settings, ABC):
         """A perturbation drawn from the corners or the surface of the ball, [c, h, w]."""
 
     @abstractmethod
-    def check(self, images: Tensor) -> None:
-        """Refuse images that this ball is not for."""
+    def check(self, images: Tensor, width: float = 1.0) -> None:
+        """Refuse images that this ball is not for.
+
+        Args:
+            width: of the range in which the radius was given: errors speak of it as it was.
+        """
 
     def random_start(self, centre: Images, generators: Sequence[Generator]) -> Images:
         """A random point of each image's ball, drawn from a generator of its own, then clamped to [0, 1]."""
@@ -171,10 +172,10 @@ class Linf(Ball):
         near = (x - centre).abs() <= self._widths(centre) + tolerance
         return (near & (x >= -tolerance) & (x <= 1 + tolerance)).flatten(1).all(1)
 
-    def check(self, images: Tensor) -> None:
+    def check(self, images: Tensor, width: float = 1.0) -> None:
         # Here, not before: of images in [0, 255] a radius is 8. It may be scaled from there, and rounded.
         if self.radius > 1 + _ROUNDING:
-            check_eps(self.radius, upper=1, unit="(L-inf)")
+            check_eps(self.radius * width, upper=width, unit="(L-inf)")
         if isinstance(self.eps, tuple) and len(self.eps) != images.shape[1]:
             raise ValueError(
                 f"`eps` has {len(self.eps)} values, one a channel, but images have {images.shape[1]} channels"
@@ -239,12 +240,11 @@ class L2(Ball):
         eps = self.eps if self._each is None else self._each.to(x)
         return (self.norm(x - centre) <= eps + tolerance) & in_range
 
-    def check(self, images: Tensor) -> None:
-        check_eps(
-            self.eps,
-            upper=math.sqrt(images[0].numel()) if len(images) else math.inf,
-            unit="(L2, pixel units: 128/255, not 128)",
-        )
+    def check(self, images: Tensor, width: float = 1.0) -> None:
+        upper = math.sqrt(images[0].numel()) if len(images) else math.inf
+        if self.eps > upper * (1 + _ROUNDING):
+            example = ": 128/255, not 128" if width == 1 else ""
+            check_eps(self.eps * width, upper=upper * width, unit=f"(L2, pixel units{example})")
 
     def _inside(self, shape: torch.Size, generator: Generator) -> Tensor:
         direction = self._extreme(shape, generator)
@@ -271,8 +271,9 @@ class Each(Ball):
     eps: tuple[Annotated[float, In("[0, inf)", "a length in pixel units")], ...]
 
     def __post_init__(self) -> None:
-        if isinstance(self.eps, Tensor | list | range):
-            object.__setattr__(self, "eps", tuple(self.eps.tolist() if isinstance(self.eps, Tensor) else self.eps))
+        if isinstance(self.eps, Tensor | list | tuple | range):
+            given = self.eps.tolist() if isinstance(self.eps, Tensor) else self.eps
+            object.__setattr__(self, "eps", tuple(_number(eps) for eps in given))
         super().__post_init__()
         for eps in set(self.eps):
             ball_of(self.of, eps)
@@ -344,15 +345,27 @@ class Each(Ball):
     def random_extreme(self, centre: Images, generators: Sequence[Generator]) -> Images:
         return self.at(slice(None)).random_extreme(centre, generators)
 
-    def check(self, images: Tensor) -> None:
+    def check(self, images: Tensor, width: float = 1.0) -> None:
         if len(self.eps) != len(images):
             raise ValueError(f"{len(self.eps)} radii for {len(images)} images: one an image")
-        ball_of(self.of, self.radius).check(images)
+        ball_of(self.of, self.radius).check(images, width)
 
     def _inside(self, shape: torch.Size, generator: Generator) -> Tensor:
         raise NotImplementedError
 
     _extreme = _inside
+
+
+def _number(eps: Any) -> Any:
+    """A radius that is written as a fraction, as a number; anything else as it is."""
+    if isinstance(eps, tuple):
+        return tuple(map(_number, eps))
+    if not isinstance(eps, str) or "/" not in eps:
+        return eps
+    try:
+        return fraction(eps)
+    except ValueError as error:
+        raise ValueError(f"`eps`: {error}") from None
 
 
 def ball_of(kind: type[Ball], eps: float) -> Ball:

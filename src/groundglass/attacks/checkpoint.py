@@ -59,7 +59,7 @@ class AttackCheckpoint:
 
     Args:
         path: of the file, which need not exist yet. It identifies the attack, the images and the model: by weights,
-            devices and the names of backward rules. A model that is a plain function is not identified.
+            devices and backward rules. A model that is a plain function is not identified.
 
     Attributes:
         earlier_seconds: the time that earlier calls put into the file; 0 if there was none.

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from groundglass.attacks.access import UNIT, Access, GradientAccess, Model, open_access
+from groundglass.attacks.access import UNIT, Access, GradientAccess, LabelAccess, Model, open_access
 from groundglass.attacks.criteria import Criterion, Untargeted, as_criterion
 from groundglass.attacks.result_files import Part, load_parts, save_parts
 from groundglass.core import as_images, as_labels, pieces
@@ -205,11 +205,22 @@ class AttackResult:
         label = "queries" if asked else "gradients"
         return curve(x, [*y, y[-1]], label, "fooled (%)", ax=ax, steps=True)
 
-    def plot_examples(self, images: Float[Tensor, "n c h w"], count: int = 6) -> Any:
+    def plot_examples(
+        self,
+        images: Float[Tensor, "n c h w"],
+        count: int = 6,
+        *,
+        labels: Any = None,
+        model: Model | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> Any:
         """Some images before and after the attack, with the change, amplified; those that fool the model first.
 
         Args:
             images: the originals, as they were given to the attack.
+            labels: their classes, to be written above them.
+            model: what was attacked, which is asked about the pictures that are shown: the class that it sees is written below.
+            classes: their names; without them they are numbers.
         """
         from groundglass.attacks.showing import examples
 
@@ -219,7 +230,10 @@ class AttackResult:
             raise ValueError(
                 f"{list(images.shape)} images for a result of {list(self.adversarial.shape)}: give the same"
             )
-        return examples(images, self.adversarial.to(images), self.success, fit(Count, count, "count"))
+        told = None if labels is None else as_labels(labels, images)
+        access = None if model is None else LabelAccess(model, bounds=UNIT if self.setup is None else self.setup.bounds)
+        return examples(images, self.adversarial.to(images), self.success, fit(Count, count, "count"),
+                        labels=told, access=access, classes=classes)  # fmt: skip
 
     def subset(self, index: Tensor | slice | Sequence[int]) -> "AttackResult":
         """The rows that `index` names, in its order."""
@@ -228,9 +242,19 @@ class AttackResult:
 
     @staticmethod
     def concat(parts: Sequence["AttackResult"]) -> "AttackResult":
-        """All rows of some results, one after the other."""
+        """All rows of some results, one after the other.
+
+        Raises:
+            ValueError: there are none; their images have different bounds, or a different shape.
+        """
         if not parts:
             raise ValueError("no results to concatenate")
+        for what, found in (
+            ("bounds", {part.setup.bounds for part in parts if part.setup is not None}),
+            ("shapes", {tuple(part.adversarial.shape[1:]) for part in parts}),
+        ):
+            if len(found) > 1:
+                raise ValueError(f"the images of these results have different {what}: {sorted(found)}")
         columns = {name: torch.cat([getattr(part, name) for part in parts]) for name in COLUMNS}
         setups = {part.setup for part in parts}
         return AttackResult(**columns, setup=setups.pop() if len(setups) == 1 else None)

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from groundglass.attacks.tensors import Flags, Images
+from groundglass.attacks.access import LabelAccess
+from groundglass.attacks.tensors import Flags, Images, Labels
 from groundglass.core.plots import new_figure
 
 # The largest round factor that keeps a change within the grey scale is taken.
@@ -23,10 +24,19 @@ def curve(x: Sequence[float], y: Sequence[float], x_label: str, y_label: str, *,
     return ax.figure
 
 
-def examples(original: Images, adversarial: Images, fooled: Flags, count: int) -> Any:
+def examples(
+    original: Images,
+    adversarial: Images,
+    fooled: Flags,
+    count: int,
+    *,
+    labels: Labels | None = None,
+    access: LabelAccess | None = None,
+    classes: Sequence[str] | None = None,
+) -> Any:
     """A figure of some images: as they were, the change (amplified; grey is none), and as they are.
 
-    Those that fool the model come first.
+    Those that fool the model come first. With labels and an access the classes stand above and below, by their names.
     """
     if not len(fooled):
         raise ValueError("the result has no images to show")
@@ -46,9 +56,25 @@ def examples(original: Images, adversarial: Images, fooled: Flags, count: int) -
         for ax, picture in zip(line, pictures, strict=True):
             _show(ax, picture.clamp(0, 1))
         line[0].set_ylabel(name)
-    for ax, hit in zip(grid[2], fooled[order].tolist(), strict=True):
-        ax.set_xlabel("fooled" if hit else "not fooled")
+    if labels is not None:
+        for ax, label in zip(grid[0], labels[order].tolist(), strict=True):
+            ax.set_title(_name(label, classes))
+    seen = None if access is None else _seen(access, adversarial[order])
+    for place, (ax, hit) in enumerate(zip(grid[2], fooled[order].tolist(), strict=True)):
+        said = "fooled" if hit else "not fooled"
+        ax.set_xlabel(said if seen is None else f"{said}: {_name(seen[place], classes)}")
     return figure
+
+
+def _seen(access: LabelAccess, images: Images) -> list[int]:
+    """The class that the model sees in each, of images in its own bounds."""
+    low, high = access.bounds
+    found: list[int] = access.labels((images - low) / (high - low)).tolist()
+    return found
+
+
+def _name(label: int, classes: Sequence[str] | None) -> str:
+    return str(label) if classes is None or label >= len(classes) else classes[label]
 
 
 def _show(ax: Any, picture: Tensor) -> None:

@@ -75,9 +75,11 @@ class L1(Ball):
         slack = tolerance * max(1.0, self.radius)
         return (self.norm(delta) <= self._lengths(delta.flatten(1)) + slack) & in_range
 
-    def check(self, images: Tensor) -> None:
+    def check(self, images: Tensor, width: float = 1.0) -> None:
         upper = float(images[0].numel()) if len(images) else math.inf
-        check_eps(self.eps, upper=upper, unit="(L1: a sum over all pixels and channels, in pixel units)")
+        if self.eps > upper * (1 + _ROUNDING):
+            unit = "(L1: a sum over all pixels and channels, in pixel units)"
+            check_eps(self.eps * width, upper=upper * width, unit=unit)
 
     def _lengths(self, like: Tensor) -> PerImage:
         """The radius of each image, [b]."""
@@ -145,7 +147,7 @@ class L0(Ball):
         delta = torch.where((x - centre).abs() > tolerance, x - centre, 0)
         return (self.norm(delta) <= self._counts(delta.flatten(1))) & in_range
 
-    def check(self, images: Tensor) -> None:
+    def check(self, images: Tensor, width: float = 1.0) -> None:
         upper = images[0, 0].numel() if len(images) else math.inf
         check_eps(self.eps, upper=upper, unit="pixels of an image (L0)")
 

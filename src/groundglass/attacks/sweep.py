@@ -1,5 +1,6 @@
 """An attack at several radii: an image that is fooled in a smaller ball is not attacked again in a larger one."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -142,14 +143,14 @@ def swept(
     if len(numbers) != len(images):
         raise ValueError(f"{len(numbers)} indices for {len(images)} images: one an image")
     rows = counting(len(images), images.device)
-    for at, ball in enumerate(balls):
+    for ball in balls:
         found = once(
             images[rows],
             labels[rows],
             ball.part(rows.tolist()),
             criterion=criterion.at(rows),
             indices=[numbers[row] for row in rows.tolist()],
-            checkpoint=None if path is None else path.with_name(f"{path.stem}-{at}{path.suffix}"),
+            checkpoint=None if path is None else path.with_name(f"{path.stem}-{_called(ball, rows)}{path.suffix}"),
             progress=progress,
         )
         if results:
@@ -157,6 +158,13 @@ def swept(
         results.append(found)
         rows = found.robust.nonzero().squeeze(1)
     return Sweep(tuple(balls), tuple(results))
+
+
+def _called(ball: Ball, rows: Rows) -> str:
+    """What names the file of unfinished work in a ball: its radius, and which images come to it. So the work in a ball is found
+    again when the sweep has other radii, and is never taken for that of others."""
+    which = hashlib.sha256(rows.cpu().numpy().tobytes()).hexdigest()[:8]
+    return f"{ball.radius:.9g}-{which}"
 
 
 def _rising(balls: Sequence[Ball]) -> list[Ball]:

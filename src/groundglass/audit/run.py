@@ -10,7 +10,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from groundglass.attacks import Ball
-from groundglass.attacks.access import UNIT, Model, check_bounds
+from groundglass.attacks.access import UNIT, Model, check_bounds, said_once
 from groundglass.attacks.attack import Attack
 from groundglass.attacks.balls import L2, Each, Linf
 from groundglass.attacks.criteria import UNTARGETED, Criterion, as_criterion
@@ -35,7 +35,7 @@ from groundglass.core.modes import in_train_mode
 from groundglass.core.schema import written
 from groundglass.core.settings import fit
 from groundglass.core.statistics import Proportion
-from groundglass.core.text import radius_text
+from groundglass.core.text import short
 from groundglass.data import ImagesLike
 from groundglass.data.given import digest as digest_of
 from groundglass.data.given import first_of
@@ -131,7 +131,7 @@ def audit(
         images, labels, ball = as_call(model, images, labels, ball, bounds)
     units = Units(images, _one_ball(ball), bounds)
     ball = units.unit_ball
-    ball.check(images)
+    ball.check(images, bounds[1] - bounds[0])
     goal = as_criterion(criterion)
     goal.check(labels)
     if not len(images):
@@ -142,7 +142,7 @@ def audit(
     known = None if natural is None else first_of(natural, max(chosen.fit_images, chosen.labels), bounds=bounds)
     training = in_train_mode(model)
     # A model may draw from torch's own stream: it is made to begin here, and put back.
-    with torch.inference_mode(False), own_streams(derive_seed(seed, "model")):
+    with torch.inference_mode(False), own_streams(derive_seed(seed, "model")), said_once():
         if size == "auto":
             size = fitting_size(model, images, usual=Attack.usual_batch)
         who = subject(
@@ -214,5 +214,5 @@ def described(ball: Ball, bounds: tuple[float, float] = UNIT) -> str:
     low, high = bounds
     where = "" if bounds == UNIT else f" (images in [{low:g}, {high:g}])"
     if isinstance(ball, Linf):
-        return f"L-inf {radius_text(ball.radius) if high - low <= 2 else f'{ball.radius:.4g}'}{where}"
+        return f"L-inf {short(ball.radius) if high - low <= 2 else f'{ball.radius:.4g}'}{where}"
     return f"L2 {ball.radius:g}{where}"

@@ -180,7 +180,7 @@ def _describe(device: "SimulatedOPU") -> None:
         f"{device.kind} device, {device.matrix} matrix: {device.in_features:,} inputs, {device.out_features:,} outputs\n"
         f"camera: {'float32 intensities' if camera.bits is None else f'{camera.bits} bits'}, "
         f"saturation {camera.saturation:g} at density {camera.density:g}, "
-        f"read noise {camera.read_noise:g}, shot noise {camera.shot_noise:g}\n"
+        f"read noise {camera.read_noise:g}, shot noise {camera.shot_noise:g}, noise seed {device.noise_seed}\n"
         f"exposure: {device.exposure.gain:.6g} steps a unit of intensity, mean reading {device.mean_reading:.2f}\n"
         f"seed: {_PUBLIC if device.public else 'drawn from the operating system, in the device file alone'}\n"
         f"memory: {size(device.nbytes)} held; measuring takes up to {size(batch)} of bits and light besides"

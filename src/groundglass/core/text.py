@@ -86,10 +86,12 @@ def signed(points: float) -> str:
     return minus(f"{points:+.1f}") if abs(points) >= 0.05 else "0.0"
 
 
-def radius_text(eps: float) -> str:
-    """A radius as people write it: "8/255", or "0.15" where that is no number of such steps."""
-    steps = round(2 * eps * 255) / 2
-    return f"{steps:g}/255" if steps and math.isclose(steps, eps * 255, rel_tol=1e-6) else f"{eps:.4g}"
+def short(value: float, digits: int = 4) -> str:
+    """A setting as people write it: "0.15" where so few digits are all there are, "8/255" where it is that, else rounded."""
+    rounded, steps = f"{value:.{digits}g}", round(2 * value * 255) / 2
+    if float(rounded) == value or not steps or not math.isclose(steps, value * 255, rel_tol=1e-14):
+        return rounded
+    return f"{steps:g}/255"
 
 
 def fraction(text: str) -> float:

@@ -15,7 +15,7 @@ from groundglass.core.sealed import Sealed, Seed, without_locals
 from groundglass.core.settings import Count, fit
 from groundglass.optics.camera import Camera
 from groundglass.optics.device import Array, alike, as_bits, known_bits
-from groundglass.optics.medium import DeviceKind
+from groundglass.optics.medium import DeviceKind, MatrixKind
 from groundglass.optics.simulated import SimulatedOPU
 
 
@@ -75,14 +75,33 @@ class MovingDevice(Sealed):
         count: int,
         seed: int | Seed | None = None,
         camera: Camera | None = None,
+        matrix: MatrixKind = "complex",
         kind: DeviceKind = "dense",
+        noise_seed: int = 0,
+        read_noise: float | None = None,
+        shot_noise: float | None = None,
+        saturation: float | None = None,
     ) -> "MovingDevice":
-        """A new device of `count` matrices and a stream of draws, all from one secret. See `SimulatedOPU.create`."""
+        """A new device of `count` matrices and a stream of draws, all from one secret.
+
+        Args and Raises: as of `SimulatedOPU.create`; all `count` have the same camera.
+        """
         seed = Seed(seed)
         count = fit(Count, count, "count")  # the matrices that the device switches among
         secret = seed.check()
         devices = [
-            SimulatedOPU.create(in_features, out_features, seed=secret.derived(f"moving/{k}"), camera=camera, kind=kind)
+            SimulatedOPU.create(
+                in_features,
+                out_features,
+                seed=secret.derived(f"moving/{k}"),
+                camera=camera,
+                matrix=matrix,
+                kind=kind,
+                noise_seed=noise_seed,
+                read_noise=read_noise,
+                shot_noise=shot_noise,
+                saturation=saturation,
+            )
             for k in range(count)
         ]
         return cls(devices, seed=secret.derived("moving/draws"))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from groundglass.core.schema import plain
+from groundglass.core.text import short
 
 _ABSENT = object()
 
@@ -41,7 +42,10 @@ def difference(stored: Any, asked: Any, path: str = "") -> list[str]:
         ]
     if stored is not _ABSENT and asked is not _ABSENT and canonical_json(stored) == canonical_json(asked):
         return []
-    return [f"{path}: {_show(stored)} -> {_show(asked)}"]
+    before, now = _show(stored), _show(asked)
+    if before == now:  # they differ in later digits
+        before, now = _show(stored, 17), _show(asked, 17)
+    return [f"{path}: {before} -> {now}"]
 
 
 def _integral(value: Any) -> Any:
@@ -55,8 +59,19 @@ def _integral(value: Any) -> Any:
     return value
 
 
-def _show(value: Any) -> str:
+def _show(value: Any, digits: int = 6) -> str:
+    text = _text(value, digits)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _text(value: Any, digits: int) -> str:
+    """JSON, but for numbers, which are as short as people write them: 2/255, not 0.00784313725490196."""
     if value is _ABSENT:
         return "(absent)"
-    text = json.dumps(value, sort_keys=True)
-    return text if len(text) <= 80 else text[:77] + "..."
+    if isinstance(value, float):
+        return short(value, digits)
+    if isinstance(value, list):
+        return f"[{', '.join(_text(one, digits) for one in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{json.dumps(name)}: {_text(value[name], digits)}' for name in sorted(value))}}}"
+    return json.dumps(value)

@@ -105,6 +105,12 @@ class QueryCell(BallCell):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # Known before anything is trained.
+        if self.budget < (least := self.answers * (self.attack.cost() + self.rechecks + 1)):
+            raise ValueError(
+                f"`budget` (={self.budget}) must be at least {least} queries an image: {type(self.attack).__name__} needs "
+                "them for one step and a check of the image"
+            )
         if self.smaller is not None:
             nested(
                 self,
