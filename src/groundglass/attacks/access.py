@@ -1,10 +1,8 @@
 """What an attack is given: never the model, only questions that it may ask. Each one is counted."""
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 from groundglass.attacks.criteria import UNTARGETED, Criterion
 from groundglass.attacks.losses import Loss
 from groundglass.attacks.model_identity import identity_of
+from groundglass.attacks.probabilities import warn_of_probabilities
 from groundglass.attacks.tensors import Flags, Images, Labels, Logits, PerImage, Rows
 from groundglass.attacks.unread import Unread
 from groundglass.core import (
@@ -146,14 +145,8 @@ class Access:
             self._unread.note("logits", torch.isfinite(logits).all(1))
         if self._classes not in (None, logits.shape[1]):
             raise ValueError(f"the model returned {logits.shape[1]} logits an image, and {self._classes} before")
-        if self._classes is None and rows and are_probabilities(logits) and not _is_told():
-            warnings.warn(
-                f"the model seems to return probabilities, not logits: none of the {logits.numel()} numbers it gave for "
-                f"the first {rows} images is negative, and each image's sum to 1. Losses and gradients would be those of "
-                "a second softmax, far too small. Return logits, or the logarithm of the probabilities",
-                RuntimeWarning,
-                stacklevel=5,
-            )
+        if self._classes is None and rows:
+            warn_of_probabilities(logits)
         self._classes = logits.shape[1]
 
 
@@ -382,28 +375,6 @@ def open_access(given: A | Model | str | Path, kind: type[A], asker: str, **opti
     return kind(given, **options)
 
 
-_TOLD: ContextVar[list[bool] | None] = ContextVar("told", default=None)
-
-
-def _is_told() -> bool:
-    """Whether this was said before, where `said_once` is; then it is not said again."""
-    told = _TOLD.get()
-    before = bool(told)
-    if told is not None:
-        told.append(True)
-    return before
-
-
-@contextmanager
-def said_once() -> Iterator[None]:
-    """Many accesses to one model, which warn once that it gives probabilities."""
-    token = _TOLD.set([])
-    try:
-        yield
-    finally:
-        _TOLD.reset(token)
-
-
 def check_bounds(bounds: Any) -> tuple[float, float]:
     """The range of images as two numbers, the lower first.
 
@@ -414,8 +385,3 @@ def check_bounds(bounds: Any) -> tuple[float, float]:
     if low >= high:
         raise ValueError(f"`bounds` (={bounds!r}) must be the lower end first: (0, 1), (-1, 1), (0, 255)")
     return low, high
-
-
-def are_probabilities(logits: Tensor) -> bool:
-    """Not negative, and every row sums to 1: no logits do that by chance."""
-    return bool((logits >= 0).all()) and bool(((logits.float().sum(1) - 1).abs() < 1e-3).all())

@@ -8,9 +8,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from groundglass.attacks import Ball, GradientAccess, NonFiniteError
-from groundglass.attacks.access import are_probabilities
 from groundglass.attacks.criteria import UNTARGETED, Criterion
 from groundglass.attacks.losses import Loss, cross_entropy
+from groundglass.attacks.probabilities import are_probabilities
 from groundglass.core import generator, integers, permutation
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from groundglass.attacks import Ball
-from groundglass.attacks.access import UNIT, Model, check_bounds, said_once
+from groundglass.attacks.access import UNIT, Model, check_bounds
 from groundglass.attacks.attack import Attack
 from groundglass.attacks.balls import L2, Each, Linf
 from groundglass.attacks.criteria import UNTARGETED, Criterion, as_criterion
@@ -18,6 +18,7 @@ from groundglass.attacks.fitting import fitting_size
 from groundglass.attacks.given_images import as_call
 from groundglass.attacks.model_identity import digest, identity_of
 from groundglass.attacks.norms import as_ball
+from groundglass.attacks.probabilities import said_once
 from groundglass.audit.battery import Battery
 from groundglass.audit.claims import ClaimLike, each_of, understood
 from groundglass.audit.config import AuditConfig
