@@ -7,6 +7,7 @@ Everything is measured in one run, in turns; ratios are of neighbouring turns, s
 Wall time and CPU time (of all threads) are both given: where other work takes the processor away, trust the second.
 
 - `abs(X @ U) ** 2` in complex64 (the reference) and every exact kernel: seconds, ratios, agreement bit for bit;
+- the way of a graphics card, torch's operations alone, on this processor: no faster here, and the same readings;
 - memory of the matrix in bytes a complex entry;
 - the fraction of the machine's integer matrix peak, defined as: multiply-adds of the product (2 N M a row: real and
   imaginary part) a CPU second, over the most int8 or int16 multiply-adds a CPU second of one thread with all operands
@@ -35,7 +36,10 @@ from numba.extending import intrinsic
 from groundglass.kernels.kernel_choice import fastest_kernel
 from groundglass.kernels.memory import Output, aligned
 from groundglass.kernels.products import FloatGemm, Int8Gemm, Kernel, LookupTables, group_of
+from groundglass.kernels.tensor import as_on_a_card
 from groundglass.optics import SimulatedOPU, true_matrix
+
+_CARD = "a card's way, here"
 
 
 @dataclass(frozen=True)
@@ -203,6 +207,12 @@ def readings_of(kernel: Kernel, bits: torch.Tensor, device: SimulatedOPU) -> tor
     return out.tensor
 
 
+def as_a_card_does(bits: torch.Tensor, device: SimulatedOPU) -> torch.Tensor:
+    """A measurement by torch's operations alone."""
+    with as_on_a_card():
+        return device.measure(bits)
+
+
 def benchmark(inputs: int, outputs: int, batch: int, repeats: int, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     device = SimulatedOPU.create(inputs, outputs, seed=0)
@@ -220,11 +230,13 @@ def benchmark(inputs: int, outputs: int, batch: int, repeats: int, threads: int)
     contenders: dict[str, Callable[[], Any]] = {"complex64 reference": lambda: (x @ u).abs() ** 2}
     for kernel in kernels:
         contenders[kernel.name] = lambda kernel=kernel: readings_of(kernel, bits, device)  # type: ignore[misc]
+    contenders[_CARD] = lambda: as_a_card_does(bits, device)
     contenders["SimulatedOPU.measure"] = lambda: device.measure(bits)
     timings = in_turns(contenders, repeats)
     first = device.measure(bits)
     agree = all(torch.equal(readings_of(k, bits, device), first) for k in kernels)
     agree &= torch.equal(readings_of(int8, few, device), first[:32])
+    agree &= torch.equal(as_a_card_does(bits, device), first)
     off = ((x @ u).abs() ** 2).add_(0.5).floor_().clamp_(0, 255).to(torch.uint8)
     peak, peak_additions = peaks(), _rate(_add, 16, loads=True)
     work = matrix.tiles.size * batch / min(timings[-1].cpu)

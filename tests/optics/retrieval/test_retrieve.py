@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from groundglass.core import BudgetExceededError
+from groundglass.kernels.tensor import as_on_a_card
 from groundglass.optics import Camera, DriftingDevice, SimulatedOPU, true_matrix
 from groundglass.optics.access import DeviceAccess
 from groundglass.optics.retrieval import (
@@ -22,6 +23,7 @@ from groundglass.optics.retrieval import (
 )
 from groundglass.optics.retrieval.closed_form import SparseInputs
 from groundglass.optics.retrieval.plan import HELD_OUT, OVERHEAD
+from tests.cards import Cards
 from tests.optics.retrieval.devices import FRAMES, METHOD, Bench, N, opu, run, scale_of
 
 M = 24
@@ -60,6 +62,22 @@ def test_the_same_seed_is_the_same_result_and_other_frames_otherwise() -> None:
     assert not torch.equal(torch.cat(first.seen), torch.cat(other.seen))
     assert not torch.equal(result.matrix, results[0].matrix)
     assert row_errors(result.matrix, results[0].matrix).max() < 0.02
+
+
+def test_rows_are_solved_where_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    Cards(monkeypatch, 0)
+    right = run(Bench(opu(N, M)))
+    with as_on_a_card():
+        found = run(Bench(opu(N, M)))
+    assert not found.told_wrong.any()
+    assert 0 < row_errors(found.matrix, right.matrix).max() < 1e-3
+    given = DeviceAccess(opu(N, M))
+    assert torch.equal(retrieve(given, METHOD, frames=FRAMES, seed=1, device="auto").matrix, right.matrix)
+    asked = DeviceAccess(opu(N, M))
+    for nowhere in ("cuda", "gpu", "mps"):
+        with pytest.raises(ValueError, match="`device`"):
+            retrieve(asked, METHOD, frames=FRAMES, seed=1, device=nowhere)
+    assert asked.frames == 0
 
 
 def test_the_first_rows_alone() -> None:

@@ -113,7 +113,7 @@ class SparseInputs(Settings):
         if scale.top is not None:
             seen = (y < scale.top).to(y.dtype)
             y = torch.where(y == 0, 0.25, y)  # a reading of 0 is light between 0 and 1/2
-        y = y / design.exposures()
+        y = y / design.exposures().to(y.device)
         single, pairs = _split(y, design)
         # conj(anchor) * other, real part; an anchor with itself is its own intensity.
         products = (pairs - single[:, None] - single[:, : design.anchors, None]) / 2

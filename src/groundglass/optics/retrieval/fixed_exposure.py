@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-import torch
 
 from groundglass.core import derive_seed
 from groundglass.core.settings import Count, In, Positive, Settings, Tally
+from groundglass.kernels.tensor import is_card
+from groundglass.optics.retrieval.batched_search import BatchedSearch
 from groundglass.optics.retrieval.hadamard_inputs import HadamardInputs
 from groundglass.optics.retrieval.method import Design, Readings, Rows, Scale, own_design
 from groundglass.optics.retrieval.search import Search
@@ -63,11 +64,19 @@ class FixedExposure(Settings):
         return HadamardInputs.draw(in_features, frames, seed=seed)
 
     def solve(self, design: Design, readings: Readings, scale: Scale, *, seed: int) -> Rows:
-        """See `RetrievalMethod`. Each row by itself, eight at a time in the lanes of a vector, on all of torch's threads."""
-        search = Search(self, own_design(self, design, HadamardInputs), readings.numpy(), scale)
+        """See `RetrievalMethod`. Each row by itself, eight at a time in the lanes of a vector, on all of torch's threads.
+
+        On a card thousands at a time: the same steps, whose sums are added in another order.
+        """
+        own = own_design(self, design, HadamardInputs)
+        search: Search | BatchedSearch = (
+            BatchedSearch(self, own, readings, scale)
+            if is_card(readings.device)
+            else Search(self, own, readings.numpy(), scale)
+        )
         todo = np.arange(len(readings))
         for start in range(self.starts):
             if not len(todo):
                 break
             todo = search.attempt(todo, seed=derive_seed(seed, "spectral start", start))
-        return torch.from_numpy(search.found)
+        return search.result()

@@ -55,7 +55,7 @@ class HadamardInputs:
         return torch.from_numpy((positive == (self.signs[block[:, 0]] > 0)).astype(np.uint8))
 
     @cached_property
-    def _overlap(self) -> npt.NDArray[np.float64]:
+    def overlap(self) -> npt.NDArray[np.float64]:
         """The inverse of the 2 x 2 matrix of `least_squares`."""
         corner = float(self.signs[:, 0].mean())
         # In the span of 1 and e_0, G = I + 1 1' + corner (1 e_0' + e_0 1') = I + V C V' with V = [1, e_0].
@@ -71,7 +71,7 @@ class HadamardInputs:
         """
         scale = np.float32(2 / (self.size * len(self.signs)))
         right = (back + total) * scale
-        inner = self._overlap.astype(np.float32) @ np.stack([right.sum(0), right[0]])
+        inner = self.overlap.astype(np.float32) @ np.stack([right.sum(0), right[0]])
         right -= inner[0]
         right[0] -= inner[1]
         return right

@@ -46,10 +46,15 @@ class AnchorDesign:
     columns: Tensor
     anchors: Tensor
 
+    def on(self, device: torch.device) -> "AnchorDesign":
+        """The same with its tensors there."""
+        return AnchorDesign(self.in_features, *(part.to(device) for part in (self.support, self.columns, self.anchors)))
+
     @property
     def pairs(self) -> Tensor:
         """The two anchors of each frame that is a difference of anchors, int64 [2, k(k - 1)/2]."""
-        return torch.triu_indices(self.anchors.shape[1], self.anchors.shape[1], 1, dtype=torch.int64, device="cpu")
+        count, device = self.anchors.shape[1], self.anchors.device
+        return torch.triu_indices(count, count, 1, dtype=torch.int64, device=device)
 
     @property
     def part(self) -> int:
@@ -159,12 +164,12 @@ class Multilateration(Settings):
 
     def solve(self, design: Design, readings: Readings, scale: Scale, *, seed: int) -> Rows:
         """See `RetrievalMethod`. Nothing in it is random."""
-        own = own_design(self, design, AnchorDesign)
+        own = own_design(self, design, AnchorDesign).on(readings.device)
         return in_blocks(lambda rows: self._solve(own, rows, scale), readings, _BLOCK // own.part)
 
     def _solve(self, design: AnchorDesign, readings: Tensor, scale: Scale) -> Tensor:
-        total = torch.zeros(len(readings), design.in_features, dtype=torch.complex128, device="cpu")
-        times = torch.zeros(design.in_features, dtype=torch.float64, device="cpu")
+        total = torch.zeros(len(readings), design.in_features, dtype=torch.complex128, device=readings.device)
+        times = torch.zeros(design.in_features, dtype=torch.float64, device=readings.device)
         top = math.inf if scale.top is None else float(scale.top)
         for part, y in enumerate(readings.split(design.part, 1)):
             support = design.support[part]

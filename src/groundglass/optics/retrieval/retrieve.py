@@ -12,6 +12,7 @@ from jaxtyping import Bool, Complex, Complex64, Float
 from torch import Tensor
 
 from groundglass.core import Progress, check_seed, derive_seed, silent
+from groundglass.core.accelerator import Device, torch_device
 from groundglass.core.platform import available_memory
 from groundglass.core.sealed import without_locals
 from groundglass.core.settings import Count, fit
@@ -79,6 +80,7 @@ def retrieve(
     rows: int | None = None,
     drifting: bool = False,
     folder: Path | str | None = None,
+    device: Device = "cpu",
     progress: Progress = silent,
 ) -> Retrieved:
     """Retrieve the matrix of a device through its readings alone.
@@ -95,11 +97,13 @@ def retrieve(
         drifting: the matrix is known to drift: go on, whatever the checks show. What is found is a matrix of some time
             between the first frame and the last; `noise` then holds what the drift changes in a reading.
         folder: readings and solved rows are kept there as they come, and the same call resumes from them. None: in memory.
+        device: where rows are solved: "cpu", "cuda", "cuda:1", "auto" (a card where there is one). A card's rows are as right
+            as the CPU's, and differ from them in their last digits. Frames are taken as ever.
         progress: called with the frames and rows that are done.
 
     Raises:
         ValueError: too few frames, or more than there is memory to plan, said before one is taken; a folder with another
-            retrieval; a negative seed.
+            retrieval; a negative seed; no such `device`.
         PermissionError: the method needs control of the exposure, and the access has none.
         ExposureError: the camera sees nothing, or nothing but white; says which exposure would do.
         MatrixChangedError: the matrix changed meanwhile.
@@ -108,6 +112,7 @@ def retrieve(
     folder = None if folder is None else Path(folder)
     frames, seed, rows = fit(int, frames, "frames"), fit(int, seed, "seed"), fit(Count | None, rows, "rows")
     check_seed(seed)
+    where = torch_device(device)
     plan, given = _plan(access, method, frames, seed, folder)
     count = access.out_features if rows is None else rows
     if count > access.out_features:
@@ -125,7 +130,7 @@ def retrieve(
     with RetrievalFolder(folder, identity, planned=given, readings=(count, len(plan), dtype), matrix=shape) as kept:
         _measure(access, plan, kept, drifting, progress)
         scale = Scale(access.top, access.mean_reading, read_noise(kept.readings, plan, access.top))
-        _solve(method, plan, scale, kept, derive_seed(seed, "solve"), progress)
+        _solve(method, plan, scale, kept, derive_seed(seed, "solve"), where, progress)
         held_out, chance = _held_out(kept, plan, access.top)
         return Retrieved(
             matrix=torch.from_numpy(np.asarray(kept.result())),
@@ -186,15 +191,21 @@ def _measure(access: DeviceAccess, plan: FramePlan, kept: RetrievalFolder, drift
 
 
 def _solve(
-    method: RetrievalMethod, plan: FramePlan, scale: Scale, kept: RetrievalFolder, seed: int, progress: Progress
+    method: RetrievalMethod,
+    plan: FramePlan,
+    scale: Scale,
+    kept: RetrievalFolder,
+    seed: int,
+    where: torch.device,
+    progress: Progress,
 ) -> None:
     rows, frames = kept.readings.shape
     step = max(64, _BLOCK_BYTES // (frames * kept.readings.itemsize) // 64 * 64)
     for begin in range(kept.solved, rows, step):
         end = min(begin + step, rows)
         started = time.perf_counter()
-        readings = torch.from_numpy(kept.readings[begin:end][:, plan.columns])
-        found = method.solve(plan.design, readings, scale, seed=seed)
+        readings = torch.from_numpy(kept.readings[begin:end][:, plan.columns]).to(where)
+        found = method.solve(plan.design, readings, scale, seed=seed).cpu()
         kept.keep_rows(begin, found.numpy(), time.perf_counter() - started)
         progress("rows", end, rows)
 

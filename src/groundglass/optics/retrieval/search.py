@@ -15,10 +15,10 @@ from groundglass.kernels.threads import for_each
 from groundglass.optics.retrieval.hadamard_inputs import HadamardInputs
 from groundglass.optics.retrieval.method import Scale
 
-# Steps between two looks at a row.
-_LOOK = 5
-# No step is shortened: the `trust` of a search.
-_FULL = np.float32(3e38)
+#: Steps between two looks at a row.
+LOOK = 5
+#: No step is shortened: the `trust` of a search.
+FULL = np.float32(3e38)
 
 Index = npt.NDArray[np.int64]
 
@@ -104,6 +104,9 @@ class Search:
         for_each(range(min(torch.get_num_threads(), len(groups))), work, leaving=queue.clear)
         return todo[again]
 
+    def result(self) -> torch.Tensor:
+        return torch.from_numpy(self.found)
+
     def _spectral(self, rows: Index, first: Rows) -> Rows:
         """Leading eigenvectors of S' diag(y / mean - 1) S, S signs of the inputs, by power iteration, with their rows' light."""
         design = self.design
@@ -137,7 +140,7 @@ class Lanes:
         # Where there is no frame, every field is right.
         self.low = np.zeros((blocks, size, LANES), dtype=np.float32)
         self.high = np.full((blocks, size, LANES), np.inf, dtype=np.float32)
-        self.trust = np.full(LANES, _FULL)
+        self.trust = np.full(LANES, FULL)
         self.scratch = np.empty((size, 2 * LANES), dtype=np.float32)
         self.back = np.empty_like(self.rows)
         self.total, self.energy = np.empty(2 * LANES, dtype=np.float32), np.empty(LANES, dtype=np.float32)
@@ -183,7 +186,7 @@ class Lanes:
     def _advance(self) -> tuple[Floats, Floats]:
         """Some steps of all lanes; the last one's size, over the row's, and the fields' rms distance from what is allowed."""
         design, momentum = self._of.design, np.float32(self._of.settings.momentum)
-        for _ in range(_LOOK):
+        for _ in range(LOOK):
             # previous <- rows, rows <- rows + momentum (rows - previous) + the step from there
             ahead = self.rows - self.previous
             ahead *= momentum
@@ -206,7 +209,7 @@ class Lanes:
         readings = self._of.readings[row].astype(np.float32)
         half = 0.0 if self._of.scale.top is None else 0.5
         self._allow(lane, readings - half, readings + half, readings)
-        self.trust[lane] = _FULL
+        self.trust[lane] = FULL
         self.steps[lane] = 0
 
     def _polish(self, lane: int, row: int) -> None:
