@@ -103,6 +103,7 @@ def test_a_slip_in_a_command_is_told_the_nearest(capsys):
         ["audit", "a.safetensors", "--data", "shapes"],
         ["redraw", "a.safetensors", "--data", "shapes"],
         ["zoo", "runs/one"],
+        ["device", "measure", "a.device", "--bits", "bits.npy"],
     ],
     ids=lambda command: command[0],
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from groundglass.cli.options import Command, SeedFile, SeedOption, given_seed
+from groundglass.cli.options import Command, ComputeOn, SeedFile, SeedOption, given_seed
 from groundglass.cli.terminal import Terminal, say
 
 if TYPE_CHECKING:
@@ -103,16 +103,21 @@ class Measure(Command):
     """The readings, .npy [rows, M], uint8 or float32; not an existing file."""
     packed: bool | None = None
     """Whether eight bits are in a byte. Default: told by the width."""
+    device: ComputeOn = "auto"
 
     def run(self) -> None:
         from groundglass.core import refuse_existing
+        from groundglass.core.accelerator import torch_device
         from groundglass.optics import SimulatedOPU
         from groundglass.optics.streams.measurement import measure_file
 
         refuse_existing(self.out)  # before the device is made, which takes longer
+        where = torch_device(self.device)
         device = SimulatedOPU.load(self.file)
         with Terminal(kept=f"beside {self.out}") as terminal:
-            done = measure_file(device, self.bits, self.out, packed=self.packed, progress=terminal.progress)
+            done = measure_file(
+                device, self.bits, self.out, packed=self.packed, where=where, progress=terminal.progress
+            )
         say(f"{done.rows:,} rows of {device.in_features:,} bits -> {device.out_features:,} readings each")
         before = f", {done.gone_on_from:.0%} of it in earlier sessions" if done.gone_on_from else ""
         say(f"seconds: {done.seconds:.1f} at the device{before}; {done.rate:,.0f} readings a second")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from groundglass.core import Progress, check_writable, refuse_existing, silent
+from groundglass.core.accelerator import Device, torch_device
 from groundglass.optics.camera import Camera
 from groundglass.optics.device import OpticalDevice
 from groundglass.optics.simulated import SimulatedOPU
@@ -54,6 +55,7 @@ def measure_file(
     out: Path | str,
     *,
     packed: bool | None = None,
+    where: Device = "cpu",
     progress: Progress = silent,
 ) -> Measured:
     """Measure every row of a .npy file, and write the readings into another.
@@ -71,16 +73,17 @@ def measure_file(
         source: uint8 or bool [rows, N] of 0 and 1, or packed uint8 [rows, ceil(N / 8)] as `numpy.packbits` makes them.
         out: the readings, uint8 [rows, M], or float32 for a camera without bits; not there yet.
         packed: whether eight bits are in a byte of `source`; None: its width says so.
+        where: what it is computed on: "cpu", "cuda", "cuda:1", "auto" (a card where there is one). The readings are the same.
         progress: called with the rows that are checked, then with the readings.
 
     Raises:
         FileNotFoundError: no `source`.
         FileExistsError: `out` is there, or a part file that is not from here.
         DamagedFileError: `source` is not a .npy file, or one of the files was cut short.
-        ValueError: `source` does not hold bits of this device; or the part file is of another device or input.
+        ValueError: no such `where`; `source` does not hold bits of this device; or the part file is of another device or input.
         DiskFullError: no room for the readings, said before a frame is taken.
     """
-    source, out = Path(source), Path(out)
+    source, out, there = Path(source), Path(out), torch_device(where)
     refuse_existing(out)
     bits = BitFile(source, device.in_features, packed)
     check_writable(out.parent)  # before all of the input is read
@@ -106,7 +109,7 @@ def measure_file(
         _tell(progress, readings)
         for some, x, pace in pieces:
             began = time.perf_counter()
-            found = some.measure(x)
+            found = some.measure(x.to(there)).cpu()
             seconds = time.perf_counter() - began
             if found.dtype != dtype:
                 raise TypeError(f"the device reads {found.dtype}, and its camera says {dtype}: give it its `camera`")
