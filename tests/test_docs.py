@@ -139,6 +139,13 @@ def test_the_page_on_the_camera_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert {path.name for path in tmp_path.iterdir()} == {"lab-2.json", "error.png"}
 
 
+def test_the_page_on_cards_runs() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (PAGES / "gpu.md").read_text(), re.DOTALL)
+    space: dict = {}
+    exec(compile(block, "gpu.md", "exec"), space)
+    assert space["result"].adversarial.device.type == space["where"].type
+
+
 def test_the_page_on_changing_a_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (PAGES / "change-a-study.md").read_text()
     commands = [shlex.split(line) for line in re.findall(r"^    groundglass run (.*)$", text, re.MULTILINE)]
