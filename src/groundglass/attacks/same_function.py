@@ -89,9 +89,20 @@ def answers(function: Function, inputs: Tensor) -> _Answers:
             mixture = torch.randn(outputs.shape, generator=drawn, dtype=torch.float32, device="cpu")
             (gradient,) = torch.autograd.grad(outputs, x, mixture.to(outputs), allow_unused=True)
     rows = outputs.detach().reshape(len(inputs), -1)
-    coarse = inputs.is_cuda and torch.backends.cudnn.allow_tf32
     # On the CPU: not every accelerator has float64.
-    return _Answers(rows.cpu().double(), None if gradient is None else gradient.flatten(1).cpu().double(), coarse)
+    told = None if gradient is None else gradient.flatten(1).cpu().double()
+    return _Answers(rows.cpu().double(), told, rounds_coarsely(inputs.device))
+
+
+def rounds_coarsely(where: torch.device) -> bool:
+    """Whether float32 convolutions or matrix products there may round their factors to the ten bits of TF32."""
+    if where.type != "cuda":
+        return False
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    if not hasattr(matmul, "fp32_precision"):  # torch before 2.9
+        return bool(cudnn.allow_tf32 or matmul.allow_tf32)
+    # Once these were set, torch refuses to tell `allow_tf32`.
+    return "tf32" in (cudnn.conv.fp32_precision, matmul.fp32_precision)
 
 
 def _apart(one: _Answers, other: _Answers) -> Float[Tensor, "n"]:
