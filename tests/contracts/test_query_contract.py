@@ -1,7 +1,7 @@
 """Every attack by queries passes these, in every kind of ball it knows. Attacks that are broken in the usual ways do not."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -52,6 +52,11 @@ CASES = [(attack, Linf(0.09)) for attack in SCORES] + [(attack, L2(0.8)) for att
 BOXED = [Parsimonious(block_size=2, mini_batch=8), Square(), RayS()]
 CASES += [(attack, Linf((0.12, 0.06, 0.09))) for attack in BOXED]
 CASES += [(SparseRS(), L0(1))]
+PHILOX = [replace(attack, draw="philox") for attack in (SCORES[0], SCORES[1], SCORES[2], SCORES[5])]
+CASES += [(attack, Linf(0.09)) for attack in PHILOX] + [
+    (Square(draw="philox"), L2(0.8)),
+    (SparseRS(draw="philox"), L0(1)),
+]
 pytestmark = pytest.mark.usefixtures("no_litter")
 every_case = pytest.mark.parametrize(("attack", "ball"), CASES, ids=[f"{a!r} {b!r}" for a, b in CASES])
 
@@ -331,7 +336,7 @@ class Walk(ScoreAttack):
         if self.fault == "one stream for all":
             noise = torch.randn(live.original.shape, generator=torch.Generator().manual_seed(int(live.step[0])))
         else:
-            noise = live.draw(lambda g: torch.randn(live.original.shape[1:], generator=g), "walk")
+            noise = live.normal(*live.original.shape[1:], path="walk")
         if self.fault == "normalised over the batch":
             noise = noise - noise.mean(0)
         size = live.ball.radius * (1.5 if self.fault == "leaves the ball" else 1)

@@ -1,6 +1,8 @@
 """On a card the host reads every few steps. What an attack finds is the same, and between two reads nobody waits."""
 
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -12,14 +14,22 @@ from groundglass.attacks import (
     L0,
     L1,
     L2,
+    NES,
     PGD,
     AttackCheckpoint,
+    Bandits,
     CarliniWagnerL2,
     GradientAccess,
     InputDiversity,
+    LabelAccess,
     Linf,
     NonFiniteError,
+    Parsimonious,
     RandomNoise,
+    RayS,
+    ScoreAccess,
+    SparseRS,
+    Square,
     Targeted,
     TransferPGD,
     checkpoint,
@@ -27,11 +37,13 @@ from groundglass.attacks import (
 from groundglass.attacks.gradient_attack import Job
 from groundglass.attacks.runs import Runs
 from groundglass.attacks.unread import STEPS_BETWEEN_READS
+from groundglass.core import whole
+from groundglass.kernels import streams
 from groundglass.models import predict_logits
 from groundglass.models.predict import accuracy
 from tests.attacks.test_checkpoint import Killed, Mortal
 from tests.attacks.toy import Counting, RowModel, assert_same
-from tests.attacks.watching import Reads, Waits, as_on_a_card
+from tests.attacks.watching import Reads, Waits, as_on_a_card, untold
 
 COUNT, STEPS = 20, 10
 ATTACKS = [
@@ -265,3 +277,79 @@ def test_a_set_is_measured_with_one_read(monkeypatch):
         accuracy(Spoilt(), (images.roll(1, 1), labels), batch_size=5)
     with pytest.raises(NonFiniteError):
         predict_logits(Spoilt(), images.roll(1, 1), batch_size=5)
+
+
+# --- attacks by queries: a card is waited for once a round ---
+
+QUERIES = [
+    (NES(samples=4), Linf(0.05)),
+    (NES(samples=4, draw="philox"), L2(0.5)),
+    (Bandits(tile_size=4), Linf.each([0.03, 0.06] * (COUNT // 2))),
+    (Bandits(tile_size=2, draw="philox"), L2(0.5)),
+    (Square(draw="philox"), Linf(0.05)),
+    (Square(), L2(0.5)),
+    (RayS(), Linf(0.05)),
+    (SparseRS(draw="philox"), L0(2)),
+    (Parsimonious(block_size=2, group=3), Linf(0.05)),
+]
+each_query = pytest.mark.parametrize(("attack", "ball"), QUERIES, ids=[f"{a!r} {b!r}" for a, b in QUERIES])
+
+
+def queried(attack, ball, *, confirm=0, **options):
+    kind = LabelAccess if isinstance(attack, RayS) else ScoreAccess
+    access = kind(MODEL, per_image=40, confirm=confirm)
+    return attack(access, *problem(), ball, seed=4, batch_size=16, **options), access
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot reach the border")
+@pytest.mark.parametrize("confirm", [0, 3])
+@each_query
+def test_queries_find_the_same_on_a_card(attack, ball, confirm, monkeypatch):
+    wanted, asked = queried(attack, ball, confirm=confirm)
+    as_on_a_card(monkeypatch)
+    found, access = queried(attack, ball, confirm=confirm)
+    assert_same(found, wanted)
+    assert access.asked(range(COUNT)) == asked.asked(range(COUNT))
+    assert wanted.success.any()
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot reach the border")
+@pytest.mark.parametrize(
+    ("attack", "ball"), [case for case in QUERIES if not isinstance(case[0], Parsimonious | SparseRS)]
+)
+def test_a_round_of_queries_waits_for_nothing(attack, ball, monkeypatch):
+    if getattr(attack, "draw", "philox") != "philox":
+        attack = replace(attack, draw="philox")
+    # Lists of the host that are sent, and compiled code, are the CPU's own.
+    plain = partial(streams.words, compiled=False)
+    monkeypatch.setattr(streams, "words", lambda *given, compiled: plain(*given))
+    monkeypatch.setattr("groundglass.attacks.questions.whole", sent_without_waiting)
+    monkeypatch.setattr("groundglass.attacks.draws.whole", sent_without_waiting)
+    as_on_a_card(monkeypatch)
+    queried(attack, ball)  # what is sent once, is sent here
+    events, rounds, step = [], [], type(attack).step
+
+    def watched(attack, live, state, ask):
+        events.clear()
+        with Waits(events.append), Reads(events.append):
+            made = step(attack, live, state, ask)
+        rounds.append(list(events))
+        return made
+
+    monkeypatch.setattr(type(attack), "step", watched)
+    queried(attack, ball)
+    assert len(rounds) > 5
+    assert [found for found in rounds if found] == []
+
+
+def sent_without_waiting(values, device="cpu"):
+    with untold():
+        return whole(values, device)
+
+
+@pytest.mark.parametrize("access", [ScoreAccess, LabelAccess])
+def test_queries_tell_what_is_not_finite_after_the_round(access, monkeypatch):
+    as_on_a_card(monkeypatch)
+    attack = Square() if access is ScoreAccess else RayS()
+    with pytest.raises(NonFiniteError):
+        attack(access(Spoilt(), per_image=20), *problem(), Linf(0.05), batch_size=16)

@@ -1,6 +1,7 @@
 """Bandits: a gradient that is learned from query to query, tile by tile."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -9,7 +10,8 @@ from groundglass.attacks.balls import L2, Linf
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
 from groundglass.attacks.tensors import per_image
-from groundglass.core import counting, normal
+from groundglass.core import counting
+from groundglass.core.reading import constant
 from groundglass.core.settings import Count, Positive
 
 # A slot's noise is drawn for so many steps at a time: making a generator takes longer than drawing some hundred numbers.
@@ -69,7 +71,7 @@ class Bandits(ScoreAttack):
         both = torch.stack([prior + noise, prior - noise], dim=1)
         # Enlarged to the image, each has the length `fd_eta`.
         probes = _moved(x[:, None], both * (self.fd_eta / _length(both, x).clamp_min(1e-8)))
-        answer = ask(probes.flatten(0, 1).clamp_(0, 1), live.slots.repeat_interleave(2), inside=False)
+        answer = ask(probes.flatten(0, 1).clamp_(0, 1), 2, inside=False)
         above, below = answer.loss.view(-1, 2).unbind(1)
         slope = (above - below) / (self.fd_eta * self.exploration)
         grad = noise * slope[:, None, None, None].to(noise.dtype)
@@ -83,27 +85,33 @@ class Bandits(ScoreAttack):
         else:  # a sign is the same for all pixels of a tile
             stride = live.ball.step(direction, size)
         moved = live.ball.project(_moved(x, stride), live.original)
-        ask(moved, live.slots, inside=True, check=True)
+        ask(moved, 1, inside=True, check=True)
         return {"x": moved, "prior": stored, "noise": drawn}
 
     def _drawn(self, live: Live, noise: Tensor) -> Tensor:
         """Normal numbers for the next steps of each slot, drawn anew when they are used up."""
-        due = (live.step % _AHEAD == 0).nonzero().squeeze(1)
-        if not len(due):
-            return noise
-        noise = noise.clone()
-        noise[due] = live.draw(lambda g: normal(*noise.shape[1:], generator=g), "bandits", slots=due)
+        if due := live.due(_AHEAD):
+            noise = noise.clone()
+            noise[live.at(due)] = live.normal(*noise.shape[1:], path="bandits", slots=due)
         return noise
 
 
 def _length(grid: Tensor, like: Tensor) -> Tensor:
     """Euclidean length of grids [..., c, t, t], each enlarged to the image; [..., 1, 1, 1]."""
     rows, columns = (
-        torch.bincount(_tile_of(size, tiles, grid), minlength=tiles).to(grid.dtype)
+        constant(_pixels_of_each(size, tiles), grid.dtype, grid.device)
         for size, tiles in zip(like.shape[-2:], grid.shape[-2:], strict=True)
     )
     pixels = rows[:, None] * columns
     return (grid.square() * pixels).flatten(-3).sum(-1).sqrt()[..., None, None, None]
+
+
+@lru_cache(maxsize=64)
+def _pixels_of_each(size: int, tiles: int) -> tuple[int, ...]:
+    """How many pixels of a side belong to each tile."""
+    return tuple(
+        _tile_of(size, tiles, torch.zeros(0, device="cpu", dtype=torch.float32)).bincount(minlength=tiles).tolist()
+    )
 
 
 def _tile_of(size: int, tiles: int, like: Tensor) -> Tensor:

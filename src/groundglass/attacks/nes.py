@@ -8,7 +8,6 @@ import torch
 from groundglass.attacks.balls import L2, Linf
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
-from groundglass.core import normal
 from groundglass.core.settings import In, Positive
 
 
@@ -56,11 +55,11 @@ class NES(ScoreAttack):
     def step(self, live: Live, state: State, ask: Ask) -> State:
         x, shape, pairs = state["x"], live.original.shape[1:], self.samples // 2
         noise, probes = live.buffer("noise", len(live), pairs, *shape), live.buffer("x", len(live), 2, pairs, *shape)
-        live.draw(lambda g: normal(pairs, *shape, generator=g), "nes", out=noise)
+        live.normal(pairs, *shape, path="nes", out=noise)
         noise *= self.sigma / shape.numel() ** 0.5
         torch.add(x[:, None], noise, out=probes[:, 0])
         torch.sub(x[:, None], noise, out=probes[:, 1])
-        answer = ask(probes.flatten(0, 2).clamp_(0, 1), live.slots.repeat_interleave(self.samples), inside=False)
+        answer = ask(probes.flatten(0, 2).clamp_(0, 1), self.samples, inside=False)
         above, below = answer.loss.view(-1, 2, pairs).unbind(1)
         slope = (above - below)[:, :, None, None, None]
         # Scale does not matter to a normalised step. Added one by one, so that a slot's sum has one order in any batch.
@@ -69,5 +68,5 @@ class NES(ScoreAttack):
             grad += noise[:, pair] * slope[:, pair]
         ask.count_estimates(live.slots, grad)
         moved = live.ball.project(x + live.ball.step(grad, self.step_in(live.ball)).to(x.dtype), live.original)
-        ask(moved, live.slots, inside=True, check=True)
+        ask(moved, 1, inside=True, check=True)
         return {"x": moved}

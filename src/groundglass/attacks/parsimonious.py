@@ -5,12 +5,12 @@ from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Int64
-from torch import Generator, Tensor
+from torch import Tensor
 
 from groundglass.attacks.balls import Linf
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
-from groundglass.core import counting, permutation, whole
+from groundglass.core import counting, whole
 from groundglass.core.settings import Count
 
 # What a slot does next. Within a mini-batch of blocks, the members are those that are at +eps.
@@ -192,7 +192,8 @@ class Parsimonious(ScoreAttack):
         for size in state["size"][slots].unique():
             those = slots[state["size"][slots] == size]
             count = int(_block_count(shape, size))
-            order = live.draw(_Shuffled(count), "parsimonious", slots=those, at=state["round"][those])
+            which, rounds = torch.stack([those, state["round"][those]]).tolist()
+            order = live.permutation(count, path=("parsimonious",), slots=which, when=rounds)
             start = state["part"][those, None] * self.mini_batch
             places = start + counting(self.mini_batch, slots.device)
             blocks[those] = order.gather(1, places.clamp_max(count - 1)).where(places < count, -1)
@@ -200,16 +201,6 @@ class Parsimonious(ScoreAttack):
         member = state["member"].clone()
         member[slots] = state["up"][slots[:, None], channel, row, column]
         return {**state, "blocks": blocks, "member": member}
-
-
-@dataclass(frozen=True)
-class _Shuffled:
-    """0 to count - 1 in random order."""
-
-    count: int
-
-    def __call__(self, generator: Generator) -> Tensor:
-        return permutation(self.count, generator=generator)
 
 
 def _taken(state: State, slots: Tensor, place: Tensor) -> State:

@@ -1,18 +1,21 @@
 """What an attack by queries works with: the images under attack, the questions that it asks, and their answers."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Generator, Tensor
+from torch import Tensor
 
 from groundglass.attacks.access import LabelAccess, QueryAccess, ScoreAccess
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.bookkeeping import Board
-from groundglass.core import counting, generator, whole
+from groundglass.attacks.draws import Draws
+from groundglass.attacks.unread import Unread
+from groundglass.core import counting, whole
+from groundglass.core.reading import free_to_read, sent
 
 # Of losses. A confident network's cross-entropy is below what float32 can tell from 0, although its logits still move.
 PRECISION = torch.float64
@@ -28,9 +31,10 @@ class Live:
     Attributes:
         numbers: the number of each in its set. Its random streams depend on that and the seed alone.
         step: steps made so far.
+        made: the same, where the host knows them.
         left: queries that each may still ask; at least the attack's `cost`.
         ball: where an adversarial image may be.
-        seed: of the random streams.
+        draws: random numbers for each slot.
         scratch: memory that steps use again and again; see `buffer`.
         start: where each search begins, in the ball and in [0, 1]; None: where the attack itself would.
     """
@@ -39,9 +43,10 @@ class Live:
     labels: Int64[Tensor, "s"]
     numbers: Sequence[int]
     step: Int64[Tensor, "s"]
+    made: Sequence[int]
     left: Int64[Tensor, "s"]
     ball: Ball
-    seed: int
+    draws: Draws
     scratch: dict[str, Tensor] = field(default_factory=dict, repr=False)
     start: Float[Tensor, "s c h w"] | None = None
 
@@ -53,6 +58,19 @@ class Live:
         """0, 1, ...: one query for each slot."""
         return counting(len(self), self.original.device)
 
+    def due(self, every: int) -> list[int]:
+        """The slots whose step is a multiple of `every`."""
+        return [slot for slot, step in enumerate(self.made) if step % every == 0]
+
+    @property
+    def beginning(self) -> list[int]:
+        """The slots that make their first step."""
+        return [slot for slot, step in enumerate(self.made) if not step]
+
+    def at(self, slots: list[int]) -> Int64[Tensor, "k"]:
+        """These slots as an index, where the images are."""
+        return sent(whole(slots), self.original.device)
+
     def buffer(self, name: str, *shape: int) -> Tensor:
         """Room for float32 images, uninitialised; the next step gets the same. Fresh memory takes longer than its use."""
         size = math.prod(shape)
@@ -60,32 +78,28 @@ class Live:
             self.scratch[name] = self.original.new_empty(size)
         return self.scratch[name][:size].view(shape)
 
-    def draw(
-        self,
-        make: Callable[[Generator], Tensor],
-        *path: str,
-        slots: Tensor | None = None,
-        at: Tensor | None = None,
-        out: Tensor | None = None,
+    def normal(self, *shape: int, path: str, slots: list[int] | None = None, out: Tensor | None = None) -> Tensor:
+        """Standard normal numbers for each slot, or for `slots` alone, float32 [s, *shape]: new ones with each step."""
+        return self.draws.normal(shape, (path,), *self._turns(slots), out)
+
+    def integers(self, below: int, *shape: int, path: Sequence[str], slots: list[int] | None = None) -> Tensor:
+        """Integers in [0, below), int64 [s, *shape]; as `normal`."""
+        return self.draws.integers(below, shape, tuple(path), *self._turns(slots))
+
+    def permutation(
+        self, count: int, *, path: Sequence[str], slots: list[int] | None = None, when: list[int] | None = None
     ) -> Tensor:
-        """Random numbers for each slot, [s, ...], from a stream of its own for each image and each step.
+        """0 to count - 1 in random order, int64 [s, count]; as `normal`.
 
         Args:
-            make: from a generator to what one slot needs; a shape that is the same for all.
-            slots: for these slots alone.
-            at: what distinguishes one draw from the next, for each of those slots; their step if not given.
+            when: what tells one draw from the next, for each of these slots; their step if not given.
         """
-        chosen = self.slots if slots is None else slots
-        when = self.step[chosen] if at is None else at
-        streams = (
-            generator(self.seed, *path, self.numbers[slot], step)
-            for slot, step in zip(chosen.tolist(), when.tolist(), strict=True)
-        )
-        if out is None:
-            return torch.stack([make(stream) for stream in streams]).to(self.original.device)
-        for row, stream in enumerate(streams):
-            out[row] = make(stream)
-        return out
+        which, steps = self._turns(slots)
+        return self.draws.permutation(count, tuple(path), which, steps if when is None else when)
+
+    def _turns(self, slots: list[int] | None) -> tuple[list[int], list[int]]:
+        which = list(range(len(self))) if slots is None else slots
+        return which, [self.made[slot] for slot in which]
 
 
 @dataclass(frozen=True)
@@ -110,10 +124,12 @@ class Ask:
     Attributes:
         answers: of the step under way.
         known: of a step that was interrupted, to be used again.
+        unread: answers that the host has not looked at; None: it looks at each.
     """
 
     def __init__(self, access: QueryAccess, board: Board, loss: str, batch_size: int) -> None:
         self._access, self._board, self._loss, self._batch_size = access, board, loss, batch_size
+        self.unread: Unread | None = None
         self.answers: list[Answer] = []
         self.known: list[Answer] = []
 
@@ -126,7 +142,7 @@ class Ask:
     def __call__(
         self,
         x: Float[Tensor, "q c h w"],
-        slots: Int64[Tensor, "q"],
+        slots: int | Int64[Tensor, "q"],
         *,
         inside: bool | Bool[Tensor, "q"],
         check: bool = False,
@@ -134,48 +150,63 @@ class Ask:
         """Ask about rows, clamped to [0, 1].
 
         Args:
-            slots: the slot that each row is asked for, in rising order.
+            slots: how many rows each slot asks for, one slot after the other; or the slot that each row is asked for, in rising
+                order, for which a card is waited for.
             inside: the row is in its image's ball: if it fools the model, that image's attack ends with this step. Where
                 the access confirms, it is asked about again first; so is one row of a slot in a step, and no other counts.
             check: asked only to see whether it fools the model; counted apart.
         """
-        if len(x):
+        if not free_to_read(x):
+            x = x.clamp(0, 1)
+        elif len(x):
             low, high = torch.aminmax(x)
             x = x if low >= 0 and high <= 1 else x.clamp(0, 1)
-        ends = torch.full_like(slots, inside, dtype=torch.bool) if isinstance(inside, bool) else inside
+        asked = self._rows_of(x, slots, inside, check)
         if not self._access.confirm:
-            return self._answers(x, slots, ends, check)
+            return self._answers(asked)
         # What is noted is noted after the last answer: an interrupted step that is made again notes the same.
-        answer = self._answers(x, slots, torch.zeros_like(ends), check)
-        answer = self._checked(x, slots, ends, answer)
-        self._note(x, slots, ends, answer)
+        answer = self._checked(asked, self._answers(replace(asked, ends=None)))
+        self._note(asked, answer)
         return answer
 
-    def _checked(self, x: Tensor, slots: Tensor, ends: Tensor, answer: Answer) -> Answer:
+    def _rows_of(self, x: Tensor, slots: int | Tensor, inside: bool | Tensor, check: bool) -> "_Asked":
+        if isinstance(slots, Tensor):
+            which, known = slots, slots.tolist()
+        else:
+            which, known = self._live.slots, list(range(len(self._live)))
+            if slots > 1:
+                which, known = which.repeat_interleave(slots), [slot for slot in known for _ in range(slots)]
+        ends = inside if isinstance(inside, Tensor) else torch.ones_like(which, dtype=torch.bool) if inside else None
+        return _Asked(x, which, known, ends, check, alone=isinstance(slots, int) and slots == 1)
+
+    def _checked(self, asked: "_Asked", answer: Answer) -> Answer:
         """Answers, their successes asked about again: most answers decide, and the loss is the mean of these alone, as the
         one that called for them was chosen for being high."""
-        loss, fooled = answer.loss.clone(), answer.fooled & ~ends
+        if asked.ends is None:
+            return answer
+        loss, fooled = answer.loss.clone(), answer.fooled & ~asked.ends
         claims = []
-        for row in (answer.fooled & ends).nonzero().squeeze(1).tolist():
-            slot = int(slots[row])
-            if slot not in self._confirmed:
-                self._confirmed.add(slot)
+        for row in (answer.fooled & asked.ends).nonzero().squeeze(1).tolist():
+            if asked.known[row] not in self._confirmed:
+                self._confirmed.add(asked.known[row])
                 claims.append(row)
         if claims:
-            at, times = whole(claims, x.device), self._access.confirm
+            at, times = whole(claims, fooled.device), self._access.confirm
             many = at.repeat_interleave(times)
-            again = self._answers(x[many], slots[many], torch.zeros_like(ends[many]), check=True)
+            known = [asked.known[row] for row in claims for _ in range(times)]
+            again = self._answers(_Asked(asked.x[many], asked.slots[many], known, None, check=True))
             fooled[at] = 2 * again.fooled.view(-1, times).sum(1) > times
             loss[at] = again.loss.view(-1, times).mean(1)
         return Answer(loss, fooled)
 
-    def _answers(self, x: Tensor, slots: Tensor, ends: Tensor, check: bool) -> Answer:
-        found = self._again(len(x))
+    def _answers(self, asked: "_Asked") -> Answer:
+        rows = len(asked.x)
+        found = self._again(rows)
         before = sum(len(a.loss) for a in found)
-        batches = -(-(len(x) - before) // self._batch_size)
-        bounds = [before + (len(x) - before) * batch // max(1, batches) for batch in range(batches + 1)]
+        batches = -(-(rows - before) // self._batch_size)
+        bounds = [before + (rows - before) * batch // max(1, batches) for batch in range(batches + 1)]
         for part in map(slice, bounds[:-1], bounds[1:]):
-            answer = self._pass(x[part], slots[part], ends[part], check)
+            answer = self._pass(asked.part(part))
             self.answers.append(answer)
             found.append(answer)
         if len(found) == 1:
@@ -206,33 +237,68 @@ class Ask:
             self.answers.append(head)
         return found
 
-    def _pass(self, x: Tensor, slots: Tensor, ends: Tensor, check: bool) -> Answer:
-        board, rows = self._board, self._rows[slots]
-        owners = [self._live.numbers[slot] for slot in slots.tolist()]
+    def _pass(self, asked: "_Asked") -> Answer:
+        board, rows, x = self._board, self._rows[asked.slots], asked.x
+        owners = [self._live.numbers[slot] for slot in asked.known]
         if isinstance(self._access, ScoreAccess):
-            logits = self._access.logits(x, check=check, owners=owners)
+            logits = self._access.logits(x, check=asked.check, owners=owners)
             loss = board.climbs(self._loss, rows)(logits.to(PRECISION), board.labels[rows])
             fooled = board.fooled(rows, logits)
         else:
             assert isinstance(self._access, LabelAccess)
-            predicted = self._access.labels(x, check=check, owners=owners)
+            predicted = self._access.labels(x, check=asked.check, owners=owners)
             fooled = board.fooled_by_class(rows, predicted, self._access.classes)
             loss = torch.full_like(fooled, torch.nan, dtype=PRECISION)
-        counts = board.check_queries if check else board.loss_queries
+        if self.unread is not None and self.unread.finite is not None:
+            fooled = fooled & self.unread.finite  # what is not finite is told later, and until then it fools nobody
+        counts = board.check_queries if asked.check else board.loss_queries
         counts.index_add_(0, rows, torch.ones_like(rows))
         answer = Answer(loss, fooled)
-        self._note(x, slots, ends, answer)
+        self._note(asked, answer)
         return answer
 
-    def _note(self, x: Tensor, slots: Tensor, ends: Tensor, answer: Answer) -> None:
+    def _note(self, asked: "_Asked", answer: Answer) -> None:
         """Offer the board what may be kept."""
-        board, rows, loss, fooled = self._board, self._rows[slots], answer.loss, answer.fooled
+        if asked.ends is None:
+            return
+        board, slots, loss, fooled = self._board, asked.slots, answer.loss, answer.fooled
+        rows = self._rows[slots]
         # An image that fell to an earlier row of this step keeps that one.
-        better = ends & ~board.success[rows] & (fooled | (loss > board.loss[rows]))
-        at = better.nonzero().squeeze(1)
-        if len(at):
-            at = at[_best_of_each(slots[at], loss[at], fooled[at])]
-            board.offer(rows[at], x[at], loss[at], fooled[at], self._live.step[slots[at]] + 1)
+        better = asked.ends & ~board.success[rows] & (fooled | (loss > board.loss[rows]))
+        if free_to_read(better):
+            at = better.nonzero().squeeze(1)
+            if len(at):
+                at = at[_best_of_each(slots[at], loss[at], fooled[at])]
+                board.offer(rows[at], asked.x[at], loss[at], fooled[at], self._live.step[slots[at]] + 1)
+        elif asked.alone:
+            board.put(rows, asked.x, loss, fooled, self._live.step[slots] + 1, where=better)
+        else:
+            at = _best_of_all(slots, loss, fooled, better, len(self._live))
+            there, at = at < len(slots), at.clamp_max(len(slots) - 1)
+            board.put(self._rows, asked.x[at], loss[at], fooled[at], self._live.step + 1, where=there)
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """Rows that are asked about.
+
+    Attributes:
+        slots: that each row is asked for, in rising order.
+        known: the same, where the host knows them.
+        ends: which rows may end an attack; None: none of them.
+        alone: each slot asks for one row at most.
+    """
+
+    x: Float[Tensor, "q c h w"]
+    slots: Int64[Tensor, "q"]
+    known: list[int]
+    ends: Bool[Tensor, "q"] | None
+    check: bool
+    alone: bool = False
+
+    def part(self, rows: slice) -> "_Asked":
+        ends = None if self.ends is None else self.ends[rows]
+        return replace(self, x=self.x[rows], slots=self.slots[rows], known=self.known[rows], ends=ends)
 
 
 class Stepwise(Protocol):
@@ -260,3 +326,15 @@ def _best_of_each(slots: Tensor, loss: Tensor, fooled: Tensor) -> Tensor:
     return torch.full((count,), len(slots), device=slots.device, dtype=torch.int64).scatter_reduce_(
         0, group, order, "amin"
     )
+
+
+def _best_of_all(slots: Tensor, loss: Tensor, fooled: Tensor, better: Tensor, count: int) -> Tensor:
+    """`_best_of_each` of the rows that are better, for slots 0 to count - 1: its position, or how many rows there are where a
+    slot has none. For a card: nothing is read."""
+    none = len(slots)
+    rank = torch.where(better, torch.where(fooled, torch.inf, loss), -torch.inf)
+    top = torch.full((count,), -torch.inf, dtype=rank.dtype, device=slots.device).scatter_reduce_(
+        0, slots, rank, "amax"
+    )
+    order = torch.where(better & (rank == top[slots]), counting(none, slots.device), none)
+    return torch.full((count,), none, device=slots.device, dtype=torch.int64).scatter_reduce_(0, slots, order, "amin")

@@ -97,7 +97,7 @@ class RayS(LabelAttack):
         unit = ball.step(signs.to(live.original), 1.0)
         # Rounding is monotonic: with a radius of at most eps no pixel moves by more than eps, rounded alike, moves it.
         x = (live.original + unit * radius[:, None, None, None]).clamp(0, 1)
-        return ask(x, live.slots, inside=radius <= _radii(ball, radius)).fooled
+        return ask(x, 1, inside=radius <= _radii(ball, radius)).fooled
 
 
 def _radii(ball: Ball, like: Tensor) -> float | Tensor:

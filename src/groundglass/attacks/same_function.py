@@ -102,7 +102,7 @@ def rounds_coarsely(where: torch.device) -> bool:
     if not hasattr(matmul, "fp32_precision"):  # torch before 2.9
         return bool(cudnn.allow_tf32 or matmul.allow_tf32)
     # Once these were set, torch refuses to tell `allow_tf32`.
-    return "tf32" in (cudnn.conv.fp32_precision, matmul.fp32_precision)
+    return "tf32" in (cudnn.conv.fp32_precision, matmul.fp32_precision)  # type: ignore[attr-defined]
 
 
 def _apart(one: _Answers, other: _Answers) -> Float[Tensor, "n"]:

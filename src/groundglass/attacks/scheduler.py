@@ -5,7 +5,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,12 @@ from groundglass.attacks.balls import Ball
 from groundglass.attacks.bookkeeping import PIECE, Board
 from groundglass.attacks.checkpoint import going_on, seconds_in, what_for
 from groundglass.attacks.criteria import UNTARGETED, Criterion
+from groundglass.attacks.draws import DRAWS
 from groundglass.attacks.questions import PRECISION, Answer, Ask, Live, State, Stepwise
 from groundglass.attacks.result import AttackResult
-from groundglass.core import Progress, begin_state, counting, load_state, pieces, read_notes, save_state, whole
+from groundglass.core import Progress, begin_state, counting, load_state, pieces, read_notes, save_state, silent, whole
+from groundglass.core.reading import sent
+from groundglass.core.settings import settings_of
 from groundglass.core.states import restoring
 
 _SECONDS_BETWEEN_SAVES = 30.0
@@ -75,6 +78,9 @@ class Scheduler:
         self._slots = max(1, _BATCHES_IN_A_STEP * batch_size // attack.cost())
         where = self._board.images.device
         self._rows, self._step, self._left = (torch.zeros(0, dtype=torch.int64, device=where) for _ in range(3))
+        # The same, where the host knows it: a card is waited for once a round.
+        self._made: list[int] = []
+        self._draws = DRAWS[getattr(attack, "draw", "mt19937")]
         self._state: State = {}
         self._scratch: dict[str, Tensor] = {}
         self._live: Live | None = None  # of the slots as they are; its step and what is left change with every step
@@ -86,13 +92,24 @@ class Scheduler:
     def run(self, progress: Progress) -> AttackResult:
         if self._checkpoint is not None and self._checkpoint.exists():
             self._resume(self._checkpoint)
+        with self._access.reading_later(self._board.images) as unread:
+            self._ask.unread = unread
+            self._finish(progress)
+        board, ball = self._board, self._ball
+        for rows in counting(len(board.images), board.images.device).split(PIECE):
+            inside = ball.at(rows).contains(board.adversarial[rows], board.images[rows], tolerance=1e-6)
+            assert bool(inside.all()), "an attack left the ball"
+        return board.result(ball)
+
+    def _finish(self, progress: Progress) -> None:
         try:
             if self._line is None:
                 self._look()
             while self._refill():
                 self._advance()
                 self._leave()
-                self._tell(progress)
+                if progress is not silent:
+                    self._tell(progress)
                 if self._checkpoint is not None and time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
                     with going_on(self._checkpoint):
                         self._save(self._checkpoint)
@@ -108,11 +125,6 @@ class Scheduler:
                 warnings.warn(
                     f"the attack is done, but {self._checkpoint} was not written: {error}", RuntimeWarning, stacklevel=3
                 )
-        board, ball = self._board, self._ball
-        for rows in counting(len(board.images), board.images.device).split(PIECE):
-            inside = ball.at(rows).contains(board.adversarial[rows], board.images[rows], tolerance=1e-6)
-            assert bool(inside.all()), "an attack left the ball"
-        return board.result(ball)
 
     def _look(self) -> None:
         """See which images the model gets right: those are worth attacking."""
@@ -126,6 +138,7 @@ class Scheduler:
             elif isinstance(self._access, LabelAccess):
                 predicted = self._access.labels(board.images[rows], check=True, owners=owners)
                 board.see_labels(rows, predicted, self._access.classes)
+        self._check_answers()
         self._line = board.right
         if len(self._line) and int(self._remaining(self._line).min()) < self._cost:
             raise ValueError(
@@ -133,15 +146,25 @@ class Scheduler:
                 "used for them before. Make a new one"
             )
 
-    def _remaining(self, rows: Tensor) -> Tensor:
-        asked = self._access.asked([self._board.indices[row] for row in rows.tolist()])
-        return self._budget - torch.tensor(asked, dtype=torch.int64, device=rows.device)
+    def _check_answers(self) -> None:
+        """Look at what nobody has looked at yet, on a card: whether the answers were finite."""
+        if self._ask.unread is not None:
+            self._ask.unread.read()
 
-    def _of(self, rows: Tensor, step: Tensor, left: Tensor) -> Live:
+    def _remaining(self, rows: Tensor) -> Tensor:
+        return self._left_of([self._board.indices[row] for row in rows.tolist()])
+
+    def _left_of(self, numbers: Sequence[int]) -> Tensor:
+        """Queries that these images may still ask."""
+        left = [self._budget - asked for asked in self._access.asked(numbers)]
+        return sent(whole(left), self._board.images.device)
+
+    def _of(self, rows: Tensor, step: Tensor, made: list[int], left: Tensor) -> Live:
         board = self._board
         numbers = [board.indices[row] for row in rows.tolist()]
         start = None if self._start is None else self._start[rows]
-        where = (step, left, self._ball.at(rows), self._seed, self._scratch)
+        draws = self._draws(self._seed, numbers, board.images.device)
+        where = (step, made, left, self._ball.at(rows), draws, self._scratch)
         return Live(board.images[rows], board.labels[rows], numbers, *where, start)
 
     def _refill(self) -> int:
@@ -152,29 +175,36 @@ class Scheduler:
         if room >= max(1, self._slots // 8) and len(self._line):
             rows, line = self._line[:room], self._line[room:]
             step, left = torch.zeros_like(rows), self._remaining(rows)
-            fresh = self._attack.begin(self._of(rows, step, left))
+            fresh = self._attack.begin(self._of(rows, step, [0] * len(rows), left))
             self._line = line  # not before: should `begin` fail, what is kept has them in line
             self._state = {k: torch.cat([self._state[k], v]) if self._state else v for k, v in fresh.items()}
             self._rows, self._step = torch.cat([self._rows, rows]), torch.cat([self._step, step])
             self._left, self._live = torch.cat([self._left, left]), None
+            self._made = self._made + [0] * len(rows)
         return len(self._rows)
 
     def _advance(self) -> None:
         if self._live is None:
-            self._live = self._of(self._rows, self._step, self._left)
-        live = self._live = replace(self._live, step=self._step, left=self._left)
+            self._live = self._of(self._rows, self._step, self._made, self._left)
+        live = self._live = replace(self._live, step=self._step, made=self._made, left=self._left)
         self._ask.begin(self._rows, live)
-        self._state = self._attack.step(live, self._state, self._ask)
+        state = self._attack.step(live, self._state, self._ask)
+        self._check_answers()
+        self._state = state
         self._ask.finish()
-        self._step = self._step + 1
-        self._left = self._remaining(self._rows)
+        self._step, self._made = self._step + 1, [step + 1 for step in self._made]
+        self._left = self._left_of(live.numbers)
 
     def _leave(self) -> None:
-        """Free the slots of images that are fooled, or cannot pay for another step."""
-        stays = ~self._board.success[self._rows] & (self._left >= self._cost)
-        if not bool(stays.all()):
-            self._rows, self._step, self._left = self._rows[stays], self._step[stays], self._left[stays]
-            self._state, self._live = {k: v[stays] for k, v in self._state.items()}, None
+        """Free the slots of images that are fooled, or cannot pay for another step. Here a card is waited for."""
+        assert self._live is not None
+        fooled, asked = self._board.success[self._rows].tolist(), self._access.asked(self._live.numbers)
+        stays = [not is_fooled and self._budget - n >= self._cost for is_fooled, n in zip(fooled, asked, strict=True)]
+        if not all(stays):
+            at = self._live.at([slot for slot, stay in enumerate(stays) if stay])
+            self._rows, self._step, self._left = self._rows[at], self._step[at], self._left[at]
+            self._made = [step for step, stay in zip(self._made, stays, strict=True) if stay]
+            self._state, self._live = {k: v[at] for k, v in self._state.items()}, None
 
     def _tell(self, progress: Progress) -> None:
         board, line = self._board, self._line
@@ -201,7 +231,7 @@ class Scheduler:
     def _settings(self) -> dict[str, Any]:
         return {
             "attack": type(self._attack).__name__,
-            "settings": asdict(self._attack),  # type: ignore[call-overload]
+            "settings": settings_of(self._attack),
             "access": type(self._access).__name__,
             "budget": self._budget,
             "ball": repr(self._ball),
@@ -239,6 +269,7 @@ class Scheduler:
             written = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("board/")}
             board.restore(written | {"adversarial": board.adversarial})
             self._rows, self._step, self._left = (tensors[f"live/{name}"] for name in ("rows", "step", "left"))
+            self._made = self._step.tolist()
             self._state = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("state/")}
             if any(len(rows) != len(self._rows) for rows in (self._step, self._left, *self._state.values())):
                 raise ValueError("its slots are not as many in every part")

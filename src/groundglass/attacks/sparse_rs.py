@@ -9,7 +9,9 @@ from torch import Tensor
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
 from groundglass.attacks.sparse_balls import L0
-from groundglass.core import counting, integers, permutation, whole
+from groundglass.attacks.tensors import keep_better
+from groundglass.core import counting
+from groundglass.core.reading import constant
 from groundglass.core.settings import In
 
 # After so many ten-thousandths of the budget the share of pixels that move is that of the start over so much.
@@ -57,8 +59,8 @@ class SparseRS(ScoreAttack):
     def begin(self, live: Live) -> State:
         channels, pixels = live.original.flatten(2).shape[1:]
         # All pixels, those that are changed first.
-        order = live.draw(lambda g: permutation(pixels, generator=g), "sparse-rs", "pixels")
-        bits = live.draw(lambda g: integers(2, (channels, pixels), generator=g), "sparse-rs", "colours")
+        order = live.permutation(pixels, path=("sparse-rs", "pixels"))
+        bits = live.integers(2, channels, pixels, path=("sparse-rs", "colours"))
         changed = torch.zeros_like(order, dtype=torch.bool)
         changed.scatter_(1, order, counting(pixels, order.device) < _allowed(live)[:, None])
         flat = live.original.flatten(2)
@@ -72,18 +74,19 @@ class SparseRS(ScoreAttack):
     def step(self, live: Live, state: State, ask: Ask) -> State:
         best, dice = state["x"], self._dice(live, state)
         candidate, order = self._changed(live, state, dice[live.slots, :, live.step % _AHEAD])
-        first = (live.step == 0).nonzero().squeeze(1)
-        candidate[first], order[first] = best[first], state["order"][first]  # the start is a candidate too
-        answer = ask(candidate, live.slots, inside=True)
+        if begins := live.beginning:
+            first = live.at(begins)
+            candidate[first], order[first] = best[first], state["order"][first]  # the start is a candidate too
+        answer = ask(candidate, 1, inside=True)
         kept = answer.loss >= state["loss"] if self.ties else answer.loss > state["loss"]
-        better = kept.nonzero().squeeze(1)
-        best[better] = candidate[better]
+        keep_better(best, candidate, kept)
         order = torch.where(kept[:, None], order, state["order"])
         return {**state, "order": order, "loss": torch.maximum(answer.loss, state["loss"]), "dice": dice}
 
     def _moving(self, done: Tensor, allowed: Tensor, pixels: int) -> Tensor:
         """How many pixels move, [s], after so many ten-thousandths of the budget."""
-        over = whole(_OVER, done.device)[torch.bucketize(done, whole(_AFTER, done.device))]
+        table, after = (constant(values, torch.int64, done.device) for values in (_OVER, _AFTER))
+        over = table[torch.bucketize(done, after)]
         # Not a hair below a whole number, as .3 / 6 * 20 is.
         count = (self.alpha_init * allowed.double() / over + 1e-9).long().clamp_min(1)
         others = pixels - allowed
@@ -91,10 +94,10 @@ class SparseRS(ScoreAttack):
 
     def _dice(self, live: Live, state: State) -> Tensor:
         """Random integers for the next steps of each slot, drawn again when they are used up."""
-        dice, due = state["dice"], (live.step % _AHEAD == 0).nonzero().squeeze(1)
-        if len(due):
+        dice = state["dice"]
+        if due := live.due(_AHEAD):
             dice = dice.clone()
-            dice[due] = live.draw(lambda g: integers(_MANY, dice.shape[1:], generator=g), "sparse-rs", slots=due)
+            dice[live.at(due)] = live.integers(_MANY, *dice.shape[1:], path=("sparse-rs",), slots=due)
         return dice
 
     def _changed(self, live: Live, state: State, dice: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,9 @@ from torch import Tensor
 from groundglass.attacks.balls import L2, Linf
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.search import ScoreAttack
-from groundglass.core import counting, integers, whole
+from groundglass.attacks.tensors import keep_better
+from groundglass.core import counting
+from groundglass.core.reading import constant, free_to_read
 from groundglass.core.settings import In, since
 
 # The share of pixels in a window is halved after so many ten-thousandths of the budget.
@@ -76,20 +78,20 @@ class Square(ScoreAttack):
     def step(self, live: Live, state: State, ask: Ask) -> State:
         best, dice = state["x"], self._dice(live, state)
         candidate = self._changed(live, state, dice[live.slots, live.step % _AHEAD])
-        first = (live.step == 0).nonzero().squeeze(1)
-        candidate[first] = best[first]  # the start is a candidate too
-        answer = ask(candidate, live.slots, inside=True)
+        if begins := live.beginning:
+            first = live.at(begins)
+            candidate[first] = best[first]  # the start is a candidate too
+        answer = ask(candidate, 1, inside=True)
         kept = answer.loss >= state["loss"] if self.ties else answer.loss > state["loss"]
-        better = kept.nonzero().squeeze(1)
-        best[better] = candidate[better]
+        keep_better(best, candidate, kept)
         return {**state, "loss": torch.maximum(answer.loss, state["loss"]), "dice": dice}
 
     def _dice(self, live: Live, state: State) -> Tensor:
         """Random integers for the next steps of each slot, drawn again when they are used up."""
-        dice, due = state["dice"], (live.step % _AHEAD == 0).nonzero().squeeze(1)
-        if len(due):
+        dice = state["dice"]
+        if due := live.due(_AHEAD):
             dice = dice.clone()
-            dice[due] = live.draw(lambda g: integers(_MANY, dice.shape[1:], generator=g), "square", slots=due)
+            dice[live.at(due)] = live.integers(_MANY, *dice.shape[1:], path=("square",), slots=due)
         return dice
 
     def _changed(self, live: Live, state: State, dice: Tensor) -> Tensor:
@@ -99,13 +101,13 @@ class Square(ScoreAttack):
         euclidean = isinstance(live.ball, L2)
         sides = self._sides(height, width, odd=euclidean)
         done = (live.step - 1).clamp_min(0) * 10_000 // allowed
-        level = torch.bucketize(done, whole(_HALVED_AFTER, x.device))
-        side = whole(sides, x.device)[level]
+        level = torch.bucketize(done, constant(_HALVED_AFTER, torch.int64, x.device))
+        side = constant(sides, torch.int64, x.device)[level]
         up, dice = dice[:, :channels] % 2 == 0, dice[:, channels:]
         window = _Window(dice[:, 0], dice[:, 1], side, height, width)
         if not euclidean:
             return _recoloured(state, window, up, dice[:, 2])
-        table = _patterns(sides).to(x)
+        table = _patterns_like(sides, x.dtype, x.device)
         bump = window.cut(table, level, turned=dice[:, 2] % 2 == 0)[:, None] * _signs(up)
         return _rebalanced(live, x, window.mask, _Window(dice[:, 3], dice[:, 4], side, height, width).mask, bump)
 
@@ -146,7 +148,7 @@ def _recoloured(state: State, window: "_Window", up: Tensor, die: Tensor) -> Ten
     channels = x.shape[1]
     wanted = torch.where(up[:, :, None, None], above, below)
     same = ((x == wanted) | ~window.mask).flatten(1).all(1)
-    if bool(same.any()):
+    if not free_to_read(same) or bool(same.any()):
         # Then some channels change sides: any subset but the empty one, all equally likely.
         subset = 1 + die % (2 ** min(channels, 62) - 1)
         bits = subset[:, None] >> counting(channels, x.device).clamp_max(62) & 1
@@ -171,7 +173,7 @@ def _rebalanced(live: Live, x: Tensor, window: Tensor, other: Tensor, bump: Tens
 def _stripes(live: Live) -> Tensor:
     """Vertical stripes one pixel wide, of one random sign each in every channel."""
     channels, _, width = live.original.shape[1:]
-    bits = live.draw(lambda g: integers(2, (channels, width), generator=g), "square", "stripes")
+    bits = live.integers(2, channels, width, path=("square", "stripes"))
     return (1 - 2 * bits[:, :, None, :]).expand_as(live.original).to(live.original)
 
 
@@ -180,7 +182,7 @@ def _bumps(live: Live) -> Tensor:
     channels, height, width = live.original.shape[1:]
     side = max(1, min(height, width) // 5)
     down, across = height // side, width // side
-    bits = live.draw(lambda g: integers(2, (channels + 1, down, across), generator=g), "square", "bumps") == 0
+    bits = live.integers(2, channels + 1, down, across, path=("square", "bumps")) == 0
     pattern = _patterns((side,))[0].to(live.original)
     tiles = torch.where(bits[:, 0, ..., None, None], pattern, pattern.T)[:, None] * _signs(bits[:, 1:])
     grid = tiles.transpose(3, 4).reshape(len(live), channels, down * side, across * side)
@@ -197,6 +199,11 @@ def _patterns(sides: tuple[int, ...]) -> Tensor:
         table[at, :half, :side] = _pyramid(half, side)
         table[at, half:side, :side] = -_pyramid(side - half, side)
     return (table / torch.linalg.vector_norm(table, dim=(1, 2), keepdim=True)).float()
+
+
+@lru_cache(maxsize=32)
+def _patterns_like(sides: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return _patterns(sides).to(device, dtype)
 
 
 def _pyramid(height: int, width: int) -> Tensor:

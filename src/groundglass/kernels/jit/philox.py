@@ -57,3 +57,46 @@ def fill(table, key, inputs, out):
                 for w, word in enumerate((c0[k], c1[k], c2[k], c3[k])):
                     row[8 * j + 2 * w] = table[word & uint32(0xFFFF)]
                     row[8 * j + 2 * w + 1] = table[word >> uint32(16)]
+
+
+# Counters that are run through the rounds at once, in the order of memory.
+_TOGETHER = 128
+
+
+@compiled
+def words(key0, key1, when, numbers, out):
+    """Random words of rows that each have a stream of their own -> uint32 out [rows, 4 blocks].
+
+    Block j of row i has the counter (j, when[i], lower and upper half of numbers[i]); uint64 [rows] both.
+    """
+    c0 = np.empty(_TOGETHER, np.uint32)
+    c1, c2, c3 = np.empty_like(c0), np.empty_like(c0), np.empty_like(c0)
+    rows, blocks = out.shape[0], out.shape[1] // 4
+    for first in range(0, rows * blocks, _TOGETHER):
+        many = min(_TOGETHER, rows * blocks - first)
+        for a in range(many):
+            row = (first + a) // blocks
+            c0[a] = uint32((first + a) - row * blocks)
+            c1[a] = uint32(when[row])
+            c2[a] = uint32(numbers[row])
+            c3[a] = uint32(numbers[row] >> uint64(32))
+        philox(key0, key1, c0, c1, c2, c3)
+        for a in range(many):
+            row = (first + a) // blocks
+            block = (first + a) - row * blocks
+            out[row, 4 * block] = c0[a]
+            out[row, 4 * block + 1] = c1[a]
+            out[row, 4 * block + 2] = c2[a]
+            out[row, 4 * block + 3] = c3[a]
+
+
+@compiled
+def look_up(table, words, out):
+    """The halves of each word, the lower first, as places of a table of 65,536 -> float32 out [rows, count]."""
+    for row in range(out.shape[0]):
+        for at in range(out.shape[1] // 2):
+            word = words[row, at]
+            out[row, 2 * at] = table[word & uint32(0xFFFF)]
+            out[row, 2 * at + 1] = table[word >> uint32(16)]
+        if out.shape[1] % 2:
+            out[row, out.shape[1] - 1] = table[words[row, out.shape[1] // 2] & uint32(0xFFFF)]
