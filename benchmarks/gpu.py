@@ -215,7 +215,7 @@ def queries(b: Bench) -> dict[str, float | str]:
 def retrieval(b: Bench) -> dict[str, float]:
     n, m = b.sizes.retrieved
     device = SimulatedOPU.create(n, m, seed=0)
-    found = retrieve(DeviceAccess(device), FixedExposure(), frames=12 * n + 96, seed=0)
+    found = retrieve(DeviceAccess(device), FixedExposure(), frames=12 * n + 96, seed=0, device=b.where)
     errors = row_errors(found.matrix, true_matrix(device))
     return {
         "computing_s": found.compute_seconds,

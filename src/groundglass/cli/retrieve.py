@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from groundglass.cli.options import Command
+from groundglass.cli.options import Command, ComputeOn
 from groundglass.cli.terminal import Terminal, say
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Retrieve(Command):
     """Of inputs and starts."""
     frame_rate: float = 2000.0
     """Frames a second of the device, to say how long they take."""
+    compute_on: ComputeOn = "auto"
 
     def run(self) -> None:
         from groundglass.core import lookup
@@ -55,6 +56,7 @@ class Retrieve(Command):
                 seed=self.seed,
                 rows=self.rows,
                 folder=self.out,
+                device=self.compute_on,
                 progress=terminal.progress,
             )
         rows, n = found.matrix.shape

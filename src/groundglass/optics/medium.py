@@ -115,6 +115,8 @@ class Medium(Sealed, ABC):
                 if free is None or self._bytes_there <= _SHARE * free:
                     with torch.inference_mode(False):
                         self._there[device] = self._placed(device)
+                    if device.type == "cuda":  # another stream may use it at once
+                        torch.cuda.synchronize(device)
                 else:
                     self._there[device] = None
                     warnings.warn(

@@ -57,7 +57,11 @@ def _ask(number: int) -> Opaque:
 
 
 _LIBRARY = torch.library.Library("groundglass", "DEF")
-_LIBRARY.define("measure(Tensor inputs, int device, int outputs, ScalarType dtype, float exposure) -> Tensor")
+# A measurement has state of its own, frames that are counted: a graph of CUDA's kernels would repeat what it once recorded.
+_LIBRARY.define(
+    "measure(Tensor inputs, int device, int outputs, ScalarType dtype, float exposure) -> Tensor",
+    tags=(torch.Tag.cudagraph_unsafe,) if hasattr(torch.Tag, "cudagraph_unsafe") else (),
+)
 _LIBRARY.define("vjp(Tensor bits, Tensor grad, int rule) -> Tensor")
 _LIBRARY.define("vjp_again(Tensor bits, Tensor grad, Tensor along, int rule) -> Tensor")
 _OPERATORS: Any = torch.ops.groundglass

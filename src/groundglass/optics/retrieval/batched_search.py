@@ -147,9 +147,9 @@ class _Batch:
         As `jit.hadamard.sweep` and `HadamardInputs.least_squares`.
         """
         search, top = self.of, self.of.scale.top
-        half = torch.where(self.polished, 0.0, 0.0 if top is None else 0.5).to(torch.float32)[:, None]
         mean = search.mean[self.places].to(torch.float32)
-        trust = torch.where(self.polished, 1 / mean, float(FULL)).to(torch.float32)[:, None]
+        half = torch.zeros_like(mean).masked_fill_(~self.polished, 0.0 if top is None else 0.5)[:, None]
+        trust = (1 / mean).masked_fill_(~self.polished, float(FULL))[:, None]
         constant = _total(rows)[..., None]
         back, total, energy = torch.zeros_like(rows), torch.zeros_like(constant[..., 0]), torch.zeros_like(mean)
         for block, signs in enumerate(search.signs):

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from groundglass.optics.access import DeviceAccess
 from groundglass.optics.retrieval.plan import HELD_OUT, SENTINELS, FramePlan
 
+_CPU = torch.device("cpu")
 # Of random inputs 1% saturate at a good exposure: their mean is then the top over this.
 _GOOD = math.log(100)
 # More saturated readings than this say too little.
@@ -93,9 +95,15 @@ def read_noise(readings: npt.NDArray[Any], plan: FramePlan, top: int | None) -> 
 
 
 def take(
-    access: DeviceAccess, plan: FramePlan, into: npt.NDArray[Any], begin: int, *, drifting: bool = False
+    access: DeviceAccess,
+    plan: FramePlan,
+    into: npt.NDArray[Any],
+    begin: int,
+    *,
+    drifting: bool = False,
+    where: torch.device = _CPU,
 ) -> Iterator[int]:
-    """Take the frames from `begin` on; readings of the first rows go into `into`, [rows, frames].
+    """Take the frames from `begin` on, with bits that lie `where`; readings of the first rows go into `into`, [rows, frames].
 
     Yields the frames so far after every batch, once its readings are in. The held-out frames raise an ExposureError or a
     MatrixChangedError as soon as they show it; of a matrix that is known to be `drifting` no such error.
@@ -105,8 +113,8 @@ def take(
     if not drifting:
         check_same(into, plan, begin)
     for shot in plan.shots(begin):
-        readings: Tensor = access.measure(shot.bits, exposure=shot.exposure)
-        into[:, shot.begin : shot.end] = readings[:, :rows].t().numpy()
+        readings: Tensor = access.measure(shot.bits.to(where), exposure=shot.exposure)
+        into[:, shot.begin : shot.end] = readings[:, :rows].t().cpu().numpy()
         if shot.end == HELD_OUT:
             check_light(into[:, :HELD_OUT], top)
         yield shot.end

@@ -97,8 +97,8 @@ def retrieve(
         drifting: the matrix is known to drift: go on, whatever the checks show. What is found is a matrix of some time
             between the first frame and the last; `noise` then holds what the drift changes in a reading.
         folder: readings and solved rows are kept there as they come, and the same call resumes from them. None: in memory.
-        device: where rows are solved: "cpu", "cuda", "cuda:1", "auto" (a card where there is one). A card's rows are as right
-            as the CPU's, and differ from them in their last digits. Frames are taken as ever.
+        device: where rows are solved, and where the bits lie that are measured: "cpu", "cuda", "cuda:1", "auto" (a card where
+            there is one). A card's rows are as right as the CPU's, and differ from them in their last digits.
         progress: called with the frames and rows that are done.
 
     Raises:
@@ -128,7 +128,7 @@ def retrieve(
     dtype = np.dtype(np.float32 if access.top is None else np.uint8)
     shape = (count, access.in_features)
     with RetrievalFolder(folder, identity, planned=given, readings=(count, len(plan), dtype), matrix=shape) as kept:
-        _measure(access, plan, kept, drifting, progress)
+        _measure(access, plan, kept, drifting, where, progress)
         scale = Scale(access.top, access.mean_reading, read_noise(kept.readings, plan, access.top))
         _solve(method, plan, scale, kept, derive_seed(seed, "solve"), where, progress)
         held_out, chance = _held_out(kept, plan, access.top)
@@ -180,11 +180,18 @@ def _plan(
     return FramePlan(design, seed=seed), given
 
 
-def _measure(access: DeviceAccess, plan: FramePlan, kept: RetrievalFolder, drifting: bool, progress: Progress) -> None:
+def _measure(
+    access: DeviceAccess,
+    plan: FramePlan,
+    kept: RetrievalFolder,
+    drifting: bool,
+    where: torch.device,
+    progress: Progress,
+) -> None:
     # What an earlier access took; this one may be the same, and has counted it.
     access.charge(max(0, kept.taken - access.frames))
     started = time.perf_counter()
-    for frames in take(access, plan, kept.readings, kept.taken, drifting=drifting):
+    for frames in take(access, plan, kept.readings, kept.taken, drifting=drifting, where=where):
         kept.keep_frames(frames, time.perf_counter() - started)
         started = time.perf_counter()
         progress("frames", frames, len(plan))

@@ -108,6 +108,7 @@ class RetrieveCell(BaseCell):
             # Under noise as large as the light a frame that comes again is not known again: the checks would see a drift.
             drifting=self.correlation is not None or self.device.camera.read_noise > device.mean_reading,
             folder=None if folder is None else context.folder / folder,
+            device=context.where,
             progress=context.progress,
         )
         last = device.now() if isinstance(device, DriftingDevice) else device
