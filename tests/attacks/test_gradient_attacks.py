@@ -36,8 +36,8 @@ SMOOTH = TransferPGD(
     steps=6, step_size=0.01, momentum=1.0, random_start=True, smoothing=GaussianKernel(size=3, sigma=0.8)
 )
 WAGNER = CarliniWagnerL2(steps=12, searches=3, learning_rate=0.03, initial_c=0.1)
-BOUNDARY = FAB(steps=5, restarts=2)
-TOWARDS = FAB(steps=5, targets=3, stop_when_fooled=False)
+BOUNDARY = FAB(steps=3, restarts=2)
+TOWARDS = FAB(steps=3, targets=3, stop_when_fooled=False)
 ATTACKS = [FGSM(), RandomNoise(points=4), PGD(steps=7, step_size=None), HARD, TO_THE_END, AUTO, TARGETED]
 ATTACKS += [APGD(steps=5, stop_when_fooled=False), PLAIN, DIVERSE, SMOOTH, WAGNER, BOUNDARY, TOWARDS, DeepFool()]
 every_attack = pytest.mark.parametrize("attack", ATTACKS, ids=repr)
