@@ -112,6 +112,7 @@ def test_versions_of_autoattack_have_the_attacks_that_they_should():
         ({"norm": "L0"}, "norm"),
         ({"is_tf_model": True}, "numpy_model"),
         ({"log_path": "x"}, "log_path"),
+        ({"attacks_to_run": ["fab"]}, "version='custom'"),
     ):
         with pytest.raises(ValueError, match=said):
             AutoAttack(model, **options)

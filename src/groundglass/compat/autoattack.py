@@ -64,6 +64,13 @@ class SquareSettings:
 class AutoAttack:
     """Croce and Hein's ensemble, each attack on the images that those before it left.
 
+    Args:
+        model: images in [0, 1] -> logits.
+        norm, eps: of the ball: "Linf", "L2" or "L1", in pixel units.
+        version: "standard", "plus" (more attacks and restarts), "rand" (of a model that draws), or "custom".
+        verbose: print the robust accuracy after each attack.
+        device: of no consequence: the images go where the model's weights are.
+
     Attributes:
         attacks_to_run: of "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t" and "square".
         apgd, apgd_targeted, fab, square: settings that may be changed before a run.
@@ -95,6 +102,8 @@ class AutoAttack:
         self.apgd, self.apgd_targeted = ApgdSettings(), TargetedApgdSettings()
         self.fab, self.square = FabSettings(), SquareSettings()
         self.attacks_to_run = list(attacks_to_run)
+        if self.attacks_to_run and version != "custom":
+            raise ValueError(f"version={version!r} has attacks of its own: with attacks_to_run give version='custom'")
         self.result: AttackResult | None = None
         self._ball = ball(norm, eps)
         self.set_version(version)
@@ -118,7 +127,7 @@ class AutoAttack:
         """Our attacks, in their order.
 
         Raises:
-            ValueError: an unknown attack, none, or Square in L1, which is not here.
+            ValueError: an unknown attack or none, Square in L1, which is not here, or a loss that needs more classes.
         """
         others = classes - 1
         apgd, aimed, fab, square = self.apgd, self.apgd_targeted, self.fab, self.square
@@ -141,12 +150,15 @@ class AutoAttack:
         }
         if not self.attacks_to_run:
             raise ValueError(f"`attacks_to_run` is empty: give some of {', '.join(every)}")
-        made = {name: lookup("attack of AutoAttack", name, every)() for name in self.attacks_to_run}
-        for name, recipe in made.items():
-            if recipe.ball is not None and recipe.ball.kind not in recipe.attack.kinds:
+        least = {"apgd-dlr": 3, "apgd-t": 4}
+        made = {}
+        for name in self.attacks_to_run:
+            made[name] = lookup("attack of AutoAttack", name, every)()
+            few = classes < least.get(name, 2)
+            if few or self._ball.kind not in made[name].attack.kinds:
                 raise ValueError(
-                    f"{name} is not for {self.norm} here: give version='custom' and attacks_to_run="
-                    f"{[one for one in self.attacks_to_run if one != name]}"
+                    (f"{name} needs {least[name]} classes" if few else f"{name} is not for {self.norm} here")
+                    + f": give version='custom' and attacks_to_run={[one for one in self.attacks_to_run if one != name]}"
                 )
         return made
 
