@@ -105,7 +105,12 @@ def run_here(cells, folder, executor=None, **given):
 
 @pytest.fixture(scope="module")
 def shared(cluster, tmp_path_factory):
-    made = Shared(cluster.address, tmp_path_factory.mktemp("runs") / "shared")
+    hostile = tmp_path_factory.mktemp("elsewhere")
+    for name in ("socket", "selectors", "tempfile", "traceback", "json"):
+        (hostile / f"{name}.py").write_text("raise SystemExit('a file of the current folder was run')\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(hostile)
+        made = Shared(cluster.address, tmp_path_factory.mktemp("runs") / "shared")
     yield made
     made.end()
 
