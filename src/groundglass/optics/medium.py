@@ -14,6 +14,7 @@ from groundglass.core.sealed import Sealed, Seed, without_locals
 from groundglass.core.text import size
 from groundglass.kernels.memory import Output, TensorOutput
 from groundglass.kernels.tensor import free_memory, is_card
+from groundglass.kernels.tensor.products import InexactError
 
 #: Entries of U: complex Gaussian as in equation (1) of the paper, or real as in its published simulation.
 MatrixKind = Literal["complex", "real"]
@@ -27,6 +28,8 @@ DeviceKind = Literal["dense", "procedural", "structured"]
 _ROWS = 4096
 _SHARE = 0.8
 _placing = threading.Lock()
+# Whether cards have been found to be right.
+_RIGHT: dict[tuple[torch.device, DeviceKind, MatrixKind], bool] = {}
 
 
 class Medium(Sealed, ABC):
@@ -111,22 +114,39 @@ class Medium(Sealed, ABC):
         """What the medium keeps there, put there when it is first asked for; None where there is no room."""
         with _placing:
             if device not in self._there:
+                self._there[device] = None
                 free = free_memory(device)
-                if free is None or self._bytes_there <= _SHARE * free:
+                if free is not None and self._bytes_there > _SHARE * free:
+                    self._stays_here(
+                        f"needs {size(self._bytes_there)} on {device}, and {size(free)} are free there: it measures on the CPU, "
+                        "with the same readings, more slowly; kind='procedural' is the same device and needs next to no memory"
+                    )
+                elif not self._is_right_on(device):
+                    self._stays_here(f"gets other sums on {device} than on the CPU, where it measures therefore")
+                else:
                     with torch.inference_mode(False):
                         self._there[device] = self._placed(device)
                     if device.type == "cuda":  # another stream may use it at once
                         torch.cuda.synchronize(device)
-                else:
-                    self._there[device] = None
-                    warnings.warn(
-                        f"a {self.kind} device of {self.in_features} x {self.out_features} needs {size(self._bytes_there)} on "
-                        f"{device}, and {size(free)} are free there: it measures on the CPU, with the same readings, more "
-                        "slowly; kind='procedural' is the same device and needs next to no memory there",
-                        RuntimeWarning,
-                        stacklevel=2,
-                    )
             return self._there[device]
+
+    def _stays_here(self, why: str) -> None:
+        text = f"a {self.kind} device of {self.in_features} x {self.out_features} {why}"
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+    def _is_right_on(self, device: torch.device) -> bool:
+        """Whether the card gives the CPU's light, bit for bit: of some inputs at some outputs, once for each kind of matrix."""
+        known = _RIGHT.get((device, self.kind, self.matrix))
+        if known is None:
+            some = self.region(np.arange(min(64, self.out_features)))
+            bits = torch.from_numpy(np.random.default_rng(0).integers(0, 2, (20, self.in_features), dtype=np.uint8))
+            right = some._filled(bits, Output.of_light(len(bits), some.out_features))
+            try:
+                found = some._on_card(bits.to(device), some._placed(device), 1.0, 0, torch.float64)
+            except InexactError:
+                return False
+            known = _RIGHT[device, self.kind, self.matrix] = torch.equal(found.cpu(), right)
+        return known
 
     @abstractmethod
     def region(self, outputs: npt.NDArray[np.int64]) -> Self:

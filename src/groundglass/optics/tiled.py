@@ -109,10 +109,6 @@ class TiledMedium(Medium):
 
     def _put(self, bits: Tensor, held: tuple[Tensor, ...], out: TensorOutput) -> None:
         product = fastest_product(len(bits), self.in_features, bits.device)
-        if product is None:
-            raise RuntimeError(
-                f"torch adds up small integers wrongly on {bits.device}: measure on the CPU, with bits that are there"
-            )
         columns = None if self._columns is None else torch.from_numpy(self._columns).to(bits.device, non_blocking=True)
         whole = out if columns is None else out.of_width(len(self.numbers) * self.tile_outputs)
         span = min(self.in_features, product.inputs)

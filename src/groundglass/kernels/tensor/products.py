@@ -18,6 +18,10 @@ _CHECKED, _BITS = 256, 2**24
 _lock = threading.Lock()
 
 
+class InexactError(RuntimeError):
+    """No way to add up integers on a card gives the CPU's sums there."""
+
+
 class Product(ABC):
     """A way to add up the rows of an integer matrix that bits name.
 
@@ -82,22 +86,29 @@ PRODUCTS: tuple[Product, ...] = (
 )
 
 
-def fastest_product(rows: int, inputs: int, device: torch.device) -> Product | None:
-    """The fastest exact one on this card for such a batch, found once for each class of sizes; None where none is exact.
+def fastest_product(rows: int, inputs: int, device: torch.device) -> Product:
+    """The fastest exact one on this card for such a batch, found once for each class of sizes.
 
     Timing makes the choice, and only the choice, differ from run to run: all that are chosen among give the same integers.
+
+    Raises:
+        InexactError: none is exact.
     """
     with _lock:
         return _race(max(1, min(rows, 4096)).bit_length(), min(inputs, FloatProduct.inputs).bit_length(), device)
 
 
 @cache
-def _race(rows_log2: int, inputs_log2: int, device: torch.device) -> Product | None:
+def _race(rows_log2: int, inputs_log2: int, device: torch.device) -> Product:
     rows, inputs = 3 * 2**rows_log2 // 4 + 1, min(2**inputs_log2, FloatProduct.inputs)
     checked = min(rows, max(32, _BITS // inputs))
     exact = [product for product in PRODUCTS if is_exact(product, checked, inputs, device)]
+    if not exact:
+        raise InexactError(
+            f"torch adds up small integers wrongly on {device}: measure on the CPU, with bits that are there"
+        )
     if device.type == "cpu" or len(exact) < 2:  # the way of a card on the CPU is for tests: all of it, and no clock
-        return exact[0] if exact else None
+        return exact[0]
     bits = torch.ones(rows, inputs, dtype=torch.uint8, device=device)
     lanes = torch.ones(min(_LANES, _ENTRIES // inputs), inputs, dtype=torch.int8, device=device)
     # In turns: another process that comes by slows all of them, not one.
