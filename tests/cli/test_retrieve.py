@@ -34,6 +34,7 @@ def test_retrieve_says_what_it_took_and_how_far_off_it_is_and_goes_on(tmp_path, 
         (["--method", "closed-form"], "sets the exposure"),
         (["--rows", "25"], "must be 1 to 24"),
         (["--frame-rate", "0"], "must be above 0"),
+        (["--device", "gpu"], "cuda:N"),
     ],
 )
 def test_retrieve_refuses_before_any_work(changes, said, tmp_path, capsys):

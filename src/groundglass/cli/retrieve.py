@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Retrieve(Command):
     """Retrieve a device's matrix from its readings alone, as an attacker who holds it would. The same command continues it."""
 
-    device: tyro.conf.Positional[Path]
+    file: tyro.conf.Positional[Path]
     """The file of a simulated device, as a study leaves it in devices/. Its secret is used to simulate, and to say in the end
     how far the retrieved matrix is from it; the retrieval sees readings."""
     out: Path
@@ -34,15 +34,16 @@ class Retrieve(Command):
     """Of inputs and starts."""
     frame_rate: float = 2000.0
     """Frames a second of the device, to say how long they take."""
-    compute_on: ComputeOn = "auto"
+    device: ComputeOn = "auto"
 
     def run(self) -> None:
         from groundglass.core import lookup
+        from groundglass.core.accelerator import torch_device
         from groundglass.optics import DeviceAccess, SimulatedOPU, true_matrix
         from groundglass.optics.retrieval import METHODS, frames_of, retrieve, row_errors
 
-        method = lookup("method", self.method, METHODS)()
-        device = SimulatedOPU.load(self.device)
+        method, where = lookup("method", self.method, METHODS)(), torch_device(self.device)
+        device = SimulatedOPU.load(self.file)
         if self.rows is not None and 1 <= self.rows < device.out_features and not _of(device, self.out):
             # A camera that reads no more than is wanted: of a device of a million outputs the rest would cost too much.
             device = device.region(range(self.rows))
@@ -56,7 +57,7 @@ class Retrieve(Command):
                 seed=self.seed,
                 rows=self.rows,
                 folder=self.out,
-                device=self.compute_on,
+                device=where,
                 progress=terminal.progress,
             )
         rows, n = found.matrix.shape

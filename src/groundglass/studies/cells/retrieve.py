@@ -169,12 +169,14 @@ class RowsCell(BaseCell):
         assert isinstance(whole, SimulatedOPU)
         device = whole.region(range(self.rows))
         # Compiling, or loading what was compiled, does not count as time of a row.
-        retrieve(DeviceAccess(SimulatedOPU.create(64, 64, seed=0)), _DEFAULT, frames=12 * 64, seed=0)
+        small = DeviceAccess(SimulatedOPU.create(64, 64, seed=0))
+        retrieve(small, _DEFAULT, frames=12 * 64, seed=0, device=context.where)
         found = retrieve(
             DeviceAccess(device, budget=self.frames, frame_rate=self.frame_rate),
             _DEFAULT,
             frames=self.frames,
             seed=derive_seed(self.seed, "rows", self.frames),
+            device=context.where,
             progress=context.progress,
         )
         errors = row_errors(found.matrix, true_matrix(device)).numpy()
