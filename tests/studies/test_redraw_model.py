@@ -150,6 +150,7 @@ def test_what_cannot_be_redrawn_is_refused_before_any_work(model, capsys, monkey
         ([model, "--data", "pictures", "--out", out, "--device-dir", empty], "by --device-file"),
         ([model, "--data", "fewer", "--out", out], "10 classes, and fewer has 3: name the data set"),
         ([elsewhere, "--data", "pictures", "--out", out], "trained on squares, not on pictures: give --data squares"),
+        (["zoo:vgg-opu-demo", "--data", "pictures", "--out", out], "place_device"),
         ([model.with_name("nowhere"), "--data", "pictures", "--out", out], "no model file"),
     ):
         assert cli.main(["redraw", *map(str, arguments)]) == 1

@@ -10,6 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from groundglass.attacks.faster_layers import Faster, FusedConvolutions, InOrder, SteadyLinear, is_plain
 from groundglass.attacks.same_function import FEW, same_function
 from groundglass.core import as_model
+from groundglass.core.layout import layout_of
 from groundglass.kernels.convolutions import ConvLayer
 
 M = TypeVar("M", bound=nn.Module)
@@ -91,10 +92,11 @@ def _rearranged(model: nn.Module) -> list[Faster]:
     for linear in [m for m in model.modules() if type(m) is nn.Linear and is_plain(m)]:
         parts.append(Faster([linear], SteadyLinear(linear), ndim=2, owner=owner, as_forward=True))
         linear.forward = parts[-1]  # type: ignore[method-assign]
+    layout = layout_of(model)
     for module in [model, *(part.fast for part in parts)]:
         for conv in module.modules():
             if isinstance(conv, nn.Conv2d) and conv._parameters.get("weight") is not None:
-                conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
+                conv.weight.data = conv.weight.data.contiguous(memory_format=layout)
     return parts
 
 

@@ -11,6 +11,7 @@ from groundglass.core.accelerator import Device, repeatable, torch_device
 from groundglass.core.sealed import Seed
 from groundglass.data import Dataset, load
 from groundglass.models import DefendedNetwork, ModelSpec, predict_logits, read_spec, save_defended, save_model
+from groundglass.models.named import zoo_name
 from groundglass.optics import DeviceStore, SimulatedOPU
 from groundglass.studies.audit_model import devices_of, read_network
 from groundglass.studies.cells.redraw import Tuned, tune
@@ -88,6 +89,11 @@ def redraw_model(
     where = torch_device(device)
     if out.exists():
         raise FileExistsError(f"{out} is there already: give another --out, or move it away first")
+    if weights is None and zoo_name(model) is not None:
+        raise ValueError(
+            f"{model} is a network of the zoo, whose device is public and in no file: in Python, "
+            "training.place_device(network, network.device.redraw()) gives it another one, then fit_classifier its classifier"
+        )
     path = Path(model) if weights is None else weights
     spec = None if ":" in str(model) and not Path(model).exists() else read_spec(Path(model))
     if spec is not None and spec.device_in is None:

@@ -156,7 +156,8 @@ class AdversarialTraining(Settings, ABC):
         ball = Linf(self.eps)
         size = 2.5 * self.eps / self.steps if self.step_size is None else self.step_size
         goal = self._goal(climb, images, labels)
-        noise = self._noise(images.shape, generator).to(images.device).contiguous(memory_format=torch.channels_last)
+        drawn = self._noise(images.shape, generator)
+        noise = torch.empty_like(images, dtype=drawn.dtype).copy_(drawn)  # in the layout of the images
         x = ball.project(images + noise, images)
         for _ in range(self.steps):
             x.requires_grad_()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from groundglass.core import NonFiniteError, Progress, check_labels, derive_seed, input_dtype, own_streams, silent
 from groundglass.core.accelerator import repeatable
+from groundglass.core.layout import layout_of
 from groundglass.core.modes import kept_in_eval
 from groundglass.core.reading import sent
 from groundglass.core.settings import fit
@@ -84,7 +85,7 @@ def train(
     if answers is not None:
         _check_answers(answers, images, config)
     where = next(model.parameters()).device
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=layout_of(model))  # type: ignore[call-overload]
     optimiser = make_optimiser(model, config)
     identity: dict[str, Any] = {
         **config.described(),
@@ -131,7 +132,7 @@ class _Run:
 
     def epoch(self, state: TrainingState) -> None:
         """What is left of an epoch."""
-        model, config = self.model, self.config
+        model, config, layout = self.model, self.config, layout_of(self.model)
         model.train()
         for module in self.frozen:
             module.training = False
@@ -156,7 +157,7 @@ class _Run:
         for batch in stream:
             if len(batch) < 2:  # BatchNorm has no variance over one image
                 continue
-            x = batch.images.to(where, dtype).contiguous(memory_format=torch.channels_last)
+            x = batch.images.to(where, dtype).contiguous(memory_format=layout)
             check_labels(batch.labels, count=len(batch), classes=state.classes or None)
             y = sent(batch.labels, where)
             goal = y if self.answers is None else sent(self.answers[batch.index], where)

@@ -13,7 +13,7 @@ from groundglass.studies.cells.craft import CommonCell, CraftCell, TransferCell
 from groundglass.studies.cells.network import DeviceCell, NetworkCell
 from groundglass.studies.cells.query import QueryCell
 from groundglass.studies.engine.cell import Cell, with_inputs
-from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_EXPECT, SMALL, recipe
+from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, SMALL, recipe
 from groundglass.studies.transfer.study import attackers_vgg
 from groundglass.training import Precision, TrainingConfig
 from groundglass.training.classifier import FINE_TUNING
@@ -154,7 +154,7 @@ def _balls(config: AblationConfig, dataset: Dataset) -> Iterator[tuple[dict[str,
         yield ball, 2.5 * widest(ball["eps"]) / config.steps
 
 
-@recipe(SMALL, "about 6 minutes on two cores", QUICK_EXPECT, in_all=False)
+@recipe(SMALL, QUICK_COST, QUICK_EXPECT, in_all=False)
 def quick(data: str, seed: int, precision: Precision) -> AblationConfig:
     """The four networks of the paper's code, and variants of one."""
     shared = kit.quick_networks(data, seed, precision, images=4000)
