@@ -97,6 +97,24 @@ def test_a_card_is_made_to_repeat_itself_and_put_back(monkeypatch):
     assert settings() == before
 
 
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch before 2.9 has no such settings")
+def test_a_card_repeats_itself_where_torchs_newer_settings_are_used(monkeypatch):
+    monkeypatch.setenv(WORKSPACE, ":16:8")
+    Cards(monkeypatch, 1)
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    parts = (cudnn.conv, cudnn.rnn, matmul)
+    before = [part.fp32_precision for part in parts]
+    try:
+        cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = "tf32", "ieee"
+        with repeatable(torch.device("cuda")):
+            assert [part.fp32_precision for part in parts] == ["ieee"] * 3
+            assert cudnn.deterministic
+        assert [part.fp32_precision for part in parts] == ["tf32", "ieee", before[2]]
+    finally:
+        for part, precision in zip(parts, before, strict=True):
+            part.fp32_precision = precision
+
+
 @pytest.mark.parametrize(
     ("given", "started", "repeats"),
     [(None, False, True), (None, True, False), (":16:8", True, True), (":0:0", False, False)],

@@ -103,21 +103,44 @@ def repeatable(where: torch.device) -> Iterator[None]:
         return
     _fixed_workspace()
     cudnn, filling = torch.backends.cudnn, cast(Any, torch.utils.deterministic)
-    mode, precision, filled = (
-        torch.get_deterministic_debug_mode(),
-        torch.get_float32_matmul_precision(),
-        filling.fill_uninitialized_memory,
-    )
+    mode, filled = torch.get_deterministic_debug_mode(), filling.fill_uninitialized_memory
+    chosen, raced = cudnn.deterministic, cudnn.benchmark
     try:
         torch.set_deterministic_debug_mode(max(mode, 1))
-        torch.set_float32_matmul_precision("highest")
         filling.fill_uninitialized_memory = False  # it finds bugs, and costs time
-        with cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False):
+        cudnn.deterministic, cudnn.benchmark = True, False
+        with _without_tf32():
             yield
     finally:
         torch.set_deterministic_debug_mode(mode)
-        torch.set_float32_matmul_precision(precision)
         filling.fill_uninitialized_memory = filled
+        cudnn.deterministic, cudnn.benchmark = chosen, raced
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    try:
+        convolutions, _, products = cudnn.allow_tf32, matmul.allow_tf32, torch.get_float32_matmul_precision()
+    except RuntimeError:  # a user has set what torch 2.9 has in their place, and both are not to be mixed
+        newer: Any = cudnn
+        parts: tuple[Any, ...] = (newer.conv, newer.rnn, matmul)
+        before = [part.fp32_precision for part in parts]
+        try:
+            for part in parts:
+                part.fp32_precision = "ieee"
+            yield
+        finally:
+            for part, precision in zip(parts, before, strict=True):
+                part.fp32_precision = precision
+        return
+    try:
+        cudnn.allow_tf32 = False
+        torch.set_float32_matmul_precision("highest")
+        yield
+    finally:
+        cudnn.allow_tf32 = convolutions
+        torch.set_float32_matmul_precision(products)
 
 
 def _fixed_workspace() -> bool:

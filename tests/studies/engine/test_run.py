@@ -78,12 +78,14 @@ def test_what_it_computes_on_is_recorded_and_a_change_is_said(tmp_path, monkeypa
         return [note for note in heard.notes if "another" in note or "last digits" in note]
 
     assert goes_on({"device": "cuda", "card": "Toy H1"}) == []
+    (told,) = goes_on({"device": "cuda", "card": "Toy H1", "repeatable": "no: CUDA had begun, in another program"})
+    assert told.endswith("in another program")
     assert goes_on({"device": "cuda:0", "card": "Toy H1"}) == []
     (told,) = goes_on({"device": "cpu"})
     assert "on cpu" in told
     assert "Toy H1" in told
     made = Run.open(tmp_path).manifest
-    assert [one["machine"]["device"] for one in (made, *made["continued"])] == ["cuda", "cuda:0", "cpu"]
+    assert [one["machine"]["device"] for one in (made, *made["continued"])] == ["cuda", "cuda", "cuda:0", "cpu"]
     with pytest.raises(ValueError, match="`device`"):
         run(tmp_path / "new", device="gpu")
     assert not (tmp_path / "new").exists()

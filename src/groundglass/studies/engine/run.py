@@ -149,6 +149,16 @@ def _told_device(manifest: Mapping[str, Any], started: str) -> str | None:
     return f"this session is on {now}, the one before was on {before}: results may differ in their last digits"
 
 
+def _told_repeatable(machine: Mapping[str, Any]) -> str | None:
+    """Why a training that is cut off would not go on to the same bits."""
+    found = str(machine.get("repeatable", "yes"))
+    return (
+        f"on this card nothing is the same bit for bit when it is computed again: {found}"
+        if found[:2] == "no"
+        else None
+    )
+
+
 def run_study(
     study: str | Study,
     recipe: str | None = None,
@@ -264,7 +274,8 @@ def run_study(
             arrays=store.arrays,
             where=where,
         )
-        for said in (_told_growth(store.manifest, about["started"]), _told_device(store.manifest, about["started"])):
+        told = (_told_growth, _told_device)
+        for said in (*(each(store.manifest, about["started"]) for each in told), _told_repeatable(about["machine"])):
             if said is not None:
                 context.note(said)
         if not all(key_of(cell) in store for cell in todo):
