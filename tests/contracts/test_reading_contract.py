@@ -10,6 +10,7 @@ import torch
 
 from groundglass.attacks import (
     APGD,
+    FAB,
     FGSM,
     L0,
     L1,
@@ -19,6 +20,7 @@ from groundglass.attacks import (
     AttackCheckpoint,
     Bandits,
     CarliniWagnerL2,
+    DeepFool,
     GradientAccess,
     InputDiversity,
     LabelAccess,
@@ -61,6 +63,11 @@ ATTACKS = [
 SPARSE = [PGD(steps=STEPS, restarts=2), APGD(steps=STEPS)]
 CASES = [(attack, Linf(0.03)) for attack in ATTACKS if not isinstance(attack, CarliniWagnerL2)]
 CASES += [(attack, L2(0.3)) for attack in ATTACKS if isinstance(attack, CarliniWagnerL2 | APGD)]
+CASES += [
+    (FAB(steps=8), Linf(0.03)),
+    (FAB(steps=8, targets=2, stop_when_fooled=False), L2(0.3)),
+    (DeepFool(steps=8), L2(0.3)),
+]
 CASES += [(attack, L1(1.5)) for attack in SPARSE] + [(SPARSE[0], L0(2)), (ATTACKS[1], Linf((0.03, 0.02, 0.04)))]
 each = pytest.mark.parametrize(("attack", "ball"), CASES, ids=[f"{a!r} {b!r}" for a, b in CASES])
 every = pytest.mark.parametrize("steps", [5, None], ids=["every 5 steps", "as foreseen"])
@@ -97,7 +104,7 @@ def assert_the_same(attack, ball, monkeypatch, steps, **options):
 @each
 def test_results_and_counts_do_not_depend_on_when_the_host_reads(attack, ball, steps, monkeypatch):
     wanted, access = assert_the_same(attack, ball, monkeypatch, steps)
-    stops = getattr(attack, "stop_when_fooled", False) and bool(wanted.success.any())
+    stops = isinstance(attack, PGD | APGD) and attack.stop_when_fooled and bool(wanted.success.any())
     if steps is not None:
         assert (access.wasted > 0) == stops
 
@@ -221,6 +228,8 @@ STEPPING = [
     (CarliniWagnerL2(steps=30, searches=1, initial_c=0.1), L2(0.3)),
     (TransferPGD(steps=18, diversity=InputDiversity(), keep="highest"), Linf(0.03)),
     (TransferPGD(steps=18, momentum=1.0), L1(1.5)),
+    (FAB(steps=18, targets=1, stop_when_fooled=False), Linf((0.03, 0.02, 0.04))),
+    (FAB(steps=18, stop_when_fooled=False), L2(0.3)),
 ]
 
 

@@ -16,7 +16,8 @@ from groundglass.attacks.minimum_norm import MinimumNormAttack, Norm, interrupte
 from groundglass.attacks.runs import likeliest_others
 from groundglass.attacks.sparse_balls import L1
 from groundglass.attacks.tensors import Flags, Images, Logits, PerImage, Rows, per_image
-from groundglass.core import whole
+from groundglass.attacks.unread import STEPS_BETWEEN_READS
+from groundglass.core import counting, whole
 from groundglass.core.settings import Count, In, NotNegative, Share, Tally
 
 # The last search aims this share of the interval beyond the boundary, so that rounding does not decide.
@@ -89,7 +90,7 @@ class FAB(MinimumNormAttack):
                 while s.step < self.steps and len(live := s.live):
                     self._move(s, live)
                     s.step += 1
-                    job.save(s.state)
+                    job.save(s.state, since=s.step % STEPS_BETWEEN_READS)
                 s.run, s.step = s.run + 1, 0
                 if s.run < self._runs:
                     s.begin()
@@ -126,6 +127,7 @@ class _Search:
     ) -> None:
         self.attack, self.job, self.board, self.rows, self.batch = attack, job, job.board, rows, batch
         self._ball, self._aims = ball, aims
+        self._stops = ball is not None and attack.stop_when_fooled
         self.run = self.step = self.refined = 0
         self.inner, self.inner_loss = self.board.images[rows], self.board.loss[rows].float()
         self.x, self.done = self.inner.clone(), torch.zeros_like(rows, dtype=torch.bool)
@@ -139,6 +141,8 @@ class _Search:
     @property
     def live(self) -> Rows:
         """Positions of the images that are still moved."""
+        if not self._stops:
+            return counting(len(self.rows), self.rows.device)
         return (~self.done).nonzero().squeeze(1)
 
     @property
@@ -197,7 +201,7 @@ class _Search:
         nearer = fooled & (distance < self.nearest[live])
         self.nearest[live] = torch.where(nearer, distance, self.nearest[live])
         board.put(rows, x, loss, fooled, step, where=nearer)
-        if self._ball is not None and self.attack.stop_when_fooled:
+        if self._ball is not None and self._stops:
             inside = self._ball.at(rows).contains(x, board.images[rows], tolerance=0)
             self.done[live] = self.done[live] | (nearer & inside)
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from groundglass.attacks.balls import L2, Ball, Linf
 from groundglass.attacks.tensors import Images, PerImage
+from groundglass.core.reading import constant, free_to_read
 
 # Of Newton's method on a chain of straight lines; most take ten. In float64, to this share of what is wanted.
 _STEPS, _CLOSE = 60, 1e-12
@@ -62,7 +63,7 @@ class Metric:
         eps = getattr(self.ball, "eps", None)
         if not isinstance(self.ball, Linf) or not isinstance(eps, tuple) or not self.ball.radius:
             return torch.ones(1, dtype=like.dtype, device=like.device)
-        share = torch.tensor(eps, dtype=like.dtype, device=like.device) / self.ball.radius
+        share = constant(eps, like.dtype, like.device) / self.ball.radius
         return share.repeat_interleave(like[0, 0].numel())
 
 
@@ -74,7 +75,7 @@ def _time(slope: Tensor, speed: Tensor, room: Tensor, wanted: Tensor) -> Tensor:
         short = wanted - (slope * torch.minimum(gone, room)).sum(1)
         pull = torch.where(gone < room, slope * speed, 0).sum(1)
         done = (short <= _CLOSE * wanted) | (pull <= _TINY)
-        if bool(done.all()):
+        if free_to_read(done) and bool(done.all()):
             break
         t = torch.where(done, t, t + short / pull.clamp_min(_TINY))
     return t
