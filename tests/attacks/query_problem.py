@@ -11,12 +11,14 @@ from groundglass.attacks import (
     LabelAccess,
     LabelAttack,
     Linf,
+    Live,
     Parsimonious,
     RayS,
     ScoreAccess,
     SparseRS,
     Square,
 )
+from groundglass.attacks.draws import Mersenne
 from tests.attacks.toy import RowModel
 
 ATTACKS = [
@@ -63,3 +65,10 @@ def run(attack, access=None, **changes):
 class Forbidden(nn.Module):
     def forward(self, x):
         raise AssertionError("asked")
+
+
+def live_slots(images, step, ball, *, left) -> Live:
+    """Images under attack, numbered from 0."""
+    numbers = range(len(images))
+    draws = Mersenne(0, numbers, images.device)
+    return Live(images, torch.zeros_like(step), numbers, step, step.tolist(), left, ball, draws)

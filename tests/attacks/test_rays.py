@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from groundglass.attacks import Linf, Live, RayS
+from groundglass.attacks import Linf, RayS
+from tests.attacks.query_problem import live_slots
 from tests.attacks.toy import Constant, Linear, Recorded, queried
 
 SHAPE = (3, 2, 2)
@@ -106,7 +107,7 @@ def test_a_tolerance_below_the_numbers_resolution_ends_a_search_too():
 
 def test_a_step_leaves_the_state_it_was_given():
     step = torch.zeros(3, dtype=torch.int64)
-    live = Live(torch.full((3, *SHAPE), 0.5), step, range(3), step, step + 9, Linf(0.1), seed=0)
+    live = live_slots(torch.full((3, *SHAPE), 0.5), step, Linf(0.1), left=step + 9)
     attack = RayS()
     state = attack.begin(live)
 

@@ -4,8 +4,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from groundglass.attacks import L0, Live, SparseRS
+from groundglass.attacks import L0, SparseRS
 from groundglass.core import whole
+from tests.attacks.query_problem import live_slots
 from tests.attacks.sparse_optima import best_in_l0
 from tests.attacks.test_square import Kept
 from tests.attacks.toy import Linear, blobs, queried, trained
@@ -108,11 +109,11 @@ def test_images_of_any_shape_and_any_number_of_pixels(shape, ball):
 @pytest.mark.parametrize("ball", [L0(3), L0.each([3, 9, 100])], ids=repr)
 def test_a_step_leaves_the_state_until_it_was_answered(ball):
     """It may be interrupted there, and is then made again from the same state."""
-    images, label = torch.full((3, 3, 10, 10), 0.5), torch.zeros(3, dtype=torch.int64)
+    images = torch.full((3, 3, 10, 10), 0.5)
     step = torch.tensor([0, 3, 900])
-    live = Live(images, label, range(3), step, torch.full_like(step, 1000), ball, seed=0)
+    slots = live_slots(images, step, ball, left=torch.full_like(step, 1000))
     attack = SparseRS()
-    state = attack.begin(live)
+    state = attack.begin(slots)
     before = {name: value.clone() for name, value in state.items()}
 
     class Told:
@@ -122,10 +123,10 @@ def test_a_step_leaves_the_state_until_it_was_answered(ball):
         assert all(torch.equal(state[name], value) for name, value in before.items())
         return Told()
 
-    after = attack.step(live, state, ask)
+    after = attack.step(slots, state, ask)
     assert not torch.equal(after["loss"], before["loss"])
     assert after["order"].sort(dim=1).values.tolist() == [list(range(100))] * 3
-    dropped = attack.step(live, replace_loss(state), lambda *_, **__: Told())
+    dropped = attack.step(slots, replace_loss(state), lambda *_, **__: Told())
     assert torch.equal(dropped["order"], before["order"])
 
 

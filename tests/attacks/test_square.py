@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from groundglass.attacks import L2, NES, Linf, Live, ScoreAccess, Square
+from groundglass.attacks import L2, NES, Linf, ScoreAccess, Square
 from groundglass.attacks.square import _patterns
-from tests.attacks.query_problem import Forbidden
+from tests.attacks.query_problem import Forbidden, live_slots
 from tests.attacks.toy import Linear, queried
 from tests.attacks.toy import problem as make_problem
 
@@ -208,7 +208,7 @@ def test_the_schedule_is_the_originals_stretched_over_the_budget():
     state = attack.begin(live)
     # Off both sides of the box, so that a window changes every pixel in it.
     state = {**state, "x": live.original.clone(), "allowed": torch.full((len(sides),), 5000)}
-    dice = attack._dice(replace(live, step=torch.zeros_like(live.step)), state)[:, 0]
+    dice = attack._dice(replace(live, step=torch.zeros_like(live.step), made=[0] * len(live)), state)[:, 0]
     changed = attack._changed(live, state, dice) != state["x"]
     widths = changed.any(1).any(1).sum(1)
     assert widths.tolist() == list(sides.values())
@@ -217,8 +217,7 @@ def test_the_schedule_is_the_originals_stretched_over_the_budget():
 def live_at(step):
     count = len(step)
     images = torch.full((count, 3, 32, 32), 0.5)
-    label = torch.zeros(count, dtype=torch.int64)
-    return Live(images, label, range(count), step, torch.ones_like(step), Linf(0.1), seed=0)
+    return live_slots(images, step, Linf(0.1), left=torch.ones_like(step))
 
 
 @pytest.mark.parametrize("ball", BALLS, ids=repr)

@@ -105,13 +105,17 @@ class SparseRS(ScoreAttack):
         allowed, order, original = _allowed(live), state["order"].clone(), live.original.flatten(2)
         pixels, x = order.shape[1], state["x"].clone().flatten(2)
         moving = self._moving(live.step * 10_000 // state["allowed"], allowed, pixels)
-        for number in range(int(moving.max())):
+        # All that the host must know, at once.
+        counts, most_of_each = torch.stack([moving, allowed]).tolist()
+        for number in range(max(counts)):
             # Whoever has moved in this step is at the front, of those that are changed or of the others, and stays there.
-            slots = (moving > number).nonzero().squeeze(1)
+            these = [slot for slot, count in enumerate(counts) if count > number]
+            slots = live.at(these)
             most, die = allowed[slots], dice[slots, number]
             leaves = _brought(order, slots, number + die[:, 0] % (most - number), to=torch.full_like(most, number))
-            comes, swap = leaves.clone(), (most < pixels).nonzero().squeeze(1)
-            if len(swap):
+            comes, others = leaves.clone(), [at for at, slot in enumerate(these) if most_of_each[slot] < pixels]
+            if others:
+                swap = live.at(others)
                 some, front = slots[swap], most[swap] + number
                 comes[swap] = _brought(order, some, front + die[swap, 1] % (pixels - front), to=front)
                 order[some, front], order[some, number] = leaves[swap], comes[swap]
