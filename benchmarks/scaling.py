@@ -16,6 +16,8 @@ than that of the study itself, whose cells take longer.
 
 import argparse
 import os
+import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from groundglass.core import atomic_write
 from groundglass.data import load
 from groundglass.results import Record, RecordStore
 from groundglass.studies import find_study
@@ -106,22 +109,28 @@ class _First:
 
 @contextmanager
 def cluster(workers: int) -> Iterator[Place]:
-    """A Ray cluster of some nodes, all in this machine, which have so many workers together."""
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_AUTH_TOKEN", os.urandom(16).hex())
+    """A Ray cluster of some nodes, all in this machine and on its own address, which have so many workers together."""
+    folder = Path(tempfile.mkdtemp(prefix="gg"))  # of a short path: sockets are there
+    token = folder / "token"
+    with atomic_write(token, "w", private=True) as file:
+        file.write(secrets.token_hex(32))
+    settings = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    os.environ.update(settings)
     from ray.cluster_utils import Cluster
 
     from groundglass.studies.engine.ray import Ray
 
-    each = -(-workers // _NODES)
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": each, "include_dashboard": False})
+    made, nodes = Cluster(), min(_NODES, workers)
     try:
-        for _ in range(_NODES - 1):
-            found.add_node(num_cpus=each)
-        found.wait_for_nodes()
-        yield Ray(found.address)
+        for node in range(nodes):
+            # Sleeps need no memory: each node says that it has enough.
+            share = workers // nodes + (node < workers % nodes)
+            made.add_node(num_cpus=share, memory=2**40, include_dashboard=False, temp_dir=str(folder / "ray"))
+        made.wait_for_nodes()
+        yield Ray(made.address)
     finally:
-        found.shutdown()
+        made.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def main() -> None:
@@ -166,4 +175,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    import scaling  # Ray's workers import its cells, by this name
+
+    scaling.main()
