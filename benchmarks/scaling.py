@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from groundglass.core import atomic_write
+from groundglass.core import atomic_write, write_json
+from groundglass.core.files import is_part
 from groundglass.data import load
 from groundglass.results import Record, RecordStore
 from groundglass.studies import find_study
@@ -42,6 +43,7 @@ from groundglass.studies.engine.worker import Setup
 from groundglass.studies.recipe import configure
 
 _NODES = 4
+BEGIN = "begin"
 
 
 @dataclass(frozen=True)
@@ -71,31 +73,51 @@ class Sleep:
         return Outcome({})
 
 
-def asleep(cells: Sequence[Timed], factor: float) -> list[Cell]:
-    """The same plan of sleeps."""
-    found: dict[str, Sleep] = {}
+@dataclass(frozen=True)
+class Meet(Sleep):
+    """Ends when `count` cells like this are under way: then all workers have started.
+
+    Attributes:
+        count: of workers.
+    """
+
+    count: int = 1
+
+    kind: ClassVar[str] = "meet"
+
+    def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
+        write_json(context.folder / "met" / self.of, {})
+        while len([path for path in (context.folder / "met").iterdir() if not is_part(path.name)]) < self.count:
+            time.sleep(0.05)
+        return Outcome({})
+
+
+def asleep(cells: Sequence[Timed], factor: float, workers: int) -> list[Cell]:
+    """The same plan of sleeps, once all workers have met."""
+    met = [Meet(f"worker {number}", 0.0, (), False, workers) for number in range(workers)]
+    found: dict[str, Sleep] = {"": Sleep(BEGIN, 0.0, tuple(met), False)}
     for cell in cells:
-        inputs = tuple(found[key] for key in dict.fromkeys(cell.inputs))
+        inputs = tuple(found[key] for key in dict.fromkeys(cell.inputs)) or (found[""],)
         found[cell.key] = Sleep(cell.key, cell.seconds * factor, inputs, cell.alone)
-    return list(found.values())
+    return [*met, *found.values()]
 
 
 def seconds_of(cells: Sequence[Cell], place: Place, folder: Path) -> tuple[float, float]:
-    """Of the engine's run of all cells; and of its start, until a first cell of no length is done."""
+    """Of the engine's run of all cells; and of its start, until all workers have met."""
     # The engine's order needs to know what a cell of this kind has to do.
     WORK["sleep"] = lambda config, below: Passes(seconds=config["seconds"])
-    dataset, first, clock = load("shapes[:20]"), Sleep("first", 0.0, (), False), _First()
+    dataset, clock = load("shapes[:20]"), _Clock()
     about = {"study": "sleep", "recipe": "own", "data": "shapes", "config": {}, "seed": 0}
     started = time.perf_counter()
     with RecordStore.open(folder, {**about, "versions": {}, "machine": {}, "started": "now"}) as store:
         context = Context(folder, dataset=dataset, arrays=store.arrays, where="cpu", listener=clock)
-        run_on(place.start(Setup.of(context, 1)), [first, *cells], store, context)
+        run_on(place.start(Setup.of(context, 1)), cells, store, context)
         ended = time.perf_counter()
     return ended - started, (clock.at or ended) - started
 
 
-class _First:
-    """Notes when the first cell has ended."""
+class _Clock:
+    """Notes when all workers have met."""
 
     at: float | None = None
 
@@ -104,7 +126,8 @@ class _First:
     def announce(self, text: str) -> None: ...
 
     def finished(self, name: str, said: str, seconds: float) -> None:
-        self.at = self.at or time.perf_counter()
+        if name == BEGIN:
+            self.at = time.perf_counter()
 
 
 @contextmanager
@@ -161,7 +184,7 @@ def main() -> None:
         print("least: of the time of one worker; then how much of the least is reached")
         return
     for workers in asked.workers:
-        short = asleep(cells, asked.sleep / bound(cells, workers))
+        short = asleep(cells, asked.sleep / bound(cells, workers), workers)
         with tempfile.TemporaryDirectory() as folder:
             if asked.executor == "ray":
                 with cluster(workers) as place:
@@ -169,7 +192,7 @@ def main() -> None:
             else:
                 whole, start = seconds_of(short, Local(workers), Path(folder) / "run")
         print(
-            f"{workers} workers, {asked.executor}: {whole:.1f} s, {start:.1f} s of them until the first cell was done; "
+            f"{workers} workers, {asked.executor}: {whole:.1f} s, {start:.1f} s of them until all workers had started; "
             f"{asked.sleep / (whole - start):.1%} of the least after that, {asked.sleep / whole:.1%} with it"
         )
 
