@@ -10,6 +10,8 @@ from contextvars import ContextVar
 
 import torch
 
+from groundglass.core import accelerator
+
 _everywhere: ContextVar[bool] = ContextVar("tensors of the CPU go the way of a card's", default=False)
 
 
@@ -32,5 +34,4 @@ def free_memory(device: torch.device) -> int | None:
     """Bytes that are free on a card, those included that torch keeps for later; None where nobody counts."""
     if device.type != "cuda":
         return None
-    free, _ = torch.cuda.mem_get_info(device)
-    return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    return accelerator.free_memory(device)
