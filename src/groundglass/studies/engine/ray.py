@@ -122,7 +122,7 @@ class RayExecutor:
         self._folder = Path(tempfile.mkdtemp(prefix="gg", dir=os.environ.get("RAY_TMPDIR")))
         try:
             make_folder(self._folder / "empty")
-            self._connect(asked.address, setup)
+            self._connect(asked, setup)
             if asked.address != "local":  # the cluster has what it needs of it
                 shutil.rmtree(self._folder)
             needs = _needs(asked, setup, [node["Resources"] for node in ray.nodes() if node["Alive"]])
@@ -137,8 +137,10 @@ class RayExecutor:
             self.close()
             raise
 
-    def _connect(self, address: str, setup: Setup) -> None:
-        ours = address == "local"
+    def _connect(self, asked: Ray, setup: Setup) -> None:
+        from ray import _raylet
+
+        ours = asked.address == "local"
         options: dict[str, Any] = {
             # Ray's workers would look for modules in the current folder first. A folder of the job's own takes its place.
             "runtime_env": {
@@ -154,12 +156,15 @@ class RayExecutor:
                 "include_dashboard": False,
                 "object_store_memory": 2**28 + 2 * len(setup.dataset),
                 "_temp_dir": str(self._folder / "ray"),
+                # What a machine has no memory for would be begun again for ever.
+                "_system_config": {"task_oom_retries": asked.retries},
             }
         with _kept_sigterm(), _to_itself(self._folder) if ours else nullcontext():
+            _raylet.AuthenticationTokenLoader.instance().reset_cache()  # the token of another Ray, if there was one
             try:
-                self._ray.init(address, **options)
+                self._ray.init(asked.address, **options)
             except Exception as error:
-                raise _unreachable(address, error) from error
+                raise _unreachable(asked.address, error) from error
         if not ours and not _authenticated():
             raise ClusterError(_OPEN)
 
@@ -260,7 +265,6 @@ def _authenticated() -> bool:
 @contextmanager
 def _to_itself(folder: Path) -> Iterator[None]:
     """What is started meanwhile listens on this machine's own address, to those who have a token that its user alone can read."""
-    from ray import _raylet
     from ray._private import ray_constants
 
     token = folder / "token"
@@ -270,7 +274,6 @@ def _to_itself(folder: Path) -> Iterator[None]:
     cluster, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
     before = {name: os.environ.pop(name, None) for name in (_MODE, "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")}
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)  # and with no mode said, a new Ray is authenticated
-    _raylet.AuthenticationTokenLoader.instance().reset_cache()
     try:
         yield
     finally:
