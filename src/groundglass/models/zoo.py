@@ -56,9 +56,11 @@ _WHITE_BOX = (
     f"groundglass run white-box --data cifar10 --recipe laptop --device-seed {DEMONSTRATION_SEED} "
     "--precision bfloat16 --seed 0"
 )
+_HARDENED = _WHITE_BOX.replace("white-box", "adversarial-training")
 PINNED: dict[str, Pinned] = {
     "vgg-16": Pinned("e152fca9788d35c2184b9c1d6f39098d46d5cb6bbe855702bb4517ac72a37431", _WHITE_BOX),
     "vgg-opu-demo": Pinned("f8ca58c33ea3c50d28a67326ee662ee32e0372e974e91c57eb84e4c40840950b", _WHITE_BOX),
+    "vgg-16-at": Pinned("4cd27084c8535a454f99a0ea6ce1e080fedbe65d6834ca6b07e513abd11eb13b", _HARDENED),
 }
 
 
@@ -66,7 +68,7 @@ def load(name: str) -> nn.Module:
     """A trained network of the zoo, in eval mode: images in [0, 1] to logits, float32.
 
     "vgg-16" and "vgg-opu-demo" are the quarter-width networks of the white-box study on CIFAR-10 (seed 0); the second is
-    a `DefendedNetwork` with a `demonstration_device`.
+    a `DefendedNetwork` with a `demonstration_device`. "vgg-16-at" is the first, trained on adversarial images (L-inf, 8/255).
 
     The file is looked for in $GROUNDGLASS_ZOO, then in `zoo/` of the clone that the package runs from, then in `zoo/` of the
     user's cache. Nothing is downloaded.
