@@ -7,6 +7,7 @@ import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -61,6 +62,7 @@ from groundglass.optics.retrieval import METHODS, retrieve
 from groundglass.studies import STUDIES, find_study
 from groundglass.studies.cells.attack import AttackCell
 from groundglass.studies.cells.draws import DrawsCell
+from groundglass.studies.engine.ray import Ray
 from groundglass.studies.engine.run import run_study
 from groundglass.studies.recipe import configure
 from groundglass.training import TRADES, PGDTraining, TrainingConfig
@@ -87,6 +89,8 @@ RESULTS += (
     "studies.noise.matrix",
     "studies.noise.surrogates",
     "studies.zoo",
+    "studies.engine",
+    "compat",  # numbers as other libraries name them; our attacks, which are made of them, look at them
 )
 INSIDE = {"Job", "Live", "_Shuffled", "PairDesign", "HadamardInputs", "AnchorDesign", "Scale", "Shot", "Retrieved"}
 INSIDE |= {
@@ -106,6 +110,7 @@ INSIDE |= {
     "Subject",
     "Units",
 }
+HAS_RAY = find_spec("ray") is not None
 #: Any number will do for these.
 ANY = {"seed", "mean"}
 
@@ -178,6 +183,7 @@ def examples() -> dict[type, Any]:
     ]
     made += [method() for method in METHODS.values()]
     made += [Card(command="", key="", original="", original_accuracy=0.5, accuracy=0.5, images=1)]
+    made += [Ray()] if HAS_RAY else []
     made += [DefenceSpec(defence=Defence(at="fc", hidden=8, device_out=12), network="Net", layers={}, torch="2.9")]
     found: dict[type, Any] = {}
 
@@ -205,6 +211,7 @@ def examples() -> dict[type, Any]:
 def settings() -> list[type]:
     abstract = {"AdversarialTraining", "QueryAttack", "ScoreAttack", "LabelAttack", "BaseCell", "BallCell", "TunedCell"}
     abstract |= {"TargetsConfig", "_Told", "_Kept"}  # the last two are what files of devices say
+    abstract |= set() if HAS_RAY else {"Ray"}
     return [one for one in package() if issubclass(one, Settings) and one.__name__ not in abstract]
 
 

@@ -21,7 +21,7 @@ ASKED = QueryCell(
     target=targets(white_box(), DATA)[0], attack=RayS(), budget=12, n_images=8, eps=0.02, seed=0, purpose="ladder"
 )
 SIGMAS = (0.1, 0.2, 0.3)
-SHARED = {"target": None, "norm": "linf", "eps": 0.1, "budget": 9, "n_images": 1, "seed": 0, "purpose": "sweep"}
+SHARED = {"target": None, "norm": "linf", "eps": 0.1, "budget": 60, "n_images": 1, "seed": 0, "purpose": "sweep"}
 CELLS = tuple(QueryCell(attack=NES(sigma=sigma), **SHARED) for sigma in SIGMAS)
 
 
