@@ -11,11 +11,12 @@ import pytest
 
 from groundglass.core.schema import plain, written
 from groundglass.results import Record, Run
-from groundglass.results.kinds import CHECK, KINDS
+from groundglass.results.kinds import AUDIT, CHECK, KINDS
 from groundglass.studies import find_study
 from groundglass.studies.cells import network as network_module
+from groundglass.studies.cells.audit import AuditCell
 from groundglass.studies.cells.check import Found
-from groundglass.studies.engine.cell import key_of
+from groundglass.studies.engine.cell import Outcome, key_of
 from tests.studies.tiny import DATA, DEVICE_SEED, MAKERS, Listener, results, run
 
 
@@ -26,6 +27,9 @@ class Contract:
         study: its name.
         stop_at: the run is interrupted at the first cell with this in its name.
         reuses: the interrupted run takes over the networks of the finished one; else it trains them again.
+        audits_again: the interrupted run audits them again; else it takes over that too, as audits take long and
+            tests/audit interrupts them.
+        jobs: processes of the run that is interrupted; it goes on in one.
         told: of each check of the study, in order: records that pass, and records that must not.
         refused: changes of a setting that cannot be, with what is said.
     """
@@ -33,6 +37,8 @@ class Contract:
     study: str
     stop_at: str
     reuses = True
+    audits_again = False
+    jobs = 1
     told: Sequence[tuple[Sequence[Record], Sequence[Record]]] = ()
     refused: Sequence[tuple[dict[str, Any], str]] = ()
 
@@ -62,12 +68,16 @@ class Contract:
     ) -> None:
         if self.reuses:
             monkeypatch.setattr(network_module, "train", lambda *a, **k: pytest.fail("trained again"))
+        if not self.audits_again:
+            known = {e.key: Outcome(e.result, e.arrays()) for e in finished.entries(AUDIT)}
+            monkeypatch.setattr(AuditCell, "run", lambda cell, inputs, context: known[key_of(cell)])
         changes = {"reuse": [finished.folder]} if self.reuses else {}
         with pytest.raises(KeyboardInterrupt):
-            run(self.study, tmp_path, listener=Listener(at=self.stop_at), **changes)
+            run(self.study, tmp_path, listener=Listener(at=self.stop_at), jobs=self.jobs, **changes)
         assert 0 < len(Run.open(tmp_path).records) < len(finished.records)
         assert run(self.study, tmp_path, **changes) > 0
         assert results(tmp_path) == results(finished.folder)
+        assert [r.key for r in Run.open(tmp_path).records] == [r.key for r in finished.records], "in the plan's order"
 
     def test_secrets_are_in_device_files_alone(self, finished: Run) -> None:
         devices = list((finished.folder / "devices").glob("*.device"))

@@ -12,7 +12,8 @@ from tests.studies.contract import Contract
 from tests.studies.tiny import DATA, SIZES, ablation, enter, network, run
 
 STUDY = "ablation"
-EPS = ablation().eps_paper
+#: Of the run in two stages; the first has one radius.
+EPS = (0.2, 0.6)
 VARIANTS = ("OPU batch threshold", "OPU float output", "OPU real U", "OPU M=50", "OPU N=24")
 OPU_RULES = {"dfa", "bpda-fit-linear", "exact"}
 RULES = {"VGG-16": {"bp"}, "DFA": {"dfa", "bp"}, "BIN": {"dfa", "ste", "bpda-fit-linear"}, "RP": OPU_RULES}
@@ -27,7 +28,7 @@ def staged(finished, tmp_path_factory):
     """The same in the paper's two stages, with the networks that both have taken over."""
     folder = tmp_path_factory.mktemp("runs") / "staged"
     with pytest.MonkeyPatch.context() as patch:
-        enter(patch, STUDY, lambda *asked: replace(ablation(*asked), classifier=FINE_TUNING, eps_paper=EPS[:1]))
+        enter(patch, STUDY, lambda *asked: replace(ablation(*asked), classifier=FINE_TUNING, eps_paper=EPS))
         run(STUDY, folder, reuse=[finished.folder])
     return Run.open(folder)
 

@@ -15,7 +15,7 @@ CONFIG = adversarial_training()
 
 
 class TestContract(Contract):
-    study, stop_at = STUDY, "audit of VGG-OPU AT"
+    study, stop_at, audits_again = STUDY, "audit of VGG-OPU AT", True
 
 
 def test_four_networks_are_trained_and_each_is_audited_at_each_radius(finished):
