@@ -17,6 +17,8 @@ from groundglass.optics import SimulatedOPU
 from .known import BALL, CLASSES, EPS, Around, Randomised, Shattered, batch_dependent, pictures, trained, vanishing
 
 CONFIG = AuditConfig(steps=20, queries=300, query_images=40, probes=32, samples=8)
+#: Where it is not the verdict that is looked at.
+FEW = AuditConfig(steps=5, queries=20, query_images=8, probes=12, samples=4)
 IMAGES, LABELS = pictures(100, 7)
 
 
@@ -146,7 +148,7 @@ def test_a_robust_network_keeps_its_verdict_whatever_is_brought(robust: Audit) -
 
 
 def test_an_attack_of_ones_own_counts_only_inside_the_ball() -> None:
-    found = of(trained(True), attacks={"cheat": lambda model, x, y, ball: 1 - x})
+    found = of(trained(True), attacks={"cheat": lambda model, x, y, ball: 1 - x}, config=FEW)
     (mine,) = (attempt for attempt in found.attempts if attempt.role == "given")
     assert mine.broke == 0
     assert "outside the ball" in mine.invalid
@@ -161,7 +163,7 @@ def test_a_stated_figure_is_held_against_what_is_left(plain: Audit, robust: Audi
 def test_probabilities_for_logits_are_named() -> None:
     model = nn.Sequential(trained(True), nn.Softmax(1))
     with pytest.warns(RuntimeWarning, match="probabilities"):
-        found = of(model)
+        found = of(model, config=FEW)
     assert "inputs and outputs" in failed(found)
 
 
@@ -196,7 +198,7 @@ def test_the_model_is_left_as_it_was() -> None:
     model = trained(False)
     model.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    found = of(model)
+    found = of(model, config=FEW)
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert "train mode" in found.checks[0].measured
@@ -249,10 +251,10 @@ def test_a_model_that_draws_from_torchs_own_stream_is_audited_repeatably() -> No
 
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    one = of(Noisy())
+    one = of(Noisy(), config=FEW)
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(2)
-    two = of(Noisy())
+    two = of(Noisy(), config=FEW)
     assert untimed(one) == untimed(two)
 
 

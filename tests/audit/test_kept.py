@@ -50,12 +50,17 @@ def model(request):
     return trained(adversarially=request.param == "robust")
 
 
+@pytest.fixture(scope="module")
+def undisturbed(model):
+    return of(model)
+
+
 @pytest.mark.parametrize("after", [0, 1, 4, 7])
-def test_a_killed_audit_goes_on_to_the_same_result(model, after, tmp_path):
+def test_a_killed_audit_goes_on_to_the_same_result(model, undisturbed, after, tmp_path):
     path = tmp_path / "audit.safetensors"
     with pytest.raises(Killed):
         of(model, path, after)
-    same(of(model, path), of(model))
+    same(of(model, path), undisturbed)
 
 
 def test_no_attack_that_has_ended_is_made_again(model, tmp_path, monkeypatch):

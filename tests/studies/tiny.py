@@ -144,8 +144,8 @@ transfer = maker(
 )
 extraction = maker(
     ExtractionConfig,
-    lower=replace(TRAINING, epochs=2),
-    lower_classifier=replace(TRAINING, epochs=2),
+    lower=TRAINING,
+    lower_classifier=TRAINING,
     queries=(40,),
     surrogate=TRAINING,
     image_steps=80,
