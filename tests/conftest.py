@@ -1,9 +1,18 @@
 """For every test: one torch thread a worker, as two busy workers with two threads each wait for each other."""
 
+import gc
+
 import pytest
 import torch
 
 torch.set_num_threads(1)
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the collector of cycles need not look through it again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from torch import nn
 from groundglass.adaptive import make_rule, observe
 from groundglass.attacks import PGD, Averaged, GradientAccess, LabelAccess, Linf, frozen_for_attack
 from groundglass.audit import AuditConfig, audit
+from groundglass.core.modes import _modules_of
 from groundglass.data import ImageSet
 from groundglass.models import accuracy, defend, predict_logits
 from groundglass.optics import SimulatedOPU
@@ -166,3 +167,12 @@ def test_a_module_with_a_train_of_its_own_decides_by_it():
     assert torch.allclose(predict_logits(folds, x), expected, atol=1e-5)
     assert torch.allclose(folds.linear.weight, weight)
     assert modes(folds) == before
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, of what is old
+def test_every_module_is_found_once_and_in_torchs_order():
+    shared = nn.Linear(2, 2)
+    nested = nn.Sequential(shared, nn.Sequential(nn.ReLU(), shared), nn.ModuleDict({"a": nn.Tanh()}))
+    nested.register_module("none", None)
+    for model in (nested, network(), Averaged(network(), 2), torch.jit.script(nn.Sequential(shared, nn.ReLU()))):
+        assert _modules_of(model) == list(model.modules())

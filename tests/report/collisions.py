@@ -8,9 +8,9 @@ from matplotlib.text import Text
 
 def collisions(figure: Any) -> list[tuple[str, str]]:
     """Pairs of texts of a figure that lie on each other: none, in a figure that can be read."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    renderer = canvas.get_renderer()
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    with renderer._draw_disabled():  # lays out all texts, as `draw_without_rendering` does
+        figure.draw(renderer)
     outside = {
         label
         for axes in figure.axes

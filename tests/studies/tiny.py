@@ -130,8 +130,8 @@ black_box = maker(
 )
 transfer = maker(
     TransferConfig,
-    lower=replace(TRAINING, epochs=2),
-    lower_classifier=replace(TRAINING, epochs=2),
+    lower=TRAINING,
+    lower_classifier=TRAINING,
     baseline_lower=replace(TRAINING, weight_decay=0.0),
     attacker=TRAINING,
     n_images=40,

@@ -18,8 +18,8 @@ from .conftest import SPEC, Killed, facts, same
 
 pytestmark = pytest.mark.usefixtures("at_every_step")
 
-EPOCHS, STEPS = 2, 3  # 90 images, 40 a step: the last step has 10
-PLAIN = TrainingConfig(epochs=EPOCHS, batch_size=40, learning_rate=0.02)
+EPOCHS, STEPS = 2, 3  # 48 images, 20 a step: the last step has 8
+PLAIN = TrainingConfig(epochs=EPOCHS, batch_size=20, learning_rate=0.02)
 PGD = PGDTraining(eps=8 / 255, steps=2, rule="dfa")
 KINDS = {
     "bp": PLAIN,
@@ -29,10 +29,15 @@ KINDS = {
     "noisy": PLAIN,
     "pgd": replace(PLAIN, adversarial=PGD),
     "pgd, drawn each epoch": replace(PLAIN, adversarial=replace(PGD, rule="dfa-fresh")),
-    "pgd, fitted each epoch": replace(PLAIN, adversarial=replace(PGD, rule="bpda-fit-linear", fit_images=60)),
-    "noisy, pgd, fitted each epoch": replace(PLAIN, adversarial=replace(PGD, rule="bpda-fit-linear", fit_images=60)),
+    "pgd, fitted each epoch": replace(PLAIN, adversarial=replace(PGD, rule="bpda-fit-linear", fit_images=40)),
+    "noisy, pgd, fitted each epoch": replace(PLAIN, adversarial=replace(PGD, rule="bpda-fit-linear", fit_images=40)),
     "trades": replace(PLAIN, adversarial=TRADES(eps=8 / 255, steps=2, rule="dfa")),
 }
+
+
+@pytest.fixture(scope="module")
+def coloured(coloured):
+    return coloured.head(48)
 
 
 class Killing:
@@ -107,7 +112,7 @@ def test_killed_after_the_last_step_of_an_epoch_before_its_end_was_written(colou
 
 
 def test_a_last_batch_of_one_image_which_is_left_out(coloured, tmp_path):
-    images, path = coloured.head(81), tmp_path / "checkpoint.safetensors"
+    images, path = coloured.head(41), tmp_path / "checkpoint.safetensors"
     with pytest.raises(Killed):
         trained("hybrid", images, path, after=2)
     assert same(trained("hybrid", images, path), trained("hybrid", images))
@@ -144,7 +149,7 @@ def test_the_seconds_of_an_epoch_are_those_of_all_who_worked_on_it(coloured, tmp
     history = train(model, coloured, PLAIN, credit=credit, seed=4, augment=Augment(), checkpoint=path)
     assert history[0].seconds < 100
     assert 1000 < history[1].seconds < 1100
-    assert history[1].images_per_second == pytest.approx(90 / history[1].seconds)
+    assert history[1].images_per_second == pytest.approx(48 / history[1].seconds)
 
 
 def test_a_checkpoint_of_version_0_1_is_gone_on_from(coloured, tmp_path):

@@ -14,8 +14,8 @@ def evaluating(model: object) -> Iterator[None]:
     Only what is in train mode is touched: threads may share a network that is in eval mode. A module that has a `train` of
     its own is asked by it: it may stay in train mode, as a dropout that is a defence does.
     """
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    changed = [module for module in modules if in_train_mode(module)]
+    modules = _modules_of(model) if isinstance(model, nn.Module) else []
+    changed = [module for module in modules if getattr(module, "training", False)]
     own = [module for module in changed if _has_own_mode(module)]
     before = [(module, in_train_mode(module)) for module in modules] if own else [(module, True) for module in changed]
     try:
@@ -49,6 +49,18 @@ def unchanged(model: nn.Module) -> Iterator[None]:
             for tensor, value in zip(held, before, strict=True):
                 if not torch.equal(tensor, value):
                     tensor.copy_(value)
+
+
+def _modules_of(model: nn.Module) -> list[nn.Module]:
+    """What `model.modules()` gives, in that order. Its generators take longer than a small network's layers do."""
+    found: dict[nn.Module, None] = {}
+    left: list[nn.Module | None] = [model]
+    while left:
+        module = left.pop()
+        if module is not None and module not in found:
+            found[module] = None
+            left.extend(reversed(list(module._modules.values())))
+    return list(found)
 
 
 def in_train_mode(model: object) -> bool:
