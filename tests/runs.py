@@ -14,6 +14,7 @@ from groundglass.audit.findings import OF_NETWORK, Attempt, Check, Claim
 from groundglass.core.schema import written
 from groundglass.core.statistics import Proportion
 from groundglass.report.drawing import Drawing, Folder
+from groundglass.report.markdown import parts
 from groundglass.results import Record, RecordStore, Run, cell_key
 from groundglass.results.kinds import ATTACK, AUDIT, CHECK, CRAFT, QUERY, REDRAW, TRAIN, TRANSFER, Kind
 from groundglass.results.kinds.audit import Timing
@@ -43,6 +44,12 @@ def committed(name: str) -> Run:
 def opened_once(folder: Path) -> Run:
     """In place of `Run.open`, where a test makes the tables of committed runs."""
     return committed(str(folder.relative_to(RESULTS)))
+
+
+@cache
+def parts_once() -> dict[str, Callable[[Run], Any]]:
+    """In place of `markdown.parts`, beside `opened_once`: what makes the tables of a part makes those of a run once."""
+    return {name: cache(make) for name, make in parts().items()}
 
 
 class RunFolder:

@@ -12,7 +12,7 @@ from groundglass.cli.terminal import Terminal
 from groundglass.results import Run
 from groundglass.studies.engine import forecast
 from groundglass.studies.engine.estimate import USUAL
-from tests.studies.tiny import DATA, enter, white_box
+from tests.studies.tiny import DATA, enter, fork_workers, white_box
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* steps of .* cannot reach:RuntimeWarning")
 
@@ -37,9 +37,15 @@ def run(out: Path, *more: str) -> int:
 
 @pytest.fixture(scope="module")
 def folder(world, tmp_path_factory) -> Path:
+    """By processes that start as a user's do; the other runs' fork."""
     out = tmp_path_factory.mktemp("results") / "run"
     assert run(out) == 0
     return out
+
+
+@pytest.fixture(autouse=True)
+def forked(folder, monkeypatch):
+    fork_workers(monkeypatch)
 
 
 @pytest.fixture

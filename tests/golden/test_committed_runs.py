@@ -18,7 +18,7 @@ from groundglass.results import RecordStore, Run
 from groundglass.studies.engine.cell import key_of
 from groundglass.studies.recipe import configure
 from groundglass.studies.registry import find_study
-from tests.runs import RESULTS, committed, opened_once
+from tests.runs import RESULTS, committed, opened_once, parts_once
 
 TABLES = Path(__file__).parent / "tables"
 SEEDS = ("white-box/seed-0", "white-box/seed-1", "white-box/seed-2")
@@ -93,6 +93,7 @@ def test_what_a_changed_study_took_over_unchanged_keeps_its_keys() -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_the_tables_are_what_they_were(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Run, "open", opened_once)
+    monkeypatch.setattr("groundglass.report.markdown.parts", parts_once)
     assert written(FILES[name]) == (TABLES / f"{name}.md").read_text(encoding="utf-8")
 
 

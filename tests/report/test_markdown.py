@@ -7,7 +7,7 @@ import pytest
 from groundglass.report.markdown import refresh, tables
 from groundglass.report.markdown import refresh as refresh_docs
 from groundglass.results import Run
-from tests.runs import RunFolder, opened_once, right
+from tests.runs import RunFolder, opened_once, parts_once, right
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
@@ -17,6 +17,7 @@ BEGIN, END = "<!-- groundglass tables run white-box -->", "<!-- end -->"
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_tables_in_the_docs_are_those_of_the_committed_records(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Run, "open", opened_once)
+    monkeypatch.setattr("groundglass.report.markdown.parts", parts_once)
     text = page.read_text(encoding="utf-8")
     assert refresh_docs(text, ROOT) == text, "make them anew with `groundglass tables --update FILE.md`"
 

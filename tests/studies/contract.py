@@ -17,7 +17,7 @@ from groundglass.studies.cells import network as network_module
 from groundglass.studies.cells.audit import AuditCell
 from groundglass.studies.cells.check import Found
 from groundglass.studies.engine.cell import Outcome, key_of
-from tests.studies.tiny import DATA, DEVICE_SEED, MAKERS, Listener, results, run
+from tests.studies.tiny import DATA, DEVICE_SEED, MAKERS, Listener, fork_workers, results, run
 
 
 class Contract:
@@ -71,14 +71,15 @@ class Contract:
         if not self.audits_again:
             known = {e.key: Outcome(e.result, e.arrays()) for e in finished.entries(AUDIT)}
             monkeypatch.setattr(AuditCell, "run", lambda cell, inputs, context: known[key_of(cell)])
+        fork_workers(monkeypatch)
         changes = {"reuse": [finished.folder]} if self.reuses else {}
         with pytest.raises(KeyboardInterrupt):
             run(self.study, tmp_path, listener=Listener(at=self.stop_at), jobs=self.jobs, **changes)
         assert 0 < len(Run.open(tmp_path).records) < len(finished.records)
         assert run(self.study, tmp_path, **changes) > 0
         assert results(tmp_path) == results(finished.folder)
-        order = [r.key for r in Run.open(tmp_path).records]
-        assert order == [r.key for r in finished.records if r.key in order], "in the plan's order"
+        whole = Run.open(tmp_path)
+        assert [r.key for r in whole.records] == [cell["key"] for cell in whole.manifest["cells"]], "in the plan's order"
 
     def test_secrets_are_in_device_files_alone(self, finished: Run) -> None:
         devices = list((finished.folder / "devices").glob("*.device"))

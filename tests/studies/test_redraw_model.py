@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import stat
 from dataclasses import replace
 
@@ -32,10 +33,11 @@ def data(monkeypatch):
     monkeypatch.setattr(redraw_module, "load", lambda name, data_dir=None: sets[name])
 
 
-@pytest.fixture
-def model(tmp_path):
-    """RUN/models/vgg-opu.safetensors with its device, as a study leaves them. Random features tell these images apart."""
-    store = DeviceStore(tmp_path / "run" / "devices")
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A network with its device, as a study leaves them. Random features tell these images apart."""
+    folder = tmp_path_factory.mktemp("fitted")
+    store = DeviceStore(folder / "run" / "devices")
     device = SimulatedOPU.create(N, M, seed=1)
     store.put(device)
     network = build(SPEC, device=device, seed=3).train()
@@ -44,9 +46,15 @@ def model(tmp_path):
             network(DATA.train.floats(slice(0, 100)))
     network.eval()
     fit_classifier(network, encode_bits(network, DATA.train), DATA.train.labels, seed=0)
-    path = tmp_path / "run" / "models" / "vgg-opu.safetensors"
-    save_model(path, network, SPEC)
-    return path
+    save_model(folder / "run" / "models" / "vgg-opu.safetensors", network, SPEC)
+    return folder
+
+
+@pytest.fixture
+def model(fitted, tmp_path):
+    """A copy of it: RUN/models/vgg-opu.safetensors."""
+    shutil.copytree(fitted, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "run" / "models" / "vgg-opu.safetensors"
 
 
 def test_a_redraw_tunes_the_new_model_and_leaves_the_old_one(model):

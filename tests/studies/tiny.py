@@ -1,6 +1,7 @@
 """What tests of studies share: settings of seconds, pictures to train on, and a look into a run folder."""
 
 import json
+import multiprocessing
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +23,7 @@ from groundglass.studies.ablation.study import AblationConfig
 from groundglass.studies.adversarial_training.study import AdversarialTrainingConfig
 from groundglass.studies.black_box.study import BlackBoxConfig
 from groundglass.studies.cells.cost import CostGrid
+from groundglass.studies.engine import local
 from groundglass.studies.engine import run as run_module
 from groundglass.studies.everything.study import EverythingConfig
 from groundglass.studies.extraction.study import ExtractionConfig
@@ -326,6 +328,12 @@ def enter(
     patch.setattr(run_module, "load", lambda name, data_dir=None: data)
     if cells is not None:
         patch.setattr(plan, "cells", cells)
+
+
+def fork_workers(patch: pytest.MonkeyPatch) -> None:
+    """Workers fork from one process that has loaded torch. In a study each starts a Python of its own, which takes seconds."""
+    multiprocessing.set_forkserver_preload(["groundglass.studies.engine.local"])
+    patch.setattr(local, "_START", multiprocessing.get_context("forkserver"))
 
 
 def run(study: str | Study, folder: Path, **changes: Any) -> int:

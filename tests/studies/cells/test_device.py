@@ -23,7 +23,7 @@ def test_a_studys_procedural_device_is_its_dense_one_and_its_structured_one_is_n
     for kind in ("dense", "procedural", "structured"):
         cell = DeviceCell(in_features=48, out_features=96, camera=Camera(), device_kind=kind)
         context = Context(tmp_path / kind, dataset=DATA, device_seed=7)
-        found[kind] = cell.run((), context).result.fingerprint
+        found[kind] = cell.prepare((), context).fingerprint
         assert context.devices.find(found[kind]).kind == kind
     assert found["dense"] == found["procedural"] != found["structured"]
 
@@ -32,6 +32,6 @@ def test_a_record_says_whether_the_seed_was_given_and_the_key_does_not(tmp_path)
     cell = DeviceCell(in_features=48, out_features=96, camera=Camera())
     for name, seed, public in (("given", 7, True), ("drawn", None, False)):
         context = Context(tmp_path / name, dataset=DATA, device_seed=seed)
-        result = cell.run((), context).result
+        result = cell.prepare((), context)
         assert result.public_seed is public
         assert context.devices.find(result.fingerprint).public is public

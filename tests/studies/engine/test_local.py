@@ -26,7 +26,7 @@ from groundglass.studies.engine.worker import CellFailedError, Setup
 from tests.studies.engine import toys
 from tests.studies.engine.study import diamond
 from tests.studies.engine.toys import Toy
-from tests.studies.tiny import Listener, pictures
+from tests.studies.tiny import Listener, fork_workers, pictures
 
 SEED = 31415926535897
 MANIFEST = manifest("toy", "toy", "toy", {}, [], 0, where=torch.device("cpu"))
@@ -35,12 +35,8 @@ DATA = pictures("toys", n_train=20, n_test=10)
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Run cells in a folder, `jobs` at a time; what was heard and said of it stays on it.
-
-    Workers fork from one process that has loaded torch: a Python of its own for each takes seconds. See `spawn`.
-    """
-    multiprocessing.set_forkserver_preload(["groundglass.studies.engine.local"])
-    monkeypatch.setattr(local, "_START", multiprocessing.get_context("forkserver"))
+    """Run cells in a folder, `jobs` at a time; what was heard and said of it stays on it. See `spawn`."""
+    fork_workers(monkeypatch)
 
     def run(cells, jobs=2):
         run.heard, run.said = Listener(), []

@@ -1,16 +1,34 @@
+import json
 import statistics
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from groundglass.optics import DeviceStore
 from groundglass.optics.fidelity import STANDINS
 from groundglass.results.kinds import ATTACK, COST, FIDELITY, ROWS, TRAIN
+from groundglass.studies.cells import cost
+from groundglass.studies.cells.cost_probe import probe
 from tests.studies.contract import Contract
 from tests.studies.tiny import enter, network, scale
 
 STUDY = "scale"
 CONFIG = scale()
+
+
+def measured_here(command, **_):
+    """In place of a process of its own, which tests of the cell start."""
+    asked = json.loads(command[-1])
+    del asked["threads"]
+    return SimpleNamespace(returncode=0, stdout=json.dumps(probe(**asked)))
+
+
+@pytest.fixture(scope="module")
+def world(world):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cost, "subprocess", SimpleNamespace(run=measured_here))
+        yield
 
 
 class TestContract(Contract):
