@@ -79,7 +79,9 @@ class Contract:
         assert run(self.study, tmp_path, **changes) > 0
         assert results(tmp_path) == results(finished.folder)
         whole = Run.open(tmp_path)
-        assert [r.key for r in whole.records] == [cell["key"] for cell in whole.manifest["cells"]], "in the plan's order"
+        assert [r.key for r in whole.records] == [cell["key"] for cell in whole.manifest["cells"]], (
+            "in the plan's order"
+        )
 
     def test_secrets_are_in_device_files_alone(self, finished: Run) -> None:
         devices = list((finished.folder / "devices").glob("*.device"))
