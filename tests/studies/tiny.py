@@ -332,7 +332,7 @@ def enter(
 
 def fork_workers(patch: pytest.MonkeyPatch) -> None:
     """Workers fork from one process that has loaded torch. In a study each starts a Python of its own, which takes seconds."""
-    multiprocessing.set_forkserver_preload(["groundglass.studies.engine.local"])
+    multiprocessing.set_forkserver_preload(["groundglass.studies.engine.local", "torch._dynamo"])
     patch.setattr(local, "_START", multiprocessing.get_context("forkserver"))
 
 
