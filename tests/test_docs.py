@@ -17,7 +17,7 @@ from groundglass.audit import AuditConfig
 from groundglass.data import Dataset
 from groundglass.studies import find_study
 from groundglass.studies.asked import Asked
-from groundglass.studies.engine import run as engine
+from groundglass.studies.engine import planned
 from tests.interop.conftest import pictures as faint
 from tests.studies import tiny
 from tests.studies.tiny import pictures
@@ -171,7 +171,7 @@ def test_the_page_on_changing_a_study_runs(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.chdir(tmp_path)
     tiny.enter(monkeypatch, "white-box", small)
-    monkeypatch.setattr(engine, "fastest_precision", lambda where: "float32")
+    monkeypatch.setattr(planned, "fastest_precision", lambda where: "float32")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".* steps of .* cannot reach", RuntimeWarning)
         run = run_blocks("change-a-study.md", instead={'"quick"': '"tiny"'})["run"]

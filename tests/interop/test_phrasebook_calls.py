@@ -105,6 +105,28 @@ def test_attacks_are_joined_and_joined_again():
     assert both(IMAGES[:0], LABELS[:0]).shape == (0, 3, 4, 4)
 
 
+def test_the_seed_of_joined_attacks_reaches_each_of_them():
+    def starts():
+        return [torchattacks.PGD(MODEL, eps=0.05, alpha=0.01, steps=1) for _ in range(2)]
+
+    both = torchattacks.MultiAttack(starts())
+    both.seed = 7
+    assert (both.seed, [one.seed for one in both.attacks]) == (7, [7, 8])
+    alone = starts()[0]
+    alone.seed = 7
+    first = alone(IMAGES, LABELS)
+    assert torch.equal(both(IMAGES, LABELS)[~still_right(first)], first[~still_right(first)])
+    other = torchattacks.MultiAttack(starts())
+    assert not torch.equal(other(IMAGES, LABELS), both.result.adversarial)
+
+
+def test_a_loader_without_images_is_refused(tmp_path):
+    for attack in (attacks()[0], torchattacks.MultiAttack(attacks())):
+        with pytest.raises(ValueError, match="no images"):
+            attack.save([], save_path=tmp_path / "images.pt")
+    assert not list(tmp_path.iterdir())
+
+
 def test_joined_attacks_take_images_that_were_normalised():
     both = torchattacks.MultiAttack(attacks(Normalised()))
     both.set_normalization_used([0.5] * 3, [0.2] * 3)

@@ -12,7 +12,7 @@ from groundglass.core.statistics import Proportion
 from groundglass.results import Record, RecordStore, Run, cell_key
 from groundglass.results.kinds import ATTACK, KINDS, QUERY, TRAIN, TRANSFER
 from groundglass.studies import find_study
-from groundglass.studies.engine.run import planned
+from groundglass.studies.engine.planned import planned
 from groundglass.studies.recipe import configure
 from tests.altered import rewrite
 from tests.golden.test_committed_runs import DATA

@@ -12,7 +12,7 @@ from groundglass.results import Run
 from groundglass.results.manifest import OtherStudyError
 from groundglass.studies import ALL, STUDIES, find_study
 from groundglass.studies.audit_model import read_pictures
-from groundglass.studies.engine.run import planned
+from groundglass.studies.engine.planned import planned
 from groundglass.studies.recipe import SMALL, Recipe, configure, everywhere
 from tests.studies.tiny import redraw, run, white_box
 

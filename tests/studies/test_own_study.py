@@ -10,7 +10,7 @@ from groundglass.report import build
 from groundglass.report.markdown import parts
 from groundglass.results import Run, export
 from groundglass.studies import Study, run_study
-from groundglass.studies.engine import run as engine
+from groundglass.studies.engine import planned
 from tests.studies.tiny import Listener
 
 TOY = Study("brightness", "tests.toy_study")
@@ -19,7 +19,7 @@ HERE = Path(__file__).parents[1] / "toy_study"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(engine, "load", lambda name, data_dir=None: load_shapes(n_train=20, n_test=200, seed=0))
+    monkeypatch.setattr(planned, "load", lambda name, data_dir=None: load_shapes(n_train=20, n_test=200, seed=0))
 
     def run(listener: Listener) -> Run:
         return run_study(TOY, "tiny", tmp_path / "run", precision="float32", listener=listener)

@@ -15,8 +15,8 @@ from groundglass.studies import STUDIES, find_study
 from groundglass.studies.cells.attack import AttackCell
 from groundglass.studies.cells.craft import CraftCell
 from groundglass.studies.cells.network import DeviceCell
+from groundglass.studies.engine.planned import planned
 from groundglass.studies.engine.run import _check_names as check_names
-from groundglass.studies.engine.run import planned
 from groundglass.studies.recipe import configure, described
 from groundglass.training import Both, Plateau, Steps, TrainingConfig
 from tests.studies.tiny import pictures

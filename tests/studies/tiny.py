@@ -24,7 +24,7 @@ from groundglass.studies.adversarial_training.study import AdversarialTrainingCo
 from groundglass.studies.black_box.study import BlackBoxConfig
 from groundglass.studies.cells.cost import CostGrid
 from groundglass.studies.engine import local
-from groundglass.studies.engine import run as run_module
+from groundglass.studies.engine import planned as planned_module
 from groundglass.studies.everything.study import EverythingConfig
 from groundglass.studies.extraction.study import ExtractionConfig
 from groundglass.studies.noise.study import NoiseConfig, SurrogateConfig
@@ -325,7 +325,7 @@ def enter(
     """Give a study the one recipe "tiny", which makes `make`, on `data`; with other cells where they are given."""
     plan = find_study(study).plan
     patch.setattr(plan, "RECIPES", (Recipe("tiny", make or MAKERS[study], ("shapes",), "cheap", "little"),))
-    patch.setattr(run_module, "load", lambda name, data_dir=None: data)
+    patch.setattr(planned_module, "load", lambda name, data_dir=None: data)
     if cells is not None:
         patch.setattr(plan, "cells", cells)
 

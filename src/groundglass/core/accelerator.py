@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -46,6 +47,11 @@ def torch_device(device: Device = "auto") -> torch.device:
     return torch.device(name)
 
 
+def lacks_card(device: Device) -> bool:
+    """Whether `device` is "cuda", any card, and none is here."""
+    return str(device).strip().lower() == "cuda" and not torch.cuda.is_available()
+
+
 def _check_card(index: int | None) -> None:
     if not torch.backends.cuda.is_built():
         raise ValueError(
@@ -65,8 +71,8 @@ def _check_card(index: int | None) -> None:
 
 def described(where: torch.device) -> dict[str, str | int]:
     """What a record says of the device: "cpu", or the card with its memory and what drives it; and whether what it computes under
-    `repeatable` is."""
-    if where.type != "cuda":
+    `repeatable` is. Of a card on another machine no more is known than its name."""
+    if where.type != "cuda" or not torch.cuda.is_available():
         return {"device": str(where)}
     fixed = _fixed_workspace()  # before CUDA begins
     card, cudnn = torch.cuda.get_device_properties(where), torch.backends.cudnn.version()
@@ -148,6 +154,21 @@ def _fixed_workspace() -> bool:
     if not torch.cuda.is_initialized():
         os.environ.setdefault(WORKSPACE, FIXED[0])
     return os.environ.get(WORKSPACE) in FIXED
+
+
+def finish(where: torch.device) -> None:
+    """Wait until a card has done all that it was given; on the processor all is done already."""
+    if where.type == "cuda":
+        torch.cuda.synchronize(where)
+
+
+def seconds_of(work: Callable[[], object], where: torch.device) -> float:
+    """Of some work, on a device that has nothing else of ours to do."""
+    finish(where)
+    started = time.perf_counter()
+    work()
+    finish(where)
+    return time.perf_counter() - started
 
 
 def watch_memory(where: torch.device) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from groundglass.core.accelerator import finish
 from groundglass.core.sealed import Sealed, Seed, without_locals
 from groundglass.core.text import size
 from groundglass.kernels.memory import Output, TensorOutput
@@ -126,8 +127,7 @@ class Medium(Sealed, ABC):
                 else:
                     with torch.inference_mode(False):
                         self._there[device] = self._placed(device)
-                    if device.type == "cuda":  # another stream may use it at once
-                        torch.cuda.synchronize(device)
+                    finish(device)  # another stream may use it at once
             return self._there[device]
 
     def _stays_here(self, why: str) -> None:

@@ -1,6 +1,5 @@
 """bfloat16 where the device that trains is fast at it, else float32: measured, not guessed from a name."""
 
-import time
 from functools import cache
 from typing import Literal
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from groundglass.core import generator, own_streams
-from groundglass.core.accelerator import Device, repeatable, torch_device
+from groundglass.core.accelerator import Device, repeatable, seconds_of, torch_device
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -26,18 +25,15 @@ def step_seconds(where: Device = "cpu") -> dict[Precision, float]:
     images = torch.zeros(count, channels, 16, 16, device=device, dtype=torch.float32)
     images = images.to(memory_format=torch.channels_last)
 
+    def step(enabled: bool) -> None:
+        with repeatable(device):  # as training does
+            with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
+                out = net(images)
+            out.float().sum().backward()
+
     def seconds(enabled: bool) -> float:
-        best = float("inf")
-        for _ in range(4):  # the first is warm-up and never the best
-            started = time.perf_counter()
-            with repeatable(device):  # as training does
-                with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
-                    out = net(images)
-                out.float().sum().backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            best = min(best, time.perf_counter() - started)
-        return best
+        # The first is warm-up and never the best.
+        return min(seconds_of(lambda: step(enabled), device) for _ in range(4))
 
     return {"bfloat16": seconds(True) if bfloat16_is_right(device) else float("inf"), "float32": seconds(False)}
 

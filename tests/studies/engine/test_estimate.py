@@ -76,7 +76,7 @@ def test_twice_the_work_is_twice_the_time(cells: list[Cell]) -> None:
 
 
 def test_a_plan_has_all_its_cells_and_longer_chains_are_more_urgent(cells: list[Cell]) -> None:
-    urgent = priority(cells)
+    urgent = priority(Plan.of(cells))
     assert urgent.keys() == {key_of(cell) for cell in cells}
     for cell in cells:
         for needed in cell.inputs:

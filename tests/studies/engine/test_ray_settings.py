@@ -1,6 +1,7 @@
 """What is asked of Ray, and what is refused before it starts."""
 
 import socket
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import pytest
 
 from groundglass.core.platform import versions
 from groundglass.studies.engine import ray as on_ray
-from groundglass.studies.engine.ray import ClusterError, Ray
+from groundglass.studies.engine.cell import Prepared
+from groundglass.studies.engine.executor import Task
+from groundglass.studies.engine.ray import ClusterError, Needs, Ray
 from groundglass.studies.engine.worker import Setup
+from tests.studies.engine.toys import Toy
 
 
 def test_without_ray_the_error_says_what_to_install(monkeypatch):
@@ -43,13 +47,34 @@ NODES = [
 ]
 
 
+def task(memory=0, alone=False):
+    return Task(Toy("one", alone=alone), (), Prepared(), memory)
+
+
 def test_a_cell_asks_for_its_threads_and_on_cuda_for_a_card(installed):
-    usual, alone = on_ray._needs(Ray(), setup(), NODES)
-    assert usual == {"num_cpus": 2, "num_gpus": 0, "memory": 3 * 2**30}
-    assert alone == {"num_cpus": 16, "num_gpus": 0, "memory": 3 * 2**30}, "one with less memory is not the largest"
-    usual, alone = on_ray._needs(Ray(cards=0.5), setup(where="cuda", threads=3), NODES)
-    assert usual == {"num_cpus": 3, "num_gpus": 0.5, "memory": 3 * 2**30}
-    assert alone == {"num_cpus": 8, "num_gpus": 1, "memory": 3 * 2**30}, "the largest that has one, with all it has"
+    needs = Needs.of(Ray(), setup(), NODES)
+    assert needs.of_task(task()) == {"num_cpus": 2, "num_gpus": 0, "memory": 3 * 2**30}
+    alone = {"num_cpus": 16, "num_gpus": 0, "memory": 3 * 2**30}
+    assert needs.of_task(task(alone=True)) == alone, "one with less memory is not the largest"
+    needs = Needs.of(Ray(cards=0.5), setup(where="cuda", threads=3), NODES)
+    assert needs.of_task(task()) == {"num_cpus": 3, "num_gpus": 0.5, "memory": 3 * 2**30}
+    alone = {"num_cpus": 8, "num_gpus": 1, "memory": 3 * 2**30}
+    assert needs.of_task(task(alone=True)) == alone, "the largest that has one, with all it has"
+
+
+def test_a_cell_that_takes_more_memory_than_usual_asks_for_it_if_a_node_has_it(installed):
+    needs = Needs.of(Ray(), setup(), NODES)
+    assert needs.of_task(task(12 * 10**9))["memory"] == 12 * 10**9
+    assert needs.of_task(task(2**40))["memory"] == 2**35
+    assert needs.of_task(task(10**6))["memory"] == 3 * 2**30
+    assert needs.of_task(task(12 * 10**9, alone=True))["memory"] == 3 * 2**30, "it has the node to itself"
+
+
+def test_a_cell_of_the_script_itself_is_refused(installed, monkeypatch):
+    monkeypatch.setattr(Toy, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "Toy", Toy, raising=False)
+    with pytest.raises(ClusterError, match="module of its own"):
+        object.__new__(on_ray.RayExecutor).submit(task())
 
 
 @pytest.mark.parametrize(
@@ -61,7 +86,7 @@ def test_a_cell_asks_for_its_threads_and_on_cuda_for_a_card(installed):
 )
 def test_what_no_node_has_is_refused(changes, match, installed):
     with pytest.raises(ClusterError, match=match):
-        on_ray._needs(Ray(), setup(**changes), NODES)
+        Needs.of(Ray(), setup(**changes), NODES)
 
 
 def test_an_address_where_nothing_answers_is_said_at_once(tmp_path):

@@ -5,6 +5,7 @@ import torch
 
 from groundglass.results import OtherStudyError, Run
 from groundglass.studies import Study, run_study
+from groundglass.studies.engine import planned as planned_module
 from groundglass.studies.engine import run as run_module
 from groundglass.studies.engine.cell import perform
 from groundglass.studies.engine.context import Context
@@ -23,7 +24,7 @@ TOYS = Study("toys", "tests.studies.engine")
 
 @pytest.fixture(autouse=True)
 def small_world(monkeypatch):
-    monkeypatch.setattr(run_module, "load", lambda name, data_dir=None: DATA)
+    monkeypatch.setattr(planned_module, "load", lambda name, data_dir=None: DATA)
 
 
 def run(folder, **changes):
@@ -224,3 +225,31 @@ def test_a_precision_that_is_slow_here_is_said_to_be(notes):
     # Continued, perhaps on another machine: in the precision that it began with.
     assert notes(8.0, 1.0) == [f"training in bfloat16, as before{warning}"]
     assert notes(1.0, 1.2) == ["training in bfloat16, as before"]
+
+
+class Elsewhere:
+    """Workers on other machines, none of which starts; says what they would have computed on."""
+
+    def __init__(self, *, elsewhere):
+        self.elsewhere = elsewhere
+
+    def start(self, setup):
+        raise InterruptedError(setup.where)
+
+
+def test_workers_elsewhere_have_the_card_that_this_machine_lacks(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    asked = {"executor": Elsewhere(elsewhere=True), "device": "cuda"}
+    with pytest.raises(ValueError, match="--precision"):
+        run(tmp_path, **asked, precision=None)
+    assert not list(tmp_path.iterdir())
+    for precision in ("bfloat16", None):  # and then as the folder began
+        heard = Listener()
+        with pytest.raises(InterruptedError, match=r"^cuda$"):
+            run(tmp_path, **asked, precision=precision, listener=heard)
+        assert heard.notes[-1] == f"training in bfloat16, {'as asked' if precision else 'as before'}"
+    assert Run.open(tmp_path).manifest["machine"]["device"] == "cuda"
+    with pytest.raises(ValueError, match=r"card|CUDA"):
+        run(tmp_path, executor=Elsewhere(elsewhere=False), device="cuda")
+    with pytest.raises(InterruptedError, match=r"^cpu$"):
+        run(tmp_path, executor=Elsewhere(elsewhere=True), device="auto")

@@ -4,7 +4,9 @@ import random
 
 import pytest
 
+from groundglass.studies.engine.forecast import Forecast
 from groundglass.studies.engine.simulate import Timed, bound, longest_chain, remaining, simulate
+from groundglass.studies.engine.work import Plan
 
 
 def test_one_worker_takes_the_sum_and_many_the_longest_chain() -> None:
@@ -20,6 +22,13 @@ def test_the_longest_first_is_sooner_than_the_plans_order() -> None:
     cells = [*(Timed(f"short {i}", 1) for i in range(4)), Timed("long", 4)]
     assert simulate(cells, 2) == 6
     assert simulate(cells, 2, priority=remaining(cells)) == bound(cells, 2) == 4
+
+
+def test_a_forecast_is_by_the_rule_of_the_engine_few_workers_take_the_plans_order() -> None:
+    cells = (*(Timed(f"short {i}", 1) for i in range(6)), Timed("long", 4))
+    one = Forecast("toys", "tiny", "shapes", Plan(()), cells, jobs=4, nodes=1, threads=1, speeds={})
+    assert one.wall(2) == (simulate(cells, 2), 5) == (7, 5)
+    assert one.wall(3) == (simulate(cells, 3, priority=remaining(cells)), 4) == (4, 4)
 
 
 def test_inputs_that_are_there_are_not_waited_for() -> None:

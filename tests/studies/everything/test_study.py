@@ -4,8 +4,8 @@ import pytest
 
 from groundglass.studies import STUDIES, find_study
 from groundglass.studies.engine.cell import key_of
+from groundglass.studies.engine.planned import planned
 from groundglass.studies.engine.run import _check_names as check_names
-from groundglass.studies.engine.run import planned
 from tests.studies.contract import Contract
 from tests.studies.tiny import DATA, every_study, everything
 

@@ -27,10 +27,12 @@ class Attack:
         result: of the last call.
     """
 
+    seed: int = 0
+
     def __init__(self, model: nn.Module, *recipes: Recipe) -> None:
         if not callable(model):
             raise TypeError(f"the model must be callable, images -> logits, not {type(model).__name__}")
-        self.model, self.seed, self.attack_mode, self._recipes = model, 0, "default", recipes
+        self.model, self.attack_mode, self._recipes = model, "default", recipes
         self.result: AttackResult | None = None
         self._target: Callable[[Tensor, Tensor], Tensor] | None = None
         self._normalisation: Normalisation | None = None
@@ -128,6 +130,9 @@ class Attack:
         Args:
             verbose: print the robust accuracy in %, and the mean L2 length of what fooled.
             return_verbose: return these two.
+
+        Raises:
+            ValueError: the loader has no images.
         """
         parts, labels, right, lengths = [], [], [], []
         for given, classes in data_loader:
@@ -142,6 +147,8 @@ class Attack:
             labels.append(truth.cpu())
             right.append(stands.cpu())
             lengths.append((found - plain)[~stands].flatten(1).norm(dim=1).cpu())
+        if not sum(map(len, labels)):
+            raise ValueError("`data_loader` has no images: an iterator that was read to its end has none left")
         share, length = 100 * float(torch.cat(right).float().mean()), float(torch.cat(lengths).mean())
         if save_path is not None:
             _FILE.save(save_path, {"adversarial": torch.cat(parts), "labels": torch.cat(labels)}, '"torchattacks"')
@@ -161,13 +168,26 @@ class Attack:
 
 
 class MultiAttack(Attack):
-    """Several attacks on one model, each on the images that the ones before did not fool."""
+    """Several attacks on one model, each on the images that the ones before did not fool.
+
+    Attributes:
+        seed: of the first; when it is set, the others get the numbers after it, so that equal attacks draw differently.
+    """
 
     def __init__(self, attacks: Sequence[Attack], verbose: bool = False) -> None:
         if len(attacks) < 2 or len({id(one.model) for one in attacks}) > 1:
             raise ValueError("give at least two attacks, all of one model")
         self.attacks = list(attacks)
         super().__init__(attacks[0].model)
+
+    @property
+    def seed(self) -> int:
+        return self.attacks[0].seed
+
+    @seed.setter
+    def seed(self, seed: int) -> None:
+        for number, one in enumerate(self.attacks):
+            one.seed = seed + number
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         images, labels = placed(self.model, images), placed(self.model, labels)

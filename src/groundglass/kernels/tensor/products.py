@@ -1,7 +1,6 @@
 """Exact products of bits with a matrix of small integers on a card: several ways, one result, and the race between them."""
 
 import threading
-import time
 from abc import ABC, abstractmethod
 from functools import cache, partial
 
@@ -9,6 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from groundglass.core.accelerator import seconds_of
 
 # Turns of a race, and the lanes and entries of its matrix: enough work for the start of a kernel not to decide.
 _TURNS = 4
@@ -115,7 +116,7 @@ def _race(rows_log2: int, inputs_log2: int, device: torch.device) -> Product:
     best = dict.fromkeys(exact, float("inf"))
     for _ in range(_TURNS):
         for product in exact:
-            best[product] = min(best[product], _seconds(partial(product.sums, bits, lanes), device))
+            best[product] = min(best[product], seconds_of(partial(product.sums, bits, lanes), device))
     return min(exact, key=best.__getitem__)
 
 
@@ -135,12 +136,3 @@ def is_exact(product: Product, rows: int, inputs: int, device: torch.device) -> 
     except (RuntimeError, TypeError, AttributeError):  # not there: `out_dtype`, `_int_mm`, or a dtype
         return False
     return torch.equal(found.cpu().to(torch.float64), right)
-
-
-def _seconds(work: partial[Tensor], device: torch.device) -> float:
-    """Of one call, on a card that had nothing else of ours to do."""
-    torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    work()
-    torch.cuda.synchronize(device)
-    return time.perf_counter() - start

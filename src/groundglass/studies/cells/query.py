@@ -15,6 +15,7 @@ from groundglass.attacks.access import QueryAccess
 from groundglass.attacks.averaged import Averaged
 from groundglass.attacks.scheduler import earlier_seconds
 from groundglass.core import derive_seed
+from groundglass.core.accelerator import finish
 from groundglass.core.settings import Count, Positive, Tally, settings_of
 from groundglass.models import DefendedNetwork, predict_logits
 from groundglass.optics import DriftingDevice, SimulatedOPU
@@ -56,8 +57,7 @@ class Stopwatch:
     def __call__(self, images: Tensor) -> Tensor:
         started = time.perf_counter()
         logits: Tensor = self._model(images)
-        if images.is_cuda:
-            torch.cuda.synchronize(images.device)
+        finish(images.device)
         self.seconds += time.perf_counter() - started
         self.rows += len(images) * self._answers
         return logits

@@ -1,7 +1,7 @@
 """How long cells take, before they run: what they have to do, at the speed of this machine or of an earlier run."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,9 +9,9 @@ import torch.nn.functional as F
 
 from groundglass.attacks import frozen_for_attack
 from groundglass.core import counting, generator, uniform
+from groundglass.core.accelerator import seconds_of
 from groundglass.models.vgg import multiplications, vgg16
 from groundglass.results import Record
-from groundglass.studies.engine.cell import Cell
 from groundglass.studies.engine.simulate import Timed, remaining
 from groundglass.studies.engine.work import Passes, Plan
 from groundglass.training import Precision
@@ -95,11 +95,7 @@ def _best(work: Callable[[], None], where: torch.device, seconds: float) -> floa
     turns: list[float] = []
     end = time.perf_counter() + seconds
     while not turns or time.perf_counter() < end:
-        started = time.perf_counter()
-        work()
-        if where.type == "cuda":
-            torch.cuda.synchronize(where)
-        turns.append(time.perf_counter() - started)
+        turns.append(seconds_of(work, where))
     return min(turns)
 
 
@@ -138,9 +134,9 @@ def timed(
     return {unit.key: Timed(unit.key, seconds(unit.key), unit.inputs, unit.alone) for unit in plan.units.values()}
 
 
-def priority(cells: Iterable[Cell]) -> dict[str, float]:
+def priority(plan: Plan) -> dict[str, float]:
     """How urgent each cell is, by its key: estimated seconds from its start to the end of the longest chain that begins with it.
 
     Many workers that start the most urgent first are done sooner; what comes out is the same. Nothing is measured for it.
     """
-    return remaining(list(timed(Plan.of(cells)).values()))
+    return remaining(list(timed(plan).values()))

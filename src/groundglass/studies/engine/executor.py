@@ -18,11 +18,16 @@ class WorkerEndedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Task:
-    """A cell that can start, with what it needs. Nothing in it is secret: see `engine.cell.prepare`."""
+    """A cell that can start, with what it needs. Nothing in it is secret: see `engine.cell.prepare`.
+
+    Attributes:
+        memory: bytes that it takes, about, see `Plan.memory`; 0 where nobody knows.
+    """
 
     cell: Cell
     inputs: Sequence[Record]
     prepared: Prepared
+    memory: int = 0
 
     @property
     def name(self) -> str:
@@ -67,6 +72,11 @@ class Executor(Protocol):
 
 class Place(Protocol):
     """Where a study is to run, as it is asked for."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether its workers may be on other machines: the card that they compute on need not be here."""
+        ...
 
     def start(self, setup: Setup) -> Executor:
         """Get it ready: workers may start then, or with the first cells."""

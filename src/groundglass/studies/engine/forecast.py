@@ -9,7 +9,6 @@ from typing import Any, Literal
 from groundglass.core.accelerator import Device, torch_device
 from groundglass.core.platform import usable_cores
 from groundglass.core.settings import Count, fit
-from groundglass.data import load
 from groundglass.optics.medium import DeviceKind
 from groundglass.results import RecordStore
 from groundglass.results.manifest import STUDY_FILE, check_vacant
@@ -17,12 +16,12 @@ from groundglass.studies.asked import Asked
 from groundglass.studies.engine.cell import key_of
 from groundglass.studies.engine.estimate import USUAL, Speeds, measured, timed
 from groundglass.studies.engine.local import fitting_jobs
-from groundglass.studies.engine.run import _stored_precision, planned
+from groundglass.studies.engine.planned import StudyPlan
+from groundglass.studies.engine.schedule import in_order
 from groundglass.studies.engine.simulate import Timed, bound, longest_chain, remaining, simulate
 from groundglass.studies.engine.work import Plan
-from groundglass.studies.recipe import everywhere
 from groundglass.studies.registry import Study, find_study
-from groundglass.training import Precision, fastest_precision
+from groundglass.training import Precision
 
 # Seconds of measuring this machine.
 _MEASURE = 2.0
@@ -95,8 +94,9 @@ class Forecast:
 
     def wall(self, workers: int) -> tuple[float, float]:
         """Seconds until all is done on so many workers, and the least that any order of cells could take."""
-        nodes = min(self.nodes, workers)
-        return simulate(self.left, workers, nodes=nodes, priority=remaining(self.left)), bound(self.left, workers)
+        priority = None if in_order(workers) else remaining(self.left)
+        found = simulate(self.left, workers, nodes=min(self.nodes, workers), priority=priority)
+        return found, bound(self.left, workers)
 
     @property
     def workers(self) -> tuple[int, ...]:
@@ -141,13 +141,12 @@ def forecast(
     where, study = torch_device(device), find_study(study) if isinstance(study, str) else study
     asked = Asked.of(study, recipe, config, changes, data=data, seed=seed, device_kind=device_kind)
     earlier = None if like is None else RecordStore.read(Path(like))
-    dataset = load(asked.config("float32").data, data_dir=data_dir)
     folder = None if out is None else Path(out)
     if folder is not None:
         check_vacant(folder)
-    chosen = precision or (None if folder is None else _stored_precision(folder)) or fastest_precision(where)
-    settings = everywhere(asked.config(chosen), data=dataset.name)
-    cells, _ = planned(study, settings, dataset)
+    folders = () if folder is None else (folder,)
+    found = StudyPlan.of(asked, precision=precision, folders=folders, where=where, data_dir=data_dir)
+    dataset, cells = found.dataset, found.cells
     plan = Plan.of(cells, train=len(dataset.train), test=len(dataset.test))
     store = RecordStore.read(folder) if folder is not None and (folder / STUDY_FILE).exists() else None
     missing = {key_of(cell) for cell in cells if store is None or key_of(cell) not in store}
@@ -157,7 +156,7 @@ def forecast(
     size = None if dataset.size == (32, 32) else dataset.size
     speeds = {
         width: measured(
-            width, size=size, precision=chosen, where=where, threads=threads, seconds=_MEASURE / len(widths)
+            width, size=size, precision=found.precision, where=where, threads=threads, seconds=_MEASURE / len(widths)
         )
         for width in widths
     }

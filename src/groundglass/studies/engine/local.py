@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -46,6 +46,7 @@ class Local:
     """
 
     jobs: int
+    elsewhere: ClassVar[bool] = False
 
     def start(self, setup: Setup) -> "LocalExecutor":
         return LocalExecutor(setup, self.jobs)

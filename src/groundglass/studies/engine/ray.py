@@ -29,12 +29,13 @@ from groundglass.core.settings import Count, In, Settings, Tally
 from groundglass.studies.engine.executor import Task, WorkerEndedError
 from groundglass.studies.engine.worker import Setup, Worker
 
-# Of a cell, where a node has so much: CIFAR, a few networks and what is fitted to them.
+# Of a cell, at least, where a node has so much: CIFAR, a few networks and what is fitted to them.
 _MEMORY = 3 * 2**30
 # Seconds for a head to answer.
 _PATIENCE = 10.0
 # Messages that wait to be read. More are dropped: each says all that is to be known of its cell.
 _MESSAGES = 1000
+_MODULE = "move its classes into a module of their own, in a file that all nodes find, and import them from there"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 _MODE = "RAY_AUTH_MODE"
@@ -80,6 +81,11 @@ class Ray(Settings):
         if importlib.util.find_spec("ray") is None:
             raise ValueError("to run on Ray it must be installed: pip install 'groundglass[ray]'")
 
+    @property
+    def elsewhere(self) -> bool:
+        """See `Place`."""
+        return self.address != "local"
+
     def start(self, setup: Setup) -> "RayExecutor":
         """Start Ray, or join its cluster.
 
@@ -90,7 +96,7 @@ class Ray(Settings):
         """
         if setup.where.startswith("cuda:"):
             raise ValueError(f"Ray chooses the card of a cell: give the device as 'cuda', not {setup.where!r}")
-        if self.address != "local":
+        if self.elsewhere:
             check_shared(setup.folder)
             setup = replace(setup, several_hosts=True)
         if ":" in self.address:  # Ray itself waits for minutes
@@ -125,8 +131,8 @@ class RayExecutor:
             self._connect(asked, setup)
             if asked.address != "local":  # the cluster has what it needs of it
                 shutil.rmtree(self._folder)
-            needs = _needs(asked, setup, [node["Resources"] for node in ray.nodes() if node["Alive"]])
-            self._usual, self._alone = ({**needed, "max_retries": asked.retries} for needed in needs)
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            self._needs, self._retries = Needs.of(asked, setup, nodes), asked.retries
             here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
             self._queue = Queue(_MESSAGES, actor_options={"num_cpus": 0, "scheduling_strategy": here})
             self._unread = self._queue.actor.qsize.remote()
@@ -169,6 +175,11 @@ class RayExecutor:
             raise ClusterError(_OPEN)
 
     def submit(self, task: Task) -> Future[bytes]:
+        if b"__main__" in task.payload:  # the name of a module, or no worker knows what it is
+            raise ClusterError(
+                f"{task.name} is of a class of the script that was started, which Ray's workers cannot import: move what a cell "
+                "is made of into a module of its own, in a file that all nodes find, and import it from there"
+            )
         answer: Future[bytes] = Future()
 
         def ended(found: Future[bytes]) -> None:
@@ -178,7 +189,7 @@ class RayExecutor:
             else:
                 answer.set_exception(self._why(task, error))
 
-        run = self._ray.remote(_work).options(name=task.name, **(self._alone if task.alone else self._usual))
+        run = self._ray.remote(_work).options(name=task.name, max_retries=self._retries, **self._needs.of_task(task))
         run.remote(self._told, self._queue, task.payload).future().add_done_callback(ended)
         return answer
 
@@ -200,30 +211,53 @@ class RayExecutor:
         if isinstance(error, self._ray.exceptions.RayTaskError):  # raised where the cell should have begun
             return error.cause if isinstance(error.cause, ClusterError) else ClusterError(str(error))
         return WorkerEndedError(
-            f"the process or the node that was at work on {task.name} has ended, {self._usual['max_retries'] + 1} times "
+            f"the process or the node that was at work on {task.name} has ended, {self._retries + 1} times "
             f"({type(error).__name__}: {error}). A process ends most often for lack of memory: give fewer `jobs`. What is "
             "done is kept: the same command goes on"
         )
 
 
-def _needs(asked: Ray, setup: Setup, nodes: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
-    """What Ray is asked for, for a cell and for one that must be alone: the largest node, as a whole.
+@dataclass(frozen=True)
+class Needs:
+    """What Ray is asked for.
 
-    Raises:
-        ClusterError: no node has it.
+    Attributes:
+        usual: for a cell.
+        alone: for one that measures time: the largest node, as a whole.
+        most: memory of the node that has most, bytes.
     """
-    cards = asked.cards if setup.where == "cuda" else 0
-    fit = [node for node in nodes if node.get("CPU", 0) >= setup.threads and node.get("GPU", 0) >= cards]
-    if not fit:
-        found = "; ".join(f"{node.get('CPU', 0):g} cores, {node.get('GPU', 0):g} cards" for node in nodes)
-        raise ClusterError(
-            f"a cell needs {setup.threads} cores{' and a card' if cards else ''}, and no node of Ray's has them ({found}): "
-            "give fewer `threads`, or another `device`"
-        )
-    memory = min(_MEMORY, max(node["memory"] for node in fit))
-    largest = max((node for node in fit if node["memory"] >= memory), key=lambda node: node["CPU"])
-    usual = {"num_cpus": setup.threads, "num_gpus": cards, "memory": memory}
-    return usual, {**usual, "num_cpus": largest["CPU"], "num_gpus": largest["GPU"] if cards else 0}
+
+    usual: Mapping[str, float]
+    alone: Mapping[str, float]
+    most: float
+
+    @classmethod
+    def of(cls, asked: Ray, setup: Setup, nodes: Sequence[Mapping[str, float]]) -> "Needs":
+        """Of a study, on nodes with these resources.
+
+        Raises:
+            ClusterError: no node has them.
+        """
+        cards = asked.cards if setup.where == "cuda" else 0
+        fit = [node for node in nodes if node.get("CPU", 0) >= setup.threads and node.get("GPU", 0) >= cards]
+        if not fit:
+            found = "; ".join(f"{node.get('CPU', 0):g} cores, {node.get('GPU', 0):g} cards" for node in nodes)
+            raise ClusterError(
+                f"a cell needs {setup.threads} cores{' and a card' if cards else ''}, and no node of Ray's has them ({found}): "
+                "give fewer `threads`, or another `device`"
+            )
+        most = max(node["memory"] for node in fit)
+        memory = min(_MEMORY, most)
+        largest = max((node for node in fit if node["memory"] >= memory), key=lambda node: node["CPU"])
+        usual = {"num_cpus": setup.threads, "num_gpus": cards, "memory": memory}
+        alone = {**usual, "num_cpus": largest["CPU"], "num_gpus": largest["GPU"] if cards else 0}
+        return cls(usual, alone, most)
+
+    def of_task(self, task: Task) -> Mapping[str, float]:
+        """Of one that shares its node also the memory that it is estimated to take, if a node has so much."""
+        if task.alone:
+            return self.alone
+        return {**self.usual, "memory": max(self.usual["memory"], min(task.memory, self.most))}
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
-from groundglass.core import Progress, accelerator, check_seed, silent
-from groundglass.core.accelerator import Device, torch_device
+from groundglass.core import Progress, accelerator, silent
+from groundglass.core.accelerator import Device, lacks_card, torch_device
 from groundglass.core.platform import machine, usable_cores, versions
 from groundglass.core.sealed import Seed
 from groundglass.core.settings import Count, fit
-from groundglass.data import Dataset, load
 from groundglass.optics.medium import DeviceKind
 from groundglass.results import Record, RecordStore, Run
 from groundglass.results.manifest import STUDY_FILE, load_manifest
@@ -22,25 +21,18 @@ from groundglass.studies.engine.cell import Cell, key_of, run_cells
 from groundglass.studies.engine.context import Context, Listener
 from groundglass.studies.engine.executor import Place
 from groundglass.studies.engine.local import Local, fitting_jobs, refuse_in_a_starting_worker
+from groundglass.studies.engine.planned import StudyPlan
 from groundglass.studies.engine.reuse import reuse_networks
 from groundglass.studies.engine.schedule import run_on
 from groundglass.studies.engine.worker import Setup
-from groundglass.studies.recipe import described, everywhere
-from groundglass.studies.registry import ALL, Study, find_study
-from groundglass.training import Precision, fastest_precision, times_slower
+from groundglass.studies.recipe import described
+from groundglass.studies.registry import Study, find_study
+from groundglass.training import Precision, times_slower
 
 #: Kinds of cells that make a network, in a file of its name.
 _NETWORKS = ("train", "redraw", "randomise", "distil")
 # A step that takes so many times as long as in the other precision is worth a word.
 _SLOW = 1.5
-
-
-def _stored_precision(folder: Path) -> Precision | None:
-    """The precision that a run in this folder began with: it goes on in it, whatever this machine prefers."""
-    if not (folder / STUDY_FILE).exists():
-        return None
-    found = load_manifest(folder)["config"].get("baseline", {}).get("precision")
-    return next((precision for precision in get_args(Precision) if precision == found), None)
 
 
 def _stored_threads(folder: Path) -> int | None:
@@ -51,9 +43,10 @@ def _stored_threads(folder: Path) -> int | None:
     return found if isinstance(found, int) and found > 0 else None
 
 
-def _told_precision(chosen: Precision, where: torch.device, *, why: str) -> str:
-    """A precision that this machine is slow in makes hours of minutes: said before they are spent."""
-    slower = times_slower(chosen, where)
+def _told_precision(chosen: Precision, where: torch.device | None, *, why: str) -> str:
+    """A precision that this machine is slow in makes hours of minutes: said before they are spent. Of a device that is not here
+    nobody knows."""
+    slower = 0.0 if where is None else times_slower(chosen, where)
     other = "float32" if chosen == "bfloat16" else "bfloat16"
     warning = f"; {other} would be {slower:.1f} times as fast here, in a new folder" if slower > _SLOW else ""
     return f"training in {chosen}, {why}{warning}"
@@ -87,19 +80,6 @@ def manifest(
         "machine": {**machine(), "threads": threads, **accelerator.described(where)},
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def planned(study: Study, config: Any, dataset: Dataset) -> tuple[list[Cell], list[dict[str, Any]]]:
-    """The cells of a study, and the plan as the manifest has it: of `all` it says to which studies each cell belongs."""
-    cells = study.cells(config, dataset)
-    plan: list[dict[str, Any]] = [{"key": key_of(cell), "kind": cell.kind, "name": cell.name} for cell in cells]
-    if study == ALL:
-        owned = [
-            (part.name, {key_of(cell) for cell in part.cells(settings, dataset)})
-            for part, settings in study.plan.parts(config).items()
-        ]
-        plan = [{**cell, "studies": [name for name, keys in owned if cell["key"] in keys]} for cell in plan]
-    return cells, plan
 
 
 def _check_names(cells: Sequence[Cell]) -> None:
@@ -210,7 +190,8 @@ def run_study(
             all cores; None: as many as fit. Processes are spawned: a script that asks for more than 1 needs the usual
             `if __name__ == "__main__":`.
         device: what it computes on: "cpu", "cuda", "cuda:1"; "auto" is a card where there is one. Recorded, and each session may
-            have another; what it finds may then differ in the last digits, which is said.
+            have another; what it finds may then differ in the last digits, which is said. "cuda" is the workers' card where the
+            `executor` has workers elsewhere: this machine need not have one, but then a new folder needs a `precision`.
         threads: of a cell, where it has a process of its own. What a cell finds may depend on it in the last bit, so it is
             recorded. None: its share of this machine's cores; with an `executor` as this folder began, or one.
         executor: where cells run, in place of `jobs` processes here: `Ray(...)`, say.
@@ -225,7 +206,8 @@ def run_study(
     """
     device_seed = None if device_seed is None else Seed(device_seed)  # first of all: no traceback shows it
     jobs, threads = fit(Count | None, jobs, "jobs"), fit(Count | None, threads, "threads")
-    where = torch_device(device)
+    elsewhere = executor is not None and executor.elsewhere and lacks_card(device)
+    where = torch.device("cuda") if elsewhere else torch_device(device)
     refuse_in_a_starting_worker()
     if device_seed is not None:
         device_seed.check()
@@ -236,32 +218,28 @@ def run_study(
         study = find_study(study)
     asked = Asked.of(study, recipe, config, changes, data=data, seed=seed, device_kind=device_kind)
     folder = Path(out)
-    settings = asked.config("float32")
-    check_seed(settings.seed)
     for other in reuse:
         RecordStore.read(other)
-    dataset = load(settings.data, data_dir=data_dir)
-    stored = next((found for one in (folder, *reuse) if (found := _stored_precision(one))), None)
-    chosen = precision or stored or fastest_precision(where)
-    settings = everywhere(asked.config(chosen), data=dataset.name)
+    here = None if elsewhere else where
+    found = StudyPlan.of(asked, precision=precision, folders=(folder, *reuse), where=here, data_dir=data_dir)
+    settings, dataset, todo = found.settings, found.dataset, found.cells
     side_by_side = fitting_jobs(where) if jobs is None else jobs
     place = executor or (None if side_by_side == 1 else Local(side_by_side))
     if place is None:
         threads = torch.get_num_threads()
     elif threads is None:
         threads = max(1, usable_cores() // side_by_side) if executor is None else _stored_threads(folder) or 1
-    todo, plan = planned(study, settings, dataset)
     _check_names(todo)
     about = manifest(
         study.name,
         asked.recipe,
         settings.data,
         {**described(settings), "classes": list(dataset.classes)},
-        plan,
+        found.plan,
         settings.seed,
         threads=threads,
         public_seed=device_seed is not None,
-        changed=asked.told(chosen),
+        changed=asked.told(found.precision),
         where=where,
     )
     with RecordStore.open(folder, about, refusal=_networks_stay(todo, folder)) as store:
@@ -272,7 +250,7 @@ def run_study(
             progress=progress,
             listener=listener,
             arrays=store.arrays,
-            where=where,
+            where=here or "cpu",
         )
         told = (_told_growth, _told_device)
         for said in (*(each(store.manifest, about["started"]) for each in told), _told_repeatable(about["machine"])):
@@ -281,10 +259,9 @@ def run_study(
         if not all(key_of(cell) in store for cell in todo):
             for other in reuse:
                 reuse_networks(todo, store, other)
-            why = "as asked" if precision else "as before" if stored else "the faster here"
-            context.note(_told_precision(chosen, where, why=why))
+            context.note(_told_precision(found.precision, here, why=found.why))
             if place is None:
                 run_cells(todo, store, context)
             else:
-                run_on(place.start(Setup.of(context, threads)), todo, store, context)
+                run_on(place.start(Setup.of(context, threads, where=where)), todo, store, context)
     return Run.open(folder)

@@ -8,12 +8,18 @@ from groundglass.studies.engine.cell import Cell, inputs_of, keep, key_of, prepa
 from groundglass.studies.engine.context import Context
 from groundglass.studies.engine.estimate import priority
 from groundglass.studies.engine.executor import Executor, Task, is_alone
+from groundglass.studies.engine.work import Plan
 from groundglass.studies.engine.worker import opened
 
 # Seconds between two looks at what workers say.
 _LOOK = 0.1
 # So many workers are busy in any order, and in the plan's they find what a cell before has loaded.
 _FEW = 2
+
+
+def in_order(slots: int | None) -> bool:
+    """Whether cells start in the order of the plan, not the most urgent first: where so few run side by side."""
+    return slots is not None and slots <= _FEW
 
 
 def run_on(executor: Executor, cells: Sequence[Cell], store: RecordStore, context: Context) -> int:
@@ -28,8 +34,9 @@ def run_on(executor: Executor, cells: Sequence[Cell], store: RecordStore, contex
         Exception: whatever a cell has raised; the others are stopped then, and go on from their checkpoints next time.
     """
     waiting = sorted((cell for cell in cells if key_of(cell) not in store), key=is_alone)
-    if executor.slots is None or executor.slots > _FEW:
-        urgency = priority(cells)
+    plan = Plan.of(cells, train=len(context.dataset.train), test=len(context.dataset.test))
+    if not in_order(executor.slots):
+        urgency = priority(plan)
         waiting.sort(key=lambda cell: (is_alone(cell), -urgency[key_of(cell)]))
     total, fresh = len(cells), len(waiting)
     under_way: dict[Future[bytes], Cell] = {}
@@ -39,7 +46,7 @@ def run_on(executor: Executor, cells: Sequence[Cell], store: RecordStore, contex
                 cell, inputs = ready
                 waiting.remove(cell)
                 context.announce(f"[{total - len(waiting)}/{total}] {cell.name}")
-                under_way[executor.submit(Task(cell, inputs, prepare(cell, inputs, context)))] = cell
+                under_way[executor.submit(_task(cell, inputs, plan, context))] = cell
             assert under_way, "no cell can start: one comes before its inputs"
             done = wait(under_way, timeout=_LOOK, return_when=FIRST_COMPLETED).done
             for name, what, *rest, figures in executor.messages():
@@ -51,6 +58,10 @@ def run_on(executor: Executor, cells: Sequence[Cell], store: RecordStore, contex
     finally:
         executor.close()
     return fresh
+
+
+def _task(cell: Cell, inputs: Sequence[Record], plan: Plan, context: Context) -> Task:
+    return Task(cell, inputs, prepare(cell, inputs, context), plan.memory(key_of(cell)))
 
 
 def _keep_all(done: Sequence[Future[bytes]], store: RecordStore, context: Context) -> None:

@@ -47,9 +47,14 @@ class Setup:
     several_hosts: bool = False
 
     @classmethod
-    def of(cls, context: Context, threads: int) -> "Setup":
+    def of(cls, context: Context, threads: int, *, where: torch.device | None = None) -> "Setup":
+        """Of a study.
+
+        Args:
+            where: what workers compute on; None: as the context does.
+        """
         dataset = pickle.dumps(context.dataset, pickle.HIGHEST_PROTOCOL)
-        return cls(context.folder.absolute(), dataset, str(context.where), threads, tuple(sys.path))
+        return cls(context.folder.absolute(), dataset, str(where or context.where), threads, tuple(sys.path))
 
 
 class CellFailedError(RuntimeError):
