@@ -162,6 +162,7 @@ def test_the_secret_is_in_nothing_that_is_pickled(start, monkeypatch):
 
 ORPHANS = """
 from pathlib import Path
+from groundglass.data.shapes import load_shapes
 from groundglass.results import RecordStore
 from groundglass.studies.engine.context import Context
 from groundglass.studies.engine.local import Local
@@ -172,7 +173,7 @@ from tests.studies.engine.toys import Toy
 if __name__ == "__main__":
     folder = Path({folder!r})
     with RecordStore.open(folder, {manifest!r}) as store:
-        context = Context(folder, dataset=None)
+        context = Context(folder, dataset=load_shapes(n_train=2, n_test=2, seed=0))
         run_on(Local(2).start(Setup.of(context, 1)), [Toy("a", seconds=60), Toy("b", seconds=60)], store, context)
 """
 
