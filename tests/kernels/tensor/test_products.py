@@ -86,7 +86,7 @@ def test_the_race_takes_the_fastest_of_those_that_are_exact(monkeypatch: pytest.
     monkeypatch.setattr(
         products, "is_exact", lambda product, rows, inputs, device: is_exact(product, rows, inputs, CPU)
     )
-    monkeypatch.setattr(products, "_seconds", lambda work, device: seconds[work.func.__self__.name])
+    monkeypatch.setattr(products, "seconds_of", lambda work, device: seconds[work.func.__self__.name])
     assert products._race.__wrapped__(5, 6, torch.device("meta")).name == "quick"
     monkeypatch.setattr(products, "PRODUCTS", (Rounds(),))
     with pytest.raises(products.InexactError, match="measure on the CPU"):
