@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import groundglass as gg
 from groundglass.core import NonFiniteError
-from groundglass.kernels.tensor import as_on_a_card
+from groundglass.kernels.tensor import as_on_a_card, products
 from groundglass.optics import Camera, DriftingDevice, MovingDevice, OpticalLayer, SimulatedOPU, procedural, structured
 from groundglass.optics import medium as medium_module
 from groundglass.optics.dense import DenseMedium
@@ -87,6 +87,29 @@ def test_a_card_that_computes_otherwise_is_not_used(kind: DeviceKind, monkeypatc
     monkeypatch.setattr(medium_module, "_RIGHT", {})
     with as_on_a_card(), pytest.warns(RuntimeWarning, match="other sums"):
         assert torch.equal(device.measure(bits), right)
+    assert device._medium.placed_bytes == 0
+
+
+@pytest.mark.parametrize("kind", ["dense", "procedural"])
+def test_a_batch_of_a_size_that_no_product_adds_up_is_measured_here(
+    kind: DeviceKind, card: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Products are chosen for each class of sizes: that of a small batch says nothing of a large one."""
+    device, right = SimulatedOPU.create(N, M, seed=1, kind=kind), {}
+    with monkeypatch.context() as patch:
+        patch.setattr(medium_module, "is_card", lambda device: False)
+        right = {rows: device.measure(draw(rows, N)) for rows in (3, 600)}
+    assert torch.equal(device.measure(draw(3, N)), right[3])
+    is_exact = products.is_exact
+    monkeypatch.setattr(
+        products, "is_exact", lambda product, rows, *given: rows < 100 and is_exact(product, rows, *given)
+    )
+    products._race.cache_clear()
+    with pytest.warns(RuntimeWarning, match="other sums") as said:
+        found = [device.measure(draw(600, N)) for _ in range(2)]
+    assert len(said) == 1
+    assert all(torch.equal(readings, right[600]) for readings in found)
+    assert torch.equal(device.measure(draw(3, N)), right[3])
     assert device._medium.placed_bytes == 0
 
 

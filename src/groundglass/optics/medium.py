@@ -69,16 +69,20 @@ class Medium(Sealed, ABC):
     @without_locals
     def intensities(self, bits: Tensor) -> Tensor:
         """uint8 bits [batch, N], checked, contiguous -> float64 [batch, M], where the bits are."""
-        if is_card(bits.device) and (held := self._held_on(bits.device)):
-            return self._on_card(bits, held, 1.0, 0, torch.float64)
-        return self._filled(bits.cpu(), Output.of_light(len(bits), self.out_features)).to(bits.device)
+        found = self._by_card(bits, 1.0, 0, torch.float64)
+        if found is None:
+            found = self._filled(bits.cpu(), Output.of_light(len(bits), self.out_features)).to(bits.device)
+        return found
 
     @without_locals
     def readings(self, bits: Tensor, *, gain: float, top: int) -> Tensor:
         """As `intensities`, digitised: uint8 [batch, M], floor(gain * intensity + 0.5), at most `top`."""
-        if is_card(bits.device) and (held := self._held_on(bits.device)):
-            return self._on_card(bits, held, gain, top, torch.uint8)
-        return self._filled(bits.cpu(), Output.of_readings(len(bits), self.out_features, gain, top)).to(bits.device)
+        found = self._by_card(bits, gain, top, torch.uint8)
+        if found is None:
+            found = self._filled(bits.cpu(), Output.of_readings(len(bits), self.out_features, gain, top)).to(
+                bits.device
+            )
+        return found
 
     @abstractmethod
     def _filled(self, bits: Tensor, out: Output) -> Tensor:
@@ -102,6 +106,19 @@ class Medium(Sealed, ABC):
         """Memory held on all cards between measurements, in bytes."""
         return sum(tensor.nbytes for held in self._there.values() if held for tensor in held)
 
+    def _by_card(self, bits: Tensor, gain: float, top: int, dtype: torch.dtype) -> Tensor | None:
+        """Measured by the card that the bits are on; None where they are on none, or it is not used."""
+        if not is_card(bits.device) or not (held := self._held_on(bits.device)):
+            return None
+        try:
+            return self._on_card(bits, held, gain, top, dtype)
+        except InexactError:  # products are chosen anew for each class of sizes
+            with _placing:
+                if self._there.get(bits.device) is not None:
+                    self._there[bits.device] = None
+                    self._is_wrong_on(bits.device)
+            return None
+
     def _on_card(self, bits: Tensor, held: tuple[Tensor, ...], gain: float, top: int, dtype: torch.dtype) -> Tensor:
         found = torch.empty(len(bits), self.out_features, dtype=dtype, device=bits.device)
         # Autocast would round the sums.
@@ -123,12 +140,15 @@ class Medium(Sealed, ABC):
                         "with the same readings, more slowly; kind='procedural' is the same device and needs next to no memory"
                     )
                 elif not self._is_right_on(device):
-                    self._stays_here(f"gets other sums on {device} than on the CPU, where it measures therefore")
+                    self._is_wrong_on(device)
                 else:
                     with torch.inference_mode(False):
                         self._there[device] = self._placed(device)
                     finish(device)  # another stream may use it at once
             return self._there[device]
+
+    def _is_wrong_on(self, device: torch.device) -> None:
+        self._stays_here(f"gets other sums on {device} than on the CPU, where it measures therefore")
 
     def _stays_here(self, why: str) -> None:
         text = f"a {self.kind} device of {self.in_features} x {self.out_features} {why}"
