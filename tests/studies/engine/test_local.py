@@ -251,6 +251,24 @@ def test_a_worker_that_dies_with_a_message_unread_is_named(start, monkeypatch):
         start([Toy("one")], jobs=2)
 
 
+def test_a_worker_that_is_killed_while_it_starts_is_not_waited_for(spawn, monkeypatch):
+    """It ends without having read anything. There is more to read than a pipe holds."""
+    with local._environment(1):  # starts Python's own helper, which is to live
+        monkeypatch.setattr(multiprocessing.spawn, "_python_exe", b"/bin/false")
+    caught = []
+
+    def run():
+        with pytest.raises(WorkerEndedError, match="before it began") as raised:
+            spawn([Toy("one")])
+        caught.append(raised)
+
+    assert len(pickle.dumps(DATA)) > 2**16
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert caught
+
+
 def test_what_others_have_found_is_kept_before_an_error_is_raised(start, tmp_path, monkeypatch):
     def both(futures, **given):
         """Whoever fails first, when both have something to say."""

@@ -4,17 +4,19 @@ Networks of this size keep one core busy and hardly a second: two trainings on a
 two, one after the other, on two.
 """
 
+import mmap
 import multiprocessing
 import os
 import pickle
 import signal
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from multiprocessing import resource_tracker
+from multiprocessing import reduction, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar
 
@@ -79,7 +81,7 @@ class LocalExecutor:
             self._queue, self._cards = _START.SimpleQueue(), _START.SimpleQueue()
             # Nothing is ever sent through it. When this process ends, however it ends, its workers see its end.
             theirs, self._alive = _START.Pipe(duplex=False)
-            given = (pickle.dumps(setup, pickle.HIGHEST_PROTOCOL), self._queue, self._cards, theirs)
+            given = (_Handed(pickle.dumps(setup, pickle.HIGHEST_PROTOCOL)), self._queue, self._cards, theirs)
             starts: Any = _Starts(self)
             self._pool = ProcessPoolExecutor(jobs, starts, initializer=_begin, initargs=given)
         if setup.where == "cuda":
@@ -143,6 +145,28 @@ class _Starts:
         process = _START.Process(**given)
         self._executor._processes.append(process)
         return process
+
+
+class _Handed:
+    """Bytes for processes that start, in an open file without a name.
+
+    Else they would go through a pipe, which holds little: this process would wait until the other has loaded what it needs and
+    reads, and for ever if it is killed before that.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._file.write(content)
+        self._file.flush()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _read, (reduction.DupFd(self._file.fileno()),)
+
+
+def _read(descriptor: Any) -> bytes:
+    # Mapped: all who have the file share its place.
+    with open(descriptor.detach(), "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content[:]
 
 
 @contextmanager
