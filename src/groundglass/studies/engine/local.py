@@ -81,7 +81,8 @@ class LocalExecutor:
             self._queue, self._cards = _START.SimpleQueue(), _START.SimpleQueue()
             # Nothing is ever sent through it. When this process ends, however it ends, its workers see its end.
             theirs, self._alive = _START.Pipe(duplex=False)
-            given = (_Handed(pickle.dumps(setup, pickle.HIGHEST_PROTOCOL)), self._queue, self._cards, theirs)
+            told: Any = _Handed(pickle.dumps(setup, pickle.HIGHEST_PROTOCOL))
+            given = (told, self._queue, self._cards, theirs)
             starts: Any = _Starts(self)
             self._pool = ProcessPoolExecutor(jobs, starts, initializer=_begin, initargs=given)
         if setup.where == "cuda":
