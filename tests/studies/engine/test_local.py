@@ -144,6 +144,12 @@ def test_a_worker_that_cannot_send_its_error_is_heard_of(does, error, match, sta
         start([Toy("it", does=does)])
 
 
+def test_the_one_that_has_ended_is_named_also_before_its_memory_is_given_back(spawn, monkeypatch):
+    monkeypatch.setattr(local._START, "Process", toys.Lingering)
+    with pytest.raises(WorkerEndedError, match=r"at work on it has ended \(exit code -9"):
+        spawn([Toy("other", seconds=60), Toy("it", does="die", seconds=0.5)])
+
+
 def test_an_input_that_is_never_made_is_a_bug(start):
     left = diamond()[1]
     with pytest.raises(AssertionError, match="before its inputs"):

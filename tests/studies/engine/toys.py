@@ -41,6 +41,20 @@ class Interrupted(multiprocessing.get_context("spawn").Process):  # type: ignore
         os.kill(self.pid, signal.SIGINT)
 
 
+class Lingering(multiprocessing.get_context("spawn").Process):  # type: ignore[name-defined]
+    """A process that has ended, and whose exit code the system has only when it is waited for."""
+
+    _joined = False
+
+    def join(self, timeout=None) -> None:
+        super().join(timeout)
+        self._joined = True
+
+    @property
+    def exitcode(self):
+        return super().exitcode if self._joined else None
+
+
 @dataclass(frozen=True)
 class Toy:
     """Adds up the arrays of its inputs, and one.

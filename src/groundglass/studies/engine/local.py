@@ -16,7 +16,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from multiprocessing import reduction, resource_tracker
+from multiprocessing import connection, reduction, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar
 
@@ -29,6 +29,8 @@ from groundglass.studies.engine.worker import Setup, Worker
 # A worker with CIFAR, a few networks and what is fitted to them.
 _MEMORY_OF_A_WORKER = 3 * 2**30
 _MOST_WORKERS = 8
+# Seconds in which a process that has ended has its exit code.
+_MOMENT = 10.0
 # Not a fork of this process: that copies OpenMP's threads as they are not, and the child waits for them for ever.
 _START: Any = multiprocessing.get_context("spawn")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -123,6 +125,10 @@ class LocalExecutor:
         """Why the pool is broken: one of its processes has ended, and it ends the others then."""
         said = self.messages()
         self._said = said + self._said
+        ended = connection.wait([process.sentinel for process in self._processes], timeout=0)
+        for process in self._processes:
+            if process.sentinel in ended:  # its files are closed; the system may still be giving back its memory
+                process.join(_MOMENT)
         codes = {process.pid: process.exitcode for process in self._processes}
         pid, code = next(((pid, code) for pid, code in codes.items() if code not in (None, -signal.SIGTERM)), (0, None))
         if pid not in self._at_work and (code or 0) > 0:
