@@ -12,7 +12,7 @@ from groundglass.cli.terminal import Terminal
 from groundglass.results import Run
 from groundglass.studies.engine import forecast
 from groundglass.studies.engine.estimate import USUAL
-from tests.studies.tiny import DATA, enter, fork_workers, white_box
+from tests.studies.tiny import DATA, enter, white_box
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* steps of .* cannot reach:RuntimeWarning")
 
@@ -37,15 +37,10 @@ def run(out: Path, *more: str) -> int:
 
 @pytest.fixture(scope="module")
 def folder(world, tmp_path_factory) -> Path:
-    """By processes that start as a user's do; the other runs' fork."""
+    """By processes of their own; other runs are in this one, which has loaded torch."""
     out = tmp_path_factory.mktemp("results") / "run"
     assert run(out) == 0
     return out
-
-
-@pytest.fixture(autouse=True)
-def forked(folder, monkeypatch):
-    fork_workers(monkeypatch)
 
 
 @pytest.fixture
@@ -73,9 +68,9 @@ def test_ctrl_c_leaves_a_folder_that_the_same_command_continues(folder, tmp_path
 
     with monkeypatch.context() as patch:
         patch.setattr(Terminal, "finished", interrupt)
-        assert run(tmp_path, "--reuse", str(folder)) == 130
+        assert run(tmp_path, "--reuse", str(folder), "--jobs", "1") == 130
     assert "the same command continues" in capsys.readouterr().err
-    assert run(tmp_path, "--reuse", str(folder)) == 0
+    assert run(tmp_path, "--reuse", str(folder), "--jobs", "1") == 0
 
 
 def names(folder: Path) -> list[str]:
@@ -171,7 +166,7 @@ def test_a_setting_is_changed_on_the_command_line_or_by_a_file_that_recipes_prin
     mine.write_text(capsys.readouterr().out.replace("eps_paper = [0.1]", "eps_paper = [0.1, 0.3]"))
     grown = tmp_path / "grown"
     shutil.copytree(folder, grown)
-    command = ["run", "white-box", "--device-seed", "7", "--out", str(grown)]
+    command = ["run", "white-box", "--device-seed", "7", "--jobs", "1", "--out", str(grown)]
     assert cli.main([*command, "--config", str(mine), "--set", "rules-=exact", "--set", "gallery=2"]) == 0
     told = capsys.readouterr()
     assert "eps_paper: [0.1] -> [0.1, 0.3]" in told.err

@@ -133,12 +133,13 @@ def declutter(figure: Any) -> Any:
 
 
 def _renderer(figure: Any) -> Any:
+    """What the figure was laid out by; nothing is drawn, as in `Figure.draw_without_rendering`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas = FigureCanvasAgg(figure)
-    with without_glyphs():
-        canvas.draw()
-    return canvas.get_renderer()
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    with without_glyphs(), renderer._draw_disabled():
+        figure.draw(renderer)
+    return renderer
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -55,34 +56,38 @@ def build(folder: Path, *, out: Path | None = None, studies: Sequence[Study] = S
         raise FileExistsError(f"{place} is the run folder of another study, with a page of its own: name another")
     # A stranger's run folder may have a link there; elsewhere it is the user's own.
     figures = within(folder, FIGURES) if out is None else place / FIGURES
-    run, drawings, environment = Run.open(folder), Folder(figures), _environment()
+    run, drawings = Run.open(folder), Folder(figures)
     with drawing_style():
         sections = [
-            (study, section, _rendered(environment, study, section))
+            (study, section, _rendered(study, section))
             for study in studies
             if (section := study.report.section(run.of(study.name, maybe=True), drawings)) is not None
         ]
         head = audits.headline(run)
-        page = environment.get_template("page.html.j2").render(
-            run=run,
-            head=head,
-            public_seed=shared.public_seed(run),
-            clean=_beside(run, head.network),
-            sections=sections,
-            progress=run.progress,
-            audits=audits.tables(run),
-            audit_figure=audits.figure(run, drawings),
-            evidence=[(one, audits.evidence(one)) for one in audits.audits(run) if one.result.checks],
-            where=audits.where,
-            verdict_words=audits.verdict,
-            walls=gallery.walls(run),
-            networks=shared.networks(run),
-            training=shared.training(run, drawings),
-            checks=shared.checks(run),
-            costs=cost.tables(run),
-            provenance=shared.provenance(run),
-            words=WORDS,
-            colours=[(variable, ink) for variable, ink in css_names().values()],
+        page = (
+            _environment()
+            .get_template("page.html.j2")
+            .render(
+                run=run,
+                head=head,
+                public_seed=shared.public_seed(run),
+                clean=_beside(run, head.network),
+                sections=sections,
+                progress=run.progress,
+                audits=audits.tables(run),
+                audit_figure=audits.figure(run, drawings),
+                evidence=[(one, audits.evidence(one)) for one in audits.audits(run) if one.result.checks],
+                where=audits.where,
+                verdict_words=audits.verdict,
+                walls=gallery.walls(run),
+                networks=shared.networks(run),
+                training=shared.training(run, drawings),
+                checks=shared.checks(run),
+                costs=cost.tables(run),
+                provenance=shared.provenance(run),
+                words=WORDS,
+                colours=[(variable, ink) for variable, ink in css_names().values()],
+            )
         )
     with atomic_write(place / PAGE) as file:
         # Markup was escaped as it was made. Invisible characters, and what UTF-8 cannot encode, are replaced here.
@@ -96,17 +101,23 @@ def _beside(run: Run, network: str) -> tuple[Proportion, Proportion] | None:
     return (known[network], known[BASELINE]) if network != BASELINE and {network, BASELINE} <= known.keys() else None
 
 
-def _rendered(environment: Any, study: Study, section: Section) -> Markup:
+def _rendered(study: Study, section: Section) -> Markup:
     """The section by its study's own template."""
-    text = files(study.package).joinpath("page.html.j2").read_text(encoding="utf-8")
     told = {"name": study.name, "s": section, "verdict": section.verdict, "r": section.verdict.reasons}
-    return Markup(environment.from_string(text).render({**told, **section.facts}))
+    return Markup(_template(study.package).render({**told, **section.facts}))
+
+
+@cache
+def _template(package: str) -> Any:
+    """Compiled once, which takes longer than the page's words."""
+    return _environment().from_string(files(package).joinpath("page.html.j2").read_text(encoding="utf-8"))
 
 
 def _csv_uri(table: Table) -> str:
     return "data:text/csv;base64," + base64.b64encode(table.csv.encode()).decode()
 
 
+@cache
 def _environment() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
