@@ -35,7 +35,7 @@ DATA = pictures("toys", n_train=20, n_test=10)
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Run cells in a folder, `jobs` at a time; what was heard and said of it stays on it. See `spawn`."""
+    """Run cells in a folder, `jobs` at a time, or in this process if 0; what was heard and said stays on it. See `spawn`."""
     fork_workers(monkeypatch)
 
     def run(cells, jobs=2):
@@ -47,6 +47,8 @@ def start(tmp_path, monkeypatch):
         context = Context(tmp_path, dataset=DATA, device_seed=SEED, progress=progress, listener=run.heard)
         with RecordStore.open(tmp_path, MANIFEST) as store:
             context.arrays = store.arrays
+            if not jobs:
+                return run_cells(cells, store, context)
             threads = max(1, local.usable_cores() // jobs)
             return run_on(Local(jobs).start(Setup.of(context, threads)), cells, store, context)
 
@@ -289,14 +291,15 @@ def test_what_others_have_found_is_kept_before_an_error_is_raised(start, tmp_pat
     assert results(tmp_path) == {"good": 1, "bad": 1}
 
 
-def test_a_cell_that_a_left_behind_worker_still_runs_is_not_begun_beside_it(start, tmp_path):
-    """Its lease is taken by a live process: the new worker says so and waits until that has ended."""
+@pytest.mark.parametrize("jobs", [0, 2], ids=["in this process", "in a worker"])
+def test_a_cell_that_a_left_behind_worker_still_runs_is_not_begun_beside_it(start, tmp_path, jobs):
+    """Its lease is taken by a live process: whoever comes after says so and waits until that has ended."""
     start([Toy("first")])
     cell, seen = Toy("one"), []
     with leased(tmp_path / "checkpoints", key_of(cell)):
-        thread = threading.Thread(target=start, args=([cell],))
+        thread = threading.Thread(target=start, args=([cell], jobs))
         thread.start()
-        wait_for(lambda: any("waiting" in what for what, _ in start.said))
+        wait_for(lambda: any("waiting" in what for what, _ in start.said) or (tmp_path / "one.pid").exists())
         seen.append((tmp_path / "one.pid").exists())
     thread.join()
     assert seen == [False]

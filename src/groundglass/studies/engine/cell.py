@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import numpy as np
 
 from groundglass.core import accelerator, platform
+from groundglass.core.locks import HeldError, leased
 from groundglass.core.schema import written
 from groundglass.core.settings import Settings
 from groundglass.core.untrusted import within
@@ -149,11 +150,17 @@ def perform(
 ) -> tuple[Record, Outcome]:
     """Run one cell: its record, not yet stored, and what it found.
 
+    A worker that a killed run has left behind, and whoever goes on with that run, do not both run a cell: it is leased.
+
     Args:
         prepared: for it; None: here and now.
     """
+
+    def waiting(held: HeldError) -> None:
+        context.progress(f"waiting, as {held.strerror}", 0, 1)
+
     accelerator.watch_memory(context.where)
-    with accelerator.repeatable(context.where):
+    with leased(context.folder / "checkpoints", key_of(cell), waiting=waiting), accelerator.repeatable(context.where):
         prepared = prepared or prepare(cell, inputs, context)
         context.prepared = prepared.value
         started = time.perf_counter()

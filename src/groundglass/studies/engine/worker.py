@@ -13,10 +13,9 @@ from typing import Any
 import torch
 
 from groundglass.core.hosts import several_hosts
-from groundglass.core.locks import HeldError, leased
 from groundglass.data import Dataset
 from groundglass.results import Record, RecordStore
-from groundglass.studies.engine.cell import Outcome, key_of, perform
+from groundglass.studies.engine.cell import Outcome, perform
 from groundglass.studies.engine.context import Context
 
 # Seconds between two messages of a worker about one cell.
@@ -80,24 +79,15 @@ class Worker:
         )
 
     def work(self, payload: bytes) -> bytes:
-        """Run the cell of a `Task.payload`: its record and what it found, or the error; see `opened`.
-
-        A worker that a driver has left behind, and one of the driver that came after it, do not both run a cell: it is leased.
-        """
+        """Run the cell of a `Task.payload`: its record and what it found, or the error; see `opened`."""
         cell, inputs, prepared = pickle.loads(payload)
         self._cell, self._last = cell.name, 0.0
         try:
-            with (
-                several_hosts() if self._setup.several_hosts else nullcontext(),
-                leased(self._context.folder / "checkpoints", key_of(cell), waiting=self._waiting),
-            ):
+            with several_hosts() if self._setup.several_hosts else nullcontext():
                 answer: tuple[Any, ...] = perform(cell, inputs, self._context, prepared)
         except Exception as error:
             answer = (_sendable(error),)
         return pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
-
-    def _waiting(self, held: HeldError) -> None:
-        self._progress(f"waiting, as {held.strerror}", 0, 1)
 
     def _progress(self, what: str, done: int, total: int, **figures: float) -> None:
         now = time.monotonic()
