@@ -10,7 +10,7 @@ GOOD = torch.rand(2, 3, 32, 32)
     ("images", "match"),
     [
         (GOOD * 255, "divide by 255"),
-        (GOOD * 2 - 1, r"look normalised"),
+        (GOOD * 2 - 1, r"look normalised.*bounds=\(-1, 1\)"),
         (GOOD * 1.5, "clamp"),
         (GOOD.to(torch.uint8), r"images\.float\(\) / 255"),
         (GOOD[0], "NCHW"),

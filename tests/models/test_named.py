@@ -231,6 +231,10 @@ def test_a_library_that_fails_when_it_is_imported_is_told(tmp_path, monkeypatch)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match=r"operator does not exist.*pip install --upgrade torch made_for"):
         library("made_for_another_torch", "x:y")
+    (tmp_path / "of_parts").mkdir()
+    (tmp_path / "of_parts" / "inner.py").write_text("raise RuntimeError('operator does not exist')")
+    with pytest.raises(ValueError, match="pip install --upgrade torch of_parts$"):
+        library("of_parts.inner", "x:y")
 
 
 def test_sizes_are_checked_as_the_network_needs_it(asked):

@@ -137,7 +137,7 @@ class AutoAttack:
             return Recipe(attack, self._ball, passes=settings.eot_iter)
 
         def project(targets: int) -> Recipe:
-            shape = {"bias": fab.alpha_max, "overshoot": fab.eta - 1, "backward": fab.beta}
+            shape = {"bias": fab.alpha_max, "overshoot": round(fab.eta - 1, 12), "backward": fab.beta}
             return Recipe(FAB(steps=fab.n_iter, restarts=fab.n_restarts, targets=targets, **shape), self._ball)  # type: ignore[arg-type]
 
         every = {

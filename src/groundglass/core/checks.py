@@ -40,7 +40,10 @@ def check_images(images: Tensor, *, bounds: tuple[float, float] = (0.0, 1.0)) ->
         if high > 2 and low >= 0:
             hint = "they look like 0..255: divide by 255"
         elif low < 0:
-            hint = "they look normalised, to [-1, 1] or by mean and std: undo that, the model normalises inside"
+            hint = (
+                "they look normalised, to [-1, 1] or by mean and std: undo that if the model normalises inside; if it takes them "
+                "as they are, give attacks and audits bounds=(-1, 1), or what it is"
+            )
         else:
             hint = "clamp them or undo their scaling"
         raise ValueError(f"images must be in [0, 1], not [{low:.4g}, {high:.4g}]: {hint}")

@@ -96,7 +96,7 @@ def library(name: str, what: str) -> Any:
     except Exception as error:  # built for another torch: its own errors are of many kinds
         raise ValueError(
             f"{what} needs {name}, which is installed and fails when it is imported ({error}): install the version that was made "
-            f"for this torch, by pip install --upgrade torch {name}"
+            f"for this torch, by pip install --upgrade torch {name.partition('.')[0]}"
         ) from error
 
 

@@ -89,17 +89,23 @@ def test_what_no_node_has_is_refused(changes, match, installed):
         Needs.of(Ray(), setup(**changes), NODES)
 
 
-def test_an_address_where_nothing_answers_is_said_at_once(tmp_path):
+def test_an_address_where_nothing_answers_is_said_at_once(tmp_path, monkeypatch):
     pytest.importorskip("ray")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         free = taken.getsockname()[1]
-    with pytest.raises(ClusterError, match=f"joined at 127.0.0.1:{free}"):
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    with pytest.raises(ClusterError, match=f"joined at 127.0.0.1:{free}.*RAY_AUTH_MODE=token is not set"):
         Ray(f"127.0.0.1:{free}").start(setup(folder=tmp_path))
 
 
 def test_a_card_is_not_chosen_by_its_number(installed):
     with pytest.raises(ValueError, match="Ray chooses the card"):
         Ray().start(setup(where="cuda:1"))
+
+
+def test_a_part_of_a_card_is_for_cells_that_use_one(installed):
+    with pytest.raises(ValueError, match="leave it out"):
+        Ray(cards=0.5).start(setup(where="cpu"))
 
 
 def test_a_node_that_is_open_or_has_other_versions_runs_nothing(monkeypatch, tmp_path):

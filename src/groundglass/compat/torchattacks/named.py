@@ -219,7 +219,7 @@ class FAB(Attack):
             steps=steps,
             restarts=n_restarts,
             bias=alpha_max,
-            overshoot=eta - 1,
+            overshoot=round(eta - 1, 12),  # 1.05 - 1 is no 0.05
             backward=beta,
             targets=n_classes - 1 if multi_targeted else 0,
         )

@@ -163,5 +163,5 @@ AUDIT = Kind(
     },
 )
 CHECK = Kind(
-    "check", CheckConfig, CheckResult, "checks", lambda r: "passed" if r.passed else f"FAILED: not {r.expected}"
+    "check", CheckConfig, CheckResult, "checks", lambda r: "passed" if r.passed else f"FAILED; expected: {r.expected}"
 )

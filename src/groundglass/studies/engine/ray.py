@@ -92,10 +92,14 @@ class Ray(Settings):
         Raises:
             ClusterError: there is no cluster; it has no authentication; none of its nodes has room for a cell.
             NoLocksError: the run folder is on a drive whose locks hold on one host alone, and Ray may have several.
-            ValueError: a card by its number.
+            ValueError: a card by its number; a part of one for cells that use none.
         """
         if setup.where.startswith("cuda:"):
             raise ValueError(f"Ray chooses the card of a cell: give the device as 'cuda', not {setup.where!r}")
+        if self.cards != 1 and setup.where != "cuda":
+            raise ValueError(
+                f"`cards` (={self.cards}) is for cells on 'cuda', and these are on {setup.where!r}: leave it out"
+            )
         if self.elsewhere:
             check_shared(setup.folder)
             setup = replace(setup, several_hosts=True)
@@ -109,8 +113,10 @@ class Ray(Settings):
 
 
 def _unreachable(address: str, error: Exception) -> ClusterError:
-    what = "be started" if address == "local" else f"be joined at {address}"
-    return ClusterError(f"Ray cannot {what}: {error}. See docs/how-to/cluster.md")
+    what, why = "be started" if address == "local" else f"be joined at {address}", str(error).rstrip(".")
+    if address != "local" and not _authenticated():
+        why += ". RAY_AUTH_MODE=token is not set here, and a cluster that has a token answers to nothing else"
+    return ClusterError(f"Ray cannot {what}: {why}. See docs/how-to/cluster.md")
 
 
 class RayExecutor:

@@ -62,14 +62,16 @@ class WhiteBoxConfig(kit.TargetsConfig):
         if self.ladder is None:
             return
         if extra := sorted(set(self.ladder.eps_paper) - set(self.eps_paper)):
-            raise ValueError(f"the ladder has the radii {extra}, which `eps_paper` does not have: give some of those")
+            raise ValueError(
+                f"`ladder.eps_paper` has {extra}, which `eps_paper` does not have: give it some of {list(self.eps_paper)}"
+            )
         if extra_rules := sorted(set(self.ladder.draw_rules) - set(self.rules)):
             raise ValueError(
-                f"the ladder draws again for {extra_rules}, which `rules` does not have: give some of those"
+                f"`ladder.draw_rules` has {extra_rules}, which `rules` does not have: give it some of {list(self.rules)}"
             )
         if self.ladder.n_images > self.n_images:
             raise ValueError(
-                f"the ladder attacks {self.ladder.n_images} images, of {self.n_images}: give at most as many"
+                f"`ladder.n_images` (={self.ladder.n_images}) must be at most `n_images` (={self.n_images}): give it, too"
             )
 
 
