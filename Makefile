@@ -27,8 +27,9 @@ types: $(VENV)/.installed-dev
 layers: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
+# The many Pythons that tests start find compiled what those before them have loaded, whatever the environment says.
 tests: $(VENV)/.installed-dev
-	$(BIN)/pytest
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
