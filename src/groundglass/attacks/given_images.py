@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from groundglass.attacks.access import Access
 from groundglass.attacks.balls import Ball
+from groundglass.core.accelerator import device_of
 from groundglass.data.given import images_and_labels
 
 
@@ -31,7 +32,7 @@ def as_call(model: Any, images: Any, labels: Any, ball: Any, bounds: tuple[float
     found, known = images_and_labels(images, labels, bounds=bounds)
     if one_by_one:
         return found, known, ball
-    where = _place_of(model._model if isinstance(model, Access) else model)
+    where = device_of(model._model if isinstance(model, Access) else model) or torch.device("cpu")
     return found.to(where), known.to(where), ball
 
 
@@ -40,8 +41,3 @@ def _is_ball(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return bool(value) and all(isinstance(one, Ball) for one in value)
     return isinstance(value, Ball | type | str)
-
-
-def _place_of(model: Any) -> torch.device:
-    weights = model.parameters() if isinstance(model, nn.Module) else ()
-    return next((one.device for one in weights), torch.device("cpu"))

@@ -13,6 +13,7 @@ from groundglass.attacks.access import UNIT
 from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.sweep import laid
 from groundglass.core import as_labels, counting, logits_of, lookup, pieces
+from groundglass.core.accelerator import device_of
 from groundglass.core.given import as_tensor
 from groundglass.core.modes import evaluating
 
@@ -122,9 +123,8 @@ def accuracy(model: Any, images: Tensor, labels: Tensor) -> float:
 
 def placed(model: Any, given: Any) -> Any:
     """A tensor or an array, where the model's weights are."""
-    weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    found = as_tensor(given)
-    return found if weight is None or not isinstance(found, Tensor) else found.to(weight.device)
+    where, found = device_of(model), as_tensor(given)
+    return found if where is None or not isinstance(found, Tensor) else found.to(where)
 
 
 def ball(norm: Any, eps: float) -> Ball:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import nn
 
 from groundglass.core import platform
 
@@ -154,6 +155,12 @@ def _fixed_workspace() -> bool:
     if not torch.cuda.is_initialized():
         os.environ.setdefault(WORKSPACE, FIXED[0])
     return os.environ.get(WORKSPACE) in FIXED
+
+
+def device_of(model: object) -> torch.device | None:
+    """Where a module's weights are; None for one without, and for a function."""
+    weights = model.parameters() if isinstance(model, nn.Module) else ()
+    return next((one.device for one in weights), None)
 
 
 def finish(where: torch.device) -> None:

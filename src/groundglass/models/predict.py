@@ -21,6 +21,7 @@ from groundglass.core import (
     own_streams,
     pieces,
 )
+from groundglass.core.accelerator import device_of
 from groundglass.core.batch_size import FEW, BatchSize, checked, fitting
 from groundglass.core.modes import evaluating
 from groundglass.core.reading import free_to_read, sent
@@ -109,7 +110,7 @@ def _asked(model: Any) -> Iterator[Callable[[Tensor], Tensor]]:
     """
     model = as_model(model)
     dtype = input_dtype(model)
-    weights = next((one.device for one in model.parameters()), None)
+    weights = device_of(model)
     checked = not isinstance(model, nn.Module)
 
     def ask(part: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ import torch
 
 from groundglass.core.platform import available_memory, usable_cores
 from groundglass.studies.engine.executor import Task, WorkerEndedError
-from groundglass.studies.engine.worker import Setup, Worker
+from groundglass.studies.engine.worker import THREADS, Setup, Worker
 
 # A worker with CIFAR, a few networks and what is fitted to them.
 _MEMORY_OF_A_WORKER = 3 * 2**30
@@ -33,7 +33,6 @@ _MOST_WORKERS = 8
 _MOMENT = 10.0
 # Not a fork of this process: that copies OpenMP's threads as they are not, and the child waits for them for ever.
 _START: Any = multiprocessing.get_context("spawn")
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _SAFE, _OURS = "PYTHONSAFEPATH", "groundglass"
 _GUARD = (
     "Each process imports the program that asked for it. See what it says above; if the call stands at the top level of a "
@@ -179,8 +178,8 @@ def _read(descriptor: Any) -> bytes:
 @contextmanager
 def _environment(threads: int) -> Iterator[None]:
     """What a process finds that starts meanwhile: before it loads numpy and torch."""
-    before = {name: os.environ.get(name) for name in (*_THREADS, _SAFE)}
-    os.environ.update(dict.fromkeys(_THREADS, str(threads)))
+    before = {name: os.environ.get(name) for name in (*THREADS, _SAFE)}
+    os.environ.update(dict.fromkeys(THREADS, str(threads)))
     # Python would look for its own modules in the current folder first. The child gets this process's `sys.path` instead, so what
     # was importable here, the user's own modules too, is there.
     os.environ.setdefault(_SAFE, _OURS)

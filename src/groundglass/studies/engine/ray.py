@@ -27,7 +27,7 @@ from groundglass.core.locks import check_shared
 from groundglass.core.platform import usable_cores, versions
 from groundglass.core.settings import Count, In, Settings, Tally
 from groundglass.studies.engine.executor import Task, WorkerEndedError
-from groundglass.studies.engine.worker import Setup, Worker
+from groundglass.studies.engine.worker import THREADS, Setup, Worker
 
 # Of a cell, at least, where a node has so much: CIFAR, a few networks and what is fitted to them.
 _MEMORY = 3 * 2**30
@@ -36,7 +36,6 @@ _PATIENCE = 10.0
 # Messages that wait to be read. More are dropped: each says all that is to be known of its cell.
 _MESSAGES = 1000
 _MODULE = "move its classes into a module of their own, in a file that all nodes find, and import them from there"
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 _MODE = "RAY_AUTH_MODE"
 _OPEN = (
@@ -157,7 +156,7 @@ class RayExecutor:
             # Ray's workers would look for modules in the current folder first. A folder of the job's own takes its place.
             "runtime_env": {
                 "working_dir": str(self._folder / "empty"),
-                "env_vars": dict.fromkeys(_THREADS, str(setup.threads)),
+                "env_vars": dict.fromkeys(THREADS, str(setup.threads)),
             },
             "log_to_driver": False,
             "logging_level": "ERROR",

@@ -21,6 +21,8 @@ from groundglass.studies.engine.context import Context
 # Seconds between two messages of a worker about one cell.
 _QUIET = 0.2
 
+#: What says how many threads the libraries of a new process take.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 #: (cell's name, what, done, total, figures)
 Tell = Callable[[tuple[Any, ...]], None]
 
