@@ -100,7 +100,6 @@ INSIDE |= {
     "Setup",
     "_Ball",
     "_Made",
-    "_Scale",
     "Tuned",
     "Outcome",
     "Guess",

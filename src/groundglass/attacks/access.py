@@ -28,6 +28,7 @@ from groundglass.core import (
     input_dtype,
     logits_of,
 )
+from groundglass.core.bounds import Bounds
 from groundglass.core.modes import evaluating
 from groundglass.core.reading import free_to_read
 from groundglass.core.settings import Count, Tally, fit
@@ -128,16 +129,12 @@ class Access:
         self._counts[purpose] += len(images)
         with evaluating(self._model):
             try:
-                logits = logits_of(self._model(self._as_taken(images).to(self._dtype)))
+                logits = logits_of(self._model(Bounds(*self.bounds).from_unit(images).to(self._dtype)))
             except RuntimeError as error:
                 explain_layout(images, error)
                 raise
         self._check(logits, len(images))
         return logits
-
-    def _as_taken(self, images: Tensor) -> Tensor:
-        low, high = self.bounds
-        return images if self.bounds == UNIT else images * (high - low) + low
 
     def _check(self, logits: Tensor, rows: int) -> None:
         check_logits(logits, rows=rows, values=self._unread is None)

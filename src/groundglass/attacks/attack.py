@@ -22,6 +22,7 @@ from groundglass.attacks.sweep import Sweep, swept
 from groundglass.attacks.tensors import Images, Labels
 from groundglass.core import Progress, as_images
 from groundglass.core.batch_size import BatchSize, checked
+from groundglass.core.bounds import Bounds
 from groundglass.core.progress import shown
 from groundglass.core.settings import Settings, fit
 
@@ -238,7 +239,7 @@ class Attack(Settings, ABC):
         self.check_ball(ball)
         if start is not None and not self._takes_start:
             raise ValueError(f"{type(self).__name__} begins at the image itself: leave out `start`, or use Square")
-        scale = _Scale(*access.bounds)
+        scale = Bounds(*access.bounds)
         found, asked = as_criterion(criterion), ball
         if ball is not None:
             ball = ball.scaled(1 / scale.width)
@@ -249,20 +250,22 @@ class Attack(Settings, ABC):
         with torch.inference_mode(False), shown(progress) as told:
             call = Call(
                 access=access,
-                images=scale.to_unit(images),
+                images=scale.inside_unit(images),
                 labels=labels,
                 ball=ball,
                 criterion=found,
                 seed=fit(int, seed, "seed"),
                 indices=indices,
-                start=start if start is None or scale.same else scale.to_unit(as_images(start, bounds=access.bounds)),
+                start=start
+                if start is None or scale.unit
+                else scale.inside_unit(as_images(start, bounds=access.bounds)),
                 batch_size=self._fitting(batch_size, access, images, checkpoint),
                 checkpoint=checkpoint,
                 progress=told,
             )
             result = self._attack_all(call)
         setup = Setup(attack=repr(self), ball=repr(asked), criterion=repr(found), seed=call.seed, bounds=access.bounds)
-        return scale.back(replace(result, setup=setup), images, call.images, ball)
+        return _back(replace(result, setup=setup), images, call.images, scale, ball)
 
     def _fitting(self, size: BatchSize | None, access: Access, images: Images, kept: AttackCheckpoint | None) -> int:
         """Images in a pass."""
@@ -297,29 +300,9 @@ class Attack(Settings, ABC):
         """The attack itself."""
 
 
-@dataclass(frozen=True)
-class _Scale:
-    """From images in [low, high] to [0, 1] and back."""
-
-    low: float
-    high: float
-
-    @property
-    def width(self) -> float:
-        return self.high - self.low
-
-    @property
-    def same(self) -> bool:
-        return (self.low, self.high) == UNIT
-
-    def to_unit(self, images: Images) -> Images:
-        return images if self.same else ((images - self.low) / self.width).clamp_(0, 1)
-
-    def back(self, result: AttackResult, given: Images, unit: Images, ball: Ball | None) -> AttackResult:
-        """The result in the units of `given`; a pixel that was not moved is the one that was given, to the bit."""
-        if self.same:
-            return result
-        moved = (result.adversarial * self.width + self.low).clamp_(self.low, self.high)
-        adversarial = torch.where(result.adversarial == unit, given, moved)
-        longer = self.width if ball is None or ball.kind.is_length else 1
-        return replace(result, adversarial=adversarial, norm=result.norm * longer)
+def _back(result: AttackResult, given: Images, unit: Images, bounds: Bounds, ball: Ball | None) -> AttackResult:
+    """The result in the units of `given`."""
+    if bounds.unit:
+        return result
+    longer = bounds.width if ball is None or ball.kind.is_length else 1
+    return replace(result, adversarial=bounds.back(result.adversarial, unit, given), norm=result.norm * longer)

@@ -15,6 +15,7 @@ from groundglass.attacks.access import UNIT, Access, GradientAccess, LabelAccess
 from groundglass.attacks.criteria import Criterion, Untargeted, as_criterion
 from groundglass.attacks.result_files import Part, load_parts, save_parts
 from groundglass.core import as_images, as_labels, pieces
+from groundglass.core.bounds import Bounds
 from groundglass.core.schema import read, written
 from groundglass.core.settings import Count, fit
 
@@ -287,13 +288,12 @@ class AttackResult:
         if not isinstance(access, Access):
             bounds = UNIT if self.setup is None else self.setup.bounds
             access = open_access(access, GradientAccess, "a confirmation", bounds=bounds)
-        low, high = access.bounds
         labels = as_labels(labels, self.adversarial).long()
         goal.check(labels)
         claimed = self.success.nonzero().squeeze(1)
         success, checks = self.success.clone(), self.check_queries.clone()
         for rows in pieces(claimed, batch_size):
-            images = self.adversarial[rows] if access.bounds == UNIT else (self.adversarial[rows] - low) / (high - low)
+            images = Bounds(*access.bounds).to_unit(self.adversarial[rows])
             wrong = sum(access.wrong(images, labels[rows], goal.at(rows)).int() for _ in range(votes))
             success[rows] = 2 * wrong > votes
             checks[rows] += votes

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from groundglass.attacks.access import LabelAccess
 from groundglass.attacks.tensors import Flags, Images, Labels
+from groundglass.core.bounds import Bounds
 from groundglass.core.plots import new_figure
 
 # The largest round factor that keeps a change within the grey scale is taken.
@@ -68,8 +69,7 @@ def examples(
 
 def _seen(access: LabelAccess, images: Images) -> list[int]:
     """The class that the model sees in each, of images in its own bounds."""
-    low, high = access.bounds
-    found: list[int] = access.labels((images - low) / (high - low)).tolist()
+    found: list[int] = access.labels(Bounds(*access.bounds).to_unit(images)).tolist()
     return found
 
 

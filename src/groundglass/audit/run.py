@@ -31,6 +31,7 @@ from groundglass.audit.subject import subject
 from groundglass.audit.units import Units
 from groundglass.core import Progress, accelerator, as_model, derive_seed, own_streams, silent
 from groundglass.core.batch_size import BatchSize, checked
+from groundglass.core.bounds import Bounds
 from groundglass.core.files import check_place
 from groundglass.core.modes import in_train_mode
 from groundglass.core.schema import written
@@ -130,7 +131,7 @@ def audit(
         check_place(Path(checkpoint))
     with torch.inference_mode(False):
         images, labels, ball = as_call(model, images, labels, ball, bounds)
-    units = Units(images, _one_ball(ball), bounds)
+    units = Units(images, _one_ball(ball), Bounds(*bounds))
     ball = units.unit_ball
     ball.check(images, bounds[1] - bounds[0])
     goal = as_criterion(criterion)

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from torch import Tensor, nn
 
-from groundglass.attacks.access import UNIT
 from groundglass.attacks.balls import L2, Ball, Linf
+from groundglass.core.bounds import Bounds
 from groundglass.models.rescaled import rescaled
 
 
@@ -23,44 +22,30 @@ class Units:
 
     images: Tensor
     ball: Linf | L2
-    bounds: tuple[float, float] = UNIT
-
-    @property
-    def same(self) -> bool:
-        """The images are in [0, 1]."""
-        return self.bounds == UNIT
+    bounds: Bounds = Bounds()
 
     @property
     def span(self) -> str:
         """In words: "[0, 1]"."""
         return f"[{self.bounds[0]:g}, {self.bounds[1]:g}]"
 
-    @property
-    def _width(self) -> float:
-        return self.bounds[1] - self.bounds[0]
-
     @cached_property
     def unit_images(self) -> Tensor:
-        return self.images if self.same else self.to_unit(self.images).clamp_(0, 1)
+        return self.bounds.inside_unit(self.images)
 
     @cached_property
     def unit_ball(self) -> Ball:
-        return self.ball if self.same else self.ball.scaled(1 / self._width)
+        return self.ball if self.bounds.unit else self.ball.scaled(1 / self.bounds.width)
 
     def to_unit(self, images: Tensor) -> Tensor:
         """Images in [0, 1], of images in `bounds`; what is outside stays outside."""
-        return images if self.same else (images - self.bounds[0]) / self._width
+        return self.bounds.to_unit(images)
 
     def back(self, adversarial: Tensor) -> Tensor:
         """Images in `bounds`, of images in [0, 1]; a pixel that was not moved is the one that was given, to the bit."""
-        if self.same:
-            return adversarial
-        low, high = self.bounds
-        return torch.where(
-            adversarial == self.unit_images, self.images, (adversarial * self._width + low).clamp_(low, high)
-        )
+        return self.bounds.back(adversarial, self.unit_images, self.images)
 
     def theirs(self, model: nn.Module) -> nn.Module:
         """A network of images in [0, 1], as one of images in `bounds`."""
-        low, _ = self.bounds
-        return rescaled(model, (-low / self._width, (1 - low) / self._width))
+        low, width = self.bounds.low, self.bounds.width
+        return rescaled(model, (-low / width, (1 - low) / width))

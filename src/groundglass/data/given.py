@@ -19,6 +19,7 @@ from torch.utils.data import (
 from torch.utils.data import Dataset as TorchDataset
 
 from groundglass.core import as_images, as_labels
+from groundglass.core.bounds import Bounds
 from groundglass.data.dataset import Dataset, ImageSet
 from groundglass.data.image_files import read_sets
 from groundglass.data.items import Keys, images_of, is_batch, pair_of
@@ -121,7 +122,7 @@ def first_of(data: ImagesLike, n: int, *, bounds: tuple[float, float] = (0.0, 1.
         assert not isinstance(source, ImageSet)
         images, labels = source.raw(n)
     if images.dtype != torch.uint8:
-        images = ((as_images(images, bounds=bounds) - bounds[0]) / (bounds[1] - bounds[0])).clamp_(0, 1)
+        images = Bounds(*bounds).inside_unit(as_images(images, bounds=bounds))
     return in_memory(images, labels)
 
 
@@ -138,8 +139,7 @@ def _raw(data: Any, bounds: tuple[float, float]) -> tuple[Tensor, Any]:
     found = given(data)
     if not isinstance(found, ImageSet):
         return found.raw()
-    low, high = bounds
-    return low + (high - low) * found.floats(), found.labels
+    return Bounds(*bounds).from_unit(found.floats()), found.labels
 
 
 def _plain(data: Any, keys: Keys | None) -> Any:

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from groundglass.core.bounds import Bounds
 from groundglass.models.defended import DefendedNetwork, View
 
 
@@ -20,8 +21,7 @@ class Rescaled(nn.Module):
         self.training = network.training  # its own mode only: the modules of the network keep theirs
 
     def forward(self, images: Tensor) -> Tensor:
-        low, high = self.bounds
-        logits: Tensor = self.network(images * (high - low) + low)
+        logits: Tensor = self.network(Bounds(*self.bounds).from_unit(images))
         return logits
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from groundglass.compat import calls
 from groundglass.compat.calls import Normalisation
 from groundglass.compat.local_images import pictures
+from groundglass.core.bounds import Bounds
 from groundglass.core.modes import evaluating
 
 
@@ -56,8 +57,7 @@ def samples(
         shape, options: of no consequence: images have the size that the data set gives them.
     """
     images, labels = pictures(dataset, index + batchsize)
-    low, high = fmodel.bounds
-    return images[index:] * (high - low) + low, labels[index:]
+    return Bounds(*fmodel.bounds).from_unit(images[index:]), labels[index:]
 
 
 def opened(given: Any) -> tuple[Tensor, Any]:
