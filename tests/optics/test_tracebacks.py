@@ -4,7 +4,6 @@ A failure is injected at every line of the package that a piece of work comes by
 which writes tracebacks with their variables would write (`pytest -l`, rich, cgitb, `TracebackException(capture_locals=True)`).
 """
 
-import io
 import json
 import sys
 import traceback
@@ -42,7 +41,6 @@ from groundglass.optics.tiled import gaussian_table
 from groundglass.studies.cells.attack import blurred
 from groundglass.studies.cells.network import DeviceCell
 from groundglass.studies.cells.redraw import RandomisedCell, RedrawCell
-from groundglass.studies.engine import local
 from groundglass.studies.engine.context import Context
 from tests.optics.draws import draw
 from tests.studies.tiny import DATA
@@ -198,7 +196,7 @@ def study_draws(folder: Path) -> None:
     """What a study makes from its seed: devices, redraws, a moving device."""
     context = Context(folder, dataset=DATA, device_seed=SEED)
     device = DeviceCell(in_features=N, out_features=M, camera=Camera())
-    old = context.devices.find(device.run((), context).result.fingerprint)
+    old = context.devices.find(device.prepare((), context).fingerprint)
     assert isinstance(old, SimulatedOPU)
     network: Any = device
     RedrawCell(network=network, seed=0, number=1).draw(old, context.device_seed)
@@ -209,22 +207,6 @@ def drift() -> None:
     drifting = DriftingDevice(create(), correlation=4, hold=1)
     row_errors(true_matrix(create()), true_matrix(drifting.now()))
     drifting.measure(X)
-
-
-class Pipe(io.BytesIO):
-    """One end of a pipe."""
-
-    def send_bytes(self, data: bytes) -> None:
-        self.data = data
-
-    def recv_bytes(self) -> bytes:
-        return self.data
-
-
-def to_a_worker() -> None:
-    pipe: Any = Pipe()
-    local.send_seed(pipe, Seed(SEED))
-    assert local.receive_seed(pipe).reveal() == f"{SEED:x}"  # type: ignore[union-attr]
 
 
 def by_command(folder: Path) -> None:
@@ -256,7 +238,6 @@ WORK: dict[str, Callable[[Path], object]] = {
     "moving in a store": load_moving,
     "draws": lambda _: MovingDevice.create(N, M, count=1, seed=SEED).with_draws(SEED).measure(X),
     "a study": study_draws,
-    "to a worker": lambda _: to_a_worker(),
     "a command": by_command,
     "true matrix": lambda _: row_errors(true_matrix(create()), true_matrix(create(matrix="real"))),
     "float input": lambda _: FloatInputLayer(create()).measure(torch.rand(3, N)),
