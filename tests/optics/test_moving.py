@@ -2,6 +2,7 @@
 
 import json
 import stat
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -262,8 +263,14 @@ def test_a_saved_stream_of_draws_begins_again_wherever_it_is_opened(
     assert not torch.equal(store.find(fingerprint).measure(bits), wanted)
     path = tmp_path / f"{fingerprint}.draws"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    path.write_text(path.read_text().replace('"key": "', '"key": "-'))
-    with pytest.raises(DamagedFileError, match="draws"):
+    key = json.loads(path.read_text())["key"]
+    for altered in ("-", "x"):
+        path.write_text(path.read_text().replace('"key": "', f'"key": "{altered}'))
+        with pytest.raises(DamagedFileError, match="draws") as raised:
+            store.find(fingerprint, draws=True)
+        assert key not in "".join(traceback.format_exception(raised.value))
+    path.chmod(0o640)
+    with pytest.raises(PermissionError, match="chmod 600"):
         store.find(fingerprint, draws=True)
 
 

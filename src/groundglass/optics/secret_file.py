@@ -77,17 +77,22 @@ def write_secret(path: Path, saved: Saved) -> None:
         _write(path, told, medium.seed, new=False)
 
 
+def check_private(path: Path) -> None:
+    """Raises PermissionError for a file of a device's secret that is not for its owner alone."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise PermissionError(
+            f"the device file {path} may be read or written by others (mode {mode:04o}): it holds the secret of the "
+            f"device. Run: chmod 600 {path}"
+        )
+
+
 def read_secret(path: Path) -> Saved:
     """See `SimulatedOPU.load`. The file may still be of another device than it says: the fingerprint is not checked."""
     if not path.is_file():
         raise FileNotFoundError(f"no device file {path}: a run keeps its own under devices/ in its folder")
     told, seed = _read(path)
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:  # afterwards: this advice is for device files alone
-        raise PermissionError(
-            f"the device file {path} may be read or written by others (mode {mode:04o}): it holds the secret of the "
-            f"device. Run: chmod 600 {path}"
-        )
+    check_private(path)  # afterwards: this advice is for device files alone
     device = read(_Told, told, f"the device file {path}")
     try:
         kind, draw = ("dense", 1) if told["version"] == 1 else (device.kind, device.draw)

@@ -10,6 +10,7 @@ from groundglass.core.sealed import without_locals
 from groundglass.core.untrusted import read_format
 from groundglass.optics.drifting import DriftingDevice
 from groundglass.optics.moving import MovingDevice
+from groundglass.optics.secret_file import check_private
 from groundglass.optics.simulated import SimulatedOPU
 
 _SUFFIX = ".device"
@@ -151,10 +152,11 @@ class DeviceStore:
         if not path.exists():
             return device
         key = read_format(path, _DRAWS_FORMAT, _DRAWS_VERSION, "the draws of a moving device").get("key")
+        check_private(path)
         try:
             return device.with_stream(int(str(key), 16))
-        except ValueError as error:
-            raise DamagedFileError(f"{path} does not hold the draws of a moving device: restore it") from error
+        except ValueError:  # whose words show what the file holds
+            raise DamagedFileError(f"{path} does not hold the draws of a moving device: restore it") from None
 
     def _load_moving(self, path: Path) -> MovingDevice:
         listed = read_format(path, _MOVING_FORMAT, _MOVING_VERSION, "the list of a moving device").get("devices")
