@@ -233,7 +233,7 @@ def test_a_library_that_fails_when_it_is_imported_is_told(tmp_path, monkeypatch)
         library("made_for_another_torch", "x:y")
     (tmp_path / "of_parts").mkdir()
     (tmp_path / "of_parts" / "inner.py").write_text("raise RuntimeError('operator does not exist')")
-    with pytest.raises(ValueError, match="pip install --upgrade torch of_parts$"):
+    with pytest.raises(ValueError, match=r"pip install --upgrade torch of_parts$"):
         library("of_parts.inner", "x:y")
 
 

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from groundglass.core.accelerator import finish
+from groundglass.core.accelerator import finish, free_memory
 from groundglass.core.sealed import Sealed, Seed, without_locals
 from groundglass.core.text import size
 from groundglass.kernels.memory import Output, TensorOutput
-from groundglass.kernels.tensor import free_memory, is_card
+from groundglass.kernels.tensor import is_card
 from groundglass.kernels.tensor.products import InexactError
 
 #: Entries of U: complex Gaussian as in equation (1) of the paper, or real as in its published simulation.

@@ -1,9 +1,8 @@
 import pytest
 import torch
 
-from groundglass.kernels.tensor import as_on_a_card, free_memory, is_card, products
+from groundglass.kernels.tensor import as_on_a_card, is_card, products
 from groundglass.kernels.tensor.products import PRODUCTS, FloatProduct, HalfProduct, IntProduct, Product, is_exact
-from tests.cards import Cards
 
 CPU = torch.device("cpu")
 
@@ -99,11 +98,3 @@ def test_a_card_is_one_of_cuda_or_in_a_test_the_cpu() -> None:
         assert is_card(CPU)
         assert not is_card(torch.device("mps"))
     assert not is_card(CPU)
-
-
-def test_memory_that_torch_keeps_for_later_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    Cards(monkeypatch, 1)
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 5 * 2**30)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2**30)
-    assert free_memory(torch.device("cuda:0")) == 36 * 2**30
-    assert free_memory(CPU) is None

@@ -10,8 +10,6 @@ from contextvars import ContextVar
 
 import torch
 
-from groundglass.core import accelerator
-
 _everywhere: ContextVar[bool] = ContextVar("tensors of the CPU go the way of a card's", default=False)
 
 
@@ -28,10 +26,3 @@ def as_on_a_card() -> Iterator[None]:
         yield
     finally:
         _everywhere.reset(token)
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free on a card, those included that torch keeps for later; None where nobody counts."""
-    if device.type != "cuda":
-        return None
-    return accelerator.free_memory(device)
