@@ -16,7 +16,8 @@ from pathlib import Path
 
 from groundglass.results import Run
 from groundglass.studies.engine.estimate import USUAL
-from groundglass.studies.engine.work import Plan
+from groundglass.studies.engine.plan import Plan
+from groundglass.studies.engine.work import passes
 
 
 def off_by(folder: Path) -> list[tuple[str, float, float]]:
@@ -24,7 +25,7 @@ def off_by(folder: Path) -> list[tuple[str, float, float]]:
     run = Run.open(folder)
     plan = Plan.of_records(run.records)
     found = []
-    work = {r.key: plan.passes(r.key) for r in run.records}
+    work = {r.key: passes(plan, r.key) for r in run.records}
     for trains in (True, False):
         some = [r for r in run.records if (work[r.key].step > 0) == trains]
         pairs = [(r.kind, r.seconds, USUAL.seconds(work[r.key])) for r in some]

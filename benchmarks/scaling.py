@@ -36,9 +36,10 @@ from groundglass.studies.engine.context import Context
 from groundglass.studies.engine.estimate import timed
 from groundglass.studies.engine.executor import Place
 from groundglass.studies.engine.local import Local
+from groundglass.studies.engine.plan import Plan
 from groundglass.studies.engine.schedule import run_on
 from groundglass.studies.engine.simulate import Timed, bound, longest_chain, remaining, simulate
-from groundglass.studies.engine.work import WORK, Passes, Plan
+from groundglass.studies.engine.work import WORK, Passes
 from groundglass.studies.engine.worker import Setup
 from groundglass.studies.recipe import configure
 

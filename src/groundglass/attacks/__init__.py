@@ -1,6 +1,6 @@
 """Attacks: an attack is its configuration, sees a model only through the access it is given, and leaves one record."""
 
-from groundglass.attacks.access import GradientAccess, Gradients, LabelAccess, QueryAccess, ScoreAccess
+from groundglass.attacks.access import GradientAccess, Gradients
 from groundglass.attacks.adversarial_files import (
     AdversarialSet,
     Origin,
@@ -33,6 +33,7 @@ from groundglass.attacks.noise import RandomNoise
 from groundglass.attacks.paper_units import paper_eps_to_pixels, pixels_to_paper_eps
 from groundglass.attacks.parsimonious import Parsimonious
 from groundglass.attacks.pgd import PGD
+from groundglass.attacks.query_access import LabelAccess, QueryAccess, ScoreAccess
 from groundglass.attacks.questions import Answer, Ask, Live
 from groundglass.attacks.rays import RayS
 from groundglass.attacks.result import AttackResult, Setup, worst_case

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from groundglass.attacks.access import LabelAccess, QueryAccess, ScoreAccess
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.bookkeeping import Board
 from groundglass.attacks.draws import Draws
+from groundglass.attacks.query_access import LabelAccess, QueryAccess, ScoreAccess
 from groundglass.attacks.unread import Unread
 from groundglass.core import counting, whole
 from groundglass.core.reading import free_to_read, sent

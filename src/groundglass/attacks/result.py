@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from groundglass.attacks.access import UNIT, Access, GradientAccess, LabelAccess, Model, open_access
+from groundglass.attacks.access import UNIT, Access, GradientAccess, Model, open_access
 from groundglass.attacks.criteria import Criterion, Untargeted, as_criterion
+from groundglass.attacks.query_access import LabelAccess
 from groundglass.attacks.result_files import Part, load_parts, save_parts
 from groundglass.core import as_images, as_labels, pieces
 from groundglass.core.bounds import Bounds

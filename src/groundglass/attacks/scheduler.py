@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from groundglass.attacks.access import LabelAccess, QueryAccess, ScoreAccess
 from groundglass.attacks.balls import Ball
 from groundglass.attacks.bookkeeping import PIECE, Board
 from groundglass.attacks.checkpoint import going_on, seconds_in, what_for
 from groundglass.attacks.criteria import UNTARGETED, Criterion
 from groundglass.attacks.draws import DRAWS
+from groundglass.attacks.query_access import LabelAccess, QueryAccess, ScoreAccess
 from groundglass.attacks.questions import PRECISION, Answer, Ask, Live, State, Stepwise
 from groundglass.attacks.result import AttackResult
 from groundglass.core import Progress, begin_state, counting, load_state, pieces, read_notes, save_state, silent, whole

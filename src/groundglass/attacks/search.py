@@ -8,11 +8,11 @@ from typing import ClassVar, Literal, cast
 
 from torch import Tensor
 
-from groundglass.attacks.access import LabelAccess, ScoreAccess
 from groundglass.attacks.attack import Attack, Call
 from groundglass.attacks.balls import Ball, falls_short
 from groundglass.attacks.draws import Draw
 from groundglass.attacks.losses import find_loss
+from groundglass.attacks.query_access import LabelAccess, ScoreAccess
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.result import AttackResult
 from groundglass.attacks.scheduler import Scheduler

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from groundglass.attacks.access import LabelAccess
+from groundglass.attacks.query_access import LabelAccess
 from groundglass.attacks.tensors import Flags, Images, Labels
 from groundglass.core.bounds import Bounds
 from groundglass.core.plots import new_figure

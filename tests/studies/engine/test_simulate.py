@@ -5,8 +5,8 @@ import random
 import pytest
 
 from groundglass.studies.engine.forecast import Forecast
+from groundglass.studies.engine.plan import Plan
 from groundglass.studies.engine.simulate import Timed, bound, longest_chain, remaining, simulate
-from groundglass.studies.engine.work import Plan
 
 
 def test_one_worker_takes_the_sum_and_many_the_longest_chain() -> None:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from groundglass.attacks import AttackResult, LabelAccess, LabelAttack, QueryAttack, ScoreAccess, frozen_for_attack
-from groundglass.attacks.access import QueryAccess
 from groundglass.attacks.averaged import Averaged
+from groundglass.attacks.query_access import QueryAccess
 from groundglass.attacks.scheduler import earlier_seconds
 from groundglass.core import derive_seed
 from groundglass.core.accelerator import finish

@@ -12,8 +12,9 @@ from groundglass.core import counting, generator, uniform
 from groundglass.core.accelerator import seconds_of
 from groundglass.models.vgg import multiplications, vgg16
 from groundglass.results import Record
+from groundglass.studies.engine.plan import Plan
 from groundglass.studies.engine.simulate import Timed, remaining
-from groundglass.studies.engine.work import Passes, Plan
+from groundglass.studies.engine.work import Passes, passes
 from groundglass.training import Precision
 
 #: Of the committed runs nine of ten cells, and every run as a whole, took a time within such a factor of the estimate, once the
@@ -112,9 +113,9 @@ def timed(
 
     def estimated(within: Plan, key: str) -> float:
         if isinstance(speeds, Speeds):
-            return speeds.seconds(within.passes(key))
+            return speeds.seconds(passes(within, key))
         width = within.width(key)
-        return speeds[min(speeds, key=lambda one: abs(one - width))].seconds(within.passes(key))
+        return speeds[min(speeds, key=lambda one: abs(one - width))].seconds(passes(within, key))
 
     before = Plan.of_records(like, train=plan.train, test=plan.test)
     known = {record.key: record.seconds for record in like}

@@ -16,10 +16,10 @@ from groundglass.studies.asked import Asked
 from groundglass.studies.engine.cell import key_of
 from groundglass.studies.engine.estimate import USUAL, Speeds, measured, timed
 from groundglass.studies.engine.local import fitting_jobs
+from groundglass.studies.engine.plan import Plan
 from groundglass.studies.engine.planned import StudyPlan
 from groundglass.studies.engine.schedule import in_order
 from groundglass.studies.engine.simulate import Timed, bound, longest_chain, remaining, simulate
-from groundglass.studies.engine.work import Plan
 from groundglass.studies.registry import Study, find_study
 from groundglass.training import Precision
 

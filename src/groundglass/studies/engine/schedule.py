@@ -8,7 +8,7 @@ from groundglass.studies.engine.cell import Cell, inputs_of, keep, key_of, prepa
 from groundglass.studies.engine.context import Context
 from groundglass.studies.engine.estimate import priority
 from groundglass.studies.engine.executor import Executor, Task, is_alone
-from groundglass.studies.engine.work import Plan
+from groundglass.studies.engine.plan import Plan
 from groundglass.studies.engine.worker import opened
 
 # Seconds between two looks at what workers say.

@@ -4,19 +4,14 @@ Constants are of the committed runs (docs/results): how many images a fooled one
 `benchmarks/estimates.py` shows how far they are off.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-from groundglass.models.vgg import multiplications
-from groundglass.results import Record
-from groundglass.results.kinds import KINDS
-from groundglass.studies.engine.cell import Cell, key_of
+from groundglass.studies.engine.plan import Below, Plan
 
 #: Beginning a cell: its network is read, and a copy arranged for attacks is compared with it. Seconds.
 _BEGIN = 0.5
-_WITH_A_MATRIX = ("attack", "draws", "craft", "audit")
 
 
 @dataclass(frozen=True)
@@ -37,183 +32,11 @@ class Passes:
         return Passes(self.forward * size, self.gradient * size, self.step * size, self.seconds)
 
 
-@dataclass(frozen=True)
-class Unit:
-    """A cell, or its record: what an estimate needs of it. `config`: of its kind, or plain JSON."""
-
-    key: str
-    kind: str
-    name: str
-    config: Any
-    inputs: tuple[str, ...]
-    alone: bool = False
-
-
-class Plan:
-    """Cells with what lies below them.
-
-    Args:
-        units: inputs first.
-        train, test: images of each split.
-    """
-
-    def __init__(self, units: Iterable[Unit], *, train: int = 50_000, test: int = 10_000) -> None:
-        self.units = {unit.key: unit for unit in units}
-        self.train, self.test = train, test
-
-    @classmethod
-    def of(cls, cells: Iterable[Cell], *, train: int = 50_000, test: int = 10_000) -> "Plan":
-        """The plan of a study."""
-        units = (
-            Unit(
-                key_of(cell),
-                cell.kind,
-                cell.name,
-                cell.config(),
-                tuple(map(key_of, cell.inputs)),
-                bool(getattr(cell, "alone", False)),
-            )
-            for cell in cells
-        )
-        return cls(units, train=train, test=test)
-
-    @classmethod
-    def of_records(cls, records: Iterable[Record], *, train: int = 50_000, test: int = 10_000) -> "Plan":
-        """What has been run."""
-        units = (
-            Unit(
-                one.key,
-                one.kind,
-                one.name,
-                KINDS[one.kind].config_of(one) if one.kind in KINDS else one.config,
-                tuple(one.inputs),
-                one.kind in ("cost", "rows"),
-            )
-            for one in records
-        )
-        return cls(units, train=train, test=test)
-
-    def passes(self, key: str) -> Passes:
-        """What a cell has to do. Of a kind that is not known: a second."""
-        unit = self.units[key]
-        work = WORK.get(unit.kind)
-        return Passes(seconds=1.0) if work is None else work(unit.config, Below(self, unit))
-
-    def width(self, key: str) -> float:
-        """Of the convolutions that a cell is about."""
-        return Below(self, self.units[key]).width
-
-    def memory(self, key: str) -> int:
-        """Bytes that its process holds, about: Python with torch, the images, a batch within the network, and the device."""
-        unit = self.units[key]
-        on, c = Below(self, unit), unit.config
-        held = 7e8 + 3072 * (self.train + self.test)
-        if unit.kind == "cost":
-            return round(held + (4 * c.in_features * c.block if c.device_kind == "dense" else 0))
-        if unit.kind in ("retrieve", "rows", "device", "fidelity"):
-            read = getattr(c, "rows", None) or c.out_features
-            frames = getattr(c, "frames", 0)
-            structured = getattr(c, "device_kind", "") == "structured"
-            matrix = 0 if structured else (16 if frames else 3) * c.in_features * read
-            return round(held + matrix + frames * (c.in_features / 8 + read))
-        # 2 bytes an entry, and 8 of a matrix that an attacker puts in its place.
-        return round(held + 1e9 * on.width + (10 if unit.kind in _WITH_A_MATRIX else 3) * on.device)
-
-
-@dataclass(frozen=True)
-class Below:
-    """What a cell's work is done on.
-
-    Attributes:
-        plan: with the numbers of images.
-    """
-
-    plan: Plan
-    unit: Unit
-
-    @cached_property
-    def _network(self) -> Unit | None:
-        """The nearest network below."""
-        level = list(self.unit.inputs)
-        while level:
-            found = [self.plan.units[key] for key in level if key in self.plan.units]
-            networks = [one for one in found if one.kind == "train"]
-            if networks:
-                return networks[0]
-            level = [key for one in found for key in one.inputs]
-        return None
-
-    @cached_property
-    def _model(self) -> Mapping[str, Any]:
-        """The settings of the network itself, or of the one below; without one, of a VGG-16."""
-        if self.unit.kind in ("train", "distil"):
-            return self.unit.config.model
-        return {"width": 1.0} if self._network is None else self._network.config.model
-
-    @property
-    def width(self) -> float:
-        """Of the convolutions, which a network may have of another."""
-        own = self._model.get("width")
-        if own is not None:
-            return float(own)
-        return 1.0 if self._network is None else Below(self.plan, self._network).width
-
-    @cached_property
-    def device(self) -> int:
-        """Entries that its optical layer multiplies by; 0 for none. A structured one does some dozen butterflies instead."""
-        network = self.unit if self.unit.kind in ("train", "distil") else self._network
-        found = [self.plan.units[key] for key in (network.inputs if network else ()) if key in self.plan.units]
-        sizes = [one.config for one in found if one.kind == "device"]
-        if not sizes:
-            return 0
-        one = sizes[0]
-        longest = max(one.in_features, one.out_features)
-        return int(50 * longest if one.device_kind == "structured" else one.in_features * one.out_features)
-
-    @property
-    def head(self) -> int:
-        """Entries of what is fitted above the device, or above the features alone."""
-        features = self._model.get("device_out") or self._model.get("linear_hidden") or 512
-        return int(features * self.classes)
-
-    @property
-    def classes(self) -> int:
-        """Logits."""
-        own = self._model.get("classes")
-        if own is not None:
-            return int(own)
-        return 10 if self._network is None else Below(self.plan, self._network).classes
-
-    @property
-    def size(self) -> float:
-        """Multiplications of a forward pass. An entry of the device, of bits alone, counts half; of one that is larger than the
-        processor's cache it waits for the memory."""
-        size = self._model.get("size")
-        convolutions = multiplications(self.width, size=None if size is None else tuple(size))
-        return convolutions + self.device / 2 + 8 * max(0, self.device - 10**7)
-
-    @property
-    def defended(self) -> bool:
-        return bool(self.device or self._model.get("linear_hidden") or self._model.get("features"))
-
-    @property
-    def hardened(self) -> bool:
-        """Whether it, or the network that its features are of, was trained on adversarial images."""
-        if self._network is None:
-            return False
-        return bool(self._network.config.training.get("adversarial")) or Below(self.plan, self._network).hardened
-
-    @property
-    def right(self) -> float:
-        """The share of images that are right at first, and so attacked: of many classes fewer."""
-        return 0.85 if self.classes <= 20 else 0.5
-
-    def stands(self, c: Any) -> float:
-        """The share of an attack's steps that are made before an image is fooled, or they are over. In a larger ball it is fooled
-        sooner: half of the images at 1.5/255. Some attackers of a defended network never get there."""
-        levels = c.eps * 255 if c.norm == "linf" else 4 * c.eps
-        most, least = (self.right, 0.12 if self.defended else 0.04)
-        return min(most, max(least, 0.8 * self.right / max(levels, 0.01) * (4 if self.hardened else 1)))
+def passes(plan: Plan, key: str) -> Passes:
+    """What a cell has to do. Of a kind that is not known: a second."""
+    unit = plan.units[key]
+    work = WORK.get(unit.kind)
+    return Passes(seconds=1.0) if work is None else work(unit.config, Below(plan, unit))
 
 
 def _training(c: Any, on: Below) -> Passes:
