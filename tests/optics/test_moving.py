@@ -264,11 +264,13 @@ def test_a_saved_stream_of_draws_begins_again_wherever_it_is_opened(
     path = tmp_path / f"{fingerprint}.draws"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     key = json.loads(path.read_text())["key"]
-    for altered in ("-", "x"):
-        path.write_text(path.read_text().replace('"key": "', f'"key": "{altered}'))
+    whole = path.read_text()
+    for altered in (whole.replace(key, f"-{key}"), whole.replace(key, f"x{key}"), whole[:-4]):
+        path.write_text(altered)
         with pytest.raises(DamagedFileError, match="draws") as raised:
             store.find(fingerprint, draws=True)
         assert key not in "".join(traceback.format_exception(raised.value))
+        assert raised.value.__context__ is None, "a parser's own error holds the whole text"
     path.chmod(0o640)
     with pytest.raises(PermissionError, match="chmod 600"):
         store.find(fingerprint, draws=True)

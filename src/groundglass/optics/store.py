@@ -1,6 +1,7 @@
 """A folder of device files: where the secrets of simulated devices live, apart from every model."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -151,12 +152,13 @@ class DeviceStore:
         path = self.folder / f"{device.fingerprint}{_DRAWS_SUFFIX}"
         if not path.exists():
             return device
-        key = read_format(path, _DRAWS_FORMAT, _DRAWS_VERSION, "the draws of a moving device").get("key")
         check_private(path)
-        try:
-            return device.with_stream(int(str(key), 16))
-        except ValueError:  # whose words show what the file holds
-            raise DamagedFileError(f"{path} does not hold the draws of a moving device: restore it") from None
+        with suppress(ValueError):  # whose words, and what is kept with them, show what the file holds
+            told = read_format(path, _DRAWS_FORMAT, _DRAWS_VERSION, "the draws of a moving device")
+            return device.with_stream(int(str(told.get("key")), 16))
+        raise DamagedFileError(
+            f"{path} does not hold the draws of a moving device in format version {_DRAWS_VERSION}: restore it from a copy"
+        )
 
     def _load_moving(self, path: Path) -> MovingDevice:
         listed = read_format(path, _MOVING_FORMAT, _MOVING_VERSION, "the list of a moving device").get("devices")
