@@ -153,11 +153,11 @@ def test_an_altered_model_is_refused(networks_alone):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        (["n_images=10"], "`ladder.n_images`"),
+        (["n_images=8"], "`ladder.n_images`"),
         (["eps_paper=[0.02]"], "`ladder.eps_paper`"),
-        (["rules=[fa]"], "`ladder.draw_rules`"),
+        (['rules=["fa"]'], "`ladder.draw_rules`"),
     ],
 )
-def test_a_change_that_the_ladder_must_follow_names_what_to_set(changes, named, tmp_path):
+def test_a_change_that_the_ladder_must_follow_names_what_to_set(world, changes, named, tmp_path):
     with pytest.raises(ValueError, match=named):
-        run_study(STUDY, "quick", tmp_path, data="shapes", changes=changes)
+        run_study(STUDY, "tiny", tmp_path, data="shapes", changes=changes)
