@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from importlib import metadata
+from itertools import pairwise
 
 import pytest
 
@@ -24,6 +25,23 @@ def test_help_needs_no_torch_and_names_options_plainly(words, shown):
     assert done.returncode == 0, done.stderr
     assert shown in done.stdout
     assert "--command" not in done.stdout
+
+
+ALONE = ("run", "plan", "report", "tables", "export", "compact", "seeds", "redraw", "retrieve", "audit", "zoo")
+OF_DEVICE = ("device new", "device info", "device measure", "device redraw")
+
+
+@pytest.mark.parametrize("words", [*ALONE, *OF_DEVICE, "recipes show"])
+def test_help_says_what_to_give_and_one_default(words, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")  # a paragraph that goes on in a second line was broken before its end
+    assert cli.main([*words.split(), "--help"]) == 0
+    usage, *lines = capsys.readouterr().out.splitlines()
+    boxed = [line.strip("│").rstrip() for line in lines if line.startswith("│")]
+    assert "None" not in "".join(boxed)
+    assert "(default: )" not in "".join(boxed)
+    assert not {"STR", "PATH", "[[PATH"} & set(usage.replace("[--", "--").partition(" --")[0].split()), usage
+    for line, after in pairwise(boxed):
+        assert not (after.startswith(" " * 8) and "  " in line.strip()), f"broken too early: {line}"
 
 
 def test_recipes_are_listed_with_their_cost(capsys):

@@ -41,6 +41,7 @@ class Audit(Command):
     std: tuple[float, ...] = ()
     """The same."""
     norm: Literal["linf", "l2"] = "linf"
+    """Of the ball in which images may be changed."""
     eps: str | None = None
     """The radius, pixel units. Default: 8/255 in L-inf; L2 needs one."""
     claim: tuple[str, ...] = ()
@@ -66,6 +67,7 @@ class Audit(Command):
     queries: int | None = None
     """Of Square and RayS, for an image. Default: the preset's, 1,000 or 5,000."""
     seed: int = 0
+    """Of all that is drawn."""
     verbose: Annotated[bool, tyro.conf.arg(aliases=["-v"]), tyro.conf.FlagCreatePairsOff] = False
     """Print each attack, each check, and what to try where one failed. The report has them in any case."""
 

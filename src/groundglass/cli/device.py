@@ -79,6 +79,7 @@ class Info(Command):
     """What may be known of a device. It is made, and checked to be the one that was saved; the secret is not shown."""
 
     file: tyro.conf.Positional[Path]
+    """The device file."""
 
     def run(self) -> None:
         from groundglass.optics import SimulatedOPU

@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import tyro
@@ -17,6 +17,7 @@ from groundglass import __version__
 from groundglass.cli.audit import Audit
 from groundglass.cli.device import Device
 from groundglass.cli.errors import said
+from groundglass.cli.help import explain
 from groundglass.cli.options import Command
 from groundglass.cli.plan import Plan
 from groundglass.cli.redraw import Redraw
@@ -27,7 +28,7 @@ from groundglass.cli.terminal import complain, lasting_streams, say, unwritten
 from groundglass.cli.zoo import Zoo
 from groundglass.core import lookup
 
-_COMMANDS: dict[str, Callable[..., Command]] = {
+_COMMANDS: dict[str, type[Command]] = {
     "run": Run,
     "plan": Plan,
     "report": Report,
@@ -148,8 +149,10 @@ def _parsed(given: list[str]) -> Command | None:
         except ValueError as error:
             complain(f"groundglass: {error}")
             return None
+    if given and given[0] in _COMMANDS:
+        explain(_COMMANDS[given[0]])
     return tyro.extras.subcommand_cli_from_dict(
-        _COMMANDS,
+        dict(_COMMANDS),
         prog="groundglass",
         description="What a secret analog layer buys a neural network against adversarial attack, and what it costs to break. "
         "`groundglass --version` prints the version.",

@@ -88,6 +88,7 @@ class Export(Command):
     out: Path | None = None
     """Where the files go. Default: tables/ in the run folder."""
     format: Literal["csv", "parquet", "json"] = "csv"
+    """Of the files. parquet needs pyarrow."""
 
     def run(self) -> None:
         from groundglass.core.untrusted import within
