@@ -142,10 +142,13 @@ class Parsimonious(ScoreAttack):
         while True:
             phase, left = state["phase"], (state["gain"] > _ABSENT).any(1)
             scans = (phase == _SCAN_IN) | (phase == _SCAN_OUT)
-            scanned = (scans & ~state["todo"].any(1)).nonzero().squeeze(1)
+            lazy = (phase == _LAZY_IN) | (phase == _LAZY_OUT)
+            ended = scans & ~state["todo"].any(1)
+            # One read tells of all slots: a card is waited for once.
+            which = torch.stack([ended, ended & left, lazy & ~left]).tolist()
+            scanned, full, over = (live.at([slot for slot, yes in enumerate(one) if yes]) for one in which)
             if len(scanned):
                 # The best of the queue is taken at once: its gain is fresh.
-                full = scanned[left[scanned]]
                 best = state["gain"][full].argmax(1)
                 gains = state["gain"][full, best]
                 current = state["current"].index_add(0, full, gains)
@@ -153,8 +156,6 @@ class Parsimonious(ScoreAttack):
                 state = _taken({**state, "current": current, "gain": gain}, full, best)
                 state["phase"] = phase.index_add(0, scanned, torch.ones_like(scanned))
                 continue
-            lazy = (phase == _LAZY_IN) | (phase == _LAZY_OUT)
-            over = (lazy & ~left).nonzero().squeeze(1)
             if not len(over):
                 return state
             state = self._next_search(live, state, over)
