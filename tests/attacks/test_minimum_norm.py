@@ -215,3 +215,14 @@ def test_without_a_ball_a_norm_is_needed_and_with_one_it_must_be_the_same():
     for make in (lambda: FAB(norm="L0"), lambda: DeepFool(classes=1), lambda: FAB(backward=1.0), lambda: FAB(bias=2)):
         with pytest.raises((TypeError, ValueError)):
             make()
+
+
+def test_what_is_printed_without_a_ball_says_how_near_the_images_are():
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2, bias=False))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0]]))
+    images = torch.tensor([0.6, 0.4, 0.5, 0.5]).view(1, 1, 2, 2)
+    found = DeepFool(norm="Linf")(model, images, torch.tensor([0]))
+    assert found.norm[0] == pytest.approx(0.1, rel=0.05), "each of two values moves half of their difference"
+    assert f"{float(found.norm[0]):.3g} in the median" in repr(found)
+    assert "median" not in repr(DeepFool()(model, images, torch.tensor([0]), Linf(0.2)))

@@ -35,8 +35,9 @@ class FAB(MinimumNormAttack):
     size and no radius: one run without a ball gives the accuracy under attack at every radius.
 
     A move costs a gradient for every other class, and a check. With `targets` it has one boundary, and costs one gradient:
-    `FAB(targets=9)` is FAB-T, the third part of AutoAttack. A `Targeted` criterion has one boundary too, the target's. A rule of
-    the user's own decides which images count; the boundaries are those of the label. FAB needs a gradient of the right
+    `FAB(targets=9)` is FAB-T, the third part of AutoAttack. A `Targeted` criterion has one boundary too, that of label and
+    target: where a third class lies beyond it, the target is seldom reached. A rule of the user's own decides which images count;
+    the boundaries are those of the label. FAB needs a gradient of the right
     length: a stand-in for a derivative that has only its direction misleads it.
 
     Differences from the original: what was found towards one class is known to the runs towards others; without a ball, where

@@ -87,6 +87,10 @@ class AttackResult:
             f"{standing} before the attack: {self.clean_accuracy:.1%}",
             f"{standing} after it: {self.robust_accuracy:.1%}",
         ]
+        if self.setup is not None and self.setup.ball == repr(None) and bool(self.success.any()):
+            told.append(
+                f"length of the change where it fooled: {float(self.norm[self.success].median()):.3g} in the median"
+            )
         attacked = self.clean_correct
         for name, counts in (("gradients", self.gradients), ("queries", self.queries)):
             if bool(counts.any()) and bool(attacked.any()):
