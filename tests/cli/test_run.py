@@ -10,7 +10,7 @@ import pytest
 from groundglass import cli
 from groundglass.cli.terminal import Terminal
 from groundglass.results import Run
-from groundglass.studies.engine import forecast
+from groundglass.studies.engine import forecast, planned
 from groundglass.studies.engine.estimate import USUAL
 from tests.studies.tiny import DATA, enter, white_box
 
@@ -182,7 +182,7 @@ def test_a_setting_is_changed_on_the_command_line_or_by_a_file_that_recipes_prin
 
 
 def test_a_plan_counts_what_is_there_and_what_is_left(folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(forecast, "load", lambda name, data_dir=None: DATA)
+    monkeypatch.setattr(planned, "load", lambda name, data_dir=None: DATA)
     monkeypatch.setattr(forecast, "measured", lambda width, **options: USUAL)
     count, command = len(Run.open(folder).records), ["plan", "white-box", "--recipe", "tiny", "--jobs", "4"]
     before = names(folder)
@@ -204,7 +204,7 @@ def test_a_plan_counts_what_is_there_and_what_is_left(folder, tmp_path, capsys, 
 
 
 def test_what_an_earlier_run_took_is_what_the_plan_says(folder, monkeypatch):
-    monkeypatch.setattr(forecast, "load", lambda name, data_dir=None: DATA)
+    monkeypatch.setattr(planned, "load", lambda name, data_dir=None: DATA)
     monkeypatch.setattr(forecast, "measured", lambda width, **options: USUAL)
     found = forecast.forecast("white-box", "tiny", like=folder, jobs=3, precision=stored(folder))
     taken = {record.key: record.seconds for record in Run.open(folder).records}
