@@ -21,7 +21,9 @@ _ON_A_CARD = 8
 
 def checked(size: BatchSize) -> BatchSize:
     """Raises: TypeError, ValueError: neither a number from 1 nor "auto"."""
-    if isinstance(size, str) and size == "auto":
+    if isinstance(size, str):
+        if size != "auto":
+            raise ValueError(f"`batch_size` (={size!r:.40}) must be a number of images, or 'auto': as many as fit")
         return "auto"
     return fit(Count, size, "batch_size")
 

@@ -146,6 +146,7 @@ def test_a_plan_grows_in_its_folder_and_what_is_there_is_kept(tmp_path, growing)
         (TOYS, "tiny", {"data": "cifar10"}, "is for shapes, not for cifar10; no recipe of toys is for cifar10"),
         (TOYS, "tiny", {"device_kind": "structurd"}, "did you mean 'structured'"),
         (TOYS, "tiny", {"jobs": 0}, "`jobs`"),
+        (TOYS, "tiny", {"executor": "ray"}, r"as groundglass\.studies\.Ray\(\)"),
         (TOYS, "tiny", {"reuse": ["nothing"]}, "there is no folder"),
     ],
 )
@@ -153,7 +154,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(study, recipe, cha
     monkeypatch.chdir(tmp_path)
     if "reuse" in changes:
         changes = {"reuse": [tmp_path / "nothing"]}
-    with pytest.raises((ValueError, FileNotFoundError), match=match):
+    with pytest.raises((ValueError, TypeError, FileNotFoundError), match=match):
         run_study(study, recipe, tmp_path / "new", **changes)
     assert list(tmp_path.iterdir()) == []
 

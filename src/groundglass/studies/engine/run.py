@@ -206,6 +206,10 @@ def run_study(
     """
     device_seed = None if device_seed is None else Seed(device_seed)  # first of all: no traceback shows it
     jobs, threads = fit(Count | None, jobs, "jobs"), fit(Count | None, threads, "threads")
+    if executor is not None and not hasattr(executor, "start"):
+        raise TypeError(
+            f"`executor` must be a place where cells run, as groundglass.studies.Ray(), not {executor!r:.40}"
+        )
     elsewhere = executor is not None and executor.elsewhere and lacks_card(device)
     where = torch.device("cuda") if elsewhere else torch_device(device)
     refuse_in_a_starting_worker()
