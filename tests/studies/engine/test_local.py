@@ -277,6 +277,21 @@ def test_a_worker_that_is_killed_while_it_starts_is_not_waited_for(spawn, monkey
     assert caught
 
 
+def test_a_worker_that_is_killed_while_it_answers_is_not_waited_for(start, monkeypatch):
+    monkeypatch.setattr(local, "_MOMENT", 0.3)
+    caught = []
+
+    def run():
+        with pytest.raises(WorkerEndedError, match=r"at work on it has ended \(exit code -9") as raised:
+            start([Toy("it", does="die answering"), Toy("other", seconds=60)])
+        caught.append(raised)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert caught
+
+
 def test_what_others_have_found_is_kept_before_an_error_is_raised(start, tmp_path, monkeypatch):
     def both(futures, **given):
         """Whoever fails first, when both have something to say."""

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import sys
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -30,6 +32,13 @@ def end_without_a_guard(setup, queue, cards, alive):
 
 def die_at_once(setup, queue, cards, alive):
     """A worker that is killed before it has answered anything."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_when_sending():
+    """A worker that is killed when a part of its answer is on the way."""
+    while not any(frame.f_code.co_name == "_send" for frame in sys._current_frames().values()):
+        time.sleep(0)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -86,6 +95,9 @@ class Toy:
             raise UnsendableError(self.name, "it is a test")
         if self.does == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.does == "die answering":
+            threading.Thread(target=die_when_sending, daemon=True).start()
+            return Outcome({}, {"large": np.zeros(5_000_000)})
         total = 1 + sum(int(context.arrays(record)["total"][0]) for record in inputs)
         scratch = context.folder / f"{self.name}.scratch"
         scratch.touch()

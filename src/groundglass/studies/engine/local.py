@@ -4,6 +4,7 @@ Networks of this size keep one core busy and hardly a second: two trainings on a
 two, one after the other, on two.
 """
 
+import math
 import mmap
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ import pickle
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -29,7 +31,7 @@ from groundglass.studies.engine.worker import THREADS, Setup, Worker
 # A worker with CIFAR, a few networks and what is fitted to them.
 _MEMORY_OF_A_WORKER = 3 * 2**30
 _MOST_WORKERS = 8
-# Seconds in which a process that has ended has its exit code.
+# Seconds in which a process that has ended has its exit code, and in which the pool knows.
 _MOMENT = 10.0
 # Not a fork of this process: that copies OpenMP's threads as they are not, and the child waits for them for ever.
 _START: Any = multiprocessing.get_context("spawn")
@@ -77,7 +79,7 @@ class LocalExecutor:
         self.slots, self._threads, self._said = jobs, setup.threads, list[tuple[Any, ...]]()
         self._processes: list[Any] = []
         self._at_work: dict[int, str] = {}
-        self._reading = threading.Lock()
+        self._reading, self._broken = threading.Lock(), math.inf
         with _environment(setup.threads):  # queues start Python's own helper process
             self._queue, self._cards = _START.SimpleQueue(), _START.SimpleQueue()
             # Nothing is ever sent through it. When this process ends, however it ends, its workers see its end.
@@ -105,6 +107,10 @@ class LocalExecutor:
         return answer
 
     def messages(self) -> list[tuple[Any, ...]]:
+        self._end_if_stuck()
+        return self._unread()
+
+    def _unread(self) -> list[tuple[Any, ...]]:
         with self._reading:
             while not self._queue.empty():
                 pid, *message = self._queue.get()
@@ -120,14 +126,33 @@ class LocalExecutor:
         self._pool.shutdown(cancel_futures=True)
         self._alive.close()
 
+    def _ended(self) -> list[Any]:
+        """Processes that have ended, which they do not do by themselves."""
+
+        def has(process: Any) -> bool:
+            with suppress(ValueError):  # not started yet
+                return bool(connection.wait([process.sentinel], timeout=0))
+            return False
+
+        return [process for process in self._processes if has(process)]
+
+    def _end_if_stuck(self) -> None:
+        """One that is killed while it sends its answer leaves the pool waiting for the rest of it, until nobody could send it."""
+        now = time.monotonic()
+        self._broken = min(self._broken, now) if self._ended() else math.inf
+        if now - self._broken > _MOMENT:
+            for process in self._processes:
+                process.terminate()
+                process.join()
+            pool: Any = self._pool
+            pool._result_queue._writer.close()
+
     def _why(self, task: Task) -> WorkerEndedError:
         """Why the pool is broken: one of its processes has ended, and it ends the others then."""
-        said = self.messages()
+        said = self._unread()
         self._said = said + self._said
-        ended = connection.wait([process.sentinel for process in self._processes], timeout=0)
-        for process in self._processes:
-            if process.sentinel in ended:  # its files are closed; the system may still be giving back its memory
-                process.join(_MOMENT)
+        for process in self._ended():  # its files are closed; the system may still be giving back its memory
+            process.join(_MOMENT)
         codes = {process.pid: process.exitcode for process in self._processes}
         pid, code = next(((pid, code) for pid, code in codes.items() if code not in (None, -signal.SIGTERM)), (0, None))
         if pid not in self._at_work and (code or 0) > 0:
