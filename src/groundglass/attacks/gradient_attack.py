@@ -31,7 +31,7 @@ class Job:
 
     Attributes:
         most_gradients: that an image may take.
-        unread: answers that the host has not looked at; None: it looks at each.
+        unread: answers that the host did not look at yet; None: it looks at each.
     """
 
     attack: "GradientAttack"

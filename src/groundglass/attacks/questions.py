@@ -124,7 +124,7 @@ class Ask:
     Attributes:
         answers: of the step under way.
         known: of a step that was interrupted, to be used again.
-        unread: answers that the host has not looked at; None: it looks at each.
+        unread: answers that the host did not look at yet; None: it looks at each.
     """
 
     def __init__(self, access: QueryAccess, board: Board, loss: str, batch_size: int) -> None:

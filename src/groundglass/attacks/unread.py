@@ -7,8 +7,8 @@ from torch import Tensor
 from groundglass.attacks.tensors import Flags
 from groundglass.core import NonFiniteError
 
-# Of all gradients, those that runs take after their end, for the host has not read it yet: what is planned, half of what is
-# allowed. The other half is for what cannot be foreseen.
+# The share of gradients that runs take after their end, before the host reads that they ended. Half of what is allowed is
+# planned; the other half is for what cannot be foreseen.
 _PLANNED = 0.01
 #: At most.
 STEPS_BETWEEN_READS = 16

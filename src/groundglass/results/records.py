@@ -265,7 +265,7 @@ def _records(folder: Path, manifest: Mapping[str, Any], *, heal: bool) -> list[R
     for number, line in enumerate(read_lines(folder / RECORDS_FILE, heal=heal), start=1):
         where = f"{folder / RECORDS_FILE}, line {number}"
         value = unsealed(line, where, required=format_of(manifest) > 1)
-        # Those of earlier versions have not all of these.
+        # Those of earlier versions lack some of these.
         for word, names in (
             ("lacks", known - value.keys() - {"memory", "device_memory", "files"}),
             ("has", value.keys() - known),
