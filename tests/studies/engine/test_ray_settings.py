@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from groundglass.core.platform import versions
+from groundglass.studies import run_study
 from groundglass.studies.engine import ray as on_ray
 from groundglass.studies.engine.cell import Prepared
 from groundglass.studies.engine.executor import Task
@@ -96,6 +97,10 @@ def test_an_address_where_nothing_answers_is_said_at_once(tmp_path, monkeypatch)
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     with pytest.raises(ClusterError, match=f"joined at 127.0.0.1:{free}.*RAY_AUTH_MODE=token is not set"):
         Ray(f"127.0.0.1:{free}").start(setup(folder=tmp_path))
+    # A study says it before its folder is made.
+    with pytest.raises(ClusterError, match="joined at"):
+        run_study("white-box", "quick", tmp_path / "run", data="shapes", executor=Ray(f"127.0.0.1:{free}"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_card_is_not_chosen_by_its_number(installed):

@@ -234,6 +234,9 @@ class Elsewhere:
     def __init__(self, *, elsewhere):
         self.elsewhere = elsewhere
 
+    def check(self, where):
+        assert where in ("cpu", "cuda")
+
     def start(self, setup):
         raise InterruptedError(setup.where)
 

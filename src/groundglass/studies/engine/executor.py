@@ -78,6 +78,10 @@ class Place(Protocol):
         """Whether its workers may be on other machines: the card that they compute on need not be here."""
         ...
 
+    def check(self, where: str) -> None:
+        """Refuse what cannot run cells on this device, before any work: nothing is started."""
+        ...
+
     def start(self, setup: Setup) -> Executor:
         """Get it ready: workers may start then, or with the first cells."""
         ...

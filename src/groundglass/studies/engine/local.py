@@ -53,6 +53,9 @@ class Local:
     jobs: int
     elsewhere: ClassVar[bool] = False
 
+    def check(self, where: str) -> None:
+        """Nothing is refused: see `Place`."""
+
     def start(self, setup: Setup) -> "LocalExecutor":
         return LocalExecutor(setup, self.jobs)
 

@@ -1,7 +1,7 @@
 """Cells on Ray: all cores and cards of one machine, or of a cluster.
 
-Resources, placement and retries are Ray's. Here is what a cell asks for, how a worker is told of the study, and what keeps
-Ray to itself: authentication on, no dashboard, and one that a study starts listens on this machine alone.
+Ray does resources, placement and retries. This file says what a cell asks for, tells workers of the study, and shuts Ray off
+from others: authentication on, no dashboard, and one that a study starts listens on this machine alone.
 """
 
 import importlib.util
@@ -85,29 +85,38 @@ class Ray(Settings):
         """See `Place`."""
         return self.address != "local"
 
-    def start(self, setup: Setup) -> "RayExecutor":
-        """Start Ray, or join its cluster.
+    def check(self, where: str) -> None:
+        """See `Place`.
 
         Raises:
-            ClusterError: there is no cluster; it has no authentication; none of its nodes has room for a cell.
-            NoLocksError: the run folder is on a drive whose locks hold on one host alone, and Ray may have several.
+            ClusterError: nothing answers at the address.
             ValueError: a card by its number; a part of one for cells that use none.
         """
-        if setup.where.startswith("cuda:"):
-            raise ValueError(f"Ray chooses the card of a cell: give the device as 'cuda', not {setup.where!r}")
-        if self.cards != 1 and setup.where != "cuda":
+        if where.startswith("cuda:"):
+            raise ValueError(f"Ray chooses the card of a cell: give the device as 'cuda', not {where!r}")
+        if self.cards != 1 and where != "cuda":
             raise ValueError(
-                f"`cards` (={self.cards}) is for cells on 'cuda', and these are on {setup.where!r}: leave it out"
+                f"`cards` (={self.cards}) is for cells on 'cuda', and these are on {where!r}: leave it out"
             )
-        if self.elsewhere:
-            check_shared(setup.folder)
-            setup = replace(setup, several_hosts=True)
         if ":" in self.address:  # Ray itself waits for minutes
             host, _, port = self.address.rpartition(":")
             try:
                 socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
             except OSError as error:
                 raise _unreachable(self.address, error) from error
+
+    def start(self, setup: Setup) -> "RayExecutor":
+        """Start Ray, or join its cluster.
+
+        Raises:
+            ClusterError: there is no cluster; it has no authentication; none of its nodes has room for a cell.
+            NoLocksError: the run folder is on a drive whose locks hold on one host alone, and Ray may have several.
+            ValueError: as `check`.
+        """
+        self.check(setup.where)
+        if self.elsewhere:
+            check_shared(setup.folder)
+            setup = replace(setup, several_hosts=True)
         return RayExecutor(self, setup)
 
 

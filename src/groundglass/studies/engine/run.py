@@ -212,6 +212,8 @@ def run_study(
         )
     elsewhere = executor is not None and executor.elsewhere and lacks_card(device)
     where = torch.device("cuda") if elsewhere else torch_device(device)
+    if executor is not None:
+        executor.check(str(where))
     refuse_in_a_starting_worker()
     if device_seed is not None:
         device_seed.check()

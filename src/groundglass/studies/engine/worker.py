@@ -66,7 +66,7 @@ class Worker:
     """Runs one cell after another; what one has loaded, the next finds.
 
     Args:
-        tell: is told of progress, now and then.
+        tell: called with how far a cell is, a few times a second at most.
     """
 
     def __init__(self, setup: Setup, tell: Tell) -> None:
