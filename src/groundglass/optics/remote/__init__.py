@@ -1,0 +1,1 @@
+"""A device that another process holds: the client's side of the service in `groundglass.service`."""
