@@ -32,6 +32,10 @@ from groundglass.optics.streams.reading_file import ReadingFile
 from groundglass.results import Run
 from groundglass.results.bundle import BUNDLE
 from groundglass.results.compact import compact
+from groundglass.service.counts import read_counts
+from groundglass.service.database import NAME, Database
+from groundglass.service.ledger import Ledger
+from groundglass.service.tokens import Budgets, Tokens
 from groundglass.studies.audit_model import _matrix, read_pictures
 from groundglass.studies.cells import draws
 from groundglass.studies.cells.cached_bits import cached_bits
@@ -425,6 +429,22 @@ def put_record(path: Path, place: str, value: Any) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
+def service_database(folder: Path) -> Path:
+    with Ledger(folder) as ledger:
+        ledger.tokens.new("a", roles=["calibrate"], devices=["one", "two"], budgets=Budgets(100, 10))
+        batch = ledger.begin(ledger.tokens.new("b", budgets=Budgets(frames_a_second=9))[0], "one", 5)
+        ledger.take([(batch, 3)])
+    return folder / NAME
+
+
+def read_database(path: Path) -> Any:
+    database = Database(path.parent, create=False)
+    try:
+        return Tokens(database).all(), read_counts(database)
+    finally:
+        database.close()
+
+
 SAFE = {"parts": metadata_parts, "put": put_metadata}
 KINDS: dict[str, FileKind] = {
     "study.json": FileKind(of_run("study.json"), read_run, json_parts, put_sealed),
@@ -453,6 +473,7 @@ KINDS: dict[str, FileKind] = {
     "readings": FileKind(retrieval_file("readings.npy"), lambda p: _retrieved(p.parent), checked=False),
     "bits": FileKind(bit_file, read_bits, checked=False),
     "ledger": FileKind(ledger, read_ledger, json_parts, put_json, checked=False),
+    "service's database": FileKind(service_database, read_database, checked=False),
     "pictures": FileKind(pictures, read_npz_pictures),
     "picture": FileKind(picture, read_folder, checked=False),
     "given matrix": FileKind(matrix, lambda p: plain(_matrix(p)), checked=False),

@@ -170,6 +170,7 @@ def test_fields_of_other_types(bench: Bench) -> None:
 READS = re.compile(
     r"read_json\(|read_format\(|read_bytes\(|load_state\(|read_notes\(|_FILE\.load\(|read_npz\(|read_npy\(|safe_open\(|torch\.load\(|load_file\("
     r"|np\.load\(|fromfile\(|open_memmap\(|json\.loads\(|tarfile\.open\(|read_text\(|read_lines\(|open\([^()]*[\"']rb[\"']"
+    r"|sqlite3\.connect\("
 )
 READERS: dict[str, tuple[str, ...] | str] = {
     "groundglass.core.untrusted": "what the others read by",
@@ -197,6 +198,7 @@ READERS: dict[str, tuple[str, ...] | str] = {
     "groundglass.studies.audit_model": ("given matrix",),
     "groundglass.studies.cells.cached_bits": ("cached bits",),
     "groundglass.studies.cells.draws": ("draws checkpoint",),
+    "groundglass.service.database": ("service's database",),
     "groundglass.training.checkpoint": ("training checkpoint",),
     "groundglass.results.made": "a digest",
     "groundglass.results.compact": "by the readers of results",
