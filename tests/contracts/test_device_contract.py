@@ -1,4 +1,4 @@
-"""Every optical device passes these: simulated ones, and the adapter for a real one over a stand-in."""
+"""Every optical device passes these: simulated ones, the adapter for a real one over a stand-in, and those at a service."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -22,6 +22,7 @@ from groundglass.optics import (
     measure_packed,
     pack_bits,
 )
+from tests.service.serving import remote
 
 N, M = 70, 45
 
@@ -66,6 +67,9 @@ STEADY: dict[str, Callable[[], OpticalDevice]] = {
     "lighton numpy": lambda: LightOnOPU.calibrate(StandIn("numpy"), N, M, rows_per_call=7),
     "lighton torch": lambda: LightOnOPU.calibrate(StandIn("torch"), N, M, rows_per_call=7, arrays="torch"),
     "moving among one": lambda: MovingDevice([SimulatedOPU.create(N, M, seed=1)]),
+    "remote": lambda: remote(SimulatedOPU.create(N, M, seed=1)),
+    "remote float": lambda: remote(SimulatedOPU.create(N, M, seed=1, kind="structured", camera=Camera(bits=None))),
+    "remote lighton": lambda: remote(LightOnOPU.calibrate(StandIn("numpy"), N, M, rows_per_call=7)),
 }
 
 #: And those that answer the same input differently on purpose.
@@ -76,11 +80,15 @@ DEVICES = STEADY | {
     "drifting float": lambda: DriftingDevice(
         SimulatedOPU.create(N, M, seed=1, camera=Camera(bits=None)), correlation=20_000, hold=7
     ),
+    "remote moving": lambda: remote(MovingDevice.create(N, M, count=3, seed=1)),
 }
+
+# Not computed in this process, as far as it is known here.
+_ELSEWHERE = ("lighton", "remote")
 
 
 #: Those whose measurements are computed: on a card, too. The last ones have noise.
-SIMULATED = {name: make for name, make in DEVICES.items() if not name.startswith("lighton")} | {
+SIMULATED = {name: make for name, make in DEVICES.items() if not name.startswith(_ELSEWHERE)} | {
     "read noise": lambda: SimulatedOPU.create(N, M, seed=1, read_noise=0.5),
     "both noises": lambda: SimulatedOPU.create(N, M, seed=1, read_noise=0.5, shot_noise=1e4),
     "read noise, float": lambda: SimulatedOPU.create(N, M, seed=1, camera=Camera(bits=None, read_noise=0.5)),

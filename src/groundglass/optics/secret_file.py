@@ -77,13 +77,13 @@ def write_secret(path: Path, saved: Saved) -> None:
         _write(path, told, medium.seed, new=False)
 
 
-def check_private(path: Path) -> None:
-    """Raises PermissionError for a file of a device's secret that is not for its owner alone."""
+def check_private(path: Path, what: str = "device file", secret: str = "the secret of the device") -> None:
+    """Raises PermissionError for a file with a secret that is not for its owner alone."""
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise PermissionError(
-            f"the device file {path} may be read or written by others (mode {mode:04o}): it holds the secret of the "
-            f"device. Run: chmod 600 {path}"
+            f"the {what} {path} may be read or written by others (mode {mode:04o}): it holds {secret}. "
+            f"Run: chmod 600 {path}"
         )
 
 

@@ -1,0 +1,211 @@
+"""An optical device that a service holds, for whoever has a token: the secret is in another process, or on another host."""
+
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from groundglass.core import forks
+from groundglass.core.sealed import Sealed
+from groundglass.core.settings import In, fit
+from groundglass.optics.camera import Camera
+from groundglass.optics.device import Array, alike, as_bits
+from groundglass.optics.remote import wire
+from groundglass.optics.remote.connection import BROKEN, Address, Connections, Token, small
+from groundglass.optics.remote.errors import DeviceServiceError
+
+T = TypeVar("T")
+# Seconds until a broken connection is tried again: at first, and at most.
+_PAUSE, _LONGEST = 0.05, 2.0
+
+
+class RemoteOPU(Sealed):
+    """An `OpticalDevice` at a device service (`groundglass device serve`): its readings are those of the device itself.
+
+    A broken connection, a service that starts again, and a service that says "too fast" are waited out, up to `timeout`. What was
+    measured before a connection broke is not measured, and not counted, again. Threads may share it; each measurement is one
+    request, or several in order where its readings are many.
+
+    Args:
+        address: "https://HOST:PORT/devices/NAME"; of a service on this machine "unix:///PATH/TO/SOCKET#NAME".
+        token: says who asks. None: that in `token_file`, else that in the environment's GROUNDGLASS_DEVICE_TOKEN.
+        token_file: a file that holds it, for its owner alone.
+        ca: a file with certificates that the service's is signed with, if the system does not trust it anyway.
+        timeout: seconds: without a byte, and for waiting in all.
+
+    Attributes:
+        seconds_left: for which the matrix goes on answering, at its last measurement, after it was redrawn; None: it was not.
+
+    Raises:
+        ValueError: no address, or no token.
+        FileNotFoundError, PermissionError: no such token file, or others may read it.
+        DeviceServiceError: see `groundglass.optics.remote.errors`; the service does not answer, or refuses.
+    """
+
+    __slots__ = ("_address", "_connections", "_facts", "_timeout", "seconds_left")
+
+    _unpickled = (
+        "holds a token and is not pickled: keep its address, and device.fingerprint with the model; RemoteOPU(address, token=...) "
+        "is the device again"
+    )
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        token: str | None = None,
+        token_file: Path | str | None = None,
+        ca: Path | str | None = None,
+        timeout: float = 60.0,
+    ) -> None:
+        token = Token(token)  # type: ignore[assignment]  # first of all: no traceback shows it
+        self._address = Address.of(address)
+        self._timeout: float = fit(Annotated[float, In("(0, inf)", "seconds")], timeout, "timeout")
+        held = Token.found(token, token_file)  # type: ignore[arg-type]
+        self._connections = Connections(self._address, held, None if ca is None else Path(ca), self._timeout)
+        self.seconds_left: float | None = None
+        self._facts = self.facts()
+
+    @property
+    def in_features(self) -> int:
+        return self._facts.in_features
+
+    @property
+    def out_features(self) -> int:
+        return self._facts.out_features
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the matrix that this object was made for, or that `refresh` has accepted: no other one is measured with."""
+        return self._facts.fingerprint
+
+    @property
+    def mean_reading(self) -> float:
+        return self._facts.mean_reading
+
+    @property
+    def camera(self) -> Camera | None:
+        """None: not known, as that of a real device."""
+        return self._facts.seen_by()
+
+    @property
+    def public(self) -> bool:
+        """Whether its seed was given: see `SimulatedOPU.public`."""
+        return self._facts.public
+
+    def __repr__(self) -> str:
+        if not hasattr(self, "_facts"):  # half made: a traceback shows it
+            return "<RemoteOPU>"
+        return (
+            f"RemoteOPU({self.in_features} -> {self.out_features}, {self._address}, fingerprint={self.fingerprint}"
+            f"{', public seed' if self.public else ''})"
+        )
+
+    def facts(self) -> wire.Facts:
+        """What the service says of the device now; it may have another matrix than this object was made for."""
+        try:
+            with self._connections.ask("GET") as answer:
+                text = small(answer)
+                if answer.status != 200:
+                    raise wire.read_error(answer.status, text)
+        except DeviceServiceError:
+            raise
+        except BROKEN as error:
+            raise self._connections.gone(error) from error
+        return wire.read_facts(text, str(self._address))
+
+    def refresh(self) -> str:
+        """Accept the matrix that the service has now; returns its fingerprint. A network has to be fitted to it again.
+
+        Raises:
+            ValueError: the device has other sizes or another camera now.
+            DeviceServiceError: as the class.
+        """
+        facts = self.facts()
+        for name in ("in_features", "out_features", "reading"):
+            then, now = getattr(self._facts, name), getattr(facts, name)
+            if then != now:
+                raise ValueError(f"{self._address} has {name}={now} now, and had {then}: make another RemoteOPU for it")
+        self._facts, self.seconds_left = facts, None
+        return facts.fingerprint
+
+    def measure(self, bits: Array) -> Array:
+        """Camera frames of `bits`, [batch, N] of 0 and 1 -> [batch, M], where `bits` lie; as `SimulatedOPU.measure`.
+
+        Raises:
+            TypeError, ValueError: as `OpticalDevice.measure`; no frame was taken.
+            MatrixRedrawnError: the service has another matrix: fit the network to it again, see `refresh`.
+            DeviceServiceError: other refusals, and a service that does not answer.
+        """
+        return alike(bits, lambda given: self._frames(given, 1.0))
+
+    def measure_at(self, bits: Array, exposure: float) -> Array:
+        """As `measure`, with `exposure` times as much light: for a token with the role calibrate."""
+        if not 0 < exposure < float("inf"):
+            raise ValueError(f"`exposure` (={exposure}) must be above 0: times the device's own")
+        return alike(bits, lambda given: self._frames(given, exposure))
+
+    def _frames(self, bits: Tensor, exposure: float) -> Tensor:
+        facts = self._facts
+        packed = wire.packed(as_bits(bits, facts.in_features).cpu())
+        readings = torch.empty(len(packed), facts.out_features, dtype=facts.dtype, device="cpu")
+        for start in range(0, len(packed), facts.rows):
+            rows = slice(start, start + facts.rows)
+            self._measure(facts, packed[rows], exposure, readings[rows])
+        return readings.to(bits.device)
+
+    def _measure(self, facts: wire.Facts, packed: npt.NDArray[np.uint8], exposure: float, into: Tensor) -> None:
+        told = {
+            wire.FINGERPRINT: facts.fingerprint,
+            wire.ROWS: str(len(packed)),
+            wire.REQUEST: secrets.token_hex(16),
+            "Content-Type": "application/octet-stream",
+        }
+        if exposure != 1:
+            told[wire.EXPOSURE] = repr(float(exposure))
+        body, room = memoryview(packed).cast("B"), memoryview(into.numpy()).cast("B")
+
+        def once() -> None:
+            with self._connections.ask("POST", "/measure", body, told) as answer:
+                if answer.status != 200:
+                    raise wire.read_error(answer.status, small(answer))
+                if answer.getheader(wire.FINGERPRINT) != facts.fingerprint or answer.length != len(room):
+                    raise DeviceServiceError(
+                        f"{self._address} answered {answer.length} bytes of readings, not {len(room)}, or with another matrix: "
+                        "is there something else at this address now?"
+                    )
+                done = 0
+                while done < len(room):
+                    got = answer.readinto(room[done:])
+                    if not got:
+                        raise ConnectionResetError("the answer broke off")
+                    done += got
+                left = answer.getheader(wire.UNTIL)
+                self.seconds_left = None if left is None else float(left)
+
+        self._patiently(once)
+
+    def _patiently(self, once: Callable[[], T]) -> T:
+        """`once()`, again where waiting helps."""
+        began, pause = time.monotonic(), 0.0
+        while True:
+            try:
+                return once()
+            except DeviceServiceError as error:
+                if error.retry_after is None:
+                    raise
+                wait, last = error.retry_after, error
+            except BROKEN as error:
+                # The first time without a pause: one that was at rest may have been closed meanwhile.
+                wait, last = pause, self._connections.gone(error)
+                pause = min(2 * pause, _LONGEST) or _PAUSE
+                self._connections.close()
+            if time.monotonic() + wait - began > self._timeout:
+                raise last
+            time.sleep(wait)

@@ -1,0 +1,128 @@
+"""The service on a socket: a Unix socket, this machine's loopback, or TLS."""
+
+import logging
+import os
+import shutil
+import socket
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from groundglass.optics.remote.connection import is_loopback
+from groundglass.service.app import Service, application
+
+# Connections that wait to be taken.
+_BACKLOG = 2048
+# Seconds for which a connection may rest, and in which requests may still end when the service does.
+_REST, _GRACE = 60, 5
+
+
+def listen_at(path: Path, *, group: str | None = None) -> socket.socket:
+    """A Unix socket for its owner alone (0600), or for a group too (0660).
+
+    Raises:
+        OSError: something else stands there, or somebody serves there.
+    """
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise FileExistsError(f"{path} is there, and is no socket: give another place")
+        with socket.socket(socket.AF_UNIX) as other:
+            try:
+                other.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()  # of a service that is gone
+            else:
+                raise FileExistsError(f"another service listens at {path}: end it first, or give another place")
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        before = os.umask(0o177)
+        try:
+            listening.bind(str(path))
+        finally:
+            os.umask(before)
+        if group is not None:
+            shutil.chown(path, group=group)
+            path.chmod(0o660)
+        listening.listen(_BACKLOG)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def listen_on(host: str, port: int, *, tls: bool) -> socket.socket:
+    """A TCP socket: on the loopback, or with TLS on any address of this machine.
+
+    Raises:
+        ValueError: another address than the loopback, without TLS.
+        OSError: the port is taken, or the address is not this machine's.
+    """
+    if not tls and not is_loopback(host):
+        raise ValueError(
+            f"{host!r:.80} can be reached from other machines, and tokens and readings would go there in the open: give a "
+            "certificate by --tls-cert and --tls-key, or serve on 127.0.0.1"
+        )
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+class _Quiet(logging.Filter):
+    """An answer that is broken off on purpose is no error."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "without completing response" not in record.getMessage()
+
+
+def server(service: Service, *, cert: Path | None = None, key: Path | None = None) -> uvicorn.Server:
+    """One that is not running yet."""
+    logging.getLogger("uvicorn.error").addFilter(_Quiet())
+    options: dict[str, Any] = {} if cert is None else {"ssl_certfile": cert, "ssl_keyfile": key}
+    config = uvicorn.Config(
+        application(service),
+        http="httptools",
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_REST,
+        timeout_graceful_shutdown=_GRACE,
+        **options,
+    )
+    return uvicorn.Server(config)
+
+
+@contextmanager
+def running(
+    service: Service, listening: socket.socket, *, cert: Path | None = None, key: Path | None = None
+) -> Iterator[None]:
+    """The service in a thread of this process: for notebooks and tests. A secret is safe in a process of its own alone."""
+    one = server(service, cert=cert, key=key)
+    thread = threading.Thread(target=one.run, kwargs={"sockets": [listening]}, name="device service", daemon=True)
+    thread.start()
+    try:
+        while not one.started and thread.is_alive():
+            time.sleep(0.002)
+        yield
+    finally:
+        one.should_exit = True
+        thread.join()
+        service.close()
+        listening.close()
