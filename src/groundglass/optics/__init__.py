@@ -10,6 +10,7 @@ from groundglass.optics.layer import Encoding, FloatInputLayer, OpticalLayer, bi
 from groundglass.optics.lighton import LightOnOPU
 from groundglass.optics.medium import DeviceKind, MatrixKind
 from groundglass.optics.moving import MovingDevice
+from groundglass.optics.remote.device import RemoteOPU
 from groundglass.optics.simulated import SimulatedOPU
 from groundglass.optics.store import DeviceStore
 from groundglass.optics.streams.measurement import measure_file
@@ -34,6 +35,7 @@ __all__ = [
     "OpticalDevice",
     "OpticalLayer",
     "RandomFeedback",
+    "RemoteOPU",
     "SimulatedOPU",
     "binarise",
     "draw_feedback",

@@ -31,8 +31,8 @@ from groundglass.optics.remote.errors import (
 )
 from groundglass.optics.streams.packed import packed_width
 from groundglass.service.frames import Counts, Frames
-from groundglass.service.frames import Request as Rows
 from groundglass.service.kept import Answers
+from groundglass.service.turns import Request as Rows
 
 LOG = logging.getLogger("groundglass.service")
 # Seconds in which a body must have come, and in which a reader must take something.
@@ -100,7 +100,9 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _failed(request: Request, error: Exception) -> Response:
     log(request, 500, error=type(error).__name__)
     # Its words may hold what is nobody's business.
-    return Response(wire.error_answer(DeviceServiceError("the service has failed: see its log")), 500, {}, "application/json")
+    return Response(
+        wire.error_answer(DeviceServiceError("the service has failed: see its log")), 500, {}, "application/json"
+    )
 
 
 def log(request: Request, status: int, **told: object) -> None:
@@ -165,7 +167,7 @@ class _Door:
         if key is not None:
             await self._take_over(key, frames, one)
         if one.left and one.error is None:
-            one.batch = await run_in_threadpool(self._service.ledger.begin, client, key_device(request), one.left)
+            one.batch = await run_in_threadpool(self._service.ledger.begin, client, _device(request), one.left)
             try:
                 frames.put(one)
             except DeviceServiceError:
@@ -185,13 +187,17 @@ class _Door:
         return client
 
     def _find(self, request: Request, client: Any) -> Frames:
-        name = key_device(request)
+        name = _device(request)
         frames = self._service.devices.get(name)
         if frames is None or not _may_see(client, name):
-            raise NoSuchDeviceError("this token may use no device of that name here: GET /devices lists those that it may")
+            raise NoSuchDeviceError(
+                "this token may use no device of that name here: GET /devices lists those that it may"
+            )
         return frames
 
-    def _asked(self, request: Request, client: Any, frames: Frames) -> tuple[int, tuple[str, str, str] | None, float, str]:
+    def _asked(
+        self, request: Request, client: Any, frames: Frames
+    ) -> tuple[int, tuple[str, str, str] | None, float, str]:
         """What the headers say."""
         told, versions = request.headers, frames.versions
         fingerprint = told.get(wire.FINGERPRINT) or versions.current.device.fingerprint
@@ -230,7 +236,9 @@ class _Door:
                 async for piece in request.stream():
                     body += piece
                     if len(body) > wanted:
-                        raise TooLargeError(f"the body has more than {rows} rows of {width} bytes: it was not read further")
+                        raise TooLargeError(
+                            f"the body has more than {rows} rows of {width} bytes: it was not read further"
+                        )
         except TimeoutError:
             raise IncompleteBodyError(
                 f"{len(body)} of {wanted} bytes had come after {self._service.body_seconds:g} s, and no frame was taken: ask for "
@@ -258,9 +266,7 @@ class _Answer(Response):
     """Readings, piece by piece as they are measured. Where they break off, the connection is closed: whoever asks again gets the
     rest, or why there is none."""
 
-    def __init__(
-        self, service: Service, request: Request, frames: Frames, rows: Rows, changed: asyncio.Event
-    ) -> None:
+    def __init__(self, service: Service, request: Request, frames: Frames, rows: Rows, changed: asyncio.Event) -> None:
         self._service, self._request, self._frames, self._rows, self._changed = service, request, frames, rows, changed
         self.background = None
 
@@ -287,7 +293,7 @@ class _Answer(Response):
         if rows.error is not None and not rows.pieces:
             await (await _refused(self._request, rows.error))(scope, receive, send)
             return
-        await send({"type": "http.response.start", "status": 200, "headers": self._headers()})
+        await send({"type": "http.response.start", "status": 200, "headers": self._told()})
         while True:
             for piece in rows.pieces[sent:]:
                 for start in range(0, len(piece), _WRITTEN):
@@ -319,7 +325,7 @@ class _Answer(Response):
             log(self._request, 408, error="slow-reader", frames=self._rows.measured)
             raise _BrokenOff from None
 
-    def _headers(self) -> list[tuple[bytes, bytes]]:
+    def _told(self) -> list[tuple[bytes, bytes]]:
         versions, rows = self._frames.versions, self._rows
         told = {
             "Content-Type": "application/octet-stream",
@@ -343,7 +349,7 @@ async def _leaves(receive: Receive) -> None:
         pass
 
 
-def key_device(request: Request) -> str:
+def _device(request: Request) -> str:
     return str(request.path_params["name"])
 
 
@@ -353,7 +359,9 @@ def _may_see(client: Any, name: str) -> bool:
 
 def _check_role(client: Any, role: str) -> None:
     if role not in client.roles:
-        raise RoleRefusedError(f"this token does not have the role {role}: ask who runs the service for one that has it")
+        raise RoleRefusedError(
+            f"this token does not have the role {role}: ask who runs the service for one that has it"
+        )
 
 
 def _check_padding(bits: Any, in_features: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from groundglass.optics.remote.errors import WrongInputsError
-from groundglass.service.frames import Request
+from groundglass.service.turns import Request
 
 #: Seconds, and bytes of readings of all clients together.
 SECONDS, MOST = 60.0, 2**28
@@ -51,7 +51,9 @@ class Answers:
         if kept is None or (kept.request.settled and kept.at < time.monotonic() - self._seconds):
             return None
         one = kept.request
-        same = (one.fingerprint, one.exposure) == (like.fingerprint, like.exposure) and np.array_equal(one.bits, like.bits)
+        same = (one.fingerprint, one.exposure) == (like.fingerprint, like.exposure) and np.array_equal(
+            one.bits, like.bits
+        )
         if not same:
             raise WrongInputsError("another measurement has had this request id: give each one an id of its own")
         return one

@@ -64,7 +64,9 @@ class Address:
         except ValueError:
             raise ValueError(f"{text!r:.200} is not the address of a device: {form}") from None
         if parts.username or parts.password:
-            raise ValueError("an address holds no user and no password (it is not shown here): give the token as `token`")
+            raise ValueError(
+                "an address holds no user and no password (it is not shown here): give the token as `token`"
+            )
         above, _, name = (unquote(parts.fragment) if parts.scheme == "unix" else parts.path).rpartition("/")
         if not is_name(name) or parts.query:
             raise ValueError(f"{text!r:.200} does not end in the name of a device: {form}")
@@ -190,7 +192,11 @@ class Connections(Sealed):
 
     @contextmanager
     def ask(
-        self, method: str, below: str = "", body: bytes | memoryview | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        below: str = "",
+        body: bytes | memoryview | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
         """The answer, whose body is still to be read; if it is read whole, the connection is kept.
 

@@ -4,14 +4,13 @@ import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from groundglass.core import forks
 from groundglass.core.sealed import Sealed
 from groundglass.core.settings import In, fit
 from groundglass.optics.camera import Camera
@@ -51,8 +50,8 @@ class RemoteOPU(Sealed):
     __slots__ = ("_address", "_connections", "_facts", "_timeout", "seconds_left")
 
     _unpickled = (
-        "holds a token and is not pickled: keep its address, and device.fingerprint with the model; RemoteOPU(address, token=...) "
-        "is the device again"
+        "holds a token and is not pickled: keep its address, and device.fingerprint with the model; "
+        "RemoteOPU(address, token=...) is the device again"
     )
 
     def __init__(
@@ -169,7 +168,7 @@ class RemoteOPU(Sealed):
         }
         if exposure != 1:
             told[wire.EXPOSURE] = repr(float(exposure))
-        body, room = memoryview(packed).cast("B"), memoryview(into.numpy()).cast("B")
+        body, room = packed.data.cast("B"), into.numpy().data.cast("B")
 
         def once() -> None:
             with self._connections.ask("POST", "/measure", body, told) as answer:
