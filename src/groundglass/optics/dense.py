@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from groundglass.core.sealed import Seed
+from groundglass.core.secret_memory import secret_empty
 from groundglass.kernels.kernel_choice import fastest_kernel
 from groundglass.kernels.memory import Output
 from groundglass.kernels.products import TILE_LANES
@@ -47,7 +48,7 @@ class DenseMedium(TiledMedium):
     ) -> None:
         super().__init__(seed, in_features, out_features, matrix)
         self.draw = draw
-        self.tiles = np.empty((len(self.numbers), in_features, TILE_LANES), dtype=np.int8)
+        self.tiles = secret_empty((len(self.numbers), in_features, TILE_LANES), np.int8)
         for_each(range(len(self.tiles)), lambda tile: self.fill(tile, self.tiles[tile]))
         self.narrow = _narrow(self.tiles)
 
@@ -77,7 +78,9 @@ class DenseMedium(TiledMedium):
 
     def _keep(self, places: npt.NDArray[np.int64]) -> None:
         super()._keep(places)
-        self.tiles = self.tiles[places]
+        shape = len(places), *self.tiles.shape[1:]
+        # mode="clip": without a copy on the way. All places are there.
+        self.tiles = np.take(self.tiles, places, axis=0, out=secret_empty(shape, np.int8), mode="clip")
 
     def _each_tile(self) -> Iterator[npt.NDArray[np.int8]]:
         return iter(self.tiles)

@@ -6,12 +6,12 @@ import math
 import threading
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from groundglass.core import forks
 from groundglass.core.sealed import without_locals
+from groundglass.core.secret_memory import secret_copy
 from groundglass.core.settings import Count, Positive, Tally, fit
 from groundglass.kernels.threads import for_each
 from groundglass.optics.camera import Camera
@@ -204,7 +204,7 @@ class _Drifting(DenseMedium):
     def __init__(self, start: DenseMedium, key: int) -> None:
         _take_over(self, start)
         self.key, self.steps = key, 0
-        self.values = start.tiles.astype(np.float32)
+        self.values = secret_copy(start.tiles, np.float32)
         # What fits whatever the entries become.
         self.narrow = 256
 
@@ -240,5 +240,4 @@ def _take_over(medium: DenseMedium, start: DenseMedium) -> None:
     for name in (name for base in DenseMedium.__mro__ for name in getattr(base, "__slots__", ())):
         if name != "__weakref__":
             setattr(medium, name, getattr(start, name))
-    tiles: npt.NDArray[np.int8] = start.tiles.copy()
-    medium.tiles, medium._there = tiles, {}
+    medium.tiles, medium._there = secret_copy(start.tiles), {}

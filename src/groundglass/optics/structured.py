@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from groundglass.core.sealed import Seed
+from groundglass.core.secret_memory import secret_empty
 from groundglass.kernels import jit
 from groundglass.kernels.memory import Output, TensorOutput, aligned
 from groundglass.kernels.tensor.hadamard import transform
@@ -70,8 +71,8 @@ class StructuredMedium(Medium):
         super().__init__(seed, in_features, out_features, matrix)
         n = size_of(in_features)
         shape = -(-out_features // n), n
-        self._phases = np.empty(shape, dtype=np.uint16)
-        self._levels = np.empty(shape, dtype=np.uint8)
+        self._phases = secret_empty(shape, np.uint16)
+        self._levels = secret_empty(shape, np.uint8)
         # Outputs in ascending order, and their columns; all, when empty.
         self._picks = self._places = _ALL
         magnitudes = quarter_circle(n, ENTRY_STD * (math.sqrt(2) if matrix == "complex" else 1))
