@@ -76,12 +76,13 @@ def _of_file(path: Path) -> ModuleType:
     return made
 
 
-def library(name: str, what: str) -> Any:
+def library(name: str, what: str, *, pip: str | None = None) -> Any:
     """A library that is not among those that the package needs.
 
     Args:
         name: of it, as pip and `import` know it.
         what: it is needed for.
+        pip: what pip installs it by, where that is another name.
 
     Raises:
         ValueError: it is not installed, or cannot be imported; says what to type.
@@ -91,12 +92,12 @@ def library(name: str, what: str) -> Any:
     except ModuleNotFoundError as error:
         missing = error.name or name
         raise ValueError(
-            f"{what} needs {missing}, which is not installed: pip install {missing.partition('.')[0]}"
+            f"{what} needs {missing}, which is not installed: pip install {pip or missing.partition('.')[0]}"
         ) from error
     except Exception as error:  # built for another torch: its own errors are of many kinds
         raise ValueError(
             f"{what} needs {name}, which is installed and fails when it is imported ({error}): install the version that was made "
-            f"for this torch, by pip install --upgrade torch {name.partition('.')[0]}"
+            f"for this torch, by pip install --upgrade torch {pip or name.partition('.')[0]}"
         ) from error
 
 

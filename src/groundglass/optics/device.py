@@ -84,20 +84,24 @@ def no_readings(device: OpticalDevice, where: torch.device) -> Tensor:
     return torch.zeros(0, device.out_features, dtype=dtype, device=where)
 
 
-def alike(bits: Array, answer: Callable[[Tensor], Tensor]) -> Array:
-    """`answer(bits)` for bits in either library: of a numpy array it is a numpy array, of a tensor a tensor."""
+def alike(bits: Array, answer: Callable[[Tensor], Tensor], *, name: str = "bits") -> Array:
+    """`answer(bits)` for bits in either library: of a numpy array it is a numpy array, of a tensor a tensor.
+
+    Args:
+        name: what an error calls them.
+    """
     if not isinstance(bits, np.ndarray):
-        return answer(_checked(bits))
-    found: npt.NDArray[Any] = answer(_checked(as_tensor(bits))).numpy(force=True)
+        return answer(_checked(bits, name))
+    found: npt.NDArray[Any] = answer(_checked(as_tensor(bits), name)).numpy(force=True)
     return found
 
 
-def _checked(bits: Any) -> Tensor:
+def _checked(bits: Any, name: str = "bits") -> Tensor:
     if isinstance(bits, Tensor):
         return bits
     what = f"array of {bits.dtype}" if isinstance(bits, np.ndarray) else type(bits).__name__
     raise TypeError(
-        f"bits must be a tensor or a numpy array of numbers, not {what}: torch.as_tensor(bits) makes a tensor of a list"
+        f"{name} must be a tensor or a numpy array of numbers, not {what}: torch.as_tensor({name}) makes a tensor of a list"
     )
 
 
