@@ -146,9 +146,7 @@ class OPUMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = dict(super().__getstate__())  # it may be the object's own
         device = state.get("device_")
-        if device is None or (
-            self._origin is None and not hasattr(self, "_made")
-        ):  # a device given is pickled, or refuses
+        if device is None or (self._origin is None and self._made is None):  # a given one is pickled, or refuses
             return state
         if self._origin is None:
             raise TypeError(
