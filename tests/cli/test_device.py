@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from groundglass import cli
-from groundglass.cli.device import count_of
+from groundglass.cli.options import count_of
 from groundglass.cli.terminal import Terminal
 from groundglass.core.sealed import Seed
 from groundglass.core.text import size

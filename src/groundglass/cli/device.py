@@ -1,15 +1,15 @@
 """`groundglass device`: make, look at, measure with and redraw simulated devices. Nothing here prints a secret."""
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from groundglass.cli.options import Command, ComputeOn, SeedFile, SeedOption, given_seed
+from groundglass.cli.options import Command, ComputeOn, SeedFile, SeedOption, count_of, given_seed
 from groundglass.cli.terminal import Terminal, say
+from groundglass.cli.tokens import Token
 
 if TYPE_CHECKING:
     from groundglass.optics import SimulatedOPU
@@ -156,13 +156,15 @@ class Redraw(Command):
 
 @dataclass(frozen=True)
 class Device(Command):
-    """Simulated devices: make one, look at it, measure with it, redraw it. No command shows the secret."""
+    """Simulated devices: make one, look at it, measure with it, redraw it, and say who may use those of a service. No command
+    shows the secret."""
 
     command: (
         Annotated[New, tyro.conf.subcommand("new")]
         | Annotated[Info, tyro.conf.subcommand("info")]
         | Annotated[Measure, tyro.conf.subcommand("measure")]
         | Annotated[Redraw, tyro.conf.subcommand("redraw")]
+        | Annotated[Token, tyro.conf.subcommand("token")]
     )
 
     def run(self) -> None:
@@ -203,17 +205,3 @@ def _camera_bits(text: str) -> int | None:
         return int(text)
     except ValueError:
         raise ValueError(f"`--bits` (={text!r}) must be 1 to 8, or float") from None
-
-
-def count_of(name: str, text: str) -> int:
-    """A whole number that may be written as 1000000, 1_000_000 or 1e6.
-
-    Raises:
-        ValueError: it is not a whole number.
-    """
-    for read in (int, float):
-        with suppress(ValueError, OverflowError):
-            value = read(text)
-            if value == int(value):
-                return int(value)
-    raise ValueError(f"`{name}` (={text!r}) must be a whole number: 1000000, 1_000_000 or 1e6")

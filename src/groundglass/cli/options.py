@@ -87,6 +87,20 @@ def _read(file: Path) -> Seed:
     return _seed([sys.stdin.readline() if str(file) == "-" else file.read_text()])
 
 
+def count_of(name: str, text: str) -> int:
+    """A whole number that may be written as 1000000, 1_000_000 or 1e6.
+
+    Raises:
+        ValueError: it is not a whole number.
+    """
+    for read in (int, float):
+        with suppress(ValueError, OverflowError):
+            value = read(text)
+            if value == int(value):
+                return int(value)
+    raise ValueError(f"`{name}` (={text!r}) must be a whole number: 1000000, 1_000_000 or 1e6")
+
+
 @dataclass(frozen=True)
 class Command(ABC):
     """A command: a frozen dataclass of its options, which parses, calls one function, prints."""

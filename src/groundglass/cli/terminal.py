@@ -119,19 +119,25 @@ def complain(text: str) -> None:
 def say_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, uncut: int = 0) -> None:
     """A table, on standard output; the first `uncut` columns hold what users type, and are never broken. No word is ever cut
     off: a table that does not fit is wider than the terminal."""
-    from rich.measure import Measurement
+    from rich.cells import cell_len
     from rich.table import Table
 
-    table, shown = Table(title=title), [tuple(map(visible, row)) for row in rows]
-    for i, cells in enumerate(zip(columns, *shown, strict=True)):
-        longest = max(len(word) for cell in cells for word in cell.split() or [""])
-        table.add_column(columns[i], no_wrap=i < uncut, min_width=longest)
+    console, table, shown = _console(), Table(title=title), [tuple(map(visible, row)) for row in rows]
+    cells = list(zip(columns, *shown, strict=True))
+    whole = [max(map(cell_len, one)) for one in cells]
+    widths = [max(cell_len(word) for cell in one for word in cell.split() or [""]) for one in cells]
+    widths[:uncut] = whole[:uncut]
+    # Beside a cell there are two blanks and a line. Rich itself makes a table of its least width too wide for its lines.
+    least = 1 + sum(width + 3 for width in widths)
+    spare = max(0, console.width - least)
+    for i in sorted(range(len(columns)), key=lambda i: whole[i] - widths[i]):  # most of them are then not broken
+        more = min(spare, whole[i] - widths[i])
+        widths[i], spare = widths[i] + more, spare - more
+    for i, name in enumerate(columns):
+        table.add_column(name, no_wrap=i < uncut, width=widths[i])
     for row in shown:
         table.add_row(*row)
-    console = _console()
-    console.width = max(
-        console.width, Measurement.get(console, console.options.update(max_width=10_000), table).minimum
-    )
+    console.width = max(console.width, least)
     console.print(table)
 
 

@@ -27,6 +27,7 @@ from typing import Self
 
 from groundglass.core import DamagedFileError, atomic_write
 from groundglass.core.locks import lock
+from groundglass.core.sealed import without_locals
 from groundglass.core.settings import Count as WholeNumber
 from groundglass.core.settings import fit
 from groundglass.core.text import duration
@@ -141,6 +142,7 @@ class Ledger:
         with self._one_take:
             self._opened.close()
 
+    @without_locals
     def authenticate(self, token: str) -> Client:
         """Whose token this is.
 

@@ -5,9 +5,10 @@ import hmac
 import re
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
 
 from groundglass.core.sealed import without_locals
@@ -141,15 +142,16 @@ class Tokens:
         Args:
             name: or its id.
         """
-        return self._change(name, revoked=self._database.clock.now())
+        return self._change(name, {}, revoked=self._database.clock.now())
 
-    def change(self, name: str, **changes: Any) -> Client:
-        """Another `roles`, `devices`, `budgets` or `expires` for a token; what was counted stays.
+    def change(self, name: str, limits: Mapping[str, int | None] = MappingProxyType({}), **changes: Any) -> Client:
+        """Other budgets, `roles`, `devices` or `expires` for a token; what was counted stays, and what is reserved.
 
         Args:
             name: or its id.
+            limits: fields of `Budgets`; the others stay.
         """
-        return self._change(name, **changes)
+        return self._change(name, limits, **changes)
 
     def current(self, id: str) -> Client | None:
         """The token of this id, as it is now; None if there is none."""
@@ -172,7 +174,7 @@ class Tokens:
         except (AttributeError, TypeError, ValueError) as error:
             raise self._database.damaged(f"a token is none: {error}") from error
 
-    def _change(self, name: str, **changes: Any) -> Client:
+    def _change(self, name: str, limits: Mapping[str, int | None], **changes: Any) -> Client:
         with self._database.write() as connection:
             rows = connection.execute(
                 f"SELECT {_COLUMNS} FROM tokens WHERE (name = ? OR id = ?) AND revoked IS NULL", (name, name)
@@ -181,7 +183,8 @@ class Tokens:
                 raise ValueError(
                     f"no token of {name!r:.80}, or it was revoked: `groundglass device token list` shows them"
                 )
-            changed = replace(self._read(rows[0]), **changes)
+            client = self._read(rows[0])
+            changed = replace(client, budgets=replace(client.budgets, **limits), **changes)
             _put(connection, changed, rows[0][2], "INSERT OR REPLACE")
         return changed
 
