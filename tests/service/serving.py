@@ -1,124 +1,107 @@
-"""A device service in a thread, on a Unix socket, with a ledger in memory."""
+"""A device service in a thread, on a Unix socket, with its ledger in memory."""
 
 import itertools
+import os
 import tempfile
-import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from groundglass.optics import OpticalDevice
 from groundglass.optics.remote.device import RemoteOPU
-from groundglass.optics.remote.errors import FrameBudgetError, TokenRefusedError
 from groundglass.service.app import Service
-from groundglass.service.frames import Frames
-from groundglass.service.policy import Versions
+from groundglass.service.frames import Frames, Watch
+from groundglass.service.ledger import Ledger
+from groundglass.service.policy import Redraw, Versions
 from groundglass.service.serve import listen_at, running
+from groundglass.service.tokens import ROLES, Budgets
 
-ROLES = frozenset({"measure", "calibrate", "redraw", "administer"})
-
-
-@dataclass(frozen=True)
-class Client:
-    name: str
-    roles: frozenset[str] = ROLES
-    devices: tuple[str, ...] = ("*",)
-    budget: int | None = None
+_MEMORY = "/dev/shm"
 
 
-@dataclass(eq=False)
-class Batch:
-    client: Client
-    device: str
-    reserved: int
+class Bench:
+    """A service that runs, and clients of it.
 
+    Attributes:
+        folder: the state.
+        service: what is served.
+    """
 
-@dataclass
-class MemoryLedger:
-    """Counts frames as the real one does, and forgets them with the process. Every token `gg_NAME` is known, with all roles;
-    others are added to `clients`."""
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.folder, self._numbers = folder, itertools.count()
+        self.ledger = Ledger(folder / "state")
+        self.service = Service(self.ledger, **options)
+        self.socket = folder / "s"
+        self._opened = ExitStack()
+        self._opened.enter_context(running(self.service, listen_at(self.socket)))
 
-    clients: dict[str, Client] = field(default_factory=dict)
-    taken: dict[tuple[str, str], int] = field(default_factory=dict)
-    reserved: dict[str, int] = field(default_factory=dict)
+    def serve(
+        self,
+        name: str,
+        device: OpticalDevice,
+        *,
+        rate: float | None = None,
+        policy: Redraw | None = None,
+        watch: Watch | None = None,
+    ) -> Frames:
+        versions = Versions(name, device, self.folder / "state" / name, policy=policy, now=self.ledger.clock.now)
+        self.service.devices[name] = frames = Frames(versions, self.ledger, rate=rate, watch=watch)
+        return frames
 
-    def __post_init__(self) -> None:
-        self._lock = threading.Lock()
+    def token(self, name: str | None = None, *, roles: Any = ROLES, devices: Any = ("*",), **budgets: int) -> str:
+        name = name or f"client-{next(self._numbers)}"
+        return self.ledger.tokens.new(name, roles=roles, devices=devices, budgets=Budgets(**budgets))[1]
 
-    def authenticate(self, token: str) -> Client:
-        if token in self.clients:
-            return self.clients[token]
-        if not token.startswith("gg_"):
-            raise TokenRefusedError("this token is not known here")
-        return Client(token.removeprefix("gg_"))
+    def client(self, device: str, token: str | None = None, **options: Any) -> RemoteOPU:
+        return RemoteOPU(self.address(device), token=token or self.token(), **{"timeout": 20, **options})
+
+    def address(self, device: str) -> str:
+        return f"unix://{self.socket}#{device}"
 
     def frames(self, client: str) -> int:
-        return sum(count for (name, _), count in self.taken.items() if name == client)
+        """That were counted for a client by name."""
+        return sum(one.frames for one in self.ledger.usage() if one.client.name == client)
 
-    def begin(self, client: Client, device: str, rows: int) -> Batch:
-        with self._lock:
-            used = self.frames(client.name) + self.reserved.get(client.name, 0)
-            if client.budget is not None and used + rows > client.budget:
-                raise FrameBudgetError(f"{rows} frames are more than are left, {client.budget - used}")
-            self.reserved[client.name] = self.reserved.get(client.name, 0) + rows
-        return Batch(client, device, rows)
-
-    def take(self, taken: Sequence[tuple[Batch, int]]) -> None:
-        with self._lock:
-            for batch, count in taken:
-                assert count <= batch.reserved, "more frames than were reserved"
-                batch.reserved -= count
-                self.reserved[batch.client.name] -= count
-                key = batch.client.name, batch.device
-                self.taken[key] = self.taken.get(key, 0) + count
-
-    def end(self, batch: Batch) -> None:
-        with self._lock:
-            self.reserved[batch.client.name] -= batch.reserved
-            batch.reserved = 0
-
-    def left(self, client: Client) -> Any:
-        return None if client.budget is None else client.budget - self.frames(client.name)
+    def close(self) -> None:
+        self._opened.close()
+        self.ledger.close()
 
 
 @contextmanager
-def served(service: Service, folder: Path | None = None, **options: Any) -> Iterator[Path]:
-    """The socket of a service that runs; its path is short enough for every system."""
-    with ExitStack() as stack:
-        folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        path = folder / "s"
-        stack.enter_context(running(service, listen_at(path), **options))
-        yield path
+def bench(**options: Any) -> Iterator[Bench]:
+    """In a folder in memory, where a flush takes no time, with a path that is short enough for a socket."""
+    with tempfile.TemporaryDirectory(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as folder:
+        one = Bench(Path(folder), **options)
+        try:
+            yield one
+        finally:
+            one.close()
 
 
-def frames_of(name: str, device: OpticalDevice, ledger: Any, *, rate: float | None = None, **options: Any) -> Frames:
-    return Frames(Versions(name, device), ledger, rate=rate, **options)
+@cache
+def _shared() -> tuple[Bench, str, ExitStack]:
+    """One for all devices of a test process."""
+    stack = ExitStack()
+    one = stack.enter_context(bench())
+    return one, one.token("everybody"), stack
 
 
 _numbers = itertools.count()
 
 
-@cache
-def _shared() -> tuple[Service, Path, ExitStack]:
-    """One for all devices of a test process."""
-    stack, service = ExitStack(), Service(MemoryLedger())
-    return service, stack.enter_context(served(service)), stack
-
-
 def remote(device: OpticalDevice) -> RemoteOPU:
     """This device through a service, for as long as what is returned lives."""
-    service, path, _ = _shared()
+    shared, token, _ = _shared()
     name = f"device-{next(_numbers)}"
-    service.devices[name] = frames = frames_of(name, device, service.ledger)
-    found = RemoteOPU(f"unix://{path}#{name}", token="gg_test", timeout=20)
+    frames = shared.serve(name, device)
+    found = shared.client(name, token)
 
     def forget() -> None:
-        del service.devices[name]
-        frames.close()
+        del shared.service.devices[name]
+        frames.stop()
 
     weakref.finalize(found, forget)
     return found

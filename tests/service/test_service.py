@@ -2,15 +2,14 @@
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 
 from groundglass.optics import Camera, DeviceAccess, RemoteOPU, SimulatedOPU
 from groundglass.optics.remote import errors
-from groundglass.service.app import Service
-from tests.service.serving import Client, MemoryLedger, frames_of, served
+from tests.service import serving
+from tests.service.serving import Bench
 
 N, M = 70, 45
 
@@ -20,25 +19,15 @@ def draw(rows: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[tuple[Service, Path]]:
-    ledger = MemoryLedger()
-    ledger.clients = {
-        "gg_reader": Client("reader", frozenset({"measure"}), ("lab",)),
-        "gg_poor": Client("poor", frozenset({"measure"}), budget=25),
-    }
-    one = Service(ledger, body_seconds=0.3)
-    for name, device in (
-        ("lab", SimulatedOPU.create(N, M, seed=1)),
-        ("noisy", SimulatedOPU.create(N, M, seed=2, camera=Camera(read_noise=1.0))),
-    ):
-        one.devices[name] = frames_of(name, device, ledger)
-    with served(one) as path:
-        yield one, path
+def bench() -> Iterator[Bench]:
+    with serving.bench() as one:
+        one.serve("lab", SimulatedOPU.create(N, M, seed=1))
+        one.serve("noisy", SimulatedOPU.create(N, M, seed=2, camera=Camera(read_noise=1.0)))
+        yield one
 
 
-def test_readings_are_those_of_the_device_and_each_is_counted(service: tuple[Service, Path]) -> None:
-    one, path = service
-    device = RemoteOPU(f"unix://{path}#lab", token="gg_alice")
+def test_readings_are_those_of_the_device_and_each_is_counted(bench: Bench) -> None:
+    device = bench.client("lab", bench.token("alice"))
     here = SimulatedOPU.create(N, M, seed=1)
     assert (device.fingerprint, device.mean_reading, device.camera) == (
         here.fingerprint,
@@ -48,20 +37,19 @@ def test_readings_are_those_of_the_device_and_each_is_counted(service: tuple[Ser
     assert device.public
     assert torch.equal(device.measure(draw(300)), here.measure(draw(300)))
     assert torch.equal(device.measure_at(draw(20), 0.5), here.measure_at(draw(20), 0.5))
-    assert one.ledger.frames("alice") == 320
-    assert one.ledger.reserved["alice"] == 0
+    assert bench.frames("alice") == 320
     assert DeviceAccess(device, exposure_control=True).measure(draw(3), exposure=2.0).shape == (3, M)
 
 
-def test_noise_is_that_of_the_frames_in_order(service: tuple[Service, Path]) -> None:
-    device = RemoteOPU(f"unix://{service[1]}#noisy", token="gg_alice")
+def test_noise_is_that_of_the_frames_in_order(bench: Bench) -> None:
+    device = bench.client("noisy")
     here = SimulatedOPU.create(N, M, seed=2, camera=Camera(read_noise=1.0))
     for rows in (1, 50, 0, 7):
         assert torch.equal(device.measure(draw(rows)), here.measure(draw(rows)))
 
 
-def test_threads_share_a_device(service: tuple[Service, Path]) -> None:
-    device = RemoteOPU(f"unix://{service[1]}#lab", token="gg_threads")
+def test_threads_share_a_device(bench: Bench) -> None:
+    device = bench.client("lab", bench.token("threads"))
     here, wrong = SimulatedOPU.create(N, M, seed=1), []
 
     def work(seed: int) -> None:
@@ -76,31 +64,36 @@ def test_threads_share_a_device(service: tuple[Service, Path]) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
-    assert service[0].ledger.frames("threads") == 6 * 75
+    assert bench.frames("threads") == 6 * 75
 
 
-@pytest.mark.parametrize(
-    ("token", "name", "error"),
-    [
-        ("unknown", "lab", errors.TokenRefusedError),
-        (None, "lab", errors.TokenRefusedError),
-        ("gg_reader", "noisy", errors.NoSuchDeviceError),
-        ("gg_reader", "none", errors.NoSuchDeviceError),
-    ],
-)
-def test_who_is_refused(service: tuple[Service, Path], token: str | None, name: str, error: type[Exception]) -> None:
-    with pytest.raises(error):
-        RemoteOPU(f"unix://{service[1]}#{name}", token=token)
+def test_who_is_refused(bench: Bench) -> None:
+    right, reader = bench.token(), bench.token(roles=("measure",), devices=("lab",))
+    wrong = right[:-1] + ("a" if right[-1] != "a" else "b")
+    for token in (wrong, "unknown", None):
+        with pytest.raises(errors.TokenRefusedError):
+            RemoteOPU(bench.address("lab"), token=token)
+    for name in ("noisy", "none"):
+        with pytest.raises(errors.NoSuchDeviceError):
+            RemoteOPU(bench.address(name), token=reader)
 
 
-def test_a_role_and_a_budget_bound_what_a_token_may_do(service: tuple[Service, Path]) -> None:
-    reader = RemoteOPU(f"unix://{service[1]}#lab", token="gg_reader")
+def test_a_role_and_a_budget_bound_what_a_token_may_do(bench: Bench) -> None:
+    reader = bench.client("lab", bench.token(roles=("measure",)))
     with pytest.raises(errors.RoleRefusedError, match="calibrate"):
         reader.measure_at(draw(2), 2.0)
-    poor = RemoteOPU(f"unix://{service[1]}#lab", token="gg_poor")
+    poor = bench.client("lab", bench.token("poor", frames=25))
     poor.measure(draw(20))
+    assert poor.facts().budget == {"frames": 5}
     with pytest.raises(errors.FrameBudgetError):
         poor.measure(draw(6))
-    assert service[0].ledger.frames("poor") == 20
+    assert bench.frames("poor") == 20
     poor.measure(draw(5))
-    assert service[0].ledger.frames("poor") == 25
+    assert bench.frames("poor") == 25
+
+
+def test_a_budget_a_second_is_waited_out(bench: Bench) -> None:
+    """In pieces that it has room for."""
+    device = bench.client("lab", bench.token("steady", frames_a_second=40))
+    assert torch.equal(device.measure(draw(60)), SimulatedOPU.create(N, M, seed=1).measure(draw(60)))
+    assert bench.frames("steady") == 60

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from groundglass.optics.remote.errors import TooFastError
+from groundglass.service.tokens import Budgets, Client
 from groundglass.service.turns import Request, Turns
 
 
 def request(client: str, rows: int, fingerprint: str = "a", exposure: float = 1.0) -> Request:
-    return Request(client, np.zeros((rows, 2), np.uint8), fingerprint, exposure, None, lambda: None)
+    who = Client(id=client, name="x", roles=("measure",), devices=("*",), budgets=Budgets(), made=0.0)
+    return Request(who, np.zeros((rows, 2), np.uint8), fingerprint, exposure, None, lambda: None)
 
 
 def measured(picked: dict[Request, int]) -> dict[str, int]:
@@ -18,7 +20,7 @@ def measured(picked: dict[Request, int]) -> dict[str, int]:
         one.measured += count
         one.pieces.append(memoryview(b""))
         one.sent += 1
-        found[one.client] = found.get(one.client, 0) + count
+        found[one.client.id] = found.get(one.client.id, 0) + count
     return found
 
 

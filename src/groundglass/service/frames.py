@@ -1,8 +1,12 @@
-"""The frames of one device: who gets them, in what order, and how fast. One thread measures, for all clients at once."""
+"""The frames of one device: one thread measures, for all clients at once, and counts before it does."""
 
+import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -10,35 +14,68 @@ import torch
 
 from groundglass.optics.device import known_bits
 from groundglass.optics.remote.errors import (
+    CannotRedrawError,
     DeviceGoneError,
     DeviceServiceError,
     GuardedError,
 )
 from groundglass.optics.streams.packed import rows_at_a_time
+from groundglass.service.ledger import Ledger
+from groundglass.service.log import complain, say
 from groundglass.service.policy import Versions
 from groundglass.service.turns import Bucket, Request, Turns
 
-
-class Counts(Protocol):
-    """What the frames need of the ledger."""
-
-    def take(self, taken: Sequence[tuple[Any, int]]) -> None:
-        """Count frames, durably, before they are measured.
-
-        Raises:
-            ServiceFullError: that is not possible: nothing is measured.
-        """
-        ...
-
-    def end(self, batch: Any) -> None:
-        """Give back what was reserved and not taken."""
-        ...
+#: What follows from what a guard has seen: a line in the log; few frames a second; another matrix; no frames at all.
+Response = Literal["alarm", "throttle", "redraw", "refuse"]
+# Seconds after which a request's token is looked at again, a redraw that failed is tried again, an alarm is raised again.
+_LOOK, _AGAIN, _QUIET = 1.0, 2.0, 60.0
 
 
 class Guard(Protocol):
-    """Looks at what clients ask."""
+    """Looks at what clients ask; see `guard.py`."""
 
-    def look(self, client: str, bits: npt.NDArray[np.uint8]) -> Any: ...
+    def look(self, client: str, bits: npt.NDArray[np.uint8]) -> Any:
+        """
+        Args:
+            client: its id.
+            bits: uint8 [rows, N], in the order in which they are measured.
+
+        Returns:
+            What was found, with `name`, `score`, `limit` and `frames`; or None.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A guard, and what follows from what it finds.
+
+    Attributes:
+        slow: frames a second of a client that is throttled.
+    """
+
+    guard: Guard
+    response: Response = "alarm"
+    slow: float = 10.0
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """What a guard has found.
+
+    Attributes:
+        at: seconds since 1970.
+        client: its name.
+    """
+
+    at: float
+    client: str
+    device: str
+    name: str
+    score: float
+    limit: float
+    frames: int
+    response: Response
 
 
 class Frames:
@@ -46,33 +83,27 @@ class Frames:
 
     Args:
         versions: the matrices under the device's name.
-        counts: the ledger.
         rate: frames a second; None: as many as it can.
-        guard, response: what looks at the bits, and what follows from what it finds.
-        alarm: called with a client's name and what was found.
+        watch: who looks at the bits.
+
+    Attributes:
+        frames: measured since the start.
+        alarms: the latest ones.
     """
 
     def __init__(
-        self,
-        versions: Versions,
-        counts: Counts,
-        *,
-        rate: float | None = 2000.0,
-        guard: Guard | None = None,
-        response: str = "alarm",
-        alarm: Callable[[str, Any], None] = lambda client, found: None,
+        self, versions: Versions, ledger: Ledger, *, rate: float | None = 2000.0, watch: Watch | None = None
     ) -> None:
-        self.versions = versions
-        self._counts, self._guard, self._response, self._alarm = counts, guard, response, alarm
+        self.versions, self.rate, self.watch = versions, rate, watch
+        self.frames, self.alarms = 0, deque[Alarm](maxlen=1000)
+        self._ledger = ledger
         self._bucket = None if rate is None else Bucket(rate)
-        self._turns = Turns()
-        self._changed = threading.Condition()
+        self._turns, self._changed = Turns(), threading.Condition()
         self._closed = False
         self._in_hand: dict[Request, int] = {}
         self._asked: list[Callable[[], None]] = []
-        self._shut: dict[str, str] = {}
-        #: Measured since the start.
-        self.frames = 0
+        self._shut: set[str] = set()
+        self._raised: dict[tuple[str, str], float] = {}
         self._thread = threading.Thread(target=self._run, name=f"frames of {versions.name}", daemon=True)
         self._thread.start()
 
@@ -87,17 +118,21 @@ class Frames:
         with self._changed:
             if self._closed:
                 raise _ending()
-            self.check(request.client)
+            self.check(request.client.id)
             self.versions.find(request.fingerprint)
             self._turns.put(request)
             self._changed.notify()
 
+    @property
+    def alive(self) -> bool:
+        return not self._closed and self._thread.is_alive()
+
     def check(self, client: str) -> None:
         """Raises GuardedError for a client that is shut out."""
-        if (why := self._shut.get(client)) is not None:
+        if client in self._shut:
             raise GuardedError(
-                f"this client is shut out: its inputs look like a retrieval of the matrix ({why}). Who runs the service can "
-                "let it in again"
+                "this client is shut out, as its inputs look like a retrieval of the matrix: the service's operator can give "
+                "it another token"
             )
 
     def drop(self, request: Request) -> None:
@@ -119,16 +154,21 @@ class Frames:
         """Another matrix, from the next measurement on; returns when it is there.
 
         Raises:
-            DeviceServiceError, OSError, TypeError: there can be none: the old one stays.
+            CannotRedrawError, ServiceFullError: there can be none: the old one stays.
+            DeviceGoneError: the service ends.
         """
         ready = threading.Event()
-        failed: list[BaseException] = []
+        failed: list[DeviceServiceError] = []
 
         def now() -> None:
             try:
+                if self._closed:
+                    raise _ending()
                 self.versions.redraw()
-            except BaseException as error:
+            except DeviceServiceError as error:
                 failed.append(error)
+            except Exception as error:
+                failed.append(_broken(error))
             finally:
                 ready.set()
 
@@ -141,17 +181,25 @@ class Frames:
         if failed:
             raise failed[0]
 
-    def close(self) -> None:
-        """End the thread after what it measures now; what waits gets an error."""
+    def stop(self) -> None:
+        """End the thread after what it measures now; what waits gets an error. Does not wait."""
         with self._changed:
             self._closed = True
             self._changed.notify()
+
+    def close(self) -> None:
+        """`stop`, and wait until it is done."""
+        self.stop()
         self._thread.join()
 
     def _run(self) -> None:
         while (picked := self._next()) is not None:
-            if picked:
-                self._told(picked, self._measure(picked))
+            try:
+                error = self._measure(picked)
+            except Exception as bug:  # the thread must go on
+                complain("the measuring thread failed", bug, device=self.versions.name)
+                error = _broken(bug)
+            self._told(picked, error)
         with self._changed:
             waiting, asked = self._turns.all(), self._asked
         for act in asked:
@@ -164,57 +212,125 @@ class Frames:
             while not self._closed:
                 if self._asked:
                     asked, self._asked = self._asked, []
-                    self._changed.release()
-                    try:
-                        for act in asked:
-                            act()
-                    finally:
-                        self._changed.acquire()
-                    continue
-                most = rows_at_a_time(self.versions.in_features, self.versions.out_features)
-                wanted = self._turns.wanted(most)
-                wait = self._turns.pause() if not wanted else None
-                if wanted and self._bucket is not None:
-                    most = min(most, self._bucket.has())
-                    wait = self._bucket.wait(wanted)
-                    if wait and most < wanted and most < self._bucket.most:
-                        self._changed.wait(wait)
-                        continue
-                if wanted:
-                    self._in_hand = self._turns.pick(most)
-                    return self._in_hand
-                self._changed.wait(_sooner(wait, self.versions.until_due()))
-                if self.versions.until_due() == 0:
-                    return {}
+                    self._outside(*asked)
+                elif self.versions.until_due() == 0:
+                    self._outside(self._redraw_as_due)
+                else:
+                    most, wait = self._room()
+                    if most:
+                        self._in_hand = self._turns.pick(most)
+                        return self._in_hand
+                    self._changed.wait(wait)
             return None
+
+    def _room(self) -> tuple[int, float | None]:
+        """How many frames to take now; or how long to wait for the first of them."""
+        versions = self.versions
+        most, left = rows_at_a_time(versions.in_features, versions.out_features), versions.frames_left
+        wanted = self._turns.wanted(most if left is None else min(most, left))
+        if not wanted:
+            return 0, _sooner(self._turns.pause(), versions.until_due())
+        if self._bucket is None:
+            return wanted, None
+        has = self._bucket.has()
+        # Few at a time would cost the device more than they are.
+        if has < min(wanted, self._bucket.most):
+            return 0, self._bucket.wait(wanted)
+        return min(wanted, has), None
+
+    def _outside(self, *acts: Callable[[], None]) -> None:
+        """Do something long without the lock, which this thread holds."""
+        self._changed.release()
+        try:
+            for act in acts:
+                act()
+        finally:
+            self._changed.acquire()
+
+    def _redraw_as_due(self) -> None:
+        """A matrix that is due measures no more, even where there can be no other."""
+        try:
+            self.versions.redraw()
+        except DeviceServiceError as error:
+            complain("no redraw: nothing is measured", error.__cause__ or error, device=self.versions.name)
+            with self._changed:
+                waiting = self._turns.all()
+            self._told(waiting, error)
+            time.sleep(_AGAIN)
 
     def _measure(self, picked: dict[Request, int]) -> DeviceServiceError | None:
         """Readings for these; or why there are none."""
-        pieces = [request.bits[request.measured :][:count] for request, count in picked.items()]
-        one = next(iter(picked))
-        bits = np.unpackbits(np.concatenate(pieces), axis=1, count=self.versions.in_features)
+        n = self.versions.in_features
+        pieces = {
+            request: np.unpackbits(request.bits[request.measured :][:count], axis=1, count=n)
+            for request, count in picked.items()
+        }
+        for request, bits in list(pieces.items()):
+            if not self._may(request, bits):
+                del pieces[request]
+        if not pieces:
+            return None
+        one, rows = next(iter(pieces)), [*pieces.values()]
+        bits = rows[0] if len(rows) == 1 else np.concatenate(rows)
         try:
             device = self.versions.find(one.fingerprint).device
-            self._counts.take([(request.batch, count) for request, count in picked.items()])
+            self._ledger.take([(_held(request), len(piece)) for request, piece in pieces.items()])
         except DeviceServiceError as error:
+            if error.__cause__ is not None:
+                complain("frames cannot be counted: nothing is measured", error.__cause__, device=self.versions.name)
             return error
+        self.versions.count(len(bits))
+        self._turns.charge({request: len(piece) for request, piece in pieces.items()})
+        if self._bucket is not None:
+            self._bucket.take(len(bits))
+        self.frames += len(bits)
         try:
             with known_bits():
                 given = torch.from_numpy(bits)
                 readings = device.measure(given) if one.exposure == 1 else device.measure_at(given, one.exposure)
         except Exception as error:
+            complain("the device failed", error, device=self.versions.name)
             return _broken(error)
-        finally:
-            if self._bucket is not None:
-                self._bucket.take(len(bits))
-            self.frames += len(bits)
-        rows, start = memoryview(readings.numpy()).cast("B"), 0
-        width = len(rows) // len(bits)
-        for request, count in picked.items():
-            request.pieces.append(rows[start * width : (start + count) * width])
-            request.measured += count
-            start += count
+        answer, start = memoryview(readings.numpy()).cast("B"), 0
+        for request, piece in pieces.items():
+            end = start + len(piece) * self.versions.row_bytes
+            request.pieces.append(answer[start:end])
+            request.measured += len(piece)
+            start = end
         return None
+
+    def _may(self, request: Request, bits: npt.NDArray[np.uint8]) -> bool:
+        """Whether these rows may still be measured: the token may have been revoked, and the guard looks."""
+        try:
+            if time.monotonic() - request.looked > _LOOK:
+                self._ledger.current(request.client)
+                request.looked = time.monotonic()
+            if self.watch is not None and (found := self.watch.guard.look(request.client.id, bits)) is not None:
+                self._respond(self.watch, request, found)
+            self.check(request.client.id)
+        except DeviceServiceError as error:
+            request.error = error
+        return request.error is None
+
+    def _respond(self, watch: Watch, request: Request, found: Any) -> None:
+        client, now = request.client, time.monotonic()
+        if watch.response == "throttle":
+            self._turns.slow(client.id, watch.slow)
+        elif watch.response == "refuse":
+            self._shut.add(client.id)
+        last = self._raised.get((client.id, found.name))
+        if last is not None and now - last < _QUIET:
+            return
+        self._raised[client.id, found.name] = now
+        told = found.name, float(found.score), float(found.limit), int(found.frames)
+        alarm = Alarm(time.time(), client.name, self.versions.name, *told, watch.response)
+        self.alarms.append(alarm)
+        say("alarm", level=logging.WARNING, **{name: value for name, value in asdict(alarm).items() if name != "at"})
+        if watch.response == "redraw":
+            try:
+                self.versions.redraw(overlap=0.0)
+            except CannotRedrawError as error:
+                complain("no redraw", error, device=self.versions.name)
 
     def _told(self, picked: Iterable[Request], error: DeviceServiceError | None) -> None:
         """They have their readings, or an error."""
@@ -229,13 +345,16 @@ class Frames:
 
     def _settle(self, request: Request) -> None:
         with self._changed:
-            if request._settling:
-                return
-            request._settling = True
             self._turns.drop(request)
-        self._counts.end(request.batch)
+        if request.batch is not None:
+            self._ledger.end(request.batch)
         request.settled = True
         request.tell()
+
+
+def _held(request: Request) -> Any:
+    assert request.batch is not None
+    return request.batch
 
 
 def _sooner(*waits: float | None) -> float | None:
@@ -248,4 +367,4 @@ def _ending() -> DeviceServiceError:
 
 def _broken(error: Exception) -> DeviceServiceError:
     # Its words may hold what is nobody's business: a path, or bits.
-    return DeviceGoneError(f"the device has failed ({type(error).__name__}): see to it, and ask again")
+    return DeviceGoneError(f"the device has failed ({type(error).__name__}): its operator must look at it")

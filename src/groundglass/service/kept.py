@@ -12,7 +12,7 @@ from groundglass.service.turns import Request
 #: Seconds, and bytes of readings of all clients together.
 SECONDS, MOST = 60.0, 2**28
 
-#: A client's name, a device's, and the client's name for the request.
+#: The id of a token, the name of a device, and the client's id of the request.
 Key = tuple[str, str, str]
 
 

@@ -81,10 +81,11 @@ def listen_on(host: str, port: int, *, tls: bool) -> socket.socket:
 
 
 class _Quiet(logging.Filter):
-    """An answer that is broken off on purpose is no error."""
+    """An answer that is broken off on purpose is no error, and what has failed is in our own log, without its words."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return "without completing response" not in record.getMessage()
+        text = record.getMessage()
+        return "without completing response" not in text and "Exception in ASGI application" not in text
 
 
 def server(service: Service, *, cert: Path | None = None, key: Path | None = None) -> uvicorn.Server:

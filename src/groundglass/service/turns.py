@@ -5,12 +5,13 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from groundglass.optics.remote.errors import DeviceServiceError, TooFastError
+from groundglass.service.ledger import Batch
+from groundglass.service.tokens import Client
 
 # Frames that a client gets before it is the next one's turn.
 _TURN = 32
@@ -27,7 +28,7 @@ class Request:
     """Rows of a client's on their way, and their readings.
 
     Attributes:
-        client: a name.
+        client: who asks; turns go by its id.
         bits: packed, uint8 [rows, ceil(N / 8)].
         fingerprint: of the matrix that measures.
         exposure: times the device's own.
@@ -39,13 +40,14 @@ class Request:
         error: why it goes no further.
         closing: its client is gone.
         settled: nothing more happens to it, and what was reserved and not taken is given back.
+        looked: when it was last seen that the client's token is good still; of the monotonic clock.
     """
 
-    client: str
+    client: Client
     bits: npt.NDArray[np.uint8]
     fingerprint: str
     exposure: float
-    batch: Any
+    batch: Batch | None
     tell: Callable[[], None]
     pieces: list[memoryview] = field(default_factory=list)
     measured: int = 0
@@ -53,7 +55,7 @@ class Request:
     error: DeviceServiceError | None = None
     closing: bool = False
     settled: bool = False
-    _settling: bool = False
+    looked: float = field(default_factory=time.monotonic)
 
     @property
     def left(self) -> int:
@@ -103,32 +105,32 @@ class Turns:
         Raises:
             TooFastError: too many of this client's wait.
         """
-        queue = self._waiting.setdefault(request.client, [])
+        queue = self._waiting.setdefault(request.client.id, [])
         if len(queue) >= _MOST_WAITING:
             raise TooFastError(
                 f"{len(queue)} requests of this client wait: ask for more rows at a time, or with fewer threads",
                 retry_after=0.25,
             )
         if not queue:
-            self._ring.append(request.client)
+            self._ring.append(request.client.id)
         queue.append(request)
 
     def drop(self, request: Request) -> None:
-        queue = self._waiting.get(request.client, [])
+        queue = self._waiting.get(request.client.id, [])
         with suppress(ValueError):
             queue.remove(request)
-        if not queue and request.client in self._waiting:
-            del self._waiting[request.client]
-            if self._ring[0] == request.client:
+        if not queue and self._waiting.pop(request.client.id, None) is not None:
+            if self._ring[0] == request.client.id:
                 self._over = 0
-            self._ring.remove(request.client)
+            self._ring.remove(request.client.id)
 
     def all(self) -> list[Request]:
         return [request for queue in self._waiting.values() for request in queue]
 
     def slow(self, client: str, rate: float) -> None:
-        """From now on this client gets so many frames a second."""
-        self._slowed[client] = Bucket(rate)
+        """From now on the client with this id gets so many frames a second."""
+        if client not in self._slowed:
+            self._slowed[client] = Bucket(rate)
 
     def wanted(self, most: int) -> int:
         """Frames that are wanted now, up to so many."""
@@ -170,14 +172,14 @@ class Turns:
     def charge(self, picked: dict[Request, int]) -> None:
         """They are measured."""
         for request, count in picked.items():
-            if request.client in self._slowed:
-                self._slowed[request.client].take(count)
+            if request.client.id in self._slowed:
+                self._slowed[request.client.id].take(count)
 
     def _room(self, client: str, picked: Counter[Request] | None = None) -> int:
         bucket = self._slowed.get(client)
         if bucket is None:
             return 2**62
-        return max(0, bucket.has() - sum(n for r, n in (picked or {}).items() if r.client == client))
+        return max(0, bucket.has() - sum(n for r, n in (picked or {}).items() if r.client.id == client))
 
 
 def _ready(request: Request) -> bool:

@@ -81,6 +81,12 @@ class MatrixRedrawnError(DeviceServiceError):
         self.new: str = str(details.get("new", ""))
 
 
+class CannotRedrawError(DeviceServiceError):
+    """No other matrix can be drawn: that of a real device is changed by hand. The one that is there goes on answering."""
+
+    code, status = "cannot-redraw", 409
+
+
 class WrongInputsError(DeviceServiceError, ValueError):
     """Bits of another width than the device's, or a body that is no rows of bits; no frame was taken."""
 
@@ -124,6 +130,7 @@ ERRORS: dict[str, type[DeviceServiceError]] = {
         TooFastError,
         GuardedError,
         MatrixRedrawnError,
+        CannotRedrawError,
         WrongInputsError,
         TooLargeError,
         IncompleteBodyError,

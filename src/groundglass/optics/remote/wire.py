@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,7 @@ class Facts(Settings):
         age: seconds since the matrix was drawn, as far as the service knows.
         overlap: seconds for which an old matrix goes on answering after a redraw.
         roles: of the token that asked.
+        budget: frames that it has left, by the names of `Budgets`; those that are limited alone.
     """
 
     in_features: Count
@@ -83,6 +84,7 @@ class Facts(Settings):
     age: NotNegative
     overlap: NotNegative
     roles: tuple[str, ...]
+    budget: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -92,7 +94,7 @@ class Facts(Settings):
         """The camera, in this version's words."""
         if self.camera is None:
             return None
-        known = {field.name for field in fields(Camera)}
+        known = {one.name for one in fields(Camera)}
         return Camera(**{name: value for name, value in self.camera.items() if name in known})
 
 
