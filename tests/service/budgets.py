@@ -1,9 +1,11 @@
 """Ledgers with a clock of the test's own, and ledgers that count wrongly: what the tests of budgets must notice."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from groundglass.service.counts import write_counts
 from groundglass.service.ledger import Batch, Ledger
 
 #: Noon of a day.
@@ -34,9 +36,12 @@ class CountsAfterwards(Ledger):
     def take(self, taken: Sequence[tuple[Batch, int]]) -> None:
         for batch, count in taken:
             self._measured[batch] = self._measured.get(batch, 0) + count
+            batch.left -= count
 
     def end(self, batch: Batch) -> None:
+        time.sleep(0.002)  # the measurement
         if count := self._measured.pop(batch, 0):
+            batch.left += count
             super().take([(batch, count)])
         super().end(batch)
 
@@ -51,10 +56,8 @@ class CountsByTwoSteps(Ledger):
                 counted = {key: self._count(key).plus(count, self.clock.now())}
                 batch.left -= count
                 batch.in_hand += count
-            self._database.read("SELECT 1")  # gives way
+            time.sleep(0.0005)  # for the others
             with self._database.write() as connection:
-                from groundglass.service.counts import write_counts
-
                 write_counts(connection, counted)
             with self._memory:
                 self._settle([batch], counted)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-_MEMORY = "/dev/shm"
+#: A folder in memory, where there is one.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 @pytest.fixture
 def quick_folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         yield Path(folder)

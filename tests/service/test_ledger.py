@@ -266,17 +266,17 @@ def crowd(folder: Path, kind: type[Ledger], *, threads: int = 6, limit: int = 24
     return sum(given_out), on_disk(folder)
 
 
-def test_threads_get_no_frame_too_many_and_none_is_lost(tmp_path: Path) -> None:
-    seen, counted = crowd(tmp_path, Ledger)
+def test_threads_get_no_frame_too_many_and_none_is_lost(quick_folder: Path) -> None:
+    seen, counted = crowd(quick_folder, Ledger)
     assert seen == counted
     # A thread whose second batch was refused has left its first one open: that is all that may be left over.
     assert 240 - 6 * 4 <= counted <= 240
 
 
 @pytest.mark.parametrize("kind", [CountsByTwoSteps, ChecksWithoutReserving])
-def test_threads_notice_what_counts_wrongly(tmp_path: Path, kind: type[Ledger]) -> None:
+def test_threads_notice_what_counts_wrongly(quick_folder: Path, kind: type[Ledger]) -> None:
     for attempt in range(10):
-        seen, counted = crowd(tmp_path / str(attempt), kind)
+        seen, counted = crowd(quick_folder / str(attempt), kind)
         if seen != counted or seen > 240:
             return
     raise AssertionError("it was not noticed")

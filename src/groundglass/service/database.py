@@ -12,6 +12,7 @@ import errno
 import os
 import sqlite3
 import stat
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,8 @@ _APPLICATION = 0x67677376
 _VERSION = 1
 # The year 5138: what is later was never a time.
 _LAST = 1e11
+# "The Database Header" of SQLite's file format: what it is, and two numbers of the application's.
+_HEADER = struct.Struct(">16s44xI4xI")
 _SCHEMA = """
 CREATE TABLE clock(latest REAL NOT NULL);
 CREATE TABLE tokens(
@@ -77,6 +80,7 @@ class Database:
         if create and not self._path.exists():
             _create(self._path)
         _check_access(self._path)
+        self._check_kind()
         # Who only reads has a connection of its own: it never waits for a flush.
         self._reads, self._writes = threading.Lock(), threading.Lock()
         with self._translated():
@@ -155,24 +159,34 @@ class Database:
             raise
         return one
 
-    def _check_content(self) -> None:
-        def first(query: str) -> Any:
-            return self._reader.execute(query).fetchone()[0]
-
-        if first("PRAGMA application_id") != _APPLICATION:
+    def _check_kind(self) -> None:
+        """By its header alone: SQLite writes to what it opens."""
+        with self._path.open("rb") as file:
+            header = file.read(_HEADER.size)
+        if len(header) < _HEADER.size:
+            raise self.damaged("it has no header")
+        magic, version, application = _HEADER.unpack(header)
+        if magic != b"SQLite format 3\0" or application != _APPLICATION:
             raise self.damaged("it is not a database of the device service")
-        version = first("PRAGMA user_version")
+        self._check_version(version)
+
+    def _check_version(self, version: int) -> None:
         if version != _VERSION:
             raise DamagedFileError(
                 f"{self._path} has format version {version}, and this groundglass reads {_VERSION}: upgrade groundglass, or "
                 "give another state folder. Nothing was changed"
             )
+
+    def _check_content(self) -> None:
+        # What was written last may not be in the file itself yet.
+        self._check_version(self._reader.execute("PRAGMA user_version").fetchone()[0])
         # Before the file's own schema is used for anything.
         with closing(_new()) as wanted:
             if _schema(self._reader) != _schema(wanted):
                 raise self.damaged("its tables are not those of the device service")
-        if (found := first("PRAGMA quick_check(1)")) != "ok":
-            raise self.damaged(str(found))
+        ((found,),) = self._reader.execute("PRAGMA quick_check(1)").fetchall()
+        if found != "ok":
+            raise self.damaged(" ".join(found.split()))
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -186,7 +200,7 @@ class Database:
         if isinstance(error, sqlite3.ProgrammingError | sqlite3.IntegrityError):
             return error  # a bug of ours
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
+        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and not os.statvfs(self._path.parent).f_bavail):
             return DiskFullError(
                 errno.ENOSPC, f"the disk is full: {self._path} was not changed. Free some space and try again"
             )
