@@ -4,6 +4,7 @@ from groundglass.training.adversarial import TRADES, AdversarialTraining, PGDTra
 from groundglass.training.classifier import encode_bits, fit_classifier, place_device
 from groundglass.training.config import TrainingConfig
 from groundglass.training.credit_assignment import BackProp, CreditAssignment, HybridDFA
+from groundglass.training.following import Following
 from groundglass.training.loop import train
 from groundglass.training.optimiser_steps import DivergedError
 from groundglass.training.precision import Precision, fastest_precision, times_slower
@@ -18,6 +19,7 @@ __all__ = [
     "CreditAssignment",
     "DivergedError",
     "EpochResult",
+    "Following",
     "HybridDFA",
     "OneCycle",
     "PGDTraining",

@@ -188,7 +188,7 @@ def fit_classifier(
         inputs, labels = _encoded(network, inputs, block.encoding, progress=progress)
     if not isinstance(inputs, Tensor):
         raise TypeError("`inputs` are bits where there are `labels`: encode_bits(network, images) gives them")
-    _check_inputs(network, inputs, labels)
+    check_bits(network, inputs, labels)
     if config.adversarial is not None:
         raise ValueError("a classifier is fitted to given readings: `adversarial` is for `train`")
     if len(inputs) == 0:
@@ -240,7 +240,7 @@ def accuracy_of_bits(
     Raises:
         ValueError: no inputs; inputs or labels of a wrong shape or value.
     """
-    _check_inputs(network, inputs, labels)
+    check_bits(network, inputs, labels)
     if len(inputs) == 0:
         raise ValueError("there are no bits to classify")
     where = network.block.readout.weight.device
@@ -250,7 +250,15 @@ def accuracy_of_bits(
     return right / len(inputs)
 
 
-def _check_inputs(network: DefendedNetwork, inputs: Tensor, labels: Tensor) -> None:
+def frames_of_fit(device: OpticalDevice, inputs: int, config: TrainingConfig, memory: int = 2**30) -> int:
+    """Frames that `fit_classifier` takes of a device: one an input, and one more in every epoch where readings are not kept."""
+    camera = getattr(device, "camera", None)
+    size = inputs * device.out_features * (4 if camera is not None and camera.bits is None else 1)
+    return inputs * (1 if size <= memory else 1 + config.epochs)
+
+
+def check_bits(network: DefendedNetwork, inputs: Tensor, labels: Tensor) -> None:
+    """Refuse what is not what enters the network's device, with a label for each: ValueError."""
     if network.block.encoding == "float":
         if inputs.dtype != torch.float32 or inputs.ndim != 2 or inputs.shape[1] != network.block.width:
             raise ValueError(
