@@ -30,9 +30,9 @@ from groundglass.optics import (
     MovingDevice,
     OpticalDevice,
     RandomFeedback,
-    SimulatedOPU,
     true_matrix,
 )
+from groundglass.optics.camera import camera_of
 
 #: Every rule that can be named, with what it does: the registry without its control. `make_rule` makes them, but for those that
 #: need the lower weights alone, which no backward rule goes with: see `stand_in`.
@@ -148,7 +148,6 @@ def observe(network: DefendedNetwork, images: ImagesLike, *, batch_size: int = 5
 
 
 def _saturation(device: OpticalDevice) -> float | None:
-    """|Ub|^2 at which the camera reads full scale. For a device that is not simulated, that of eight bits."""
-    if not isinstance(device, SimulatedOPU | MovingDevice):
-        return 255.0
-    return device.camera.top if device.camera.bits is not None else None
+    """|Ub|^2 at which the camera reads full scale."""
+    camera = camera_of(device)
+    return camera.top if camera.bits is not None else None

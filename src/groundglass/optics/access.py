@@ -7,6 +7,7 @@ from torch import Tensor
 
 from groundglass.core import BudgetExceededError
 from groundglass.core.settings import In, fit
+from groundglass.optics.camera import camera_of
 from groundglass.optics.device import Array, OpticalDevice, alike, as_bits, known_bits, no_readings
 
 
@@ -59,9 +60,7 @@ class DeviceAccess:
     @property
     def top(self) -> int | None:
         """The largest reading: what is brighter reads the same. 255 unless the device has another camera; None: no end."""
-        camera = getattr(self._device, "camera", None)
-        if camera is None:
-            return 255
+        camera = camera_of(self._device)
         return None if camera.bits is None else int(camera.top)
 
     @property

@@ -62,6 +62,12 @@ class Camera(Settings):
         return (signal + 0.5).floor_().clamp_(0, self.top).to(torch.uint8)
 
 
+def camera_of(device: object) -> Camera:
+    """The camera of a device; of one that does not say, as a real one, eight bits."""
+    found = getattr(device, "camera", None)
+    return found if isinstance(found, Camera) else Camera()
+
+
 @dataclass(frozen=True)
 class Exposure(Settings):
     """The exposure of a calibrated device; public.

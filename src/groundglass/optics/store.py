@@ -9,8 +9,12 @@ from groundglass.core import DamagedFileError, make_folder, write_json
 from groundglass.core.hosts import awaited
 from groundglass.core.sealed import without_locals
 from groundglass.core.untrusted import read_format
+from groundglass.optics.counted import CountedDevice, counted, uncounted
+from groundglass.optics.device import OpticalDevice
 from groundglass.optics.drifting import DriftingDevice
 from groundglass.optics.moving import MovingDevice
+from groundglass.optics.remote.device import RemoteOPU
+from groundglass.optics.remote.kept import read_remote, write_remote
 from groundglass.optics.secret_file import check_private
 from groundglass.optics.simulated import SimulatedOPU
 
@@ -21,11 +25,14 @@ _MOVING_SUFFIX = ".moving"
 _DRIFTING_FORMAT = "groundglass drifting device"
 _DRIFTING_VERSION = 1
 _DRIFTING_SUFFIX = ".drifting"
+_REMOTE_SUFFIX = ".remote"
 _DRAWS_FORMAT = "groundglass draws of a moving device"
 _DRAWS_VERSION = 1
 _DRAWS_SUFFIX = ".draws"
 
-#: What has a place in a store.
+_SUFFIXES = (_SUFFIX, _MOVING_SUFFIX, _DRIFTING_SUFFIX, _REMOTE_SUFFIX)
+
+#: What has a place in a store, with all that makes it again.
 Stored = SimulatedOPU | MovingDevice | DriftingDevice
 
 
@@ -33,14 +40,35 @@ class DeviceStore:
     """A folder of device files, each named by its device's fingerprint.
 
     A moving device lies there as the files of its K devices and one that lists their fingerprints, with no secret in it; a
-    drifting one as the file of its device and one that says how it drifts, with none either.
+    drifting one as the file of its device and one that says how it drifts, with none either. Of one at a service the folder
+    has a file that says where it is served.
 
     Args:
         folder: made, for its owner alone, when the first device is put in.
+        token_file: for devices at a service, see `RemoteOPU`.
     """
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, *, token_file: Path | None = None) -> None:
         self.folder = Path(folder)
+        self.token_file = token_file
+        self._lent: dict[str, CountedDevice] = {}
+
+    def lend(self, device: OpticalDevice) -> None:
+        """Let `find` give this device, which somebody else holds, by its fingerprint. Its frames are counted."""
+        self._lent[device.fingerprint] = counted(device)
+        if isinstance(remote := uncounted(device), RemoteOPU) and remote.token_file is not None:
+            self.token_file = remote.token_file.absolute()
+
+    def keep(self, device: OpticalDevice) -> None:
+        """Keep, of a device that was lent, where other processes find it: of a `RemoteOPU`. Others are in this process alone."""
+        if isinstance(remote := uncounted(device), RemoteOPU):
+            make_folder(self.folder, 0o700)
+            write_remote(self.folder / f"{device.fingerprint}{_REMOTE_SUFFIX}", remote)
+
+    @property
+    def frames(self) -> int:
+        """Taken, through this store, of devices that somebody else holds."""
+        return sum(device.frames for device in self._lent.values())
 
     def __repr__(self) -> str:
         return f"DeviceStore({str(self.folder)!r})"
@@ -49,23 +77,24 @@ class DeviceStore:
         """Where the file of this device is, or would be; of a moving or drifting one that is here, what names its parts."""
         if not fingerprint or set(fingerprint) - set("0123456789abcdef"):
             raise ValueError(f"a simulated device's fingerprint is hex digits, not {fingerprint!r}")
-        for suffix in (_MOVING_SUFFIX, _DRIFTING_SUFFIX):
+        for suffix in (_MOVING_SUFFIX, _DRIFTING_SUFFIX, _REMOTE_SUFFIX):
             if (path := self.folder / f"{fingerprint}{suffix}").exists():
                 return path
         return self.folder / f"{fingerprint}{_SUFFIX}"
 
     def fingerprints(self) -> list[str]:
         """Of the devices that are here."""
-        return sorted(
-            p.stem for suffix in (_SUFFIX, _MOVING_SUFFIX, _DRIFTING_SUFFIX) for p in self.folder.glob(f"*{suffix}")
-        )
+        return sorted(p.stem for suffix in _SUFFIXES for p in self.folder.glob(f"*{suffix}"))
 
-    def put(self, device: Stored, *, draws: bool = False) -> Path:
+    def put(self, device: OpticalDevice, *, draws: bool = False) -> Path:
         """Save a device; returns its file. A device that is already here is left as it is.
 
         Args:
             draws: of a moving one, save its stream of draws too, in a file for its owner alone: a process that opens the device
                 with `find(..., draws=True)` has the same stream.
+
+        Raises:
+            TypeError: a device that is not simulated here: `lend` it.
         """
         if draws and isinstance(device, MovingDevice):
             self._put_draws(device)
@@ -86,6 +115,8 @@ class DeviceStore:
                 write_json(path, {"format": _DRIFTING_FORMAT, "version": _DRIFTING_VERSION, **told})
             return path
         path = self.path(device.fingerprint)
+        if not isinstance(device, SimulatedOPU):
+            raise TypeError(f"a {type(device).__name__} is not made again from a file: `lend` it to the store")
         if not path.exists():
             make_folder(self.folder, 0o700)
             device.save(path)
@@ -98,9 +129,9 @@ class DeviceStore:
         in_features: int | None = None,
         out_features: int | None = None,
         draws: bool = False,
-    ) -> Stored:
+    ) -> OpticalDevice:
         """The device with this fingerprint. A moving one has a new, secret stream of draws: see `MovingDevice.with_draws`.
-        A drifting one is at time 0.
+        A drifting one is at time 0. One that was lent, or is at a service, is the same object every time.
 
         Args:
             fingerprint: as kept with the model that was trained with the device.
@@ -110,9 +141,10 @@ class DeviceStore:
         Raises:
             FileNotFoundError: not here, or one of a moving device's; names the folder and what is there.
             PermissionError, DamagedFileError: see `SimulatedOPU.load`.
+            DeviceServiceError: of one at a service: see `RemoteOPU`; a `MatrixRedrawnError` if it has another matrix now.
             ValueError: the device has other sizes.
         """
-        device = awaited(self.folder / fingerprint, lambda: self._load(fingerprint))
+        device = self._lent.get(fingerprint) or awaited(self.folder / fingerprint, lambda: self._load(fingerprint))
         for name, wanted in (("in_features", in_features), ("out_features", out_features)):
             found = getattr(device, name)
             if wanted is not None and found != wanted:
@@ -121,7 +153,7 @@ class DeviceStore:
                 )
         return self._with_saved_draws(device) if draws and isinstance(device, MovingDevice) else device
 
-    def _load(self, fingerprint: str) -> Stored:
+    def _load(self, fingerprint: str) -> OpticalDevice:
         path = self.path(fingerprint)
         if not path.exists():
             here = ", ".join(self.fingerprints()) or "none"
@@ -130,9 +162,10 @@ class DeviceStore:
                 f"it was trained with. In a folder that is the file {path.name}; give a file of another name "
                 "itself. If there is none, train again with a new device"
             )
-        others: dict[str, Callable[[Path], Stored]] = {
+        others: dict[str, Callable[[Path], OpticalDevice]] = {
             _MOVING_SUFFIX: self._load_moving,
             _DRIFTING_SUFFIX: self._load_drifting,
+            _REMOTE_SUFFIX: self._open,
         }
         device = others.get(path.suffix, SimulatedOPU.load)(path)
         if device.fingerprint != fingerprint:
@@ -140,6 +173,11 @@ class DeviceStore:
                 f"{path} holds device {device.fingerprint}, not the one that it is named by: rename it or restore it"
             )
         return device
+
+    def _open(self, path: Path) -> CountedDevice:
+        device = read_remote(path, token_file=self.token_file)
+        self.lend(device)
+        return self._lent[device.fingerprint]
 
     @without_locals
     def _put_draws(self, device: MovingDevice) -> None:
@@ -183,8 +221,11 @@ class DeviceStore:
             raise DamagedFileError(f"{path} does not describe a drifting device: {error}") from error
 
 
-def find_device(where: Path | str, fingerprint: str | None) -> Stored:
+def find_device(where: Path | str, fingerprint: str | None, *, token_file: Path | None = None) -> OpticalDevice:
     """The device of a device file; or, of a folder of them, the one with this fingerprint.
+
+    Args:
+        token_file: see `DeviceStore`.
 
     Raises:
         FileNotFoundError: there is no such file, or no such device in the folder.
@@ -195,13 +236,9 @@ def find_device(where: Path | str, fingerprint: str | None) -> Stored:
     if where.is_dir():
         if fingerprint is None:
             raise ValueError(f"{where} is a folder, and it is not known which device is needed: give the device file")
-        return DeviceStore(where).find(fingerprint)
-    if (
-        not where.exists()
-        and fingerprint is not None
-        and where.suffix not in (_SUFFIX, _MOVING_SUFFIX, _DRIFTING_SUFFIX)
-    ):
+        return DeviceStore(where, token_file=token_file).find(fingerprint)
+    if not where.exists() and fingerprint is not None and where.suffix not in _SUFFIXES:
         return DeviceStore(where).find(fingerprint)  # a folder that is not there: the error says what was looked for
-    if where.suffix in (_MOVING_SUFFIX, _DRIFTING_SUFFIX):
-        return DeviceStore(where.parent).find(where.stem)
+    if where.suffix in _SUFFIXES[1:]:
+        return DeviceStore(where.parent, token_file=token_file).find(where.stem)
     return SimulatedOPU.load(where)

@@ -19,7 +19,12 @@ STUDY_FILE = "study.json"
 FORMAT = 2
 _REQUIRED = ("study", "recipe", "data", "config", "seed", "versions", "machine", "started")
 # Where and when a study runs does not change what it is; `cells` (the plan) follows from the rest.
-_CIRCUMSTANCES = ("versions", "machine", "started", "cells", "continued", "format", "public_seed", "changed", "grown")
+_CIRCUMSTANCES = (
+    *("versions", "machine", "started", "cells", "continued", "format"),
+    *("public_seed", "changed", "grown", "left_out"),
+)
+# What says which of the cells there are, with them.
+_OF_THE_PLAN = ("recipe", "config", "cells", "changed", "left_out")
 # What may become another in a folder, where its study allows it.
 _MAY_CHANGE = ("recipe", "config")
 
@@ -51,6 +56,24 @@ class _Grown:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _LeftOut:
+    """A cell that the study has with a device of its own, and not with the one that it was given."""
+
+    kind: str
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Optical:
+    """The device that a study was given."""
+
+    fingerprint: str
+    in_features: int
+    out_features: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Config:
     """Fields that the settings of every study may have."""
 
@@ -73,6 +96,8 @@ class _Manifest(_Note):
     public_seed: bool = False
     changed: tuple[str, ...] = ()
     grown: tuple[_Grown, ...] = ()
+    optical_device: _Optical | None = None
+    left_out: tuple[_LeftOut, ...] = ()
 
 
 #: Why the settings of a folder with these records may not change; empty if they may.
@@ -146,9 +171,10 @@ def _continued(
             + "\n".join(f"  {line}" for line in lines)
             + "\nGive another --out for the new settings, or ask for the stored ones: then it continues."
         )
-    current = stored | {name: asked[name] for name in ("recipe", "config", "cells", "changed") if name in asked}
-    if "changed" not in asked:
-        current.pop("changed", None)
+    current = stored | {name: asked[name] for name in _OF_THE_PLAN if name in asked}
+    for name in ("changed", "left_out"):
+        if name not in asked:
+            current.pop(name, None)
     if grown := _grown(stored, current, lines, asked["started"]):
         current["grown"] = [*stored.get("grown", []), grown]
     last = (stored.get("continued") or [stored])[-1]
@@ -231,7 +257,7 @@ def _identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 #: What settings of later versions were before they could be chosen, where another choice makes it another study.
-_WAS = {"device_kind": "dense"}
+_WAS = {"device_kind": "dense", "optical_device": None}
 
 
 def _known_to(stored: Any, asked: Any) -> Any:

@@ -17,6 +17,8 @@ class Record:
         result: plain JSON; finite numbers only.
         seconds: wall time.
         finished: ISO 8601, with its offset from UTC.
+        frames: that it took of a device which somebody else holds; None: none. What earlier, interrupted sessions took is not
+            in it.
         memory: the most bytes that the process held while it was at work on it; None if unknown.
         device_memory: the most bytes that tensors took on the card meanwhile; None if there was none.
         arrays: path within the folder of the result's arrays, or None. Set by the store.
@@ -32,6 +34,7 @@ class Record:
     inputs: tuple[str, ...] = ()
     seconds: float
     finished: str
+    frames: int | None = None
     memory: int | None = None
     device_memory: int | None = None
     arrays: str | None = None

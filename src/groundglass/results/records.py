@@ -199,7 +199,9 @@ class RecordStore:
             record = replace(record, arrays=path, arrays_sha256=hashlib.sha256(data).hexdigest())
             with atomic_write(self.folder / path) as file:
                 file.write(data)
-        append_line(self.folder / RECORDS_FILE, asdict(record))
+        # Most records have no frames: their lines are as earlier versions read them.
+        line = {name: value for name, value in asdict(record).items() if (name, value) != ("frames", None)}
+        append_line(self.folder / RECORDS_FILE, line)
         self._records[record.key] = record
         return record
 
@@ -267,7 +269,7 @@ def _records(folder: Path, manifest: Mapping[str, Any], *, heal: bool) -> list[R
         value = unsealed(line, where, required=format_of(manifest) > 1)
         # Those of earlier versions lack some of these.
         for word, names in (
-            ("lacks", known - value.keys() - {"memory", "device_memory", "files"}),
+            ("lacks", known - value.keys() - {"memory", "device_memory", "files", "frames"}),
             ("has", value.keys() - known),
         ):
             if names:

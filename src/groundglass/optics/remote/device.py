@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -17,7 +18,7 @@ from groundglass.optics.camera import Camera
 from groundglass.optics.device import Array, alike, as_bits
 from groundglass.optics.remote import wire
 from groundglass.optics.remote.connection import BROKEN, Address, Connections, Token, small
-from groundglass.optics.remote.errors import DeviceServiceError
+from groundglass.optics.remote.errors import DeviceServiceError, MatrixRedrawnError
 
 T = TypeVar("T")
 # Seconds until a broken connection is tried again: at first, and at most.
@@ -39,6 +40,7 @@ class RemoteOPU(Sealed):
         timeout: seconds: without a byte, and for waiting in all.
 
     Attributes:
+        token_file: as it was given.
         seconds_left: for which the matrix goes on answering, at its last measurement, after it was redrawn; None: it was not.
 
     Raises:
@@ -47,7 +49,7 @@ class RemoteOPU(Sealed):
         DeviceServiceError: see `groundglass.optics.remote.errors`; the service does not answer, or refuses.
     """
 
-    __slots__ = ("_address", "_connections", "_facts", "_timeout", "seconds_left")
+    __slots__ = ("_address", "_connections", "_facts", "_timeout", "seconds_left", "token_file")
 
     _unpickled = (
         "holds a token and is not pickled: keep its address, and device.fingerprint with the model; "
@@ -68,6 +70,7 @@ class RemoteOPU(Sealed):
         self._timeout: float = fit(Annotated[float, In("(0, inf)", "seconds")], timeout, "timeout")
         held = Token.found(token, token_file)  # type: ignore[arg-type]
         self._connections = Connections(self._address, held, None if ca is None else Path(ca), self._timeout)
+        self.token_file = None if token_file is None else Path(token_file)
         self.seconds_left: float | None = None
         self._facts = self.facts()
 
@@ -118,6 +121,52 @@ class RemoteOPU(Sealed):
         except BROKEN as error:
             raise self._connections.gone(error) from error
         return wire.read_facts(text, str(self._address))
+
+    @property
+    def address(self) -> str:
+        """Where it is served."""
+        return str(self._address)
+
+    @property
+    def ca(self) -> Path | None:
+        """The file with certificates, as it was given."""
+        return self._connections.ca
+
+    @property
+    def frames_left(self) -> int | None:
+        """Of the token's budget in all, asked for now; None: no limit."""
+        return self.facts().budget.get("frames")
+
+    def sign(self, text: bytes) -> str:
+        """A signature of a text by the token, hex, which shows nothing of it; empty without one."""
+        return self._connections.sign(text)
+
+    def reopened(self) -> "RemoteOPU":
+        """The device as it is now: another object, for the matrix that it has now. See `training.Following`."""
+        return self._with(self.facts())
+
+    def at(self, fingerprint: str, mean_reading: float) -> "RemoteOPU":
+        """The device with this matrix, which it has now or had before: another object.
+
+        Raises:
+            MatrixRedrawnError: the matrix is gone, as far as the service says.
+        """
+        now = self.facts()
+        if fingerprint != now.fingerprint and now.age >= now.overlap:
+            raise MatrixRedrawnError(
+                f"{self._address} was redrawn, and has another matrix than the one that was asked for: fit the classifier to the "
+                "new one (`groundglass redraw MODEL --optical-device ADDRESS`)",
+                old=fingerprint,
+                new=now.fingerprint,
+            )
+        same = fingerprint == now.fingerprint
+        return self._with(now if same else replace(now, fingerprint=fingerprint, mean_reading=mean_reading))
+
+    def _with(self, facts: wire.Facts) -> "RemoteOPU":
+        other = object.__new__(RemoteOPU)
+        other._address, other._connections, other._timeout = self._address, self._connections, self._timeout
+        other.token_file, other.seconds_left, other._facts = self.token_file, None, facts
+        return other
 
     def refresh(self) -> str:
         """Accept the matrix that the service has now; returns its fingerprint. A network has to be fitted to it again.

@@ -22,7 +22,8 @@ class CameraSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceConfig:
-    """A simulated device: N and M, the camera, how U is drawn ("complex" or "real"), whose it is, how it is simulated."""
+    """A device: N and M, the camera, how U is drawn ("complex" or "real"), whose it is, how it is simulated. `given`: the
+    fingerprint of one that is not made here."""
 
     in_features: int = column("N, input bits", "inputs")
     out_features: int = column("M, readings", "outputs")
@@ -30,6 +31,7 @@ class DeviceConfig:
     matrix: str = left_out("complex")
     owner: str = left_out("")
     device_kind: str = column("dense, procedural or structured", "simulation", default="dense", left_out=True)
+    given: str = left_out("")
 
     camera_bits = through("camera.bits", "depth of a reading; none: float")
     read_noise_levels = through("camera.read_noise", "std of the camera's noise, grey levels")

@@ -57,14 +57,15 @@ class HeldOut:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrieveResult:
-    """What a retrieval reached, and what it took. `matrix`: its path within the run folder, where it is kept."""
+    """What a retrieval reached, and what it took. `matrix`: its path within the run folder, where it is kept. `error` and
+    `failed_share`: None for a device that somebody else holds, whose U is not here to compare with."""
 
     frames: int = column("taken, checks included")
     complete: bool = column("the method went to its end")
     note: str
     rows: int = column("of U that were retrieved")
-    error: RowErrors
-    failed_share: float = column("rows further off than .1")
+    error: RowErrors | None
+    failed_share: float | None = column("rows further off than .1")
     held_out: HeldOut
     told_share: float = column("rows that the attacker would call wrong, by held-out readings")
     measure_seconds: float
@@ -111,9 +112,13 @@ RETRIEVE = Kind(
     RetrieveConfig,
     RetrieveResult,
     "retrievals",
-    lambda r: f"median error {r.error.median:.2%}, {r.failed_share:.1%} of the rows failed",
+    lambda r: (
+        f"{r.told_share:.1%} of the rows are wrong, by held-out readings; U is not here to compare with"
+        if r.error is None
+        else f"median error {r.error.median:.2%}, {r.failed_share:.1%} of the rows failed"
+    ),
     files=("matrix",),
-    holds={"failed_share and told_share are shares": lambda r: share(r.failed_share, r.told_share)},
+    holds={"failed_share and told_share are shares": lambda r: share(r.failed_share or 0.0, r.told_share)},
     counts={"rows": (length_of("error"), lambda r: r.rows)},
 )
 ROWS = Kind(

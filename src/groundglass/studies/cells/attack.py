@@ -40,7 +40,7 @@ from groundglass.models import DefendedNetwork, predict_logits
 from groundglass.optics import BackwardRule, SimulatedOPU, true_matrix
 from groundglass.results import Record
 from groundglass.results.kinds.attack import AttackResult, Fit
-from groundglass.studies.cells.network import NetworkCell
+from groundglass.studies.cells.network import NEEDS_U, NetworkCell, is_given
 from groundglass.studies.cells.retrieve import retrieved_matrix
 from groundglass.studies.engine.cell import BaseCell, Cell, Outcome, filled, scratch_of
 from groundglass.studies.engine.context import Context
@@ -61,6 +61,8 @@ Purpose = Literal[
     "scale",
     "noise",
 ]
+#: Rules that only who simulates the device can follow.
+TRUE_MATRIX_RULES = ("exact", "exact-blurred")
 _NAMES = {"CarliniWagnerL2": "CW"}
 
 
@@ -165,6 +167,9 @@ class AttackCell(BallCell):
             "fit_images": self.fit_images if self.rule.startswith("bpda-fit") else None,
             "labels": self.labels if self.rule == "own-head" else None,
         }
+
+    def needs(self) -> str:
+        return NEEDS_U if self.rule in TRUE_MATRIX_RULES and is_given(self.target) else ""
 
     @property
     def climb(self) -> GradientAttack:

@@ -19,8 +19,8 @@ from groundglass.core.settings import Count, Tally, settings_of
 from groundglass.models import predict_logits
 from groundglass.results import Record
 from groundglass.results.kinds.craft import CRAFT, CommonResult, CraftResult, TransferConfig, TransferResult
-from groundglass.studies.cells.attack import BallCell, Purpose, rewind, seen_by
-from groundglass.studies.cells.network import NetworkCell
+from groundglass.studies.cells.attack import TRUE_MATRIX_RULES, BallCell, Purpose, rewind, seen_by
+from groundglass.studies.cells.network import NEEDS_U, NetworkCell, is_given
 from groundglass.studies.engine.cell import BaseCell, Cell, Outcome, filled, key_of, scratch_of
 from groundglass.studies.engine.context import Context
 
@@ -108,6 +108,10 @@ class CraftCell(BallCell):
             "settings": settings_of(self.attack),
             "fit_images": self.fit_images if any(rule.startswith("bpda-fit") for rule in rules) else None,
         }
+
+    def needs(self) -> str:
+        exact = any(rule in TRUE_MATRIX_RULES and is_given(network) for network, rule in self.sources)
+        return NEEDS_U if exact else ""
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         common, *trained = inputs

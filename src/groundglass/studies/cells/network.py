@@ -10,6 +10,7 @@ from groundglass.core import derive_seed
 from groundglass.core.settings import Count
 from groundglass.models import DefendedNetwork, ModelSpec, accuracy, build, read_spec, save_model
 from groundglass.optics import Camera, Encoding, OpticalDevice, SimulatedOPU
+from groundglass.optics.camera import camera_of
 from groundglass.optics.medium import DeviceKind, MatrixKind
 from groundglass.results import Record
 from groundglass.results.kinds.network import (
@@ -45,6 +46,9 @@ class DeviceCell(BaseCell):
 
     Devices of equal sizes and cameras are one device, unless their owners or kinds differ. The published simulation has a
     "real" matrix.
+
+    Attributes:
+        given: fingerprint of a device that somebody else holds, in place of one that is made here: see `engine.given`.
     """
 
     in_features: Count
@@ -53,6 +57,7 @@ class DeviceCell(BaseCell):
     matrix: MatrixKind = "complex"
     owner: str = ""
     device_kind: DeviceKind = "dense"
+    given: str = ""
 
     kind = "device"
 
@@ -67,7 +72,10 @@ class DeviceCell(BaseCell):
         return {"camera": CameraSettings(**asdict(self.camera))}
 
     def prepare(self, inputs: Sequence[Record], context: Context) -> DeviceResult:
-        """Draw the device, and save it."""
+        """Draw the device, and save it, unless it was given."""
+        if self.given:
+            given = context.devices.find(self.given)
+            return filled(DeviceResult, given, public_seed=getattr(given, "public", None))
         seed, sizes = context.device_seed, (self.in_features, self.out_features)
         # Not the kind: with the same seed a procedural device is the dense one again.
         told = [value for value, usual in ((self.matrix, "complex"), (self.owner, "")) if value != usual]
@@ -78,6 +86,17 @@ class DeviceCell(BaseCell):
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         return Outcome(context.prepared)
+
+
+def is_given(network: NetworkCell) -> bool:
+    """Whether a network has a device that somebody else holds."""
+    device = getattr(network, "device", None)
+    return device is not None and bool(device.given)
+
+
+#: What cells need of a given device, beside readings.
+NEEDS_U = "needs U"
+NEEDS_ANOTHER = "needs another device, drawn or changed here"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +120,9 @@ class TrainCell(BaseCell):
             "model": described_spec(self.spec),
             "training": described_training(self.training, self.credit),
         }
+
+    def needs(self) -> str:
+        return NEEDS_U if self.spec.encoding == "float" and is_given(self) else ""
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         device = context.device(inputs[0]) if inputs else None
@@ -144,6 +166,9 @@ class PlaceCell(BaseCell):
             "model": {"features": self.features.name, "encoding": self.encoding, **head},
             "training": described_training(self.training, credit),
         }
+
+    def needs(self) -> str:
+        return NEEDS_U if self.encoding == "float" and is_given(self) else ""
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         below = inputs[0]
@@ -254,16 +279,22 @@ def trained(
     save_model(path, model, replace(spec, trained_on=context.dataset.name))
     seconds = sum(h.seconds for h in history)
     device = model.device if isinstance(model, DefendedNetwork) else None
-    assert device is None or isinstance(device, SimulatedOPU)
     return TrainResult(
         checkpoint=str(path.relative_to(context.folder)),
         clean_accuracy=accuracy(model, context.dataset.test),
         n_test=len(context.dataset.test),
         parameters=sum(p.numel() for p in model.parameters()),
-        device=None if device is None else filled(DeviceNote, device, bits=device.camera.bits),
+        device=None if device is None else _note(device),
         train_seconds=round(seconds, 2),
         images_per_second=round(len(context.dataset.train) * len(history) / seconds, 1),
         epochs=tuple(Epoch(**asdict(h)) for h in history),
         precision=cell.training.precision,
         features=features,
     )
+
+
+def _note(device: OpticalDevice) -> DeviceNote:
+    """What a record says of a network's device. How one was made that somebody else holds is not known here."""
+    if isinstance(device, SimulatedOPU):
+        return filled(DeviceNote, device, bits=device.camera.bits)
+    return filled(DeviceNote, device, bits=camera_of(device).bits, matrix="unknown", kind="not simulated here")

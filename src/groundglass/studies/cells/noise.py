@@ -12,7 +12,7 @@ from groundglass.optics import DriftingDevice, SimulatedOPU
 from groundglass.results import Record
 from groundglass.results.kinds.network import DriftResult
 from groundglass.studies.cells.cached_bits import cached_bits
-from groundglass.studies.cells.network import NetworkCell, described_training
+from groundglass.studies.cells.network import NEEDS_U, NetworkCell, described_training, is_given
 from groundglass.studies.cells.redraw import TunedCell
 from groundglass.studies.engine.cell import BaseCell, Outcome
 from groundglass.studies.engine.context import Context
@@ -74,6 +74,9 @@ class DriftCell(BaseCell):
 
     def described(self) -> dict[str, Any]:
         return {"model": self.network.name, "training": described_training(self.training, "classifier")}
+
+    def needs(self) -> str:
+        return NEEDS_U if is_given(self.network) else ""
 
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         network, data = context.load(inputs[0]), context.dataset

@@ -24,7 +24,7 @@ from groundglass.results.kinds.query import CHOICE, QUERY, ChoiceResult, QueryRe
 from groundglass.studies.cells.attack import BallCell, Purpose, make_ball, nested, rewind
 from groundglass.studies.cells.craft import CraftCell, load_crafted
 from groundglass.studies.cells.nearest import NearestAccess
-from groundglass.studies.cells.network import NetworkCell
+from groundglass.studies.cells.network import NEEDS_U, NetworkCell, is_given
 from groundglass.studies.engine.cell import BaseCell, Cell, Outcome, scratch_of
 from groundglass.studies.engine.context import Context
 from groundglass.training.classifier import place_device
@@ -223,6 +223,9 @@ class QueryCell(BallCell):
             arrays["nearest"] = np.where(fooled, access.distance.cpu().numpy(), np.float32(np.inf))
         found = replace(self._result(claimed, result, model, seconds), chosen=chosen, reach=self._reach)
         return Outcome(found, arrays, earlier_seconds=earlier, scratch=checkpoint)
+
+    def needs(self) -> str:
+        return NEEDS_U if self.correlation is not None and is_given(self.target) else ""
 
     def _asked(self, trained: Record, context: Context) -> tuple[nn.Module, nn.Module]:
         """The network, and a copy of it that is faster to attack."""

@@ -17,7 +17,7 @@ from groundglass.optics import MovingDevice, SimulatedOPU
 from groundglass.results import Record
 from groundglass.results.kinds import KINDS
 from groundglass.studies.cells.cached_bits import cached_bits
-from groundglass.studies.cells.network import NetworkCell, described_training, stem
+from groundglass.studies.cells.network import NEEDS_ANOTHER, NetworkCell, described_training, is_given, stem
 from groundglass.studies.engine.cell import BaseCell, Outcome, scratch_of
 from groundglass.studies.engine.context import Context
 from groundglass.training import TrainingConfig
@@ -104,6 +104,9 @@ class TunedCell(BaseCell, ABC):
 
     def described(self) -> dict[str, Any]:
         return {"model": self.network.name, "training": described_training(self.training, "classifier")}
+
+    def needs(self) -> str:
+        return NEEDS_ANOTHER if is_given(self.network) else ""
 
     @property
     @abstractmethod

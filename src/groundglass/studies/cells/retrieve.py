@@ -17,7 +17,7 @@ from groundglass.optics.retrieval import FixedExposure, RetrievalMethod, retriev
 from groundglass.results import Record
 from groundglass.results.kinds.network import CameraSettings
 from groundglass.results.kinds.retrieve import RETRIEVE, HeldOut, RetrieveResult, RowErrors, RowsResult
-from groundglass.studies.cells.network import DeviceCell
+from groundglass.studies.cells.network import NEEDS_U, DeviceCell
 from groundglass.studies.engine.cell import BaseCell, Outcome, filled, key_of
 from groundglass.studies.engine.context import Context
 
@@ -53,6 +53,9 @@ class RetrieveCell(BaseCell):
     correlation: Positive | None = None
 
     kind = "retrieve"
+
+    def needs(self) -> str:
+        return NEEDS_U if self.correlation is not None and self.device.given else ""
 
     @property
     def per_input(self) -> float:
@@ -112,14 +115,17 @@ class RetrieveCell(BaseCell):
             progress=context.progress,
         )
         last = device.now() if isinstance(device, DriftingDevice) else device
-        errors = row_errors(found.matrix, true_matrix(last)[: len(found.matrix)]).numpy()
-        low, middle, high = (float(np.quantile(errors, share)) for share in (0.1, 0.5, 0.9))
+        known = not self.device.given
+        # What was not measured is nan.
+        errors = np.full(len(found.matrix), np.nan)
+        if known:
+            errors = row_errors(found.matrix, true_matrix(last)[: len(found.matrix)]).numpy()
         result = filled(
             RetrieveResult,
             found,
             rows=len(errors),
-            error=RowErrors(median=middle, q10=low, q90=high, max=float(errors.max()), mean=float(errors.mean())),
-            failed_share=float((errors > _FAILED).mean()),
+            error=_summary(errors) if known else None,
+            failed_share=float((errors > _FAILED).mean()) if known else None,
             held_out=HeldOut(median=float(found.held_out.median()), chance=found.chance, noise=found.noise),
             told_share=float(found.told_wrong.float().mean()),
             measure_seconds=round(found.measure_seconds, 2),
@@ -132,6 +138,11 @@ class RetrieveCell(BaseCell):
         readings = None if folder is None else context.folder / folder / "readings.npy"
         each = {"error": errors.astype(np.float32), "held_out": found.held_out.numpy()}
         return Outcome(result, each, scratch=readings)
+
+
+def _summary(errors: np.ndarray) -> RowErrors:
+    low, middle, high = (float(np.quantile(errors, share)) for share in (0.1, 0.5, 0.9))
+    return RowErrors(median=middle, q10=low, q90=high, max=float(errors.max()), mean=float(errors.mean()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +160,10 @@ class RowsCell(BaseCell):
     seed: int
 
     kind = "rows"
+
+    def needs(self) -> str:
+        return NEEDS_U if self.device.given else ""
+
     # The time of a row is measured: not beside another cell.
     alone = True
 

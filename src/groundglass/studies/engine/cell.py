@@ -95,6 +95,10 @@ class BaseCell(Settings):
         """What the Config has that is not an attribute of the cell, or is written in another way."""
         return {}
 
+    def needs(self) -> str:
+        """What it takes, beside readings, of a device that somebody else holds, in a few words. Empty: nothing, or none has."""
+        return ""
+
 
 def filled(cls: type[C], source: Any, **others: Any) -> C:
     """A Config or Result with these values, and for its other fields the attributes of `source` that have their names."""
@@ -163,6 +167,7 @@ def perform(
     with leased(context.folder / "checkpoints", key_of(cell), waiting=waiting), accelerator.repeatable(context.where):
         prepared = prepared or prepare(cell, inputs, context)
         context.prepared = prepared.value
+        taken = context.devices.frames
         started = time.perf_counter()
         outcome = cell.run(inputs, context)
         seconds = prepared.seconds + time.perf_counter() - started + outcome.earlier_seconds
@@ -177,6 +182,7 @@ def perform(
         result=as_json(outcome.result),
         seconds=round(seconds, 3),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        frames=context.devices.frames - taken or None,
         memory=platform.most_memory(),
         device_memory=accelerator.most_memory(context.where),
         files={name: digest_of(within(context.folder, name)) for name in files},

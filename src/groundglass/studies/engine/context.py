@@ -41,6 +41,8 @@ class Context:
         listener: is called when a cell starts and when it ends.
         arrays: of a record of this run, see `RecordStore.arrays`.
         where: what networks and attacks compute on, see `groundglass.core.accelerator.torch_device`.
+        optical: a device that somebody else holds, which the study's network has.
+        token_file: for a device at a service that is opened by its fingerprint.
     """
 
     def __init__(
@@ -53,6 +55,8 @@ class Context:
         listener: Listener | None = None,
         arrays: Callable[[Record], dict[str, np.ndarray]] = lambda record: {},
         where: Device = "auto",
+        optical: OpticalDevice | None = None,
+        token_file: Path | None = None,
     ) -> None:
         # First of all: no traceback shows it.
         device_seed = None if device_seed is None else Seed(device_seed)
@@ -61,7 +65,9 @@ class Context:
         self.arrays = arrays
         self.dataset = dataset
         self.progress = progress
-        self.devices = DeviceStore(folder / "devices")
+        self.devices = DeviceStore(folder / "devices", token_file=token_file)
+        if optical is not None:
+            self.devices.lend(optical)
         self.device_seed = None if device_seed is None else device_seed.check()
         #: What the process with the study's secret did for the cell that runs: see `engine.cell.prepare`.
         self.prepared: Any = None

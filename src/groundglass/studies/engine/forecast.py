@@ -9,12 +9,15 @@ from typing import Any, Literal
 from groundglass.core.accelerator import Device, torch_device
 from groundglass.core.platform import usable_cores
 from groundglass.core.settings import Count, fit
+from groundglass.optics import OpticalDevice
 from groundglass.optics.medium import DeviceKind
 from groundglass.results import RecordStore
 from groundglass.results.manifest import STUDY_FILE, check_vacant
 from groundglass.studies.asked import Asked
 from groundglass.studies.engine.cell import key_of
 from groundglass.studies.engine.estimate import USUAL, Speeds, measured, timed
+from groundglass.studies.engine.frames import frames_of
+from groundglass.studies.engine.given import GivenDevice, LeftOut
 from groundglass.studies.engine.local import fitting_jobs
 from groundglass.studies.engine.plan import Plan
 from groundglass.studies.engine.planned import StudyPlan
@@ -55,6 +58,9 @@ class Forecast:
         jobs, nodes: the most cells side by side, and on how many computers.
         threads: of each.
         speeds: of this machine, by the width of the network; none where nothing is left.
+        frames: that what is left takes of the device that was given, about; None: none was given.
+        frames_left: of that device's budget; None: no limit, or not known.
+        left_out: what is not asked of that device, as it takes more than readings.
     """
 
     study: str
@@ -66,6 +72,9 @@ class Forecast:
     nodes: int
     threads: int
     speeds: Mapping[float, Speeds]
+    frames: int | None = None
+    frames_left: int | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -114,6 +123,7 @@ def forecast(
     data: str | None = None,
     seed: int | None = None,
     device_kind: DeviceKind | None = None,
+    optical_device: OpticalDevice | None = None,
     data_dir: Path | None = None,
     precision: Precision | None = None,
     executor: Literal["local", "ray"] = "local",
@@ -141,11 +151,14 @@ def forecast(
     where, study = torch_device(device), find_study(study) if isinstance(study, str) else study
     asked = Asked.of(study, recipe, config, changes, data=data, seed=seed, device_kind=device_kind)
     earlier = None if like is None else RecordStore.read(Path(like))
+    given = None if optical_device is None else GivenDevice.of(optical_device)
+    if given is not None:
+        asked = given.asked(asked)
     folder = None if out is None else Path(out)
     if folder is not None:
         check_vacant(folder)
     folders = () if folder is None else (folder,)
-    found = StudyPlan.of(asked, precision=precision, folders=folders, where=where, data_dir=data_dir)
+    found = StudyPlan.of(asked, precision=precision, folders=folders, where=where, data_dir=data_dir, given=given)
     dataset, cells = found.dataset, found.cells
     plan = Plan.of(cells, train=len(dataset.train), test=len(dataset.test))
     store = RecordStore.read(folder) if folder is not None and (folder / STUDY_FILE).exists() else None
@@ -162,4 +175,17 @@ def forecast(
     }
     estimates = timed(plan, speeds or USUAL, like=() if earlier is None else earlier.records)
     left = tuple(cell for cell in estimates.values() if cell.key in missing)
-    return Forecast(study.name, asked.recipe, dataset.name, plan, left, side_by_side, nodes, threads, speeds)
+    return Forecast(
+        study.name,
+        asked.recipe,
+        dataset.name,
+        plan,
+        left,
+        side_by_side,
+        nodes,
+        threads,
+        speeds,
+        frames=None if given is None else sum(frames_of(plan, key) for key in missing),
+        frames_left=None if given is None else given.frames_left,
+        left_out=tuple(found.left_out),
+    )

@@ -12,6 +12,7 @@ from groundglass.data import Dataset, load
 from groundglass.results.manifest import STUDY_FILE, load_manifest
 from groundglass.studies.asked import Asked
 from groundglass.studies.engine.cell import Cell, key_of
+from groundglass.studies.engine.given import GivenDevice, LeftOut, Placing
 from groundglass.studies.recipe import everywhere
 from groundglass.studies.registry import ALL, Study
 from groundglass.training import Precision, fastest_precision
@@ -27,6 +28,7 @@ class StudyPlan:
         why: it is that one.
         cells: inputs first.
         plan: the same, as the manifest has them.
+        left_out: what the study has with a device of its own, and not with the one that was given.
     """
 
     dataset: Dataset
@@ -35,6 +37,7 @@ class StudyPlan:
     why: str
     cells: list[Cell]
     plan: list[dict[str, Any]]
+    left_out: list[LeftOut]
 
     @classmethod
     def of(
@@ -45,6 +48,7 @@ class StudyPlan:
         folders: Sequence[Path] = (),
         where: torch.device | None,
         data_dir: Path | None,
+        given: GivenDevice | None = None,
     ) -> Self:
         """Load the images, and plan.
 
@@ -52,6 +56,7 @@ class StudyPlan:
             precision: that was asked for.
             folders: the run's own, and those whose networks it takes: else it is the precision of the first that has one.
             where: else the faster one of this device. None: it is not here.
+            given: the device that the study's network has, which somebody else holds.
 
         Raises:
             ValueError: settings that cannot be; no data; no precision, for a device that is not here.
@@ -67,7 +72,10 @@ class StudyPlan:
         chosen = precision or stored or fastest_precision(where or torch.device("cpu"))
         why = "as asked" if precision else "as before" if stored else "the faster here"
         settings = everywhere(asked.config(chosen), data=dataset.name)
-        return cls(dataset, settings, chosen, why, *planned(asked.study, settings, dataset))
+        placing = None if given is None else Placing(given)
+        cells, plan = planned(asked.study, settings, dataset, placing=placing)
+        left_out = [] if placing is None else placing.left_out
+        return cls(dataset, settings, chosen, why, cells, plan, left_out)
 
 
 def _stored(folder: Path) -> Precision | None:
@@ -78,13 +86,24 @@ def _stored(folder: Path) -> Precision | None:
     return next((precision for precision in get_args(Precision) if precision == found), None)
 
 
-def planned(study: Study, config: Any, dataset: Dataset) -> tuple[list[Cell], list[dict[str, Any]]]:
-    """The cells of a study, and the plan as the manifest has it: of `all` it says to which studies each cell belongs."""
-    cells = study.cells(config, dataset)
+def planned(
+    study: Study, config: Any, dataset: Dataset, *, placing: Placing | None = None
+) -> tuple[list[Cell], list[dict[str, Any]]]:
+    """The cells of a study, and the plan as the manifest has it: of `all` it says to which studies each cell belongs.
+
+    Args:
+        placing: puts a device that was given into them.
+    """
+
+    def cells_of(part: Study, settings: Any) -> list[Cell]:
+        cells = part.cells(settings, dataset)
+        return cells if placing is None else placing.cells(cells)
+
+    cells = cells_of(study, config)
     plan: list[dict[str, Any]] = [{"key": key_of(cell), "kind": cell.kind, "name": cell.name} for cell in cells]
     if study == ALL:
         owned = [
-            (part.name, {key_of(cell) for cell in part.cells(settings, dataset)})
+            (part.name, {key_of(cell) for cell in cells_of(part, settings)})
             for part, settings in study.plan.parts(config).items()
         ]
         plan = [{**cell, "studies": [name for name, keys in owned if cell["key"] in keys]} for cell in plan]

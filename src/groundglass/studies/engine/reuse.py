@@ -35,8 +35,10 @@ def reuse_networks(cells: Iterable[Cell], store: RecordStore, other: Path) -> in
             continue
         arrays = there.arrays(record)
         if cell.kind == "device":
-            device = DeviceStore(other / "devices").find(DEVICE.result_of(record).fingerprint)
-            DeviceStore(store.folder / "devices").put(device)
+            # One that was given is not in that folder: somebody else holds it.
+            if not DEVICE.config_of(record).given:
+                device = DeviceStore(other / "devices").find(DEVICE.result_of(record).fingerprint)
+                DeviceStore(store.folder / "devices").put(device)
         elif not _same_inputs(record, there, store):
             continue
         else:

@@ -1,6 +1,7 @@
 """Run a study into a folder: new, continued, or already complete."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from groundglass.core.accelerator import Device, lacks_card, torch_device
 from groundglass.core.platform import machine, usable_cores, versions
 from groundglass.core.sealed import Seed
 from groundglass.core.settings import Count, fit
+from groundglass.optics import OpticalDevice
 from groundglass.optics.medium import DeviceKind
 from groundglass.results import Record, RecordStore, Run
 from groundglass.results.manifest import STUDY_FILE, load_manifest
@@ -20,7 +22,10 @@ from groundglass.studies.cells.network import stem
 from groundglass.studies.engine.cell import Cell, key_of, run_cells
 from groundglass.studies.engine.context import Context, Listener
 from groundglass.studies.engine.executor import Place
+from groundglass.studies.engine.frames import check_budget
+from groundglass.studies.engine.given import GivenDevice, LeftOut, check_elsewhere, said
 from groundglass.studies.engine.local import Local, fitting_jobs, refuse_in_a_starting_worker
+from groundglass.studies.engine.plan import Plan
 from groundglass.studies.engine.planned import StudyPlan
 from groundglass.studies.engine.reuse import reuse_networks
 from groundglass.studies.engine.schedule import run_on
@@ -64,11 +69,16 @@ def manifest(
     public_seed: bool = False,
     changed: Sequence[str] = (),
     where: torch.device,
+    given: GivenDevice | None = None,
+    left_out: Sequence[LeftOut] = (),
 ) -> dict[str, Any]:
     """What a run folder says about itself, see `RecordStore.open`. `public_seed`: a device's seed was given; `changed`: in what
-    the config differs from the recipe; `where`: what it computes on."""
+    the config differs from the recipe; `where`: what it computes on; `given`: the device that somebody else holds, and what is
+    `left_out` for it."""
     return {
         **({"changed": list(changed)} if changed else {}),
+        **({} if given is None else {"optical_device": given.told}),
+        **({"left_out": [asdict(one) for one in left_out]} if left_out else {}),
         "study": study,
         "recipe": recipe,
         "data": data,
@@ -150,6 +160,7 @@ def run_study(
     seed: int | None = None,
     device_seed: int | Seed | None = None,
     device_kind: DeviceKind | None = None,
+    optical_device: OpticalDevice | None = None,
     data_dir: Path | None = None,
     precision: Precision | None = None,
     reuse: Sequence[Path] = (),
@@ -182,6 +193,10 @@ def run_study(
         device_seed: the simulated device's secret, to repeat a study exactly. It is never recorded; that it was
             given is, and makes the devices public. None: a fresh secret.
         device_kind: how devices are simulated; None: as the config says.
+        optical_device: the device of the study's network, which somebody else holds: a `RemoteOPU`, a `LightOnOPU`, or one of
+            your own. Its sizes and its camera take the place of the config's. What takes more than its readings is left out
+            of the plan, and the folder says so. Workers open a `RemoteOPU` again, by its address and their own token; of any
+            other kind there is one, in this process. None: the study makes its devices.
         data_dir: the data folder.
         precision: of training, where the config does not say; None measures which is faster here, and keeps to it in this
             folder.
@@ -201,7 +216,9 @@ def run_study(
 
     Raises:
         ValueError: unknown names; a setting that cannot be; `jobs` below 1; a negative seed; a folder that holds another
-            study, another data set or seed, or networks that these settings would make anew.
+            study, another data set or seed, or networks that these settings would make anew; a device that nothing of the
+            study is done with, or that other processes cannot open.
+        FrameBudgetError: the frames that are left of the device's budget are fewer than the study takes, as far as is known.
         TypeError: a setting of another kind.
     """
     device_seed = None if device_seed is None else Seed(device_seed)  # first of all: no traceback shows it
@@ -223,11 +240,16 @@ def run_study(
     if isinstance(study, str):
         study = find_study(study)
     asked = Asked.of(study, recipe, config, changes, data=data, seed=seed, device_kind=device_kind)
+    given = None if optical_device is None else GivenDevice.of(optical_device)
+    if given is not None:
+        asked = given.asked(asked)
     folder = Path(out)
     for other in reuse:
         RecordStore.read(other)
     here = None if elsewhere else where
-    found = StudyPlan.of(asked, precision=precision, folders=(folder, *reuse), where=here, data_dir=data_dir)
+    found = StudyPlan.of(
+        asked, precision=precision, folders=(folder, *reuse), where=here, data_dir=data_dir, given=given
+    )
     settings, dataset, todo = found.settings, found.dataset, found.cells
     side_by_side = fitting_jobs(where) if jobs is None else jobs
     place = executor or (None if side_by_side == 1 else Local(side_by_side))
@@ -235,6 +257,8 @@ def run_study(
         threads = torch.get_num_threads()
     elif threads is None:
         threads = max(1, usable_cores() // side_by_side) if executor is None else _stored_threads(folder) or 1
+    if optical_device is not None and place is not None:
+        check_elsewhere(optical_device)
     _check_names(todo)
     about = manifest(
         study.name,
@@ -247,6 +271,8 @@ def run_study(
         public_seed=device_seed is not None,
         changed=asked.told(found.precision),
         where=where,
+        given=given,
+        left_out=found.left_out,
     )
     with RecordStore.open(folder, about, refusal=_networks_stay(todo, folder)) as store:
         context = Context(
@@ -257,12 +283,20 @@ def run_study(
             listener=listener,
             arrays=store.arrays,
             where=here or "cpu",
+            optical=optical_device,
         )
+        if optical_device is not None:
+            context.devices.keep(optical_device)
         told = (_told_growth, _told_device)
-        for said in (*(each(store.manifest, about["started"]) for each in told), _told_repeatable(about["machine"])):
-            if said is not None:
-                context.note(said)
+        for line in (*(each(store.manifest, about["started"]) for each in told), _told_repeatable(about["machine"])):
+            if line is not None:
+                context.note(line)
+        if found.left_out:
+            context.note(f"not asked of this device: {said(found.left_out)}")
         if not all(key_of(cell) in store for cell in todo):
+            if given is not None:
+                missing = [key for cell in todo if (key := key_of(cell)) not in store]
+                check_budget(Plan.of(todo, train=len(dataset.train), test=len(dataset.test)), missing, given)
             for other in reuse:
                 reuse_networks(todo, store, other)
             context.note(_told_precision(found.precision, here, why=found.why))

@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Setup:
         threads: of a cell. What comes out may depend on it in the last bit.
         path: where Python looks for modules, the user's own too.
         several_hosts: whether others write files that are read here, on a drive that shows them late.
+        token_file: the file with the token of a device at a service; None: each has it in its environment, if there is one.
     """
 
     folder: Path
@@ -46,6 +47,7 @@ class Setup:
     threads: int
     path: tuple[str, ...]
     several_hosts: bool = False
+    token_file: Path | None = None
 
     @classmethod
     def of(cls, context: Context, threads: int, *, where: torch.device | None = None) -> "Setup":
@@ -55,7 +57,8 @@ class Setup:
             where: what workers compute on; None: as the context does.
         """
         dataset = pickle.dumps(context.dataset, pickle.HIGHEST_PROTOCOL)
-        return cls(context.folder.absolute(), dataset, str(where or context.where), threads, tuple(sys.path))
+        found = cls(context.folder.absolute(), dataset, str(where or context.where), threads, tuple(sys.path))
+        return replace(found, token_file=context.devices.token_file)
 
 
 class CellFailedError(RuntimeError):
@@ -77,7 +80,12 @@ class Worker:
         # To read the arrays of records that it is given; whether they are in the store is the driver's business.
         arrays = RecordStore(setup.folder, {}, [], None).arrays
         self._context = Context(
-            setup.folder, dataset=dataset, where=setup.where, progress=self._progress, arrays=arrays
+            setup.folder,
+            dataset=dataset,
+            where=setup.where,
+            progress=self._progress,
+            arrays=arrays,
+            token_file=setup.token_file,
         )
 
     def work(self, payload: bytes) -> bytes:

@@ -11,7 +11,7 @@ from groundglass.core.text import duration, percent
 from groundglass.report.drawing import Drawing, Folder
 from groundglass.report.figure import Curve, save_curves, shares
 from groundglass.report.style import BAD, GOOD, OPEN, Style
-from groundglass.report.table import Amount, Row, Table, Value
+from groundglass.report.table import Amount, Row, Table, Value, amount
 from groundglass.results import Run
 from groundglass.results.kinds import ATTACK, DEVICE, DRIFT, RETRIEVE
 from groundglass.results.kinds.network import DriftConfig, DriftResult
@@ -26,7 +26,7 @@ def _retrievals(run: Run, purpose: str) -> list[tuple[RetrieveConfig, RetrieveRe
 
 
 def _error(result: RetrieveResult | None) -> Value:
-    return None if result is None else Amount(result.error.median, "{:.3f}".format)
+    return None if result is None else amount(result.error_median, "{:.3f}".format)
 
 
 def retrieved_table(run: Run) -> Table:
@@ -53,7 +53,7 @@ def retrieved_table(run: Run) -> Table:
 
 def _by(found: Mapping[tuple[float, float], RetrieveResult], noise: float, most: float | None) -> float | None:
     """The fewest frames an input, of those tried, from which U is retrieved well enough."""
-    known = [k for (at, k), one in found.items() if most is not None and at == noise and one.error.median <= most]
+    known = [k for (at, k), one in found.items() if most is not None and at == noise and one.error_median <= most]
     return min(known, default=None)
 
 
@@ -76,7 +76,7 @@ class _Drift:
     @property
     def agreement(self) -> float | None:
         """Correlation of the retrieved rows with those of U after the last frame, in percent: 1 - error^2 / 2, 0 at chance."""
-        return None if self.retrieved is None else 100 * max(0.0, 1 - self.retrieved.error.median**2 / 2)
+        return None if self.retrieved is None else 100 * max(0.0, 1 - self.retrieved.error_median**2 / 2)
 
     @property
     def left_alone(self) -> Proportion | None:

@@ -14,7 +14,7 @@ from groundglass.report.drawing import Drawing, Folder
 from groundglass.report.figure import Curve, curves, save_curves, shares, spoken
 from groundglass.report.section import Finding, Section, Verdict
 from groundglass.report.style import BASELINE, DEFENDED, FAINT, PLAIN, Style, of_attacker
-from groundglass.report.table import Amount, Row, Table, Value
+from groundglass.report.table import Amount, Row, Table, Value, amount
 from groundglass.report.words import each, failed_checks, left, radius, strongest
 from groundglass.results import Run
 from groundglass.results.kinds import RETRIEVE, Entry
@@ -50,8 +50,8 @@ def _retrievals(run: Run, *purposes: str) -> list[Retrieval]:
 
 _COLUMNS: dict[str, Callable[[Retrieval], Value]] = {
     "frames": lambda r: Amount(r.result.frames, "{:,.0f}".format, f" ({_times(r)})"),
-    "median error of a row": lambda r: Amount(r.result.error.median, _percent),
-    "rows lost": lambda r: Amount(r.result.failed_share, "{:.1%}".format),
+    "median error of a row": lambda r: amount(r.result.error_median, _percent),
+    "rows lost": lambda r: amount(r.result.failed_share, "{:.1%}".format),
     "rows the attacker finds wrong": lambda r: Amount(r.result.told_share, "{:.1%}".format),
     "held-out readings off by (grey levels)": lambda r: Amount(r.result.held_out.median, "{:.2g}".format),
     "with a wrong row": lambda r: Amount(r.result.held_out.chance, "{:.2g}".format),
@@ -75,7 +75,7 @@ def _attacks(run: Run) -> pd.DataFrame:
     """PGD with each U and without any, in the order of the tables.
 
     Columns beside those of `attacks`: `ball` and `name` in words; `error` of the attacker's U: 0 if exact, none without
-    one; `period` between redraws; `frames` of the retrieval.
+    one, and none where the true U is not here to compare with; `period` between redraws; `frames` of the retrieval.
     """
     sources = {one.key: one for one in run.entries(RETRIEVE)}
     told = []
@@ -88,17 +88,17 @@ def _attacks(run: Run) -> pd.DataFrame:
         elif row.rule == _BLURRED:
             name = f"U wrong by {_percent(error)}"
         elif row.rule == _RETRIEVED and source:
-            error, period, frames = source.result.error.median, source.config.period, source.result.frames
+            error, period, frames = source.result.error_median, source.config.period, source.result.frames
             name = f"retrieved from {_times(source)} frames" + (f", redraw every {period:g} s" if period else "")
         elif row.rule == _EXACT:
             error = 0.0
-        kind = ("", _EXACT, _BLURRED, _RETRIEVED).index(row.rule if pd.notna(error) else "")
+        kind = ("", _EXACT, _BLURRED, _RETRIEVED).index(row.rule if pd.notna(error) or frames else "")
         place = (row.network != BASELINE, kind, frames or (error if kind else rank(row.rule)), period or 0)
         told.append((f"ε = {radius(row.norm, row.radius)}{paper}", name, error, period, frames, place))
     columns = ["ball", "name", "error", "period", "frames", "place"]
     found = run.attacks.join(pd.DataFrame(told, columns=columns, index=run.attacks.index))
-    # A retrieved U of which no record says how good it is has no place in any table.
-    known = found["error"].notna() | (found["rule"] != _RETRIEVED)
+    # A retrieved U of which there is no record has no place in any table.
+    known = found["frames"].notna() | (found["rule"] != _RETRIEVED)
     found = found[known & (found["radius"] > 0) & (found["rule"] != "none")]
     found = found.sort_values(["norm", "radius", "place"], ascending=[False, True, True], kind="stable")
     return strongest(found, by=("ball", "name"))
@@ -133,7 +133,7 @@ def _compared(run: Run, frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     frame = frame[frame["network"] == DEFENDED]
     right, pairs = {key: run.right_under([key]) for key in frame.index}, {}
     for _, own in frame.groupby("ball"):
-        best = own[own["error"].isna()].nsmallest(1, "correct").index
+        best = own[own["error"].isna() & (own["rule"] != _RETRIEVED)].nsmallest(1, "correct").index
         for exact in own.index[own["rule"] == _EXACT]:
             pairs[exact, "no attack"] = (right[exact], run.right_before(exact))
             pairs |= {(key, "exact"): (right[key], right[exact]) for key in own.index if key != exact}
@@ -232,7 +232,7 @@ def _curve(frame: pd.DataFrame, name: str, drawings: Folder) -> Drawing | None:
         style, y = of_attacker(row.rule, hollow=row.network != DEFENDED), 100 * left(row).share
         lines.append(Curve(row.name, (min(errors), max(errors)), (y, y), style))
     for rule, dash in ((_BLURRED, "-"), (_RETRIEVED, "")):
-        points = {row.error: left(row) for row in each(frame[frame["rule"] == rule])}
+        points = {row.error: left(row) for row in each(frame[(frame["rule"] == rule) & frame["error"].notna()])}
         style = replace(of_attacker(rule), dash=dash)
         lines += [shares(attacker(rule).label, points, style, scale=100)] if points else []
     top = 10 * ceil(max(10 * left(row).interval[1] for row in each(frame)))
@@ -252,7 +252,8 @@ def _efforts(run: Run, drawings: Folder) -> list[Drawing]:
     drawn = []
     for name, what, log in (("error_median", "median error of a row", True), ("failed_share", "rows lost", False)):
         lines = []
-        for i, ((purpose, n), own) in enumerate(frame.groupby(["purpose", "inputs"])):
+        measured = frame[frame[name].notna()].astype({name: float})
+        for i, ((purpose, n), own) in enumerate(measured.groupby(["purpose", "inputs"])):
             label = f"N = {n:,}" + (", VGG-OPU's" if purpose == "price" else "")
             style = PLAIN if purpose == "price" else Style(FAINT, "s^Dv"[i % 4], hollow=True)
             lines.append(Curve(label, list(own["frames"] / own["inputs"]), list(100 * own[name]), style))

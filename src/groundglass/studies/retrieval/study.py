@@ -11,6 +11,7 @@ from groundglass.data import Dataset
 from groundglass.optics.retrieval import FixedExposure, Multilateration, SparseInputs, frames_needed
 from groundglass.results import Record
 from groundglass.results.kinds import ATTACK, RETRIEVE
+from groundglass.results.kinds.retrieve import RetrieveResult
 from groundglass.studies import kit
 from groundglass.studies.cells.attack import AttackCell
 from groundglass.studies.cells.check import Check, check_cells, entries
@@ -162,13 +163,19 @@ def _misjudged(records: Sequence[Record]) -> dict[str, float]:
     # Those that attacks use. Noise hides small errors from every reading, and the other methods err most along the field that
     # all inputs share, which spoils predictions beyond what it adds to the error.
     own = [one for one in entries(records, RETRIEVE) if one.config.purpose in ("price", "period")]
-    gaps = {one.name: round(one.result.told_share - one.result.failed_share, 4) for one in own}
+    known = [(one.name, one.result.told_share, one.result.failed_share) for one in own]
+    gaps = {name: round(told - failed, 4) for name, told, failed in known if failed is not None}
     return {name: gap for name, gap in gaps.items() if abs(gap) > _TOLD}
+
+
+def _wrong(result: RetrieveResult) -> float:
+    """The share of wrong rows; as far as the attacker can tell, where the true U is not here to compare with."""
+    return result.told_share if result.failed_share is None else result.failed_share
 
 
 def _weaker_than_drawn(records: Sequence[Record]) -> dict[str, float]:
     """A good retrieval must be worth no less than a matrix of one's own, or the attack does not use it."""
-    good = {one.key for one in entries(records, RETRIEVE) if one.result.failed_share < 0.01}
+    good = {one.key for one in entries(records, RETRIEVE) if _wrong(one.result) < 0.01}
     weaker: dict[str, float] = {}
     for drawn in entries(records, ATTACK, rule="bpda-drawn"):
         for one in entries(records, ATTACK, rule="bpda-retrieved", eps=drawn.config.eps):

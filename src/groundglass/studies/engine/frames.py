@@ -1,0 +1,76 @@
+"""How many frames cells take of a device that was given, before they run: one for each image that passes it."""
+
+from collections.abc import Iterable
+
+from groundglass.adaptive import STAND_INS
+from groundglass.optics.remote.errors import FrameBudgetError
+from groundglass.studies.engine.given import GivenDevice
+from groundglass.studies.engine.plan import Below, Plan, Unit
+from groundglass.studies.engine.work import passes
+
+# Readings of the training images that are kept while a classifier is fitted, see `fit_classifier`.
+_KEPT = 2**30
+# What gives a network, and what is a network's own.
+_NETWORKS = ("train", "redraw", "randomise")
+
+
+def frames_of(plan: Plan, key: str) -> int:
+    """Frames that a cell takes, about: an estimate as that of its time. 0 for a cell that the given device is not in."""
+    unit = plan.units[key]
+    c, networks = unit.config, _networks(plan, unit)
+    if unit.kind in ("retrieve", "rows"):
+        return c.frames if any(_is_given(plan.units[one]) for one in unit.inputs if one in plan.units) else 0
+    with_it = sum(_has_it(plan, one) for one in networks)
+    if not with_it:
+        return 0
+    on = Below(plan, unit)
+    if unit.kind == "train" and c.training["credit"] == "classifier":
+        readings = plan.train * int(c.model["device_out"])
+        return plan.train * (1 if readings <= _KEPT else 1 + c.training["epochs"]) + plan.test
+    work = passes(plan, key)
+    if unit.kind == "attack" and c.rule in STAND_INS:
+        return round(work.forward / on.size)  # the network itself is asked at the end alone
+    # Sources of one attack, and networks that are compared, have the device or have it not.
+    return round((work.forward + work.gradient + work.step) / on.size * with_it / len(networks))
+
+
+def check_budget(plan: Plan, keys: Iterable[str], given: GivenDevice) -> None:
+    """Refuse a study whose cells `keys` take more frames than are left.
+
+    Raises:
+        FrameBudgetError: before any work; says how many are missing.
+    """
+    if given.frames_left is None:
+        return
+    needed = sum(frames_of(plan, key) for key in keys)
+    if needed > given.frames_left:
+        raise FrameBudgetError(
+            f"what is left of this study takes about {needed:,} frames of the device, and the token's budget has "
+            f"{given.frames_left:,} left: ask the operator of the device for more, or take a smaller recipe, or fewer images",
+            needed=needed,
+            left=given.frames_left,
+        )
+
+
+def _is_given(unit: Unit) -> bool:
+    return unit.kind == "device" and bool(unit.config.given)
+
+
+def _networks(plan: Plan, unit: Unit) -> list[Unit]:
+    """Those that a cell asks: itself, where it makes one; else those right below it."""
+    if unit.kind in _NETWORKS:
+        return [unit]
+    found: dict[str, Unit] = {}
+    level = [plan.units[key] for key in unit.inputs if key in plan.units]
+    for one in level:
+        if one.kind in _NETWORKS or one.kind == "distil":
+            found[one.key] = one
+    if unit.kind == "transfer":  # tried on the target alone, which comes right after what was crafted
+        return [plan.units[unit.inputs[1]]] if unit.inputs[1] in plan.units else []
+    if unit.kind == "distil":
+        return list(found.values())[:1]
+    return list(found.values())
+
+
+def _has_it(plan: Plan, network: Unit) -> bool:
+    return any(_is_given(plan.units[key]) for key in network.inputs if key in plan.units)
