@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from groundglass.cli.options import Command, ComputeOn, SeedFile, SeedOption, count_of, given_seed
+from groundglass.cli.serve import Serve
 from groundglass.cli.terminal import Terminal, say
 from groundglass.cli.tokens import Token
 
@@ -164,6 +165,7 @@ class Device(Command):
         | Annotated[Info, tyro.conf.subcommand("info")]
         | Annotated[Measure, tyro.conf.subcommand("measure")]
         | Annotated[Redraw, tyro.conf.subcommand("redraw")]
+        | Annotated[Serve, tyro.conf.subcommand("serve")]
         | Annotated[Token, tyro.conf.subcommand("token")]
     )
 

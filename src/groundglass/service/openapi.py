@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from groundglass import __version__
 from groundglass.optics.remote import wire
 from groundglass.optics.remote.errors import ERRORS
 
@@ -30,7 +29,7 @@ DESCRIPTION: dict[str, Any] = {
     "openapi": "3.1.0",
     "info": {
         "title": "groundglass device service",
-        "version": __version__,
+        "version": "1",
         "description": "Bits in, camera readings out; the matrix stays with the service.",
     },
     "security": [{"token": []}],

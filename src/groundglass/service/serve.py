@@ -4,13 +4,13 @@ import logging
 import os
 import shutil
 import socket
+import ssl
 import stat
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 
@@ -88,10 +88,35 @@ class _Quiet(logging.Filter):
         return "without completing response" not in text and "Exception in ASGI application" not in text
 
 
+class _Server(uvicorn.Server):
+    """One whose clients hear at once that it ends, instead of waiting for frames that will not come."""
+
+    def __init__(self, service: Service, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._service.stop()
+        await super().shutdown(sockets)
+
+
 def server(service: Service, *, cert: Path | None = None, key: Path | None = None) -> uvicorn.Server:
-    """One that is not running yet."""
+    """One that is not running yet: `run(sockets=[...])`.
+
+    Raises:
+        ValueError: no certificate and key, or they do not fit.
+    """
     logging.getLogger("uvicorn.error").addFilter(_Quiet())
-    options: dict[str, Any] = {} if cert is None else {"ssl_certfile": cert, "ssl_keyfile": key}
+    if cert is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
+        except FileNotFoundError as error:
+            raise ValueError(f"no certificate {cert}, or no key {key}") from error
+        except ssl.SSLError as error:
+            raise ValueError(
+                f"{cert} and {key or 'it'} are no certificate and its private key in PEM format ({error.reason}): the "
+                "certificate file holds the chain, the server's own first"
+            ) from error
     config = uvicorn.Config(
         application(service),
         http="httptools",
@@ -105,9 +130,10 @@ def server(service: Service, *, cert: Path | None = None, key: Path | None = Non
         proxy_headers=False,
         timeout_keep_alive=_REST,
         timeout_graceful_shutdown=_GRACE,
-        **options,
+        ssl_certfile=cert,
+        ssl_keyfile=key,
     )
-    return uvicorn.Server(config)
+    return _Server(service, config)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from groundglass.core.sealed import Sealed
 from groundglass.core.settings import In, fit
+from groundglass.core.untrusted import parse_json
 from groundglass.optics.camera import Camera
 from groundglass.optics.device import Array, alike, as_bits
 from groundglass.optics.remote import wire
@@ -111,16 +112,7 @@ class RemoteOPU(Sealed):
 
     def facts(self) -> wire.Facts:
         """What the service says of the device now; it may have another matrix than this object was made for."""
-        try:
-            with self._connections.ask("GET") as answer:
-                text = small(answer)
-                if answer.status != 200:
-                    raise wire.read_error(answer.status, text)
-        except DeviceServiceError:
-            raise
-        except BROKEN as error:
-            raise self._connections.gone(error) from error
-        return wire.read_facts(text, str(self._address))
+        return wire.read_facts(self._small("GET"), str(self._address))
 
     @property
     def address(self) -> str:
@@ -183,6 +175,17 @@ class RemoteOPU(Sealed):
         self._facts, self.seconds_left = facts, None
         return facts.fingerprint
 
+    def redraw(self) -> str:
+        """Have the service draw another matrix, at once: for a token with the role redraw. Returns its fingerprint; this object
+        accepts it by `refresh`.
+
+        Raises:
+            CannotRedrawError, ServiceFullError: there can be none: the old one stays.
+            DeviceServiceError: as the class.
+        """
+        told = parse_json(self._small("POST", "/redraw"), str(self._address))
+        return str(told["new"])
+
     def measure(self, bits: Array) -> Array:
         """Camera frames of `bits`, [batch, N] of 0 and 1 -> [batch, M], where `bits` lie; as `SimulatedOPU.measure`.
 
@@ -238,6 +241,19 @@ class RemoteOPU(Sealed):
                 self.seconds_left = None if left is None else float(left)
 
         self._patiently(once)
+
+    def _small(self, method: str, below: str = "") -> bytes:
+        """The answer to a question that is no measurement; asked once."""
+        try:
+            with self._connections.ask(method, below) as answer:
+                text = small(answer)
+                if answer.status != 200:
+                    raise wire.read_error(answer.status, text)
+                return text
+        except DeviceServiceError:
+            raise
+        except BROKEN as error:
+            raise self._connections.gone(error) from error
 
     def _patiently(self, once: Callable[[], T]) -> T:
         """`once()`, again where waiting helps."""

@@ -1,0 +1,108 @@
+"""`groundglass device serve`: devices in a process of their own, for clients with tokens."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from groundglass.cli.options import Command, count_of
+from groundglass.cli.terminal import say
+from groundglass.cli.tokens import State
+
+
+@dataclass(frozen=True)
+class Serve(Command):
+    """Serve devices to clients with tokens (`groundglass device token`), until Ctrl-C or SIGTERM. The matrices stay in this
+    process; frames are counted on the disk before they are measured."""
+
+    devices: tyro.conf.Positional[tuple[str, ...]]
+    """NAME=FILE.device; or NAME=package.module:factory or NAME=file.py:factory, a function that makes a device, such as a
+    LightOnOPU over a real one."""
+    state: State
+    socket: Path | None = None
+    """Serve at this Unix socket, for this user alone."""
+    group: str | None = None
+    """And for this group."""
+    host: str = "127.0.0.1"
+    """Or serve at this address; any other than the loopback needs a certificate."""
+    port: int | None = None
+    """At this port."""
+    tls_cert: Path | None = None
+    """The certificate, PEM, with those that it is signed with."""
+    tls_key: Path | None = None
+    """Its private key, PEM."""
+    frame_rate: str = "2000"
+    """Frames a second of each device, shared by its clients; none for as many as it can."""
+    redraw_frames: str = "none"
+    """Draw another matrix after so many frames of one: 1000000, 1_000_000 or 1e6."""
+    redraw_seconds: float | None = None
+    """Draw another matrix after so long."""
+    overlap: float = 0.0
+    """Seconds for which the matrix before goes on answering clients that name it."""
+
+    def run(self) -> None:
+        from groundglass.core.hardening import harden_process, swap_step
+        from groundglass.core.imported import library
+        from groundglass.core.settings import Positive, fit
+
+        for name in ("starlette", "uvicorn", "httptools"):
+            library(name, "a device service", pip='"groundglass[service]"')
+        from groundglass.service.log import say as log
+        from groundglass.service.log import write_lines
+        from groundglass.service.open import opened
+        from groundglass.service.policy import Redraw
+        from groundglass.service.serve import listen_at, listen_on, server
+
+        sources = dict(_named(text) for text in self.devices)
+        if not sources or len(sources) < len(self.devices):
+            raise ValueError("give at least one NAME=FILE.device, each name once")
+        if (self.socket is None) == (self.port is None):
+            raise ValueError("give --socket PATH, or --port N: one of them")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("give --tls-cert and --tls-key together")
+        if self.group is not None and self.socket is None:
+            raise ValueError("--group is for --socket: at a port, tokens alone say who may come in")
+        policy = Redraw(
+            frames=None if self.redraw_frames == "none" else count_of("--redraw-frames", self.redraw_frames),
+            seconds=self.redraw_seconds,
+            overlap=self.overlap,
+        )
+        rate = None if self.frame_rate == "none" else fit(Positive, _number(self.frame_rate), "--frame-rate")
+        write_lines()
+        for line in harden_process().lines():
+            log("hardened", step=line)
+        with opened(sources, self.state, rate=rate, policy=policy) as service:
+            log("memory", step=swap_step().said)
+            if self.socket is not None:
+                listening, where = listen_at(self.socket, group=self.group), f"unix://{self.socket.resolve()}#"
+            else:
+                listening = listen_on(self.host, self.port or 0, tls=self.tls_cert is not None)
+                host, port = listening.getsockname()[:2]
+                host = f"[{host}]" if ":" in host else host
+                where = f"http{'' if self.tls_cert is None else 's'}://{host}:{port}/devices/"
+            try:
+                running = server(service, cert=self.tls_cert, key=self.tls_key)
+                for name, frames in service.devices.items():
+                    say(f"{name}: {where}{name}, fingerprint {frames.versions.fingerprint}")
+                say(f"ready; tokens: groundglass device token new WHO --state {self.state}")
+                sys.stdout.flush()
+                running.run(sockets=[listening])
+            finally:
+                listening.close()
+                if self.socket is not None:
+                    self.socket.unlink(missing_ok=True)
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, equals, source = text.partition("=")
+    if not equals or not source:
+        raise ValueError(f"{text!r:.80} is not NAME=FILE.device: clients use the name, lab=secret.device say")
+    return name, source
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"`--frame-rate` (={text!r:.40}) must be frames a second, or none") from None

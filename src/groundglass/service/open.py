@@ -1,0 +1,82 @@
+"""What is served: devices by the names of their files or of who makes them, with the state folder and the locks."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from groundglass.core.imported import imported
+from groundglass.core.locks import lock
+from groundglass.optics.device import OpticalDevice, is_fingerprint
+from groundglass.optics.remote import wire
+from groundglass.optics.store import find_device
+from groundglass.service.app import Service
+from groundglass.service.frames import Frames, Watch
+from groundglass.service.ledger import Ledger
+from groundglass.service.policy import Redraw, Versions
+
+
+@contextmanager
+def opened(
+    sources: Mapping[str, str],
+    state: Path,
+    *,
+    rate: float | None = 2000.0,
+    policy: Redraw | None = None,
+    watches: Mapping[str, Watch] | None = None,
+) -> Iterator[Service]:
+    """The service of some devices; nobody else serves them, or uses the state folder, while it is open.
+
+    Args:
+        sources: by the names that clients use: a device file, that of a moving or drifting device in a `DeviceStore`, or
+            "package.module:factory" or "file.py:factory" for a device that a function without arguments makes, such as a
+            `LightOnOPU`.
+        state: the folder of tokens, counts, and matrices that are drawn later; made for its owner alone.
+        rate: frames a second of each device; None: as many as it can.
+        policy: when simulated devices are drawn again. Others have none.
+        watches: guards, by the names of devices.
+
+    Raises:
+        ValueError: a name that cannot be one; the same device twice; see `Versions`.
+        HeldError: another service has the state folder, or one of the device files.
+        TypeError: what a factory makes is no device.
+        OSError, DamagedFileError: of files.
+    """
+    with ExitStack() as stack:
+        ledger = stack.enter_context(Ledger(state))
+        service = Service(ledger)
+        stack.callback(service.close)
+        found: dict[str, str] = {}
+        for name, source in sources.items():
+            if not wire.is_name(name):
+                raise ValueError(
+                    f"{name!r:.80} cannot be the name of a device: give 1 to 64 letters, digits, dots, hyphens or underscores"
+                )
+            device = _made(source, stack)
+            if (other := found.setdefault(device.fingerprint, name)) != name:
+                raise ValueError(f"{other} and {name} are the same device ({device.fingerprint}): give it one name")
+            taken = sum(usage.frames for usage in ledger.usage() if usage.device == name)
+            own = policy if _is_file(source) else None
+            versions = Versions(name, device, state / "devices" / name, policy=own, frames=taken, now=ledger.clock.now)
+            service.devices[name] = Frames(versions, ledger, rate=rate, watch=(watches or {}).get(name))
+        yield service
+
+
+def _is_file(source: str) -> bool:
+    return ":" not in source or Path(source).exists()
+
+
+def _made(source: str, stack: ExitStack) -> OpticalDevice:
+    if not _is_file(source):
+        device: Any = imported("factory", source)()
+        if not isinstance(device, OpticalDevice) or not is_fingerprint(device.fingerprint):
+            raise TypeError(
+                f"{source} makes a {type(device).__name__}, which is no optical device: LightOnOPU.calibrate(opu, ...) makes one "
+                "of an object with LightOn's `transform`"
+            )
+        return device
+    path = Path(source).resolve()
+    if path.exists():
+        file = lock(path.with_name(f".{path.name}.serving"), what=f"serving {path.name}")
+        stack.callback(file.close)
+    return find_device(path, None)
