@@ -1,0 +1,1 @@
+"""Bits of numbers: `from groundglass.compat.lightonml.encoding.base import BinaryThresholdEncoder`."""
