@@ -13,7 +13,7 @@ from groundglass.core import generator
 from groundglass.optics.access import half_density
 from groundglass.optics.retrieval.method import Design
 
-#: Held-out inputs: random, seen by no method, measured first.
+#: Held-out inputs: random unless the design has its own, seen by no method, measured first.
 HELD_OUT = 64
 #: The first so many of them are measured again after each part of the design.
 SENTINELS = 4
@@ -64,7 +64,11 @@ class FramePlan:
 
     def __init__(self, design: Design, *, seed: int) -> None:
         self.design = design
-        self.held_out = half_density(HELD_OUT, design.in_features, generator(seed, "held-out inputs"))
+        # Who must not be seen holds out inputs of the kind of the others.
+        own: Tensor | None = getattr(design, "held_out", None)
+        self.held_out = (
+            half_density(HELD_OUT, design.in_features, generator(seed, "held-out inputs")) if own is None else own
+        )
         checks = -1 - np.arange(HELD_OUT)
         parts = np.array_split(np.arange(len(design)), PARTS)
         # What each frame shows: k >= 0, input k of the design; -1 - j, held-out input j.
