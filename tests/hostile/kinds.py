@@ -34,6 +34,7 @@ from groundglass.results.bundle import BUNDLE
 from groundglass.results.compact import compact
 from groundglass.service.counts import read_counts
 from groundglass.service.database import NAME, Database
+from groundglass.service.guard import NaturalBits
 from groundglass.service.ledger import Ledger
 from groundglass.service.tokens import Budgets, Tokens
 from groundglass.studies.audit_model import _matrix, read_pictures
@@ -445,6 +446,17 @@ def read_database(path: Path) -> Any:
         database.close()
 
 
+def guard_file(folder: Path) -> Path:
+    rows = torch.randint(0, 2, (300, 10), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+    NaturalBits.fit(rows[:150], rows[150:]).save(folder / "guard.safetensors")
+    return folder / "guard.safetensors"
+
+
+def read_guard(path: Path) -> Any:
+    guard = NaturalBits.load(path)
+    return plain([guard.looks.tensors(), guard.levels, guard.shares]), guard.calibrated, guard.settings
+
+
 SAFE = {"parts": metadata_parts, "put": put_metadata}
 KINDS: dict[str, FileKind] = {
     "study.json": FileKind(of_run("study.json"), read_run, json_parts, put_sealed),
@@ -471,6 +483,7 @@ KINDS: dict[str, FileKind] = {
     "retrieval.json": FileKind(retrieval_file("retrieval.json"), lambda p: _retrieved(p.parent), json_parts, put_json),
     "retrieved matrix": FileKind(retrieval_file("matrix.npy"), lambda p: _retrieved(p.parent)),
     "readings": FileKind(retrieval_file("readings.npy"), lambda p: _retrieved(p.parent), checked=False),
+    "guard": FileKind(guard_file, read_guard, **SAFE),
     "bits": FileKind(bit_file, read_bits, checked=False),
     "ledger": FileKind(ledger, read_ledger, json_parts, put_json, checked=False),
     "service's database": FileKind(service_database, read_database, checked=False),

@@ -190,6 +190,7 @@ READERS: dict[str, tuple[str, ...] | str] = {
     "groundglass.optics.store": ("moving device", "drifting device", "saved draws"),
     "groundglass.optics.streams.bit_file": ("bits",),
     "groundglass.optics.streams.reading_file": ("ledger",),
+    "groundglass.service.guard": ("guard",),
     "groundglass.results.bundle": ("bundle",),
     "groundglass.results.journal": ("records.jsonl",),
     "groundglass.results.manifest": ("study.json",),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from groundglass.cli.guard import Guard
 from groundglass.cli.options import Command, ComputeOn, SeedFile, SeedOption, count_of, given_seed
 from groundglass.cli.serve import Serve
 from groundglass.cli.terminal import Terminal, say
@@ -167,6 +168,7 @@ class Device(Command):
         | Annotated[Redraw, tyro.conf.subcommand("redraw")]
         | Annotated[Serve, tyro.conf.subcommand("serve")]
         | Annotated[Token, tyro.conf.subcommand("token")]
+        | Annotated[Guard, tyro.conf.subcommand("guard")]
     )
 
     def run(self) -> None:

@@ -83,8 +83,8 @@ class SamePairs(InputSource):
     """Bits that are on as often as natural ones, and correlate in pairs as they do: thresholds of correlated Gaussians.
 
     Source: the dichotomised Gaussian of Macke et al., "Generating spike trains with specified correlation coefficients", Neural
-    Computation 2009. Difference: the Gaussian's correlation is sin(pi/2 rho), exact for bits that are on half of the time, not solved
-    for each pair.
+    Computation 2009. Difference: the Gaussian's correlation is sin(pi/2 rho), exact for bits that are on half of the time,
+    not solved for each pair.
     """
 
     name = "pairs"
