@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from typing import NamedTuple
 
 from groundglass.service.clock import day_of
 from groundglass.service.database import Database
@@ -12,8 +12,7 @@ Key = tuple[str, str]
 _COLUMNS = "token, device, frames, day, today, second, in_second"
 
 
-@dataclass(frozen=True)
-class Count:
+class Count(NamedTuple):
     """Frames in all, in the last day with any, in the last second with any.
 
     Attributes:
@@ -67,5 +66,5 @@ def write_counts(connection: sqlite3.Connection, counts: Mapping[Key, Count]) ->
     """In place of those that were there."""
     connection.executemany(
         f"INSERT OR REPLACE INTO counts ({_COLUMNS}) VALUES (?,?,?,?,?,?,?)",
-        [(*key, *astuple(count)) for key, count in counts.items()],
+        [(*key, *count) for key, count in counts.items()],
     )
