@@ -3,6 +3,7 @@
 import json
 import re
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,13 @@ def test_a_state_folder_that_is_none(tmp_path: Path, capfd: pytest.CaptureFixtur
         assert token(tmp_path / "typo", *words) == 1
         assert "token new" in capfd.readouterr().err
     assert not (tmp_path / "typo").exists()
+
+
+def test_a_clock_that_is_behind_is_said(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    with Ledger(tmp_path, wall=lambda: time.time() + 86_400) as ledger:
+        ledger.tokens.new("lab")
+    assert token(tmp_path, "list") == 0
+    assert "behind the latest time" in capfd.readouterr().err
 
 
 def test_moments() -> None:

@@ -6,8 +6,9 @@ import pytest
 
 from groundglass.optics.remote.errors import FrameBudgetError, TokenExpiredError
 from groundglass.service.clock import DAY, Clock
+from groundglass.service.database import Database
 from groundglass.service.ledger import Ledger
-from groundglass.service.tokens import Budgets, Client
+from groundglass.service.tokens import Budgets, Client, Tokens
 from tests.service.budgets import NOON, Hands
 
 YEAR = 365 * DAY
@@ -72,6 +73,20 @@ def test_an_expiry_that_was_told_is_not_forgotten_in_a_kill(tmp_path: Path) -> N
     hands.wall = NOON
     with hands.open(tmp_path) as ledger, pytest.raises(TokenExpiredError):
         ledger.authenticate(token)
+
+
+def test_a_command_with_an_older_clock_does_not_undo_the_servers(tmp_path: Path) -> None:
+    hands = Hands()
+    with hands.open(tmp_path) as ledger:
+        command = Database(tmp_path, create=False, wall=lambda: NOON - DAY, steady=lambda: 0.0)
+        hands.pass_by(DAY)
+        client, _ = ledger.tokens.new("lab")
+        spend(ledger, client, 1)
+        Tokens(command).revoke("lab")
+        command.close()
+    hands.wall = NOON
+    with hands.open(tmp_path) as ledger:
+        assert ledger.clock.now() == NOON + DAY
 
 
 def test_a_clock_that_was_a_year_ahead(tmp_path: Path) -> None:

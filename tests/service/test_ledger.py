@@ -8,9 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from groundglass.optics.remote.errors import (
-    FrameBudgetError,
-)
+from groundglass.core import DiskFullError
+from groundglass.optics.remote.errors import FrameBudgetError, ServiceFullError
 from groundglass.service.clock import DAY
 from groundglass.service.database import Database
 from groundglass.service.ledger import Batch, Ledger
@@ -83,7 +82,9 @@ def test_a_day_and_a_second_are_told_with_the_time_to_wait(tmp_path: Path) -> No
     hands = Hands(NOON + 0.25)
     with hands.open(tmp_path) as ledger:
         client = made(ledger, frames_a_day=6, frames_a_second=4)
-        spend(ledger, client, 4)
+        spend(ledger, client, 2)
+        spend(ledger, client, 1, "another")
+        spend(ledger, client, 1)
         with pytest.raises(FrameBudgetError) as refused:
             ledger.begin(client, "opu", 2)
         assert (refused.value.details["budget"], refused.value.retry_after) == ("frames_a_second", pytest.approx(0.75))
@@ -136,6 +137,22 @@ def test_what_ends_while_its_frames_are_counted_gives_back_no_more_than_the_rest
         assert ledger.left(client) == Budgets(frames=6)
 
 
+def test_what_ends_while_its_frames_cannot_be_counted_gives_back_all(tmp_path: Path) -> None:
+    class Full(Ledger):
+        def _write(self, frames: Any) -> Any:
+            for batch in frames:
+                self.end(batch)
+            raise DiskFullError
+
+    with Full(tmp_path) as ledger:
+        client = made(ledger, frames=10)
+        batch = ledger.begin(client, "opu", 9)
+        with pytest.raises(ServiceFullError):
+            ledger.take([(batch, 4)])
+        ledger.end(batch)
+        assert ledger.left(client) == Budgets(frames=10)
+
+
 @pytest.mark.parametrize("rows", [0, -1, 2.5, True, "3"])
 def test_rows_that_are_no_number_of_frames(tmp_path: Path, rows: Any) -> None:
     with Ledger(tmp_path) as ledger:
@@ -149,17 +166,18 @@ def test_rows_that_are_no_number_of_frames(tmp_path: Path, rows: Any) -> None:
 # Against a plain model of the budgets.
 
 #: Budgets, and what is done: begin (client, rows), take (which open batch, how many), end (which), time passes, restart.
-BUDGETS = st.builds(Budgets, *[st.one_of(st.none(), st.integers(0, n)) for n in (60, 40, 20)])
+BUDGETS = st.builds(Budgets, *[st.one_of(st.none(), st.integers(0, n)) for n in (40, 20, 10)])
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("begin"), st.integers(0, 1), st.integers(1, 15)),
-        st.tuples(st.just("take"), st.integers(0, 5), st.integers(1, 8)),
+        st.tuples(st.just("begin"), st.integers(0, 1), st.integers(1, 6)),
+        st.tuples(st.just("take"), st.integers(0, 5), st.integers(1, 3)),
         st.tuples(st.just("end"), st.integers(0, 5), st.just(0)),
         st.tuples(st.just("pass"), st.sampled_from([0.1, 0.9, 5.0, 30_000.0, 86_400.0]), st.just(0)),
         st.tuples(st.just("set"), st.floats(-200_000, 100.0), st.just(0)),
         st.tuples(st.just("restart"), st.just(0), st.just(0)),
     ),
-    max_size=40,
+    min_size=25,
+    max_size=60,
 )
 
 
@@ -170,6 +188,17 @@ def follow(folder: Path, kind: type[Ledger], budgets: list[Budgets], steps: list
     clients = [made(ledger, f"c{i}", **vars(one)) for i, one in enumerate(budgets)]
     taken: list[tuple[int, float]] = []  # every frame: whose, and when
     batches: list[tuple[int, Batch, int]] = []
+
+    def room(who: int) -> dict[str, int]:
+        now, held = ledger.clock.now(), sum(left for one, _, left in batches if one == who)
+        return {
+            name: max(
+                0, limit - held - sum(one == who and (span is None or t // span == now // span) for one, t in taken)
+            )
+            for name, span in SPANS.items()
+            if (limit := getattr(clients[who].budgets, name)) is not None
+        }
+
     try:
         for what, a, b in steps:
             if what == "pass":
@@ -180,19 +209,13 @@ def follow(folder: Path, kind: type[Ledger], budgets: list[Budgets], steps: list
                 ledger.close()
                 ledger, batches = hands.open(folder, kind), []
             elif what == "begin":
-                now, client = ledger.clock.now(), clients[a]
-                held = sum(left for who, _, left in batches if who == a)
-                room = [
-                    limit - held - sum(who == a and (span is None or t // span == now // span) for who, t in taken)
-                    for name, span in SPANS.items()
-                    if (limit := getattr(client.budgets, name)) is not None
-                ]
+                short = any(b > one for one in room(a).values())
                 try:
-                    batches.append((a, ledger.begin(client, f"d{b % 2}", b), b))
+                    batches.append((a, ledger.begin(clients[a], f"d{b % 2}", b), b))
                 except FrameBudgetError:
-                    assert any(b > one for one in room), "refused, with room for it"
+                    assert short, "refused, with room for it"
                 else:
-                    assert all(b <= one for one in room), "a frame too many"
+                    assert not short, "a frame too many"
             elif batches:
                 at = a % len(batches)
                 who, batch, left = batches[at]
@@ -204,6 +227,8 @@ def follow(folder: Path, kind: type[Ledger], budgets: list[Budgets], steps: list
                     taken += [(who, ledger.clock.now())] * b
                     batches[at] = who, batch, left - b
                     assert sum(one.frames for one in ledger.usage()) == on_disk(folder) == len(taken)
+            for i, client in enumerate(clients):
+                assert ledger.left(client) == Budgets(**room(i)), "another room than there is"
         for i, client in enumerate(clients):
             mine = [t for who, t in taken if who == i]
             assert sum(one.frames for one in ledger.usage() if one.client.id == client.id) == len(mine)
