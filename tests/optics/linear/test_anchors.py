@@ -16,8 +16,8 @@ def test_anchors_share_no_bit_with_signals(n: int, spare: int, anchors: int, see
     assert (design.blocks.sum(0) == 1).all(), "every input is in one block"
     sizes = design.blocks.sum(1)
     assert len(design.parts) == (1 if spare else 2)
-    covered = sum(part.region.int() for part in design.parts)
-    assert torch.equal(covered, (torch.arange(n + spare) < n).int()), "signals are in one part each"
+    covered = torch.stack([part.region for part in design.parts]).sum(0)
+    assert torch.equal(covered, (torch.arange(n + spare) < n).long()), "signals are in one part each"
     for part in design.parts:
         shown = part.anchors @ design.blocks
         assert shown.shape == (anchors + 1, n + spare)

@@ -225,7 +225,7 @@ def test_refuses_what_makes_no_sense(plain: tuple[SimulatedOPU, LinearDevice]) -
         ({"exposure": 0}, "exposure"),
     ):
         with pytest.raises(ValueError, match=says):
-            LinearDevice.fit(device, **wrong)  # type: ignore[arg-type]
+            LinearDevice.fit(device, **wrong)
     with pytest.raises(PermissionError, match="exposure_control"):
         LinearDevice.fit(device, exposure=2.0)
     with pytest.raises(ValueError, match="64 columns"):
