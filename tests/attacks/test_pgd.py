@@ -71,3 +71,17 @@ def test_zero_gradients_are_reported(problem):
     stuck = result.clean_correct & (result.zero_gradients == result.gradients)
     assert int(stuck.sum()) > 5
     assert bool((result.norm[stuck] == 0).all())
+
+
+@pytest.mark.parametrize(("levels", "steps"), [(1, 2), (2, 3), (4, 5), (8, 10), (16, 20), (32, 36)])
+def test_bim_takes_the_published_number_of_steps_of_one_level(levels, steps):
+    attack = PGD.bim(levels / 255)
+    assert attack == PGD(steps=steps, step_size=1 / 255)
+    assert attack.steps * attack.step_size >= levels / 255
+
+
+def test_bim_is_for_a_radius():
+    with pytest.raises(ValueError, match="eps"):
+        PGD.bim(8)
+    result, _ = attacked(*make_problem(), PGD.bim(0.03), BALL)
+    assert result.success.any()

@@ -12,7 +12,8 @@ from groundglass.attacks.checkpoint import State
 from groundglass.attacks.criteria import Targeted
 from groundglass.attacks.gradient_attack import Job
 from groundglass.attacks.hyperplanes import Metric
-from groundglass.attacks.minimum_norm import MinimumNormAttack, Norm, interrupted, nearest_plane
+from groundglass.attacks.minimum_norm import MinimumNormAttack, interrupted, nearest_plane
+from groundglass.attacks.nearest import Norm
 from groundglass.attacks.runs import likeliest_others
 from groundglass.attacks.sparse_balls import L1
 from groundglass.attacks.tensors import Flags, Images, Logits, PerImage, Rows, per_image

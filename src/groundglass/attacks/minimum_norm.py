@@ -1,49 +1,24 @@
-"""What attacks share that look for the nearest image which fools the model: with or without a ball."""
+"""What attacks with gradients share that look for the nearest image which fools the model: with or without a ball."""
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import Literal, cast
 
 import torch
 
-from groundglass.attacks.balls import Ball, ball_of
+from groundglass.attacks.balls import Ball
 from groundglass.attacks.checkpoint import State
 from groundglass.attacks.gradient_attack import GradientAttack, Job
 from groundglass.attacks.hyperplanes import Metric
 from groundglass.attacks.losses import Loss
-from groundglass.attacks.norms import NORMS
+from groundglass.attacks.nearest import NearestImageAttack
 from groundglass.attacks.tensors import Images, PerImage, Rows, per_image
 from groundglass.core import counting, pieces
 
-#: In which an attack without a ball measures.
-Norm = Literal["Linf", "L2", "L1"]
 
-
-class MinimumNormAttack(GradientAttack):
-    """Without a ball, any image that fools the model is a success, and `norm` of the result says how near it is. With one, only
-    an image inside it is: what was found outside is projected into the ball, and checked again.
-
-    Attributes:
-        norm: in which distances are measured; None for that of the ball.
-    """
+class MinimumNormAttack(NearestImageAttack, GradientAttack):
+    """With gradients: what was found outside a ball is projected into it, and checked again."""
 
     loss = "margin"
-    norm: str | None
-
-    def check_ball(self, ball: Ball | None) -> None:
-        name = type(self).__name__
-        if ball is None:
-            if self.norm is None:
-                raise ValueError(
-                    f"{name} without a ball needs a norm: {name}(norm={self.kinds[0].__name__!r}), or give a ball"
-                )
-            return
-        super().check_ball(ball)
-        if self.norm not in (None, ball.kind.__name__):
-            raise ValueError(f"{name}(norm={self.norm!r}) does not measure in {ball!r}: leave out `norm`")
-
-    def _measure(self, ball: Ball | None) -> Ball:
-        return ball if ball is not None else ball_of(NORMS[cast(str, self.norm).lower()], 1)
 
     def _attack(self, job: Job, ball: Ball | None, state: State) -> None:
         aims = state.get("aims")

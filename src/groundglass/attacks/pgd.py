@@ -1,5 +1,6 @@
 """Projected gradient descent."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ from groundglass.attacks.checkpoint import State
 from groundglass.attacks.gradient_attack import GradientAttack, Job, StepSize, of_rows, reaching
 from groundglass.attacks.runs import Runs
 from groundglass.attacks.tensors import Images, Rows
+from groundglass.core import check_eps
 from groundglass.core.settings import Count
 
 
@@ -51,6 +53,23 @@ class PGD(GradientAttack):
         super().__post_init__()
         if self.keep == "last" and self.stop_when_fooled:
             raise ValueError("keep='last' runs every step: it needs stop_when_fooled=False")
+
+    @classmethod
+    def bim(cls, eps: float) -> "PGD":
+        """The basic iterative method (Kurakin, Goodfellow and Bengio 2017, "Adversarial examples in the physical world", section
+        2.2) for an L-inf ball of this radius: from the image itself, steps of 1/255, min(255 eps + 4, 1.25 x 255 eps) of them.
+
+        The paper does not round that number; here it is rounded up, so that the steps reach the border. As with `PGD` the best
+        iterate is kept, where the original takes the last.
+
+        Raises:
+            ValueError: a radius outside [0, 1].
+        """
+        check_eps(eps, upper=1, unit="(L-inf)")
+        levels = 255 * eps
+        # Not a hair above a whole number, as 255 * (8 / 255) * 1.25 may be.
+        steps = math.ceil(min(levels + 4, 1.25 * levels) - 1e-9)
+        return cls(steps=max(1, steps), step_size=1 / 255)
 
     @property
     def most_gradients(self) -> int:

@@ -127,8 +127,10 @@ class Ask:
         unread: answers that the host did not look at yet; None: it looks at each.
     """
 
-    def __init__(self, access: QueryAccess, board: Board, loss: str, batch_size: int) -> None:
+    def __init__(self, access: QueryAccess, board: Board, loss: str, batch_size: int, *, nearest: bool = False) -> None:
+        """`nearest`: of what fools the model the nearest is kept, and no success ends an attack."""
         self._access, self._board, self._loss, self._batch_size = access, board, loss, batch_size
+        self._nearest = nearest
         self.unread: Unread | None = None
         self.answers: list[Answer] = []
         self.known: list[Answer] = []
@@ -263,17 +265,24 @@ class Ask:
             return
         board, slots, loss, fooled = self._board, asked.slots, answer.loss, answer.fooled
         rows = self._rows[slots]
-        # An image that fell to an earlier row of this step keeps that one.
-        better = asked.ends & ~board.success[rows] & (fooled | (loss > board.loss[rows]))
+        if self._nearest:
+            ball, before = self._live.ball, board.adversarial[rows] - board.images[rows]
+            away = ball.norm(asked.x - board.images[rows])
+            better = asked.ends & fooled & (~board.success[rows] | (away < ball.norm(before)))
+            rank = -away
+        else:
+            # An image that fell to an earlier row of this step keeps that one.
+            better = asked.ends & ~board.success[rows] & (fooled | (loss > board.loss[rows]))
+            rank = torch.where(fooled, torch.inf, loss)
         if free_to_read(better):
             at = better.nonzero().squeeze(1)
             if len(at):
-                at = at[_best_of_each(slots[at], loss[at], fooled[at])]
-                board.offer(rows[at], asked.x[at], loss[at], fooled[at], self._live.step[slots[at]] + 1)
+                at = at[_best_of_each(slots[at], rank[at])]
+                board.put(rows[at], asked.x[at], loss[at], fooled[at], self._live.step[slots[at]] + 1)
         elif asked.alone:
             board.put(rows, asked.x, loss, fooled, self._live.step[slots] + 1, where=better)
         else:
-            at = _best_of_all(slots, loss, fooled, better, len(self._live))
+            at = _best_of_all(slots, rank, better, len(self._live))
             there, at = at < len(slots), at.clamp_max(len(slots) - 1)
             board.put(self._rows, asked.x[at], loss[at], fooled[at], self._live.step + 1, where=there)
 
@@ -311,11 +320,11 @@ class Stepwise(Protocol):
     def step(self, live: Live, state: State, ask: Ask) -> State: ...
 
 
-def _best_of_each(slots: Tensor, loss: Tensor, fooled: Tensor) -> Tensor:
-    """Of the rows of each slot, the first that fools the model, else the first of highest loss: their positions."""
+def _best_of_each(slots: Tensor, rank: Tensor) -> Tensor:
+    """Of the rows of each slot, the first of highest rank: their positions."""
     if len(slots) == 1 or bool((slots[1:] != slots[:-1]).all()):
         return counting(len(slots), slots.device)
-    rank = torch.where(fooled, torch.inf, loss.nan_to_num(nan=-torch.inf))
+    rank = rank.nan_to_num(nan=-torch.inf)
     _, group = torch.unique_consecutive(slots, return_inverse=True)
     count = int(group[-1]) + 1
     top = torch.full((count,), -torch.inf, dtype=rank.dtype, device=slots.device).scatter_reduce_(
@@ -328,11 +337,11 @@ def _best_of_each(slots: Tensor, loss: Tensor, fooled: Tensor) -> Tensor:
     )
 
 
-def _best_of_all(slots: Tensor, loss: Tensor, fooled: Tensor, better: Tensor, count: int) -> Tensor:
+def _best_of_all(slots: Tensor, rank: Tensor, better: Tensor, count: int) -> Tensor:
     """`_best_of_each` of the rows that are better, for slots 0 to count - 1: its position, or how many rows there are where a
     slot has none. For a card: nothing is read."""
     none = len(slots)
-    rank = torch.where(better, torch.where(fooled, torch.inf, loss), -torch.inf)
+    rank = torch.where(better, rank, -torch.inf)
     top = torch.full((count,), -torch.inf, dtype=rank.dtype, device=slots.device).scatter_reduce_(
         0, slots, rank, "amax"
     )

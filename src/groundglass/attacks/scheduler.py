@@ -53,7 +53,9 @@ class Scheduler:
         batch_size: int,
         checkpoint: Path | str | None,
         criterion: Criterion = UNTARGETED,
+        nearest: bool = False,
     ) -> None:
+        """`nearest`: each image's whole budget goes into a smaller distance; else its attack ends with the first success."""
         name, cost = type(attack).__name__, attack.cost() + access.confirm
         if access.per_image is None:
             raise ValueError(f"{name} needs a budget for each image: {type(access).__name__}(model, per_image=15_000)")
@@ -65,6 +67,7 @@ class Scheduler:
         # Of a step with all that it may ask.
         self._cost = cost
         self._attack, self._access, self._ball, self._seed = attack, access, ball, seed
+        self._nearest = nearest
         self._budget: int = access.per_image
         self._board = Board.prepare(images, labels, ball, indices=indices, batch_size=batch_size, criterion=criterion)
         if any(i < 0 for i in self._board.indices) or len(set(self._board.indices)) < len(self._board.indices):
@@ -85,7 +88,7 @@ class Scheduler:
         self._scratch: dict[str, Tensor] = {}
         self._live: Live | None = None  # of the slots as they are; its step and what is left change with every step
         self._line: Tensor | None = None  # not known before the images themselves were checked
-        self._ask = Ask(access, self._board, self._loss, batch_size)
+        self._ask = Ask(access, self._board, self._loss, batch_size, nearest=nearest)
         self._saved_at = self._started = time.monotonic()
         self._earlier_seconds = 0.0
 
@@ -98,7 +101,7 @@ class Scheduler:
         board, ball = self._board, self._ball
         for rows in counting(len(board.images), board.images.device).split(PIECE):
             inside = ball.at(rows).contains(board.adversarial[rows], board.images[rows], tolerance=1e-6)
-            assert bool(inside.all()), "an attack left the ball"
+            assert self._nearest or bool(inside.all()), "an attack left the ball"
         return board.result(ball)
 
     def _finish(self, progress: Progress) -> None:
@@ -199,7 +202,8 @@ class Scheduler:
         """Free the slots of images that are fooled, or cannot pay for another step. Here a card is waited for."""
         assert self._live is not None
         fooled, asked = self._board.success[self._rows].tolist(), self._access.asked(self._live.numbers)
-        stays = [not is_fooled and self._budget - n >= self._cost for is_fooled, n in zip(fooled, asked, strict=True)]
+        pays = [self._budget - n >= self._cost for n in asked]
+        stays = pays if self._nearest else [pay and not done for pay, done in zip(pays, fooled, strict=True)]
         if not all(stays):
             at = self._live.at([slot for slot, stay in enumerate(stays) if stay])
             self._rows, self._step, self._left = self._rows[at], self._step[at], self._left[at]
@@ -236,6 +240,7 @@ class Scheduler:
             "budget": self._budget,
             "ball": repr(self._ball),
             "seed": self._seed,
+            **({"nearest": True} if self._nearest else {}),
             **({"confirm": self._access.confirm} if self._access.confirm else {}),
             **what_for(self._board.criterion, self._access),
         }

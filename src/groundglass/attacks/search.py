@@ -4,7 +4,7 @@ import math
 import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from groundglass.attacks.attack import Attack, Call
 from groundglass.attacks.balls import Ball, falls_short
 from groundglass.attacks.draws import Draw
 from groundglass.attacks.losses import find_loss
+from groundglass.attacks.nearest import NearestImageAttack
 from groundglass.attacks.query_access import LabelAccess, ScoreAccess
 from groundglass.attacks.questions import Ask, Live, State
 from groundglass.attacks.result import AttackResult
@@ -62,21 +63,29 @@ class QueryAttack(Attack):
             access,
             call.images,
             call.labels,
-            cast(Ball, call.ball),
+            self._around(call),
             seed=call.seed,
             indices=call.indices,
             start=call.start,
             batch_size=call.batch_size,
             checkpoint=None if call.checkpoint is None else call.checkpoint.path,
             criterion=call.criterion,
+            nearest=call.ball is None,
         )
         self._warn(access.per_image, call)
         return scheduler.run(call.progress)
 
+    def _around(self, call: Call) -> Ball:
+        """Where an adversarial image may be."""
+        if call.ball is not None:
+            return call.ball
+        assert isinstance(self, NearestImageAttack), "check_ball refuses no ball"
+        return self._everywhere(call.images)
+
     def _warn(self, budget: int | None, call: Call) -> None:
         """Where all steps that the budget pays for cannot reach the border of the ball."""
-        ball = cast(Ball, call.ball)
-        if budget is None or not len(call.images) or not falls_short(self.reach(budget, ball), ball):
+        ball = call.ball
+        if ball is None or budget is None or not len(call.images) or not falls_short(self.reach(budget, ball), ball):
             return
         steps = (budget - 1) // self.cost()
         warnings.warn(
