@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from groundglass.attacks import CarliniWagnerL2 as CarliniWagnerL2
     from groundglass.attacks import DeepFool as DeepFool
     from groundglass.attacks import GradientAccess as GradientAccess
+    from groundglass.attacks import HopSkipJump as HopSkipJump
     from groundglass.attacks import LabelAccess as LabelAccess
     from groundglass.attacks import Linf as Linf
     from groundglass.attacks import Parsimonious as Parsimonious
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from groundglass.attacks import ScoreAccess as ScoreAccess
     from groundglass.attacks import SparseRS as SparseRS
     from groundglass.attacks import Square as Square
+    from groundglass.attacks import SurFree as SurFree
     from groundglass.attacks import Sweep as Sweep
     from groundglass.attacks import Targeted as Targeted
     from groundglass.attacks import TransferPGD as TransferPGD
@@ -69,6 +71,7 @@ _FROM = {
             "CarliniWagnerL2",
             "DeepFool",
             "GradientAccess",
+            "HopSkipJump",
         ),
         *(
             "LabelAccess",
@@ -78,6 +81,7 @@ _FROM = {
             "ScoreAccess",
             "SparseRS",
             "Square",
+            "SurFree",
             "Sweep",
             "Targeted",
             "TransferPGD",

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from groundglass.attacks import (
-    L0,
     NES,
     Bandits,
+    HopSkipJump,
     LabelAccess,
     LabelAttack,
     Linf,
@@ -17,6 +17,7 @@ from groundglass.attacks import (
     ScoreAccess,
     SparseRS,
     Square,
+    SurFree,
 )
 from groundglass.attacks.draws import Mersenne
 from tests.attacks.toy import RowModel
@@ -27,6 +28,8 @@ ATTACKS = [
     Parsimonious(block_size=2, mini_batch=5, group=3, hierarchical=True),
     Square(),
     RayS(),
+    HopSkipJump(probes=4),
+    SurFree(tries=1, memory=3),
     SparseRS(),
 ]
 every_attack = pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: type(a).__name__)
@@ -34,7 +37,7 @@ COUNT, BUDGET, BALL = 10, 24, Linf(0.09)
 
 
 def ball_for(attack):
-    return L0(1) if isinstance(attack, SparseRS) else BALL
+    return BALL if Linf in attack.kinds else attack.kinds[0](1.0)
 
 
 def network():

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from groundglass.attacks import (
-    L0,
     L2,
     NES,
     AttackResult,
@@ -166,7 +165,9 @@ def test_an_access_that_was_used_up_is_refused(attack):
 def test_what_an_access_was_asked_before_counts_against_the_budget(attack):
     access = access_for(attack)
     access.charge([0, 3], [4, 8], "loss")
-    result = run(attack, access, ball=L0(0) if isinstance(attack, SparseRS) else Linf(1e-6))
+    result = run(
+        attack, access, ball=type(ball_for(attack))(0) if isinstance(attack, SparseRS) else type(ball_for(attack))(1e-6)
+    )
     asked = access.asked(range(COUNT))
     assert max(asked) <= BUDGET
     assert asked[0] - int(result.queries[0]) == 4

@@ -22,6 +22,7 @@ from groundglass.attacks import (
     DeepFool,
     GradientAccess,
     GradientAttack,
+    HopSkipJump,
     LabelAttack,
     Linf,
     MinimumNormAttack,
@@ -31,6 +32,7 @@ from groundglass.attacks import (
     ScoreAccess,
     SparseRS,
     Square,
+    SurFree,
     Sweep,
     Targeted,
     TransferPGD,
@@ -54,6 +56,8 @@ QUERIES = [
     Parsimonious(block_size=2, mini_batch=8),
     Square(),
     RayS(),
+    HopSkipJump(probes=8),
+    SurFree(tries=1, memory=4),
     SparseRS(),
 ]
 SEARCH = CarliniWagnerL2(steps=15, searches=3, learning_rate=0.05, initial_c=0.1)

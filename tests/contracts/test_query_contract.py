@@ -15,6 +15,7 @@ from groundglass.attacks import (
     NES,
     Bandits,
     GradientAccess,
+    HopSkipJump,
     LabelAttack,
     Linf,
     Parsimonious,
@@ -23,6 +24,7 @@ from groundglass.attacks import (
     ScoreAttack,
     SparseRS,
     Square,
+    SurFree,
     numpy_model,
 )
 from groundglass.attacks.result import COLUMNS
@@ -52,6 +54,9 @@ CASES = [(attack, Linf(0.09)) for attack in SCORES] + [(attack, L2(0.8)) for att
 BOXED = [Parsimonious(block_size=2, mini_batch=8), Square(), RayS()]
 CASES += [(attack, Linf((0.12, 0.06, 0.09))) for attack in BOXED]
 CASES += [(SparseRS(), L0(1))]
+LABELS_ALONE = [(HopSkipJump(probes=6), Linf((0.2, 0.1, 0.15))), (HopSkipJump(probes=6, draw="philox"), L2(1.2))]
+LABELS_ALONE += [(SurFree(tries=1, memory=4), L2(0.9))]
+CASES += LABELS_ALONE
 PHILOX = [replace(attack, draw="philox") for attack in (SCORES[0], SCORES[1], SCORES[2], SCORES[5])]
 CASES += [(attack, Linf(0.09)) for attack in PHILOX] + [
     (Square(draw="philox"), L2(0.8)),
@@ -207,7 +212,10 @@ def smooth_problem(ball):
 @every_case
 def test_each_attack_fools_what_noise_of_as_many_points_does_not(attack, ball):
     model, given, ball = smooth_problem(ball)
-    assert run(attack, ball, given, model=model, budget=400 if isinstance(attack, NES) else 250).success_rate > 0.6
+    assert (
+        run(attack, ball, given, model=model, budget=400 if isinstance(attack, NES | HopSkipJump) else 250).success_rate
+        > 0.6
+    )
 
 
 @every_case

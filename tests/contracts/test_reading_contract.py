@@ -22,8 +22,10 @@ from groundglass.attacks import (
     CarliniWagnerL2,
     DeepFool,
     GradientAccess,
+    HopSkipJump,
     InputDiversity,
     LabelAccess,
+    LabelAttack,
     Linf,
     NonFiniteError,
     Parsimonious,
@@ -32,6 +34,7 @@ from groundglass.attacks import (
     ScoreAccess,
     SparseRS,
     Square,
+    SurFree,
     Targeted,
     TransferPGD,
     checkpoint,
@@ -298,6 +301,9 @@ QUERIES = [
     (Square(draw="philox"), Linf(0.05)),
     (Square(), L2(0.5)),
     (RayS(), Linf(0.05)),
+    (HopSkipJump(probes=6, draw="philox"), Linf(0.1)),
+    (HopSkipJump(probes=6), L2(0.8)),
+    (SurFree(tries=1, memory=3), L2(0.8)),
     (SparseRS(draw="philox"), L0(2)),
     (Parsimonious(block_size=2, group=3), Linf(0.05)),
 ]
@@ -305,7 +311,7 @@ each_query = pytest.mark.parametrize(("attack", "ball"), QUERIES, ids=[f"{a!r} {
 
 
 def queried(attack, ball, *, confirm=0, **options):
-    kind = LabelAccess if isinstance(attack, RayS) else ScoreAccess
+    kind = LabelAccess if isinstance(attack, LabelAttack) else ScoreAccess
     access = kind(MODEL, per_image=40, confirm=confirm)
     return attack(access, *problem(), ball, seed=4, batch_size=16, **options), access
 

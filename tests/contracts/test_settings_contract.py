@@ -36,6 +36,7 @@ from groundglass.attacks import (
     FittedNetwork,
     GaussianKernel,
     GradientAccess,
+    HopSkipJump,
     InputDiversity,
     Linf,
     Parsimonious,
@@ -44,6 +45,7 @@ from groundglass.attacks import (
     ScoreAccess,
     SparseRS,
     Square,
+    SurFree,
     SurrogatePGD,
     TransferPGD,
 )
@@ -152,11 +154,13 @@ def examples() -> dict[type, Any]:
         CarliniWagnerL2(),
         DeepFool(),
         FAB(),
+        HopSkipJump(),
         Parsimonious(),
         RandomNoise(),
         RayS(),
         SparseRS(),
         Square(),
+        SurFree(),
     ]
     made += [
         TransferPGD(),
@@ -209,7 +213,7 @@ def examples() -> dict[type, Any]:
 
 def settings() -> list[type]:
     abstract = {"AdversarialTraining", "QueryAttack", "ScoreAttack", "LabelAttack", "BaseCell", "BallCell", "TunedCell"}
-    abstract |= {"TargetsConfig", "_Told", "_Kept"}  # the last two are what files of devices say
+    abstract |= {"BoundarySearch", "TargetsConfig", "_Told", "_Kept"}  # the last two are what files of devices say
     abstract |= set() if HAS_RAY else {"Ray"}
     return [one for one in package() if issubclass(one, Settings) and one.__name__ not in abstract]
 

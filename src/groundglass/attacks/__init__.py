@@ -26,6 +26,7 @@ from groundglass.attacks.fitted_rules import FittedLinear, FittedNetwork
 from groundglass.attacks.frozen import frozen_for_attack
 from groundglass.attacks.gradient_attack import GradientAttack
 from groundglass.attacks.gradient_smoothing import GaussianKernel
+from groundglass.attacks.hop_skip_jump import HopSkipJump
 from groundglass.attacks.input_diversity import InputDiversity
 from groundglass.attacks.minimum_norm import MinimumNormAttack
 from groundglass.attacks.nes import NES
@@ -41,6 +42,7 @@ from groundglass.attacks.search import LabelAttack, QueryAttack, ScoreAttack
 from groundglass.attacks.sparse_balls import L0, L1
 from groundglass.attacks.sparse_rs import SparseRS
 from groundglass.attacks.square import Square
+from groundglass.attacks.surfree import SurFree
 from groundglass.attacks.sweep import Sweep
 from groundglass.attacks.transfer import SurrogatePGD, TransferPGD
 from groundglass.core import BudgetExceededError, NonFiniteError
@@ -78,6 +80,7 @@ __all__ = [
     "GradientAccess",
     "GradientAttack",
     "Gradients",
+    "HopSkipJump",
     "InputDiversity",
     "LabelAccess",
     "LabelAttack",
@@ -100,6 +103,7 @@ __all__ = [
     "SparseRS",
     "Square",
     "StraightThrough",
+    "SurFree",
     "SurrogatePGD",
     "Sweep",
     "Targeted",

@@ -238,9 +238,8 @@ class Scheduler:
             "settings": settings_of(self._attack),
             "access": type(self._access).__name__,
             "budget": self._budget,
-            "ball": repr(self._ball),
+            "ball": repr(None if self._nearest else self._ball),
             "seed": self._seed,
-            **({"nearest": True} if self._nearest else {}),
             **({"confirm": self._access.confirm} if self._access.confirm else {}),
             **what_for(self._board.criterion, self._access),
         }
