@@ -144,6 +144,14 @@ def test_the_page_on_the_camera_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert {path.name for path in tmp_path.iterdir()} == {"lab-2.json", "error.png"}
 
 
+def test_the_page_on_linear_projections_runs() -> None:
+    space = run_blocks("linear.md", instead={"200": "60"})
+    apart, together = space["apart"], space["together"]
+    assert abs(apart - together).mean() < 0.02 * abs(together).mean()
+    assert space["best"] < space["error"] < 1.5 * space["best"]
+    assert space["access"].frames <= 736 + 60 * 8 * 16
+
+
 def test_the_page_on_cards_runs() -> None:
     (block,) = re.findall(r"```python\n(.*?)```", (PAGES / "gpu.md").read_text(), re.DOTALL)
     space: dict = {}
