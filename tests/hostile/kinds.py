@@ -24,7 +24,15 @@ from groundglass.data import ImageSet
 from groundglass.data.image_files import PictureFolder
 from groundglass.models import ModelSpec, build, defend, load_defended, load_model, save_defended, save_model
 from groundglass.models.weight_files import read_weights
-from groundglass.optics import DeviceAccess, DeviceStore, DriftingDevice, LightOnOPU, MovingDevice, SimulatedOPU
+from groundglass.optics import (
+    DeviceAccess,
+    DeviceStore,
+    DriftingDevice,
+    LightOnOPU,
+    MovingDevice,
+    RemoteOPU,
+    SimulatedOPU,
+)
 from groundglass.optics.retrieval import FixedExposure, retrieve
 from groundglass.optics.secret_file import _checksum
 from groundglass.optics.streams.bit_file import BitFile
@@ -42,6 +50,7 @@ from groundglass.studies.cells import draws
 from groundglass.studies.cells.cached_bits import cached_bits
 from groundglass.training import HybridDFA, TrainingConfig, train
 from tests.runs import RunFolder
+from tests.service.serving import remote, token
 
 SPEC = ModelSpec(width=0.03, classes=3, mean=(0.5,) * 3, std=(0.5,) * 3, device_in=8, device_out=12)
 IMAGES = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -184,6 +193,24 @@ def read_device(path: Path) -> Any:
     found = DeviceStore(path.parent).find(path.stem)
     bits = torch.ones(1, 8, dtype=torch.uint8)
     return found.fingerprint, len(found) if isinstance(found, MovingDevice) else plain(found.measure(bits))
+
+
+@cache
+def _served() -> RemoteOPU:
+    """At a service, as long as these tests run."""
+    return remote(device())
+
+
+def remote_file(folder: Path) -> Path:
+    mine = folder / "token"
+    mine.write_text(token())
+    mine.chmod(0o600)
+    return DeviceStore(folder / "devices").keep(_served())
+
+
+def read_remote_device(path: Path) -> Any:
+    found = DeviceStore(path.parent, token_file=path.parent.parent / "token").find(path.stem)
+    return found.fingerprint, plain(found.measure(torch.ones(1, 8, dtype=torch.uint8)))
 
 
 def saved_draws(folder: Path) -> Path:
@@ -470,6 +497,7 @@ KINDS: dict[str, FileKind] = {
     "device": FileKind(device_file, read_device, json_parts, put_device),
     "drifting device": FileKind(drifting_file, read_device, json_parts, put_json),
     "real device": FileKind(real_device_file, read_real_device, json_parts, put_sealed),
+    "remote device": FileKind(remote_file, read_remote_device, json_parts, put_sealed),
     "moving device": FileKind(moving_file, read_device, json_parts, put_json),
     "saved draws": FileKind(saved_draws, read_saved_draws, json_parts, put_json, checked=False),
     "attack result": FileKind(result_file, read_result, **SAFE),

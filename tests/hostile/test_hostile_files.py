@@ -186,6 +186,7 @@ READERS: dict[str, tuple[str, ...] | str] = {
     "groundglass.models.weight_files": ("weights", "torch weights"),
     "groundglass.optics.retrieval.folder": ("retrieval.json", "retrieved matrix", "readings"),
     "groundglass.optics.lighton": ("real device",),
+    "groundglass.optics.remote.kept": ("remote device",),
     "groundglass.optics.secret_file": ("device",),
     "groundglass.optics.store": ("moving device", "drifting device", "saved draws"),
     "groundglass.optics.streams.bit_file": ("bits",),

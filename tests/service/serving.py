@@ -92,6 +92,11 @@ def _shared() -> tuple[Bench, str, ExitStack]:
 _numbers = itertools.count()
 
 
+def token() -> str:
+    """Of `remote`."""
+    return _shared()[1]
+
+
 def remote(device: OpticalDevice) -> RemoteOPU:
     """This device through a service, for as long as what is returned lives."""
     shared, token, _ = _shared()

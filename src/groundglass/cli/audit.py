@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from groundglass.cli.options import Command, ComputeOn, DataDir, DeviceFile
+from groundglass.cli.remote import CaFile, OpticalDevice, TokenFile, opened
 from groundglass.cli.terminal import Terminal, say, say_table
 from groundglass.core.text import duration
 
@@ -55,6 +56,9 @@ class Audit(Command):
     matrix: Path | None = None
     """A retrieved matrix of the network's device (matrix.npy of `groundglass retrieve`)."""
     device_file: DeviceFile = None
+    optical_device: OpticalDevice = None
+    token_file: TokenFile = None
+    ca_file: CaFile = None
     device: ComputeOn = "auto"
     batch_size: int | Literal["auto"] | None = None
     """Images in a pass through the network; auto: as many as fit into the free memory. No result depends on it. Default: as many
@@ -83,6 +87,9 @@ class Audit(Command):
         config = replace(config, **sizes)
         options["arguments"] = options.pop("model_args")
         options["claims"], options["attacks"] = options.pop("claim"), options.pop("attack")
+        ca_file = options.pop("ca_file")
+        if self.optical_device is not None:
+            options["optical_device"] = opened(self.optical_device, self.token_file, ca_file)
         try:
             with Terminal() as terminal:
                 found = audit_model(**options, config=config, progress=terminal.progress)

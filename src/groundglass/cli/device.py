@@ -9,12 +9,13 @@ import tyro
 
 from groundglass.cli.guard import Guard
 from groundglass.cli.options import Command, ComputeOn, SeedFile, SeedOption, count_of, given_seed
+from groundglass.cli.remote import CaFile, TokenFile, device_at, is_address, opened
 from groundglass.cli.serve import Serve
 from groundglass.cli.terminal import Terminal, say
 from groundglass.cli.tokens import Token
 
 if TYPE_CHECKING:
-    from groundglass.optics import SimulatedOPU
+    from groundglass.optics import RemoteOPU, SimulatedOPU
 
 
 @dataclass(frozen=True)
@@ -80,17 +81,22 @@ class New(Command):
 class Info(Command):
     """What may be known of a device. It is made, and checked to be the one that was saved; the secret is not shown."""
 
-    file: tyro.conf.Positional[Path]
-    """The device file."""
+    file: tyro.conf.Positional[str]
+    """The device file; or of one at a service its address, https://HOST:PORT/devices/NAME or unix:///PATH/TO/SOCKET#NAME."""
+    token_file: TokenFile = None
+    ca_file: CaFile = None
 
     def run(self) -> None:
         from groundglass.optics import SimulatedOPU
         from groundglass.optics.secret_file import format_version
 
+        if is_address(self.file):
+            _describe_remote(opened(self.file, self.token_file, self.ca_file))
+            return
         began = time.perf_counter()
-        device = SimulatedOPU.load(self.file)
+        device = SimulatedOPU.load(Path(self.file))
         _describe(device)
-        say(f"file: {self.file}, format version {format_version(self.file)}, its owner's alone; ", end="")
+        say(f"file: {self.file}, format version {format_version(Path(self.file))}, its owner's alone; ", end="")
         say(f"made and checked in {time.perf_counter() - began:.1f} s")
 
 
@@ -98,8 +104,8 @@ class Info(Command):
 class Measure(Command):
     """Measure a file of bit vectors to a file of readings, of any size, in bounded memory. The same command continues it."""
 
-    file: tyro.conf.Positional[Path]
-    """The device file."""
+    file: tyro.conf.Positional[str]
+    """The device file; or the address of one at a service."""
     bits: Path
     """A .npy file: uint8 or bool [rows, N] of 0 and 1, or uint8 [rows, ceil(N/8)] of numpy.packbits(bits, axis=1)."""
     out: Path
@@ -107,16 +113,18 @@ class Measure(Command):
     packed: bool | None = None
     """Whether eight bits are in a byte. Default: told by the width."""
     device: ComputeOn = "auto"
+    token_file: TokenFile = None
+    ca_file: CaFile = None
 
     def run(self) -> None:
         from groundglass.core import refuse_existing
         from groundglass.core.accelerator import torch_device
-        from groundglass.optics import SimulatedOPU
+        from groundglass.optics.camera import camera_of
         from groundglass.optics.streams.measurement import measure_file
 
         refuse_existing(self.out)  # before the device is made, which takes longer
         where = torch_device(self.device)
-        device = SimulatedOPU.load(self.file)
+        device = device_at(self.file, self.token_file, self.ca_file)
         with Terminal(kept=f"beside {self.out}") as terminal:
             done = measure_file(
                 device, self.bits, self.out, packed=self.packed, where=where, progress=terminal.progress
@@ -125,7 +133,7 @@ class Measure(Command):
         before = f", {done.gone_on_from:.0%} of it in earlier sessions" if done.gone_on_from else ""
         say(f"seconds: {done.seconds:.1f} at the device{before}; {done.rate:,.0f} readings a second")
         if done.saturated is not None:
-            say(f"saturated: {done.saturated:.2%} of the readings are {device.camera.top}")
+            say(f"saturated: {done.saturated:.2%} of the readings are {camera_of(device).top}")
         say(f"readings: {self.out}")
 
 
@@ -196,6 +204,23 @@ def _describe(device: "SimulatedOPU") -> None:
         f"exposure: {device.exposure.gain:.6g} steps a unit of intensity, mean reading {device.mean_reading:.2f}\n"
         f"seed: {_PUBLIC if device.public else 'drawn from the operating system, in the device file alone'}\n"
         f"memory: {size(device.nbytes)} held; measuring takes up to {size(batch)} of bits and light besides"
+    )
+
+
+def _describe_remote(device: "RemoteOPU") -> None:
+    """What the service says of a device."""
+    from groundglass.core.text import duration
+
+    facts = device.facts()
+    camera, limits = device.camera, [f"{count:,} {name.replace('_', ' ')}" for name, count in facts.budget.items()]
+    seen = "not known" if camera is None else "float32 intensities" if camera.bits is None else f"{camera.bits} bits"
+    say(
+        f"fingerprint: {facts.fingerprint}\n"
+        f"{facts.kind} at a service: {facts.in_features:,} inputs, {facts.out_features:,} outputs\n"
+        f"camera: {seen}, mean reading {facts.mean_reading:.2f}\n"
+        f"matrix: {duration(facts.age)} old; after a redraw the old one answers for {duration(facts.overlap)} more\n"
+        f"seed: {_PUBLIC if facts.public else 'known to nobody here'}\n"
+        f"your token: {', '.join(facts.roles)}; left of its budget: {', '.join(limits) or 'no limit'}"
     )
 
 

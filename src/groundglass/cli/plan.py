@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from groundglass.cli.options import Command, ComputeOn, DataDir
+from groundglass.cli.remote import CaFile, OpticalDevice, TokenFile, opened
 from groundglass.cli.terminal import say, say_table
 from groundglass.core.text import duration, size
 
@@ -35,6 +36,9 @@ class Plan(Command):
     """Of weights, batches and attacks. Default: that of --config, else 0."""
     device_kind: Literal["dense", "procedural", "structured"] | None = None
     """How devices are simulated. Default: the recipe's."""
+    optical_device: OpticalDevice = None
+    token_file: TokenFile = None
+    ca_file: CaFile = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of training. auto: that of --out, else the faster one here."""
     executor: Literal["local", "ray"] = "local"
@@ -48,6 +52,7 @@ class Plan(Command):
     device: ComputeOn = "auto"
 
     def run(self) -> None:
+        from groundglass.results.manifest import unasked
         from groundglass.studies.engine.estimate import OF_A_CELL, OF_A_RUN
         from groundglass.studies.engine.forecast import forecast
 
@@ -55,6 +60,9 @@ class Plan(Command):
         study, options["changes"] = options.pop("study"), options.pop("set")
         if self.precision == "auto":
             options["precision"] = None
+        of_service = {name: options.pop(name) for name in ("token_file", "ca_file")}
+        if self.optical_device is not None:
+            options["optical_device"] = opened(self.optical_device, **of_service)
         found = forecast(study, **options)
         total, left = len(found.plan.units), len(found.left)
         rows = [
@@ -76,9 +84,14 @@ class Plan(Command):
             rows,
             uncut=1,
         )
+        if found.left_out:
+            say(f"not asked of this device: {unasked((one.kind, one.why) for one in found.left_out)}")
         if not left:
             say("nothing is left to do")
             return
+        if found.frames is not None:
+            budget = "" if found.frames_left is None else f"; the token's budget has {found.frames_left:,} left"
+            say(f"frames of the device: about {found.frames:,}{budget}")
         chain = found.chain
         names = ", ".join(f"{name} ({duration(seconds)})" for name, seconds in chain[:_NAMED])
         more = f", and {len(chain) - _NAMED} more" if len(chain) > _NAMED else ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from groundglass.cli.options import Command, ComputeOn, DataDir, SeedFile, SeedOption, given_seed
+from groundglass.cli.remote import CaFile, OpticalDevice, TokenFile, opened
 from groundglass.cli.terminal import Terminal, say, say_table
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ class Run(Command):
     device_seed_file: SeedFile = None
     device_kind: Literal["dense", "procedural", "structured"] | None = None
     """How devices are simulated. Default: the recipe's, dense; procedural is the same device; structured another."""
+    optical_device: OpticalDevice = None
+    token_file: TokenFile = None
+    ca_file: CaFile = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of training. auto: the faster one here, by a short measurement; recorded, and kept when the run is continued."""
     jobs: int | None = None
@@ -66,6 +70,9 @@ class Run(Command):
         options["executor"] = self._place({name: options.pop(name) for name in ("address", "cards")})
         if self.precision == "auto":
             options["precision"] = None
+        of_service = {name: options.pop(name) for name in ("token_file", "ca_file")}
+        if self.optical_device is not None:
+            options["optical_device"] = opened(self.optical_device, **of_service)
         with Terminal(kept=f"in {self.out}") as terminal:
             run_study(study, **options, progress=terminal.progress, listener=terminal)
             terminal.close()

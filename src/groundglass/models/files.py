@@ -279,6 +279,16 @@ def read_spec(path: Path | str) -> ModelSpec:
     return _open_own(path)[1]
 
 
+def device_fingerprint(path: Path | str) -> str | None:
+    """Of the device that the network of a file was fitted to, whoever wrote the file; None for none.
+
+    Raises:
+        DamagedFileError: truncated, altered, or not a model file.
+    """
+    spec = _open(path)[1]
+    return spec.fingerprint if isinstance(spec, ModelSpec) else spec.defence.fingerprint
+
+
 def is_defended_file(path: Path) -> bool:
     """Whether a file is one of `save_defended`.
 

@@ -10,7 +10,7 @@ from groundglass.core.hosts import awaited
 from groundglass.core.sealed import without_locals
 from groundglass.core.untrusted import read_format
 from groundglass.optics.counted import CountedDevice, counted, uncounted
-from groundglass.optics.device import OpticalDevice
+from groundglass.optics.device import OpticalDevice, is_fingerprint
 from groundglass.optics.drifting import DriftingDevice
 from groundglass.optics.moving import MovingDevice
 from groundglass.optics.remote.device import RemoteOPU
@@ -59,11 +59,13 @@ class DeviceStore:
         if isinstance(remote := uncounted(device), RemoteOPU) and remote.token_file is not None:
             self.token_file = remote.token_file.absolute()
 
-    def keep(self, device: OpticalDevice) -> None:
-        """Keep, of a device that was lent, where other processes find it: of a `RemoteOPU`. Others are in this process alone."""
-        if isinstance(remote := uncounted(device), RemoteOPU):
-            make_folder(self.folder, 0o700)
-            write_remote(self.folder / f"{device.fingerprint}{_REMOTE_SUFFIX}", remote)
+    def keep(self, device: RemoteOPU) -> Path:
+        """Keep where a device is served, so that other processes find it by its fingerprint; returns the file. No token is in it:
+        whoever finds the device so must have the token that this one has."""
+        make_folder(self.folder, 0o700)
+        path = self.folder / f"{device.fingerprint}{_REMOTE_SUFFIX}"
+        write_remote(path, device)
+        return path
 
     @property
     def frames(self) -> int:
@@ -75,9 +77,11 @@ class DeviceStore:
 
     def path(self, fingerprint: str) -> Path:
         """Where the file of this device is, or would be; of a moving or drifting one that is here, what names its parts."""
+        if is_fingerprint(fingerprint) and (path := self.folder / f"{fingerprint}{_REMOTE_SUFFIX}").exists():
+            return path  # a real device at a service has a name for a fingerprint
         if not fingerprint or set(fingerprint) - set("0123456789abcdef"):
             raise ValueError(f"a simulated device's fingerprint is hex digits, not {fingerprint!r}")
-        for suffix in (_MOVING_SUFFIX, _DRIFTING_SUFFIX, _REMOTE_SUFFIX):
+        for suffix in (_MOVING_SUFFIX, _DRIFTING_SUFFIX):
             if (path := self.folder / f"{fingerprint}{suffix}").exists():
                 return path
         return self.folder / f"{fingerprint}{_SUFFIX}"
@@ -114,9 +118,9 @@ class DeviceStore:
             if not path.exists():
                 write_json(path, {"format": _DRIFTING_FORMAT, "version": _DRIFTING_VERSION, **told})
             return path
-        path = self.path(device.fingerprint)
         if not isinstance(device, SimulatedOPU):
             raise TypeError(f"a {type(device).__name__} is not made again from a file: `lend` it to the store")
+        path = self.path(device.fingerprint)
         if not path.exists():
             make_folder(self.folder, 0o700)
             device.save(path)

@@ -71,6 +71,7 @@ def build(folder: Path, *, out: Path | None = None, studies: Sequence[Study] = S
                 run=run,
                 head=head,
                 public_seed=shared.public_seed(run),
+                given=shared.given_device(run),
                 clean=_beside(run, head.network),
                 sections=sections,
                 progress=run.progress,

@@ -1,6 +1,7 @@
 """What every page has beside its studies: the networks, the checks, and where the run was made."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from groundglass.core.text import duration, listed
@@ -11,6 +12,7 @@ from groundglass.report.table import Amount, Row, Table, Value
 from groundglass.results import Run
 from groundglass.results.kinds import CHECK, DEVICE, TRAIN, Entry
 from groundglass.results.kinds.network import TrainConfig, TrainResult
+from groundglass.results.manifest import unasked
 
 _CREDIT = {
     "bp": "backpropagation",
@@ -84,6 +86,8 @@ def provenance(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
     told = run.manifest
     facts = [(name, str(told[name])) for name in ("study", "recipe", "data", "seed", "started")]
     facts += [("not the recipe's", line) for line in told.get("changed", ())]
+    if "optical_device" in told:
+        facts.append(("device, given", told["optical_device"]["fingerprint"]))
     facts.append(("results", f"{len(run.records)}, {duration(sum(record.seconds for record in run.records))} of work"))
     parts = [("", facts), ("Versions", _pairs(told["versions"])), ("Machine", _pairs(told["machine"]))]
     for note in told.get("continued", ()):
@@ -98,6 +102,31 @@ def provenance(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
 def public_seed(run: Run) -> bool:
     """Whether the seed of a device was given, as far as the folder says: folders of earlier versions do not say."""
     return bool(run.manifest.get("public_seed")) or any(one.result.public_seed for one in run.entries(DEVICE))
+
+
+@dataclass(frozen=True)
+class GivenDevice:
+    """What a study did with a device that somebody else holds.
+
+    Attributes:
+        frames: that it took of the device.
+        why: there are results that the study has of a device of its own, and not of this one.
+        left_out: their names.
+    """
+
+    frames: int
+    why: str
+    left_out: tuple[str, ...]
+
+
+def given_device(run: Run) -> GivenDevice | None:
+    """None where the study has made its devices."""
+    frames = sum(record.frames or 0 for record in run.records)
+    if "optical_device" not in run.manifest and not frames:
+        return None
+    left = run.manifest.get("left_out", ())
+    why = unasked((one["kind"], one["why"]) for one in left)
+    return GivenDevice(frames, why, tuple(one["name"] for one in left))
 
 
 def _pairs(value: Any, path: str = "") -> list[tuple[str, str]]:

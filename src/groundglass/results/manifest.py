@@ -1,6 +1,7 @@
 """study.json: what a run folder was made for. A folder holds one study of one data set; its plan may grow."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,16 @@ def load_manifest(folder: Path) -> dict[str, Any]:
             f"{path} is of format {version}, and this version reads 1 to {FORMAT}: use the version that wrote it, or a newer one"
         )
     return unsealed(stored, str(path), required=version > 1)
+
+
+def unasked(left_out: Iterable[tuple[str, str]]) -> str:
+    """Results that a study does not have of the device that it was given, as kinds and reasons: "needs U (6 × attack)"."""
+    by_reason: dict[str, Counter[str]] = {}
+    for kind, why in left_out:
+        by_reason.setdefault(why, Counter())[kind] += 1
+    return "; ".join(
+        f"{why} ({', '.join(f'{count} × {kind}' for kind, count in kinds.items())})" for why, kinds in by_reason.items()
+    )
 
 
 def check_folder(folder: Path) -> None:

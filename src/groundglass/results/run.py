@@ -39,6 +39,7 @@ COMMON_COLUMNS = {
     "seconds": "wall time of the result, all sessions",
     "memory_bytes": "the most that its process held; none where not known",
     "device_memory_bytes": "the most that it took on a graphics card; none without one",
+    "device_frames": "that it took of a device which somebody else holds; none: none",
     "finished": "when, ISO 8601",
 }
 
@@ -206,6 +207,7 @@ class Run:
             "seconds": [record.seconds for record in records],
             "memory_bytes": [record.memory for record in records],
             "device_memory_bytes": [record.device_memory for record in records],
+            "device_frames": [record.frames for record in records],
             "finished": [record.finished for record in records],
         }
         found = found.assign(**common)

@@ -32,7 +32,10 @@ from groundglass.models import DefendedNetwork, load_defended, load_model, read_
 from groundglass.models.files import is_defended_file
 from groundglass.models.named import RANDOM, zoo_name
 from groundglass.models.preprocessing import Preprocessed
+from groundglass.models.wrappers import unwrapped
 from groundglass.models.zoo import find
+from groundglass.optics import OpticalDevice
+from groundglass.optics.counted import CountedDevice, counted
 from groundglass.optics.store import find_device
 from groundglass.results import Record, RecordStore, cell_key
 from groundglass.results.kinds.audit import FileAuditConfig
@@ -74,6 +77,8 @@ def audit_model(
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
     device_file: Path | None = None,
+    optical_device: OpticalDevice | None = None,
+    token_file: Path | None = None,
     device: Device = "auto",
     batch_size: BatchSize | None = None,
     data_dir: Path | None = None,
@@ -101,6 +106,8 @@ def audit_model(
         mean, std: of each channel, in place of those of the network's config.
         device_file: of a network with an optical layer: the file of its device, or the folder of that. Default: the folder
             `devices` beside that of its model file, or of `weights`.
+        optical_device: the device itself, in place of a file: a `RemoteOPU` or a `LightOnOPU`, say.
+        token_file: for a device at a service which the folder of devices names; see `DeviceStore`.
         device: what it is computed on: "cpu", "cuda", "cuda:1"; "auto" is a card where there is one. Recorded.
         batch_size: see `audit`.
         data_dir: the data folder.
@@ -127,7 +134,10 @@ def audit_model(
     asked = tuple(claims)
     each_of(asked or None)
     brought = {text: imported_attack(text) for text in attacks}
-    network = read_network(model, weights, device_file, arguments, mean, std)
+    held = None if optical_device is None else counted(optical_device)
+    network = read_network(
+        model, weights, device_file, arguments, mean, std, optical_device=held, token_file=token_file
+    )
     retrieved = None if matrix is None else _matrix(matrix)
     ours = zoo_name(model)
     place = find(ours) if ours is not None else Path(model)
@@ -191,6 +201,7 @@ def audit_model(
             result=as_json(audit_result(found)),
             seconds=round(found.seconds, 3),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            frames=_frames(network),
             memory=platform.most_memory(),
             device_memory=accelerator.most_memory(where),
         )
@@ -268,6 +279,9 @@ def read_network(
     arguments: Sequence[str] = (),
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
+    *,
+    optical_device: OpticalDevice | None = None,
+    token_file: Path | None = None,
 ) -> nn.Module:
     """A network by its name, or a model file of ours, with its weights and its device; see `audit_model`.
 
@@ -283,13 +297,27 @@ def read_network(
         weights=weights if place is None else RANDOM,
         mean=mean or None,
         std=std or None,
-        find_device=_naming_the_option()(partial(find_device, devices_of(path, device))),
+        find_device=_naming_the_option()(partial(_find, optical_device, devices_of(path, device), token_file)),
     )
     if place is None:
+        if optical_device is not None and not isinstance(unwrapped(made), DefendedNetwork):
+            raise ValueError(f"{model} has no optical layer, so it takes no --optical-device: leave it out")
         return made
     own = isinstance(made, DefendedNetwork) and made.device is not None and device is None
     with _naming_the_option():
-        return load_defended(place, network=lambda: made, device=None if own else devices_of(place, device))
+        found = optical_device or (None if own else devices_of(place, device))
+        return load_defended(place, network=lambda: made, device=found)
+
+
+def _find(held: OpticalDevice | None, where: Path, token_file: Path | None, fingerprint: str | None) -> OpticalDevice:
+    return find_device(where, fingerprint, token_file=token_file) if held is None else held
+
+
+def _frames(network: nn.Module) -> int | None:
+    """That were taken of a device which somebody else holds."""
+    inner = unwrapped(network)
+    device = inner.device if isinstance(inner, DefendedNetwork) else None
+    return (device.frames or None) if isinstance(device, CountedDevice) else None
 
 
 def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:

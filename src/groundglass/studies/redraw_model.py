@@ -1,8 +1,10 @@
 """Redraw the matrix of a trained network: a new U, and the classifier fitted to it on frozen features."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from torch import nn
 
@@ -11,10 +13,14 @@ from groundglass.core.accelerator import Device, repeatable, torch_device
 from groundglass.core.sealed import Seed
 from groundglass.data import Dataset, load
 from groundglass.models import DefendedNetwork, ModelSpec, predict_logits, read_spec, save_defended, save_model
+from groundglass.models.files import device_fingerprint
 from groundglass.models.named import zoo_name
-from groundglass.optics import DeviceStore, SimulatedOPU
+from groundglass.optics import DeviceStore, RemoteOPU, SimulatedOPU
+from groundglass.optics.counted import uncounted
+from groundglass.optics.remote.errors import FrameBudgetError
 from groundglass.studies.audit_model import devices_of, read_network
 from groundglass.studies.cells.redraw import Tuned, tune
+from groundglass.training.classifier import FINE_TUNING, frames_of_fit
 
 _NOTHING = "{} has no optical device, so there is nothing to redraw: give a defended network, such as vgg-opu"
 _VARIANT = (
@@ -50,6 +56,7 @@ def redraw_model(
     data: str,
     weights: Path | None = None,
     device_file: Path | None = None,
+    optical_device: RemoteOPU | None = None,
     device: Device = "auto",
     data_dir: Path | None = None,
     seed: int = 0,
@@ -69,6 +76,9 @@ def redraw_model(
         weights: of a factory's network, written by `save_defended`.
         device_file: the optical device's file, or the folder where it lies; the new one goes to the same folder. Default:
             `devices` beside the model's folder, as the studies lay it out.
+        optical_device: the network's device at a service. It is asked for another matrix, which takes a token with the role
+            redraw, unless it has drawn one since the network was fitted: then the classifier is fitted to that, and nothing
+            else is asked but readings.
         device: what it is computed on: "cpu", "cuda", "cuda:1"; "auto" is a card where there is one.
         data_dir: the data folder.
         seed: of the order of images.
@@ -81,6 +91,8 @@ def redraw_model(
         ValueError: no optical device in the model, or one that does not get bits, is not simulated, or is not at the end of the
             network; another data set; a `device_seed` that gives the old device.
         DamagedFileError, PermissionError: of the files that are read.
+        FrameBudgetError: the frames that are left of a service's budget do not suffice.
+        DeviceServiceError: the service does not answer, or refuses.
     """
     device_seed = None if device_seed is None else Seed(device_seed)  # first of all: no traceback shows it
     if device_seed is not None:
@@ -100,7 +112,10 @@ def redraw_model(
         raise ValueError(_NOTHING.format(path))
     if spec is not None and spec.encoding not in (None, "bits"):
         raise ValueError(_VARIANT.format(path, spec.encoding))
-    network, old = _redrawable(read_network(str(model), weights, device_file), path)
+    if optical_device is not None and device_seed is not None:
+        raise ValueError("the service draws the matrix of its device, from no seed of yours: leave --device-seed out")
+    former = None if optical_device is None else _former(optical_device, path)
+    network, old = _redrawable(read_network(str(model), weights, device_file, optical_device=former), path)
     place = devices_of(path, device_file)
     store = DeviceStore(place.parent if place.is_file() else place)
     dataset = load(data, data_dir=data_dir)
@@ -108,19 +123,19 @@ def redraw_model(
         spec.check_data(dataset.name, dataset.num_classes)
     else:
         _check_end(network, path, dataset)
-    secret = None if device_seed is None else device_seed.at("redraw", old.in_features, old.out_features)
-    started = time.perf_counter()
-    new = old.redraw(secret)
-    draw_seconds = time.perf_counter() - started
-    if new.fingerprint == old.fingerprint:
-        raise ValueError("this --device-seed gives the device that the model already has: give another, or none")
     for place in (out.parent, store.folder):
         check_writable(place)
+    if isinstance(old, SimulatedOPU):
+        drawn = _Drawn.here(old, device_seed)
+    else:
+        drawn = _Drawn.of_service(old)
+        _check_budget(old, dataset)
     network.to(where)
     with repeatable(where):
-        tuned = tune(network, new, dataset, path.parent, seed=derive_seed(seed, "redraw"), progress=progress)
+        tuned = tune(network, drawn, dataset, path.parent, seed=derive_seed(seed, "redraw"), progress=progress)
     # The device first: without it the model would be of no use, and a device without a model harms nobody.
-    device_path = store.put(new)
+    new, draw_seconds = drawn.device, drawn.seconds
+    device_path = store.keep(new) if isinstance(new, RemoteOPU) else store.put(new)
     try:
         _save(out, network, spec, new=True)
     except FileExistsError:  # another redraw was faster: its file stays, and this work is kept too
@@ -138,17 +153,80 @@ def redraw_model(
     )
 
 
-def _redrawable(network: nn.Module, path: Path) -> tuple[DefendedNetwork, SimulatedOPU]:
+class _Drawn:
+    """The new device, once it is asked for. `seconds`: that drawing it took."""
+
+    def __init__(self, device: SimulatedOPU | None, draw: Callable[[], RemoteOPU] | None, seconds: float) -> None:
+        self._device: SimulatedOPU | RemoteOPU | None = device
+        self._draw, self.seconds = draw, seconds
+
+    @classmethod
+    def here(cls, old: SimulatedOPU, device_seed: Seed | None) -> Self:
+        """Drawn at once, from a secret of this process."""
+        secret = None if device_seed is None else device_seed.at("redraw", old.in_features, old.out_features)
+        started = time.perf_counter()
+        new = old.redraw(secret)
+        if new.fingerprint == old.fingerprint:
+            raise ValueError("this --device-seed gives the device that the model already has: give another, or none")
+        return cls(new, None, time.perf_counter() - started)
+
+    @classmethod
+    def of_service(cls, old: RemoteOPU) -> Self:
+        """Asked for when the old matrix has been used for the last time; what the service has drawn meanwhile will do."""
+
+        def draw() -> RemoteOPU:
+            now = old.reopened()
+            if now.fingerprint != old.fingerprint:
+                return now
+            old.redraw()
+            return old.reopened()
+
+        return cls(None, draw, 0.0)
+
+    def __call__(self) -> SimulatedOPU | RemoteOPU:
+        if self._device is None:
+            assert self._draw is not None
+            started = time.perf_counter()
+            self._device = self._draw()
+            self.seconds = time.perf_counter() - started
+        return self._device
+
+    @property
+    def device(self) -> SimulatedOPU | RemoteOPU:
+        return self()
+
+
+def _former(device: RemoteOPU, path: Path) -> RemoteOPU:
+    """The device with the matrix that the network of this file was fitted to, gone or not."""
+    fingerprint = device_fingerprint(path)
+    return device if fingerprint is None else device.at(fingerprint, device.mean_reading, check=False)
+
+
+def _check_budget(device: RemoteOPU, dataset: Dataset) -> None:
+    """Before the service is asked to redraw: a classifier must follow."""
+    needed, left = frames_of_fit(device, len(dataset.train), FINE_TUNING) + 3 * len(dataset.test), device.frames_left
+    if left is not None and left < needed:
+        raise FrameBudgetError(
+            f"fitting the classifier again, and measuring what it is worth, takes {needed:,} frames, and the token's budget has "
+            f"{left:,} left: ask the operator of the device for more",
+            needed=needed,
+            left=left,
+        )
+
+
+def _redrawable(network: nn.Module, path: Path) -> tuple[DefendedNetwork, SimulatedOPU | RemoteOPU]:
     """The network and its device, if another one can take that one's place."""
     if not isinstance(network, DefendedNetwork) or network.device is None:
         raise ValueError(_NOTHING.format(path))
-    if not isinstance(network.device, SimulatedOPU):
+    device = uncounted(network.device)
+    if not isinstance(device, SimulatedOPU | RemoteOPU):
         raise ValueError(
-            f"the device of {path} is a {type(network.device).__name__}: only the matrix of a simulated one can be drawn again"
+            f"the device of {path} is a {type(device).__name__}: only the matrix of a simulated one can be drawn again"
         )
     if network.block.encoding != "bits":
         raise ValueError(_VARIANT.format(path, network.block.encoding))
-    return network, network.device
+    network.block.hold(device, "bits")
+    return network, device
 
 
 def _check_end(network: DefendedNetwork, path: Path, dataset: Dataset) -> None:

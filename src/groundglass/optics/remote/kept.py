@@ -15,7 +15,7 @@ from groundglass.core.schema import read
 from groundglass.core.settings import Count, Positive, Settings
 from groundglass.core.untrusted import read_format
 from groundglass.optics.device import is_fingerprint
-from groundglass.optics.remote.connection import Address, Token
+from groundglass.optics.remote.connection import TOKEN, Address, Token
 from groundglass.optics.remote.device import RemoteOPU
 from groundglass.optics.remote.errors import TokenRefusedError
 
@@ -71,8 +71,11 @@ def read_remote(path: Path, *, token_file: Path | None = None) -> RemoteOPU:
     if not is_fingerprint(kept.fingerprint):
         raise DamagedFileError(f"{path} has the fingerprint {kept.fingerprint!r:.80}: it was altered")
     token = Token.found(Token(None), token_file)
-    signature = "" if token is None else token.sign(_text(kept))
-    if not hmac.compare_digest(signature.encode(), kept.signature.encode()):
+    if token is None:
+        raise TokenRefusedError(
+            f"{path} names a device at a service: put your token into ${TOKEN}, or into a token file"
+        )
+    if not hmac.compare_digest(token.sign(_text(kept)).encode(), kept.signature.encode()):
         raise TokenRefusedError(
             f"{path} was written with another token than yours, so yours is not sent to the address in it, {kept.address}: if "
             "you trust that address, give it by --optical-device, or as RemoteOPU(address)"

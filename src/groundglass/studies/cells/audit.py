@@ -12,7 +12,8 @@ from groundglass.core.schema import written
 from groundglass.core.settings import Count
 from groundglass.models import DefendedNetwork
 from groundglass.models.wrappers import unwrapped
-from groundglass.optics import MovingDevice, SimulatedOPU
+from groundglass.optics import MovingDevice, RemoteOPU, SimulatedOPU
+from groundglass.optics.counted import uncounted
 from groundglass.results import Record
 from groundglass.results.kinds.audit import AuditResult, Timing
 from groundglass.studies.cells.attack import BallCell, make_ball
@@ -90,9 +91,11 @@ def audit_result(found: Audit) -> AuditResult:
 
 
 def is_steady(network: nn.Module) -> bool:
-    """Whether a network with a simulated device gives the same answers whatever it was asked before: no noise, no lots."""
+    """Whether a network gives the same answers whatever it was asked before: its device has no noise and no lots, as is known of
+    simulated ones, here or at a service."""
     inner = unwrapped(network)
     device = inner.device if isinstance(inner, DefendedNetwork) else None
-    if isinstance(device, SimulatedOPU):
-        return not device.camera.noisy
+    held = None if device is None else uncounted(device)
+    if isinstance(held, SimulatedOPU | RemoteOPU):
+        return held.camera is not None and not held.camera.noisy
     return device is None

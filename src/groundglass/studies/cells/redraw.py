@@ -3,7 +3,7 @@
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from groundglass.core.sealed import Seed
 from groundglass.core.settings import Count, NotNegative
 from groundglass.data import Dataset
 from groundglass.models import DefendedNetwork, read_spec, save_model
-from groundglass.optics import MovingDevice, SimulatedOPU
+from groundglass.optics import MovingDevice, OpticalDevice, SimulatedOPU
+from groundglass.optics.remote.errors import MatrixRedrawnError
 from groundglass.results import Record
 from groundglass.results.kinds import KINDS
 from groundglass.studies.cells.cached_bits import cached_bits
@@ -30,8 +31,8 @@ class Tuned:
     """What another device did to a network, in shares of the test images classified right. Nothing in it is secret.
 
     Attributes:
-        before, untuned, tuned: with the old device, with the new one under the old classifier, with the new one and a
-            classifier of its own.
+        before, untuned, tuned: with the old device (nan: it is gone), with the new one under the old classifier, with the new
+            one and a classifier of its own.
         feature_seconds: bits of all images; next to nothing when `features_cached`.
         tune_seconds: measuring the training images, and fitting.
     """
@@ -46,7 +47,7 @@ class Tuned:
 
 def tune(
     network: DefendedNetwork,
-    device: SimulatedOPU | MovingDevice,
+    device: OpticalDevice | Callable[[], OpticalDevice],
     dataset: Dataset,
     folder: Path,
     *,
@@ -61,6 +62,7 @@ def tune(
     """Put `device` into `network`, and fit its classifier, in place. The bits of all images are kept in `folder`.
 
     Args:
+        device: the new one; or what draws it, when all that the old one is needed for is done.
         copies: how often the classifier meets every training image.
         untuned: measure the network before it is tuned too; else that share is nan. A noisy device answers the next
             question in another way if it was asked before.
@@ -71,8 +73,11 @@ def tune(
     train_bits, train_cached = cached_bits(network, dataset.train, folder, progress)
     test_bits, test_cached = cached_bits(network, dataset.test, folder, progress)
     feature_seconds = time.perf_counter() - started
-    before = accuracy_of_bits(network, test_bits, labels)
-    place_device(network, device)
+    try:
+        before = accuracy_of_bits(network, test_bits, labels)
+    except MatrixRedrawnError:  # of a device at a service, whose old matrix is gone already
+        before = math.nan
+    place_device(network, device() if callable(device) else device)
     guessed = accuracy_of_bits(network, test_bits, labels) if untuned else math.nan
     history = fit_classifier(
         network,

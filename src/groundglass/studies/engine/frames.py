@@ -10,6 +10,8 @@ from groundglass.studies.engine.work import passes
 
 # Readings of the training images that are kept while a classifier is fitted, see `fit_classifier`.
 _KEPT = 2**30
+# How often an audit asks about each image, beside what its attacks do: before and after each.
+_ASKS = 12
 # What gives a network, and what is a network's own.
 _NETWORKS = ("train", "redraw", "randomise")
 
@@ -28,6 +30,10 @@ def frames_of(plan: Plan, key: str) -> int:
         readings = plan.train * int(c.model["device_out"])
         return plan.train * (1 if readings <= _KEPT else 1 + c.training["epochs"]) + plan.test
     work = passes(plan, key)
+    if unit.kind == "audit":
+        # Surrogates are fitted to natural images, and every attack and every check asks once more about those it is on.
+        natural = 2 * min(c.settings["fit_images"], plan.train)
+        return round((work.forward + work.gradient) / on.size + natural + _ASKS * c.n_images + 4 * c.settings["probes"])
     if unit.kind == "attack" and c.rule in STAND_INS:
         return round(work.forward / on.size)  # the network itself is asked at the end alone
     # Sources of one attack, and networks that are compared, have the device or have it not.

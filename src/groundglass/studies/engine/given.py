@@ -1,12 +1,10 @@
 """A study on a device that somebody else holds: its plan with that device in it, without what takes more than readings."""
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Self
 
 from groundglass.core.changes import changes_of
-from groundglass.core.text import listed
 from groundglass.optics import Camera, OpticalDevice
 from groundglass.optics.camera import camera_of
 from groundglass.optics.counted import uncounted
@@ -48,8 +46,8 @@ class GivenDevice:
 
     def asked(self, asked: Asked) -> Asked:
         """What is asked of a study, with the sizes and the camera of this device."""
-        sizes = {"device_in": self.in_features, "device_out": self.out_features, "camera": self.camera}
-        return replace(asked, changes=(*asked.changes, *changes_of(sizes)))
+        own = {"device_in": self.in_features, "device_out": self.out_features, "camera": self.camera}
+        return replace(asked, changes=(*asked.changes, *changes_of({**own, "device_kind": "dense"})))
 
     @property
     def told(self) -> dict[str, Any]:
@@ -117,8 +115,8 @@ class Placing:
     def _is_own(self, cell: DeviceCell) -> bool:
         """The device that the study's network has: others are simulated here, whoever holds this one."""
         own = self._device
-        sizes = (cell.in_features, cell.out_features, cell.camera, cell.matrix, cell.owner)
-        return sizes == (own.in_features, own.out_features, own.camera, "complex", "")
+        found = (cell.in_features, cell.out_features, cell.camera, cell.matrix, cell.device_kind, cell.owner)
+        return found == (own.in_features, own.out_features, own.camera, "complex", "dense", "")
 
     def _value(self, value: Any) -> Any:
         """A field as it becomes: a cell, some cells, or whatever else holds cells."""
@@ -140,16 +138,6 @@ class Placing:
     def _leave(self, cell: Cell, why: str) -> Cell | None:
         self._left[key_of(cell)] = LeftOut(cell.kind, cell.name, why)
         return None
-
-
-def said(left: Iterable[LeftOut]) -> str:
-    """What is left out in a line, "12 attacks and 3 redraws: needs U"; empty where nothing is."""
-    by_reason: dict[str, Counter[str]] = {}
-    for one in left:
-        by_reason.setdefault(one.why, Counter())[one.kind] += 1
-    return "; ".join(
-        f"{listed([f'{count} {kind}' for kind, count in kinds.items()])}: {why}" for why, kinds in by_reason.items()
-    )
 
 
 def check_elsewhere(device: OpticalDevice) -> None:

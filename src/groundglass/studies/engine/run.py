@@ -13,17 +13,18 @@ from groundglass.core.accelerator import Device, lacks_card, torch_device
 from groundglass.core.platform import machine, usable_cores, versions
 from groundglass.core.sealed import Seed
 from groundglass.core.settings import Count, fit
-from groundglass.optics import OpticalDevice
+from groundglass.optics import OpticalDevice, RemoteOPU
+from groundglass.optics.counted import uncounted
 from groundglass.optics.medium import DeviceKind
 from groundglass.results import Record, RecordStore, Run
-from groundglass.results.manifest import STUDY_FILE, load_manifest
+from groundglass.results.manifest import STUDY_FILE, load_manifest, unasked
 from groundglass.studies.asked import Asked
 from groundglass.studies.cells.network import stem
 from groundglass.studies.engine.cell import Cell, key_of, run_cells
 from groundglass.studies.engine.context import Context, Listener
 from groundglass.studies.engine.executor import Place
 from groundglass.studies.engine.frames import check_budget
-from groundglass.studies.engine.given import GivenDevice, LeftOut, check_elsewhere, said
+from groundglass.studies.engine.given import GivenDevice, LeftOut, check_elsewhere
 from groundglass.studies.engine.local import Local, fitting_jobs, refuse_in_a_starting_worker
 from groundglass.studies.engine.plan import Plan
 from groundglass.studies.engine.planned import StudyPlan
@@ -285,14 +286,14 @@ def run_study(
             where=here or "cpu",
             optical=optical_device,
         )
-        if optical_device is not None:
-            context.devices.keep(optical_device)
+        if isinstance(remote := None if optical_device is None else uncounted(optical_device), RemoteOPU):
+            context.devices.keep(remote)
         told = (_told_growth, _told_device)
         for line in (*(each(store.manifest, about["started"]) for each in told), _told_repeatable(about["machine"])):
             if line is not None:
                 context.note(line)
         if found.left_out:
-            context.note(f"not asked of this device: {said(found.left_out)}")
+            context.note(f"not asked of this device: {unasked((one.kind, one.why) for one in found.left_out)}")
         if not all(key_of(cell) in store for cell in todo):
             if given is not None:
                 missing = [key for cell in todo if (key := key_of(cell)) not in store]
