@@ -44,6 +44,7 @@ from groundglass.service.counts import read_counts
 from groundglass.service.database import NAME, Database
 from groundglass.service.guard import NaturalBits
 from groundglass.service.ledger import Ledger
+from groundglass.service.policy import Redraw, Versions, read_versions
 from groundglass.service.tokens import Budgets, Tokens
 from groundglass.studies.audit_model import _matrix, read_pictures
 from groundglass.studies.cells import draws
@@ -484,6 +485,12 @@ def read_guard(path: Path) -> Any:
     return plain([guard.looks.tensors(), guard.levels, guard.shares]), guard.calibrated, guard.settings
 
 
+def served_versions(folder: Path) -> Path:
+    versions = Versions("lab", device(), folder, policy=Redraw(overlap=100))
+    versions.redraw()
+    return folder / "versions.json"
+
+
 SAFE = {"parts": metadata_parts, "put": put_metadata}
 KINDS: dict[str, FileKind] = {
     "study.json": FileKind(of_run("study.json"), read_run, json_parts, put_sealed),
@@ -515,6 +522,7 @@ KINDS: dict[str, FileKind] = {
     "bits": FileKind(bit_file, read_bits, checked=False),
     "ledger": FileKind(ledger, read_ledger, json_parts, put_json, checked=False),
     "service's database": FileKind(service_database, read_database, checked=False),
+    "served device": FileKind(served_versions, read_versions, json_parts, put_sealed),
     "pictures": FileKind(pictures, read_npz_pictures),
     "picture": FileKind(picture, read_folder, checked=False),
     "given matrix": FileKind(matrix, lambda p: plain(_matrix(p)), checked=False),

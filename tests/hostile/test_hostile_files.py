@@ -201,6 +201,8 @@ READERS: dict[str, tuple[str, ...] | str] = {
     "groundglass.studies.cells.cached_bits": ("cached bits",),
     "groundglass.studies.cells.draws": ("draws checkpoint",),
     "groundglass.service.database": ("service's database",),
+    "groundglass.service.policy": ("served device",),
+    "groundglass.optics.remote.connection": "a token of the user's own",
     "groundglass.training.checkpoint": ("training checkpoint",),
     "groundglass.results.made": "a digest",
     "groundglass.results.compact": "by the readers of results",

@@ -3,12 +3,16 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
 from groundglass.cli.options import Command, count_of
 from groundglass.cli.terminal import say
 from groundglass.cli.tokens import State
+
+if TYPE_CHECKING:
+    from socket import socket as Socket
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Serve(Command):
         from groundglass.service.log import write_lines
         from groundglass.service.open import opened
         from groundglass.service.policy import Redraw
-        from groundglass.service.serve import listen_at, listen_on, server
+        from groundglass.service.serve import check_certificate, server
 
         sources = dict(_named(text) for text in self.devices)
         if not sources or len(sources) < len(self.devices):
@@ -69,29 +73,35 @@ class Serve(Command):
             overlap=self.overlap,
         )
         rate = None if self.frame_rate == "none" else fit(Positive, _number(self.frame_rate), "--frame-rate")
-        write_lines()
-        for line in harden_process().lines():
-            log("hardened", step=line)
-        with opened(sources, self.state, rate=rate, policy=policy) as service:
-            log("memory", step=swap_step().said)
-            if self.socket is not None:
-                listening, where = listen_at(self.socket, group=self.group), f"unix://{self.socket.resolve()}#"
-            else:
-                listening = listen_on(self.host, self.port or 0, tls=self.tls_cert is not None)
-                host, port = listening.getsockname()[:2]
-                host = f"[{host}]" if ":" in host else host
-                where = f"http{'' if self.tls_cert is None else 's'}://{host}:{port}/devices/"
-            try:
+        check_certificate(self.tls_cert, self.tls_key)
+        listening, where = self._listen()
+        try:
+            write_lines()
+            for line in harden_process().lines():
+                log("hardened", step=line)
+            with opened(sources, self.state, rate=rate, policy=policy) as service:
+                log("memory", step=swap_step().said)
                 running = server(service, cert=self.tls_cert, key=self.tls_key)
                 for name, frames in service.devices.items():
                     say(f"{name}: {where}{name}, fingerprint {frames.versions.fingerprint}")
                 say(f"ready; tokens: groundglass device token new WHO --state {self.state}")
                 sys.stdout.flush()
                 running.run(sockets=[listening])
-            finally:
-                listening.close()
-                if self.socket is not None:
-                    self.socket.unlink(missing_ok=True)
+        finally:
+            listening.close()
+            if self.socket is not None:
+                self.socket.unlink(missing_ok=True)
+
+    def _listen(self) -> "tuple[Socket, str]":
+        """Where clients come in, and what a device's address begins with."""
+        from groundglass.service.serve import listen_at, listen_on
+
+        if self.socket is not None:
+            return listen_at(self.socket, group=self.group), f"unix://{self.socket.resolve()}#"
+        listening = listen_on(self.host, self.port or 0, tls=self.tls_cert is not None)
+        host, port = listening.getsockname()[:2]
+        host = f"[{host}]" if ":" in host else host
+        return listening, f"http{'' if self.tls_cert is None else 's'}://{host}:{port}/devices/"
 
 
 def _named(text: str) -> tuple[str, str]:

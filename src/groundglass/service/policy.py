@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from groundglass.core import DamagedFileError, write_json
+from groundglass.core.checksum import sealed, unsealed
 from groundglass.core.schema import read
 from groundglass.core.settings import Count, NotNegative, Positive, Settings, Tally
 from groundglass.core.untrusted import read_format
@@ -231,9 +232,13 @@ def read_versions(path: Path) -> _Kept:
     """What a service has kept of a served device.
 
     Raises:
+        FileNotFoundError: no such file.
         DamagedFileError: truncated, altered, or something else.
     """
-    kept = read(_Kept, read_format(path, _FORMAT, _VERSION, "the list of a served device's matrices"), str(path))
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}: a service keeps one for each device that it serves")
+    told = read_format(path, _FORMAT, _VERSION, "the list of a served device's matrices")
+    kept = read(_Kept, unsealed(told, str(path), required=True), str(path))
     for name, until in kept.old.items():
         if not is_fingerprint(name) or not isinstance(until, int | float):
             raise DamagedFileError(f"{path} names no matrix by {name!r:.80}: it was altered")
@@ -267,4 +272,4 @@ def _go_on(device: Any, frames: int) -> None:
 
 
 def _written(kept: _Kept) -> dict[str, Any]:
-    return {"format": _FORMAT, "version": _VERSION, **asdict(kept)}
+    return sealed({"format": _FORMAT, "version": _VERSION, **asdict(kept)})

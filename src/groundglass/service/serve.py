@@ -88,6 +88,23 @@ class _Quiet(logging.Filter):
         return "without completing response" not in text and "Exception in ASGI application" not in text
 
 
+def check_certificate(cert: Path | None, key: Path | None) -> None:
+    """
+    Raises:
+        ValueError: these are no certificate and its private key.
+    """
+    if cert is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
+        except FileNotFoundError as error:
+            raise ValueError(f"no certificate {cert}, or no key {key}") from error
+        except ssl.SSLError as error:
+            raise ValueError(
+                f"{cert} and {key or 'it'} are no certificate and its private key in PEM format ({error.reason}): the "
+                "certificate file holds the chain, the server's own first"
+            ) from error
+
+
 class _Server(uvicorn.Server):
     """One whose clients hear at once that it ends, instead of waiting for frames that will not come."""
 
@@ -107,16 +124,7 @@ def server(service: Service, *, cert: Path | None = None, key: Path | None = Non
         ValueError: no certificate and key, or they do not fit.
     """
     logging.getLogger("uvicorn.error").addFilter(_Quiet())
-    if cert is not None:
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
-        except FileNotFoundError as error:
-            raise ValueError(f"no certificate {cert}, or no key {key}") from error
-        except ssl.SSLError as error:
-            raise ValueError(
-                f"{cert} and {key or 'it'} are no certificate and its private key in PEM format ({error.reason}): the "
-                "certificate file holds the chain, the server's own first"
-            ) from error
+    check_certificate(cert, key)
     config = uvicorn.Config(
         application(service),
         http="httptools",

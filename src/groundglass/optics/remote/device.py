@@ -110,6 +110,10 @@ class RemoteOPU(Sealed):
             f"{', public seed' if self.public else ''})"
         )
 
+    def close(self) -> None:
+        """Close the connections that are at rest. The next question opens another."""
+        self._connections.close()
+
     def facts(self) -> wire.Facts:
         """What the service says of the device now; it may have another matrix than this object was made for."""
         return wire.read_facts(self._small("GET"), str(self._address))
