@@ -12,6 +12,7 @@ import torch
 from groundglass.cli import main
 from groundglass.core.locks import HeldError
 from groundglass.optics import DeviceStore, LightOnOPU, MovingDevice, RemoteOPU, SimulatedOPU
+from groundglass.service.guard import NaturalBits
 from groundglass.service.open import opened
 from groundglass.service.policy import Redraw
 from tests.contracts.test_device_contract import M, N, StandIn, draw
@@ -57,6 +58,20 @@ def test_one_service_for_a_device_file_and_one_for_a_state_folder(file: Path, tm
         with pytest.raises(HeldError), opened({"x": str(link)}, tmp_path / "third"):
             pass
     with opened({"lab": str(file)}, tmp_path / "state"):
+        pass
+
+
+def test_a_guard_from_its_file(file: Path, tmp_path: Path) -> None:
+    NaturalBits.fit(draw(150), draw(150, seed=1)).save(tmp_path / "guard")
+    with opened({"lab": str(file)}, tmp_path / "state", guard=tmp_path / "guard", response="refuse") as service:
+        watch = service.devices["lab"].watch
+        assert watch is not None
+        assert watch.response == "refuse"
+    SimulatedOPU.create(N + 1, M, seed=1).save(tmp_path / "other.device")
+    with (
+        pytest.raises(ValueError, match="fit one of its own"),
+        opened({"other": str(tmp_path / "other.device")}, tmp_path / "state", guard=tmp_path / "guard"),
+    ):
         pass
 
 

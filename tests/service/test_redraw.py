@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from groundglass.core import DamagedFileError
 from groundglass.optics import Camera, DeviceStore, DriftingDevice, LightOnOPU, MovingDevice, SimulatedOPU
 from groundglass.optics.remote import errors
 from groundglass.service.frames import Watch
+from groundglass.service.guard import Finding
 from groundglass.service.policy import Redraw, Versions, redrawn
 from tests.contracts.test_device_contract import M, N, StandIn, draw
 from tests.service import serving
@@ -194,25 +195,18 @@ def test_a_full_disk_leaves_the_old_matrix(bench: Bench, monkeypatch: pytest.Mon
     assert torch.equal(device.measure(draw(5)), lab().measure(draw(5)))
 
 
-@dataclass
-class Found:
-    name: str = "weight"
-    score: float = 5.0
-    limit: float = 4.0
-    frames: int = 7
-
-
 class Sees:
     """Finds a retrieval in rows with a single bit."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, together: bool = False) -> None:
+        self.together = together
         self.rows: list[tuple[str, int]] = []
 
-    def look(self, client: str, bits: np.ndarray) -> Found | None:
+    def look(self, client: str, bits: np.ndarray) -> Finding | None:
         assert bits.dtype == np.uint8
         assert bits.shape[1] == N
         self.rows.append((client, len(bits)))
-        return Found() if (bits.sum(1) == 1).any() else None
+        return Finding("weight", 5.0, 4.0, 7, together=self.together) if (bits.sum(1) == 1).any() else None
 
 
 ONE_BIT = torch.eye(N, dtype=torch.uint8)[:5]
@@ -246,6 +240,17 @@ def test_what_follows_from_what_a_guard_finds(bench: Bench, response: Any) -> No
             bad.measure(draw(1))
     if response == "throttle":
         assert list(frames._turns._slowed) == [guard.rows[1][0]]
+
+
+@pytest.mark.parametrize("response", ["throttle", "redraw", "refuse"])
+def test_what_all_clients_do_together_is_no_single_ones_doing(bench: Bench, response: Any) -> None:
+    frames = bench.serve("lab", lab(), watch=Watch(Sees(together=True), response))
+    device = bench.client("lab")
+    with pytest.raises(errors.MatrixRedrawnError) if response == "redraw" else nullcontext():
+        assert torch.equal(device.measure(ONE_BIT), lab().measure(ONE_BIT))
+    assert [alarm.client for alarm in frames.alarms] == [None]
+    assert not frames._turns._slowed
+    assert not frames._shut
 
 
 def test_a_redraw_in_the_middle_of_many_requests_loses_nothing(bench: Bench) -> None:

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -45,6 +45,12 @@ class Serve(Command):
     overlap: float = 0.0
     """Seconds for which the matrix before goes on answering clients that name it."""
 
+    guard: Path | None = None
+    """The file of a guard (`groundglass device guard`), which looks for inputs that images do not give."""
+    guard_response: Literal["alarm", "throttle", "redraw", "refuse"] = "alarm"
+    """What follows when it finds some. alarm: a line in the log. throttle: that client gets ten frames a second. redraw: another
+    matrix. refuse: that client gets no more frames."""
+
     def run(self) -> None:
         from groundglass.core.hardening import harden_process, swap_step
         from groundglass.core.imported import library
@@ -79,7 +85,9 @@ class Serve(Command):
             write_lines()
             for line in harden_process().lines():
                 log("hardened", step=line)
-            with opened(sources, self.state, rate=rate, policy=policy) as service:
+            with opened(
+                sources, self.state, rate=rate, policy=policy, guard=self.guard, response=self.guard_response
+            ) as service:
                 log("memory", step=swap_step().said)
                 running = server(service, cert=self.tls_cert, key=self.tls_key)
                 for name, frames in service.devices.items():

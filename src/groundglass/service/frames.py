@@ -20,6 +20,7 @@ from groundglass.optics.remote.errors import (
     GuardedError,
 )
 from groundglass.optics.streams.packed import rows_at_a_time
+from groundglass.service.guard import Finding
 from groundglass.service.ledger import Ledger
 from groundglass.service.log import complain, say
 from groundglass.service.policy import Versions
@@ -32,16 +33,13 @@ _LOOK, _AGAIN, _QUIET = 1.0, 2.0, 60.0
 
 
 class Guard(Protocol):
-    """Looks at what clients ask; see `guard.py`."""
+    """Looks at what clients ask; `NaturalBits` is one."""
 
-    def look(self, client: str, bits: npt.NDArray[np.uint8]) -> Any:
+    def look(self, client: str, bits: npt.NDArray[np.uint8]) -> Finding | None:
         """
         Args:
             client: its id.
             bits: uint8 [rows, N], in the order in which they are measured.
-
-        Returns:
-            What was found, with `name`, `score`, `limit` and `frames`; or None.
         """
         ...
 
@@ -49,6 +47,8 @@ class Guard(Protocol):
 @dataclass(frozen=True)
 class Watch:
     """A guard, and what follows from what it finds.
+
+    What is seen in the stream of all clients together is no single one's doing: then none is throttled or refused.
 
     Attributes:
         slow: frames a second of a client that is throttled.
@@ -65,11 +65,11 @@ class Alarm:
 
     Attributes:
         at: seconds since 1970.
-        client: its name.
+        client: its name; None: of all clients together.
     """
 
     at: float
-    client: str
+    client: str | None
     device: str
     name: str
     score: float
@@ -103,7 +103,7 @@ class Frames:
         self._in_hand: dict[Request, int] = {}
         self._asked: list[Callable[[], None]] = []
         self._shut: set[str] = set()
-        self._raised: dict[tuple[str, str], float] = {}
+        self._raised: dict[tuple[str | None, str], float] = {}
         self._thread = threading.Thread(target=self._run, name=f"frames of {versions.name}", daemon=True)
         self._thread.start()
 
@@ -312,18 +312,21 @@ class Frames:
             request.error = error
         return request.error is None
 
-    def _respond(self, watch: Watch, request: Request, found: Any) -> None:
+    def _respond(self, watch: Watch, request: Request, found: Finding) -> None:
         client, now = request.client, time.monotonic()
-        if watch.response == "throttle":
+        if found.together:
+            pass
+        elif watch.response == "throttle":
             self._turns.slow(client.id, watch.slow)
         elif watch.response == "refuse":
             self._shut.add(client.id)
-        last = self._raised.get((client.id, found.name))
-        if last is not None and now - last < _QUIET:
+        who = None if found.together else client.name
+        last = self._raised.get((who, found.name))
+        if last is not None and now - last < _QUIET and watch.response != "redraw":
             return
-        self._raised[client.id, found.name] = now
-        told = found.name, float(found.score), float(found.limit), int(found.frames)
-        alarm = Alarm(time.time(), client.name, self.versions.name, *told, watch.response)
+        self._raised[who, found.name] = now
+        told = found.name, found.score, found.limit, found.frames
+        alarm = Alarm(time.time(), who, self.versions.name, *told, watch.response)
         self.alarms.append(alarm)
         say("alarm", level=logging.WARNING, **{name: value for name, value in asdict(alarm).items() if name != "at"})
         if watch.response == "redraw":

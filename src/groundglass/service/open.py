@@ -11,7 +11,8 @@ from groundglass.optics.device import OpticalDevice, is_fingerprint
 from groundglass.optics.remote import wire
 from groundglass.optics.store import find_device
 from groundglass.service.app import Service
-from groundglass.service.frames import Frames, Watch
+from groundglass.service.frames import Frames, Response, Watch
+from groundglass.service.guard import NaturalBits
 from groundglass.service.ledger import Ledger
 from groundglass.service.policy import Redraw, Versions
 
@@ -23,7 +24,8 @@ def opened(
     *,
     rate: float | None = 2000.0,
     policy: Redraw | None = None,
-    watches: Mapping[str, Watch] | None = None,
+    guard: Path | None = None,
+    response: Response = "alarm",
 ) -> Iterator[Service]:
     """The service of some devices; nobody else serves them, or uses the state folder, while it is open.
 
@@ -34,10 +36,11 @@ def opened(
         state: the folder of tokens, counts, and matrices that are drawn later; made for its owner alone.
         rate: frames a second of each device; None: as many as it can.
         policy: when simulated devices are drawn again. Others have none.
-        watches: guards, by the names of devices.
+        guard: the file of a `NaturalBits`, which looks at the bits of each device by itself.
+        response: what follows from what it finds.
 
     Raises:
-        ValueError: a name that cannot be one; the same device twice; see `Versions`.
+        ValueError: a name that cannot be one; the same device twice; a guard of another width; see `Versions`.
         HeldError: another service has the state folder, or one of the device files.
         TypeError: what a factory makes is no device.
         OSError, DamagedFileError: of files.
@@ -58,8 +61,18 @@ def opened(
             taken = sum(usage.frames for usage in ledger.usage() if usage.device == name)
             own = policy if _is_file(source) else None
             versions = Versions(name, device, state / "devices" / name, policy=own, frames=taken, now=ledger.clock.now)
-            service.devices[name] = Frames(versions, ledger, rate=rate, watch=(watches or {}).get(name))
+            watch = None if guard is None else Watch(_looking(guard, name, device.in_features), response)
+            service.devices[name] = Frames(versions, ledger, rate=rate, watch=watch)
         yield service
+
+
+def _looking(path: Path, name: str, in_features: int) -> NaturalBits:
+    guard = NaturalBits.load(path)
+    if guard.in_features != in_features:
+        raise ValueError(
+            f"the guard in {path} is of {guard.in_features} bits, and {name} has {in_features}: fit one of its own"
+        )
+    return guard
 
 
 def _is_file(source: str) -> bool:
