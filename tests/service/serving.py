@@ -30,11 +30,13 @@ class Bench:
         service: what is served.
     """
 
-    def __init__(self, folder: Path, **options: Any) -> None:
+    def __init__(self, folder: Path, devices: dict[str, OpticalDevice] | None = None, **options: Any) -> None:
         self.folder, self._numbers = folder, itertools.count()
         self.ledger = Ledger(folder / "state")
         self.service = Service(self.ledger, **options)
         self.socket = folder / "s"
+        for name, device in (devices or {}).items():
+            self.serve(name, device)
         self._opened = ExitStack()
         self._opened.enter_context(running(self.service, listen_at(self.socket)))
 

@@ -317,8 +317,7 @@ def test_a_restart_under_load_is_waited_out() -> None:
             thread.start()
         until(lambda: len(found) > 5)
         first.close()
-        again = serving.Bench(first.folder)
-        again.serve("lab", lab())
+        again = serving.Bench(first.folder, {"lab": lab()})
         for thread in threads:
             thread.join()
         assert not wrong
