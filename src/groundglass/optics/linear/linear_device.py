@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool
 from torch import Tensor
 
 from groundglass.core import check_seed, pieces
@@ -69,7 +68,7 @@ class LinearDevice:
         self.frames_per_input = sum(len(part.anchors) for part in design.parts)
         self.fit_frames = access.frames - before
         self.noise = located.noise
-        self.trusted: Bool[Tensor, m] = ~located.told_wrong
+        self.trusted: Tensor = ~located.told_wrong
         if not self.trusted.any():
             raise ExposureError(
                 "no row's anchors could be placed: they do not predict held-out readings. Look for noise (repeat and "
