@@ -40,6 +40,13 @@ def test_no_more_anchors_than_there_are() -> None:
         AnchorDesign.draw(64, 63, 2, seed=0)
 
 
+@pytest.mark.parametrize(("anchors", "apart"), [(2, 6), (3, 4)])
+def test_few_anchors_differ_as_much_as_they_can(anchors: int, apart: int) -> None:
+    for seed in range(8):
+        chosen = AnchorDesign.draw(64, 64, anchors, seed=seed).parts[0].anchors[1:]
+        assert torch.pdist(chosen.float(), p=1).min() == apart
+
+
 def test_rows_get_a_phase_and_a_conjugation_by_lot() -> None:
     random = torch.Generator().manual_seed(0)
     fields = torch.randn(4000, 16, dtype=torch.complex64, generator=random)

@@ -183,7 +183,8 @@ class LinearDevice:
             seen, of_part = lit[:, p] > 0, readings[:, part_of == p]
             points = torch.zeros_like(fields)
             if of_part.shape[1]:
-                lateration = self._lateration[p].to(where)
+                # Kept where it was last used: moving it solves its systems anew.
+                lateration = self._lateration[p] = self._lateration[p].to(where)
                 points[seen] = lateration(of_part, lit[seen, p] * self._light)
                 watch.add(*lateration.unexplained(of_part, points[seen]), of_part.numel())
             whole = self._blocks[:, part.own].sum(1).to(where)
