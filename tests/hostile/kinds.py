@@ -40,6 +40,7 @@ from groundglass.optics.streams.reading_file import ReadingFile
 from groundglass.results import Run
 from groundglass.results.bundle import BUNDLE
 from groundglass.results.compact import compact
+from groundglass.service.alarms import Alarm, Alarms
 from groundglass.service.counts import read_counts
 from groundglass.service.database import NAME, Database
 from groundglass.service.guard import NaturalBits
@@ -463,13 +464,16 @@ def service_database(folder: Path) -> Path:
         ledger.tokens.new("a", roles=["calibrate"], devices=["one", "two"], budgets=Budgets(100, 10))
         batch = ledger.begin(ledger.tokens.new("b", budgets=Budgets(frames_a_second=9))[0], "one", 5)
         ledger.take([(batch, 3)])
+        found = {"device": "one", "name": "weight", "score": 2.0, "limit": 1.0, "frames": 3}
+        ledger.alarms.put(batch.client.id, Alarm(at=1e9, client="b", response="refuse", **found))
     return folder / NAME
 
 
 def read_database(path: Path) -> Any:
     database = Database(path.parent, create=False)
     try:
-        return Tokens(database).all(), read_counts(database)
+        alarms = Alarms(database)
+        return Tokens(database).all(), read_counts(database), alarms.latest(9), alarms.held()
     finally:
         database.close()
 

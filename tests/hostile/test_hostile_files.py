@@ -219,6 +219,7 @@ READERS: dict[str, tuple[str, ...] | str] = {
     "groundglass.compat.torchattacks.bound": "a checked file of tensors, as attack results are",
     "groundglass.core.platform": "the system's",
     "groundglass.core.accelerator": "the same",
+    "groundglass.core.hardening": "the same",
     "groundglass.core.locks": "the system's, and who has a lock: some letters for a message, see its tests",
     "groundglass.core.settings": "there and back",
     "groundglass.data.cifar": "of fixed size, see tests/data",

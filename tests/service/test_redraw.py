@@ -218,14 +218,14 @@ def test_what_follows_from_what_a_guard_finds(bench: Bench, response: Any) -> No
     frames = bench.serve("lab", lab(), watch=Watch(guard, response, slow=1e4))
     good, bad = bench.client("lab"), bench.client("lab", bench.token("bad"))
     good.measure(draw(20))
-    assert not frames.alarms
+    assert not bench.ledger.alarms.latest(9)
     expected = {"redraw": errors.MatrixRedrawnError, "refuse": errors.GuardedError}.get(response)
     if expected is None:
         assert torch.equal(bad.measure(ONE_BIT), lab().measure(ONE_BIT))
     else:
         with pytest.raises(expected):
             bad.measure(ONE_BIT)
-    assert [(alarm.client, alarm.device, alarm.score, alarm.response) for alarm in frames.alarms] == [
+    assert [(alarm.client, alarm.device, alarm.score, alarm.response) for alarm in bench.ledger.alarms.latest(9)] == [
         ("bad", "lab", 5.0, response)
     ]
     assert [rows for _, rows in guard.rows] == [20, 5]
@@ -248,9 +248,9 @@ def test_what_all_clients_do_together_is_no_single_ones_doing(bench: Bench, resp
     device = bench.client("lab")
     with pytest.raises(errors.MatrixRedrawnError) if response == "redraw" else nullcontext():
         assert torch.equal(device.measure(ONE_BIT), lab().measure(ONE_BIT))
-    assert [alarm.client for alarm in frames.alarms] == [None]
+    assert [alarm.client for alarm in bench.ledger.alarms.latest(9)] == [None]
     assert not frames._turns._slowed
-    assert not frames._shut
+    assert not bench.ledger.alarms.held()
 
 
 def test_a_redraw_in_the_middle_of_many_requests_loses_nothing(bench: Bench) -> None:

@@ -84,13 +84,14 @@ class List(Command):
     state: State
 
     def run(self) -> None:
+        from groundglass.service.alarms import HELD, Alarms
         from groundglass.service.clock import day_of
         from groundglass.service.counts import Count, read_counts
         from groundglass.service.tokens import Tokens
 
         with _opened(self.state) as database:
             clients, counts, now = Tokens(database).all(), read_counts(database), database.clock.now()
-            ahead = database.clock.ahead
+            ahead, held = database.clock.ahead, Alarms(database).held()
         used: dict[str, list[Count]] = {}
         for (id, _), count in counts.items():
             used.setdefault(id, []).append(count)
@@ -108,6 +109,12 @@ class List(Command):
             )
         columns = ("name", "id", "roles", "devices", "frames", "today", "a second", "expires")
         say_table(f"tokens of {self.state}", columns, rows, uncut=2)
+        names = {client.id: client.name for client in clients if client.revoked is None}
+        for (id, device), response in sorted(held.items()):
+            if id in names:
+                say(
+                    f"{names[id]} is {HELD[response]} at {device}: `groundglass device token set {names[id]} --let-in` ends that"
+                )
         if ahead > 60:
             complain(
                 f"the system's clock is {ahead:,.0f} s behind the latest time that the service has seen: set it right"
@@ -150,8 +157,11 @@ class Set(Command):
     """The most in a second; none is no limit."""
     expires: str | None = None
     """After 45min, 12h, 30d or 8w from now; or the day of UTC at whose beginning it ends, 2030-01-31; or never."""
+    let_in: bool = False
+    """Hold it back no more, where a guard has shut it out or slowed it down."""
 
     def run(self) -> None:
+        from groundglass.service.alarms import Alarms
         from groundglass.service.tokens import Tokens
 
         given: dict[str, Any] = {
@@ -162,12 +172,14 @@ class Set(Command):
             for name, option in _FRAMES.items()
             if getattr(self, name) is not None
         }
-        if not given and not limits and self.expires is None:
+        if not given and not limits and self.expires is None and not self.let_in:
             raise ValueError("nothing to change: give --role, --devices, --frames, --frames-a-day, ... or --expires")
         with _opened(self.state) as database:
             if self.expires is not None:
                 given["expires"] = _moment(self.expires, database.clock.now())
             client = Tokens(database).change(self.name, limits, **given)
+            if self.let_in and not Alarms(database).let_in(client.id):
+                say(f"{client.name} was held back nowhere")
         say(f"changed: {client.name} ({client.id})")
 
 

@@ -1,4 +1,4 @@
-"""What the service must not forget, in one SQLite file: tokens, and the frames that were counted.
+"""What the service must not forget, in one SQLite file: tokens, the frames that were counted, and what guards have found.
 
 The server has it open, and the token commands beside it (WAL: who reads waits for nobody). It is its owner's alone from the
 first byte on.
@@ -44,6 +44,13 @@ CREATE UNIQUE INDEX names ON tokens(name) WHERE revoked IS NULL;
 CREATE TABLE counts(
     token TEXT NOT NULL, device TEXT NOT NULL, frames INTEGER NOT NULL, day INTEGER NOT NULL, today INTEGER NOT NULL,
     second INTEGER NOT NULL, in_second INTEGER NOT NULL, PRIMARY KEY (token, device)
+) WITHOUT ROWID;
+CREATE TABLE alarms(
+    at REAL NOT NULL, token TEXT, device TEXT NOT NULL, name TEXT NOT NULL, score REAL NOT NULL, bound REAL NOT NULL,
+    frames INTEGER NOT NULL, response TEXT NOT NULL
+);
+CREATE TABLE held(
+    token TEXT NOT NULL, device TEXT NOT NULL, response TEXT NOT NULL, PRIMARY KEY (token, device)
 ) WITHOUT ROWID;
 """
 

@@ -3,10 +3,9 @@
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +19,13 @@ from groundglass.optics.remote.errors import (
     GuardedError,
 )
 from groundglass.optics.streams.packed import rows_at_a_time
+from groundglass.service.alarms import HELD, Alarm, Response
 from groundglass.service.guard import Finding
 from groundglass.service.ledger import Ledger
 from groundglass.service.log import complain, say
 from groundglass.service.policy import Versions
 from groundglass.service.turns import Bucket, Request, Turns
 
-#: What follows from what a guard has seen: a line in the log; few frames a second; another matrix; no frames at all.
-Response = Literal["alarm", "throttle", "redraw", "refuse"]
 # Seconds after which a request's token is looked at again, a redraw that failed is tried again, an alarm is raised again.
 _LOOK, _AGAIN, _QUIET = 1.0, 2.0, 60.0
 
@@ -59,25 +57,6 @@ class Watch:
     slow: float = 10.0
 
 
-@dataclass(frozen=True)
-class Alarm:
-    """What a guard has found.
-
-    Attributes:
-        at: seconds since 1970.
-        client: its name; None: of all clients together.
-    """
-
-    at: float
-    client: str | None
-    device: str
-    name: str
-    score: float
-    limit: float
-    frames: int
-    response: Response
-
-
 class Frames:
     """The measuring thread of one device, and what waits for it.
 
@@ -88,21 +67,24 @@ class Frames:
 
     Attributes:
         frames: measured since the start.
-        alarms: the latest ones.
     """
 
     def __init__(
         self, versions: Versions, ledger: Ledger, *, rate: float | None = 2000.0, watch: Watch | None = None
     ) -> None:
         self.versions, self.rate, self.watch = versions, rate, watch
-        self.frames, self.alarms = 0, deque[Alarm](maxlen=1000)
+        self.frames = 0
         self._ledger = ledger
         self._bucket = None if rate is None else Bucket(rate)
         self._turns, self._changed = Turns(), threading.Condition()
         self._closed = False
         self._in_hand: dict[Request, int] = {}
         self._asked: list[Callable[[], None]] = []
-        self._shut: set[str] = set()
+        # Whom the guard holds back, and whose name is on the disk for that.
+        held = ledger.alarms.held()
+        self._held = {id: response for (id, device), response in held.items() if device == versions.name}
+        self._kept = set(self._held)
+        self._hold_back(*self._held)
         self._raised: dict[tuple[str | None, str], float] = {}
         self._thread = threading.Thread(target=self._run, name=f"frames of {versions.name}", daemon=True)
         self._thread.start()
@@ -129,10 +111,17 @@ class Frames:
 
     def check(self, client: str) -> None:
         """Raises GuardedError for a client that is shut out."""
-        if client in self._shut:
+        if client in self._kept:
+            with self._changed:
+                if client in self._kept and not self._ledger.alarms.holds(client, self.versions.name):
+                    self._kept.remove(client)  # the operator has let it in
+                    del self._held[client]
+                    self._asked.append(lambda: self._let_in(client))
+                    self._changed.notify()
+        if self._held.get(client) == "refuse":
             raise GuardedError(
-                "this client is shut out, as its inputs look like a retrieval of the matrix: the service's operator can give "
-                "it another token"
+                "this client is shut out, as its inputs look like a retrieval of the matrix: the service's operator can let it "
+                "in again"
             )
 
     def drop(self, request: Request) -> None:
@@ -313,27 +302,48 @@ class Frames:
         return request.error is None
 
     def _respond(self, watch: Watch, request: Request, found: Finding) -> None:
-        client, now = request.client, time.monotonic()
-        if found.together:
-            pass
-        elif watch.response == "throttle":
-            self._turns.slow(client.id, watch.slow)
-        elif watch.response == "refuse":
-            self._shut.add(client.id)
-        who = None if found.together else client.name
-        last = self._raised.get((who, found.name))
+        now, id = time.monotonic(), None if found.together else request.client.id
+        last = self._raised.get((id, found.name))
         if last is not None and now - last < _QUIET and watch.response != "redraw":
             return
-        self._raised[who, found.name] = now
-        told = found.name, found.score, found.limit, found.frames
-        alarm = Alarm(time.time(), who, self.versions.name, *told, watch.response)
-        self.alarms.append(alarm)
+        self._raised[id, found.name] = now
+        alarm = Alarm(
+            at=self._ledger.clock.now(),
+            client=None if id is None else request.client.name,
+            device=self.versions.name,
+            name=found.name,
+            score=_finite(found.score),
+            limit=_finite(found.limit),
+            frames=found.frames,
+            response=watch.response,
+        )
         say("alarm", level=logging.WARNING, **{name: value for name, value in asdict(alarm).items() if name != "at"})
+        kept = True
+        try:
+            self._ledger.alarms.put(id, alarm)
+        except OSError as error:  # it holds until the service ends
+            complain("an alarm cannot be kept", error, device=self.versions.name)
+            kept = False
+        if id is not None and watch.response in HELD:
+            with self._changed:
+                self._held[id] = watch.response
+                self._kept |= {id} if kept else set()
+            self._hold_back(id)
         if watch.response == "redraw":
             try:
                 self.versions.redraw(overlap=0.0)
             except CannotRedrawError as error:
                 complain("no redraw", error, device=self.versions.name)
+
+    def _hold_back(self, *clients: str) -> None:
+        for client in clients:
+            if self._held[client] == "throttle" and self.watch is not None:
+                self._turns.slow(client, self.watch.slow)
+
+    def _let_in(self, client: str) -> None:
+        self._raised = {key: at for key, at in self._raised.items() if key[0] != client}
+        with self._changed:
+            self._turns.hurry(client)
 
     def _told(self, picked: Iterable[Request], error: DeviceServiceError | None) -> None:
         """They have their readings, or an error."""
@@ -358,6 +368,11 @@ class Frames:
 def _held(request: Request) -> Any:
     assert request.batch is not None
     return request.batch
+
+
+def _finite(score: float) -> float:
+    """For records, which hold finite numbers."""
+    return float(np.nan_to_num(score))
 
 
 def _sooner(*waits: float | None) -> float | None:

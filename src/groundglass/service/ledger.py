@@ -39,6 +39,7 @@ from groundglass.optics.remote.errors import (
     TokenExpiredError,
     TokenRefusedError,
 )
+from groundglass.service.alarms import Alarms
 from groundglass.service.clock import DAY, Clock, day_of
 from groundglass.service.counts import Count, Key, read_counts, write_counts
 from groundglass.service.database import Database
@@ -97,6 +98,7 @@ class Ledger:
 
     Attributes:
         tokens: to make, change and revoke them.
+        alarms: what guards have found, and whom they hold back.
         clock: the time that all is counted by.
 
     Raises:
@@ -124,6 +126,7 @@ class Ledger:
             self._database.keep_time(self._database.clock.now())  # a full disk is said now
             self._opened = opened.pop_all()
         self.tokens = Tokens(self._database)
+        self.alarms = Alarms(self._database)
         self.clock: Clock = self._database.clock
         self._recent: dict[Key, Counter[int]] = defaultdict(Counter)
         # By the ids of tokens: frames of open batches that are not counted yet.
