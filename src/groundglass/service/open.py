@@ -10,8 +10,9 @@ from groundglass.core.locks import lock
 from groundglass.optics.device import OpticalDevice, is_fingerprint
 from groundglass.optics.remote import wire
 from groundglass.optics.store import find_device
+from groundglass.service.alarms import Response
 from groundglass.service.app import Service
-from groundglass.service.frames import Frames, Response, Watch
+from groundglass.service.frames import Frames, Watch
 from groundglass.service.guard import NaturalBits
 from groundglass.service.ledger import Ledger
 from groundglass.service.policy import Redraw, Versions
