@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from groundglass.attacks import L2 as L2
     from groundglass.attacks import NES as NES
     from groundglass.attacks import PGD as PGD
+    from groundglass.attacks import ZOO as ZOO
     from groundglass.attacks import AttackResult as AttackResult
     from groundglass.attacks import Bandits as Bandits
     from groundglass.attacks import CarliniWagnerL2 as CarliniWagnerL2
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from groundglass.attacks import SurFree as SurFree
     from groundglass.attacks import Sweep as Sweep
     from groundglass.attacks import Targeted as Targeted
+    from groundglass.attacks import TiledES as TiledES
     from groundglass.attacks import TransferPGD as TransferPGD
     from groundglass.attacks import Untargeted as Untargeted
     from groundglass.audit import STANDARD as STANDARD
@@ -66,6 +68,7 @@ _FROM = {
             "L2",
             "NES",
             "PGD",
+            "ZOO",
             "AttackResult",
             "Bandits",
             "CarliniWagnerL2",
@@ -84,6 +87,7 @@ _FROM = {
             "SurFree",
             "Sweep",
             "Targeted",
+            "TiledES",
             "TransferPGD",
         ),
         "Untargeted",

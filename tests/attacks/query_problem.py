@@ -6,6 +6,7 @@ from torch import nn
 
 from groundglass.attacks import (
     NES,
+    ZOO,
     Bandits,
     HopSkipJump,
     LabelAccess,
@@ -18,6 +19,7 @@ from groundglass.attacks import (
     SparseRS,
     Square,
     SurFree,
+    TiledES,
 )
 from groundglass.attacks.draws import Mersenne
 from tests.attacks.toy import RowModel
@@ -31,6 +33,8 @@ ATTACKS = [
     HopSkipJump(probes=4),
     SurFree(tries=1, memory=3),
     SparseRS(),
+    ZOO(coordinates=2, learning_rate=0.1, initial_c=10.0),
+    TiledES(tiles=2, strategy="cma"),
 ]
 every_attack = pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: type(a).__name__)
 COUNT, BUDGET, BALL = 10, 24, Linf(0.09)

@@ -16,6 +16,7 @@ from groundglass.attacks import (
     L2,
     NES,
     PGD,
+    ZOO,
     AveragedAccess,
     Bandits,
     CarliniWagnerL2,
@@ -35,6 +36,7 @@ from groundglass.attacks import (
     SurFree,
     Sweep,
     Targeted,
+    TiledES,
     TransferPGD,
     Untargeted,
 )
@@ -58,6 +60,8 @@ QUERIES = [
     RayS(),
     HopSkipJump(probes=8),
     SurFree(tries=1, memory=4),
+    ZOO(coordinates=3, learning_rate=0.1, initial_c=10.0),
+    TiledES(tiles=2),
     SparseRS(),
 ]
 SEARCH = CarliniWagnerL2(steps=15, searches=3, learning_rate=0.05, initial_c=0.1)

@@ -18,6 +18,7 @@ from groundglass.attacks import (
     L2,
     NES,
     PGD,
+    ZOO,
     AttackCheckpoint,
     CarliniWagnerL2,
     FittedLinear,
@@ -32,6 +33,7 @@ from groundglass.attacks import (
     ScoreAccess,
     Square,
     SurFree,
+    TiledES,
     TransferPGD,
     frozen_for_attack,
 )
@@ -58,7 +60,14 @@ from tests.contracts.test_attack_contract import ATTACKS
 from tests.contracts.test_query_contract import SCORES
 from tests.training.conftest import SPEC, facts, fresh
 
-ALL = [*ATTACKS, *SCORES, HopSkipJump(norm="L2", probes=4), SurFree(memory=4)]
+ALL = [
+    *ATTACKS,
+    *SCORES,
+    HopSkipJump(norm="L2", probes=4),
+    SurFree(memory=4),
+    ZOO(coordinates=3, learning_rate=0.1),
+    TiledES(),
+]
 pytestmark = pytest.mark.filterwarnings("ignore:10 steps of 0.005 cannot reach:RuntimeWarning")
 of_each = pytest.mark.parametrize("attack", ALL, ids=repr)
 

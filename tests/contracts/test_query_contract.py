@@ -13,6 +13,7 @@ from groundglass.attacks import (
     L0,
     L2,
     NES,
+    ZOO,
     Bandits,
     GradientAccess,
     HopSkipJump,
@@ -25,6 +26,7 @@ from groundglass.attacks import (
     SparseRS,
     Square,
     SurFree,
+    TiledES,
     numpy_model,
 )
 from groundglass.attacks.result import COLUMNS
@@ -56,6 +58,11 @@ CASES += [(attack, Linf((0.12, 0.06, 0.09))) for attack in BOXED]
 CASES += [(SparseRS(), L0(1))]
 LABELS_ALONE = [(HopSkipJump(probes=6), Linf((0.2, 0.1, 0.15))), (HopSkipJump(probes=6, draw="philox"), L2(1.2))]
 LABELS_ALONE += [(SurFree(tries=1, memory=4), L2(0.9))]
+TILED = [TiledES(tiles=2), TiledES(tiles=4, strategy="cma", discrete=True, draw="philox")]
+CASES += [(attack, Linf(0.12)) for attack in TILED]
+COORDINATES = {"learning_rate": 0.1, "initial_c": 10.0}
+CASES += [(ZOO(coordinates=3, **COORDINATES), Linf(0.1))]
+CASES += [(ZOO(coordinates=2, sides=(2, 4), enlarge_every=2, importance=True, **COORDINATES), L2(0.8))]
 CASES += LABELS_ALONE
 PHILOX = [replace(attack, draw="philox") for attack in (SCORES[0], SCORES[1], SCORES[2], SCORES[5])]
 CASES += [(attack, Linf(0.09)) for attack in PHILOX] + [

@@ -17,6 +17,7 @@ from groundglass.attacks import (
     L2,
     NES,
     PGD,
+    ZOO,
     AttackCheckpoint,
     Bandits,
     CarliniWagnerL2,
@@ -36,6 +37,7 @@ from groundglass.attacks import (
     Square,
     SurFree,
     Targeted,
+    TiledES,
     TransferPGD,
     checkpoint,
 )
@@ -304,6 +306,9 @@ QUERIES = [
     (HopSkipJump(probes=6, draw="philox"), Linf(0.1)),
     (HopSkipJump(probes=6), L2(0.8)),
     (SurFree(tries=1, memory=3), L2(0.8)),
+    (ZOO(coordinates=2, learning_rate=0.1, initial_c=10.0), L2(0.6)),
+    (TiledES(tiles=2, strategy="de"), Linf(0.08)),
+    (TiledES(tiles=2, strategy="cma", draw="philox"), Linf(0.08)),
     (SparseRS(draw="philox"), L0(2)),
     (Parsimonious(block_size=2, group=3), Linf(0.05)),
 ]

@@ -26,6 +26,7 @@ from groundglass.attacks import (
     L2,
     NES,
     PGD,
+    ZOO,
     Averaged,
     Bandits,
     CarliniWagnerL2,
@@ -47,6 +48,7 @@ from groundglass.attacks import (
     Square,
     SurFree,
     SurrogatePGD,
+    TiledES,
     TransferPGD,
 )
 from groundglass.attacks.adversarial_files import Origin
@@ -163,6 +165,8 @@ def examples() -> dict[type, Any]:
         SurFree(),
     ]
     made += [
+        TiledES(),
+        ZOO(),
         TransferPGD(),
         SurrogatePGD(),
         GaussianKernel(),

@@ -44,7 +44,9 @@ from groundglass.attacks.sparse_rs import SparseRS
 from groundglass.attacks.square import Square
 from groundglass.attacks.surfree import SurFree
 from groundglass.attacks.sweep import Sweep
+from groundglass.attacks.tiled_es import TiledES
 from groundglass.attacks.transfer import SurrogatePGD, TransferPGD
+from groundglass.attacks.zeroth_order import ZOO
 from groundglass.core import BudgetExceededError, NonFiniteError
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "L2",
     "NES",
     "PGD",
+    "ZOO",
     "AdversarialSet",
     "Answer",
     "Ask",
@@ -107,6 +110,7 @@ __all__ = [
     "SurrogatePGD",
     "Sweep",
     "Targeted",
+    "TiledES",
     "TransferPGD",
     "Untargeted",
     "check_adversarial",

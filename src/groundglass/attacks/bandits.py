@@ -119,12 +119,17 @@ def _tile_of(size: int, tiles: int, like: Tensor) -> Tensor:
     return counting(size, like.device) * tiles // size
 
 
+def enlarged(grid: Tensor, like: Tensor) -> Tensor:
+    """Grids [..., c, t, t] as large as the images `like`, each number for the pixels of its tile."""
+    rows, columns = (_tile_of(size, tiles, like) for size, tiles in zip(like.shape[-2:], grid.shape[-2:], strict=True))
+    return grid[..., rows, :][..., columns]
+
+
 def _moved(x: Tensor, grid: Tensor) -> Tensor:
     """Images [..., c, h, w] moved by grids [..., c, t, t], enlarged."""
     height, width = x.shape[-2:]
     down, across = grid.shape[-2:]
     if height % down or width % across:
-        rows, columns = _tile_of(height, down, x), _tile_of(width, across, x)
-        return x + grid[..., rows, :][..., columns]
+        return x + enlarged(grid, x)
     tiles = x.unflatten(-1, (across, -1)).unflatten(-3, (down, -1))
     return (tiles + grid[..., :, None, :, None]).flatten(-4, -3).flatten(-2)
