@@ -11,9 +11,11 @@ from groundglass.core import BudgetExceededError
 from groundglass.models import defend, predict_logits
 from groundglass.optics import SimulatedOPU
 from groundglass.optics.remote.errors import DeviceGoneError, FrameBudgetError, MatrixRedrawnError
+from groundglass.service.policy import Redraw
 from groundglass.training import Following, TrainingConfig, encode_bits
 from groundglass.training.classifier import accuracy_of_bits, fit_classifier
 from groundglass.training.following import ClosedError
+from tests.service.serving import bench
 
 N, M, CLASSES = 64, 256, 10
 QUICK = TrainingConfig(epochs=3, batch_size=50, learning_rate=0.05)
@@ -256,8 +258,60 @@ def test_what_cannot_be_followed_is_refused(images):
     with pytest.raises(ValueError, match="wait"):
         Following(network, bits[:500], y[:500], reopen=service.open, seed=0, wait=-1)
     plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, CLASSES))
+    with pytest.raises(ValueError, match="reopen"):
+        Following(network, bits[:500], y[:500], seed=0)
     with pytest.raises(ValueError, match="no device"):
         Following(defend(plain, at="1", device=None, hidden=N, seed=0), bits, y, reopen=service.open, seed=0)
+
+
+def served(one, name, images, overlap=0.0, **budgets):
+    """The same network over a Unix socket, where a ledger counts."""
+    one.serve(name, SimulatedOPU.create(N, M, seed=1), policy=Redraw(overlap=overlap))
+    device = one.client(name, one.token(name, **budgets))
+    x, y = images
+    torch.manual_seed(0)
+    plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, CLASSES))
+    network = defend(plain, at="1", device=device, seed=0).eval()
+    network(x[:2])
+    bits = encode_bits(network, images)
+    fit_classifier(network, bits[:500], y[:500], QUICK, seed=0)
+    return network, bits[:500], y[:500]
+
+
+def test_the_real_service_is_followed(images):
+    x, y = images[0][500:], images[1][500:]
+    with bench() as one:
+        network, bits, labels = served(one, "lab", images, frames=2 + 500 + 200 + 500 + 200)
+        operator = one.client("lab")
+        predict = Following(network, bits, labels, QUICK, seed=0)
+        before = right(predict(x), y)
+        operator.redraw()
+        logits = predict(x)
+        assert one.frames("lab") == 2 + 500 + 200 + 500 + 200  # and none is left
+        assert right(logits, y) > before - 0.05 > 0.85
+        (refit,) = predict.refits
+        assert refit.frames == 500
+        assert refit.new == operator.reopened().fingerprint == predict.network.device.fingerprint
+        operator.redraw()
+        with pytest.raises(FrameBudgetError) as raised:
+            predict(x[:1])
+        assert raised.value.details == {"needed": 500, "left": 0}
+
+
+def test_an_overlap_at_the_real_service_is_noticed_in_its_answers(images):
+    x, y = images[0][500:520], images[1][500:520]
+    with bench() as one:
+        network, bits, labels = served(one, "lab", images, overlap=600.0)
+        predict = Following(network, bits, labels, QUICK, seed=0, wait=0)
+        old = predict(x)
+        one.client("lab").redraw()
+        assert torch.equal(predict(x), old)  # and now it is fitted
+        assert predict.fitting or predict.refits
+        predict.follow()
+        assert len(predict.refits) == 1
+        assert not torch.equal(predict(x), old)
+        assert right(predict(x), y) > 0.85
+        assert torch.equal(network(x), old)  # as long as the old matrix answers
 
 
 def test_the_mixture_would_be_seen(images):

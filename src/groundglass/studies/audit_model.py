@@ -36,12 +36,14 @@ from groundglass.models.wrappers import unwrapped
 from groundglass.models.zoo import find
 from groundglass.optics import OpticalDevice
 from groundglass.optics.counted import CountedDevice, counted
+from groundglass.optics.remote.errors import check_frames
 from groundglass.optics.store import find_device
 from groundglass.results import Record, RecordStore, cell_key
 from groundglass.results.kinds.audit import FileAuditConfig
 from groundglass.studies.cells.attack import make_ball
 from groundglass.studies.cells.audit import audit_result, is_steady
 from groundglass.studies.engine.cell import as_json
+from groundglass.studies.engine.frames import frames_of_audit
 from groundglass.studies.engine.run import manifest
 from groundglass.studies.imported import attack_digest, imported_attack
 
@@ -124,6 +126,7 @@ def audit_model(
 
     Raises:
         ValueError, OSError: something that was given is wrong; raised before any work, says what to do.
+        FrameBudgetError: the frames that are left of a device's budget are fewer than the audit takes, as far as is known.
     """
     check_seed(seed)
     where = torch_device(device)
@@ -148,24 +151,23 @@ def audit_model(
     ball.check(pictures.images)
     asked_of = [*arguments, *(f"{name}={given}" for name, given in (("mean", mean), ("std", std)) if given)]
     given = [Path(path) for path in (model, weights, data, matrix) if path is not None and Path(path).is_file()]
-    settings = as_json(
-        FileAuditConfig(
-            model=Path(model).name if Path(model).is_file() else model,
-            # Files by what is in them: another one of the same name is another audit.
-            network=_state_digest(network),
-            files=tuple(map(file_digest, given)) + tuple(map(attack_digest, brought.values())),
-            norm=norm,
-            eps=radius,
-            eps_per_channel=None,
-            eps_paper=None,
-            n_images=len(pictures.images),
-            settings=written(chosen),
-            seed=seed,
-            claims=asked,
-            attacks=tuple(brought),
-            arguments=tuple(asked_of),
-        )
+    about = FileAuditConfig(
+        model=Path(model).name if Path(model).is_file() else model,
+        # Files by what is in them: another one of the same name is another audit.
+        network=_state_digest(network),
+        files=tuple(map(file_digest, given)) + tuple(map(attack_digest, brought.values())),
+        norm=norm,
+        eps=radius,
+        eps_per_channel=None,
+        eps_paper=None,
+        n_images=len(pictures.images),
+        settings=written(chosen),
+        seed=seed,
+        claims=asked,
+        attacks=tuple(brought),
+        arguments=tuple(asked_of),
     )
+    settings = as_json(about)
     key, name = cell_key("audit", settings, []), f"audit of {settings['model']}"
     plan = [{"key": key, "kind": "audit", "name": name}]
     described = {**settings, "classes": list(pictures.classes)}
@@ -176,6 +178,9 @@ def audit_model(
     try:
         if key in store:
             return None
+        if isinstance(device_held := getattr(unwrapped(network), "device", None), CountedDevice):
+            natural = 0 if pictures.natural is None else len(pictures.natural)
+            check_frames(frames_of_audit(about, natural), getattr(device_held, "frames_left", None), "this audit")
         accelerator.watch_memory(where)
         with accelerator.repeatable(where):
             found = audit(

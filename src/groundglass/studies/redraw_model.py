@@ -17,7 +17,7 @@ from groundglass.models.files import device_fingerprint
 from groundglass.models.named import zoo_name
 from groundglass.optics import DeviceStore, RemoteOPU, SimulatedOPU
 from groundglass.optics.counted import uncounted
-from groundglass.optics.remote.errors import FrameBudgetError
+from groundglass.optics.remote.errors import check_frames
 from groundglass.studies.audit_model import devices_of, read_network
 from groundglass.studies.cells.redraw import Tuned, tune
 from groundglass.training.classifier import FINE_TUNING, frames_of_fit
@@ -204,14 +204,8 @@ def _former(device: RemoteOPU, path: Path) -> RemoteOPU:
 
 def _check_budget(device: RemoteOPU, dataset: Dataset) -> None:
     """Before the service is asked to redraw: a classifier must follow."""
-    needed, left = frames_of_fit(device, len(dataset.train), FINE_TUNING) + 3 * len(dataset.test), device.frames_left
-    if left is not None and left < needed:
-        raise FrameBudgetError(
-            f"fitting the classifier again, and measuring what it is worth, takes {needed:,} frames, and the token's budget has "
-            f"{left:,} left: ask the operator of the device for more",
-            needed=needed,
-            left=left,
-        )
+    needed = frames_of_fit(device, len(dataset.train), FINE_TUNING) + 3 * len(dataset.test)
+    check_frames(needed, device.frames_left, "fitting the classifier again, and measuring what it is worth,")
 
 
 def _redrawable(network: nn.Module, path: Path) -> tuple[DefendedNetwork, SimulatedOPU | RemoteOPU]:

@@ -20,7 +20,7 @@ from groundglass.models import DefendedNetwork
 from groundglass.models.defended import copied
 from groundglass.optics.counted import counted
 from groundglass.optics.device import OpticalDevice
-from groundglass.optics.remote.errors import DeviceServiceError, FrameBudgetError, MatrixRedrawnError
+from groundglass.optics.remote.errors import DeviceServiceError, MatrixRedrawnError, check_frames
 from groundglass.training.classifier import FINE_TUNING, check_bits, fit_classifier, frames_of_fit, place_device
 from groundglass.training.config import TrainingConfig
 
@@ -60,7 +60,7 @@ class Following:
     are computed once: see `encode_bits`. Only readings are asked of the device. For any number of threads.
 
         bits = encode_bits(network, dataset.train)
-        with Following(network, bits, dataset.train.labels, reopen=lambda: RemoteOPU(url), seed=0) as predict:
+        with Following(network, bits, dataset.train.labels, seed=0) as predict:
             logits = predict(images)
 
     Args:
@@ -68,7 +68,8 @@ class Following:
             eval mode.
         bits, labels, config, memory, progress: of the fit, see `fit_classifier`.
         seed: of the order of images. Each matrix has a fit of its own.
-        reopen: gives the device as it is now: another object than the network's, which keeps to the old matrix.
+        reopen: gives the device as it is now: another object than the network's, which keeps to the old matrix. None: the
+            network's device does so itself, see `RemoteOPU.reopened`.
         wait: seconds that a prediction waits for the new network when the old matrix is gone. 0: it raises at once, and the fit
             goes on. None: as long as it takes.
         every: seconds between two looks at the device, within a `with` block: a redraw is noticed before the old matrix is gone.
@@ -84,8 +85,8 @@ class Following:
         labels: Int64[Tensor, " n"],
         config: TrainingConfig = FINE_TUNING,
         *,
-        reopen: Callable[[], OpticalDevice],
         seed: int,
+        reopen: Callable[[], OpticalDevice] | None = None,
         wait: float | None = None,
         every: float = 30.0,
         memory: int = 2**30,
@@ -93,6 +94,12 @@ class Following:
     ) -> None:
         if network.device is None:
             raise ValueError("this network has no device whose redraws could be followed: defend it with one first")
+        reopen = reopen or getattr(network.device, "reopened", None)
+        if reopen is None:
+            raise ValueError(
+                f"a {type(network.device).__name__} cannot be opened again as it is after a redraw: give `reopen`, a function "
+                "that does so"
+            )
         check_bits(network, bits, labels)
         self._wait = fit(NotNegative | None, wait, "wait")
         self._every, self._memory = fit(Positive, every, "every"), fit(Tally, memory, "memory")
@@ -135,6 +142,10 @@ class Following:
             network = self._network
             try:
                 logits: Tensor = network(images)
+                if (
+                    getattr(network.device, "seconds_left", None) is not None
+                ):  # it was redrawn, and says so in its answers
+                    self._follow(since=network)
                 return logits
             except MatrixRedrawnError:
                 if network is not self._network:
@@ -256,14 +267,7 @@ class Following:
     def _check_budget(self, device: Any) -> None:
         """Before any frame is taken: half a fit is worth nothing."""
         needed = frames_of_fit(device, len(self._bits), self._config, self._memory)
-        left = getattr(device, "frames_left", None)
-        if left is not None and left < needed:
-            raise FrameBudgetError(
-                f"the classifier takes {needed:,} frames to be fitted to the new matrix, and the budget has {left:,} left: ask "
-                "the operator of the device for more, or fit it to fewer images",
-                needed=needed,
-                left=left,
-            )
+        check_frames(needed, getattr(device, "frames_left", None), "fitting the classifier to the new matrix")
 
     def _told(self, what: str, done: int, total: int, **figures: float) -> None:
         if self._closed.is_set():

@@ -54,6 +54,21 @@ class FrameBudgetError(DeviceServiceError, BudgetExceededError):
     code, status = "frame-budget", 429
 
 
+def check_frames(needed: int, left: int | None, what: str) -> None:
+    """Refuse what takes more frames than a budget has left; None: it is not known.
+
+    Raises:
+        FrameBudgetError: says how many there are.
+    """
+    if left is not None and needed > left:
+        raise FrameBudgetError(
+            f"{what} takes about {needed:,} frames of the device, and the token's budget has {left:,} left: ask the operator "
+            "of the device for more, or take fewer images or a smaller recipe",
+            needed=needed,
+            left=left,
+        )
+
+
 class TooFastError(DeviceServiceError):
     """The queue of this client is full: wait `retry_after` seconds. None of the frames was taken."""
 

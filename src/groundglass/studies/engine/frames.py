@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 
 from groundglass.adaptive import STAND_INS
-from groundglass.optics.remote.errors import FrameBudgetError
+from groundglass.optics.remote.errors import check_frames
+from groundglass.results.kinds.audit import AuditedConfig, FileAuditConfig
+from groundglass.results.kinds.network import TrainConfig
 from groundglass.studies.engine.given import GivenDevice
 from groundglass.studies.engine.plan import Below, Plan, Unit
 from groundglass.studies.engine.work import passes
@@ -31,13 +33,26 @@ def frames_of(plan: Plan, key: str) -> int:
         return plan.train * (1 if readings <= _KEPT else 1 + c.training["epochs"]) + plan.test
     work = passes(plan, key)
     if unit.kind == "audit":
-        # Surrogates are fitted to natural images, and every attack and every check asks once more about those it is on.
-        natural = 2 * min(c.settings["fit_images"], plan.train)
-        return round((work.forward + work.gradient) / on.size + natural + _ASKS * c.n_images + 4 * c.settings["probes"])
+        return _of_audit(c, (work.forward + work.gradient) / on.size, plan.train)
     if unit.kind == "attack" and c.rule in STAND_INS:
         return round(work.forward / on.size)  # the network itself is asked at the end alone
     # Sources of one attack, and networks that are compared, have the device or have it not.
     return round((work.forward + work.gradient + work.step) / on.size * with_it / len(networks))
+
+
+def frames_of_audit(config: FileAuditConfig, natural: int) -> int:
+    """Frames that an audit of a defended network takes, about. `natural`: images that surrogates may be fitted to."""
+    defended = {"width": 1.0, "linear_hidden": 1, "classes": 10}  # the sizes do not matter
+    network = Unit("network", "train", "", TrainConfig(model=defended, training={}, data="", seed=0), ())
+    plan = Plan([network, Unit("audit", "audit", "", config, ("network",))], train=natural)
+    work = passes(plan, "audit")
+    return _of_audit(config, (work.forward + work.gradient) / Below(plan, plan.units["audit"]).size, natural)
+
+
+def _of_audit(c: AuditedConfig | FileAuditConfig, attacks: float, natural: int) -> int:
+    """Surrogates are fitted to natural images, and every attack and every check asks again about those it is on."""
+    fitted = 2 * min(c.settings["fit_images"], natural)
+    return round(attacks + fitted + _ASKS * c.n_images + 4 * c.settings["probes"])
 
 
 def check_budget(plan: Plan, keys: Iterable[str], given: GivenDevice) -> None:
@@ -46,16 +61,8 @@ def check_budget(plan: Plan, keys: Iterable[str], given: GivenDevice) -> None:
     Raises:
         FrameBudgetError: before any work; says how many are missing.
     """
-    if given.frames_left is None:
-        return
-    needed = sum(frames_of(plan, key) for key in keys)
-    if needed > given.frames_left:
-        raise FrameBudgetError(
-            f"what is left of this study takes about {needed:,} frames of the device, and the token's budget has "
-            f"{given.frames_left:,} left: ask the operator of the device for more, or take a smaller recipe, or fewer images",
-            needed=needed,
-            left=given.frames_left,
-        )
+    if given.frames_left is not None:
+        check_frames(sum(frames_of(plan, key) for key in keys), given.frames_left, "what is left of this study")
 
 
 def _is_given(unit: Unit) -> bool:
