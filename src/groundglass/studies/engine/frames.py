@@ -27,6 +27,8 @@ def frames_of(plan: Plan, key: str) -> int:
     with_it = sum(_has_it(plan, one) for one in networks)
     if not with_it:
         return 0
+    if unit.kind == "distil":
+        return int(c.queries) + plan.test  # all else is the surrogate's own
     on = Below(plan, unit)
     if unit.kind == "train" and c.training["credit"] == "classifier":
         readings = plan.train * int(c.model["device_out"])
