@@ -19,6 +19,7 @@ from groundglass.studies import find_study
 from groundglass.studies.asked import Asked
 from groundglass.studies.engine import planned
 from tests.interop.conftest import pictures as faint
+from tests.service import serving
 from tests.studies import tiny
 from tests.studies.tiny import pictures
 
@@ -150,6 +151,18 @@ def test_the_page_on_linear_projections_runs() -> None:
     assert abs(apart - together).mean() < 0.02 * abs(together).mean()
     assert space["best"] < space["error"] < 1.5 * space["best"]
     assert space["access"].frames <= 736 + 60 * 8 * 16
+
+
+def test_the_page_on_the_service_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with serving.bench() as bench:
+        bench.serve("lab", gg.SimulatedOPU.create(64, 100))
+        token = Path("token")
+        token.touch(0o600)
+        token.write_text(bench.token())
+        space = run_blocks("service.md", instead={"unix:///srv/lab/device.socket#lab": bench.address("lab")})
+    assert space["readings"].shape == (100, 100)
+    assert space["logits"].shape == (5, 10)
 
 
 def test_the_page_on_cards_runs() -> None:
