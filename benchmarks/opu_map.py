@@ -23,13 +23,13 @@ from sklearn.model_selection import train_test_split
 
 from groundglass.core.platform import machine, versions
 from groundglass.features import OPUMap, Thermometer, optical_kernel
-from groundglass.report.drawing import Folder
+from groundglass.report.drawing import Folder, drawing_style
 from groundglass.report.figure import Curve, save_curves
 from groundglass.report.style import Ink, Style
 
 COUNTS = (30, 100, 300, 1000, 3000)
 PENALTIES = np.logspace(-5, 2, 8)
-LEVELS, GAMMA = 8, 0.0005
+LEVELS, GAMMA = 16, 0.0005
 LOOKS = {
     "OPUMap": Style(Ink("#0b5fa6", "#5aaef3"), "o"),
     "RBFSampler": Style(Ink("#b8560f", "#f59a55"), "^", hollow=True),
@@ -99,12 +99,18 @@ def main() -> None:
     exact = [one.of_optical_kernel(LEVELS) for one in splits], [one.of_rbf_kernel(GAMMA) for one in splits]
     print(f"| exact kernel | {said(exact[0])} | {said(exact[1])} |")
     if args.figure:
-        lines = [
-            Curve(name, COUNTS, [fmean(v) for v in rows], LOOKS[name], [min(v) for v in rows], [max(v) for v in rows])
-            for name, rows in found.items()
-        ]
+        draw(args.figure, found, fmean(exact[0]))
+
+
+def draw(folder: Path, found: dict[str, list[list[float]]], exact: float) -> None:
+    """Means over the seeds, and the least and the largest as a band."""
+    lines = [
+        Curve(name, COUNTS, [fmean(v) for v in rows], LOOKS[name], [min(v) for v in rows], [max(v) for v in rows])
+        for name, rows in found.items()
+    ]
+    with drawing_style():
         save_curves(
-            Folder(args.figure),
+            Folder(folder),
             "opu-map",
             lines,
             caption="",
@@ -113,7 +119,8 @@ def main() -> None:
             y_range=(70, 100),
             x_log=True,
             x_ticks={count: f"{count:,}" for count in COUNTS},
-            level=("exact kernel of OPUMap", fmean(exact[0])),
+            level=("exact kernel of OPUMap", exact),
+            right=0.8,
         )
 
 

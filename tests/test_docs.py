@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -163,6 +164,21 @@ def test_the_page_on_the_service_runs(tmp_path: Path, monkeypatch: pytest.Monkey
         space = run_blocks("service.md", instead={"unix:///srv/lab/device.socket#lab": bench.address("lab")})
     assert space["readings"].shape == (100, 100)
     assert space["logits"].shape == (5, 10)
+
+
+def test_the_page_on_features_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    space = run_blocks("features.md")
+    assert space["model"].score(space["test"], space["test_labels"]) > 0.95
+    assert space["logits"].shape == (len(space["test"]), 10)
+    assert np.linalg.norm(space["found"] - space["exact"]) < 0.1 * np.linalg.norm(space["exact"])
+    assert (tmp_path / "lab.device").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_page_for_those_who_used_lightonml_runs() -> None:
+    space = run_blocks("from-lightonml.md")
+    assert space["readings"].shape == (100, 300)
+    assert space["pipe"].score(space["images"][1200:].reshape(-1, 8, 8), space["labels"][1200:]) > 0.85
 
 
 def test_the_page_on_cards_runs() -> None:

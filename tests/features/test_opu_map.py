@@ -21,7 +21,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
 from groundglass.features import BitPlanes, OPUMap, Thermometer, Threshold, optical_kernel
-from groundglass.optics import Camera, LightOnOPU, SimulatedOPU
+from groundglass.optics import Camera, DeviceStore, LightOnOPU, SimulatedOPU
+from tests.service.serving import bench
 
 X = np.random.default_rng(0).normal(size=(30, 4))
 
@@ -149,6 +150,25 @@ def test_a_real_device_is_used_shared_by_clones_and_not_pickled() -> None:
     again = OPUMap(random_state=0).fit(X).set_params(device=device).fit(X)
     with pytest.raises(TypeError, match="apparatus"):
         pickle.dumps(again)
+
+
+def test_a_remote_device_is_used_and_found_again_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = SimulatedOPU.create(28, 10, seed=0)
+    expected = OPUMap(device=device).fit_transform(X)
+    with bench() as service:
+        service.serve("opu", device)
+        monkeypatch.setenv("GROUNDGLASS_DEVICE_TOKEN", token := service.token())
+        remote = service.client("opu", token)
+        fitted = OPUMap(device=remote).fit(X)
+        assert np.array_equal(clone(fitted).fit(X).transform(X), expected)
+        with pytest.raises(TypeError, match="token"):
+            pickle.dumps(fitted)
+        store = DeviceStore(tmp_path)
+        store.keep(remote)
+        fitted = OPUMap(device=store.path(remote.fingerprint)).fit(X)
+        kept = pickle.dumps(fitted)
+        assert token.encode() not in kept
+        assert np.array_equal(pickle.loads(kept).transform(X), expected)
 
 
 class Least:

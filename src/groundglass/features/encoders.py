@@ -221,9 +221,9 @@ class Thermometer(Encoder):
 class BitPlanes(Encoder):
     """Numbers in binary, a vector of bits for each binary digit: the planes of a row are measured one by one, then mixed.
 
-    A number is rounded to a multiple of `scale`; one beyond the range becomes its end. For signed numbers, positive parts have
-    planes of their own, and negative ones theirs. A row's planes lie one below the other, positive part first, the highest
-    digit first.
+    A number is rounded to a multiple of `scale`, halves away from 0; one beyond the range becomes its end. For signed numbers,
+    positive parts have planes of their own, and negative ones theirs. A row's planes lie one below the other, positive part
+    first, the highest digit first.
 
     `mix` weights what comes of the planes by their digits and adds up. Through anything linear A it is exact:
     mix(A encode(x)) = A x for x on the grid, as |Ux|^2 of a device is not, and `linear_transform` of LightOn's is. Of no
@@ -272,9 +272,10 @@ class BitPlanes(Encoder):
         assert self.scale is not None
         if x.ndim < 2:
             raise ValueError(f"x must be [rows, n], not {list(x.shape)}: use x[None] for one row")
-        steps = (x.double() / self.scale).round().clamp(-self.top, self.top).to(torch.int64)
-        sides = torch.stack([steps, -steps] if self.signed else [steps], dim=1).clamp(min=0)
-        digits = [(sides >> digit) & 1 for digit in reversed(range(self.n_bits))]
+        given = x.double() / self.scale
+        sides = torch.stack([given, -given] if self.signed else [given], dim=1)
+        steps = (sides + 0.5).floor().clamp(0, self.top).to(torch.int64)
+        digits = [(steps >> digit) & 1 for digit in reversed(range(self.n_bits))]
         return torch.stack(digits, dim=2).to(torch.uint8).flatten(0, 2)
 
     def mix(self, readings: Array) -> Array:

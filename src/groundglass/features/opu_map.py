@@ -13,6 +13,7 @@ from groundglass.core.settings import Count, fit
 from groundglass.features.encoders import Encoder, Thermometer
 from groundglass.optics import Camera, DeviceKind, OpticalDevice, SimulatedOPU
 from groundglass.optics.device import check_same_device
+from groundglass.optics.store import find_device
 from groundglass.optics.streams.packed import rows_at_a_time
 
 library("sklearn", "OPUMap", pip="'groundglass[sklearn]'")
@@ -38,7 +39,8 @@ class OPUMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     Args:
         n_components: M, outputs that are used; None: 1000, or all that the device given has.
         encoder: an `Encoder`, which `fit` fits to the data; None: `Thermometer()`, 8 levels at the quantiles.
-        device: any `OpticalDevice`, or the path of a device file; None: `fit` simulates one for the width of the bits.
+        device: any `OpticalDevice`, or the path of a device file, or of another file of a `DeviceStore`, as that of a remote
+            one; None: `fit` simulates one for the width of the bits.
         kind: how it is simulated, see `SimulatedOPU.create`.
         camera: of the one that is simulated; None: 8 bits without noise.
         random_state: of the one that is simulated. None: U is a fresh secret at every fit. A number, or a numpy RandomState:
@@ -137,9 +139,9 @@ class OPUMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.device_.save(path)
         self._origin = str(Path(path).absolute())
 
-    def _found(self) -> SimulatedOPU:
+    def _found(self) -> OpticalDevice:
         if isinstance(self._origin, str):
-            return SimulatedOPU.load(self._origin)
+            return find_device(self._origin, None)
         assert self._made is not None
         return SimulatedOPU.create(**self._made, seed=self._origin)
 

@@ -13,7 +13,8 @@ from groundglass.compat.lightonml import OPU
 from groundglass.compat.lightonml.context import ContextArray
 from groundglass.compat.lightonml.internal.simulated_device import SimulatedOpuDevice
 from groundglass.compat.lightonml.internal.types import InputRoiStrategy
-from groundglass.optics import Camera, LightOnOPU, SimulatedOPU
+from groundglass.optics import Camera, LightOnOPU, SimulatedOPU, true_matrix
+from tests.service.serving import remote
 
 RANDOM = np.random.default_rng(0)
 
@@ -232,6 +233,16 @@ def test_a_real_one_goes_in_as_our_adapter() -> None:
         opu.fit_transform1d(x, exposure_us=100)
 
 
+def test_a_remote_one_goes_in_as_it_is() -> None:
+    device = SimulatedOPU.create(40, 10, seed=0)
+    opu = OPU(10, opu_device=remote(device))
+    x = bits(5, 40)
+    assert np.array_equal(opu.fit_transform1d(x), device.measure(x))
+    assert np.array_equal(copy.deepcopy(opu).transform(x), device.measure(x))
+    with pytest.raises(TypeError, match="token"):
+        pickle.dumps(opu)
+
+
 @pytest.mark.parametrize("rescale", ["variance", "norm", "none"])
 def test_the_linear_transform_of_a_simulated_opu_is_that_of_its_matrix(rescale: str) -> None:
     opu = OPU(n_components=3000, max_n_features=60, simulated=True, rescale=rescale)
@@ -246,6 +257,27 @@ def test_the_linear_transform_of_a_simulated_opu_is_that_of_its_matrix(rescale: 
     assert np.allclose(out, unit / {"variance": 60**0.5, "norm": 3000**0.5, "none": 1}[rescale], rtol=1e-4, atol=1e-4)
     norms = (np.linalg.norm(out, axis=1) / np.linalg.norm(x, axis=1)).mean()
     assert norms == pytest.approx({"variance": 50**0.5, "norm": 1, "none": 3000**0.5}[rescale], rel=0.05)
+
+
+@pytest.mark.parametrize("matrix", ["complex", "real"])
+def test_the_linear_transform_of_any_device_is_one_of_gaussian_entries(matrix: Any) -> None:
+    """By phase retrieval: additive, and of unit variance for unit inputs. The matrix is the device's, rows turned by a phase."""
+    device = SimulatedOPU.create(64, 40, seed=0, matrix=matrix)
+    opu = OPU(40, opu_device=device)
+    opu.fit1d(n_features=60)
+    x = bits(12, 60)
+    out = opu.linear_transform(x)
+    assert out.dtype == np.float32
+    one_by_one = np.stack([opu.linear_transform(each) for each in np.eye(60, dtype=np.uint8)])
+    assert np.linalg.norm(x @ one_by_one - out) < 0.1 * np.linalg.norm(out)
+    assert one_by_one.var() == pytest.approx(1 / 60, rel=0.15)
+    fields = true_matrix(device).numpy()[:, :60].T
+    for found, field in zip(one_by_one.T, fields.T, strict=True):
+        parts = np.stack([field.real, field.imag], 1)
+        fitted = parts @ np.linalg.lstsq(parts, found, rcond=None)[0]
+        assert np.linalg.norm(fitted - found) < 0.25 * np.linalg.norm(found)
+    opu.rescale = "none"
+    assert np.allclose(opu.linear_transform(x), out * 60**0.5, rtol=1e-5)
 
 
 def test_enums_and_levels_are_there() -> None:

@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable
 from datetime import datetime
-from importlib import import_module
 from math import sqrt
 from typing import Any, Self
 
@@ -20,6 +19,7 @@ from groundglass.core import pieces
 from groundglass.core.platform import versions
 from groundglass.core.settings import Count, fit
 from groundglass.optics import OpticalDevice
+from groundglass.optics.linear import LinearDevice
 from groundglass.optics.streams.packed import rows_at_a_time
 
 #: What `fit1d` and `fit2d` may override of a transform. The region on the display changes nothing here.
@@ -66,7 +66,7 @@ class OPU:
         self.device = _apparatus(opu_device, simulated)
         self._traits: Traits | None = None
         self._override: dict[str, Any] = {}
-        self._linear: Any = None
+        self._linear: LinearDevice | None = None
         if isinstance(self.device, SimulatedOpuDevice):
             self.device.resize(max_n_features, fit(Count, n_components, "n_components"))
         self.n_components = n_components
@@ -284,7 +284,7 @@ class OPU:
             assert matrix is not None
             return np.asarray(bits.astype(np.float32) @ matrix[: bits.shape[1]].real * sqrt(len(matrix)))
         if self._linear is None or self._linear.access.fingerprint != device.fingerprint:
-            self._linear = import_module("groundglass.optics.linear").LinearDevice.fit(device)
+            self._linear = LinearDevice.fit(device)
         real = self._linear.linear(_wide(bits, device)).real[:, :outputs].numpy(force=True)
         share = 1 if self._linear.real else 2
         return np.asarray(real / sqrt(device.mean_reading / (0.5 * device.in_features * share)), dtype=np.float32)
