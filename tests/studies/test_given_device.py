@@ -1,5 +1,6 @@
 """A study whose device somebody else holds: the figures of the device itself, by readings alone; what needs more is left out."""
 
+import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,13 @@ from groundglass.report import build
 from groundglass.results import OtherStudyError, Run
 from groundglass.results.kinds import AUDIT, RETRIEVE, TRAIN
 from groundglass.studies import find_study
+from groundglass.studies.engine.context import Context
 from groundglass.studies.engine.forecast import forecast
 from groundglass.studies.engine.frames import frames_of
 from groundglass.studies.engine.given import GivenDevice, Placing
 from groundglass.studies.engine.plan import Plan
 from groundglass.studies.engine.planned import planned
+from groundglass.studies.engine.worker import Setup
 from tests.service.serving import Bench, bench, remote
 from tests.studies.tiny import DATA, MAKERS, SIZES, Listener, enter, fork_workers, network, results, run
 
@@ -118,6 +121,20 @@ def test_networks_are_loaded_again_by_fingerprint(there: Path, service: Bench, m
         RemoteOPU(service.address("lab"))
     )  # the address, given anew by whoever trusts it
     assert network(there, "VGG-OPU")(DATA.test.floats(slice(0, 2))).shape == (2, 10)
+
+
+def test_what_workers_are_sent_has_no_token(service: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(service.token("sender"))
+    file.chmod(0o600)
+    remote = RemoteOPU(service.address("lab"), token_file=file)
+    setup = Setup.of(Context(tmp_path, dataset=DATA, optical=remote, where="cpu"), 1)
+    secret = file.read_text().split("_", 2)[2].encode()
+    assert setup.token_file == file
+    cells = Placing(GivenDevice.of(remote)).cells(find_study("retrieval").cells(few(), DATA))
+    assert secret not in pickle.dumps((setup, cells))
+    with pytest.raises(TypeError, match="token"):
+        pickle.dumps(remote)
 
 
 def test_another_device_is_another_study(here: Path, service: Bench) -> None:

@@ -180,6 +180,10 @@ def test_the_commands_take_an_address(
         *("audit", new, "--out", str(tmp_path / "audit"), "--data", "pictures", "--images", "4", "--eps", "0.05"),
         *("--steps", "2", "--queries", "5"),
     )
+    told = command("redraw", new, "--out", str(lab.new.with_name("newer.safetensors")), "--data", "pictures")
+    assert "redrawn and tuned" in told
+    assert cli.main(["redraw", new, "--out", str(tmp_path / "a" / "third.safetensors"), "--data", "pictures"]) == 1
+    assert "--optical-device" in capsys.readouterr().err  # of a matrix that is gone the file alone does not help
     assert cli.main(["retrieve", lab.address, "--out", str(tmp_path / "more"), "--queries", "99999N"]) == 1
     assert "left" in capsys.readouterr().err
     secret = token.split("_", 2)[2]
