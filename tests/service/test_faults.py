@@ -114,6 +114,36 @@ def test_half_a_body_and_then_nobody(bench: Bench) -> None:
     assert bench.ledger._reserved.total() == 0
 
 
+def test_who_says_nothing_is_not_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a fresh connection, and on one that has asked before."""
+    monkeypatch.setattr("groundglass.service.serve._HEADERS", 0.1)
+    for said in (b"", b"POST /dev", b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /hea"):
+        with socket.socket(socket.AF_UNIX) as one:
+            one.settimeout(20)
+            one.connect(str(bench.socket))
+            one.sendall(said)
+            found = b""
+            while got := one.recv(2**16):
+                found += got
+            assert (b'"ok"' in found) == said.startswith(b"GET")
+
+
+def test_more_connections_than_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("groundglass.service.serve._MOST", 3)
+    with serving.bench() as other:
+        other.serve("lab", lab())
+        held = [socket.socket(socket.AF_UNIX) for _ in range(3)]
+        for one in held:
+            one.connect(str(other.socket))
+        token = other.token()
+        with pytest.raises(errors.DeviceGoneError) as refused:
+            other.client("lab", token)
+        assert refused.value.retry_after
+        for one in held:
+            one.close()
+        assert torch.equal(other.client("lab", token).measure(draw(2)), lab().measure(draw(2)))
+
+
 def test_what_an_error_shows(bench: Bench) -> None:
     """To those who need no token, and to those with one."""
     for path in ("/", "/docs", "/devices/lab/none", "/devices/../lab", "/devices"):

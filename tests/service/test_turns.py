@@ -118,6 +118,10 @@ def test_the_queue_of_a_client_is_bounded() -> None:
         turns.put(request("one", 1))
     assert refused.value.retry_after
     turns.put(request("other", 1))
+    wide = Turns()
+    wide.put(request("one", 2**25))  # 64 MiB of bits
+    with pytest.raises(TooFastError):
+        wide.put(request("one", 1))
 
 
 def test_a_client_that_is_slowed_gets_its_rate_and_others_the_rest() -> None:

@@ -283,7 +283,8 @@ class Frames:
         answer, start = memoryview(readings.numpy()).cast("B"), 0
         for request, piece in pieces.items():
             end = start + len(piece) * self.versions.row_bytes
-            request.pieces.append(answer[start:end])
+            # A part of its own: a small one would keep the memory of all the others.
+            request.pieces.append(answer if len(pieces) == 1 else memoryview(bytes(answer[start:end])))
             request.measured += len(piece)
             start = end
         return None

@@ -37,7 +37,7 @@ class Answers:
         self._kept.move_to_end(key)
         oldest, held = time.monotonic() - self._seconds, 0
         for name, one in reversed(self._kept.copy().items()):
-            held += sum(len(piece) for piece in one.request.pieces)
+            held += one.request.bits.nbytes + sum(len(piece) for piece in one.request.pieces)
             if one.request.settled and (held > self._most or one.at < oldest):
                 del self._kept[name]
 

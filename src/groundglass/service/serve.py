@@ -1,5 +1,6 @@
 """The service on a socket: a Unix socket, this machine's loopback, or TLS."""
 
+import asyncio
 import logging
 import os
 import shutil
@@ -13,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from groundglass.optics.remote.connection import is_loopback
 from groundglass.service.app import Service, application
@@ -21,6 +23,8 @@ from groundglass.service.app import Service, application
 _BACKLOG = 2048
 # Seconds for which a connection may rest, and in which requests may still end when the service does.
 _REST, _GRACE = 60, 5
+# Seconds in which a request must have said what it is, and connections at a time.
+_HEADERS, _MOST = 10.0, 1000
 
 
 def listen_at(path: Path, *, group: str | None = None) -> socket.socket:
@@ -105,6 +109,32 @@ def check_certificate(cert: Path | None, key: Path | None) -> None:
             ) from error
 
 
+class _Protocol(HttpToolsProtocol):
+    """A connection that must begin to ask, and say what, in some seconds: who only holds one open keeps others out."""
+
+    _hurry: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.on_message_begin()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._hurry is None:
+            self._hurry = self.loop.call_later(_HEADERS, self.transport.close)
+
+    def on_headers_complete(self) -> None:
+        if self._hurry is not None:
+            self._hurry.cancel()
+            self._hurry = None
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._hurry is not None:
+            self._hurry.cancel()
+        super().connection_lost(exc)
+
+
 class _Server(uvicorn.Server):
     """One whose clients hear at once that it ends, instead of waiting for frames that will not come."""
 
@@ -127,7 +157,7 @@ def server(service: Service, *, cert: Path | None = None, key: Path | None = Non
     check_certificate(cert, key)
     config = uvicorn.Config(
         application(service),
-        http="httptools",
+        http=_Protocol,
         loop="asyncio",
         ws="none",
         lifespan="off",
@@ -138,6 +168,7 @@ def server(service: Service, *, cert: Path | None = None, key: Path | None = Non
         proxy_headers=False,
         timeout_keep_alive=_REST,
         timeout_graceful_shutdown=_GRACE,
+        limit_concurrency=_MOST,
         ssl_certfile=cert,
         ssl_keyfile=key,
     )

@@ -19,8 +19,8 @@ _TURN = 32
 _UNSENT = 2
 # Seconds of the frame rate that may be taken at once.
 _BURST = 0.05
-# Requests of a client that wait.
-_MOST_WAITING = 32
+# Requests of a client that wait, and bytes of their bits.
+_MOST_WAITING, _MOST_BYTES = 32, 2**26
 
 
 @dataclass(eq=False)
@@ -106,9 +106,10 @@ class Turns:
             TooFastError: too many of this client's wait.
         """
         queue = self._waiting.setdefault(request.client.id, [])
-        if len(queue) >= _MOST_WAITING:
+        held = sum(one.bits.nbytes for one in queue) + request.bits.nbytes
+        if queue and (len(queue) >= _MOST_WAITING or held > _MOST_BYTES):
             raise TooFastError(
-                f"{len(queue)} requests of this client wait: ask for more rows at a time, or with fewer threads",
+                f"{len(queue)} requests of this client wait already: ask with fewer threads, or for more rows at a time",
                 retry_after=0.25,
             )
         if not queue:

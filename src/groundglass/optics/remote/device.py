@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,6 @@ from groundglass.optics.remote import wire
 from groundglass.optics.remote.connection import BROKEN, Address, Connections, Token, small
 from groundglass.optics.remote.errors import DeviceServiceError, MatrixRedrawnError
 
-T = TypeVar("T")
 # Seconds until a broken connection is tried again: at first, and at most.
 _PAUSE, _LONGEST = 0.05, 2.0
 
@@ -38,7 +37,7 @@ class RemoteOPU(Sealed):
         token: says who asks. None: that in `token_file`, else that in the environment's GROUNDGLASS_DEVICE_TOKEN.
         token_file: a file that holds it, for its owner alone.
         ca: a file with certificates that the service's is signed with, if the system does not trust it anyway.
-        timeout: seconds: without a byte, and for waiting in all.
+        timeout: seconds without a byte of an answer, waiting included: more where a frame takes longer.
 
     Attributes:
         token_file: as it was given.
@@ -229,6 +228,8 @@ class RemoteOPU(Sealed):
             told[wire.EXPOSURE] = repr(float(exposure))
         body, room = packed.data.cast("B"), into.numpy().data.cast("B")
 
+        heard = [time.monotonic()]
+
         def once() -> None:
             with self._connections.ask("POST", "/measure", body, told) as answer:
                 if answer.status != 200:
@@ -244,10 +245,11 @@ class RemoteOPU(Sealed):
                     if not got:
                         raise ConnectionResetError("the answer broke off")
                     done += got
+                    heard[0] = time.monotonic()
                 left = answer.getheader(wire.UNTIL)
                 self.seconds_left = None if left is None else float(left)
 
-        self._patiently(once)
+        self._patiently(once, heard)
 
     def _small(self, method: str, below: str = "") -> bytes:
         """The answer to a question that is no measurement; asked once."""
@@ -262,9 +264,9 @@ class RemoteOPU(Sealed):
         except BROKEN as error:
             raise self._connections.gone(error) from error
 
-    def _patiently(self, once: Callable[[], T]) -> T:
-        """`once()`, again where waiting helps."""
-        began, pause = time.monotonic(), 0.0
+    def _patiently(self, once: Callable[[], None], heard: list[float]) -> None:
+        """`once()`, again where waiting helps, until nothing has been heard for so long."""
+        pause = 0.0
         while True:
             try:
                 return once()
@@ -277,6 +279,6 @@ class RemoteOPU(Sealed):
                 wait, last = pause, self._connections.gone(error)
                 pause = min(2 * pause, _LONGEST) or _PAUSE
                 self._connections.close()
-            if time.monotonic() + wait - began > self._timeout:
+            if time.monotonic() + wait - heard[0] > self._timeout:
                 raise last
             time.sleep(wait)

@@ -17,7 +17,8 @@ from groundglass.core.text import visible
 from groundglass.core.untrusted import parse_json
 from groundglass.optics.camera import Camera
 from groundglass.optics.device import OpticalDevice, is_fingerprint
-from groundglass.optics.remote.errors import ERRORS, DeviceServiceError
+from groundglass.optics.remote.errors import ERRORS, DeviceGoneError, DeviceServiceError
+from groundglass.optics.streams.packed import packed_width
 
 #: Headers. The fingerprint is that of the matrix that the client expects, and of the one that has answered.
 FINGERPRINT = "Groundglass-Fingerprint"
@@ -30,8 +31,8 @@ EXPOSURE = "Groundglass-Exposure"
 #: Seconds for which a matrix that was redrawn still answers; only then is the header there.
 UNTIL = "Groundglass-Seconds-Left"
 
-#: Bytes of readings in an answer: longer batches are several measurements.
-MOST_ANSWER = 2**26
+#: Bytes of readings in an answer, and of bits in a request: longer batches are several measurements.
+MOST_ANSWER, MOST_BODY = 2**26, 2**24
 # Bytes of a description or an error.
 MOST_JSON = 2**16
 
@@ -113,7 +114,7 @@ def describe(
         camera=None if camera is None else asdict(camera),
         kind=type(device).__name__,
         public=bool(getattr(device, "public", False)),
-        rows=most_rows(device.out_features, reading),
+        rows=most_rows(device.in_features, device.out_features, reading),
         age=max(0.0, age),
         overlap=overlap,
         roles=roles,
@@ -121,9 +122,10 @@ def describe(
     return asdict(facts)
 
 
-def most_rows(out_features: int, reading: str) -> int:
+def most_rows(in_features: int, out_features: int, reading: str) -> int:
     """Of one measurement."""
-    return max(1, MOST_ANSWER // (out_features * (4 if reading == "float32" else 1)))
+    answer = out_features * (4 if reading == "float32" else 1)
+    return max(1, min(MOST_ANSWER // answer, MOST_BODY // packed_width(in_features)))
 
 
 def read_facts(text: bytes, where: str) -> Facts:
@@ -159,6 +161,10 @@ def read_error(status: int, text: bytes) -> DeviceServiceError:
         wait = told["retry_after"]
         return kind(visible(str(told["message"])), retry_after=None if wait is None else float(wait), **details)
     except (ValueError, LookupError, TypeError, AttributeError):
+        if status in (502, 503, 504):
+            return DeviceGoneError(
+                f"the service cannot be reached, or has too many connections ({status})", retry_after=1.0
+            )
         said = visible(text[:200].decode(errors="replace"))
         return DeviceServiceError(
             f"the answer has status {status} and is none of a device service ({said!r}): does the address lead to one, and "
