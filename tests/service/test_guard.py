@@ -196,8 +196,8 @@ def test_what_is_not_bits_or_too_few_is_refused():
         GUARD.look("a", np.full((2, N), 3, dtype=np.uint8))
     with pytest.raises(ValueError, match="too few"):
         NaturalBits.fit(TRAIN[:50], CALIBRATION)
-    with pytest.raises(ValueError, match="at least 100"):
-        NaturalBits.fit(TRAIN, CALIBRATION[:50])
+    with pytest.raises(ValueError, match="at least 20"):
+        NaturalBits.fit(TRAIN, CALIBRATION[:10])
     with pytest.raises(ValueError, match="groups"):
         NaturalBits.fit(TRAIN, CALIBRATION, groups=[0])
     with pytest.raises(ValueError, match="frames"):

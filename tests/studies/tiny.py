@@ -32,6 +32,7 @@ from groundglass.studies.recipe import Recipe
 from groundglass.studies.redraw.study import RedrawConfig
 from groundglass.studies.retrieval.study import RetrievalConfig
 from groundglass.studies.scale.study import ScaleConfig
+from groundglass.studies.service.study import ServiceConfig
 from groundglass.studies.transfer.study import TransferConfig
 from groundglass.studies.white_box.rungs import LadderConfig
 from groundglass.studies.white_box.study import WhiteBoxConfig
@@ -227,6 +228,26 @@ ablation = maker(
     choice_images=4,
 )
 adversarial_training = maker(AdversarialTrainingConfig, adversarial=PGDTraining(eps=0.02, steps=2), radii=(0.02,))
+service = maker(
+    ServiceConfig,
+    epochs=2,
+    audit_images=4,
+    audit=AuditConfig(steps=2, queries=2, query_images=1, probes=4, fit_images=20),
+    n_images=20,
+    eps_paper=(0.4,),
+    steps=4,
+    step_size=0.05,
+    streams=3,
+    frames=150,
+    limits=(1e2, 1e4),
+    mixed=(0.5,),
+    per_input=(6.5,),
+    others=(8,),
+    rows=12,
+    # Fewer frames than 4 N and the checks, and more.
+    periods=(0.1, 0.2),
+    blurs=(0.3,),
+)
 scale = maker(
     ScaleConfig,
     epochs=2,
@@ -287,6 +308,7 @@ def every_study(data: str = "shapes", seed: int = 0, precision: Any = "float32")
             retrieval,
             {"queries": (8,), "periods": (0.2,), "sizes": (), "noises": (), "bits": (), "saturations": ()},
         ),
+        "service": (service, {"mixed": (), "others": (), "streams": 2, "rows": 4}),
         "ablation": (
             ablation,
             {"classifier": FINE_TUNING, "features": "VGG-DFA", "eps_paper": (0.2,), "n_images": 10, "steps": 2},
@@ -307,6 +329,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "redraw": redraw,
     "retrieval": retrieval,
     "noise": noise,
+    "service": service,
     "ablation": ablation,
     "adversarial-training": adversarial_training,
     "scale": scale,

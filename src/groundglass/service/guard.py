@@ -29,6 +29,8 @@ from groundglass.service.looks import LOOKS, Looks
 _FILE = CheckedFile("guard file", "groundglass-guard", "guard", "fit the guard again", sealed=True)
 # Shares of the calibration rows beyond the levels of a score. Beyond the first there is none.
 _TAILS = (0.0, 0.001, 0.01, 0.1)
+# Of fewer calibration rows next to nothing follows.
+_LEAST = 20
 # Shares of the stake that are bet: the small ones see rows of a retrieval among many natural ones.
 _BETS = (0.5, 0.05, 0.005, 0.0005)
 
@@ -131,8 +133,10 @@ class NaturalBits:
         settings = settings or GuardSettings()
         looks = Looks.fit(as_bits(rows, rows.shape[1]))
         scores = looks.scores(as_bits(calibration, rows.shape[1]))
-        if len(scores) < 100:
-            raise ValueError(f"{len(scores)} rows to calibrate with are too few: give at least 100, better thousands")
+        if len(scores) < _LEAST:
+            raise ValueError(
+                f"{len(scores)} rows to calibrate with are too few: give at least {_LEAST}, better thousands"
+            )
         falling = -np.sort(-scores, axis=0)
         places = [round(tail * len(scores)) for tail in _TAILS]
         levels = falling[places].T.copy()

@@ -52,6 +52,7 @@ STUDIES: tuple[Study, ...] = (
     Study("redraw", "groundglass.studies.redraw"),
     Study("retrieval", "groundglass.studies.retrieval"),
     Study("noise", "groundglass.studies.noise"),
+    Study("service", "groundglass.studies.service"),
     Study("ablation", "groundglass.studies.ablation"),
     Study("adversarial-training", "groundglass.studies.adversarial_training"),
     Study("scale", "groundglass.studies.scale"),

@@ -68,7 +68,8 @@ class GivenInputs(Settings):
         momentum: share of the last step that is added to the next.
         power_iterations: of the spectral start.
         steps: of each start.
-        ridge: added to the moments of the inputs, over their mean: what never varies is not divided by 0.
+        ridge: added to the moments of the inputs, over their mean. Directions with moments below that are left 0: readings of
+            such inputs hardly depend on them.
         near: rms distance of the fields from what the readings allow, over the rms field, up to which a row is right.
         starts: most starts of a row.
     """
@@ -121,7 +122,8 @@ class _Search:
         self.settings, self.scale = settings, scale
         values, vectors = design.moments
         ridge = settings.ridge * values.mean()
-        self.back = (vectors / (values + ridge).sqrt()).to(torch.float32).to(where)
+        scale = torch.where(values > ridge, 1 / (values + ridge).sqrt(), 0.0)
+        self.back = (vectors * scale).to(torch.float32).to(where)
         self.inputs = design.inputs.to(where, torch.float32) @ self.back
 
     def rows(self, readings: Readings, seed: int) -> Rows:

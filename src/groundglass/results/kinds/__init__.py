@@ -12,13 +12,14 @@ from groundglass.results.kinds.cost import COST, FIDELITY, FIT
 from groundglass.results.kinds.craft import COMMON, CRAFT, TRANSFER
 from groundglass.results.kinds.distil import DISTIL
 from groundglass.results.kinds.draws import DRAWS
+from groundglass.results.kinds.guard import GUARD, WATCH
 from groundglass.results.kinds.network import DEVICE, DRIFT, RANDOMISE, REDRAW, TRAIN
 from groundglass.results.kinds.query import CHOICE, QUERY
 from groundglass.results.kinds.retrieve import RETRIEVE, ROWS
 
 #: Those that a `Run` has as attributes, then the others: the order of frames.
 _MAIN = (TRAIN, ATTACK, DRAWS, QUERY, TRANSFER, REDRAW, RETRIEVE, AUDIT, COST)
-_OTHERS = (DEVICE, RANDOMISE, DRIFT, DISTIL, CHOICE, COMMON, CRAFT, ROWS, FIT, FIDELITY, CHECK)
+_OTHERS = (DEVICE, RANDOMISE, DRIFT, DISTIL, CHOICE, COMMON, CRAFT, ROWS, GUARD, WATCH, FIT, FIDELITY, CHECK)
 KINDS: dict[str, Kind[Any, Any]] = {kind.name: kind for kind in (*_MAIN, *_OTHERS)}
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "DRIFT",
     "FIDELITY",
     "FIT",
+    "GUARD",
     "KINDS",
     "QUERY",
     "RANDOMISE",
@@ -43,6 +45,7 @@ __all__ = [
     "ROWS",
     "TRAIN",
     "TRANSFER",
+    "WATCH",
     "Entry",
     "Kind",
     "column",

@@ -48,7 +48,7 @@ class RetrieveCell(BaseCell):
     kept: bool = False
     frame_rate: Positive = 2000.0
     seed: int
-    purpose: Literal["price", "period", "queries", "noise", "bits", "exposure", "method", "drift"]
+    purpose: Literal["price", "period", "queries", "noise", "bits", "exposure", "method", "drift", "guard"]
     period: Positive | None = None
     correlation: Positive | None = None
 
@@ -91,6 +91,10 @@ class RetrieveCell(BaseCell):
             "exposure_control": self.method.exposure_control,
         }
 
+    def chosen(self, inputs: Sequence[Record], context: Context) -> RetrievalMethod:
+        """The method, where it needs what other cells have made."""
+        return self.method
+
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         device = context.device(inputs[0])
         if self.correlation is not None:
@@ -103,7 +107,7 @@ class RetrieveCell(BaseCell):
         folder = Path("retrieved") / key_of(self) if self.kept else None
         found = retrieve(
             access,
-            self.method,
+            self.chosen(inputs, context),
             frames=self.frames,
             # One plan for all numbers of frames would make their errors hang together.
             seed=derive_seed(self.seed, "retrieve", self.frames),
