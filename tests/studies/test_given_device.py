@@ -162,6 +162,7 @@ def test_the_plan_tells_the_frames_and_a_small_budget_is_refused_before_any_work
     assert isinstance(raised.value, BudgetExceededError)
     assert raised.value.details["needed"] == found.frames
     assert service.frames("poor") == 0
+    assert not (tmp_path / "run").exists()
 
 
 class Apparatus:

@@ -214,11 +214,14 @@ def _describe_remote(device: "RemoteOPU") -> None:
     facts = device.facts()
     camera, limits = device.camera, [f"{count:,} {name.replace('_', ' ')}" for name, count in facts.budget.items()]
     seen = "not known" if camera is None else "float32 intensities" if camera.bits is None else f"{camera.bits} bits"
+    after = (
+        f"the old one answers for {duration(facts.overlap)} more" if facts.overlap else "the old one is gone at once"
+    )
     say(
         f"fingerprint: {facts.fingerprint}\n"
         f"{facts.kind} at a service: {facts.in_features:,} inputs, {facts.out_features:,} outputs\n"
         f"camera: {seen}, mean reading {facts.mean_reading:.2f}\n"
-        f"matrix: {duration(facts.age)} old; after a redraw the old one answers for {duration(facts.overlap)} more\n"
+        f"matrix: {duration(facts.age)} old; after a redraw {after}\n"
         f"seed: {_PUBLIC if facts.public else 'known to nobody here'}\n"
         f"your token: {', '.join(facts.roles)}; left of its budget: {', '.join(limits) or 'no limit'}"
     )

@@ -69,10 +69,11 @@ class Retrieve(Command):
             )
         rows, n = found.matrix.shape
         wrong = float(found.told_wrong.float().mean())
+        took = "simulating the frames" if isinstance(device, SimulatedOPU) else "waiting for the frames"
         say(
             f"{rows} rows of {n} from {found.frames} frames ({found.frames / n:.1f} N), method {method.name}\n"
             f"seconds: {found.device_seconds:.1f} at the device ({self.frame_rate:g} frames a second), "
-            f"{found.compute_seconds:.1f} of computing, {found.measure_seconds:.1f} of simulating the frames\n"
+            f"{found.compute_seconds:.1f} of computing, {found.measure_seconds:.1f} of {took}\n"
             "what the attacker can tell, from held-out readings in grey levels: "
             f"median {float(found.held_out.median()):.2f} (chance {found.chance:.1f}, read noise {found.noise:.2f}), "
             f"{wrong:.1%} of the rows wrong"

@@ -16,6 +16,7 @@ from groundglass.core.settings import Count, fit
 from groundglass.optics import OpticalDevice, RemoteOPU
 from groundglass.optics.counted import uncounted
 from groundglass.optics.medium import DeviceKind
+from groundglass.optics.remote.errors import FrameBudgetError
 from groundglass.results import Record, RecordStore, Run
 from groundglass.results.manifest import STUDY_FILE, load_manifest, unasked
 from groundglass.studies.asked import Asked
@@ -286,6 +287,13 @@ def run_study(
             where=here or "cpu",
             optical=optical_device,
         )
+        if given is not None:
+            missing = [key for cell in todo if (key := key_of(cell)) not in store]
+            try:
+                check_budget(Plan.of(todo, train=len(dataset.train), test=len(dataset.test)), missing, given)
+            except FrameBudgetError:
+                store.give_up()  # nothing was done, and nothing is left
+                raise
         if isinstance(remote := None if optical_device is None else uncounted(optical_device), RemoteOPU):
             context.devices.keep(remote)
         told = (_told_growth, _told_device)
@@ -295,9 +303,6 @@ def run_study(
         if found.left_out:
             context.note(f"not asked of this device: {unasked((one.kind, one.why) for one in found.left_out)}")
         if not all(key_of(cell) in store for cell in todo):
-            if given is not None:
-                missing = [key for cell in todo if (key := key_of(cell)) not in store]
-                check_budget(Plan.of(todo, train=len(dataset.train), test=len(dataset.test)), missing, given)
             for other in reuse:
                 reuse_networks(todo, store, other)
             context.note(_told_precision(found.precision, here, why=found.why))
