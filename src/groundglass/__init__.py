@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from groundglass.audit import STANDARD as STANDARD
     from groundglass.audit import AuditConfig as AuditConfig
     from groundglass.audit import audit as audit
+    from groundglass.certify import smooth as smooth
     from groundglass.models import accuracy as accuracy
     from groundglass.models import defend as defend
     from groundglass.models import load_defended as load_defended
@@ -93,6 +94,7 @@ _FROM = {
         "Untargeted",
     ),
     "groundglass.audit": ("STANDARD", "AuditConfig"),
+    "groundglass.certify": ("smooth",),
     "groundglass.models": ("accuracy", "defend", "load_defended", "load_model", "save_defended"),
     "groundglass.models.zoo": ("load",),
     "groundglass.optics": ("SimulatedOPU",),

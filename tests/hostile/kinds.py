@@ -18,6 +18,7 @@ from groundglass.attacks import PGD, AttackCheckpoint, GradientAccess, Linf, Sco
 from groundglass.attacks import checkpoint as attack_checkpoint
 from groundglass.attacks.adversarial_files import AdversarialSet, Origin, load_adversarial, save_adversarial
 from groundglass.audit.kept import Kept, Made
+from groundglass.certify import smooth
 from groundglass.core.checksum import sealed
 from groundglass.core.states import _digest
 from groundglass.data import ImageSet
@@ -345,6 +346,16 @@ IDENTITY = {"model": "mine", "seed": 3}
 ROWS = torch.tensor([0, 2])
 
 
+def certified_file(folder: Path) -> Path:
+    _certified(folder / "certificates.safetensors")
+    return folder / "certificates.safetensors"
+
+
+def _certified(path: Path) -> Any:
+    found = smooth(attacked()[0], 0.1).certify(IMAGES, n0=2, n=3, checkpoint=path)
+    return plain([found.chosen, found.estimated])
+
+
 def kept_file(folder: Path) -> Path:
     kept = Kept(folder / "kept.safetensors", IDENTITY)
     kept.put(0, "PGD", ROWS, Made(IMAGES[ROWS], torch.tensor([True, False]), 5, seconds=1.0))
@@ -517,6 +528,7 @@ KINDS: dict[str, FileKind] = {
     "query checkpoint": FileKind(lambda f: _query(f / "query.safetensors")[0], lambda p: _query(p)[1], **SAFE),
     "training checkpoint": FileKind(training_checkpoint, _trained, **SAFE),
     "draws checkpoint": FileKind(draws_checkpoint, read_draws, **SAFE),
+    "certificates": FileKind(certified_file, _certified, **SAFE),
     "kept audit": FileKind(kept_file, read_kept, **SAFE),
     "cached bits": FileKind(bits_cache, lambda p: _bits(p.parent), **SAFE),
     "retrieval.json": FileKind(retrieval_file("retrieval.json"), lambda p: _retrieved(p.parent), json_parts, put_json),

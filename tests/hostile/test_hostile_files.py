@@ -181,6 +181,7 @@ READERS: dict[str, tuple[str, ...] | str] = {
     "groundglass.attacks.result_files": ("attack result",),
     "groundglass.attacks.scheduler": ("query checkpoint",),
     "groundglass.audit.kept": ("kept audit",),
+    "groundglass.certify.tally": ("certificates",),
     "groundglass.data.download": "an archive whose checksum is known",
     "groundglass.models.files": ("model", "defended network"),
     "groundglass.models.weight_files": ("weights", "torch weights"),

@@ -48,7 +48,7 @@ def predict_logits(
         NonFiniteError: NaN or infinite logits, or weights.
     """
     images = as_images(images)
-    with _asked(model) as ask:
+    with asked(model) as ask:
         found = [ask(part) for part in pieces(images, _size(batch_size, ask, images[:FEW]))]
     if not found:
         return torch.zeros(0, 0, dtype=torch.float32, device="cpu")
@@ -72,7 +72,7 @@ def accuracy(model: nn.Module, images: ImagesLike, *, batch_size: BatchSize = US
     """
     batch_size, known, count = checked(batch_size), given(images), 0
     right, finite = [], []
-    with _asked(model) as ask:
+    with asked(model) as ask:
         size = batch_size if batch_size != "auto" else _size("auto", ask, known.first(FEW).floats())
         for batch in batches(known, batch_size=size, seed=0, epoch=0, shuffle=False):
             # Images on a card were checked when they were given.
@@ -103,8 +103,10 @@ def _size(size: BatchSize, ask: Callable[[Tensor], Tensor], few: Tensor) -> int:
 
 
 @contextmanager
-def _asked(model: Any) -> Iterator[Callable[[Tensor], Tensor]]:
+def asked(model: Any) -> Iterator[Callable[[Tensor], Tensor]]:
     """A function of a batch of images to float32 logits, where the model is, in eval mode.
+
+    The images of a batch may be outside of [0, 1], as those with noise are: who asks has checked them.
 
     On a CPU logits are checked at once. On a card only their shape is, as nobody waits for them there.
     """

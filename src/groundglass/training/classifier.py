@@ -191,6 +191,8 @@ def fit_classifier(
     check_bits(network, inputs, labels)
     if config.adversarial is not None:
         raise ValueError("a classifier is fitted to given readings: `adversarial` is for `train`")
+    if config.noise:
+        raise ValueError("a classifier is fitted to given bits: `noise` is for `train`, and then encode noisy images")
     if len(inputs) == 0:
         raise ValueError("there are no bits to fit the classifier to: encode some training images")
     where = block.readout.weight.device

@@ -24,6 +24,8 @@ class TrainingConfig(Settings):
         schedule: of the learning rate.
         precision: of the convolutions; the optical block and the loss are float32 always.
         adversarial: `PGDTraining(...)` or `TRADES(...)`; None for training on the images as they are.
+        noise: std of Gaussian noise on every image of every step, pixel units, not clipped to [0, 1]: for a network that
+            `groundglass.certify.smooth` is to smooth with it (Cohen, Rosenfeld and Kolter 2019). 0 for none.
     """
 
     epochs: Count
@@ -36,6 +38,14 @@ class TrainingConfig(Settings):
     schedule: Schedule = field(default_factory=OneCycle)
     precision: Precision = "float32"
     adversarial: AdversarialTraining | None = None
+    noise: NotNegative = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.noise and self.adversarial is not None:
+            raise ValueError(
+                "the attack of adversarial training is on images without noise: leave out `noise`, or `adversarial`"
+            )
 
     def described(self) -> dict[str, Any]:
         """As part of an identity. Usual settings that once could not be chosen are left out: older identities stay the same."""
@@ -43,4 +53,6 @@ class TrainingConfig(Settings):
         del known["adversarial"]
         if self.nesterov:
             del known["nesterov"]
+        if not self.noise:
+            del known["noise"]
         return known if self.adversarial is None else {**known, "adversarial": self.adversarial.described()}

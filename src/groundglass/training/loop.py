@@ -12,7 +12,17 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from groundglass.core import NonFiniteError, Progress, check_labels, derive_seed, input_dtype, own_streams, silent
+from groundglass.core import (
+    NonFiniteError,
+    Progress,
+    check_labels,
+    derive_seed,
+    generator,
+    input_dtype,
+    normal,
+    own_streams,
+    silent,
+)
 from groundglass.core.accelerator import repeatable
 from groundglass.core.layout import layout_of
 from groundglass.core.modes import kept_in_eval
@@ -157,7 +167,7 @@ class _Run:
         for batch in stream:
             if len(batch) < 2:  # BatchNorm has no variance over one image
                 continue
-            x = batch.images.to(where, dtype).contiguous(memory_format=layout)
+            x = self._noisy(batch.images.to(where, dtype), state).contiguous(memory_format=layout)
             check_labels(batch.labels, count=len(batch), classes=state.classes or None)
             y = sent(batch.labels, where)
             goal = y if self.answers is None else sent(self.answers[batch.index], where)
@@ -177,6 +187,13 @@ class _Run:
         self._check(state)
         weight = 1.0 if config.adversarial is None else config.adversarial.weight
         self.steps.check_epoch(state, math.log(state.classes) * weight)
+
+    def _noisy(self, images: Tensor, state: TrainingState) -> Tensor:
+        """The images of this step with the noise of the configuration, if there is any."""
+        if not self.config.noise:
+            return images
+        drawn = normal(*images.shape, generator=generator(self.seed, "noise", state.epoch, state.step))
+        return images + self.config.noise * sent(drawn, images.device).to(images.dtype)
 
     def _objective(self, state: TrainingState) -> Objective:
         """What the steps of this epoch minimise."""
