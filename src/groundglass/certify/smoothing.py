@@ -5,8 +5,8 @@ The smoothed classifier g gives the class c that the network f gives most often 
     g(x) = argmax_c P(f(x + n) = c).
 
 If the class A has a probability of p > 1/2 there, then g(x') = A for all x' with |x' - x|_2 < sigma Phi^-1(p) (Theorem 1).
-Nothing is asked of f but its classes: it need not have a gradient, and what is in it may be secret, or random, as long as it is drawn
-afresh and by the same law in every pass. So the frame noise of a camera, or a matrix that is drawn anew for each frame, is
+Nothing is asked of f but its classes: it need not have a gradient, and what is in it may be secret, or random, as long as it is
+drawn afresh and by the same law in every pass. So the frame noise of a camera, or a matrix that is drawn anew for each frame, is
 part of f and spoils nothing; a device that drifts is another f by the end, and the theorem is not about that.
 
 That noise inside certifies nothing about the image by itself. What enters the device are bits, and bits are a deterministic
