@@ -27,7 +27,7 @@ _HONEST = {
     "attacked images": "the same, attacked",
 }
 _OWN = {"fixed-exposure": "fixed exposure", "multilateration": "multilateration", "closed-form": "closed form"}
-_X = "frames between two false alarms, at least (logarithmic)"
+_X = "frames between false alarms (logarithmic)"
 _ALIKE = {"shares": "bits on as often as natural ones", "pairs": "bits that also correlate in pairs as they do"}
 
 Watch = Entry[WatchConfig, WatchResult]
@@ -51,9 +51,18 @@ def _unseen(run: Run, source: str = "natural") -> list[Retrieval]:
     return sorted(found, key=lambda one: one.result.frames)
 
 
+def _lost(one: Retrieval) -> float:
+    """The share of rows that are wrong: in truth, or where nobody has the true ones as the attacker sees it."""
+    return one.result.told_share if one.result.failed_share is None else one.result.failed_share
+
+
+def _error(one: Retrieval) -> Amount | None:
+    return None if one.result.error is None else Amount(one.result.error.median, _percent)
+
+
 def _enough(run: Run, source: str = "natural") -> Retrieval | None:
     """The cheapest that has next to all rows."""
-    return next((one for one in _unseen(run, source) if one.result.failed_share <= LOST), None)
+    return next((one for one in _unseen(run, source) if _lost(one) <= LOST), None)
 
 
 def tables(run: Run) -> list[Table]:
@@ -156,8 +165,8 @@ def _percent(share: float) -> str:
 def _retrieved(run: Run) -> Table:
     columns: dict[str, Callable[[Retrieval], Value]] = {
         "frames": lambda r: Amount(r.result.frames, "{:,.0f}".format, f" ({r.config.per_input:.3g} N)"),
-        "median error of a row": lambda r: Amount(r.result.error.median, _percent),
-        "rows lost": lambda r: Amount(r.result.failed_share, "{:.1%}".format),
+        "median error of a row": _error,
+        "rows lost": lambda r: Amount(_lost(r), "{:.1%}".format),
         "rows the attacker finds wrong": lambda r: Amount(r.result.told_share, "{:.1%}".format),
         "readings of such inputs off by": lambda r: Amount(
             r.result.held_out.median / max(r.result.held_out.chance, 1e-9), _percent
@@ -182,12 +191,7 @@ def _periods(run: Run) -> Table:
         best = next((one for one in reversed(found) if one.result.frames <= frames), None)
         values: tuple[Value, ...] = (None, None, None)
         if best is not None:
-            result = best.result
-            values = (
-                Amount(result.frames),
-                Amount(result.error.median, _percent),
-                Amount(result.failed_share, "{:.1%}".format),
-            )
+            values = (Amount(best.result.frames), _error(best), Amount(_lost(best), "{:.1%}".format))
         rows.append(Row(f"{period:g} s", (Amount(frames), *values)))
     heads = ("frames that fit", "of the retrievals above", "median error of a row", "rows lost")
     note = "With images' own rows, from one redraw to the next. No retrieval where none that was tried fits."
@@ -244,8 +248,7 @@ def _judge(run: Run, watches: Sequence[Watch]) -> Verdict:
         "frames": enough.result.frames if enough else natural[-1].result.frames,
         "per_input": enough.config.per_input if enough else natural[-1].config.per_input,
         "seconds": enough.result.device_seconds if enough else natural[-1].result.device_seconds,
-        "error": _percent((enough or natural[-1]).result.error.median),
-        "lost": (enough or natural[-1]).result.failed_share,
+        "error": None if (error := _error(enough or natural[-1])) is None else _percent(error.value),
     }
     if enough is not None or not seen:
         finding = Finding.FALLS
@@ -277,7 +280,7 @@ def _curve(run: Run, watches: Sequence[Watch], drawings: Folder) -> Drawing | No
             mixed = f"seen: {100 * one.config.share:g}% among natural ones"
             name = "seen: pairs as natural ones" if one.config.share == 1 else mixed
             at = [noticed.limit for noticed in known]
-            low, high = ([float(getattr(n, side) or n.median) for n in known] for side in ("low", "high"))
+            low, high = ([float(getattr(n, side) or n.median or 0) for n in known] for side in ("low", "high"))
             lines.append(
                 Curve(name, at, [float(n.median or 0) for n in known], Style(FAINT, mark, hollow=True), low, high)
             )
@@ -292,7 +295,14 @@ def _curve(run: Run, watches: Sequence[Watch], drawings: Folder) -> Drawing | No
     return drawings.save(
         "service-price",
         lambda: curves(
-            lines, x=_X, y="frames (logarithmic)", x_log=True, y_log=True, y_range=None, y_write="{:,.0f}".format
+            lines,
+            x=_X,
+            y="frames (logarithmic)",
+            x_log=True,
+            y_log=True,
+            y_range=None,
+            y_write="{:,.0f}".format,
+            left=0.2,
         ),
         alt="; ".join(told).replace("\n", " ") + ".",
         caption="Frames until the guard speaks, medians with nine of ten streams, and the frames that a retrieval takes.",
