@@ -170,6 +170,8 @@ def test_where_a_service_listens(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(FileExistsError, match="no socket"):
         listen_at(tmp_path / "file")
+    with pytest.raises(ValueError, match="too long"):
+        listen_at(tmp_path / ("s" * 200))
     one = listen_at(tmp_path / "s")
     assert (tmp_path / "s").stat().st_mode & 0o777 == 0o600
     with pytest.raises(FileExistsError, match="another service"):

@@ -19,6 +19,7 @@ from groundglass.optics.remote import wire
 from groundglass.optics.remote.errors import CannotRedrawError, MatrixRedrawnError, ServiceFullError
 from groundglass.optics.simulated import SimulatedOPU
 from groundglass.optics.store import DeviceStore, Stored
+from groundglass.service.log import say
 
 _FILE, _FORMAT, _VERSION = "versions.json", "groundglass served device", 1
 
@@ -203,6 +204,7 @@ class Versions:
                 self._known[before.device.fingerprint] = Version(before.device, until)
             self._known[new.fingerprint] = Version(new)
             self._kept = kept
+        say("redrawn", device=self.name, old=before.device.fingerprint, new=new.fingerprint, frames=self._frames)
 
     def _opened(self, fingerprint: str) -> _Kept:
         path = self._folder / _FILE

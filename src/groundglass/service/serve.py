@@ -19,6 +19,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from groundglass.optics.remote.connection import is_loopback
 from groundglass.service.app import Service, application
 
+# Bytes of a path, as systems have it.
+_LONGEST = 103
 # Connections that wait to be taken.
 _BACKLOG = 2048
 # Seconds for which a connection may rest, and in which requests may still end when the service does.
@@ -31,8 +33,11 @@ def listen_at(path: Path, *, group: str | None = None) -> socket.socket:
     """A Unix socket for its owner alone (0600), or for a group too (0660).
 
     Raises:
+        ValueError: a path that is too long for a socket.
         OSError: something else stands there, or somebody serves there.
     """
+    if len(os.fsencode(path)) > _LONGEST:
+        raise ValueError(f"{path} is too long for a socket, which may have {_LONGEST} bytes: give a shorter path")
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise FileExistsError(f"{path} is there, and is no socket: give another place")
