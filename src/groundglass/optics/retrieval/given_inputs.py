@@ -122,8 +122,8 @@ class _Search:
         self.settings, self.scale = settings, scale
         values, vectors = design.moments
         ridge = settings.ridge * values.mean()
-        scale = torch.where(values > ridge, 1 / (values + ridge).sqrt(), 0.0)
-        self.back = (vectors * scale).to(torch.float32).to(where)
+        whitening = torch.where(values > ridge, 1 / (values + ridge).sqrt(), 0.0)
+        self.back = (vectors * whitening).to(torch.float32).to(where)
         self.inputs = design.inputs.to(where, torch.float32) @ self.back
 
     def rows(self, readings: Readings, seed: int) -> Rows:
