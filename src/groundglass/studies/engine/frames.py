@@ -16,6 +16,8 @@ _KEPT = 2**30
 _ASKS = 12
 # What gives a network, and what is a network's own.
 _NETWORKS = ("train", "redraw", "randomise")
+# What looks at the bits that enter a device, and asks it nothing.
+_BELOW = ("guard", "watch")
 
 
 def frames_of(plan: Plan, key: str) -> int:
@@ -25,7 +27,7 @@ def frames_of(plan: Plan, key: str) -> int:
     if unit.kind in ("retrieve", "rows"):
         return c.frames if any(_is_given(plan.units[one]) for one in unit.inputs if one in plan.units) else 0
     with_it = sum(_has_it(plan, one) for one in networks)
-    if not with_it:
+    if not with_it or unit.kind in _BELOW:
         return 0
     if unit.kind == "distil":
         return int(c.queries) + plan.test  # all else is the surrogate's own
