@@ -120,7 +120,7 @@ def draw(folder: Path, found: dict[str, list[list[float]]], exact: float) -> Non
             x_log=True,
             x_ticks={count: f"{count:,}" for count in COUNTS},
             level=("exact kernel of OPUMap", exact),
-            right=0.8,
+            right=0.72,
         )
 
 

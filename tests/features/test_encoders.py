@@ -112,6 +112,7 @@ def test_bits_that_no_number_has_are_refused() -> None:
 
 
 @given(arrays(np.int64, (4, 3), elements=st.integers(0, 7)))
+@settings(deadline=None)
 def test_a_thermometer_of_integers_is_inverted(x: np.ndarray) -> None:
     code = Thermometer(at=np.arange(7) + 0.5)
     assert np.array_equal(code.decode(code.encode(x)), x)
