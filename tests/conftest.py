@@ -5,8 +5,22 @@ import gc
 import pytest
 import torch
 
+from groundglass.core import sealed
+
 torch.set_num_threads(1)
 gc.disable()
+
+# A seed is stretched by a function that is slow on purpose: a test of something else need not wait for it, hundreds of times.
+# Here a short seed is used as it is, which changes the numbers that it gives and nothing else. Tests of the stretching, and of
+# what a file or a command makes of a seed, ask for `stretched_seeds`; processes that a test begins stretch as ever.
+_STRETCHED = sealed._stretched
+sealed._stretched = lambda value: value  # type: ignore[assignment]
+
+
+@pytest.fixture
+def stretched_seeds(monkeypatch):
+    """Seeds as users have them."""
+    monkeypatch.setattr(sealed, "_stretched", _STRETCHED)
 
 
 def pytest_collection_finish() -> None:

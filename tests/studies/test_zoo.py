@@ -78,7 +78,7 @@ def test_what_cannot_be_in_the_zoo_is_refused_before_anything_is_written(
 ) -> None:
     run, out = run_folder(tmp_path / "run"), tmp_path / "zoo"
     secret = run_folder(tmp_path / "secret", SimulatedOPU.create(16, 40))
-    with pytest.raises(ValueError, match="--device-seed 7"):
+    with pytest.raises(ValueError, match="--device-seed raw:7"):
         make_zoo([secret], out)
     with pytest.raises(ValueError, match="both have a VGG-16"):
         make_zoo([run, run], out)

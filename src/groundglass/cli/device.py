@@ -186,7 +186,7 @@ class Device(Command):
 def _keep(device: "SimulatedOPU", out: Path, how: str) -> None:
     device.save(out)
     _describe(device)
-    say(f"{how}\ndevice: {out} (holds the secret)")
+    say(f"{how}\ndevice: {out} ({'public seed: no secret' if device.public else 'holds the secret'})")
 
 
 def _describe(device: "SimulatedOPU") -> None:

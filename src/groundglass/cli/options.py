@@ -37,10 +37,15 @@ RunFolder = Annotated[
 
 @without_locals
 def _seed(words: Sequence[str]) -> Seed:
-    """A number, sealed. A text that is not a number is not repeated: it may be a secret with a typo in it."""
-    text = words[0].strip()
+    """A number, sealed; "raw:7" is one that is used as version 0.2 used it, see `Seed.raw`.
+
+    A text that is not a number is not repeated: it may be a secret with a typo in it.
+    """
+    text = words[0].strip().lower()
+    number = text.removeprefix("raw:")
     with suppress(ValueError):
-        return Seed(int(text, 16 if text.lower().startswith("0x") else 10))
+        value = int(number, 16 if number.startswith("0x") else 10)
+        return Seed(value) if number == text else Seed.raw(value)
     raise ValueError("not a whole number, like 1234 or 0x4d2 (what was given is not shown)")
 
 

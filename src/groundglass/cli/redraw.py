@@ -63,5 +63,7 @@ class Redraw(Command):
         say(f"seconds: {done.draw_seconds:.1f} drawing, {done.tune_seconds:.1f} tuning, ", end="")
         say(f"{done.feature_seconds:.1f} features ({features})")
         holds = "says where it is" if self.optical_device is not None else "holds the secret"
+        if done.public:
+            holds = "public seed: no secret"
         say(f"device: {done.device} ({holds}; without it the model guesses)")
         say(f"model: {done.model}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ class Defence(Settings):
         classes: logits; None: not known yet.
         dropout, encoding, head, linear_out: see `OpticalBlock`.
         fingerprint: of the device that the weights were trained with.
+        public_seed: that device's seed was given: who knows or guesses it has U. Not known of files of version 0.2.
     """
 
     at: str
@@ -43,6 +44,7 @@ class Defence(Settings):
     head: Head = "normalised"
     linear_out: Count | None = None
     fingerprint: str | None = None
+    public_seed: bool = False
 
     @classmethod
     def of(cls, network: DefendedNetwork) -> Self:
@@ -61,6 +63,7 @@ class Defence(Settings):
             head=block.head,
             linear_out=inner,
             fingerprint=None if device is None else device.fingerprint,
+            public_seed=is_public(device),
         )
 
     def put_into(
@@ -73,7 +76,7 @@ class Defence(Settings):
         """
         self.check_device(device)
         told = asdict(self)
-        for name in ("device_out", "fingerprint"):
+        for name in ("device_out", "fingerprint", "public_seed"):
             del told[name]
         return defend(network, **told, device=device, inplace=inplace, seed=seed)
 
@@ -100,6 +103,16 @@ class Defence(Settings):
             )
         if self.fingerprint is not None:
             check_same_device(device, self.fingerprint)
+
+
+def is_public(device: OpticalDevice | None) -> bool:
+    """Whether a device says that its seed was given."""
+    return bool(getattr(device, "public", False))
+
+
+def as_written(told: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a spec or a defence for a file: as version 0.2 wrote them, unless there is something to say."""
+    return {name: value for name, value in told.items() if name != "public_seed" or value}
 
 
 def check_fingerprint(fingerprint: str | None, where: str) -> None:

@@ -12,7 +12,7 @@ from groundglass.core import DamagedFileError
 from groundglass.core.schema import read
 from groundglass.core.settings import Count, Dropout, Positive, Settings
 from groundglass.core.states import CheckedFile
-from groundglass.models.defence import Defence, DefenceSpec, check_fingerprint
+from groundglass.models.defence import Defence, DefenceSpec, as_written, check_fingerprint, is_public
 from groundglass.models.defended import DefendedNetwork, copied
 from groundglass.models.head import Head
 from groundglass.models.vgg import vgg16
@@ -42,6 +42,7 @@ class ModelSpec(Settings):
         head: "published-code" for that of the paper's code; see `OpticalBlock`.
         linear_out: M of a linear layer in the device's place in that head.
         fingerprint: of the device that the network was trained with.
+        public_seed: that device's seed was given: who knows or guesses it has U. Not known of files of version 0.2.
         trained_on: the data set, by name; None if it is not known.
         size: height and width of the images, pixels; None: 32 x 32.
     """
@@ -60,6 +61,7 @@ class ModelSpec(Settings):
     head: Head = "normalised"
     linear_out: Count | None = None
     size: tuple[Count, Count] | None = None
+    public_seed: bool = False
 
     @property
     def defended(self) -> bool:
@@ -78,6 +80,7 @@ class ModelSpec(Settings):
             head=self.head,
             linear_out=self.linear_out,
             fingerprint=self.fingerprint,
+            public_seed=self.public_seed,
         )
 
     def check_data(self, name: str, classes: int) -> None:
@@ -130,8 +133,8 @@ def save_model(
     """
     model = unwrapped(model)
     if isinstance(model, DefendedNetwork) and model.device is not None:
-        spec = replace(spec, fingerprint=model.device.fingerprint)
-    told = asdict(spec) if card is None else {**asdict(spec), _CARD: dict(card)}
+        spec = replace(spec, fingerprint=model.device.fingerprint, public_seed=is_public(model.device))
+    told = as_written(asdict(spec)) | ({} if card is None else {_CARD: dict(card)})
     _FILE.save(path, model.state_dict(), json.dumps(told), new=new)
 
 
@@ -160,7 +163,8 @@ def save_defended(network: nn.Module, path: Path | str, *, new: bool = False) ->
             raise ValueError(
                 f"{name!r} of the network's state_dict is a {type(value).__name__}: a model file holds tensors only"
             )
-    _FILE.save(path, state, json.dumps(asdict(DefenceSpec.of(inner))), new=new)
+    told = asdict(DefenceSpec.of(inner))
+    _FILE.save(path, state, json.dumps(told | {"defence": as_written(told["defence"])}), new=new)
 
 
 def load_defended(

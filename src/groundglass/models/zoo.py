@@ -18,9 +18,12 @@ from groundglass.optics import SimulatedOPU
 ZOO_VARIABLE = "GROUNDGLASS_ZOO"
 #: The most bytes of a file.
 MOST = 4_000_000
-#: `--device-seed` of the runs whose defended networks are in the zoo. It is public, and so is their U: it protects nothing. The
+#: The device seed of the runs whose defended networks are in the zoo. It is public, and so is their U: it protects nothing. The
 #: networks show what the defence does to an attack; a secret that everybody downloads is none. Draw your own for any other use.
+#: It is used as version 0.2, which made the runs, used it.
 DEMONSTRATION_SEED = 7
+#: What makes the same devices today.
+DEMONSTRATION_OPTION = f"--device-seed raw:{DEMONSTRATION_SEED}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,7 @@ class Card(Settings):
 
 @dataclass(frozen=True)
 class Pinned:
-    """The file of a network: its `checksum`, and the command whose run folder it was made from."""
+    """The file of a network: its `checksum`, and the command, of version 0.2, whose run folder it was made from."""
 
     checksum: str
     command: str
@@ -92,8 +95,9 @@ def card(name: str) -> Card:
 
 
 def demonstration_device(in_features: int = 512, out_features: int = 8000) -> SimulatedOPU:
-    """The public device of the zoo's defended networks: the one that a study with `--device-seed 7` makes. Its U is no secret."""
-    seed = Seed(DEMONSTRATION_SEED)
+    """The public device of the zoo's defended networks: the one that a study with `--device-seed raw:7` makes.
+    Its U is no secret."""
+    seed = Seed.raw(DEMONSTRATION_SEED)
     return SimulatedOPU.create(in_features, out_features, seed=seed.at("device", in_features, out_features))
 
 
@@ -115,8 +119,8 @@ def find(name: str) -> Path:
         return path
     raise FileNotFoundError(
         f"{name}.safetensors is not in {' or '.join(map(str, folders))}: copy it there from zoo/ of the repository, or name the "
-        f"folder that holds it by {ZOO_VARIABLE}. It was made by `{pinned.command} --out RUN`, then by "
-        "`groundglass zoo RUN --out zoo`"
+        f"folder that holds it by {ZOO_VARIABLE}. It was made by `{pinned.command} --out RUN` (version 0.2; "
+        f"today with {DEMONSTRATION_OPTION}), then by `groundglass zoo RUN --out zoo`"
     )
 
 

@@ -22,7 +22,7 @@ _REQUIRED = ("study", "recipe", "data", "config", "seed", "versions", "machine",
 # Where and when a study runs does not change what it is; `cells` (the plan) follows from the rest.
 _CIRCUMSTANCES = (
     *("versions", "machine", "started", "cells", "continued", "format"),
-    *("public_seed", "changed", "grown", "left_out"),
+    *("public_seed", "seed_derivation", "changed", "grown", "left_out"),
 )
 # What says which of the cells there are, with them.
 _OF_THE_PLAN = ("recipe", "config", "cells", "changed", "left_out")
@@ -95,6 +95,7 @@ class _Manifest(_Note):
     continued: tuple[_Note, ...] = ()
     format: int = 1
     public_seed: bool = False
+    seed_derivation: str | None = None
     changed: tuple[str, ...] = ()
     grown: tuple[_Grown, ...] = ()
     optical_device: _Optical | None = None
@@ -176,6 +177,8 @@ def _continued(
     for name in ("changed", "left_out"):
         if name not in asked:
             current.pop(name, None)
+    if asked.get("public_seed") and not stored.get("public_seed"):  # what is drawn from now on is public
+        current |= {name: asked[name] for name in ("public_seed", "seed_derivation") if name in asked}
     if grown := _grown(stored, current, lines, asked["started"]):
         current["grown"] = [*stored.get("grown", []), grown]
     last = (stored.get("continued") or [stored])[-1]

@@ -36,6 +36,7 @@ class Redrawn(Tuned):
     Attributes:
         old_fingerprint, fingerprint: of the device before and after.
         model, device: the new files; the second holds the new secret.
+        public: whether that was given.
         train_images, test_images: how many.
         draw_seconds: the new matrix and its exposure.
     """
@@ -44,6 +45,7 @@ class Redrawn(Tuned):
     fingerprint: str
     model: Path
     device: Path
+    public: bool
     train_images: int
     test_images: int
     draw_seconds: float
@@ -147,6 +149,7 @@ def redraw_model(
         fingerprint=new.fingerprint,
         model=out,
         device=device_path,
+        public=new.public,
         train_images=len(dataset.train),
         test_images=len(dataset.test),
         draw_seconds=draw_seconds,

@@ -13,7 +13,7 @@ from groundglass.core.accelerator import Device, torch_device
 from groundglass.data import load
 from groundglass.models import accuracy, load_model, read_spec, save_model
 from groundglass.models.files import checksum
-from groundglass.models.zoo import DEMONSTRATION_SEED, MOST, Card, demonstration_device
+from groundglass.models.zoo import DEMONSTRATION_OPTION, MOST, Card, demonstration_device
 from groundglass.results import Record, Run
 from groundglass.results.kinds import TRAIN
 from groundglass.results.made import digest_of, made_file
@@ -44,7 +44,7 @@ def make_zoo(
     """Write the networks of run folders that the zoo has names for, each rounded to bfloat16, and measure their accuracy.
 
     Args:
-        folders: of finished runs of `white-box`, `adversarial-training` or `all`, with `--device-seed 7`.
+        folders: of finished runs of `white-box`, `adversarial-training` or `all`, with `--device-seed raw:7`.
         out: the folder of the files; made when missing.
         data_dir: the data folder.
         device: what the accuracy is measured on, see `groundglass.core.accelerator.torch_device`.
@@ -91,7 +91,7 @@ def _check(path: Path) -> None:
     if spec.device_in and spec.fingerprint != public:
         raise ValueError(
             f"{path} has another device ({spec.fingerprint}) than the public one ({public}), without which nobody could run it: "
-            f"give a run with --device-seed {DEMONSTRATION_SEED}"
+            f"give a run with {DEMONSTRATION_OPTION}"
         )
     if (size := path.stat().st_size // 2) > MOST:
         raise ValueError(
@@ -131,6 +131,6 @@ def _command(run: Run, record: Record) -> str:
     told, precision = run.manifest, record.config["training"]["precision"]
     changed = f" (changed: {'; '.join(told['changed'])})" if told.get("changed") else ""
     return (
-        f"groundglass run {told['study']} --data {told['data']} --recipe {told['recipe']} --device-seed {DEMONSTRATION_SEED} "
+        f"groundglass run {told['study']} --data {told['data']} --recipe {told['recipe']} {DEMONSTRATION_OPTION} "
         f"--precision {precision} --seed {told['seed']}{changed}"
     )

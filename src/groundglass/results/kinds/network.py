@@ -158,6 +158,9 @@ class RedrawResult:
     old_fingerprint: str
     fingerprint: str
     checkpoint: str
+    public_seed: bool | None = column(
+        "the new U's seed was given, so others may know it or find it; none: not recorded", default=None, left_out=True
+    )
 
     def __post_init__(self) -> None:
         if self.fingerprint == self.old_fingerprint:
@@ -199,6 +202,11 @@ class RandomiseResult:
     checkpoint: str
     tune_seconds: float
     untuned: float | None = left_out(None)
+    public_seed: bool | None = column(
+        "a seed of its matrices was given, so others may know it or find it; none: not recorded",
+        default=None,
+        left_out=True,
+    )
 
     @derives("clean accuracy with the old classifier", "untuned")
     def clean_untuned(self) -> Proportion | None:

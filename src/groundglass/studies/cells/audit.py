@@ -9,6 +9,7 @@ from torch import nn
 from groundglass.audit import Audit, AuditConfig, NothingToAuditError, audit
 from groundglass.core import derive_seed
 from groundglass.core.schema import written
+from groundglass.core.sealed import Seed
 from groundglass.core.settings import Count
 from groundglass.models import DefendedNetwork
 from groundglass.models.wrappers import unwrapped
@@ -50,7 +51,9 @@ class AuditCell(BallCell):
         network = context.load(inputs[0])
         if isinstance(network, DefendedNetwork) and isinstance(network.device, MovingDevice):
             # What is random in its device begins anew: the audit depends on nothing that ran before.
-            network.block.hold(network.device.with_draws(derive_seed(self.seed, "draws")), network.block.encoding)
+            network.block.hold(
+                network.device.with_draws(Seed.raw(derive_seed(self.seed, "draws"))), network.block.encoding
+            )
         checkpoint = scratch_of(self, context) if is_steady(network) else None
         try:
             found = audit(

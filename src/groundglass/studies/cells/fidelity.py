@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from groundglass.core import derive_seed
+from groundglass.core.sealed import Seed
 from groundglass.core.settings import Count, Tally
 from groundglass.optics import Camera, SimulatedOPU, true_matrix
 from groundglass.optics.fidelity import Light, device_light, fidelity
@@ -61,7 +62,9 @@ class FidelityCell(BaseCell):
 
     def _device(self, number: int) -> SimulatedOPU:
         sizes, kind = (self.in_features, self.out_features), cast("DeviceKind", self.medium)
-        return SimulatedOPU.create(*sizes, seed=self._secret(number), camera=Camera(bits=None), kind=kind)
+        # No secret: nothing but its laws is looked at.
+        seed = Seed.raw(self._secret(number))
+        return SimulatedOPU.create(*sizes, seed=seed, camera=Camera(bits=None), kind=kind)
 
     def _light(self, number: int) -> Light:
         if self.standin:

@@ -258,6 +258,7 @@ def described_spec(spec: ModelSpec) -> dict[str, Any]:
     """A spec as part of an identity: what to build, without what is as usual and could not always be chosen, and without the
     data set, which the identity names itself."""
     usual = {"encoding": None, "head": "normalised", "linear_out": None, "trained_on": spec.trained_on, "size": None}
+    usual["public_seed"] = False
     return {name: value for name, value in asdict(spec).items() if name not in usual or value != usual[name]}
 
 

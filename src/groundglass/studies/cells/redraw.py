@@ -162,6 +162,7 @@ class TunedCell(BaseCell, ABC):
             "n_test": len(data.test),
             "old_fingerprint": old.fingerprint,
             "fingerprint": device.fingerprint,
+            "public_seed": device.public,
             "checkpoint": str(out.relative_to(context.folder)),
         }
         # What was not measured is nan.

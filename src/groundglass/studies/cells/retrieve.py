@@ -188,7 +188,7 @@ class RowsCell(BaseCell):
         assert isinstance(whole, SimulatedOPU)
         device = whole.region(range(self.rows))
         # Compiling, or loading what was compiled, does not count as time of a row.
-        small = DeviceAccess(SimulatedOPU.create(64, 64, seed=0))
+        small = DeviceAccess(SimulatedOPU.create(64, 64))
         retrieve(small, _DEFAULT, frames=12 * 64, seed=0, device=context.where)
         found = retrieve(
             DeviceAccess(device, budget=self.frames, frame_rate=self.frame_rate),

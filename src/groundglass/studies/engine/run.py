@@ -69,16 +69,18 @@ def manifest(
     *,
     threads: int = 1,
     public_seed: bool = False,
+    seed_derivation: str | None = None,
     changed: Sequence[str] = (),
     where: torch.device,
     given: GivenDevice | None = None,
     left_out: Sequence[LeftOut] = (),
 ) -> dict[str, Any]:
-    """What a run folder says about itself, see `RecordStore.open`. `public_seed`: a device's seed was given; `changed`: in what
-    the config differs from the recipe; `where`: what it computes on; `given`: the device that somebody else holds, and what is
-    `left_out` for it."""
+    """What a run folder says about itself, see `RecordStore.open`. `public_seed`: a device's seed was given;
+    `seed_derivation`: how it is used, `Seed.derivation`; `changed`: in what the config differs from the recipe; `where`: what it
+    computes on; `given`: the device that somebody else holds, and what is `left_out` for it."""
     return {
         **({"changed": list(changed)} if changed else {}),
+        **({"seed_derivation": seed_derivation} if seed_derivation else {}),
         **({} if given is None else {"optical_device": given.told}),
         **({"left_out": [asdict(one) for one in left_out]} if left_out else {}),
         "study": study,
@@ -139,6 +141,17 @@ def _told_device(manifest: Mapping[str, Any], started: str) -> str | None:
     if before is None or before == now:  # versions before 0.3 did not say
         return None
     return f"this session is on {now}, the one before was on {before}: results may differ in their last digits"
+
+
+def _told_seed(manifest: Mapping[str, Any], seed: Seed | None) -> str | None:
+    """Whether this session makes other devices of the seed than the one that began the folder."""
+    before = manifest.get("seed_derivation", "raw")  # version 0.2
+    if seed is None or not manifest.get("public_seed") or before == seed.derivation:
+        return None
+    return (
+        f"this folder's devices were made of their seed otherwise ({before}, now {seed.derivation}): those that are still to be "
+        "made will be others than they would have been; --device-seed raw:NUMBER makes devices as version 0.2 did"
+    )
 
 
 def _told_repeatable(machine: Mapping[str, Any]) -> str | None:
@@ -271,6 +284,7 @@ def run_study(
         settings.seed,
         threads=threads,
         public_seed=device_seed is not None,
+        seed_derivation=None if device_seed is None else device_seed.derivation,
         changed=asked.told(found.precision),
         where=where,
         given=given,
@@ -297,7 +311,8 @@ def run_study(
         if isinstance(remote := None if optical_device is None else uncounted(optical_device), RemoteOPU):
             context.devices.keep(remote)
         told = (_told_growth, _told_device)
-        for line in (*(each(store.manifest, about["started"]) for each in told), _told_repeatable(about["machine"])):
+        lines = [each(store.manifest, about["started"]) for each in told]
+        for line in (*lines, _told_seed(store.manifest, device_seed), _told_repeatable(about["machine"])):
             if line is not None:
                 context.note(line)
         if found.left_out:
