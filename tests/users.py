@@ -15,7 +15,7 @@ MAY_SWITCH = sys.platform.startswith("linux") and os.geteuid() == 0
 # Another user may not be allowed to read this Python: what is needed is imported before.
 _BECOME = """
 import ctypes, os, sys
-{imports}
+{before}
 def become(user):
     if user is not None:
         os.chdir("/")
@@ -28,10 +28,20 @@ become({user})
 
 
 def begin(
-    text: str, *arguments: object, user: int | None = None, imports: Sequence[str] = ("resource",), home: Path
+    text: str,
+    *arguments: object,
+    user: int | None = None,
+    imports: Sequence[str] = ("resource",),
+    before: str = "",
+    home: Path,
 ) -> "subprocess.Popen[str]":
-    """A Python that runs `text`: as `user`, or as who runs the tests where that is None or they may not switch."""
-    head = _BECOME.format(user=user if MAY_SWITCH else None, imports="\n".join(f"import {name}" for name in imports))
+    """A Python that runs `text`: as `user`, or as who runs the tests where that is None or they may not switch.
+
+    Args:
+        imports, before: what it does while it may still read its modules.
+    """
+    first = "\n".join([*(f"import {name}" for name in imports), before])
+    head = _BECOME.format(user=user if MAY_SWITCH else None, before=first)
     return subprocess.Popen(
         [sys.executable, "-c", head + text, *map(str, arguments)],
         stdin=subprocess.PIPE,
@@ -42,9 +52,11 @@ def begin(
     )
 
 
-def said(text: str, *arguments: object, user: int | None = None, imports: Sequence[str] = (), home: Path) -> str:
+def said(
+    text: str, *arguments: object, user: int | None = None, imports: Sequence[str] = (), before: str = "", home: Path
+) -> str:
     """What such a Python prints; a failure of it is one of the test."""
-    with begin(text, *arguments, user=user, imports=imports, home=home) as process:
+    with begin(text, *arguments, user=user, imports=imports, before=before, home=home) as process:
         out, _ = process.communicate(timeout=120)
     assert process.returncode == 0, out
     return out
