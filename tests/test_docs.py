@@ -24,6 +24,8 @@ from tests.service import serving
 from tests.studies import tiny
 from tests.studies.tiny import pictures
 
+# What a page prints is what its reader gets.
+pytestmark = pytest.mark.usefixtures("stretched_seeds")
 PAGES = Path(__file__).parent.parent / "docs" / "how-to"
 
 

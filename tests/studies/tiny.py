@@ -14,6 +14,7 @@ from torch import nn
 
 from groundglass.attacks import NES, PGD, Bandits, Square
 from groundglass.audit import AuditConfig
+from groundglass.core.sealed import Seed
 from groundglass.data import Dataset, ImageSet
 from groundglass.models import load_model
 from groundglass.optics import DeviceStore
@@ -364,7 +365,7 @@ def run(study: str | Study, folder: Path, **changes: Any) -> int:
     listener = changes.setdefault("listener", Listener())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".* steps of .* cannot reach", RuntimeWarning)
-        run_study(study, "tiny", folder, **{"device_seed": DEVICE_SEED, "precision": "float32", **changes})
+        run_study(study, "tiny", folder, **{"device_seed": Seed.raw(DEVICE_SEED), "precision": "float32", **changes})
     return len(listener.names)
 
 
