@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from groundglass.optics import OpticalDevice
 from groundglass.optics.remote.device import RemoteOPU
 from groundglass.service.app import Service
@@ -62,6 +64,12 @@ class Bench:
 
     def address(self, device: str) -> str:
         return f"unix://{self.socket}#{device}"
+
+    def http(self) -> httpx.Client:
+        """Plain requests to it."""
+        return httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(self.socket)), base_url="http://localhost", timeout=20
+        )
 
     def frames(self, client: str) -> int:
         """That were counted for a client by name."""

@@ -22,7 +22,8 @@ _WRITTEN = 2**18
 
 
 def log(request: Request, status: int, *, error: str | None = None, frames: int | None = None) -> None:
-    """A line for a request."""
+    """A line for a request, and a count of how it ended."""
+    request.app.state.overview.ended(error or "ok")
     began = getattr(request.state, "began", None)
     say(
         "request",

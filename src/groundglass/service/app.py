@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,13 +14,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from groundglass.core.schema import plain
 from groundglass.optics.remote import wire
 from groundglass.optics.remote.errors import (
     DeviceServiceError,
     IncompleteBodyError,
     NoSuchDeviceError,
     RoleRefusedError,
-    TokenRefusedError,
     TooLargeError,
     WrongInputsError,
 )
@@ -30,10 +29,14 @@ from groundglass.service.answer import Changes, Readings, failed, log, refused
 from groundglass.service.frames import Frames
 from groundglass.service.kept import Answers, Key
 from groundglass.service.ledger import Ledger
+from groundglass.service.metrics import exposition
 from groundglass.service.openapi import DESCRIPTION
+from groundglass.service.page.routes import routes as page
 from groundglass.service.policy import Versions
+from groundglass.service.status import Overview
 from groundglass.service.tokens import Client
 from groundglass.service.turns import Request as Rows
+from groundglass.service.who import holder
 
 # Seconds between two looks at a request that is in the device's hands.
 _LOOK = 0.005
@@ -47,6 +50,7 @@ class Service:
         devices: by their names.
         body_seconds: in which the body of a measurement must have come.
         reader_seconds: for which a reader may take nothing.
+        overview: how it stands.
     """
 
     ledger: Ledger
@@ -54,6 +58,10 @@ class Service:
     answers: Answers = field(default_factory=Answers)
     body_seconds: float = 30.0
     reader_seconds: float = 60.0
+    overview: Overview = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.overview = Overview(self.ledger, self.devices)
 
     def stop(self) -> None:
         """What waits gets an error, and nothing more is measured. Does not wait."""
@@ -68,9 +76,9 @@ class Service:
 
 
 def application(service: Service) -> Starlette:
-    """The routes; `openapi.py` describes them."""
+    """The routes; `openapi.py` describes them, but for those of the operator's page."""
     door = _Door(service)
-    return Starlette(
+    application = Starlette(
         routes=[
             Route("/health", door.health),
             Route("/openapi.json", door.description),
@@ -78,9 +86,14 @@ def application(service: Service) -> Starlette:
             Route("/devices/{name}", door.facts),
             Route("/devices/{name}/measure", door.measure, methods=["POST"]),
             Route("/devices/{name}/redraw", door.redraw, methods=["POST"]),
+            Route("/status", door.status),
+            Route("/metrics", door.metrics),
+            *page(service.ledger, service.overview, service.devices),
         ],
         exception_handlers={DeviceServiceError: refused, Exception: failed},
     )
+    application.state.overview = service.overview
+    return application
 
 
 class _Door:
@@ -121,6 +134,16 @@ class _Door:
         log(request, 200)
         return JSONResponse({"old": old, "new": frames.versions.fingerprint})
 
+    async def status(self, request: Request) -> Response:
+        told = plain(self._service.overview.of(self._operator(request)), "status")
+        log(request, 200)
+        return JSONResponse(told)
+
+    async def metrics(self, request: Request) -> Response:
+        text, kind = exposition(self._service.overview.of(self._operator(request)))
+        log(request, 200)
+        return Response(text, headers={"Content-Type": kind})
+
     async def measure(self, request: Request) -> Response:
         client = self._who(request)
         frames = self._find(request, client)
@@ -147,12 +170,11 @@ class _Door:
         return Readings(request, frames, rows, changes, seconds=self._service.reader_seconds)
 
     def _who(self, request: Request) -> Client:
-        request.state.began = time.monotonic()
-        kind, _, token = request.headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer":
-            raise TokenRefusedError("the request shows no token: `Authorization: Bearer TOKEN`")
-        client = self._ledger.authenticate(token)
-        request.state.client = client.name
+        return holder(request, self._ledger)
+
+    def _operator(self, request: Request) -> Client:
+        client = self._who(request)
+        self._ledger.authorise(client, "administer")
         return client
 
     def _find(self, request: Request, client: Client) -> Frames:

@@ -20,6 +20,7 @@ from groundglass.optics.remote.errors import (
 )
 from groundglass.optics.streams.packed import rows_at_a_time
 from groundglass.service.alarms import HELD, Alarm, Response
+from groundglass.service.durations import Durations
 from groundglass.service.guard import Finding
 from groundglass.service.ledger import Ledger
 from groundglass.service.log import complain, say
@@ -66,14 +67,16 @@ class Frames:
         watch: who looks at the bits.
 
     Attributes:
-        frames: measured since the start.
+        frames, alarms: measured, and raised, since the start.
+        seconds: of "count" and of "measure", the two halves of a shared measurement.
     """
 
     def __init__(
         self, versions: Versions, ledger: Ledger, *, rate: float | None = 2000.0, watch: Watch | None = None
     ) -> None:
         self.versions, self.rate, self.watch = versions, rate, watch
-        self.frames = 0
+        self.frames = self.alarms = 0
+        self.seconds = {"count": Durations(), "measure": Durations()}
         self._ledger = ledger
         self._bucket = None if rate is None else Bucket(rate)
         self._turns, self._changed = Turns(), threading.Condition()
@@ -133,6 +136,12 @@ class Frames:
             in_hand = request in self._in_hand
         if not in_hand:
             self._settle(request)
+
+    def waiting(self) -> tuple[int, int]:
+        """Requests that wait or are being measured, and their rows."""
+        with self._changed:
+            left = [request.left for request in self._turns.all() if not request.ended]
+        return len(left), sum(left)
 
     def go_on(self) -> None:
         """A reader has read."""
@@ -263,7 +272,8 @@ class Frames:
         bits = rows[0] if len(rows) == 1 else np.concatenate(rows)
         try:
             device = self.versions.find(one.fingerprint).device
-            self._ledger.take([(_held(request), len(piece)) for request, piece in pieces.items()])
+            with self.seconds["count"].timed():
+                self._ledger.take([(_held(request), len(piece)) for request, piece in pieces.items()])
         except DeviceServiceError as error:
             if error.__cause__ is not None:
                 complain("frames cannot be counted: nothing is measured", error.__cause__, device=self.versions.name)
@@ -274,7 +284,7 @@ class Frames:
             self._bucket.take(len(bits))
         self.frames += len(bits)
         try:
-            with known_bits():
+            with known_bits(), self.seconds["measure"].timed():
                 given = torch.from_numpy(bits)
                 readings = device.measure(given) if one.exposure == 1 else device.measure_at(given, one.exposure)
         except Exception as error:
@@ -308,6 +318,7 @@ class Frames:
         if last is not None and now - last < _QUIET and watch.response != "redraw":
             return
         self._raised[id, found.name] = now
+        self.alarms += 1
         alarm = Alarm(
             at=self._ledger.clock.now(),
             client=None if id is None else request.client.name,

@@ -79,6 +79,15 @@ DESCRIPTION: dict[str, Any] = {
                 "Another matrix, at once; for the role redraw", _json('{"old": FINGERPRINT, "new": FINGERPRINT}')
             ),
         },
+        "/status": {
+            "get": _route("How the service stands; for the role administer", _json("Devices, clients, alarms"))
+        },
+        "/metrics": {
+            "get": _route(
+                "The same for Prometheus; for the role administer",
+                {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}},
+            )
+        },
     },
     "components": {
         "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},

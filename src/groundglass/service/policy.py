@@ -83,6 +83,7 @@ class Versions:
 
     Attributes:
         in_features, out_features, policy: of all of them.
+        redraws: matrices drawn since this was made.
 
     Raises:
         ValueError: another device was served under this name before; a policy for a device that cannot be drawn again.
@@ -102,6 +103,7 @@ class Versions:
         self.name, self.policy = name, policy or Redraw()
         self.in_features, self.out_features = device.in_features, device.out_features
         self._folder, self._frames, self._now = folder, frames, now
+        self.redraws = 0
         self._lock = threading.Lock()
         if (self.policy.frames or self.policy.seconds) and not isinstance(device, Stored):
             raise ValueError(
@@ -153,9 +155,26 @@ class Versions:
             until = self._known[fingerprint].until if fingerprint in self._known else 0.0
         return None if until is None else max(0.0, until - self._now())
 
+    def old(self) -> dict[str, float]:
+        """Earlier ones that still answer, by fingerprint, and for how many seconds."""
+        with self._lock:
+            until = {name: version.until for name, version in self._known.items() if version.until is not None}
+        return {name: left for name, end in until.items() if (left := end - self._now()) > 0}
+
     def count(self, frames: int) -> None:
         """So many were taken."""
         self._frames += frames
+
+    @property
+    def frames(self) -> int:
+        """That the current one has measured."""
+        return self._frames - self._kept.frames
+
+    @property
+    def can_redraw(self) -> bool:
+        """Whether there can be another: of a simulated device."""
+        device = self.current.device
+        return isinstance(device, Stored) and not getattr(device, "is_part", False)
 
     @property
     def frames_left(self) -> int | None:
@@ -204,6 +223,7 @@ class Versions:
                 self._known[before.device.fingerprint] = Version(before.device, until)
             self._known[new.fingerprint] = Version(new)
             self._kept = kept
+            self.redraws += 1
         say("redrawn", device=self.name, old=before.device.fingerprint, new=new.fingerprint, frames=self._frames)
 
     def _opened(self, fingerprint: str) -> _Kept:
