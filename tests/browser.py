@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -69,6 +68,13 @@ class Browser:
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
+    def wait(self, script: str) -> None:
+        """Until an expression is true."""
+        end = time.monotonic() + _SECONDS
+        while not self.run(script):
+            assert time.monotonic() < end, script
+            time.sleep(0.02)
+
     def text(self) -> str:
         return str(self.run("document.body.innerText"))
 
@@ -121,7 +127,7 @@ class Browser:
         elif (
             what == "Log.entryAdded"
             and values["entry"]["source"] != "network"
-            and values["entry"]["level"] != "verbose"
+            and values["entry"]["level"] in ("warning", "error")
         ):
             self.complaints.append(values["entry"]["text"])
         return told
@@ -172,9 +178,3 @@ def _pipe() -> tuple[int, int]:
     for end in ends:
         os.close(end)
     return read, write
-
-
-def save(page: Browser, path: Path, width: int, *, dark: bool = False) -> None:
-    """A picture, for people."""
-    page.look(width, dark=dark)
-    path.write_bytes(page.picture())
