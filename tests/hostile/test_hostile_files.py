@@ -213,6 +213,7 @@ READERS: dict[str, tuple[str, ...] | str] = {
     "groundglass.studies.cells.cost": "what a process of ours prints",
     "groundglass.studies.cells.cost_probe": "the same",
     "groundglass.report.page": "the package's own",
+    "groundglass.service.page.routes": "the package's own",
     "groundglass.kernels.jit.llvm": "the package's own, and the cache of compiled kernels: see tests/kernels",
     "groundglass.cli.retrieve": "looks for a name",
     "groundglass.cli.results": "Markdown of the user's own",

@@ -56,7 +56,7 @@ class Serve(Command):
         from groundglass.core.imported import library
         from groundglass.core.settings import Positive, fit
 
-        for name in ("starlette", "uvicorn", "httptools"):
+        for name in ("starlette", "uvicorn", "httptools", "prometheus_client"):
             library(name, "a device service", pip='"groundglass[service]"')
         from groundglass.service.log import say as log
         from groundglass.service.log import write_lines

@@ -58,20 +58,22 @@ class _Told(Collector):
 
 def _devices(devices: Iterable[DeviceStatus]) -> Iterator[Metric]:
     devices = list(devices)
-    for name, what, told in (
+    for name, what, values in (
         ("device_up", "Whether it measures", [float(one.alive) for one in devices]),
         ("matrix_age_seconds", "Since the matrix was drawn", [one.age for one in devices]),
         ("matrix_frames", "That the matrix has measured", [one.frames for one in devices]),
         ("queue_requests", "Requests that wait or are being measured", [one.requests for one in devices]),
         ("queue_rows", "Their rows", [one.rows for one in devices]),
     ):
-        yield _gauge(name, what, ("device",), [((one.name,), value) for one, value in zip(devices, told, strict=True)])
-    for name, what, counts in (
+        yield _gauge(
+            name, what, ("device",), [((one.name,), value) for one, value in zip(devices, values, strict=True)]
+        )
+    for name, what, values in (
         ("alarms", "What a guard has found", [one.alarms for one in devices]),
         ("redraws", "Matrices that were drawn", [one.redraws for one in devices]),
     ):
-        told = [((one.name,), count) for one, count in zip(devices, counts, strict=True)]
-        yield _counter(name, f"{what}, since the service started", ("device",), told)
+        counts = [((one.name,), float(value)) for one, value in zip(devices, values, strict=True)]
+        yield _counter(name, f"{what}, since the service started", ("device",), counts)
     made = [((one.name, one.fingerprint), 1.0) for one in devices]
     yield _gauge("matrix_info", "The matrix that measures", ("device", "fingerprint"), made)
     seconds = HistogramMetricFamily(
