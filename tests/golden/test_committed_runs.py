@@ -30,6 +30,7 @@ RUNS = (
     "white-box/cifar100",
     "extraction/cifar10",
     "noise/cifar10",
+    "service/cifar10",
     "white-box/float32",
     *SEEDS,
 )
