@@ -166,6 +166,7 @@ def test_the_page_on_the_service_runs(tmp_path: Path, monkeypatch: pytest.Monkey
         space = run_blocks("service.md", instead={"unix:///srv/lab/device.socket#lab": bench.address("lab")})
     assert space["readings"].shape == (100, 100)
     assert space["logits"].shape == (5, 10)
+    assert space["found"].frames < 50
 
 
 def test_the_page_on_features_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,8 @@ def usual(folder: Path, **settings: int) -> Watched:
 
 
 @pytest.mark.parametrize(
-    ("lost", "finding"), [((0.9, 0.0), Finding.FALLS), ((0.9, 0.5), Finding.HOLDS), ((), Finding.OPEN)]
+    ("lost", "finding"),
+    [((0.9, 0.0), Finding.FALLS), ((0.9, 0.6), Finding.HOLDS), ((0.9, 0.2), Finding.PART), ((), Finding.OPEN)],
 )
 def test_the_verdict_is_whether_unseen_inputs_have_u(tmp_path: Path, lost: tuple[float, ...], finding: Finding) -> None:
     one = usual(tmp_path)

@@ -20,6 +20,8 @@ from groundglass.results.kinds.retrieve import RetrieveConfig, RetrieveResult
 TITLE = "A guard at the device"
 #: Rows of a U that may be lost to whoever is said to have it.
 LOST = 0.05
+# With fewer of them lost a part of it is had.
+_MOST = 0.5
 _HONEST = {
     "images": "new images",
     "one class": "new images of one class",
@@ -250,9 +252,10 @@ def _judge(run: Run, watches: Sequence[Watch]) -> Verdict:
         "seconds": enough.result.device_seconds if enough else natural[-1].result.device_seconds,
         "error": None if (error := _error(enough or natural[-1])) is None else _percent(error.value),
     }
+    reasons["lost"] = Proportion(round(1000 * _lost(enough or natural[-1])), 1000)
     if enough is not None or not seen:
         finding = Finding.FALLS
-    elif len(seen) == len(own) and None not in matched:
+    elif len(seen) == len(own) and None not in matched and _lost(natural[-1]) > _MOST:
         finding = Finding.HOLDS
     else:
         finding = Finding.PART

@@ -152,7 +152,7 @@ def quick(data: str, seed: int, precision: Precision) -> ServiceConfig:
         frames=1000,
         limits=(1e4, 1e6),
         mixed=(0.1,),
-        per_input=(8,),
+        per_input=(12,),
         others=(),
         rows=16,
         periods=(0.5, 1.5),
