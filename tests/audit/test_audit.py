@@ -209,7 +209,23 @@ def test_l2_has_its_own_ball() -> None:
     found = audit(trained(False), IMAGES, LABELS, L2(EPS * 16), config=CONFIG)
     assert found.ball.startswith("L2")
     assert found.worst.share < 0.5
-    assert all(attempt.attack != "RayS" for attempt in found.attempts)
+    assert {attempt.attack for attempt in found.attempts} & {"RayS", "SurFree"} == {"SurFree"}
+
+
+def test_a_network_that_only_names_a_class_is_broken_by_labels_alone_in_l2() -> None:
+    """Its scores say nothing: no gradient, and nothing for Square to climb."""
+    model = trained(False)
+
+    def names(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            logits = model(x)
+            return 5.0 * torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1]) - 1
+
+    config = replace(CONFIG, queries=150, query_images=24)
+    found = audit(names, IMAGES[:40], LABELS[:40], L2(EPS * 40), config=config)
+    broke = {name: sum(a.broke for a in found.attempts if a.attack == name) for name in ("Square", "SurFree")}
+    assert broke["SurFree"] > 5 * broke["Square"]
+    assert found.worst.share < 0.1
 
 
 def test_a_numpy_like_function_without_a_gradient_is_audited_by_asking() -> None:

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from groundglass.adaptive.attackers import ATTACKERS, QUERIES, RULES, TRANSFERS
+from groundglass.adaptive.attackers import ATTACKERS, FURTHER_QUERIES, QUERIES, RULES, TRANSFERS
 from groundglass.report.style import BAD, FAINT, GOOD, GROUND, INK, css_names, of_attacker, of_name
 
 # Machado, Oliveira and Fernandes 2009, full severity; they act on linear RGB.
@@ -20,7 +20,7 @@ WHITE_BOX = ("bp", "dfa", "bpda-fit-linear", "exact")  # what the transfer figur
 
 TOGETHER = {
     "rules": {one.name: of_attacker(one.name) for one in RULES},
-    "queries": {one.name: of_attacker(one.name) for one in QUERIES},
+    "queries": {one.name: of_attacker(one.name) for one in (*QUERIES, *FURTHER_QUERIES)},
     "transfers": {name: of_attacker(name) for name in (*WHITE_BOX, *(one.name for one in TRANSFERS))},
     "networks": {name: of_name(name) for name in ("VGG-16", "VGG-16 lower", "VGG-OPU higher", "VGG-OPU lower")},
     "devices": {name: of_name(name) for name in ("dense", "procedural", "structured")},

@@ -77,6 +77,10 @@ _SAYS = {
     "Hierarchical": "The parsimonious attack with blocks that are halved whenever all of them have been searched.",
     "Square": "Puts random squares at the ends of their range and keeps those that raise the loss.",
     "RayS": "Sees the predicted class alone and searches for the direction in which it changes soonest.",
+    "HopSkipJump": "Sees the predicted class alone and estimates from it, at the boundary, the direction that leads across.",
+    "SurFree": "Sees the predicted class alone and follows circles in random planes to where the boundary is nearer.",
+    "ZOO": "Carlini and Wagner's attack with differences of scores for a gradient, some pixels at a time.",
+    "TiledES": "Moves the tiles of a coarse grid, as an evolution strategy chooses them.",
     "PGD": "PGD on a VGG-16 of the attacker's own: the paper's transfer attack.",
     "MI-FGSM": "The same with momentum.",
     "MI-DI": "With momentum and random views of the image.",
@@ -125,6 +129,13 @@ QUERIES: tuple[Attacker, ...] = (
     Attacker("Square", "Square", "scores", "Andriushchenko et al. 2020", "#8f7c00", "#d0bd44", "D"),
     Attacker("RayS", "RayS", "labels", "Chen and Gu 2020", "#9f5cbc", "#e5acf2", "v"),
 )
+#: Asked for by name alone: a study has them where its `others` do.
+FURTHER_QUERIES: tuple[Attacker, ...] = (
+    Attacker("HopSkipJump", "HopSkipJump", "labels", "Chen et al. 2020", "#8305f6", "#cd0f50", "X"),
+    Attacker("SurFree", "SurFree", "labels", "Maho et al. 2021", "#da45f9", "#9a14ff", "*"),
+    Attacker("ZOO", "ZOO", "scores", "Chen et al. 2017", "#bd8552", "#c0d885", "h"),
+    Attacker("TiledES", "tiled ES", "scores", "Meunier et al. 2019", "#543061", "#6e609c", "p"),
+)
 #: The paper's three, of Figure 3: of the parsimonious attack its text has one setting, its code and figure the other.
 PAPER_QUERIES = ("NES", "Bandits", "Parsimonious", "Hierarchical")
 TRANSFERS: tuple[Attacker, ...] = (
@@ -136,7 +147,7 @@ TRANSFERS: tuple[Attacker, ...] = (
     Attacker("Own VGG-DFA", "own VGG-DFA", "own network", "this project", "#459fac", "#2d999e", "h"),
     Attacker("Ensemble", "ensemble", "own network", "Liu et al. 2017", "#401ea5", "#ad99ff", "D"),
 )
-ATTACKERS: tuple[Attacker, ...] = (*RULES, *QUERIES, *TRANSFERS)
+ATTACKERS: tuple[Attacker, ...] = (*RULES, *QUERIES, *TRANSFERS, *FURTHER_QUERIES)
 _UNKNOWN = next(one for one in RULES if one.name == "exact-blurred")
 _BY_NAME = {attacker.name: attacker for attacker in ATTACKERS}
 

@@ -29,6 +29,7 @@ from groundglass.attacks.gradient_smoothing import GaussianKernel
 from groundglass.attacks.hop_skip_jump import HopSkipJump
 from groundglass.attacks.input_diversity import InputDiversity
 from groundglass.attacks.minimum_norm import MinimumNormAttack
+from groundglass.attacks.nearest import NearestImageAttack
 from groundglass.attacks.nes import NES
 from groundglass.attacks.noise import RandomNoise
 from groundglass.attacks.paper_units import paper_eps_to_pixels, pixels_to_paper_eps
@@ -92,6 +93,7 @@ __all__ = [
     "Live",
     "MinimumNormAttack",
     "Mixture",
+    "NearestImageAttack",
     "NonFiniteError",
     "Normalised",
     "Origin",

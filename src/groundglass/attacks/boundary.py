@@ -19,6 +19,8 @@ from groundglass.core.reading import free_to_read
 
 # Random integers are below this.
 _MANY = 2**62
+# Tries before anything but noise is asked about.
+_NOISE_FIRST = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +63,10 @@ def uniform(live: Live, slots: list[int], path: str) -> Tensor:
 
 
 def guess(live: Live, noise: Images, slots: list[int], path: str) -> Images:
-    """What is asked about until something fools: the start that was given; noise; every second time large squares at the ends of
-    the range, as a model may take all fine noise for one class."""
+    """What is asked about until something fools: the start that was given; noise; after some of it every second time large squares
+    at the ends of the range, as a model may take all fine noise for one class."""
     squares = put(noise, live, slots, _squares(live, slots, path))
-    found = torch.where(per_image(live.step % 2 == 0), noise, squares)
+    found = torch.where(per_image((live.step < _NOISE_FIRST) | (live.step % 2 == 0)), noise, squares)
     if isinstance(live.ball, Linf) and isinstance(live.ball.eps, tuple):  # a box that is narrower in some channels
         found = live.original + live.ball.step(torch.ones_like(found), 1.0) * (found - live.original)
     return found if live.start is None else torch.where(per_image(live.step == 0), live.start, found)

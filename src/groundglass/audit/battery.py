@@ -18,6 +18,7 @@ from groundglass.attacks import (
     RayS,
     ScoreAttack,
     Square,
+    SurFree,
     Targeted,
     TransferPGD,
 )
@@ -217,10 +218,11 @@ class Battery:
         most = min(self.config.query_images, len(standing))
         self.findings.before_queries = ledger.broken_by == -1
         self._ask(Square(), standing, most, self.config.queries)
-        if isinstance(self.ball, Linf):
-            self._ask(RayS(), standing, max(1, most // 8), min(self.config.queries, _LABELS_ALONE))
+        alone = next((one for one in (RayS(), SurFree()) if self.ball.kind in one.kinds), None)
+        if alone is not None:
+            self._ask(alone, standing, max(1, most // 8), min(self.config.queries, _LABELS_ALONE))
         else:
-            self.findings.skipped["labels alone"] = "RayS is for L-inf"
+            self.findings.skipped["labels alone"] = "RayS is for L-inf, SurFree for L2"
 
     def _ask(self, attack: ScoreAttack | LabelAttack, standing: Tensor, most: int, first: int) -> None:
         """So many queries on some images; where that breaks more than a few, all of them on all that stands."""

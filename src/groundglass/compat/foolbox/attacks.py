@@ -1,5 +1,6 @@
 """foolbox's attacks: `from groundglass.compat.foolbox.attacks import LinfPGD`."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from groundglass.attacks import L2, Ball, Linf
 from groundglass.compat.calls import Recipe, Subject, ball, predicted, refuse
 from groundglass.compat.foolbox.models import opened
 from groundglass.compat.missing import missing
+from groundglass.core import lookup
 from groundglass.core.settings import NotNegative, fit
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "FGSM",
     "L2PGD",
     "PGD",
+    "HopSkipJumpAttack",
     "L2CarliniWagnerAttack",
     "L2DeepFoolAttack",
     "L2FastGradientAttack",
@@ -181,8 +184,8 @@ class L2FastGradientAttack(_Descent):
 class _Nearest(Attack):
     """The nearest image that fools; then brought into each ball."""
 
-    def __init__(self, attack: attacks.MinimumNormAttack) -> None:
-        self.attack = attack
+    def __init__(self, attack: attacks.NearestImageAttack, budget: int | None = None) -> None:
+        self.attack, self._budget = attack, budget
 
     def __call__(
         self, fmodel: Any, inputs: Any, criterion: Any, *, epsilons: Any = None, seed: int = 0
@@ -191,7 +194,7 @@ class _Nearest(Attack):
         images, wrap = opened(inputs)
         radii, several = ([], False) if epsilons is None else _radii(epsilons)
         subject = _subject(fmodel, images, criterion, seed)
-        raw = subject.attacked(Recipe(self.attack)).adversarial
+        raw = subject.attacked(Recipe(self.attack, budget=self._budget)).adversarial
         if epsilons is None:
             return wrap(raw), wrap(raw), wrap(_met(subject, raw))
         low, width = subject.bounds[0], subject.bounds[1] - subject.bounds[0]
@@ -250,6 +253,32 @@ class LinfDeepFoolAttack(_DeepFool):
     """`groundglass.attacks.DeepFool` in L-inf."""
 
     _norm = "Linf"
+
+
+class HopSkipJumpAttack(_Nearest):
+    """`groundglass.attacks.HopSkipJump`, with as many queries as so many steps have probes, and a quarter more for searches."""
+
+    def __init__(
+        self,
+        init_attack: Any = None,
+        steps: int = 64,
+        initial_gradient_eval_steps: int = 100,
+        max_gradient_eval_steps: int = 10_000,
+        stepsize_search: str = "geometric_progression",
+        gamma: float = 1.0,
+        tensorboard: Any = False,
+        constraint: str = "l2",
+    ) -> None:
+        refuse(
+            "foolbox",
+            init_attack=(init_attack, None, "groundglass.HopSkipJump takes start="),
+            stepsize_search=(stepsize_search, "geometric_progression", "leave it out"),
+        )
+        norm: Any = lookup("constraint", constraint, {"l2": "L2", "linf": "Linf"})
+        first, most = initial_gradient_eval_steps, max_gradient_eval_steps
+        probes = sum(min(int(first * math.sqrt(step + 1)), most) for step in range(steps))
+        attack = attacks.HopSkipJump(norm=norm, probes=first, most_probes=most, gamma=gamma)
+        super().__init__(attack, budget=100 + probes + probes // 4)
 
 
 LinfPGD = PGD = LinfProjectedGradientDescentAttack

@@ -1,5 +1,6 @@
 """ART's attacks, with its settings and defaults: `Attack(estimator, ...).generate(x=x, y=y)`."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +22,11 @@ __all__ = [
     "CarliniL2Method",
     "DeepFool",
     "FastGradientMethod",
+    "HopSkipJump",
     "ProjectedGradientDescent",
     "ProjectedGradientDescentPyTorch",
     "SquareAttack",
+    "ZooAttack",
 ]
 
 
@@ -256,6 +259,64 @@ class DeepFool(EvasionAttack):
     def _recipes(self, width: float) -> list[Recipe]:
         attack = attacks.DeepFool(steps=self.max_iter, classes=self.nb_grads, overshoot=self.epsilon, norm="L2")
         return [Recipe(attack)]
+
+
+@dataclass(eq=False)
+class HopSkipJump(EvasionAttack):
+    """`groundglass.attacks.HopSkipJump` with ART's longer probes, and as many queries as so many iterations have probes, and a
+    quarter more for searches; `init_size` is of no consequence, as it looks for a first point as long as it may ask."""
+
+    classifier: Any
+    batch_size: int = 64
+    targeted: bool = False
+    norm: Any = 2
+    max_iter: int = 50
+    max_eval: int = 10_000
+    init_eval: int = 100
+    init_size: int = 100
+    verbose: bool = True
+
+    def _recipes(self, width: float) -> list[Recipe]:
+        probes = sum(min(int(self.init_eval * (step + 1) ** 0.5), self.max_eval) for step in range(self.max_iter))
+        norm: Any = ball(self.norm, 1).kind.__name__
+        gamma = 0.01 * math.prod(self.classifier.input_shape)
+        attack = attacks.HopSkipJump(norm=norm, probes=self.init_eval, most_probes=self.max_eval, gamma=gamma)
+        return [Recipe(attack, budget=100 + probes + probes // 4)]
+
+
+@dataclass(eq=False)
+class ZooAttack(EvasionAttack):
+    """`groundglass.attacks.ZOO`, with the queries of so many iterations and searches. A search ends early in any case."""
+
+    classifier: Any
+    confidence: float = 0.0
+    targeted: bool = False
+    learning_rate: float = 1e-2
+    max_iter: int = 10
+    binary_search_steps: int = 1
+    initial_const: float = 1e-3
+    abort_early: bool = True
+    use_resize: bool = True
+    use_importance: bool = True
+    nb_parallel: int = 128
+    batch_size: int = 1
+    variable_h: float = 1e-4
+    verbose: bool = True
+
+    def _recipes(self, width: float) -> list[Recipe]:
+        attack = attacks.ZOO(
+            coordinates=self.nb_parallel,
+            learning_rate=self.learning_rate,
+            h=self.variable_h / width,
+            steps=self.max_iter,
+            initial_c=self.initial_const,
+            confidence=self.confidence,
+            # A grid of 32, of 64 after 2,000 steps and of 128 after 10,000.
+            sides=(32, 64, 64, 64, 64, 128) if self.use_resize else (),
+            enlarge_every=2000,
+            importance=self.use_importance,
+        )
+        return [Recipe(attack, budget=1 + self.max_iter * self.binary_search_steps * attack.cost())]
 
 
 @dataclass(eq=False)
