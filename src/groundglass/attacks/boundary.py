@@ -63,8 +63,8 @@ def uniform(live: Live, slots: list[int], path: str) -> Tensor:
 
 
 def guess(live: Live, noise: Images, slots: list[int], path: str) -> Images:
-    """What is asked about until something fools: the start that was given; noise; after some of it every second time large squares
-    at the ends of the range, as a model may take all fine noise for one class."""
+    """What is asked about until something fools: the start that was given; noise; after some of it every second time large
+    squares at the ends of the range, as a model may take all fine noise for one class."""
     squares = put(noise, live, slots, _squares(live, slots, path))
     found = torch.where(per_image((live.step < _NOISE_FIRST) | (live.step % 2 == 0)), noise, squares)
     if isinstance(live.ball, Linf) and isinstance(live.ball.eps, tuple):  # a box that is narrower in some channels
