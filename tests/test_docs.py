@@ -29,9 +29,12 @@ pytestmark = pytest.mark.usefixtures("stretched_seeds")
 PAGES = Path(__file__).parent.parent / "docs" / "how-to"
 
 
-def run_blocks(page: str, *, instead: dict[str, str] | None = None, **space: object) -> dict:
-    """What is there when all blocks of a page have run, one after the other, in `space`; `instead`: settings, and faster ones."""
+def run_blocks(page: str, *, instead: dict[str, str] | None = None, until: str = "", **space: object) -> dict:
+    """What is there when all blocks of a page have run, one after the other, in `space`; `instead`: settings, and faster ones;
+    `until`: a heading, from which on they are parts of programs."""
     text = (PAGES / page).read_text()
+    assert until in text
+    text = text.partition(until)[0] if until else text
     for setting, faster in (instead or {}).items():
         assert setting in text
         text = text.replace(setting, faster)
@@ -163,7 +166,8 @@ def test_the_page_on_the_service_runs(tmp_path: Path, monkeypatch: pytest.Monkey
         token = Path("token")
         token.touch(0o600)
         token.write_text(bench.token())
-        space = run_blocks("service.md", instead={"unix:///srv/lab/device.socket#lab": bench.address("lab")})
+        instead = {"unix:///srv/lab/device.socket#lab": bench.address("lab")}
+        space = run_blocks("service.md", instead=instead, until="## Training, studies and audits through a service")
     assert space["readings"].shape == (100, 100)
     assert space["logits"].shape == (5, 10)
     assert space["found"].frames < 50
