@@ -62,7 +62,8 @@ from groundglass.models.zoo import Card
 from groundglass.optics import Camera, DriftingDevice, LightOnOPU, MovingDevice, SimulatedOPU
 from groundglass.optics.access import DeviceAccess
 from groundglass.optics.camera import Exposure
-from groundglass.optics.retrieval import METHODS, retrieve
+from groundglass.optics.retrieval import METHODS, GivenInputs, NaturalRows, retrieve
+from groundglass.service.guard import GuardSettings
 from groundglass.studies import STUDIES, find_study
 from groundglass.studies.cells.attack import AttackCell
 from groundglass.studies.cells.draws import DrawsCell
@@ -113,6 +114,8 @@ INSIDE |= {
     "Subject",
     "Units",
 }
+# Of a guard.
+INSIDE |= {"Finding", "NaturalBits", "Looks", "_Tiles", "_Stream"}
 HAS_RAY = find_spec("ray") is not None
 #: Any number will do for these.
 ANY = {"seed", "mean"}
@@ -189,6 +192,7 @@ def examples() -> dict[type, Any]:
         Origin(source="", attack="", ball=Linf(0.1), seed=0),
     ]
     made += [method() for method in METHODS.values()]
+    made += [GuardSettings(), GivenInputs(NaturalRows(torch.zeros(2, 4, dtype=torch.uint8)))]
     made += [Card(command="", key="", original="", original_accuracy=0.5, accuracy=0.5, images=1)]
     made += [Ray()] if HAS_RAY else []
     made += [DefenceSpec(defence=Defence(at="fc", hidden=8, device_out=12), network="Net", layers={}, torch="2.9")]

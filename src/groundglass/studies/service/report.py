@@ -242,7 +242,7 @@ def _judge(run: Run, watches: Sequence[Watch]) -> Verdict:
     late = [one.result.last.median for one in own]
     seen = [frames for frames in late if frames is not None]
     matched = [one.result.last.median for one in alike]
-    reasons = {
+    reasons: dict[str, Any] = {
         "limit": own[0].result.last.limit,
         "all": len(seen) == len(own),
         "after": max(seen, default=None),
