@@ -13,6 +13,7 @@ from groundglass.cli.remote import CaFile, TokenFile, device_at, is_address, ope
 from groundglass.cli.serve import Serve
 from groundglass.cli.terminal import Terminal, say
 from groundglass.cli.tokens import Token
+from groundglass.cli.top import Top
 
 if TYPE_CHECKING:
     from groundglass.optics import RemoteOPU, SimulatedOPU
@@ -175,6 +176,7 @@ class Device(Command):
         | Annotated[Measure, tyro.conf.subcommand("measure")]
         | Annotated[Redraw, tyro.conf.subcommand("redraw")]
         | Annotated[Serve, tyro.conf.subcommand("serve")]
+        | Annotated[Top, tyro.conf.subcommand("top")]
         | Annotated[Token, tyro.conf.subcommand("token")]
         | Annotated[Guard, tyro.conf.subcommand("guard")]
     )

@@ -6,10 +6,11 @@ names come from files that others wrote: none of their characters acts on the te
 
 import errno
 import os
+import select
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Self
 
@@ -18,6 +19,7 @@ from groundglass.core.text import duration, visible
 if TYPE_CHECKING:  # imported where something is shown: `--help` needs no rich
     from rich.console import Console
     from rich.status import Status
+    from rich.table import Table
     from rich.text import Text
 
 # A character that the encoding lacks is replaced by a similar one; any other by its number.
@@ -116,29 +118,46 @@ def complain(text: str) -> None:
     print(visible(text), file=sys.stderr)
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A table for the terminal; the first `uncut` columns hold what users type, and are never broken."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    uncut: int = 0
+
+
 def say_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, uncut: int = 0) -> None:
-    """A table, on standard output; the first `uncut` columns hold what users type, and are never broken. No word is ever cut
-    off: a table that does not fit is wider than the terminal."""
+    """A table, on standard output; see `Shown`. No word is ever cut off: a table that does not fit is wider than the terminal."""
+    console = _console()
+    table, least = _table(Shown(title, columns, list(rows), uncut), console.width)
+    console.width = max(console.width, least)
+    console.print(table)
+
+
+def _table(shown: Shown, room: int) -> "tuple[Table, int]":
+    """And the width that it needs at least."""
     from rich.cells import cell_len
     from rich.table import Table
 
-    console, table, shown = _console(), Table(title=title), [tuple(map(visible, row)) for row in rows]
-    cells = list(zip(columns, *shown, strict=True))
+    table, columns, uncut = Table(title=visible(shown.title)), shown.columns, shown.uncut
+    rows = [tuple(map(visible, row)) for row in shown.rows]
+    cells = list(zip(columns, *rows, strict=True))
     whole = [max(map(cell_len, one)) for one in cells]
     widths = [max(cell_len(word) for cell in one for word in cell.split() or [""]) for one in cells]
     widths[:uncut] = whole[:uncut]
     # Beside a cell there are two blanks and a line. Rich itself makes a table of its least width too wide for its lines.
     least = 1 + sum(width + 3 for width in widths)
-    spare = max(0, console.width - least)
+    spare = max(0, room - least)
     for i in sorted(range(len(columns)), key=lambda i: whole[i] - widths[i]):  # most of them are then not broken
         more = min(spare, whole[i] - widths[i])
         widths[i], spare = widths[i] + more, spare - more
     for i, name in enumerate(columns):
         table.add_column(name, no_wrap=i < uncut, width=widths[i])
-    for row in shown:
+    for row in rows:
         table.add_row(*row)
-    console.width = max(console.width, least)
-    console.print(table)
+    return table, least
 
 
 def _console(*, stderr: bool = False) -> "Console":
@@ -166,6 +185,62 @@ class _Task:
     heard: float
     said: float
     text: str = ""
+
+
+class Screen:
+    """The whole terminal, for tables that change in place until a key is pressed: `with Screen() as screen`. What stood there
+    comes back."""
+
+    def __init__(self) -> None:
+        from rich.live import Live
+
+        self._console = _console()
+        self._live = Live(console=self._console, screen=True, auto_refresh=False, vertical_overflow="crop")
+
+    def __enter__(self) -> Self:
+        with ExitStack() as opened:
+            opened.enter_context(_key_by_key())
+            opened.enter_context(self._live)
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def show(self, head: str, tables: Iterable[Shown]) -> None:
+        """In place of what is there."""
+        from rich.console import Group
+
+        room = self._console.width
+        self._live.update(Group(_text(head), *(_table(one, room)[0] for one in tables)), refresh=True)
+
+    def key(self, seconds: float) -> str:
+        """The next key, waited for so long; "" if there was none."""
+        try:
+            ready, _, _ = select.select([sys.stdin], [], [], seconds)
+        except (OSError, ValueError):  # no standard input, or one that cannot be waited for
+            time.sleep(seconds)
+            return ""
+        return os.read(sys.stdin.fileno(), 1).decode(errors="replace") if ready else ""
+
+
+@contextmanager
+def _key_by_key() -> Iterator[None]:
+    """Keys come as they are pressed, and are not shown; where there is such a terminal."""
+    try:
+        import termios
+        import tty
+
+        where = sys.stdin.fileno()
+        before = termios.tcgetattr(where)
+    except (ImportError, OSError, ValueError, AttributeError, termios.error):
+        yield
+        return
+    try:
+        tty.setcbreak(where)
+        yield
+    finally:
+        termios.tcsetattr(where, termios.TCSADRAIN, before)
 
 
 # Seconds after which what says nothing more is shown no more.

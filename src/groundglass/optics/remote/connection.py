@@ -8,12 +8,13 @@ import hashlib
 import hmac
 import http.client
 import os
+import re
 import socket
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
@@ -26,6 +27,8 @@ from groundglass.optics.remote.errors import DeviceGoneError
 from groundglass.optics.remote.wire import MOST_JSON, is_name, is_token
 from groundglass.optics.secret_file import check_private
 
+# In the place of a device's name.
+_ANY = "ANY"
 # Connections that wait for the next measurement.
 _MOST_IDLE = 8
 #: The environment's variable that holds a token.
@@ -39,10 +42,10 @@ class Address:
     """Where a device is served.
 
     Attributes:
-        device: its name there.
+        device: its name there; "" for the service itself.
         socket: of a service on this machine; then there is no host.
         host, port, tls: else.
-        path: of the device at the service, "/devices/NAME".
+        path: of the device at the service, "/devices/NAME"; of the service itself "", or where a proxy has it.
     """
 
     device: str
@@ -84,9 +87,29 @@ class Address:
         tls = parts.scheme == "https"
         return cls(name, parts.path, host=host, port=port or (443 if tls else 80), tls=tls)
 
+    @classmethod
+    def of_service(cls, text: str) -> "Address":
+        """Of a service, "https://HOST:PORT" or "unix:///PATH/TO/SOCKET"; or of one of its devices, whose name is passed over.
+
+        Raises:
+            ValueError: neither; or http to another machine.
+        """
+        if text.startswith("unix:"):
+            whole = f"{text.partition('#')[0]}#{_ANY}"
+        else:
+            whole = f"{re.sub(r'(/devices/[^/]*)?/*$', '', text)}/devices/{_ANY}"
+        try:
+            one = cls.of(whole)
+        except ValueError:
+            raise ValueError(
+                "this is not the address of a service: write https://HOST:PORT, or unix:///PATH/TO/SOCKET on one machine; "
+                "by http, a token goes to this machine alone"
+            ) from None
+        return replace(one, device="", path=one.path.removesuffix(f"/devices/{_ANY}"))
+
     def __str__(self) -> str:
         if self.socket is not None:
-            return f"unix://{self.socket}#{self.device}"
+            return f"unix://{self.socket}" + (f"#{self.device}" if self.device else "")
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}{self.path}"
 
