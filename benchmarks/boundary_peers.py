@@ -1,13 +1,13 @@
-"""HopSkipJump, SurFree, ZOO and tiled evolution strategies beside other codes: the same network, images and queries, in one run.
+"""HopSkipJump, SurFree and tiled evolution strategies beside other codes: the same network, images and queries, in one run.
 
     python benchmarks/boundary_peers.py --model zoo/vgg-16.safetensors --data cifar10 --images 20
-    python benchmarks/boundary_peers.py --hsja HSJA --surfree SurFree --zoo ZOO-Attack
+    python benchmarks/boundary_peers.py --hsja HSJA --surfree SurFree
 
-`--hsja`, `--surfree` and `--zoo` are folders of the originals' code; without one, that peer is left out, as are foolbox, ART and
+`--hsja` and `--surfree` are folders of the originals' code; without one, that peer is left out, as are foolbox, ART and
 nevergrad where they are not installed. Without `--model` a small network of random blobs is attacked.
 
 Whoever asks is counted: the distance is that of the nearest image which fooled the network among the first so many queries of
-each image, ours and theirs alike, whatever the code itself returns. Of ZOO and of evolution strategies see `--help`.
+each image, ours and theirs alike, whatever the code itself returns. Evolution strategies are compared by what they fool.
 """
 
 import importlib
@@ -25,7 +25,8 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from groundglass.attacks import L2, Attack, HopSkipJump, LabelAccess, Linf, ScoreAccess, SurFree
+from groundglass.attacks import L2, Attack, HopSkipJump, LabelAccess, Linf, ScoreAccess, SurFree, TiledES
+from groundglass.attacks.bandits import enlarged
 from groundglass.attacks.search import LabelAttack
 from groundglass.core.platform import machine, versions
 from groundglass.data import load
@@ -74,11 +75,13 @@ class Arguments:
     data_dir: Path | None = None
     hsja: Path | None = None
     surfree: Path | None = None
-    zoo: Path | None = None
     images: int = 20
     queries: tuple[int, ...] = (200, 500, 1000)
-    zoo_queries: tuple[int, ...] = (2000, 6000)
     norms: tuple[str, ...] = ("L2", "Linf")
+    eps: float = 0.03
+    """L-inf, of evolution strategies."""
+    es_queries: int = 300
+    tiles: int = 4
     only: str = ""
     """Cases whose names contain this."""
     threads: int = 1
@@ -181,6 +184,39 @@ def original_surfree(folder: Path, tries: int, memory: int) -> Peer:
     return run
 
 
+def evolution(data: Any, eps: float, queries: int, tiles: int) -> None:
+    """Tiled evolution strategies beside nevergrad's: images fooled, and queries for an image."""
+    ng = importlib.import_module("nevergrad")
+    network, images, labels = data
+    theirs = {"(1+1)": "OnePlusOne", "de": "DE", "cma": "DiagonalCMA"}
+    for name, peer in theirs.items():
+        found = TiledES(strategy=name, tiles=tiles)(  # type: ignore[arg-type]
+            ScoreAccess(network, per_image=queries + 1), images, labels, Linf(eps)
+        )
+        spent = []
+        for i, (image, label) in enumerate(zip(images.split(1), labels.split(1), strict=True)):
+            array = ng.p.Array(shape=(image.shape[1], tiles, tiles))
+            array.random_state.seed(i)
+            search = ng.optimizers.registry[peer](array, budget=queries)
+            for asked in range(1, queries + 1):
+                point = search.ask()
+                grid = torch.from_numpy(np.tanh(point.value)).float()[None]
+                logits = network((image + eps * enlarged(grid, image)).clamp(0, 1))
+                spent.append(asked)
+                if int(logits.argmax(1)) != int(label):
+                    break
+                spent.pop()
+                search.tell(point, -float(nn.functional.cross_entropy(logits, label)))
+            else:
+                spent.append(queries + 1)
+        other = np.array(spent)
+        mine = np.where(found.success.numpy(), found.queries.numpy() - 1, queries + 1)
+        shares = [f"{(one <= queries).mean():.1%}, {one.clip(max=queries).mean():.0f}" for one in (mine, other)]
+        print(
+            f"  {name}: fooled, and mean queries, {queries} where not: {shares[0]}; nevergrad {shares[1]}", flush=True
+        )
+
+
 def report(name: str, peers: dict[str, Peer], data: Any, norm: str, marks: tuple[int, ...]) -> None:
     network, images, labels = data
     print(f"\n{name}, {norm}: mean distance of the nearest image that fools, after so many queries (standard error)")
@@ -224,6 +260,12 @@ def main(a: Arguments) -> None:
     network.requires_grad_(False)
     right = (network(images).argmax(1) == labels).nonzero().squeeze(1)[: a.images]
     data = network, images[right], labels[right]
+    if a.only in "evolution":
+        print(f"\nEvolution strategies over {a.tiles} x {a.tiles} tiles, L-inf {a.eps:g}, {a.es_queries} queries")
+        try:
+            evolution(data, a.eps, a.es_queries, a.tiles)
+        except ImportError as error:
+            print(f"LEFT OUT: nevergrad: {error}")
     for norm in a.norms:
         peers: dict[str, Peer] = {"groundglass": ours(HopSkipJump(norm=norm), max(a.queries))}
         if a.hsja:
