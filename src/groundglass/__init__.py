@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from groundglass.training import TrainingConfig as TrainingConfig
     from groundglass.training import train as train
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _FROM = {
     "groundglass.attacks": (
