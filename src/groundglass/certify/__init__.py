@@ -7,22 +7,35 @@ from groundglass.core.lazy import lazily
 if TYPE_CHECKING:
     from groundglass.certify.certified import Certified, ImageCertificate
     from groundglass.certify.decisions import ABSTAIN, certified_radius, predicted
+    from groundglass.certify.device_bits import FlippableBits, ThroughDevice, flippable_bits, through_device
+    from groundglass.certify.relaxed import bounds, margins, verified
     from groundglass.certify.smoothing import SmoothedClassifier, SoftSmoothed, smooth
 
 __all__ = [
     "ABSTAIN",
     "Certified",
+    "FlippableBits",
     "ImageCertificate",
     "SmoothedClassifier",
     "SoftSmoothed",
+    "ThroughDevice",
+    "bounds",
     "certified_radius",
+    "flippable_bits",
+    "margins",
     "predicted",
     "smooth",
+    "through_device",
+    "verified",
 ]
 
 __getattr__ = lazily(
     __name__,
     dict.fromkeys(("Certified", "ImageCertificate"), "groundglass.certify.certified")
     | dict.fromkeys(("ABSTAIN", "certified_radius", "predicted"), "groundglass.certify.decisions")
+    | dict.fromkeys(
+        ("FlippableBits", "ThroughDevice", "flippable_bits", "through_device"), "groundglass.certify.device_bits"
+    )
+    | dict.fromkeys(("bounds", "margins", "verified"), "groundglass.certify.relaxed")
     | dict.fromkeys(("SmoothedClassifier", "SoftSmoothed", "smooth"), "groundglass.certify.smoothing"),
 )
