@@ -1,6 +1,7 @@
 """Every number of every configuration is looked at when it is made. No configuration is forgotten: they are all found."""
 
 import importlib
+import json
 import math
 import pkgutil
 import types
@@ -55,6 +56,7 @@ from groundglass.attacks.adversarial_files import Origin
 from groundglass.core.settings import In, Settings, annotations
 from groundglass.data import Augment
 from groundglass.data.shapes import load_shapes
+from groundglass.features import BitPlanes, Thermometer
 from groundglass.models import defend, predict_logits, vgg16
 from groundglass.models.defence import Defence, DefenceSpec
 from groundglass.models.preprocessing import Preprocessing
@@ -62,8 +64,13 @@ from groundglass.models.zoo import Card
 from groundglass.optics import Camera, DriftingDevice, LightOnOPU, MovingDevice, SimulatedOPU
 from groundglass.optics.access import DeviceAccess
 from groundglass.optics.camera import Exposure
+from groundglass.optics.remote.wire import describe, read_facts
 from groundglass.optics.retrieval import METHODS, GivenInputs, NaturalRows, retrieve
+from groundglass.service.durations import Spread
 from groundglass.service.guard import GuardSettings
+from groundglass.service.policy import Redraw
+from groundglass.service.status import ClientStatus, DeviceStatus, Status, Used
+from groundglass.service.tokens import Budgets, Client
 from groundglass.studies import STUDIES, find_study
 from groundglass.studies.cells.attack import AttackCell
 from groundglass.studies.cells.draws import DrawsCell
@@ -114,8 +121,12 @@ INSIDE |= {
     "Subject",
     "Units",
 }
-# Of a guard.
-INSIDE |= {"Finding", "NaturalBits", "Looks", "_Tiles", "_Stream"}
+# Of a guard, of a service, of certificates.
+INSIDE |= {"Finding", "NaturalBits", "Looks", "_Tiles", "_Stream", "Held", "Address"}
+INSIDE |= {"Alarm", "Request", "Service", "Watch", "Kept", "Batch", "Usage", "Version", "Refit"}
+INSIDE |= {"ImageCertificate", "Certified", "_Notes"}
+# They look at their numbers themselves, see FUNCTIONS.
+INSIDE |= {"BitPlanes", "Thermometer"}
 HAS_RAY = find_spec("ray") is not None
 #: Any number will do for these.
 ANY = {"seed", "mean"}
@@ -195,6 +206,7 @@ def examples() -> dict[type, Any]:
     made += [GuardSettings(), GivenInputs(NaturalRows(torch.zeros(2, 4, dtype=torch.uint8)))]
     made += [Card(command="", key="", original="", original_accuracy=0.5, accuracy=0.5, images=1)]
     made += [Ray()] if HAS_RAY else []
+    made += list(of_a_service())
     made += [DefenceSpec(defence=Defence(at="fc", hidden=8, device_out=12), network="Net", layers={}, torch="2.9")]
     found: dict[type, Any] = {}
 
@@ -217,6 +229,52 @@ def examples() -> dict[type, Any]:
         look(study.cells(config, dataset))
     look(DrawsCell(first=found[AttackCell], draws=2))
     return found
+
+
+def of_a_service() -> Iterator[Any]:
+    """What is asked of it, and what it says of itself."""
+    spread = Spread(counts=(1, 2), total=0.5)
+    client = Client(id="a", name="alice", roles=("measure",), devices=("*",), budgets=Budgets(5, 4, 3), made=1.0)
+    yield replace(client, expires=2.0, revoked=2.0)
+    yield Redraw(frames=5, seconds=1.0)
+    yield read_facts(json.dumps(describe(_opu())).encode(), "here")
+    device = DeviceStatus(
+        name="opu",
+        kind="SimulatedOPU",
+        in_features=32,
+        out_features=8,
+        alive=True,
+        public=False,
+        fingerprint="ab",
+        age=1.0,
+        frames=1,
+        frames_left=1,
+        seconds_left=1.0,
+        can_redraw=True,
+        redraws=0,
+        measured=1,
+        alarms=0,
+        overlap=0.0,
+        old={},
+        rate=2000.0,
+        requests=0,
+        rows=0,
+        guard=None,
+        seconds={"measure": spread},
+    )
+    told = ClientStatus(
+        name="alice",
+        id="a",
+        roles=("measure",),
+        devices=("*",),
+        expires=2.0,
+        ended="",
+        limits=Budgets(),
+        left=Budgets(),
+        held={},
+        used=(Used("opu", 3, 2, 1),),
+    )
+    yield Status(now=1.0, ahead=0.0, up=1.0, devices=(device,), clients=(told,), alarms=())
 
 
 def settings() -> list[type]:
@@ -347,6 +405,9 @@ FUNCTIONS: dict[str, Any] = {
     "ridge": lambda value: FittedLinear.fit(torch.ones(40, 4), torch.ones(40, 2), ridge=(1.0, value)),
     "epochs": lambda value: FittedNetwork.fit(torch.ones(40, 4), torch.ones(40, 2), seed=0, epochs=value),
     "saturation": lambda value: Exact(torch.ones(4, 4), saturation=value),
+    "levels": lambda value: Thermometer(levels=value),
+    "n_bits": lambda value: BitPlanes(n_bits=value),
+    "scale": lambda value: BitPlanes(scale=value),
 }
 _FRACTIONS = {
     "weights",
@@ -359,6 +420,7 @@ _FRACTIONS = {
     "std",
     "ridge",
     "saturation",
+    "scale",
 }
 
 

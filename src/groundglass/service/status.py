@@ -88,7 +88,7 @@ class ClientStatus(Settings):
     id: str
     roles: tuple[Role, ...]
     devices: tuple[str, ...]
-    expires: float | None
+    expires: NotNegative | None
     ended: str
     limits: Budgets
     left: Budgets
@@ -109,7 +109,7 @@ class Status(Settings):
         ends: how many requests have ended how, by the codes of errors or "ok", since the service started.
     """
 
-    now: float
+    now: NotNegative
     ahead: NotNegative
     up: NotNegative
     devices: tuple[DeviceStatus, ...]

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
 
 from groundglass.core.sealed import without_locals
-from groundglass.core.settings import In, Settings
+from groundglass.core.settings import In, NotNegative, Settings
 from groundglass.core.text import listed
 from groundglass.service.database import Database
 
@@ -59,9 +59,9 @@ class Client(Settings):
     roles: tuple[Role, ...]
     devices: tuple[str, ...]
     budgets: Budgets
-    made: float
-    expires: float | None = None
-    revoked: float | None = None
+    made: NotNegative
+    expires: NotNegative | None = None
+    revoked: NotNegative | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
