@@ -14,7 +14,6 @@ import torch
 
 from groundglass.optics import LightOnOPU, RemoteOPU, SimulatedOPU
 from groundglass.optics.remote import errors, wire
-from groundglass.service import kept
 from tests.contracts.test_device_contract import M, N, StandIn, draw
 from tests.service import serving
 from tests.service.serving import Bench
@@ -114,39 +113,9 @@ def test_half_a_body_and_then_nobody(bench: Bench) -> None:
     assert bench.ledger._reserved.total() == 0
 
 
-def test_who_says_nothing_is_not_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a fresh connection, and on one that has asked before."""
-    monkeypatch.setattr("groundglass.service.serve._HEADERS", 0.1)
-    for said in (b"", b"POST /dev", b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /hea"):
-        with socket.socket(socket.AF_UNIX) as one:
-            one.settimeout(20)
-            one.connect(str(bench.socket))
-            one.sendall(said)
-            found = b""
-            while got := one.recv(2**16):
-                found += got
-            assert (b'"ok"' in found) == said.startswith(b"GET")
-
-
-def test_more_connections_than_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("groundglass.service.serve._MOST", 3)
-    with serving.bench() as other:
-        other.serve("lab", lab())
-        held = [socket.socket(socket.AF_UNIX) for _ in range(3)]
-        for one in held:
-            one.connect(str(other.socket))
-        token = other.token()
-        with pytest.raises(errors.DeviceGoneError) as refused:
-            other.client("lab", token)
-        assert refused.value.retry_after
-        for one in held:
-            one.close()
-        assert torch.equal(other.client("lab", token).measure(draw(2)), lab().measure(draw(2)))
-
-
 def test_what_an_error_shows(bench: Bench) -> None:
     """To those who need no token, and to those with one."""
-    for path in ("/", "/docs", "/devices/lab/none", "/devices/../lab", "/devices"):
+    for path in ("/", "/docs", "/devices/lab/none", "/devices/../lab", "/devices", "/devices/"):
         connection = http.client.HTTPConnection("x")
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.connect(str(bench.socket))
@@ -154,6 +123,7 @@ def test_what_an_error_shows(bench: Bench) -> None:
         answer = connection.getresponse()
         body = answer.read()
         assert answer.status in (401, 404)
+        assert path == "/" or json.loads(body)["error"] in errors.ERRORS
         assert not any(
             word in (body + str(answer.headers).encode()).lower() for word in (b"uvicorn", b"python", b".py")
         )
@@ -199,11 +169,18 @@ def test_a_question_that_is_asked_twice_at_once_is_measured_once(bench: Bench) -
     asked = [Raw(bench, token, "slow", **told)]
     asked[0].send(rows(40))
     until(lambda: bench.frames("alice") > 0)
-    asked.append(Raw(bench, token, "slow", **told))
-    asked[1].send(rows(40))
-    assert asked[1].answer() == (200, here.measure(draw(40)).numpy().tobytes())
-    with pytest.raises(http.client.IncompleteRead):
-        asked[0].answer()
+    for _ in range(3):
+        asked.append(Raw(bench, token, "slow", **told))
+        asked[-1].send(rows(40))
+    answers, broken = [], 0
+    for one in asked:
+        try:
+            answers.append(one.answer())
+        except http.client.IncompleteRead:
+            broken += 1
+    assert broken >= 1  # the one that was there first
+    assert answers
+    assert set(answers) == {(200, here.measure(draw(40)).numpy().tobytes())}
     assert bench.frames("alice") == 40
 
 
@@ -226,22 +203,15 @@ def test_a_broken_answer_is_mended_without_a_word(bench: Bench, monkeypatch: pyt
     assert bench.ledger._reserved.total() == 0
 
 
-def test_answers_are_kept_for_a_while_and_up_to_a_bound(bench: Bench) -> None:
-    def one(name: str) -> Any:
-        request = kept.Request(None, np.zeros((4, 2), np.uint8), "a", 1.0, None, lambda: None, settled=True)  # type: ignore[arg-type]
-        request.pieces.append(memoryview(bytes(100)))
-        answers.keep(("c", "d", name), request)
-        return request
-
-    answers = kept.Answers(most=250)
-    first, second, third = (one(name) for name in "abc")
-    assert answers.find(("c", "d", "a"), first) is None
-    assert answers.find(("c", "d", "b"), second) is second
-    assert answers.find(("e", "d", "b"), second) is None
-    answers = kept.Answers(seconds=0.0)
-    third = one("c")
-    time.sleep(0.001)
-    assert answers.find(("c", "d", "c"), third) is None
+def test_nothing_is_under_way_when_all_is_answered(bench: Bench) -> None:
+    token = bench.token("alice", frames=5)
+    device = bench.client("lab", token)
+    device.measure(draw(4))
+    with pytest.raises(errors.FrameBudgetError):
+        device.measure(draw(4))
+    for sent in (rows(2), rows(2)[:3]):
+        Raw(bench, token, **{wire.ROWS: 2, "Content_Length": 2 * WIDTH}).send(sent)
+    until(lambda: not bench.service.under_way._bytes)
 
 
 def test_a_slow_reader_holds_up_itself_alone(bench: Bench) -> None:

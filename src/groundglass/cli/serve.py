@@ -62,7 +62,7 @@ class Serve(Command):
         from groundglass.service.log import write_lines
         from groundglass.service.open import opened
         from groundglass.service.policy import Redraw
-        from groundglass.service.serve import check_certificate, server
+        from groundglass.service.serve import allow_connections, check_certificate, server
 
         sources = dict(_named(text) for text in self.devices)
         if not sources or len(sources) < len(self.devices):
@@ -83,6 +83,7 @@ class Serve(Command):
         listening, where = self._listen()
         try:
             write_lines()
+            allow_connections()
             for line in harden_process().lines():
                 log("hardened", step=line)
             with opened(

@@ -3,10 +3,12 @@
 import asyncio
 import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -29,7 +31,7 @@ def log(request: Request, status: int, *, error: str | None = None, frames: int 
         "request",
         method=request.method,
         client=getattr(request.state, "client", None),
-        device=request.path_params.get("name"),
+        device=None if (name := request.path_params.get("name")) is None else f"{name:.80}",
         status=status,
         seconds=None if began is None else round(time.monotonic() - began, 4),
         error=error,
@@ -47,6 +49,13 @@ async def refused(request: Request, error: Exception) -> Response:
         headers["Connection"] = "close"  # what was not read is not waited for
     log(request, error.status, error=error.code)
     return Response(wire.error_answer(error), error.status, headers, "application/json")
+
+
+async def nothing_there(request: Request, error: Exception) -> Response:
+    """The answer at an address that the service has not, or by a method that it has not there. Not worth a line."""
+    assert isinstance(error, HTTPException)
+    told = DeviceServiceError("nothing is asked by this method at this address: GET /openapi.json lists what may be")
+    return Response(wire.error_answer(told), error.status_code, error.headers, "application/json")
 
 
 async def failed(request: Request, error: Exception) -> Response:
@@ -82,10 +91,21 @@ class Readings(Response):
 
     Args:
         seconds: for which a reader may take nothing.
+        end: called at the end.
     """
 
-    def __init__(self, request: Request, frames: Frames, rows: Rows, changes: Changes, *, seconds: float) -> None:
+    def __init__(
+        self,
+        request: Request,
+        frames: Frames,
+        rows: Rows,
+        changes: Changes,
+        *,
+        seconds: float,
+        end: Callable[[], None] = lambda: None,
+    ) -> None:
         self._request, self._frames, self._rows, self._changes, self._seconds = request, frames, rows, changes, seconds
+        self._end = end
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,6 +114,7 @@ class Readings(Response):
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._end()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

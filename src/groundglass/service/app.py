@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -25,7 +26,7 @@ from groundglass.optics.remote.errors import (
     WrongInputsError,
 )
 from groundglass.optics.streams.packed import packed_width
-from groundglass.service.answer import Changes, Readings, failed, log, refused
+from groundglass.service.answer import Changes, Readings, failed, log, nothing_there, refused
 from groundglass.service.frames import Frames
 from groundglass.service.kept import Answers, Key
 from groundglass.service.ledger import Ledger
@@ -36,6 +37,7 @@ from groundglass.service.policy import Versions
 from groundglass.service.status import Overview
 from groundglass.service.tokens import Client
 from groundglass.service.turns import Request as Rows
+from groundglass.service.under_way import UnderWay
 from groundglass.service.who import holder
 
 # Seconds between two looks at a request that is in the device's hands.
@@ -58,6 +60,7 @@ class Service:
     answers: Answers = field(default_factory=Answers)
     body_seconds: float = 30.0
     reader_seconds: float = 60.0
+    under_way: UnderWay = field(default_factory=UnderWay)
     overview: Overview = field(init=False)
 
     def __post_init__(self) -> None:
@@ -90,8 +93,9 @@ def application(service: Service) -> Starlette:
             Route("/metrics", door.metrics),
             *page(service.ledger, service.overview, service.devices),
         ],
-        exception_handlers={DeviceServiceError: refused, Exception: failed},
+        exception_handlers={DeviceServiceError: refused, HTTPException: nothing_there, Exception: failed},
     )
+    application.router.redirect_slashes = False
     application.state.overview = service.overview
     return application
 
@@ -150,24 +154,34 @@ class _Door:
         self._ledger.authorise(client, "measure")
         frames.check(client.id)
         count, fingerprint, exposure, name = self._asked(request, client, frames.versions)
-        bits = await self._body(request, count, frames.versions.in_features)
-        changes = Changes.here()
-        rows = Rows(client, bits, fingerprint, exposure, None, changes.tell)
-        key = None if name is None else (client.id, frames.versions.name, name)
+        size = count * frames.versions.row_bytes
+        end = self._service.under_way.begin(client.id, count * packed_width(frames.versions.in_features) + size)
+        try:
+            bits = await self._body(request, count, frames.versions.in_features)
+            changes = Changes.here()
+            rows = Rows(client, bits, fingerprint, exposure, None, changes.tell)
+            key = None if name is None else (client.id, frames.versions.name, name)
+            if key is not None:
+                await self._go_on(key, frames, rows)
+            self._begin(frames, rows)
+        except BaseException:
+            end()
+            raise
         if key is not None:
-            await self._go_on(key, frames, rows)
-        if rows.left:
-            rows.batch = self._ledger.begin(client, frames.versions.name, rows.left)
-            try:
-                frames.put(rows)
-            except DeviceServiceError:
-                self._ledger.end(rows.batch)
-                raise
-        else:
+            self._service.answers.keep(key, rows, size)
+        return Readings(request, frames, rows, changes, seconds=self._service.reader_seconds, end=end)
+
+    def _begin(self, frames: Frames, rows: Rows) -> None:
+        """What is left of these is measured."""
+        if not rows.left:
             rows.settled = True
-        if key is not None:
-            self._service.answers.keep(key, rows)
-        return Readings(request, frames, rows, changes, seconds=self._service.reader_seconds)
+            return
+        rows.batch = self._ledger.begin(rows.client, frames.versions.name, rows.left)
+        try:
+            frames.put(rows)
+        except DeviceServiceError:
+            self._ledger.end(rows.batch)
+            raise
 
     def _who(self, request: Request) -> Client:
         return holder(request, self._ledger)
@@ -247,15 +261,16 @@ class _Door:
 
     async def _go_on(self, key: Key, frames: Frames, rows: Rows) -> None:
         """From what was measured already, if a client asks for the same again."""
-        before = self._service.answers.find(key, rows)
+        while (before := self._service.answers.find(key, rows)) is not None and not before.settled:
+            await run_in_threadpool(frames.drop, before)
+            await asyncio.sleep(
+                _LOOK
+            )  # it may be in the device's hands; and another may have taken its place meanwhile
         if before is None:
             return
-        await run_in_threadpool(frames.drop, before)
-        while not before.settled:  # it is in the device's hands
-            await asyncio.sleep(_LOOK)
         if before.error is not None and before.error.retry_after is None:
             raise before.error
-        rows.pieces, rows.measured = before.pieces, before.measured
+        rows.pieces, rows.measured = [*before.pieces], before.measured
 
 
 def _number(told: Mapping[str, str], name: str, kind: Callable[[str], Any], what: str) -> Any:

@@ -1,8 +1,8 @@
 """The service on a socket: a Unix socket, this machine's loopback, or TLS."""
 
-import asyncio
 import logging
 import os
+import resource
 import shutil
 import socket
 import ssl
@@ -14,19 +14,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from groundglass.optics.remote.connection import is_loopback
 from groundglass.service.app import Service, application
+from groundglass.service.client_connection import ClientConnection
 
 # Bytes of a path, as systems have it.
 _LONGEST = 103
 # Connections that wait to be taken.
 _BACKLOG = 2048
+# What uvicorn says of it.
+_NO_NEWS = (
+    "without completing response",
+    "Exception in ASGI application",
+    "Invalid HTTP request",
+    "Unsupported upgrade request",
+    "No supported WebSocket library",
+)
+# Files that may be open: more than there are connections, those that still shake hands included.
+_FILES = 2**16
 # Seconds for which a connection may rest, and in which requests may still end when the service does.
 _REST, _GRACE = 60, 5
-# Seconds in which a request must have said what it is, and connections at a time.
-_HEADERS, _MOST = 10.0, 1000
 
 
 def listen_at(path: Path, *, group: str | None = None) -> socket.socket:
@@ -90,11 +98,12 @@ def listen_on(host: str, port: int, *, tls: bool) -> socket.socket:
 
 
 class _Quiet(logging.Filter):
-    """An answer that is broken off on purpose is no error, and what has failed is in our own log, without its words."""
+    """An answer that is broken off on purpose is no error, what has failed is in our own log, without its words, and whoever
+    speaks no HTTP writes no lines there."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
-        return "without completing response" not in text and "Exception in ASGI application" not in text
+        return not any(one in text for one in _NO_NEWS)
 
 
 def check_certificate(cert: Path | None, key: Path | None) -> None:
@@ -114,32 +123,6 @@ def check_certificate(cert: Path | None, key: Path | None) -> None:
             ) from error
 
 
-class _Protocol(HttpToolsProtocol):
-    """A connection that must begin to ask, and say what, in some seconds: who only holds one open keeps others out."""
-
-    _hurry: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.on_message_begin()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        if self._hurry is None:
-            self._hurry = self.loop.call_later(_HEADERS, self.transport.close)
-
-    def on_headers_complete(self) -> None:
-        if self._hurry is not None:
-            self._hurry.cancel()
-            self._hurry = None
-        super().on_headers_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._hurry is not None:
-            self._hurry.cancel()
-        super().connection_lost(exc)
-
-
 class _Server(uvicorn.Server):
     """One whose clients hear at once that it ends, instead of waiting for frames that will not come."""
 
@@ -152,6 +135,14 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def allow_connections() -> None:
+    """As many open files as the system lets this process have: by default they are fewer than connections may be."""
+    most, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if most != resource.RLIM_INFINITY and most < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def server(service: Service, *, cert: Path | None = None, key: Path | None = None) -> uvicorn.Server:
     """One that is not running yet: `run(sockets=[...])`.
 
@@ -162,7 +153,7 @@ def server(service: Service, *, cert: Path | None = None, key: Path | None = Non
     check_certificate(cert, key)
     config = uvicorn.Config(
         application(service),
-        http=_Protocol,
+        http=ClientConnection,
         loop="asyncio",
         ws="none",
         lifespan="off",
@@ -173,7 +164,6 @@ def server(service: Service, *, cert: Path | None = None, key: Path | None = Non
         proxy_headers=False,
         timeout_keep_alive=_REST,
         timeout_graceful_shutdown=_GRACE,
-        limit_concurrency=_MOST,
         ssl_certfile=cert,
         ssl_keyfile=key,
     )
