@@ -178,7 +178,7 @@ def test_the_page_on_features_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     space = run_blocks("features.md")
     assert space["model"].score(space["test"], space["test_labels"]) > 0.95
     assert space["logits"].shape == (len(space["test"]), 10)
-    assert np.linalg.norm(space["found"] - space["exact"]) < 0.1 * np.linalg.norm(space["exact"])
+    assert np.linalg.norm(space["found"] - space["exact"]) < 0.3 * np.linalg.norm(space["exact"])
     assert (tmp_path / "lab.device").stat().st_mode & 0o777 == 0o600
 
 
