@@ -22,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 from groundglass.core import forks
 from groundglass.core.sealed import Sealed, without_locals
+from groundglass.core.text import visible
 from groundglass.core.untrusted import read_bytes
 from groundglass.optics.remote.errors import DeviceGoneError
 from groundglass.optics.remote.wire import MOST_JSON, is_name, is_token
@@ -29,6 +30,7 @@ from groundglass.optics.secret_file import check_private
 
 # In the place of a device's name.
 _ANY = "ANY"
+_PATH = re.compile(r"[!-~]+")
 # Connections that wait for the next measurement.
 _MOST_IDLE = 8
 #: The environment's variable that holds a token.
@@ -79,6 +81,8 @@ class Address:
             return cls(name, f"/devices/{name}", socket=Path(unquote(parts.path)))
         if parts.scheme not in ("http", "https") or not host or not above.endswith("/devices") or parts.fragment:
             raise ValueError(f"{text!r:.200} is not the address of a device: {form}")
+        if not _PATH.fullmatch(parts.path):
+            raise ValueError(f"{text!r:.200} has characters that no path of an address has, or only as %XX: {form}")
         if parts.scheme == "http" and not is_loopback(host):
             raise ValueError(
                 f"{host!r:.80} is not this machine, and by http the token would go there in the open: give the service a "
@@ -285,7 +289,7 @@ class Connections(Sealed):
 
     def gone(self, error: BaseException) -> DeviceGoneError:
         """What a broken connection means."""
-        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        why = visible(getattr(error, "strerror", None) or str(error) or type(error).__name__)[:200]
         if isinstance(error, ssl.SSLCertVerificationError):
             return DeviceGoneError(
                 f"{self._address} shows a certificate that is not trusted here ({error.verify_message}): give the file that it "

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from groundglass.core.sealed import Sealed
 from groundglass.core.settings import In, fit
-from groundglass.core.untrusted import parse_json
 from groundglass.optics.camera import Camera
 from groundglass.optics.device import Array, alike, as_bits, known_bits
 from groundglass.optics.remote import wire
@@ -189,8 +188,7 @@ class RemoteOPU(Sealed):
             CannotRedrawError, ServiceFullError: there can be none: the old one stays.
             DeviceServiceError: as the class.
         """
-        told = parse_json(self._small("POST", "/redraw"), str(self._address))
-        return str(told["new"])
+        return wire.read_redrawn(self._small("POST", "/redraw"), str(self._address))
 
     def measure(self, bits: Array) -> Array:
         """Camera frames of `bits`, [batch, N] of 0 and 1 -> [batch, M], where `bits` lie; as `SimulatedOPU.measure`.
@@ -234,9 +232,10 @@ class RemoteOPU(Sealed):
             with self._connections.ask("POST", "/measure", body, told) as answer:
                 if answer.status != 200:
                     raise wire.read_error(answer.status, small(answer))
-                if answer.getheader(wire.FINGERPRINT) != facts.fingerprint or answer.length != len(room):
+                same = answer.getheader(wire.FINGERPRINT) == facts.fingerprint
+                if not same or answer.length != len(room) or answer.getheader("Content-Encoding"):
                     raise DeviceServiceError(
-                        f"{self._address} answered {answer.length} bytes of readings, not {len(room)}, or with another matrix: "
+                        f"{self._address} answered {answer.length} bytes, not {len(room)} of readings, or with another matrix: "
                         "is there something else at this address now?"
                     )
                 done = 0
@@ -246,8 +245,7 @@ class RemoteOPU(Sealed):
                         raise ConnectionResetError("the answer broke off")
                     done += got
                     heard[0] = time.monotonic()
-                left = answer.getheader(wire.UNTIL)
-                self.seconds_left = None if left is None else float(left)
+                self.seconds_left = wire.read_seconds(answer.getheader(wire.UNTIL))
 
         self._patiently(once, heard)
 
@@ -273,7 +271,7 @@ class RemoteOPU(Sealed):
             except DeviceServiceError as error:
                 if error.retry_after is None:
                     raise
-                wait, last = error.retry_after, error
+                wait, last = max(error.retry_after, _PAUSE), error
             except BROKEN as error:
                 # The first time without a pause: one that was at rest may have been closed meanwhile.
                 wait, last = pause, self._connections.gone(error)

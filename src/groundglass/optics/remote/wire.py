@@ -1,6 +1,7 @@
 """What goes between a device service and its clients, and how it is written. Both sides use this file."""
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -10,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from groundglass.core import DamagedFileError
 from groundglass.core.schema import read
 from groundglass.core.settings import Count, NotNegative, Positive, Settings
 from groundglass.core.text import visible
@@ -35,6 +35,8 @@ UNTIL = "Groundglass-Seconds-Left"
 MOST_ANSWER, MOST_BODY = 2**26, 2**24
 # Bytes of a description or an error.
 MOST_JSON = 2**16
+# Sizes of devices are below it.
+_LIMIT = 2**31
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,512}")
@@ -132,13 +134,64 @@ def read_facts(text: bytes, where: str) -> Facts:
     """What a service has said of a device.
 
     Raises:
-        DamagedFileError: no such description.
+        DeviceServiceError: no such description.
     """
-    facts = read(Facts, parse_json(text, where), where)
-    if not is_fingerprint(facts.fingerprint) or facts.reading not in ("uint8", "float32"):
-        raise DamagedFileError(f"{where} does not describe a device: is it a device service of groundglass?")
-    facts.seen_by()
+    try:
+        facts = read(Facts, parse_json(text, where), where)
+        words = (facts.kind, *facts.roles, *facts.budget)
+        if not is_fingerprint(facts.fingerprint) or any(word != visible(word) for word in words):
+            raise ValueError("names that are none")
+        if facts.reading not in ("uint8", "float32"):
+            raise ValueError("readings that are none")
+        if (
+            max(facts.in_features, facts.out_features, facts.rows) >= _LIMIT
+            or min(facts.budget.values(), default=0) < 0
+        ):
+            raise ValueError("sizes that are none")
+        facts.seen_by()
+    except ValueError as error:
+        raise DeviceServiceError(
+            f"{where} does not describe a device: is it a device service of groundglass, of a version that fits?"
+        ) from error
     return facts
+
+
+def read_redrawn(text: bytes, where: str) -> str:
+    """The fingerprint of the matrix that a service has drawn.
+
+    Raises:
+        DeviceServiceError: it does not say so.
+    """
+    try:
+        new = parse_json(text, where)["new"]
+        if is_fingerprint(new):
+            return str(new)
+    except (ValueError, LookupError, TypeError):
+        pass
+    raise DeviceServiceError(f"{where} does not say which matrix it has drawn: device.facts() asks what it has now")
+
+
+def read_seconds(text: str | None) -> float | None:
+    """Seconds that a header says; None: it is not there.
+
+    Raises:
+        DeviceServiceError: it says something else.
+    """
+    if text is None:
+        return None
+    try:
+        return _seconds(text)
+    except ValueError:
+        raise DeviceServiceError(
+            f"the answer says {visible(text)!r:.40} for seconds: is there a proxy between?"
+        ) from None
+
+
+def _seconds(told: Any) -> float:
+    seconds = float(told)
+    if not 0 <= seconds < math.inf:
+        raise ValueError("no time")
+    return seconds
 
 
 def packed(bits: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -157,9 +210,11 @@ def read_error(status: int, text: bytes) -> DeviceServiceError:
     try:
         told = parse_json(text, "the answer")
         kind = ERRORS[told["error"]]
-        details = {str(name): value for name, value in told["details"].items()}
-        wait = told["retry_after"]
-        return kind(visible(str(told["message"])), retry_after=None if wait is None else float(wait), **details)
+        details = {
+            str(name): visible(value) if isinstance(value, str) else value for name, value in told["details"].items()
+        }
+        wait = None if told["retry_after"] is None else _seconds(told["retry_after"])
+        return kind(visible(str(told["message"])), retry_after=wait, **details)
     except (ValueError, LookupError, TypeError, AttributeError):
         if status in (502, 503, 504):
             return DeviceGoneError(
