@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from groundglass.core.locks import HeldError, Holder, NoLocksError, check_shared, leased, lock
+from groundglass.core.locks import HeldError, Holder, NoLocksError, check_shared, leased, lock, lock_itself
 
 
 class Process:
@@ -54,6 +54,24 @@ def test_a_lock_says_who_has_it_and_goes_with_its_process(tmp_path: Path, monkey
     assert str(again) == str(held.value)
     other.kill()
     lock(tmp_path / "l", what="at work here").close()
+
+
+def test_a_file_that_cannot_be_written_is_locked_itself(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("x")
+    file.chmod(0o400)
+
+    def hold(ready) -> None:
+        _file = lock_itself(file, what="serving it")
+        ready()
+        time.sleep(60)
+
+    other = Process(hold)
+    with pytest.raises(HeldError, match="serving it"):
+        lock_itself(file, what="serving it")
+    other.kill()
+    lock_itself(file, what="serving it").close()
+    assert file.read_text() == "x"
 
 
 @pytest.mark.parametrize(

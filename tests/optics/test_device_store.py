@@ -144,6 +144,26 @@ def test_a_device_file_is_its_owners_alone(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: a credential of systemd is root's")
+def test_a_credential_of_systemd_is_private(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its mode shows the entry of an access list as if it were a group's."""
+    saved.chmod(0o440)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(saved.parent))
+    SimulatedOPU.load(saved)
+    for mode in (0o444, 0o460, 0o640):
+        saved.chmod(mode)
+        with pytest.raises(PermissionError):
+            SimulatedOPU.load(saved)
+    saved.chmod(0o440)
+    os.chown(saved, 64001, 64001)  # a user could give it away
+    with pytest.raises(PermissionError):
+        SimulatedOPU.load(saved)
+    os.chown(saved, 0, 0)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(saved.parent.parent))
+    with pytest.raises(PermissionError):
+        SimulatedOPU.load(saved)
+
+
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620])
 def test_a_device_file_that_others_may_read_is_refused(saved: Path, mode: int) -> None:
     saved.chmod(mode)

@@ -1,10 +1,12 @@
 """What is served, and that it is served once."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -59,6 +61,25 @@ def test_one_service_for_a_device_file_and_one_for_a_state_folder(file: Path, tm
             pass
     with opened({"lab": str(file)}, tmp_path / "state"):
         pass
+
+
+def test_a_file_where_nothing_can_be_written_is_served_once_too(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A credential, or a file on a disk that is read-only."""
+
+    def refused(path: Path, **_: Any) -> Any:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr("groundglass.service.open.lock", refused)
+    with (
+        opened({"lab": str(file)}, tmp_path / "one"),
+        pytest.raises(HeldError),
+        opened({"lab": str(file)}, tmp_path / "two"),
+    ):
+        pass
+    with opened({"lab": str(file)}, tmp_path / "two") as service:
+        assert service.devices.keys() == {"lab"}
 
 
 def test_a_guard_from_its_file(file: Path, tmp_path: Path) -> None:

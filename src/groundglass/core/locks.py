@@ -100,6 +100,24 @@ def lock(path: Path, *, what: str) -> IO[str]:
         return file
 
 
+def lock_itself(path: Path, *, what: str) -> IO[bytes]:
+    """As `lock`, on a file that is there already, and in whose folder nothing can be written. It cannot say who has it.
+
+    Raises:
+        HeldError: another process has it.
+    """
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException as error:
+        file.close()
+        if isinstance(error, BlockingIOError):
+            holder = Holder("unknown", None)
+            raise HeldError(errno.EWOULDBLOCK, f"another process is {what}", holder) from error
+        raise
+    return file
+
+
 @contextmanager
 def leased(
     folder: Path, key: str, *, waiting: Callable[[HeldError], None] = lambda held: None, poll: float = 1.0

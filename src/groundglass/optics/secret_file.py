@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
@@ -80,11 +81,19 @@ def write_secret(path: Path, saved: Saved) -> None:
 def check_private(path: Path, what: str = "device file", secret: str = "the secret of the device") -> None:
     """Raises PermissionError for a file with a secret that is not for its owner alone."""
     mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
+    if mode & 0o077 and not _is_credential(path):
         raise PermissionError(
             f"the {what} {path} may be read or written by others (mode {mode:04o}): it holds {secret}. "
             f"Run: chmod 600 {path}"
         )
+
+
+def _is_credential(path: Path) -> bool:
+    """Whether systemd has put it there for this service: then it is root's, and what stands for the group in its mode is the
+    entry of the service's user in its access list. See `LoadCredential` in systemd.exec(5)."""
+    folder, status = os.environ.get("CREDENTIALS_DIRECTORY"), path.stat()
+    mine = folder is not None and path.resolve().parent == Path(folder).resolve()
+    return mine and status.st_uid == 0 and stat.S_IMODE(status.st_mode) == 0o440
 
 
 def read_secret(path: Path) -> Saved:

@@ -1,12 +1,13 @@
 """What is served: devices by the names of their files or of who makes them, with the state folder and the locks."""
 
+import errno
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from groundglass.core.imported import imported
-from groundglass.core.locks import lock
+from groundglass.core.locks import lock, lock_itself
 from groundglass.optics.device import OpticalDevice, is_fingerprint
 from groundglass.optics.remote import wire
 from groundglass.optics.store import find_device
@@ -91,6 +92,16 @@ def _made(source: str, stack: ExitStack) -> OpticalDevice:
         return device
     path = Path(source).resolve()
     if path.exists():
-        file = lock(path.with_name(f".{path.name}.serving"), what=f"serving {path.name}")
-        stack.callback(file.close)
+        stack.callback(_held(path).close)
     return find_device(path, None)
+
+
+def _held(path: Path) -> IO[Any]:
+    """The lock on a device file. A credential, as systemd and Docker give them, lies where nothing can be written."""
+    what = f"serving {path.name}"
+    try:
+        return lock(path.with_name(f".{path.name}.serving"), what=what)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        return lock_itself(path, what=what)
