@@ -19,7 +19,7 @@ import trustme
 from groundglass.optics import RemoteOPU, SimulatedOPU
 from groundglass.optics.remote import errors, wire
 from groundglass.optics.remote.connection import Address
-from groundglass.service.serve import listen_at, listen_on, running, server
+from groundglass.service.serve import kept_in_place, listen_at, listen_on, running, server
 from tests.contracts.test_device_contract import M, N, draw
 from tests.optics.test_forks import in_child
 from tests.service import serving
@@ -181,6 +181,24 @@ def test_where_a_service_listens(tmp_path: Path) -> None:
         listen_at(tmp_path / "s")
     one.close()
     listen_at(tmp_path / "s").close()  # what a service that was killed has left
+    with socket.socket(socket.AF_UNIX) as full, socket.socket(socket.AF_UNIX) as client:
+        full.bind(str(tmp_path / "full"))
+        full.listen(0)
+        client.connect(str(tmp_path / "full"))
+        with pytest.raises(FileExistsError, match="another service"):
+            listen_at(tmp_path / "full")
+
+
+def test_a_service_removes_its_own_socket_alone(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    one = listen_at(path)
+    with kept_in_place(path):
+        one.close()
+        other = listen_at(path)  # begun before the first has ended
+    with kept_in_place(path):
+        assert path.exists()
+    assert not path.exists()
+    other.close()
 
 
 class Liar:

@@ -96,7 +96,9 @@ def test_a_transaction_is_whole_or_nothing(tmp_path: Path) -> None:
 def tiny_disk(folder: Path) -> Iterator[Path]:
     """A disk of 128 kB, and nothing left of it."""
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)], capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=128k,mode=0700", "tmpfs", str(folder)], capture_output=True
+    )
     if mounted.returncode:
         pytest.skip(f"no disk may be mounted here: {mounted.stderr.decode(errors='replace')}")
     try:

@@ -59,6 +59,12 @@ def test_one_service_for_a_device_file_and_one_for_a_state_folder(file: Path, tm
         link.symlink_to(file)
         with pytest.raises(HeldError), opened({"x": str(link)}, tmp_path / "third"):
             pass
+        same = tmp_path / "elsewhere" / "same.device"
+        same.parent.mkdir()
+        same.hardlink_to(file)
+        with pytest.raises(HeldError), opened({"x": str(same)}, tmp_path / "fourth"):
+            pass
+        assert file.with_name(f".{file.name}.serving").stat().st_mode & 0o077 == 0
     with opened({"lab": str(file)}, tmp_path / "state"):
         pass
 
@@ -80,6 +86,19 @@ def test_a_file_where_nothing_can_be_written_is_served_once_too(
         pass
     with opened({"lab": str(file)}, tmp_path / "two") as service:
         assert service.devices.keys() == {"lab"}
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o1777, 0o702])
+def test_a_state_folder_that_others_may_write(file: Path, tmp_path: Path, mode: int) -> None:
+    """They could put a device of their own in place of one that was redrawn."""
+    state = tmp_path / "state"
+    state.mkdir()
+    state.chmod(mode)
+    with pytest.raises(PermissionError, match="chmod go-w"), opened({"lab": str(file)}, state):
+        pass
+    state.chmod(0o755)
+    with opened({"lab": str(file)}, state):
+        pass
 
 
 def test_a_guard_from_its_file(file: Path, tmp_path: Path) -> None:

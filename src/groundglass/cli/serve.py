@@ -1,6 +1,7 @@
 """`groundglass device serve`: devices in a process of their own, for clients with tokens."""
 
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -62,7 +63,7 @@ class Serve(Command):
         from groundglass.service.log import write_lines
         from groundglass.service.open import opened
         from groundglass.service.policy import Redraw
-        from groundglass.service.serve import allow_connections, check_certificate, server
+        from groundglass.service.serve import allow_connections, check_certificate, kept_in_place, server
 
         sources = dict(_named(text) for text in self.devices)
         if not sources or len(sources) < len(self.devices):
@@ -81,7 +82,10 @@ class Serve(Command):
         rate = None if self.frame_rate == "none" else fit(Positive, _number(self.frame_rate), "--frame-rate")
         check_certificate(self.tls_cert, self.tls_key)
         listening, where = self._listen()
-        try:
+        with ExitStack() as stack:
+            stack.callback(listening.close)
+            if self.socket is not None:
+                stack.enter_context(kept_in_place(self.socket))
             write_lines()
             allow_connections()
             for line in harden_process().lines():
@@ -96,10 +100,6 @@ class Serve(Command):
                 say(f"ready; tokens: groundglass device token new WHO --state {self.state}")
                 sys.stdout.flush()
                 running.run(sockets=[listening])
-        finally:
-            listening.close()
-            if self.socket is not None:
-                self.socket.unlink(missing_ok=True)
 
     def _listen(self) -> "tuple[Socket, str]":
         """Where clients come in, and what a device's address begins with."""

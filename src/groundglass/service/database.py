@@ -251,6 +251,12 @@ def _check_access(path: Path) -> None:
         raise FileNotFoundError(
             f"no {path}: give the folder that the service keeps its state in, or begin one by `groundglass device token new`"
         ) from None
+    folder = path.parent.stat()
+    if folder.st_mode & 0o022:
+        raise PermissionError(
+            f"{path.parent} may be written by others (mode {stat.S_IMODE(folder.st_mode):04o}), who could put another device or "
+            f"other tokens there. Run: chmod go-w {path.parent}"
+        )
     status = path.stat()
     if mode := stat.S_IMODE(status.st_mode) & 0o077:
         raise PermissionError(

@@ -2,10 +2,11 @@
 
 import errno
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from groundglass.core.files import atomic_write
 from groundglass.core.imported import imported
 from groundglass.core.locks import lock, lock_itself
 from groundglass.optics.device import OpticalDevice, is_fingerprint
@@ -91,17 +92,25 @@ def _made(source: str, stack: ExitStack) -> OpticalDevice:
             )
         return device
     path = Path(source).resolve()
-    if path.exists():
-        stack.callback(_held(path).close)
+    if path.is_file():
+        _hold(path, stack)
     return find_device(path, None)
 
 
-def _held(path: Path) -> IO[Any]:
-    """The lock on a device file. A credential, as systemd and Docker give them, lies where nothing can be written."""
-    what = f"serving {path.name}"
+def _hold(path: Path, stack: ExitStack) -> None:
+    """Lock a device file. Beside it stands who has it, where that can be written: a credential, as systemd and Docker give them,
+    lies where nothing can. The file itself is the same one by whatever name, where files can be locked."""
+    what, beside = f"serving {path.name}", path.with_name(f".{path.name}.serving")
     try:
-        return lock(path.with_name(f".{path.name}.serving"), what=what)
+        # For its owner alone: whoever can open a file can lock it.
+        with suppress(FileExistsError), atomic_write(beside, private=True, new=True):
+            pass
+        stack.enter_context(lock(beside, what=what))
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES):
             raise
-        return lock_itself(path, what=what)
+    try:
+        stack.enter_context(lock_itself(path, what=what))
+    except OSError as error:
+        if error.errno != errno.EBADF:  # NFS locks only what is open for writing
+            raise

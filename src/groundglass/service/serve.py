@@ -50,8 +50,10 @@ def listen_at(path: Path, *, group: str | None = None) -> socket.socket:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise FileExistsError(f"{path} is there, and is no socket: give another place")
         with socket.socket(socket.AF_UNIX) as other:
+            other.setblocking(False)
             try:
-                other.connect(str(path))
+                with suppress(BlockingIOError):  # it has so many clients that it lets none in now
+                    other.connect(str(path))
             except ConnectionRefusedError:
                 path.unlink()  # of a service that is gone
             else:
@@ -71,6 +73,20 @@ def listen_at(path: Path, *, group: str | None = None) -> socket.socket:
         listening.close()
         raise
     return listening
+
+
+@contextmanager
+def kept_in_place(path: Path) -> Iterator[None]:
+    """Remove a Unix socket at the end; not one that another service has put there meanwhile."""
+    mine = path.lstat()
+    try:
+        yield
+    finally:
+        with suppress(FileNotFoundError):
+            now = path.lstat()
+            # A new one may have the number of one that was just removed.
+            if os.path.samestat(now, mine) and now.st_mtime_ns == mine.st_mtime_ns:
+                path.unlink()
 
 
 def listen_on(host: str, port: int, *, tls: bool) -> socket.socket:
