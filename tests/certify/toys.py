@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from groundglass.core.sealed import Seed
 from groundglass.models import defend
 from groundglass.models.defended import DefendedNetwork
 from groundglass.optics import SimulatedOPU
@@ -71,7 +72,7 @@ def convolutional(seed: int = 3, *, shape: tuple[int, int, int] = (2, 8, 8)) -> 
 
 def defended(seed: int = 4, *, bits: int = 12, read_noise: float = 0.0) -> DefendedNetwork:
     """A hidden layer, then a device of a few bits."""
-    device = SimulatedOPU.create(bits, 40, seed=seed, read_noise=read_noise)
+    device = SimulatedOPU.create(bits, 40, seed=Seed.raw(seed), read_noise=read_noise)
     network = defend(curved(seed), at="3", device=device, seed=seed)
     with torch.no_grad():
         norm = network.block.project[1]
