@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from groundglass.certify.chain import to_logits
-from groundglass.certify.steps import Box, Dense, Rectify, Step
+from groundglass.certify.steps import Box, Dense, MaxPool, Rectify, Step
 from groundglass.core import as_images, as_labels, check_eps, check_labels, counting
 from groundglass.core.accelerator import device_of
 from groundglass.core.settings import fit
@@ -103,7 +103,8 @@ def ranges(steps: list[Step], box: Box, method: Method) -> list[Box]:
     mixing, exact = 0, True
     for place, step in enumerate(steps):
         if isinstance(step, Rectify) and method == "crown" and not exact:
-            found[-1] = _narrowed(steps[:place], found)
+            after = steps[place + 1] if place + 1 < len(steps) else None
+            found[-1] = _narrowed(steps[:place], found, after if isinstance(after, MaxPool) else None)
         found.append(step.interval(found[-1]))
         mixing += not step.diagonal
         exact = exact and step.linear and mixing < 2
@@ -136,11 +137,14 @@ def _walked(steps: list[Step], found: list[Box], rows: Tensor, first: int) -> Te
     return offsets + rows.clamp_min(0) @ lower + rows.clamp_max(0) @ upper
 
 
-def _narrowed(steps: list[Step], found: list[Box]) -> Box:
-    """The box of what enters a ReLU, walked back for the units that may be on or off."""
+def _narrowed(steps: list[Step], found: list[Box], pool: MaxPool | None) -> Box:
+    """The box of what enters a ReLU, walked back for the units that may be on or off, or the largest of a window."""
     lower, upper = found[-1][0].clone(), found[-1][1].clone()
     shape, size = lower.shape, lower.numel()
-    open_units = ((lower < 0) & (upper > 0)).flatten().nonzero()[:, 0]
+    wide = (lower < 0) & (upper > 0)
+    if pool is not None:
+        wide |= pool.contested((lower.relu(), upper.relu()))
+    open_units = wide.flatten().nonzero()[:, 0]
     for part in open_units.split(max(1, _AT_ONCE // size)):
         rows = lower.new_zeros(len(part), size)
         rows[counting(len(part), rows.device), part] = 1

@@ -185,12 +185,30 @@ class MaxPool(Step):
         constant = torch.where(sure, torch.zeros_like(largest), self(upper))
         return found.view(count, *lower.shape[1:]), total(rows.clamp_max(0) * constant)
 
+    def contested(self, box: Box) -> Tensor:
+        """Which inputs may be the largest of a window that has others: their box should be narrow. bool, as the inputs."""
+        lower, upper = box
+        largest, place = F.max_pool2d(lower, self.kernel, self.stride, self.padding, self.dilation, return_indices=True)
+        channels, (height, width) = upper.shape[1], upper.shape[2:]
+        open_windows = (largest < self._others(upper, place)).view(channels, 1, -1)
+        rivals = open_windows & (
+            self._windows(upper.view(channels, 1, height, width), -torch.inf) > largest.view(channels, 1, -1)
+        )
+        inputs = self._windows(self._numbers(upper), -1.0).long().expand_as(rivals)
+        found = upper.new_zeros(channels, height * width, dtype=torch.int64)
+        found.scatter_add_(1, inputs.clamp_min(0).flatten(1), (rivals & (inputs >= 0)).long().flatten(1))
+        return (found > 0).view_as(upper)
+
+    def _numbers(self, like: Tensor) -> Tensor:
+        """The place of each input in its plane."""
+        height, width = like.shape[2:]
+        return torch.arange(height * width, dtype=like.dtype, device=like.device).view(1, 1, height, width)
+
     def _others(self, upper: Tensor, place: Tensor) -> Tensor:
         """The largest upper bound of each window but for that of the input at `place`."""
         _, channels, height, width = upper.shape
-        where = torch.arange(height * width, dtype=upper.dtype, device=upper.device).view(1, 1, height, width)
         values = self._windows(upper.view(channels, 1, height, width), -torch.inf)
-        taken = self._windows(where, -1.0) == place.view(channels, 1, -1)
+        taken = self._windows(self._numbers(upper), -1.0) == place.view(channels, 1, -1)
         return values.masked_fill(taken, -torch.inf).amax(1).view_as(place)
 
     def _windows(self, planes: Tensor, outside: float) -> Tensor:
