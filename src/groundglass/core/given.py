@@ -113,10 +113,18 @@ def _only_matrix(output: Any) -> Any:
 
 
 def as_tensor(values: Any) -> Any:
-    """A numpy array's values as a tensor of its own; anything else as it is, but of inference mode a copy, outside of it."""
+    """A numpy array's values as a tensor of its own; anything else as it is, but of inference mode a copy, outside of it.
+
+    Raises:
+        ValueError: whole numbers of 2^63 or more, which no tensor adds up.
+    """
     if isinstance(values, Tensor) and values.is_inference():
         return values.clone()
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub":
         return values
+    if values.dtype.kind == "u" and values.size and int(values.max()) >= 2**63:
+        raise ValueError("there are whole numbers of 2**63 or more: divide them, or give floats, x.astype(float)")
     kind = np.int64 if values.dtype.kind in "iu" and values.dtype != np.uint8 else values.dtype.newbyteorder("=")
+    if values.dtype.kind == "f" and values.dtype.itemsize > 8:
+        kind = np.float64  # tensors are not wider
     return torch.from_numpy(np.array(values, dtype=kind, order="C"))

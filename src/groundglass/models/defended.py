@@ -15,7 +15,7 @@ from groundglass.models.head import Head
 from groundglass.models.passes import Pass, ReachedError, running
 from groundglass.models.wrappers import check_plain
 from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, check_rule, draw_feedback
-from groundglass.optics.device import OpticalDevice
+from groundglass.optics.device import OpticalDevice, check_device
 from groundglass.optics.layer import EXTRA, Encoding, OpticalLayer
 from groundglass.optics.opaque import is_recorded, uncompiled
 
@@ -265,11 +265,8 @@ def defend(
     """
     if not isinstance(network, nn.Module):
         raise TypeError(f"`network` must be a torch module, not a {type(network).__name__}")
-    if device is not None and not isinstance(device, OpticalDevice):
-        raise TypeError(
-            f"`device` must be an optical device, as SimulatedOPU.create(512, 8000) makes one, not {device!r:.60}; one of your "
-            "own has in_features, out_features, fingerprint, mean_reading and measure(bits)"
-        )
+    if device is not None:
+        check_device(device)
     check_plain(network)
     places = {name: module for name, module in network.named_modules() if name}
     _check_undefended(network, at, places)

@@ -8,7 +8,7 @@ from torch import Tensor
 from groundglass.core import BudgetExceededError
 from groundglass.core.settings import In, fit
 from groundglass.optics.camera import camera_of
-from groundglass.optics.device import Array, OpticalDevice, alike, as_bits, known_bits, no_readings
+from groundglass.optics.device import Array, OpticalDevice, alike, as_bits, check_device, known_bits, no_readings
 
 
 class DeviceAccess:
@@ -27,7 +27,7 @@ class DeviceAccess:
         frames: taken so far.
 
     Raises:
-        TypeError: exposure control over a device whose exposure cannot be set.
+        TypeError: no device; exposure control over one whose exposure cannot be set.
         ValueError: a budget or a frame rate that is not above 0.
     """
 
@@ -42,6 +42,7 @@ class DeviceAccess:
         frame_rate = fit(
             Annotated[float, In("(0, inf)", "frames a second, 2000 for the paper's device")], frame_rate, "frame_rate"
         )
+        check_device(device)
         if exposure_control and not hasattr(device, "measure_at"):
             raise TypeError(
                 f"the exposure of a {type(device).__name__} cannot be set from here: it has no `measure_at`"

@@ -54,6 +54,19 @@ class OpticalDevice(Protocol):
         ...
 
 
+def check_device(device: Any, name: str = "device") -> None:
+    """Refuse what is no optical device: a class, a number, a path.
+
+    Raises:
+        TypeError: says what a device is.
+    """
+    if isinstance(device, type) or not isinstance(device, OpticalDevice):
+        raise TypeError(
+            f"`{name}` must be an optical device, as SimulatedOPU.create(512, 8000) makes one, not {device!r:.60}; one of your "
+            "own has in_features, out_features, fingerprint, mean_reading and measure(bits)"
+        )
+
+
 # A name that can be printed and stand in a file: hex digits of a simulated device, words of its owner's for a real one.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
 

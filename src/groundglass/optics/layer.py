@@ -14,7 +14,7 @@ from groundglass.core import NonFiniteError, generator
 from groundglass.core.sealed import without_locals
 from groundglass.kernels.tensor import is_card
 from groundglass.optics.backward import Held
-from groundglass.optics.device import OpticalDevice, check_same_device, known_bits
+from groundglass.optics.device import OpticalDevice, check_device, check_same_device, known_bits
 from groundglass.optics.opaque import Opaque, measure
 from groundglass.optics.simulated import SimulatedOPU
 from groundglass.optics.true_matrix import true_matrix
@@ -185,6 +185,7 @@ class OpticalLayer(nn.Module):
 
     def __init__(self, device: OpticalDevice) -> None:
         super().__init__()
+        check_device(device)
         self.device = device
 
     @property

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundglass.optics.linear.anchors import AnchorDesign, turned
+from groundglass.optics.linear.anchors import AnchorDesign, most_anchors, turned
 
 
 @given(n=st.integers(16, 90), spare=st.integers(0, 40), anchors=st.integers(2, 15), seed=st.integers(0, 2**31))
@@ -40,6 +40,14 @@ def test_no_more_anchors_than_there_are() -> None:
         AnchorDesign.draw(64, 63, 2, seed=0)
 
 
+@pytest.mark.parametrize("n", range(4, 20))
+def test_the_number_that_an_error_names_can_be_had(n: int) -> None:
+    most = most_anchors(n)
+    assert len(AnchorDesign.draw(n, n, most, seed=0).parts[0].anchors) == most + 1
+    with pytest.raises(ValueError, match=f"at most {most} here"):
+        AnchorDesign.draw(n, n, 100, seed=0)
+
+
 @pytest.mark.parametrize(("anchors", "apart"), [(2, 6), (3, 4)])
 def test_few_anchors_differ_as_much_as_they_can(anchors: int, apart: int) -> None:
     for seed in range(8):
@@ -62,13 +70,22 @@ def test_rows_get_a_phase_and_a_conjugation_by_lot() -> None:
     assert same.double().mean() == pytest.approx(0.5, abs=0.03)
 
 
-def test_a_real_matrix_is_found_to_be_real() -> None:
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_a_real_matrix_is_found_to_be_real_with_noise_too(noise: float) -> None:
     random = torch.Generator().manual_seed(0)
     rows = torch.randn(500, 16, generator=random)
     phases = torch.polar(torch.ones(500), 6.28 * torch.rand(500, generator=random))
-    found, real = turned(rows * phases[:, None], seed=1)
+    spread = noise * torch.randn(500, 16, dtype=torch.complex64, generator=random)
+    found, real = turned(rows * phases[:, None] + spread, seed=1)
     assert real
-    assert torch.allclose(found.real.abs(), rows.abs().double(), atol=1e-5)
+    assert (found.real.abs() - rows.abs()).square().mean() <= noise**2 + 1e-10
     assert not found.imag.any()
     signs = (found.real * rows).sum(1).sign()
     assert signs.mean() == pytest.approx(0, abs=0.15)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 40])
+def test_a_complex_matrix_is_not_taken_for_a_real_one(rows: int) -> None:
+    random = torch.Generator().manual_seed(0)
+    for _ in range(2000 // rows):
+        assert not turned(torch.randn(rows, 16, dtype=torch.complex64, generator=random), seed=1)[1]

@@ -90,8 +90,11 @@ def test_frames_are_as_stated() -> None:
     assert access.frames - before == 3 * 12, "what is all off or all on is known"
     linear.linear(4 * BITS[:2].int() + 3)
     assert access.frames - before == (3 + 2) * 12
-    with pytest.raises(BudgetExceededError):
-        linear.linear(BITS.repeat(5, 1))
+    taken = access.frames
+    with pytest.raises(BudgetExceededError, match="none was taken"):
+        linear.linear(BITS.repeat(20, 1))  # more than are measured at once
+    assert access.frames == taken
+    linear.linear(BITS[: (2000 - taken) // 12])  # all that can be had
     with pytest.raises(BudgetExceededError, match="anchors take"):
         LinearDevice.fit(DeviceAccess(opu(), budget=500))
 
@@ -112,6 +115,24 @@ def test_a_real_matrix_gives_real_results() -> None:
     assert found.dtype == torch.float32
     signs = (found * truth).sum(0).sign()
     assert (found * signs - truth).norm() < 0.01 * truth.norm()
+
+
+def test_a_real_matrix_is_known_through_noise() -> None:
+    device = SimulatedOPU.create(N, M, seed=3, matrix="real", read_noise=4.0)
+    linear = LinearDevice.fit(device)
+    assert linear.real
+    assert errors(device, linear, BITS).median() < 0.12  # as a complex one it is 0.4
+
+
+@pytest.mark.parametrize("n", [4, 7, 10])
+def test_a_small_device_has_the_anchors_that_there_are(n: int) -> None:
+    device = SimulatedOPU.create(n, 20, seed=1, camera=Camera(bits=None))
+    assert errors(device, LinearDevice.fit(device), torch.eye(n, dtype=torch.uint8)).median() < 1e-4
+
+
+def test_a_camera_that_shows_too_little_is_refused() -> None:
+    with pytest.raises(ExposureError, match="of 80 rows"):
+        LinearDevice.fit(opu(bits=2))
 
 
 def test_real_parts_have_the_law_of_imaginary_ones() -> None:
@@ -137,6 +158,11 @@ def test_noise_is_the_same_however_a_batch_is_split() -> None:
     found = whole.linear(BITS)
     assert torch.equal(found, torch.cat([split.linear(part) for part in BITS.split(7)]))
     assert not torch.equal(found, whole.linear(BITS)), "fresh noise"
+
+
+def test_numpy_wider_than_a_tensor_is_taken(plain: tuple[SimulatedOPU, LinearDevice]) -> None:
+    x = np.linspace(-1, 1, N)[None]
+    assert np.array_equal(plain[1].linear(x.astype(np.longdouble)), plain[1].linear(x))
 
 
 def test_numpy_gives_numpy_and_a_seed_gives_the_same(plain: tuple[SimulatedOPU, LinearDevice]) -> None:
@@ -232,8 +258,18 @@ def test_refuses_what_makes_no_sense(plain: tuple[SimulatedOPU, LinearDevice]) -
         linear.linear(BITS[:, :60])
     with pytest.raises(ValueError, match="bits"):
         linear.linear(BITS.float(), bits=1)
-    with pytest.raises(TypeError, match="tensor or a numpy array"):
-        linear.linear([[0, 1]])
+    for unreal in (
+        BITS.numpy().astype(str),
+        BITS.numpy().astype(object),
+        1j * BITS.numpy(),
+        BITS.to_sparse(),
+        [[0, 1]],
+    ):
+        with pytest.raises(TypeError, match="inputs must be"):
+            linear.linear(unreal)
+    for nothing in (3, SimulatedOPU, "lab.device"):
+        with pytest.raises(TypeError, match="optical device"):
+            LinearDevice.fit(nothing)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="None"):
         linear.linear(BITS[0])
 

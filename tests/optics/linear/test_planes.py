@@ -70,5 +70,31 @@ def test_refuses_what_is_no_row_of_numbers() -> None:
     for bad in (np.nan, np.inf):
         with pytest.raises(ValueError, match="finite"):
             as_planes(torch.tensor([[1.0, bad]]), 8)
-    with pytest.raises(ValueError, match="32 bits"):
+    with pytest.raises(ValueError, match="floats"):
         as_planes(torch.tensor([[2**31, 0]]), 8)
+
+
+def test_floats_that_are_whole_are_taken_as_they_are() -> None:
+    bits = torch.tensor(
+        [[0.0, 1, 1, 0, 1, 0, 0], [-1, 1, 1, -1, 1, 1, 1], [0, 0.5, 1, 0, 0, 0, 0], [127, -3, 0, 0, 0, 0, 0]]
+    )
+    planes = as_planes(bits, 8)
+    assert torch.bincount(planes.row).tolist() == [1, 2, 7, 8], "0 and 1 are no more frames as floats"
+    assert planes.scale.tolist() == [1.0, 1.0, 1 / 127, 1.0]
+    assert torch.equal(through(planes)[:2], through(as_planes(bits[:2].int(), 8)))
+
+
+@pytest.mark.parametrize("size", [5e-324, 1e-300, 1e-31, 1e31, 1.7e308])
+def test_floats_whose_results_would_be_0_or_infinite_are_refused(size: float) -> None:
+    row = torch.eye(7, dtype=torch.float64)[:2]
+    with pytest.raises(ValueError, match="scale"):
+        as_planes(row * size, 8)
+    assert as_planes(row * 1e30, 8).scale.isfinite().all()
+
+
+@pytest.mark.parametrize("whole", [np.uint64(2**64 - 1), np.uint64(2**63), np.int64(-(2**63)), np.uint32(2**32 - 1)])
+def test_whole_numbers_never_wrap_around(whole: np.generic) -> None:
+    x = np.zeros((1, 7), dtype=whole.dtype)
+    x[0, 0] = whole
+    with pytest.raises(ValueError, match="floats"):
+        as_planes(torch.from_numpy(x), 8)

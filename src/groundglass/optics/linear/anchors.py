@@ -80,6 +80,12 @@ class AnchorDesign:
                 "must be on either side"
             )
         pieces = [region.tensor_split(min(BLOCKS, len(region))) for region in regions]
+        fewest = min(len(piece) for piece in pieces[1 if spare else 0 :])
+        if anchors > (most := _most(fewest)):
+            raise ValueError(
+                f"`anchors` (={anchors}) must be at most {most} here: there are no more sets of {_size(fewest)} of {fewest} "
+                "blocks. Measure every input several times and take the mean instead"
+            )
         blocks = torch.zeros(sum(map(len, pieces)), in_features, dtype=torch.uint8, device="cpu")
         for block, piece in zip(blocks, (*pieces[0], *pieces[1]), strict=True):
             block[piece] = 1
@@ -92,18 +98,33 @@ class AnchorDesign:
         return cls(blocks, tuple(parts))
 
 
+def _size(blocks: int) -> int:
+    """Blocks of an anchor, most of them."""
+    return max(1, round(SHARE * blocks))
+
+
+def _alone(blocks: int, count: int) -> int:
+    """How many of so many anchors have one block."""
+    return min(count // _DARK, blocks) if _size(blocks) > 1 else 0
+
+
+def _most(blocks: int) -> int:
+    """The largest number of anchors, which are all different."""
+    sets = math.comb(blocks, _size(blocks))
+    return max(count for count in range(sets + blocks + 1) if count - _alone(blocks, count) <= sets)
+
+
+def most_anchors(in_features: int) -> int:
+    """The largest number of anchors of a part, if there are no spare inputs."""
+    return _most(min(BLOCKS, in_features // 2))
+
+
 def _unions(blocks: int, count: int, random: torch.Generator) -> UInt8[Tensor, "count blocks"]:
     """So many different sets of blocks: of some draws the one whose nearest two differ most.
 
     A few are of one block: in a row in which the region is bright by chance all larger ones are at the top.
     """
-    size = max(1, round(SHARE * blocks))
-    alone = min(count // _DARK, blocks) if size > 1 else 0
-    if count - alone > (most := math.comb(blocks, size)):
-        raise ValueError(
-            f"`anchors` (={count}) must be at most {most + alone} here: there are no more sets of {size} of {blocks} blocks. "
-            "Measure every input several times and take the mean instead"
-        )
+    size, alone = _size(blocks), _alone(blocks, count)
     every = torch.combinations(torch.arange(blocks, dtype=torch.int64, device="cpu"), size)
     sets = torch.zeros(len(every), blocks, dtype=torch.uint8, device="cpu").scatter_(1, every, 1)
     single = torch.eye(blocks, dtype=torch.uint8, device="cpu")
@@ -159,10 +180,12 @@ def turned(fields: Tensor, *, seed: int) -> tuple[Complex128[Tensor, "rows block
     ones. A real U has rows on a line: those are turned onto the real axis, and only their sign is drawn.
     """
     fields, random = fields.to(torch.complex128), generator(seed, "phases")
-    square = fields.square().sum(1)
-    # Of b i.i.d. complex fields |sum of squares| / sum of |squares| is about 1 / sqrt(b); of real ones it is 1.
-    real = bool((square.abs() / fields.abs().square().sum(1).clamp_min(1e-300)).median() > 0.95)
-    count = len(fields)
+    square, count = fields.square().sum(1), len(fields)
+    # Of real fields r = |sum of squares| / sum of |squares| is 1, and less with noise. Of b i.i.d. complex ones
+    # P(r^2 > t) = (1 - t)^((b - 1) / 2), so that the evidence has mean 1; noise of half the light makes that 4.
+    ratio = square.abs() / fields.abs().square().sum(1).clamp_min(1e-300)
+    evidence = -(fields.shape[1] - 1) / 2 * (1 - ratio.square()).clamp_min(1e-12).log()
+    real = bool(ratio.median() > 0.95 or evidence.mean() > 5.5 + 10 / count)
     if real:
         signs = 2 * integers(2, (count,), generator=random) - 1
         fields = fields * (square.sgn().conj().sqrt() * signs)[:, None]

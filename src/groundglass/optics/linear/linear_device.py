@@ -7,16 +7,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from groundglass.core import check_seed, pieces
+from groundglass.core import BudgetExceededError, check_seed, pieces
 from groundglass.core.given import as_tensor
 from groundglass.core.settings import Count, In, fit
 from groundglass.optics.access import DeviceAccess
 from groundglass.optics.device import OpticalDevice, known_bits
-from groundglass.optics.linear.anchors import AnchorDesign, locate, turned
+from groundglass.optics.linear.anchors import AnchorDesign, locate, most_anchors, turned
 from groundglass.optics.linear.lateration import Lateration
 from groundglass.optics.linear.planes import as_planes
 from groundglass.optics.retrieval.readings import ExposureError, MatrixChangedError
 
+# Anchors of a part, unless told otherwise.
+_ANCHORS = 15
 # Readings at a time: bounds memory, changes nothing.
 _READINGS = 2**20
 # Inputs at a time, before they are bit planes.
@@ -69,10 +71,12 @@ class LinearDevice:
         self.fit_frames = access.frames - before
         self.noise = located.noise
         self.trusted: Tensor = ~located.told_wrong
-        if not self.trusted.any():
+        placed = int(self.trusted.sum())
+        if 2 * placed < self.out_features:
             raise ExposureError(
-                "no row's anchors could be placed: they do not predict held-out readings. Look for noise (repeat and "
-                "average), for light that changes, or for a matrix that does"
+                f"the anchors of {placed} of {self.out_features} rows could be placed: the others do not predict held-out "
+                "readings. Look for noise (repeat and average), for a camera of one or two bits, for light that changes, or "
+                "for a matrix that does"
             )
         self._blocks, self.real = turned(located.matrix, seed=seed)
         variance = self.noise**2 + (0 if access.top is None else 1 / 12)
@@ -88,7 +92,7 @@ class LinearDevice:
     def fit(
         cls,
         device: OpticalDevice | DeviceAccess,
-        anchors: int = 15,
+        anchors: int | None = None,
         *,
         seed: int = 0,
         inputs: int | None = None,
@@ -98,28 +102,35 @@ class LinearDevice:
 
         Args:
             device: any `OpticalDevice`, or an access to one, whose budget then holds and whose frames are counted.
-            anchors: of each half of the inputs. More make the error smaller and cost a frame an input each.
+            anchors: of each half of the inputs. More make the error smaller and cost a frame an input each. None: 15; of a
+                device of fewer than 16 inputs as many as there are.
             seed: of the places of the anchors, and of the phases of the rows.
             inputs: how many inputs x has, the first ones of the device: the others are for anchors alone, and an input then takes
                 half as many frames. None: all.
             exposure: of all frames, times the device's own; any other than 1 needs an access with control of it.
 
         Raises:
+            TypeError: no device.
             ValueError: fewer than 2 anchors, or more than there are; a setting out of its range.
             BudgetExceededError: fewer frames left than that takes; none was taken.
-            ExposureError: the camera is dark, or sees next to nothing but white; says which exposure would do.
+            ExposureError: the camera is dark, or sees next to nothing but white, and which exposure would do; or most rows'
+                anchors could not be placed.
             MatrixChangedError: the device changed its matrix meanwhile.
             PermissionError: another exposure, without control of it.
         """
         access = device if isinstance(device, DeviceAccess) else DeviceAccess(device)
         check_seed(seed := fit(int, seed, "seed"))
-        wanted = fit(Annotated[int, In("[2, inf)", "with fewer no point of the plane is known")], anchors, "anchors")
+        wanted: int | None = fit(
+            Annotated[int, In("[2, inf)", "with fewer no point of the plane is known")] | None, anchors, "anchors"
+        )
         exposure = fit(Annotated[float, In("(0, inf)", "times the device's own")], exposure, "exposure")
         if exposure != 1 and not access.exposure_control:
             raise PermissionError("another exposure needs DeviceAccess(device, exposure_control=True)")
         count: int = access.in_features if inputs is None else fit(Count, inputs, "inputs")
         if count > access.in_features:
             raise ValueError(f"`inputs` (={count}) must be at most {access.in_features}, the device's")
+        if wanted is None:
+            wanted = _ANCHORS if inputs else min(_ANCHORS, most_anchors(access.in_features))
         design = AnchorDesign.draw(access.in_features, count, wanted, seed=seed)
         return cls(access, design, inputs=count, seed=seed, exposure=exposure)
 
@@ -135,29 +146,48 @@ class LinearDevice:
         Args:
             x: a tensor, which gives a tensor where it lies, or a numpy array, which gives a numpy array. Booleans and whole
                 numbers are taken as they are; floats are rounded to multiples of a row's largest magnitude over
-                2^(bits - 1) - 1. All by bit planes: 0 and 1 have one, numbers of b bits have b.
+                2^(bits - 1) - 1, unless they are whole and no larger than that. All by bit planes: 0 and 1 have one, numbers
+                of b bits have b.
             bits: of floats, their sign included.
             real: float32 [batch, 2 M], the real parts before the imaginary ones: a real map with i.i.d. Gaussian entries. Of a
                 real U nothing changes.
 
         Raises:
-            TypeError, ValueError: another width, complex numbers, a NaN.
-            BudgetExceededError: more frames than the access has left.
+            TypeError, ValueError: another width, complex numbers, a NaN, numbers out of range.
+            BudgetExceededError: more frames than the access has left; none was taken.
             MatrixChangedError: the readings do not fit the anchors: the device was redrawn, or has drifted, since `fit`.
             ExposureError: there is no light.
         """
         if isinstance(x, np.ndarray):
+            if x.dtype.kind not in "fiub":
+                raise TypeError(f"inputs must be real numbers, not {x.dtype}: of complex ones give x.real and x.imag")
             return self.linear(as_tensor(x), bits=bits, real=real).numpy(force=True)
         if not isinstance(x, Tensor):
             raise TypeError(f"inputs must be a tensor or a numpy array, not {type(x).__name__}")
+        if x.layout is not torch.strided:
+            raise TypeError("inputs must be dense: give x.to_dense()")
         if x.ndim == 2 and x.shape[1] != self.in_features:
             raise ValueError(f"inputs must have {self.in_features} columns, not {x.shape[1]}")
         width = fit(Annotated[int, In("[2, 24]", "8 makes 8 times the frames of a binary input")], bits, "bits")
         watch, nothing = _Watch(self.trusted.to(x.device)), self._nothing(x.device)
+        self._check_budget(x.detach(), width)
         found = torch.cat([nothing, *(self._numbers(rows, width, watch) for rows in pieces(x.detach(), _ROWS))])
         if self.real:
             return found.real.to(torch.float32)
         return torch.cat((found.real, found.imag), 1).to(torch.float32) if real else found.to(torch.complex64)
+
+    def _check_budget(self, x: Tensor, bits: int) -> None:
+        left = self.access.remaining
+        if left is None:
+            return
+        frames = 0
+        for rows in pieces(x, _ROWS):
+            lit = self._split(as_planes(rows, bits).bits)[0].sum(2) > 0
+            frames += sum(int(lit[:, p].sum()) * len(part.anchors) for p, part in enumerate(self._design.parts))
+        if frames > left:
+            raise BudgetExceededError(
+                f"these inputs take {frames} frames, and {left} are left of the budget: none was taken"
+            )
 
     def _nothing(self, where: torch.device) -> Tensor:
         return torch.empty(0, self.out_features, dtype=torch.complex128, device=where)
@@ -168,14 +198,18 @@ class LinearDevice:
         fields = [self._fields(some, watch) for some in pieces(planes.bits, step)]
         return planes.total(torch.cat([self._nothing(x.device), *fields]))
 
-    def _fields(self, x: Tensor, watch: "_Watch") -> Tensor:
-        """Fields of bits, complex128 [batch, M]."""
-        where, parts = x.device, self._design.parts
-        regions = torch.stack([part.region for part in parts]).to(where)
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What is shown of bits in each part, [batch, parts, N], and where that is the complement, [batch, parts]."""
+        regions = torch.stack([part.region for part in self._design.parts]).to(x.device)
         on = torch.nn.functional.pad(x, (0, self.access.in_features - x.shape[1]))[:, None] & regions
         # By the complement where that is darker, so that few readings reach the top.
         mirrored = 2 * on.sum(2) > regions.sum(1)
-        on = on ^ (mirrored[:, :, None] & regions)  # [batch, parts, N]
+        return on ^ (mirrored[:, :, None] & regions), mirrored
+
+    def _fields(self, x: Tensor, watch: "_Watch") -> Tensor:
+        """Fields of bits, complex128 [batch, M]."""
+        where, parts = x.device, self._design.parts
+        on, mirrored = self._split(x)
         lit = on.sum(2)
         readings, part_of = self._measured(on, lit)
         fields = torch.zeros(len(x), self.out_features, dtype=torch.complex128, device=where)
