@@ -173,3 +173,14 @@ def test_planes_of_floats_are_as_near_as_half_a_step() -> None:
 def test_settings_out_of_range_are_refused(wrong: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         wrong()
+
+
+@pytest.mark.parametrize("encoder", [Threshold(), Threshold(0), Thermometer(4), BitPlanes()])
+def test_numbers_never_wrap_around_and_every_float_is_taken(encoder: Encoder) -> None:
+    rows = np.array([[0.5, 3.0], [1.0, 2.0], [0.25, 7.0]])
+    expected = encoder.fit(rows).encode(rows)
+    assert np.array_equal(encoder.fit(rows.astype(np.longdouble)).encode(rows.astype(np.longdouble)), expected)
+    short = torch.from_numpy(rows).bfloat16()
+    assert np.array_equal(encoder.fit(short).encode(short), expected)
+    with pytest.raises(ValueError, match="floats"):
+        encoder.fit(rows).encode(np.array([[1, 2**64 - 1]], dtype=np.uint64))

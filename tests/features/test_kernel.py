@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from groundglass.core import NonFiniteError
 from groundglass.features import OPUMap, Threshold, optical_kernel
 from groundglass.optics import Camera, SimulatedOPU
 
@@ -58,5 +59,13 @@ def test_kernel_arguments_are_checked() -> None:
     wrong: Any = bits()[0]
     with pytest.raises(ValueError, match=r"\[a, N\]"):
         optical_kernel(wrong, wrong)
-    with pytest.raises(ValueError, match="density"):
-        optical_kernel(bits(), bits(), density=2)
+    for density in (2, 0):
+        with pytest.raises(ValueError, match="density"):
+            optical_kernel(bits(), bits(), density=density)
+    with pytest.raises(ValueError, match="matrix"):
+        optical_kernel(bits(), bits(), matrix="quaternion")  # type: ignore[arg-type]
+    for left, right in ((bits().tolist(), bits().tolist()), (bits(), torch.from_numpy(bits()))):
+        with pytest.raises(TypeError, match="two"):
+            optical_kernel(left, right)
+    with pytest.raises(NonFiniteError):
+        optical_kernel(bits() * np.nan, bits())

@@ -53,6 +53,10 @@ def test_it_stands_in_a_network_that_trains_above_it() -> None:
 
 
 def test_what_is_no_input_is_refused() -> None:
+    with pytest.raises(TypeError, match="optical device"):
+        OpticalFeatures(3, Threshold(0.0))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="encoder"):
+        OpticalFeatures(SimulatedOPU.create(6, 20, seed=0), Threshold)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="fit"):
         OpticalFeatures(SimulatedOPU.create(6, 20, seed=0), Threshold())
     with pytest.raises(NonFiniteError):

@@ -20,6 +20,7 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
+from groundglass.compat.lightonml.encoding.base import BinaryThresholdEncoder
 from groundglass.features import BitPlanes, OPUMap, Thermometer, Threshold, optical_kernel
 from groundglass.optics import Camera, DeviceStore, LightOnOPU, SimulatedOPU
 from tests.service.serving import bench
@@ -105,7 +106,7 @@ def test_a_secret_device_is_in_no_pickle_and_its_file_is_named(tmp_path: Path) -
     with pytest.raises(FileNotFoundError):
         pickle.loads(kept)
     SimulatedOPU.create(28, 10, seed=1).save(file)
-    with pytest.raises(ValueError, match="not the one"):
+    with pytest.raises(ValueError, match="fit again"):
         pickle.loads(kept)
 
 
@@ -196,6 +197,42 @@ def test_what_does_not_fit_is_refused_with_what_to_do() -> None:
         OPUMap(0).fit(X)
     with pytest.raises(NotFittedError):
         OPUMap().transform(X)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "error"),
+    [
+        ("encoder", Thermometer, TypeError),
+        ("encoder", "thermometer", TypeError),
+        ("encoder", BinaryThresholdEncoder(), TypeError),
+        ("encoder", Threshold([0.0, 0.0, 0.0]), ValueError),
+        ("encoder", Thermometer().fit(X[:, :3]), ValueError),
+        ("camera", 8, TypeError),
+        ("random_state", -1, ValueError),
+        ("device", SimulatedOPU, TypeError),
+        ("device", 3, TypeError),
+    ],
+)
+def test_a_setting_of_another_kind_is_refused_at_fit(setting: str, value: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=f"`{setting}`|thresholds"):
+        OPUMap(10, **{setting: value}).fit(X)
+
+
+@pytest.mark.parametrize("ignored", [{"camera": Camera(bits=4)}, {"kind": "structured"}])
+def test_settings_of_a_simulated_device_are_not_ignored_beside_one_that_is_given(ignored: Any) -> None:
+    with pytest.raises(ValueError, match="leave them out"):
+        OPUMap(device=SimulatedOPU.create(28, 10, seed=0), **ignored).fit(X)
+
+
+def test_rows_may_lie_in_memory_as_they_like(recwarn: pytest.WarningsRecorder) -> None:
+    features = OPUMap(10, random_state=0).fit(X)
+    expected = features.transform(X)
+    still = X.copy()
+    still.flags.writeable = False
+    for rows in (X[::-1][::-1], np.asfortranarray(X), still, X.astype(">f8")):
+        assert np.array_equal(features.transform(rows), expected)
+    assert np.array_equal(features.transform(X[::-1]), expected[::-1])
+    assert not recwarn.list
 
 
 def test_a_grid_search_over_encoders_in_a_pipeline() -> None:

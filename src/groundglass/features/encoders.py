@@ -78,6 +78,19 @@ class Encoder(ABC):
         return readings
 
 
+def check_encoder(encoder: Any) -> None:
+    """Refuse what is no `Encoder`: a class, a name, another library's.
+
+    Raises:
+        TypeError: says what one is.
+    """
+    if not isinstance(encoder, Encoder):
+        raise TypeError(
+            "`encoder` must be one of groundglass.features, as Threshold(), Thermometer() or BitPlanes() is, not "
+            f"{encoder!r:.60}"
+        )
+
+
 def _finite(x: Tensor) -> Tensor:
     if x.is_complex():
         raise TypeError("x must be real numbers: encode real and imaginary parts one by one")
@@ -95,7 +108,8 @@ def _seen(x: Any) -> npt.NDArray[np.float64]:
 
 
 def _array(x: Tensor) -> npt.NDArray[Any]:
-    return _finite(x).numpy(force=True)
+    found = _finite(x)
+    return (found.double() if found.is_floating_point() else found).numpy(force=True)  # numpy has no bfloat16
 
 
 def _thresholds(at: Any) -> Tensor:

@@ -1,8 +1,13 @@
 """The kernel that a device's readings tend to as it gets more pixels."""
 
-from typing import Any
+import math
+from typing import Annotated, Any
 
-from groundglass.core.settings import Share, fit
+import numpy as np
+from torch import Tensor
+
+from groundglass.core import NonFiniteError
+from groundglass.core.settings import In, fit
 from groundglass.optics.device import Array
 from groundglass.optics.medium import MatrixKind
 
@@ -24,19 +29,26 @@ def optical_kernel(x: Array, y: Array, *, density: float = 0.5, matrix: MatrixKi
     arXiv:1510.06664) have the kernel of the modulus |Ux|, an elliptic integral.
 
     Args:
-        x, y: bits as they enter the device, [a, N] and [b, N]; arrays or tensors.
-        density: share of ones at calibration, `camera.density`.
+        x, y: bits as they enter the device, [a, N] and [b, N]; both arrays, or both tensors.
+        density: share of ones at calibration, `camera.density`; above 0.
         matrix: of the device.
 
     Returns:
         [a, b], float64.
 
     Raises:
-        ValueError: of different N.
+        TypeError: neither arrays nor tensors, or one of each.
+        ValueError: of different N; a setting out of range.
+        NonFiniteError: NaN or infinite numbers.
     """
+    if not any(isinstance(x, kind) and isinstance(y, kind) for kind in (Tensor, np.ndarray)):
+        raise TypeError(
+            f"x and y must be two numpy arrays or two tensors, not {type(x).__name__} and {type(y).__name__}"
+        )
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(f"x and y must be [a, N] and [b, N], not {list(x.shape)} and {list(y.shape)}")
-    density = fit(Share, density, "density")
+    density = fit(Annotated[float, In("(0, 1]")], density, "density")
+    fit(MatrixKind, matrix, "matrix")
     left, right = (_floats(bits) / (density * x.shape[1]) ** 0.5 for bits in (x, y))
     squares = (left**2).sum(1)[:, None] * (right**2).sum(1)[None]
     found: Array = squares + (1 if matrix == "complex" else 2) * (left @ right.T) ** 2
@@ -44,4 +56,7 @@ def optical_kernel(x: Array, y: Array, *, density: float = 0.5, matrix: MatrixKi
 
 
 def _floats(bits: Any) -> Any:
-    return bits.double() if hasattr(bits, "double") else bits.astype(float)
+    found = bits.double() if isinstance(bits, Tensor) else bits.astype(float)
+    if not bool((abs(found) < math.inf).all()):
+        raise NonFiniteError("x and y must be finite: there is a NaN or an infinity among them")
+    return found

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from groundglass.features.encoders import Encoder
+from groundglass.features.encoders import Encoder, check_encoder
 from groundglass.optics import OpticalDevice, OpticalLayer
 
 
@@ -24,12 +24,14 @@ class OpticalFeatures(nn.Module):
         planes' so normalised, mixed).
 
     Raises:
+        TypeError: no device, no encoder.
         ValueError: the encoder is not fitted; on a call, numbers that do not fit the device.
         NonFiniteError: on a call, of NaN or infinite numbers.
     """
 
     def __init__(self, device: OpticalDevice, encoder: Encoder) -> None:
         super().__init__()
+        check_encoder(encoder)
         learned = getattr(encoder, encoder.learned)
         if learned is None:
             raise ValueError("the encoder has to see data first: encoder.fit(x)")

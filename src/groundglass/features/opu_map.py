@@ -3,16 +3,16 @@
 from copy import deepcopy
 from math import sqrt
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
-import torch
 
+from groundglass.core.given import as_tensor
 from groundglass.core.imported import library
-from groundglass.core.settings import Count, fit
-from groundglass.features.encoders import Encoder, Thermometer
+from groundglass.core.settings import Count, In, fit
+from groundglass.features.encoders import Encoder, Thermometer, check_encoder
 from groundglass.optics import Camera, DeviceKind, OpticalDevice, SimulatedOPU
-from groundglass.optics.device import check_same_device
+from groundglass.optics.device import check_device
 from groundglass.optics.store import find_device
 from groundglass.optics.streams.packed import rows_at_a_time
 
@@ -52,7 +52,9 @@ class OPUMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         n_features_in_, feature_names_in_: as scikit-learn has them.
 
     Raises:
-        ValueError: on `fit`: a setting out of range, data that is not numbers, a device of another width.
+        TypeError: on `fit`: an encoder, a camera or a device that is none.
+        ValueError: on `fit`: a setting out of range, data that is not numbers, a device or an encoder of another width.
+        FileNotFoundError: on `fit`, and where a pickle is read: no such device file.
     """
 
     def __init__(
@@ -75,15 +77,18 @@ class OPUMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the encoder to X, [rows, n], and draw the device if none was given."""
         X = validate_data(self, X, dtype=(np.float64, np.float32))
+        self._check_settings()
         wanted: int | None = fit(Count | None, self.n_components, "n_components")
         self.encoder_ = (Thermometer() if self.encoder is None else self.encoder).fit(X)
-        width = self.encoder_.width(X.shape[1])
+        width = self.encoder_.encode(as_tensor(X[:1])).shape[1]  # refuses numbers that its thresholds are not for
         self._origin: int | str | None = None  # seed or file, by which the device is found again
         self._made: dict[str, Any] | None = None  # its other settings, of one that is made here
         if self.device is None:
             if self.random_state is not None:
-                drawn = isinstance(self.random_state, int | np.integer)
-                self._origin = int(self.random_state if drawn else check_random_state(self.random_state).randint(2**31))
+                if isinstance(self.random_state, int | np.integer):
+                    self._origin = fit(Annotated[int, In("[0, inf)")], self.random_state, "random_state")
+                else:
+                    self._origin = int(check_random_state(self.random_state).randint(2**31))
             self._made = {
                 "in_features": width,
                 "out_features": wanted or _MADE,
@@ -121,7 +126,7 @@ class OPUMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         step = max(1, rows_at_a_time(device.in_features, device.out_features) // encoder.vectors)
         for start in range(0, len(X), step):
             rows = slice(start, start + step)
-            readings = device.measure(encoder.encode(torch.from_numpy(X[rows])))[:, :used]
+            readings = device.measure(encoder.encode(as_tensor(X[rows])))[:, :used]
             features[rows] = encoder.mix(readings).numpy(force=True)
         features *= 1 / (device.mean_reading * sqrt(used))
         return features
@@ -139,8 +144,25 @@ class OPUMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.device_.save(path)
         self._origin = str(Path(path).absolute())
 
+    def _check_settings(self) -> None:
+        if self.encoder is not None:
+            check_encoder(self.encoder)
+        if self.camera is not None and not isinstance(self.camera, Camera):
+            raise TypeError(f"`camera` must be a Camera, Camera(bits=8, read_noise=2.0), not {self.camera!r:.60}")
+        if self.device is not None and (self.camera is not None or self.kind != "dense"):
+            raise ValueError(
+                "`camera` and `kind` are of a device that is simulated here, and `device` gives one: leave them out"
+            )
+        if not isinstance(self.device, Path | str | None):
+            check_device(self.device)
+
     def _found(self) -> OpticalDevice:
         if isinstance(self._origin, str):
+            if not Path(self._origin).exists():
+                raise FileNotFoundError(
+                    f"there is no device file {self._origin}, which this OPUMap measures with: put it there, or give another to "
+                    "OPUMap(device=path) and fit again"
+                )
             return find_device(self._origin, None)
         assert self._made is not None
         return SimulatedOPU.create(**self._made, seed=self._origin)
@@ -163,7 +185,12 @@ class OPUMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         super().__setstate__(state)
         if fingerprint is not None:
             self.device_ = self._found()
-            check_same_device(self.device_, fingerprint)
+            if self.device_.fingerprint != fingerprint:
+                where = self._origin if isinstance(self._origin, str) else "drawn by its seed"
+                raise ValueError(
+                    f"this OPUMap was fitted with the device {fingerprint:.80}, and the one that is there now ({where}) is "
+                    f"{self.device_.fingerprint:.80}: put back the file of the first, or fit again"
+                )
 
     def __deepcopy__(self, memo: Any) -> Self:
         copy = type(self).__new__(type(self))

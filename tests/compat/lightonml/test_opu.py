@@ -149,6 +149,7 @@ def test_online_takes_single_vectors(opu: OPU) -> None:
         (lambda opu: setattr(opu, "rescale", "std"), KeyError),
         (lambda opu: OPU(8, opu_device=opu.device, simulated=True), ValueError),
         (lambda opu: OPU(8, opu_device=object()), TypeError),
+        (lambda opu: OPU(8, opu_device=SimulatedOPU), TypeError),
         (lambda opu: OPU(8, config_file="/etc/lighton/opu.json"), ValueError),
         (lambda opu: OPU(41, opu_device=SimulatedOPU.create(4, 40, seed=0)), ValueError),
     ],
@@ -288,5 +289,9 @@ def test_enums_and_levels_are_there() -> None:
     lightonml.set_verbose_level(before)
     assert "lightonml" in OPU(4).version()
     with pytest.raises(AttributeError, match=r"projections\.sklearn"):
-        lightonml.datasets  # noqa: B018
+        lightonml.retrieval  # noqa: B018
+    with pytest.raises(ImportError, match=r"sklearn\.datasets"):
+        from groundglass.compat.lightonml.datasets import MNIST  # noqa: F401
+    with pytest.raises(ImportError, match="torch"):
+        from groundglass.compat.lightonml.encoding.models import EncoderDecoder  # noqa: F401
     assert OPU(4, opu_device=SimulatedOPU.create(4, 4, seed=0, camera=Camera(bits=2))).max_n_components == 4

@@ -30,4 +30,9 @@ def get_verbose_level() -> int:
     return _verbose_level
 
 
-__getattr__ = missing(__name__, "lightonml", [*__all__, "encoding.base", "projections.sklearn", "projections.torch"])
+__getattr__ = missing(
+    __name__,
+    "lightonml",
+    [*__all__, "encoding.base", "projections.sklearn", "projections.torch"],
+    others="docs/how-to/from-lightonml.md says what stands in for others: for lightonml.datasets it is sklearn.datasets",
+)

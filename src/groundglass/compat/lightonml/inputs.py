@@ -70,7 +70,10 @@ class Traits:
                 raise ValueError("Bit-packed array type must be uint8")
             return np.unpackbits(flat, axis=1, count=self.size), batch
         if flat.dtype != np.bool_ and not bool(((flat == 0) | (flat == 1)).all()):
-            raise ValueError("The input array should be binary - contain only 0s and 1s.")
+            raise ValueError(
+                "The input array should be binary - contain only 0s and 1s. An encoder makes bits of other numbers: "
+                "BinaryThresholdEncoder, or SeparatedBitPlanEncoder and its decoder"
+            )
         return flat.astype(np.uint8), batch
 
 

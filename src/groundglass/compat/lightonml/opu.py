@@ -19,6 +19,7 @@ from groundglass.core import pieces
 from groundglass.core.platform import versions
 from groundglass.core.settings import Count, fit
 from groundglass.optics import OpticalDevice
+from groundglass.optics.device import check_device
 from groundglass.optics.linear import LinearDevice
 from groundglass.optics.streams.packed import rows_at_a_time
 
@@ -159,7 +160,7 @@ class OPU:
     def linear_transform(self, X: Any, encoder_cls: Any = NoEncoding, decoder_cls: Any = NoDecoding) -> Any:
         """Rx, real, float32, of the same R as long as device and `fit` stay the same; scaled as `rescale` says.
 
-        By phase retrieval from intensities, see `LinearDevice`: about a thousand frames at the first call, then about 32 a
+        By phase retrieval from intensities, see `LinearDevice`: some 700 frames at the first call, then about 32 a
         vector. A simulated device's R is known, and used.
 
         Raises:
@@ -312,8 +313,7 @@ def _apparatus(given: OpticalDevice | Apparatus | None, simulated: bool) -> Appa
         return SimulatedOpuDevice() if simulated else OpuDevice()
     if isinstance(given, Apparatus):
         return given
-    if not isinstance(given, OpticalDevice):
-        raise TypeError(f"opu_device must be an OpticalDevice or a SimulatedOpuDevice, not a {type(given).__name__}")
+    check_device(given, "opu_device")
     return GivenDevice(given)
 
 

@@ -363,4 +363,6 @@ def _mixed(X: Array, n_bits: int, decay: float) -> Array:
     return found
 
 
-__getattr__ = missing(__name__, "lightonml.encoding.base", __all__)
+__getattr__ = missing(
+    __name__, "lightonml.encoding.base", __all__, others="groundglass.features has encoders for new work"
+)
