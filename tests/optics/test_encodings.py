@@ -61,7 +61,7 @@ def test_a_layer_of_float_input_gives_its_secret_to_nobody(device, features):
 
 def test_only_a_simulated_device_can_do_it():
     class Real:
-        in_features, out_features, mean_reading = N, M, 20.0
+        in_features, out_features, mean_reading, fingerprint = N, M, 20.0, "real"
 
         def measure(self, bits):
             raise AssertionError
