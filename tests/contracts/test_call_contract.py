@@ -166,8 +166,8 @@ def test_a_target_is_what_the_model_then_says(attack):
 
 @every_attack
 def test_a_rule_of_the_users_own_decides(attack):
-    same = attacked(attack, criterion=lambda logits, labels: logits.argmax(1) != labels)
-    assert_same(same, attacked(attack))
+    same, plain = attacked(attack, criterion=lambda logits, labels: logits.argmax(1) != labels), attacked(attack)
+    assert_same(same, plain)
 
     def writes(logits, labels):
         fooled = logits.argmax(1) != labels
@@ -186,7 +186,7 @@ def test_a_rule_of_the_users_own_decides(attack):
     after = model_of()(result.adversarial).argmax(1)
     assert bool(((after[result.success] > 0) != (LABELS[result.success] > 0)).all())
     assert not bool(result.success[merged(model_of()(IMAGES), LABELS)].any())
-    assert result.success.sum() <= attacked(attack).success.sum() + 1
+    assert result.success.sum() <= plain.success.sum() + 1
     confirmed = result.confirmed(model_of(), LABELS, criterion=merged)
     assert torch.equal(confirmed.success, result.success)
     with pytest.raises(ValueError, match="criterion="):
@@ -314,9 +314,18 @@ def test_a_sweep_attacks_only_what_stands(attack, kind):
                                  indices=stood.nonzero().squeeze(1))  # fmt: skip
                 assert_same(result.subset(stood), alone)
     assert model.rows == asked
-    assert_same(attacked(attack, ball=[kind(eps) for eps in radii])[1], sweep[1])
-    assert_same(attacked(attack, ball=kind.__name__, eps=radii[0]), attacked(attack, ball=kind(radii[0])))
     assert f"{sweep.robust_accuracy[0]:.1%}" in repr(sweep)
+
+
+@pytest.mark.parametrize("attack", [PGD(steps=8), NES(samples=4), RayS()], ids=named)
+def test_radii_and_balls_are_given_in_any_form(attack):
+    radii = RADII[Linf][::-1]
+    wanted = attacked(attack, ball=Linf, eps=radii)
+    for found in (attacked(attack, ball=[Linf(eps) for eps in radii]), attacked(attack, ball="Linf", eps=radii)):
+        assert list(found.radii) == list(wanted.radii)
+        for one, other in zip(found, wanted, strict=True):
+            assert_same(one, other)
+    assert_same(attacked(attack, ball="Linf", eps=radii[0]), attacked(attack, ball=Linf(radii[0])))
 
 
 def test_sweeps_that_cannot_be():

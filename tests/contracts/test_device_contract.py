@@ -280,34 +280,33 @@ def test_what_is_refused_costs_an_attacker_no_frame(device: OpticalDevice) -> No
     assert access.remaining == 0
 
 
-@pytest.mark.parametrize(
-    ("bits", "error", "says"),
-    [
-        (torch.zeros(2, N), TypeError, "binarise first"),
-        (torch.zeros(2, N, dtype=torch.float64), TypeError, "binarise first"),
-        (torch.zeros(2, N, dtype=torch.complex64), TypeError, "binarise first"),
-        (np.zeros((2, N)), TypeError, "binarise first"),
-        (np.zeros((2, N), dtype=object), TypeError, "array of object"),
-        ([[0] * N], TypeError, "as_tensor"),
-        (-torch.ones(2, N, dtype=torch.int64), ValueError, "signs"),
-        (-np.ones((2, N), dtype=np.int8), ValueError, "signs"),
-        (np.full((2, N), 256), ValueError, "not up to 256"),
-        (np.full((2, N), 2**64 - 1, dtype=np.uint64), ValueError, "0 or 1"),
-        (np.zeros((2, N + 1), dtype=np.uint8), ValueError, f"{N} columns"),
-        (np.zeros(N, dtype=bool), ValueError, r"bits\[None\]"),
-        (torch.full((2, N), 2, dtype=torch.uint8), ValueError, "not up to 2"),
-        (torch.full((2, N), 255, dtype=torch.uint8), ValueError, "binarise them first"),
-        (torch.zeros(2, N + 1, dtype=torch.uint8), ValueError, f"{N} columns"),
-        (torch.zeros(2, N - 1, dtype=torch.uint8), ValueError, f"{N} columns"),
-        (torch.zeros(N, dtype=torch.uint8), ValueError, r"bits\[None\]"),
-        (torch.zeros(2, 1, N, dtype=torch.uint8), ValueError, r"flatten\(1\)"),
-    ],
-)
-def test_what_is_not_bits_is_refused_with_what_to_do(
-    device: OpticalDevice, bits: Tensor, error: type[Exception], says: str
-) -> None:
-    with pytest.raises(error, match=says):
-        device.measure(bits)
+#: What is not bits, what is raised, and what it says.
+NOT_BITS: list[tuple[object, type[Exception], str]] = [
+    (torch.zeros(2, N), TypeError, "binarise first"),
+    (torch.zeros(2, N, dtype=torch.float64), TypeError, "binarise first"),
+    (torch.zeros(2, N, dtype=torch.complex64), TypeError, "binarise first"),
+    (np.zeros((2, N)), TypeError, "binarise first"),
+    (np.zeros((2, N), dtype=object), TypeError, "array of object"),
+    ([[0] * N], TypeError, "as_tensor"),
+    (-torch.ones(2, N, dtype=torch.int64), ValueError, "signs"),
+    (-np.ones((2, N), dtype=np.int8), ValueError, "signs"),
+    (np.full((2, N), 256), ValueError, "not up to 256"),
+    (np.full((2, N), 2**64 - 1, dtype=np.uint64), ValueError, "0 or 1"),
+    (np.zeros((2, N + 1), dtype=np.uint8), ValueError, f"{N} columns"),
+    (np.zeros(N, dtype=bool), ValueError, r"bits\[None\]"),
+    (torch.full((2, N), 2, dtype=torch.uint8), ValueError, "not up to 2"),
+    (torch.full((2, N), 255, dtype=torch.uint8), ValueError, "binarise them first"),
+    (torch.zeros(2, N + 1, dtype=torch.uint8), ValueError, f"{N} columns"),
+    (torch.zeros(2, N - 1, dtype=torch.uint8), ValueError, f"{N} columns"),
+    (torch.zeros(N, dtype=torch.uint8), ValueError, r"bits\[None\]"),
+    (torch.zeros(2, 1, N, dtype=torch.uint8), ValueError, r"flatten\(1\)"),
+]
+
+
+def test_what_is_not_bits_is_refused_with_what_to_do(device: OpticalDevice) -> None:
+    for bits, error, says in NOT_BITS:
+        with pytest.raises(error, match=says):
+            device.measure(bits)
 
 
 def test_one_wrong_value_among_many_is_found(device: OpticalDevice) -> None:
