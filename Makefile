@@ -15,7 +15,9 @@ help:
 quick: $(VENV)/.installed
 	$(BIN)/groundglass run all --recipe quick --out $(OUT)
 
-test: lint types layers tests
+# Types and layers keep one core each busy for a while, and the tests begin with what waits (tests/conftest.py).
+test: lint
+	@$(MAKE) --no-print-directory -j 3 types layers tests
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

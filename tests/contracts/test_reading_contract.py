@@ -231,10 +231,10 @@ STEPPING = [
     (APGD(steps=STEPS), L2(0.3)),
     (APGD(steps=STEPS), L1(1.5)),
     (CarliniWagnerL2(steps=30, searches=1, initial_c=0.1), L2(0.3)),
-    (TransferPGD(steps=18, diversity=InputDiversity(), keep="highest"), Linf(0.03)),
-    (TransferPGD(steps=18, momentum=1.0), L1(1.5)),
-    (FAB(steps=18, targets=1, stop_when_fooled=False), Linf((0.03, 0.02, 0.04))),
-    (FAB(steps=18, stop_when_fooled=False), L2(0.3)),
+    (TransferPGD(steps=9, diversity=InputDiversity(), keep="highest"), Linf(0.03)),
+    (TransferPGD(steps=9, momentum=1.0), L1(1.5)),
+    (FAB(steps=9, targets=1, stop_when_fooled=False), Linf((0.03, 0.02, 0.04))),
+    (FAB(steps=9, stop_when_fooled=False), L2(0.3)),
 ]
 
 
