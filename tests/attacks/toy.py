@@ -169,8 +169,12 @@ def assert_same(first: AttackResult, second: AttackResult, what: str = "") -> No
         assert torch.equal(a.nan_to_num(-99.0), b.nan_to_num(-99.0)), (what, name)
 
 
-def assert_batches_do_not_matter(run, images: Tensor, labels: Tensor) -> None:
-    """`run(images, labels, **options)` gives each image the same in any batches, order and parts; some alone in theirs."""
+def assert_batches_do_not_matter(run, images: Tensor, labels: Tensor) -> AttackResult:
+    """`run(images, labels, **options)` gives each image the same in any batches, order and parts; some alone in theirs.
+
+    Returns:
+        That of all images at once.
+    """
     count, whole = len(images), run(images, labels)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     halves = [run(images[at], labels[at], indices=at) for at in torch.arange(count).split(-(-count // 2))]
@@ -180,6 +184,7 @@ def assert_batches_do_not_matter(run, images: Tensor, labels: Tensor) -> None:
     assert_same(whole, run(images, labels, batch_size=5), "batches of 5")
     some = torch.arange(0, count, 3)
     assert_same(whole.subset(some), run(images[some], labels[some], indices=some, batch_size=1), "alone")
+    return whole
 
 
 def attacked(model, images, labels, attack, ball, *, seed=5, **options) -> tuple[AttackResult, GradientAccess]:
