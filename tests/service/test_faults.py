@@ -326,6 +326,44 @@ def test_a_restart_under_load_is_waited_out() -> None:
         again.close()
 
 
+def test_a_service_that_ends_before_a_measurement_does_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those whose rows are in the device's hands, and those who wait: they ask again when it is back."""
+    monkeypatch.setattr("groundglass.service.serve._GRACE", 0.1)
+    ready, begun, measure = threading.Event(), threading.Event(), SimulatedOPU.measure
+
+    def slowly(device: SimulatedOPU, bits: torch.Tensor) -> torch.Tensor:
+        begun.set()
+        assert ready.wait(20)
+        return measure(device, bits)
+
+    with serving.bench() as bench:
+        bench.serve("lab", lab())
+        devices = [bench.client("lab", timeout=0.5) for _ in range(4)]
+        found: list[BaseException] = []
+
+        def work(device: RemoteOPU) -> None:
+            try:
+                device.measure(draw(5))
+            except errors.DeviceServiceError as error:
+                found.append(error)
+
+        with monkeypatch.context() as slow:
+            slow.setattr(SimulatedOPU, "measure", slowly)
+            threads = [threading.Thread(target=work, args=(device,)) for device in devices]
+            for thread in threads:
+                thread.start()
+            assert begun.wait(20)
+            until(lambda: bench.service.devices["lab"].waiting()[0] == 4)
+            closing = threading.Thread(target=bench._opened.close)
+            closing.start()
+            for thread in threads:
+                thread.join()
+            ready.set()
+            closing.join()
+        assert [type(error) for error in found] == 4 * [errors.DeviceGoneError]
+        assert bench.ledger._reserved.total() == 0
+
+
 def test_frames_come_at_the_stated_rate(bench: Bench) -> None:
     """Never more than the rate lets, and what may be taken at once: a twentieth of a second's worth."""
     slowly(bench, rate=400.0)

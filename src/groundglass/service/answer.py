@@ -11,11 +11,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from groundglass.optics.remote import wire
 from groundglass.optics.remote.errors import DeviceServiceError, IncompleteBodyError, TooLargeError
-from groundglass.service.frames import Frames
+from groundglass.service.frames import Frames, ending
 from groundglass.service.log import complain, say
 from groundglass.service.turns import Request as Rows
 
@@ -65,6 +65,29 @@ async def failed(request: Request, error: Exception) -> Response:
     return Response(
         wire.error_answer(DeviceServiceError("the service has failed: see its log")), 500, {}, "application/json"
     )
+
+
+class Ending:
+    """Around the application: a request that is broken off because the service ends is told so. The server itself would say
+    500, and a client that reads this waits for the service to come back."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except asyncio.CancelledError:
+            if begun:
+                raise
+            await (await refused(Request(scope), ending()))(scope, receive, send)
 
 
 @dataclass

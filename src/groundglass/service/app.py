@@ -11,6 +11,7 @@ import numpy.typing as npt
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -26,7 +27,7 @@ from groundglass.optics.remote.errors import (
     WrongInputsError,
 )
 from groundglass.optics.streams.packed import packed_width
-from groundglass.service.answer import Changes, Readings, failed, log, nothing_there, refused
+from groundglass.service.answer import Changes, Ending, Readings, failed, log, nothing_there, refused
 from groundglass.service.frames import Frames
 from groundglass.service.kept import Answers, Key
 from groundglass.service.ledger import Ledger
@@ -94,6 +95,7 @@ def application(service: Service) -> Starlette:
             *page(service.ledger, service.overview, service.devices),
         ],
         exception_handlers={DeviceServiceError: refused, HTTPException: nothing_there, Exception: failed},
+        middleware=[Middleware(Ending)],
     )
     application.router.redirect_slashes = False
     application.state.overview = service.overview

@@ -102,7 +102,7 @@ class Frames:
         """
         with self._changed:
             if self._closed:
-                raise _ending()
+                raise ending()
             self.check(request.client.id)
             self.versions.find(request.fingerprint)
             self._turns.put(request)
@@ -161,7 +161,7 @@ class Frames:
         def now() -> None:
             try:
                 if self._closed:
-                    raise _ending()
+                    raise ending()
                 self.versions.redraw()
             except DeviceServiceError as error:
                 failed.append(error)
@@ -172,7 +172,7 @@ class Frames:
 
         with self._changed:
             if self._closed:
-                raise _ending()
+                raise ending()
             self._asked.append(now)
             self._changed.notify()
         ready.wait()
@@ -202,7 +202,7 @@ class Frames:
             waiting, asked = self._turns.all(), self._asked
         for act in asked:
             act()
-        self._told(waiting, _ending())
+        self._told(waiting, ending())
 
     def _next(self) -> dict[Request, int] | None:
         """What to measure now; None at the end."""
@@ -391,7 +391,8 @@ def _sooner(*waits: float | None) -> float | None:
     return min((wait for wait in waits if wait is not None), default=None)
 
 
-def _ending() -> DeviceServiceError:
+def ending() -> DeviceServiceError:
+    """What is asked of a service that ends."""
     return DeviceGoneError("the service ends: ask again when it is back", retry_after=1.0)
 
 
