@@ -18,8 +18,8 @@ from groundglass import cli
 from groundglass.optics import SimulatedOPU
 from groundglass.optics.remote import errors
 from groundglass.optics.remote.connection import Address
-from groundglass.service.frames import Watch
 from groundglass.service.serve import listen_on, running
+from groundglass.service.watch import Watch
 from tests.contracts.test_device_contract import M, N, draw
 from tests.service import serving
 from tests.service.serving import Bench

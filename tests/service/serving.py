@@ -15,11 +15,12 @@ import httpx
 from groundglass.optics import OpticalDevice
 from groundglass.optics.remote.device import RemoteOPU
 from groundglass.service.app import Service
-from groundglass.service.frames import Frames, Watch
+from groundglass.service.frames import Frames
 from groundglass.service.ledger import Ledger
 from groundglass.service.policy import Redraw, Versions
 from groundglass.service.serve import listen_at, running
 from groundglass.service.tokens import ROLES, Budgets
+from groundglass.service.watch import Watch
 
 _MEMORY = "/dev/shm"
 

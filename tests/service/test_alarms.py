@@ -15,8 +15,8 @@ from groundglass.optics import SimulatedOPU
 from groundglass.optics.remote import errors
 from groundglass.service.alarms import Alarm, Alarms
 from groundglass.service.database import Database
-from groundglass.service.frames import Watch
 from groundglass.service.ledger import Ledger
+from groundglass.service.watch import Watch
 from tests.contracts.test_device_contract import M, N, draw
 from tests.service.serving import Bench
 from tests.service.test_redraw import ONE_BIT, Sees

@@ -10,9 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from groundglass.core import schema
 from groundglass.optics import SimulatedOPU
 from groundglass.optics.remote import errors
-from groundglass.service.frames import Watch
 from groundglass.service.policy import Redraw
 from groundglass.service.status import Status
+from groundglass.service.watch import Watch
 from tests.contracts.test_device_contract import M, N, draw
 from tests.service import serving
 from tests.service.serving import Bench

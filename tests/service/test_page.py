@@ -16,11 +16,11 @@ import trustme
 from groundglass.optics import SimulatedOPU
 from groundglass.optics.remote import errors
 from groundglass.service.alarms import Alarm
-from groundglass.service.frames import Watch
 from groundglass.service.page import sessions
 from groundglass.service.page.routes import _template
 from groundglass.service.page.sessions import Sessions
 from groundglass.service.serve import listen_on, running
+from groundglass.service.watch import Watch
 from tests import browser as chromium
 from tests.browser import Browser
 from tests.contracts.test_device_contract import M, N, draw

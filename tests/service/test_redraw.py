@@ -14,9 +14,9 @@ import torch
 from groundglass.core import DamagedFileError
 from groundglass.optics import Camera, DeviceStore, DriftingDevice, LightOnOPU, MovingDevice, SimulatedOPU
 from groundglass.optics.remote import errors
-from groundglass.service.frames import Watch
 from groundglass.service.guard import Finding
 from groundglass.service.policy import Redraw, Versions, redrawn
+from groundglass.service.watch import Watch
 from tests.contracts.test_device_contract import M, N, StandIn, draw
 from tests.service import serving
 from tests.service.serving import Bench
@@ -240,6 +240,41 @@ def test_what_follows_from_what_a_guard_finds(bench: Bench, response: Any) -> No
             bad.measure(draw(1))
     if response == "throttle":
         assert list(frames._turns._slowed) == [guard.rows[1][0]]
+
+
+def test_who_would_have_the_matrix_drawn_again_and_again_is_shut_out(bench: Bench) -> None:
+    """Every redraw is felt by all others."""
+    frames = bench.serve("lab", lab(), watch=Watch(Sees(), "redraw"), policy=Redraw(overlap=60))
+    first = frames.versions.fingerprint
+    frames.redraw()
+    bad, old = bench.client("lab", bench.token("bad")), bench.client("lab").at(first, 50.0)
+    old.measure(draw(2))  # within the overlap
+    with pytest.raises(errors.MatrixRedrawnError):
+        bad.measure(ONE_BIT)
+    with pytest.raises(errors.MatrixRedrawnError):  # it may have been the old matrix that was retrieved
+        old.measure(draw(2))
+    name = bad.refresh()
+    bad.measure(draw(2))
+    with pytest.raises(errors.GuardedError):
+        bad.measure(ONE_BIT)
+    assert [one.response for one in bench.ledger.alarms.latest(9)] == ["refuse", "redraw"]
+    good = bench.client("lab")
+    assert good.fingerprint == name
+    good.measure(draw(2))
+    bench.ledger.alarms.let_in(next(iter(bench.ledger.alarms.held()))[0])
+    bad.measure(draw(2))
+    with pytest.raises(errors.MatrixRedrawnError):
+        bad.measure(ONE_BIT)
+
+
+def test_all_together_have_it_drawn_again_once_a_minute(bench: Bench) -> None:
+    frames = bench.serve("lab", lab(), watch=Watch(Sees(together=True), "redraw"))
+    device = bench.client("lab")
+    with pytest.raises(errors.MatrixRedrawnError):
+        device.measure(ONE_BIT)
+    name = device.refresh()
+    device.measure(ONE_BIT)
+    assert frames.versions.fingerprint == name
 
 
 @pytest.mark.parametrize("response", ["throttle", "redraw", "refuse"])

@@ -50,7 +50,7 @@ class Serve(Command):
     """The file of a guard (`groundglass device guard`), which looks for inputs that images do not give."""
     guard_response: Literal["alarm", "throttle", "redraw", "refuse"] = "alarm"
     """What follows when it finds some. alarm: a line in the log. throttle: that client gets ten frames a second. redraw: another
-    matrix. refuse: that client gets no more frames."""
+    matrix; a client that causes a second one gets no more frames. refuse: that client gets no more frames."""
 
     def run(self) -> None:
         from groundglass.core.hardening import harden_process, swap_step

@@ -4,8 +4,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,43 +19,17 @@ from groundglass.optics.remote.errors import (
     GuardedError,
 )
 from groundglass.optics.streams.packed import rows_at_a_time
-from groundglass.service.alarms import HELD, Alarm, Response
+from groundglass.service.alarms import HELD, Alarm
 from groundglass.service.durations import Durations
 from groundglass.service.guard import Finding
 from groundglass.service.ledger import Ledger
 from groundglass.service.log import complain, say
 from groundglass.service.policy import Versions
 from groundglass.service.turns import Bucket, Request, Turns
+from groundglass.service.watch import Watch
 
 # Seconds after which a request's token is looked at again, a redraw that failed is tried again, an alarm is raised again.
 _LOOK, _AGAIN, _QUIET = 1.0, 2.0, 60.0
-
-
-class Guard(Protocol):
-    """Looks at what clients ask; `NaturalBits` is one."""
-
-    def look(self, client: str, bits: npt.NDArray[np.uint8]) -> Finding | None:
-        """
-        Args:
-            client: its id.
-            bits: uint8 [rows, N], in the order in which they are measured.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Watch:
-    """A guard, and what follows from what it finds.
-
-    What is seen in the stream of all clients together is no single one's doing: then none is throttled or refused.
-
-    Attributes:
-        slow: frames a second of a client that is throttled.
-    """
-
-    guard: Guard
-    response: Response = "alarm"
-    slow: float = 10.0
 
 
 class Frames:
@@ -89,6 +63,7 @@ class Frames:
         self._kept = set(self._held)
         self._hold_back(*self._held)
         self._raised: dict[tuple[str | None, str], float] = {}
+        self._forced: set[str] = set()  # who has had the matrix drawn again by what the guard saw
         self._thread = threading.Thread(target=self._run, name=f"frames of {versions.name}", daemon=True)
         self._thread.start()
 
@@ -315,7 +290,9 @@ class Frames:
     def _respond(self, watch: Watch, request: Request, found: Finding) -> None:
         now, id = time.monotonic(), None if found.together else request.client.id
         last = self._raised.get((id, found.name))
-        if last is not None and now - last < _QUIET and watch.response != "redraw":
+        # Else whoever may measure could keep the device from all others, which each redraw does.
+        response = "refuse" if watch.response == "redraw" and id in self._forced else watch.response
+        if last is not None and now - last < _QUIET and (watch.response != "redraw" or id is None):
             return
         self._raised[id, found.name] = now
         self.alarms += 1
@@ -327,7 +304,7 @@ class Frames:
             score=_finite(found.score),
             limit=_finite(found.limit),
             frames=found.frames,
-            response=watch.response,
+            response=response,
         )
         say("alarm", level=logging.WARNING, **{name: value for name, value in asdict(alarm).items() if name != "at"})
         kept = True
@@ -336,12 +313,13 @@ class Frames:
         except OSError as error:  # it holds until the service ends
             complain("an alarm cannot be kept", error, device=self.versions.name)
             kept = False
-        if id is not None and watch.response in HELD:
+        if id is not None and response in HELD:
             with self._changed:
-                self._held[id] = watch.response
+                self._held[id] = response
                 self._kept |= {id} if kept else set()
             self._hold_back(id)
-        if watch.response == "redraw":
+        if response == "redraw":
+            self._forced |= set() if id is None else {id}
             try:
                 self.versions.redraw(overlap=0.0)
             except CannotRedrawError as error:
@@ -354,6 +332,7 @@ class Frames:
 
     def _let_in(self, client: str) -> None:
         self._raised = {key: at for key, at in self._raised.items() if key[0] != client}
+        self._forced.discard(client)
         with self._changed:
             self._turns.hurry(client)
 

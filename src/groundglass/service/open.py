@@ -14,10 +14,11 @@ from groundglass.optics.remote import wire
 from groundglass.optics.store import find_device
 from groundglass.service.alarms import Response
 from groundglass.service.app import Service
-from groundglass.service.frames import Frames, Watch
+from groundglass.service.frames import Frames
 from groundglass.service.guard import NaturalBits
 from groundglass.service.ledger import Ledger
 from groundglass.service.policy import Redraw, Versions
+from groundglass.service.watch import Watch
 
 
 @contextmanager

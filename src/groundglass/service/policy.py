@@ -202,7 +202,9 @@ class Versions:
         before, now = self.current, self._now()
         new = redrawn(before.device)
         until = now + (self.policy.overlap if overlap is None else overlap)
-        old = {name: end for name, end in self._kept.old.items() if end > now} | {before.device.fingerprint: until}
+        # None before it answers for longer: what a guard ends is ended with all that is retrieved instead.
+        old = {name: min(end, until) for name, end in self._kept.old.items() if end > now}
+        old[before.device.fingerprint] = until
         kept = replace(self._kept, current=new.fingerprint, drawn=now, frames=self._frames, old=old)
         try:
             DeviceStore(self._folder).put(new)
@@ -215,9 +217,9 @@ class Versions:
             ) from error
         with self._lock:
             self._known = {
-                name: version
+                name: Version(version.device, min(version.until, until))
                 for name, version in self._known.items()
-                if version.until is not None and version.until > now
+                if version.until is not None and min(version.until, until) > now
             }
             if until > now:
                 self._known[before.device.fingerprint] = Version(before.device, until)
