@@ -107,13 +107,12 @@ def test_the_page_on_attacks_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_page_on_certificates_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     own = answered(gg.load("vgg-opu-demo"))
-    fewer = {"n0=50, n=500": "n0=4, n=16", "head(10)": "head(2)", "n=200": "n=10", "n=100)": "n=12)", "alpha": "alpha"}
+    fewer = {"n0=50, n=500": "n0=4, n=16", "head(10)": "head(2)", "n=200": "n=10", "n=100)": "n=12)"}
     space = run_blocks("certify.md", instead={'load("cifar10")': "own", "head(100)": "head(20)", **fewer}, own=own)
     assert space["found"].frames == 2 * 20
     assert (tmp_path / "certificates.safetensors").exists()
     assert bool((space["low"] <= space["high"]).all())
-    assert 0 < int(space["bits"].counts.sum()) < 20 * 16
-    assert int(space["through"].same_bits.sum()) > 0
+    assert torch.equal(space["through"].same_bits, space["bits"].counts == 0)
 
 
 def test_the_phrasebook_runs() -> None:

@@ -18,7 +18,7 @@ def pushed(climbed: SmoothedClassifier, x: Tensor, labels: Tensor, radii: Tensor
     """Images within the radii, by attacks that climb a smoothed classifier, or search at random."""
     soft, balls = climbed.soft(DRAWS, seed=1), gg.L2.each(radii)
     found = [
-        gg.PGD(steps=15)(soft, x, labels, balls).adversarial,
+        gg.PGD(steps=10, stop_when_fooled=False, keep="last")(soft, x, labels, balls).adversarial,
         RandomNoise(points=10)(climbed.soft(1, seed=2), x, labels, balls).adversarial,
         gg.CarliniWagnerL2(steps=15, searches=3)(soft, x, labels).adversarial,
         gg.FAB(steps=8)(soft, x, labels, gg.L2(3.0)).adversarial,
