@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 
 from groundglass.compat import lightonml
 from groundglass.compat.lightonml import OPU
@@ -295,3 +296,10 @@ def test_enums_and_levels_are_there() -> None:
     with pytest.raises(ImportError, match="torch"):
         from groundglass.compat.lightonml.encoding.models import EncoderDecoder  # noqa: F401
     assert OPU(4, opu_device=SimulatedOPU.create(4, 4, seed=0, camera=Camera(bits=2))).max_n_components == 4
+
+
+def test_a_sparse_matrix_is_told_what_to_become() -> None:
+    opu = OPU(4)
+    opu.fit1d(n_features=8)
+    with pytest.raises(ValueError, match="toarray"):
+        opu.transform(csr_matrix(bits(2, 8)))

@@ -57,6 +57,10 @@ class Traits:
             ValueError: another number of features, more than two dimensions of batch, or something else than 0 and 1.
         """
         values = x.numpy(force=True) if isinstance(x, Tensor) else np.asarray(x)
+        if values.dtype.kind not in "biuf":
+            raise ValueError(
+                f"input must be an array of numbers or a tensor, not {type(x).__name__}: x.toarray() of a sparse one"
+            )
         own = (-(-self.size // 8),) if self.packed else self.n_features
         kept = values.ndim - len(own)
         if not 0 <= kept <= 2 or values.shape[kept:] != own:
