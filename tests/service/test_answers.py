@@ -160,9 +160,13 @@ def test_tls_and_who_is_trusted(bench: Bench, tmp_path: Path) -> None:
         for trusted in (tmp_path / "other.pem", None):
             with pytest.raises(errors.DeviceGoneError, match="certificate"):
                 RemoteOPU(address, token="x", ca=trusted)
-        with pytest.raises(errors.DeviceGoneError):
+        with pytest.raises(errors.DeviceGoneError, match="write https"):
             RemoteOPU(address.replace("https", "http"), token="x", timeout=2)
         device.close()
+    plain = listen_on("127.0.0.1", 0, tls=False)
+    address = f"https://127.0.0.1:{plain.getsockname()[1]}/devices/lab"
+    with running(service, plain), pytest.raises(errors.DeviceGoneError, match="write http,"):
+        RemoteOPU(address, token="x", ca=tmp_path / "ca.pem", timeout=2)
     with pytest.raises(ValueError, match="PEM"):
         server(bench.service, cert=tmp_path / "ca.pem", key=tmp_path / "ca.pem")
 
@@ -171,6 +175,20 @@ def test_where_a_service_listens(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--tls-cert"):
         listen_on("0.0.0.0", 0, tls=False)
     (tmp_path / "file").write_text("x")
+    for port in (-1, 65536, 80000):
+        with pytest.raises(ValueError, match="port"):
+            listen_on("127.0.0.1", port, tls=False)
+    with pytest.raises(ValueError, match=r"no\.such\.invalid"):
+        listen_on("no.such.invalid", 0, tls=True)
+    with listen_on("127.0.0.1", 0, tls=False) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=f"127.0.0.1:{port}"):
+            listen_on("127.0.0.1", port, tls=False)
+    with pytest.raises(ValueError, match="no folder"):
+        listen_at(tmp_path / "none" / "s")
+    with pytest.raises(ValueError, match="no-such-group"):
+        listen_at(tmp_path / "s", group="no-such-group")
+    assert not (tmp_path / "s").exists()
     with pytest.raises(FileExistsError, match="no socket"):
         listen_at(tmp_path / "file")
     with pytest.raises(ValueError, match="too long"):

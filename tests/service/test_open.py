@@ -147,10 +147,13 @@ def test_what_cannot_be_served(
         ["lab=lab.device", "--port", "0", "--host", "0.0.0.0"],
         ["lab=lab.device", "--port", "0", "--tls-cert", "c.pem"],
         ["lab=lab.device", "--port", "0", "--group", "g"],
+        ["lab=lab.device", "--port", "80000"],
+        ["lab=lab.device", "--socket", "s", "--group", "no-such-group"],
+        ["lab=lab.device", "--socket", "s", "--guard-response", "refuse"],
         ["lab=lab.device", "--socket", "s", "--frame-rate", "fast"],
         ["lab=lab.device", "--socket", "s", "--redraw-frames", "few"],
     ],
-    ids=range(9),
+    ids=range(12),
 )
 def test_a_command_line_that_is_none(
     options: list[str], file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -28,11 +28,11 @@ class Serve(Command):
     socket: Path | None = None
     """Serve at this Unix socket, for this user alone."""
     group: str | None = None
-    """And for this group."""
+    """With --socket: for the users of this group, too."""
     host: str = "127.0.0.1"
     """Or serve at this address; any other than the loopback needs a certificate."""
     port: int | None = None
-    """At this port."""
+    """At this port; 0 takes a free one."""
     tls_cert: Path | None = None
     """The certificate, PEM, with those that it is signed with."""
     tls_key: Path | None = None
@@ -48,9 +48,9 @@ class Serve(Command):
 
     guard: Path | None = None
     """The file of a guard (`groundglass device guard`), which looks for inputs that images do not give."""
-    guard_response: Literal["alarm", "throttle", "redraw", "refuse"] = "alarm"
+    guard_response: Literal["alarm", "throttle", "redraw", "refuse"] | None = None
     """What follows when it finds some. alarm: a line in the log. throttle: that client gets ten frames a second. redraw: another
-    matrix; a client that causes a second one gets no more frames. refuse: that client gets no more frames."""
+    matrix; a client that causes a second one gets no more frames. refuse: that client gets no more frames. Default: alarm."""
 
     def run(self) -> None:
         from groundglass.core.hardening import harden_process, swap_step
@@ -72,6 +72,8 @@ class Serve(Command):
             raise ValueError("give --socket PATH, or --port N: one of them")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("give --tls-cert and --tls-key together")
+        if self.guard_response is not None and self.guard is None:
+            raise ValueError("--guard-response is for --guard FILE: nobody looks at the bits without one")
         if self.group is not None and self.socket is None:
             raise ValueError("--group is for --socket: at a port, tokens alone say who may come in")
         policy = Redraw(
@@ -91,7 +93,7 @@ class Serve(Command):
             for line in harden_process().lines():
                 log("hardened", step=line)
             with opened(
-                sources, self.state, rate=rate, policy=policy, guard=self.guard, response=self.guard_response
+                sources, self.state, rate=rate, policy=policy, guard=self.guard, response=self.guard_response or "alarm"
             ) as service:
                 log("memory", step=swap_step().said)
                 running = server(service, cert=self.tls_cert, key=self.tls_key)

@@ -79,7 +79,9 @@ def write_secret(path: Path, saved: Saved) -> None:
 
 
 def check_private(path: Path, what: str = "device file", secret: str = "the secret of the device") -> None:
-    """Raises PermissionError for a file with a secret that is not for its owner alone."""
+    """Raises PermissionError for a file with a secret that is not for its owner alone, FileNotFoundError where there is none."""
+    if not path.exists():
+        raise FileNotFoundError(f"no {what} {path}")
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077 and not _is_credential(path):
         raise PermissionError(

@@ -197,9 +197,8 @@ class _Door:
         name = str(request.path_params["name"])
         frames = self._service.devices.get(name)
         if frames is None or not client.sees(name):
-            raise NoSuchDeviceError(
-                f"this token is for no device of the name {name!r:.80}: GET /devices lists those it is for"
-            )
+            seen = ", ".join(filter(client.sees, self._service.devices)) or "none of those that are served here"
+            raise NoSuchDeviceError(f"this token is for no device of the name {name!r:.80}: it is for {seen:.400}")
         return frames
 
     def _asked(self, request: Request, client: Client, versions: Versions) -> tuple[int, str, float, str | None]:

@@ -1,5 +1,6 @@
 """The service on a socket: a Unix socket, this machine's loopback, or TLS."""
 
+import errno
 import logging
 import os
 import resource
@@ -12,13 +13,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Annotated
 
 import uvicorn
 
+from groundglass.core.settings import In, fit
 from groundglass.optics.remote.connection import is_loopback
 from groundglass.service.app import Service, application
 from groundglass.service.client_connection import ClientConnection
 
+# 0 is a free one.
+_Port = Annotated[int, In("[0, 65535]", "a port")]
 # Bytes of a path, as systems have it.
 _LONGEST = 103
 # Connections that wait to be taken.
@@ -41,9 +46,11 @@ def listen_at(path: Path, *, group: str | None = None) -> socket.socket:
     """A Unix socket for its owner alone (0600), or for a group too (0660).
 
     Raises:
-        ValueError: a path that is too long for a socket.
+        ValueError: a path that is too long for a socket, no folder for it, or no such group.
         OSError: something else stands there, or somebody serves there.
     """
+    if not path.parent.is_dir():
+        raise ValueError(f"no folder {path.parent} for the socket: make it first, or give another path")
     if len(os.fsencode(path)) > _LONGEST:
         raise ValueError(f"{path} is too long for a socket, which may have {_LONGEST} bytes: give a shorter path")
     with suppress(FileNotFoundError):
@@ -66,8 +73,7 @@ def listen_at(path: Path, *, group: str | None = None) -> socket.socket:
         finally:
             os.umask(before)
         if group is not None:
-            shutil.chown(path, group=group)
-            path.chmod(0o660)
+            _let_in(path, group)
         listening.listen(_BACKLOG)
     except BaseException:
         listening.close()
@@ -89,24 +95,48 @@ def kept_in_place(path: Path) -> Iterator[None]:
                 path.unlink()
 
 
+def _let_in(path: Path, group: str) -> None:
+    try:
+        shutil.chown(path, group=group)
+    except (LookupError, PermissionError) as error:
+        path.unlink()
+        why = "this user is not in it" if isinstance(error, PermissionError) else "there is none on this machine"
+        raise ValueError(
+            f"the group {group!r:.80} cannot be let in at the socket, as {why}: give another --group"
+        ) from None
+    path.chmod(0o660)
+
+
 def listen_on(host: str, port: int, *, tls: bool) -> socket.socket:
     """A TCP socket: on the loopback, or with TLS on any address of this machine.
 
     Raises:
-        ValueError: another address than the loopback, without TLS.
+        ValueError: no port, or another address than the loopback without TLS.
         OSError: the port is taken, or the address is not this machine's.
     """
+    port = fit(_Port, port, "port")
     if not tls and not is_loopback(host):
         raise ValueError(
             f"{host!r:.80} can be reached from other machines, and tokens and readings would go there in the open: give a "
             "certificate by --tls-cert and --tls-key, or serve on 127.0.0.1"
         )
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror as error:
+        raise ValueError(f"no address of the name {host!r:.80}: give one of this machine, such as 127.0.0.1") from error
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
         listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        why = {
+            errno.EADDRINUSE: "another process has it: end that one first, or give another port",
+            errno.EADDRNOTAVAIL: "this machine has no such address: give one of its own",
+            errno.EACCES: "this user may not: give a port above 1023",
+        }.get(error.errno or 0)
+        raise OSError(error.errno, f"cannot serve at {host}:{port}: {why or error.strerror}") from error
     except BaseException:
         listening.close()
         raise
@@ -133,8 +163,9 @@ def check_certificate(cert: Path | None, key: Path | None) -> None:
         except FileNotFoundError as error:
             raise ValueError(f"no certificate {cert}, or no key {key}") from error
         except ssl.SSLError as error:
+            why = f" ({error.reason})" if error.reason else ""
             raise ValueError(
-                f"{cert} and {key or 'it'} are no certificate and its private key in PEM format ({error.reason}): the "
+                f"{cert} and {key or 'it'} are no certificate and its private key in PEM format{why}: the "
                 "certificate file holds the chain, the server's own first"
             ) from error
 

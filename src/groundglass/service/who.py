@@ -18,7 +18,10 @@ def holder(request: Request, ledger: Ledger) -> Client:
     request.state.began = time.monotonic()
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer":
-        raise TokenRefusedError("the request shows no token: `Authorization: Bearer TOKEN`")
+        raise TokenRefusedError(
+            "the request shows no token, `Authorization: Bearer TOKEN`: give a RemoteOPU `token` or `token_file`, or set "
+            "$GROUNDGLASS_DEVICE_TOKEN"
+        )
     return known(request, ledger.authenticate(token))
 
 

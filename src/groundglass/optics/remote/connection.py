@@ -293,10 +293,16 @@ class Connections(Sealed):
         if isinstance(error, ssl.SSLCertVerificationError):
             return DeviceGoneError(
                 f"{self._address} shows a certificate that is not trusted here ({error.verify_message}): give the file that it "
-                "is signed with as `ca`"
+                "is signed with as `ca`, or by --ca-file"
             )
+        address, other = self._address, ""
+        if isinstance(error, http.client.RemoteDisconnected) and address.socket is None and not address.tls:
+            other = "; write https, if it has a certificate"
+        elif isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+            other = "; write http, if it has no certificate"
         return DeviceGoneError(
             f"{self._address} does not answer ({why}): is `groundglass device serve` running there, and may this user reach it?"
+            f"{other}"
         )
 
 
