@@ -12,12 +12,7 @@ import numpy.typing as npt
 import torch
 
 from groundglass.optics.device import known_bits
-from groundglass.optics.remote.errors import (
-    CannotRedrawError,
-    DeviceGoneError,
-    DeviceServiceError,
-    GuardedError,
-)
+from groundglass.optics.remote.errors import CannotRedrawError, DeviceGoneError, DeviceServiceError, GuardedError
 from groundglass.optics.streams.packed import rows_at_a_time
 from groundglass.service.alarms import HELD, Alarm
 from groundglass.service.durations import Durations
