@@ -86,6 +86,11 @@ class FittedLinear(FittedRule):
         super().__init__(n_images=n_images, held_out_r2=held_out_r2, n=n, classes=classes)
         self._transposed = weights.t().contiguous()
 
+    @property
+    def weights(self) -> Float[Tensor, "n classes"]:
+        """A."""
+        return self._transposed.t()
+
     @classmethod
     def fit(
         cls,

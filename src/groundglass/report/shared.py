@@ -17,6 +17,10 @@ from groundglass.results.manifest import unasked
 _CREDIT = {
     "bp": "backpropagation",
     "hybrid-dfa": "hybrid: backpropagation and DFA",
+    "direct-feedback": "DFA at every layer",
+    "feedback-alignment": "feedback alignment",
+    "sign-symmetry": "sign-symmetry",
+    "estimated-derivative": "backpropagation, through an estimate of the device's derivative",
     "classifier": "classifier alone, on frozen features",
 }
 

@@ -1,10 +1,13 @@
 """Training: credit assignments over one loop."""
 
 from groundglass.training.adversarial import TRADES, AdversarialTraining, PGDTraining
+from groundglass.training.by_name import CREDITS, Credit, make_credit
 from groundglass.training.classifier import encode_bits, fit_classifier, place_device
 from groundglass.training.config import TrainingConfig
 from groundglass.training.credit_assignment import BackProp, CreditAssignment, HybridDFA
+from groundglass.training.estimated import EstimatedDerivative
 from groundglass.training.following import Following
+from groundglass.training.layerwise import DirectFeedback, FeedbackAlignment, SignSymmetry
 from groundglass.training.loop import train
 from groundglass.training.optimiser_steps import DivergedError
 from groundglass.training.precision import Precision, fastest_precision, times_slower
@@ -12,13 +15,18 @@ from groundglass.training.schedule import Both, OneCycle, Plateau, Schedule, Ste
 from groundglass.training.state import EpochResult
 
 __all__ = [
+    "CREDITS",
     "TRADES",
     "AdversarialTraining",
     "BackProp",
     "Both",
+    "Credit",
     "CreditAssignment",
+    "DirectFeedback",
     "DivergedError",
     "EpochResult",
+    "EstimatedDerivative",
+    "FeedbackAlignment",
     "Following",
     "HybridDFA",
     "OneCycle",
@@ -26,11 +34,13 @@ __all__ = [
     "Plateau",
     "Precision",
     "Schedule",
+    "SignSymmetry",
     "Steps",
     "TrainingConfig",
     "encode_bits",
     "fastest_precision",
     "fit_classifier",
+    "make_credit",
     "place_device",
     "times_slower",
     "train",

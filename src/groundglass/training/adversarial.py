@@ -223,7 +223,8 @@ class TRADES(AdversarialTraining):
 
     Differences from the original: the start is projected into the ball and [0, 1]; the step is 2.5 * eps / steps, theirs
     .007 with 10 steps of eps = .031; an image whose start did not change its logits, which a binarisation makes likely,
-    takes a step at random, where theirs would never move.
+    takes a step at random, where theirs would never move; x passes once, and its logits serve both terms, where their code
+    passes it once for each: so BatchNorm's running statistics move once less.
 
     Attributes:
         beta: the authors' 6 favours robustness, 1 favours accuracy.

@@ -13,7 +13,11 @@ from groundglass.models.wrappers import unwrapped
 
 @runtime_checkable
 class CreditAssignment(Protocol):
-    """Runs the forward pass in such a graph that `loss.backward()` leaves the right gradient in every parameter."""
+    """Runs the forward pass in such a graph that `loss.backward()` leaves the right gradient in every parameter.
+
+    Attributes:
+        name: with all settings: a checkpoint is gone on from by an assignment of the same name alone.
+    """
 
     @property
     def name(self) -> str: ...
@@ -61,12 +65,23 @@ class HybridDFA:
     name = "hybrid-dfa"
 
     def logits(self, model: nn.Module, images: Tensor) -> Tensor:
-        inner = unwrapped(model)
-        if not isinstance(inner, DefendedNetwork):
-            raise ValueError("hybrid training is for a defended network: make one with `defend(network, at=...)`")
-        if inner.feedback is None:
-            raise ValueError(
-                "this network's feedback matrix B was destroyed: it can predict but not train below the device"
-            )
+        check_feedback(unwrapped(model))
         logits: Tensor = model(images)
         return logits
+
+
+def check_defended(model: nn.Module) -> DefendedNetwork:
+    """Refuse a network that no feedback is for. Raises: ValueError."""
+    if not isinstance(model, DefendedNetwork):
+        raise ValueError("hybrid training is for a defended network: make one with `defend(network, at=...)`")
+    return model
+
+
+def check_feedback(model: nn.Module) -> DefendedNetwork:
+    """Refuse a network without B. Raises: ValueError."""
+    network = check_defended(model)
+    if network.feedback is None:
+        raise ValueError(
+            "this network's feedback matrix B was destroyed: it can predict but not train below the device"
+        )
+    return network

@@ -63,7 +63,7 @@ def train(
         config: its batch size is that of a step, whatever a loader's is.
         model: images in [0, 1] -> logits. Left in eval mode. If it comes in train mode, modules that are in eval mode stay
             so, such as a BatchNorm whose statistics are frozen; if it comes in eval mode, all of it is trained.
-        credit: `BackProp()` or `HybridDFA()`.
+        credit: `BackProp()`, `HybridDFA()`, or another of `groundglass.training.CREDITS`.
         seed: of the order of images, augmentation and dropout.
         answers: for each image the probabilities to learn in place of its label, as another network's (Hinton et al. 2015):
             the loss is the cross-entropy with them. An augmented image has those of its original. Accuracy is still

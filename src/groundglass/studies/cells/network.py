@@ -25,12 +25,10 @@ from groundglass.results.kinds.network import (
 from groundglass.studies.cells.cached_bits import cached_bits
 from groundglass.studies.engine.cell import BaseCell, Cell, Outcome, filled, scratch_of
 from groundglass.studies.engine.context import Context
-from groundglass.training import BackProp, CreditAssignment, HybridDFA, TrainingConfig, train
+from groundglass.training import Credit, CreditAssignment, HybridDFA, TrainingConfig, make_credit, train
 from groundglass.training.checkpoint import begun
 from groundglass.training.classifier import FINE_TUNING, encode_bits, fit_classifier, place_device
 from groundglass.training.state import EpochResult
-
-CREDITS: dict[str, type[BackProp] | type[HybridDFA]] = {"bp": BackProp, "hybrid-dfa": HybridDFA}
 
 #: What of a network's features stays as it is when a device is put in: all below the device, so that a classifier alone is
 #: fitted; or the convolutions, under which a new head is trained by hybrid DFA, as in the paper's published code.
@@ -106,7 +104,7 @@ class TrainCell(BaseCell):
     name: str
     spec: ModelSpec
     training: TrainingConfig
-    credit: Literal["bp", "hybrid-dfa"]
+    credit: Credit
     device: DeviceCell | None
     data: str
     seed: int
@@ -127,7 +125,8 @@ class TrainCell(BaseCell):
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         device = context.device(inputs[0]) if inputs else None
         model = _fresh(self, self.spec, device, context)
-        return _train(self, model, self.spec, CREDITS[self.credit](), context)
+        credit = make_credit(self.credit, model, seed=derive_seed(self.seed, "credit", self.name))
+        return _train(self, model, self.spec, credit, context)
 
 
 @dataclass(frozen=True, kw_only=True)
