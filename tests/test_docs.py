@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import groundglass as gg
-from groundglass import attacks
+from groundglass import attacks, training
 from groundglass.attacks import GradientAttack, LabelAttack, QueryAttack, SurrogatePGD
 from groundglass.audit import AuditConfig
 from groundglass.data import Dataset
@@ -137,6 +137,12 @@ def test_the_table_of_attacks_names_all_of_them_as_they_are() -> None:
         found.append(f"| `{name}` | {needs} | {balls} | yes | {budget} |")
     text = (PAGES / "attack.md").read_text()
     assert re.findall(r"^\| `.*", text, re.MULTILINE) == found
+
+
+def test_the_table_of_teaching_signals_names_all_of_them() -> None:
+    rows = re.findall(r"^\| `(\w+)\(?.*` \| `([a-z-]+)` \|", (PAGES / "own-network.md").read_text(), re.MULTILINE)
+    assert {name for _, name in rows} == set(training.CREDITS)
+    assert all(hasattr(training, kind.partition("(")[0]) for kind, _ in rows)
 
 
 def test_readmes_first_script_runs() -> None:

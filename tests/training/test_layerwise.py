@@ -1,5 +1,7 @@
 """Feedback through each layer below the device, beside gradients by hand."""
 
+import threading
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,7 @@ from groundglass.models import defend
 from groundglass.optics import SimulatedOPU
 from groundglass.optics.backward import draw_feedback
 from groundglass.training import DirectFeedback, FeedbackAlignment, HybridDFA, SignSymmetry
+from groundglass.training.cutting import cutting
 from groundglass.training.layerwise import _ByLayer
 
 LABELS = torch.arange(6) % 3
@@ -281,3 +284,18 @@ def test_under_autocast_the_gradient_is_about_the_same():
             whole["network.2.readout.weight"].flatten(), model.network[2].readout.weight.grad.flatten(), dim=0
         )
         assert same_logits > 0.5  # a bit or two may flip
+
+
+def test_another_thread_that_uses_the_network_meanwhile_sees_it_as_it_is(two):
+    def cross(name, layer, source, out):
+        seen.append(threading.get_ident())
+        return out
+
+    seen = []
+    with cutting(two, cross):
+        other = threading.Thread(target=lambda: two(images()))
+        other.start()
+        other.join()
+        assert seen == []
+        two(images())
+    assert seen == [threading.get_ident()]

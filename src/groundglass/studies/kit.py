@@ -123,7 +123,7 @@ def hybrid_network(
     Args:
         features: N of the linear head; None: that of the study's device.
         encoding: of what enters the device or the head.
-        changes: of the cell's training or seed.
+        changes: of the cell's training, credit or seed.
     """
     plain = baseline_network(config, dataset)
     spec = replace(plain.spec, dropout=config.hybrid_dropout, encoding=encoding, head=config.head)
@@ -132,8 +132,8 @@ def hybrid_network(
         spec = replace(spec, linear_hidden=features or config.device_in, linear_out=instead)
     else:
         spec = replace(spec, device_in=device.in_features, device_out=device.out_features)
-    settings = {"training": config.hybrid, **changes}
-    return replace(plain, name=name, spec=spec, credit="hybrid-dfa", device=device, **settings)
+    settings = {"training": config.hybrid, "credit": "hybrid-dfa", **changes}
+    return replace(plain, name=name, spec=spec, device=device, **settings)
 
 
 def placed_network(
