@@ -27,7 +27,7 @@ from groundglass.adaptive.stand_ins import StandInAccess, unasked
 from groundglass.certify import ABSTAIN, Certified, flippable_bits
 from groundglass.core.platform import machine, versions
 from groundglass.data import ImageSet, load
-from groundglass.models import DefendedNetwork
+from groundglass.models import DefendedNetwork, predict_logits
 from groundglass.optics.layer import binarise
 
 #: To the end: the first iterate that fools the mean of a few draws seldom fools the smoothed classifier.
@@ -59,8 +59,8 @@ class Arguments:
     radii: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.5)
     times: float = 20.0
     bounded: int = 1
-    eps: tuple[float, ...] = (0.0001, 0.0003, 0.001)
-    pushed: tuple[float, ...] = (0.0001, 0.001, 0.01, 0.1, 0.5, 1.0, 2.0, 8.0)
+    eps: tuple[float, ...] = (0.001, 0.003)
+    pushed: tuple[float, ...] = (0.001, 0.003, 0.01, 0.1, 0.5, 1.0, 2.0, 8.0)
     seed: int = 0
     threads: int = 1
 
@@ -136,7 +136,9 @@ def bits(a: Arguments, network: DefendedNetwork, test: ImageSet) -> None:
         print(f"| {eps:g} | {wide:.0f} | {narrow:.0f} | {seconds:.0f} |", flush=True)
     print("\n| L-inf, /255 | bits that 10 steps of an attack flip, of 100 images: mean | images with none |")
     print("|---|---|---|")
-    x, labels = many.floats(), many.labels
+    x = many.floats()
+    # The network's own classes: an image that is wrong by its label would be left alone.
+    labels = predict_logits(network, x).argmax(1)
     before = bits_of(network, x)
     for eps in a.pushed:
         access = StandInAccess(network, stand_in("bit-flip", network, seed=a.seed))
