@@ -174,6 +174,12 @@ def test_tls_and_who_is_trusted(bench: Bench, tmp_path: Path) -> None:
 def test_where_a_service_listens(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--tls-cert"):
         listen_on("0.0.0.0", 0, tls=False)
+    for port in (-1, 65_536, 99_999):  # systems may take the last 16 bits
+        with pytest.raises(ValueError, match="port"):
+            listen_on("127.0.0.1", port, tls=False)
+    with pytest.raises(ValueError, match="group"):
+        listen_at(tmp_path / "s", group="no such group")
+    assert not (tmp_path / "s").exists()
     (tmp_path / "file").write_text("x")
     for port in (-1, 65536, 80000):
         with pytest.raises(ValueError, match="port"):

@@ -121,7 +121,7 @@ def test_a_guard_from_its_file(file: Path, tmp_path: Path) -> None:
         ({"a/b": "lab.device"}, ValueError),
         ({"lab": "none.device"}, FileNotFoundError),
         ({"lab": "lab.device", "again": "copy.device"}, ValueError),
-        ({"lab": f"{__name__}:nothing"}, TypeError),
+        ({"lab": f"{__name__}:nothing"}, ValueError),
         ({"lab": f"{__name__}:none"}, ValueError),
         ({"lab": "no.such.module:make"}, ValueError),
     ],
@@ -150,10 +150,11 @@ def test_what_cannot_be_served(
         ["lab=lab.device", "--port", "80000"],
         ["lab=lab.device", "--socket", "s", "--group", "no-such-group"],
         ["lab=lab.device", "--socket", "s", "--guard-response", "refuse"],
+        ["lab=lab.device", "--socket", "s", "--tls-cert", "c.pem", "--tls-key", "k.pem"],
         ["lab=lab.device", "--socket", "s", "--frame-rate", "fast"],
         ["lab=lab.device", "--socket", "s", "--redraw-frames", "few"],
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_a_command_line_that_is_none(
     options: list[str], file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -74,6 +74,8 @@ class Serve(Command):
             raise ValueError("give --tls-cert and --tls-key together")
         if self.guard_response is not None and self.guard is None:
             raise ValueError("--guard-response is for --guard FILE: nobody looks at the bits without one")
+        if self.tls_cert is not None and self.socket is not None:
+            raise ValueError("--tls-cert is for --port: what goes through a socket of this machine stays on it")
         if self.group is not None and self.socket is None:
             raise ValueError("--group is for --socket: at a port, tokens alone say who may come in")
         policy = Redraw(

@@ -44,9 +44,9 @@ def opened(
         response: what follows from what it finds.
 
     Raises:
-        ValueError: a name that cannot be one; the same device twice; a guard of another width; see `Versions`.
+        ValueError: a name that cannot be one; what a factory makes is no device; the same device twice; a guard of another width;
+            see `Versions`.
         HeldError: another service has the state folder, or one of the device files.
-        TypeError: what a factory makes is no device.
         OSError, DamagedFileError: of files.
     """
     with ExitStack() as stack:
@@ -87,7 +87,7 @@ def _made(source: str, stack: ExitStack) -> OpticalDevice:
     if not _is_file(source):
         device: Any = imported("factory", source)()
         if not isinstance(device, OpticalDevice) or not is_fingerprint(device.fingerprint):
-            raise TypeError(
+            raise ValueError(
                 f"{source} makes a {type(device).__name__}, which is no optical device: LightOnOPU.calibrate(opu, ...) makes one "
                 "of an object with LightOn's `transform`"
             )
