@@ -89,7 +89,7 @@ def flippable_bits(
     Args:
         network: its layers below the device are of those that bounds know.
         eps: pixel units.
-        method: see `bounds`. Of a deep network "ibp" and "crown-ibp" show next to nothing; "crown" takes most of a minute an image.
+        method: see `bounds`. Of a deep network "ibp" and "crown-ibp" show next to nothing; "crown" takes a minute an image.
         progress: told images.
 
     Raises:
