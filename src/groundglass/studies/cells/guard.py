@@ -42,8 +42,8 @@ Traffic = Literal[
 ]
 # Std of the noise on images, of [0, 1]; and the radius and steps of their attack.
 _NOISE, _RADIUS, _STEPS = 0.05, 8 / 255, 10
-# So many images are attacked, or noisy.
-_CHANGED = 500
+# So many images are attacked, or noisy, at the most; a short stream sends each of them so many times.
+_CHANGED, _TIMES = 500, 8
 # Frames of a retrieval of which each stream begins somewhere.
 _PER_INPUT = 16
 
@@ -181,7 +181,8 @@ class WatchCell(BaseCell):
 
         def make() -> Tensor:
             test = context.dataset.test
-            part = slice(len(test) // 2, len(test) // 2 + _CHANGED)
+            count = min(_CHANGED, -(-self.frames // _TIMES))
+            part = slice(len(test) // 2, len(test) // 2 + count)
             images, labels = test.floats(part).to(context.where), test.labels[part].to(context.where)
             model = context.network(network)
             assert isinstance(model, DefendedNetwork)
@@ -195,7 +196,7 @@ class WatchCell(BaseCell):
                 images = attack(GradientAccess(seen), images, labels, Linf(_RADIUS), seed=self.seed).adversarial
             return encode_bits(model, (images.cpu(), labels.cpu()))
 
-        changed: Tensor = context.memo(f"{network.key}/{self.traffic}/{self.seed}", make)
+        changed: Tensor = context.memo(f"{network.key}/{self.traffic}/{self.seed}/{self.frames}", make)
         return changed
 
 

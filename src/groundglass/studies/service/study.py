@@ -148,7 +148,7 @@ def quick(data: str, seed: int, precision: Precision) -> ServiceConfig:
         eps_paper=kit.QUICK_RADII[1:2],
         steps=20,
         step_size=0.002,
-        streams=8,
+        streams=4,
         frames=1000,
         limits=(1e4, 1e6),
         mixed=(0.1,),
