@@ -8,6 +8,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from types import NoneType, UnionType
@@ -18,6 +19,7 @@ import tyro
 _VALUES = {str: "STR", int: "INT", float: "FLOAT", Path: "PATH", bool: "True|False"}
 
 
+@cache
 def explain(command: type) -> None:
     """Put it into the annotations of a command's fields, where tyro looks, and of its subcommands'. Only once.
 
