@@ -372,8 +372,10 @@ def run(study: str | Study, folder: Path, **changes: Any) -> int:
 def network(folder: Path, name: str) -> nn.Module:
     """A network of the folder by its name: trained, redrawn, randomised or distilled."""
     kinds = ("train", "redraw", "randomise", "distil")
-    (record,) = (r for r in Run.open(folder).records if r.kind in kinds and r.name == name)
-    return load_model(folder / record.result["checkpoint"], find_device=DeviceStore(folder / "devices").find)
+    # Not all of the run is read and checked for it: tests ask for many.
+    records = map(json.loads, (folder / "records.jsonl").read_text().splitlines())
+    (checkpoint,) = (r["result"]["checkpoint"] for r in records if r["kind"] in kinds and r["name"] == name)
+    return load_model(folder / checkpoint, find_device=DeviceStore(folder / "devices").find)
 
 
 #: What no seed decides: times, and whether something was there already.

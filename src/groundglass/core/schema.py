@@ -109,7 +109,18 @@ def _name(f: Field[Any]) -> str:
     return str(f.metadata.get("name", f.name))
 
 
+_PLAIN = (int, str, bool)
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether it is one plain value of just this type, as nearly all of a record are: quick to tell."""
+    # A record holds no infinity or NaN.
+    return type(value) is hint and (hint in _PLAIN or (hint is float and abs(value) < 1e300))
+
+
 def _read(hint: Any, value: Any, where: str) -> Any:
+    if _fits(hint, value):
+        return value
     origin, inner = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
@@ -119,11 +130,15 @@ def _read(hint: Any, value: Any, where: str) -> Any:
         return _read(next(kind for kind in inner if kind is not type(None)), value, where)
     if origin is tuple and isinstance(value, list):
         if inner[1:] == (...,):
+            if all(_fits(inner[0], entry) for entry in value):
+                return tuple(value)
             return tuple(_read(inner[0], entry, f"{where}[{i}]") for i, entry in enumerate(value))
         if len(value) == len(inner):
             return tuple(_read(kind, entry, f"{where}[{i}]") for i, (kind, entry) in enumerate(zip(inner, value)))  # noqa: B905
     if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
         if isinstance(value, Mapping):
+            if inner[1] is Any:
+                return {str(key): entry for key, entry in value.items()}
             return {
                 str(key): _read(inner[1], entry, f"{where}.{key if key.isidentifier() else repr(key)}")
                 for key, entry in value.items()
@@ -133,11 +148,8 @@ def _read(hint: Any, value: Any, where: str) -> Any:
             return value
     elif is_dataclass(hint) and isinstance(hint, type):
         return read(hint, value, where)
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if abs(value) < 1e300:  # a record holds no infinity or NaN, and an int may be too large for a float
-            return float(value)
-    elif hint in (int, str, bool) and type(value) is hint:
-        return value
+    elif hint is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1e300:
+        return float(value)  # an int may be too large for it
     raise DamagedFileError(f"{where} must be {_said(hint)}, not {value!r:.60}: it was altered, put it back from a copy")
 
 

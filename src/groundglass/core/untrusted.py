@@ -134,18 +134,21 @@ def _check(value: Any, finite: bool) -> None:
     for _ in range(_DEPTH):
         deeper: list[Any] = []
         for one in level:
-            if isinstance(one, dict):
-                deeper.extend(one)
-                deeper.extend(one.values())
-            elif isinstance(one, list):
-                deeper.extend(one)
-            elif isinstance(one, str):
+            kind = type(one)  # parsers make no subclasses
+            if kind is str:
                 if not one.isascii():
                     one.encode()
-            elif finite and isinstance(one, float) and not math.isfinite(one):
-                raise ValueError("a number is infinite")
-            elif isinstance(one, int) and one.bit_length() > 128:
-                raise ValueError("a number has more than 128 bits")
+            elif kind is int:
+                if one.bit_length() > 128:
+                    raise ValueError("a number has more than 128 bits")
+            elif kind is float:
+                if finite and not math.isfinite(one):
+                    raise ValueError("a number is infinite")
+            elif kind is list:
+                deeper.extend(one)
+            elif kind is dict:
+                deeper.extend(one)
+                deeper.extend(one.values())
         if not deeper:
             return
         level = deeper

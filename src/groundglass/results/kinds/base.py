@@ -142,7 +142,7 @@ class Kind(Generic[C, R]):
         Raises:
             DamagedFileError: says what is wrong, and where.
         """
-        read(self.config, record.config, f"{where}, the config of {record.key} ({record.name})")
+        config = read(self.config, record.config, f"{where}, the config of {record.key} ({record.name})")
         result = read(self.result, record.result, f"{where}, the result of {record.key} ({record.name})")
         for f in fields(result):  # type: ignore[arg-type]
             value = getattr(result, f.name)
@@ -155,7 +155,9 @@ class Kind(Generic[C, R]):
                 if not holds(result):
                     raise DamagedFileError(f"{where}: {record.key} ({record.name}) does not satisfy `{says}`: {again}")
         with damaged(f"{where}: {record.key} ({record.name})", again):
-            self.row(Entry(record, self, lambda _: {}))  # what is worked out from settings of any form, as "epochs"
+            entry = Entry(record, self, lambda _: {})
+            vars(entry).update(config=config, result=result)  # they need not be read again
+            self.row(entry)  # what is worked out from settings of any form, as "epochs"
 
     def check_arrays(self, record: Record, arrays: Mapping[str, np.ndarray], where: str, again: str) -> None:
         """Refuse arrays that disagree with their record; otherwise as `check`."""
