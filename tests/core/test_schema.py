@@ -135,7 +135,7 @@ def test_fields_of_later_versions_leave_earlier_keys_as_they_were() -> None:
     attack, device = plausible(ATTACK.config), plausible(DEVICE.config)
     assert "matrix_error" in written(attack)
     assert "matrix_error" not in written(replace(attack, matrix_error=None))
-    usual = replace(device, matrix="complex", owner="", device_kind="dense")
+    usual = replace(device, matrix="complex", owner="", device_kind="dense", given="")
     assert set(written(usual)) == {"in_features", "out_features", "camera"}
     assert {"from", "to"} < set(written(plausible(FIT.result))["fits"][0])
     assert "smallest" not in written(plausible(FIT.result))["fits"][0]
