@@ -1,6 +1,7 @@
 """Whoever has no token keeps nobody out: by silence, without end, by reading nothing, or by coming in numbers."""
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -104,3 +105,18 @@ def test_more_connections_than_there_may_be(bench: Bench, monkeypatch: pytest.Mo
     assert raw.answer()[0] == 200
     for one in held:
         one.close()
+
+
+def test_one_client_has_all_connections_that_there_may_be(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are its own that give way, though all have shown its token and wait for frames."""
+    slowly(bench, rate=20.0)
+    monkeypatch.setattr("groundglass.service.client_connection.MOST", 3)
+    greedy, held = bench.token("greedy"), []
+    device = bench.client("lab", timeout=1)
+    for _ in range(5):
+        held.append(Raw(bench, greedy, "slow", **{wire.ROWS: 30, "Content_Length": 30 * WIDTH}))
+        held[-1].send(rows(30))
+        time.sleep(0.02)
+    assert torch.equal(device.measure(draw(2)), lab().measure(draw(2)))
+    for one in held:
+        one.socket.close()

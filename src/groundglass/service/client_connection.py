@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -18,7 +19,7 @@ _MOST_HEADERS, _MOST_BYTES = 2**16, 2 * MOST_BODY
 
 class ClientConnection(HttpToolsProtocol):
     """One that must ask in some seconds, not without end, and take its answer. Where there are too many, one that has shown no
-    token gives way, the one that has been silent for longest: so whoever has none keeps nobody out."""
+    token gives way, or one of the client that has most of them: so nobody keeps the others out."""
 
     _next_look: asyncio.TimerHandle | None = None
     _stuck: asyncio.TimerHandle | None = None
@@ -31,10 +32,9 @@ class ClientConnection(HttpToolsProtocol):
         self._latest = self._since = time.monotonic()
         self._look_later()
         if len(self.connections) > MOST:
-            others = (one for one in self.connections if isinstance(one, ClientConnection) and not one._is_known)
-            oldest = min(others, key=lambda one: one._latest)  # at the worst this one itself
-            self.connections.discard(oldest)
-            oldest.transport.abort()
+            one = self._gives_way()
+            self.connections.discard(one)
+            one.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._latest = time.monotonic()
@@ -83,9 +83,16 @@ class ClientConnection(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     @property
-    def _is_known(self) -> bool:
-        """Whether what it asks for now was asked with a token."""
-        return self._is_answering and "client" in self.cycle.scope["state"]
+    def _client(self) -> str | None:
+        """Whose token it has shown for what it asks for now."""
+        return self.cycle.scope["state"].get("client") if self._is_answering else None
+
+    def _gives_way(self) -> "ClientConnection":
+        """The one that has been silent for longest, of those without a token, else of the client that has most of them."""
+        others = [one for one in self.connections if isinstance(one, ClientConnection) and one is not self]
+        most, _ = Counter(one._client for one in others).most_common(1)[0]
+        name = None if any(one._client is None for one in others) else most
+        return min((one for one in others if one._client == name), key=lambda one: one._latest)
 
     def _look_later(self) -> None:
         if self._next_look is None:
