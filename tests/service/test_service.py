@@ -97,3 +97,22 @@ def test_a_budget_a_second_is_waited_out(bench: Bench) -> None:
     device = bench.client("lab", bench.token("steady", frames_a_second=40))
     assert torch.equal(device.measure(draw(60)), SimulatedOPU.create(N, M, seed=1).measure(draw(60)))
     assert bench.frames("steady") == 60
+
+
+@pytest.mark.parametrize("budget", ["frames", "frames_a_day"])
+def test_what_takes_several_requests_is_refused_whole(bench: Bench, budget: str) -> None:
+    device = bench.client("lab", bench.token(f"whole-{budget}", frames_a_second=20, **{budget: 50}))
+    with pytest.raises(errors.FrameBudgetError, match="None was taken"):
+        device.measure(draw(60))
+    assert bench.frames(f"whole-{budget}") == 0
+    device.measure(draw(15))
+    with pytest.raises(errors.FrameBudgetError, match="None was taken"):
+        device.measure(draw(36))
+    assert bench.frames(f"whole-{budget}") == 15
+
+
+def test_a_day_that_has_too_few_frames_left_is_not_used_up_by_a_part(bench: Bench) -> None:
+    device = bench.client("lab", bench.token("today", frames_a_day=20))
+    with pytest.raises(errors.FrameBudgetError):
+        device.measure(draw(30))
+    assert bench.frames("today") == 0

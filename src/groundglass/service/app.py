@@ -124,8 +124,8 @@ class _Door:
     async def facts(self, request: Request) -> Response:
         client = self._who(request)
         told = self._find(request, client).versions.facts(roles=tuple(sorted(client.roles)))
-        # More at a time could never be begun.
-        limits = told["rows"], client.budgets.frames_a_day, client.budgets.frames_a_second
+        # More at a time could never be begun. More than a day allows is not cut: its second part would wait for tomorrow.
+        limits = told["rows"], client.budgets.frames_a_second
         told["rows"] = max(1, min(limit for limit in limits if limit is not None))
         told["budget"] = {name: left for name, left in asdict(self._ledger.left(client)).items() if left is not None}
         log(request, 200)

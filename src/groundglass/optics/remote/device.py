@@ -18,7 +18,7 @@ from groundglass.optics.camera import Camera
 from groundglass.optics.device import Array, alike, as_bits, known_bits
 from groundglass.optics.remote import wire
 from groundglass.optics.remote.connection import BROKEN, Address, Connections, Token, small
-from groundglass.optics.remote.errors import DeviceServiceError, MatrixRedrawnError
+from groundglass.optics.remote.errors import DeviceServiceError, FrameBudgetError, MatrixRedrawnError
 
 # Seconds until a broken connection is tried again: at first, and at most.
 _PAUSE, _LONGEST = 0.05, 2.0
@@ -209,11 +209,26 @@ class RemoteOPU(Sealed):
     def _frames(self, bits: Tensor, exposure: float) -> Tensor:
         facts = self._facts
         packed = wire.packed(_looked_at(bits, facts.in_features).cpu())
+        if len(packed) > facts.rows:
+            self._check_budget(len(packed))
         readings = torch.empty(len(packed), facts.out_features, dtype=facts.dtype, device="cpu")
         for start in range(0, len(packed), facts.rows):
             rows = slice(start, start + facts.rows)
             self._measure(facts, packed[rows], exposure, readings[rows])
         return readings.to(bits.device)
+
+    def _check_budget(self, rows: int) -> None:
+        """Rows that take several requests are all or nothing, as those of one are; unless others use the token meanwhile."""
+        budget = self.facts().budget
+        for name, span in (("frames", "in all"), ("frames_a_day", "today")):
+            if (left := budget.get(name)) is not None and rows > left:
+                raise FrameBudgetError(
+                    f"{rows:,} frames are more than this token has left {span}, {left:,}. None was taken; ask for fewer, or ask the "
+                    "service's operator for more",
+                    budget=name,
+                    left=left,
+                    rows=rows,
+                )
 
     def _measure(self, facts: wire.Facts, packed: npt.NDArray[np.uint8], exposure: float, into: Tensor) -> None:
         told = {
