@@ -32,7 +32,10 @@ FEW: dict[str, Any] = {"queries": (8,), "periods": (), "sizes": (), "noises": ()
 
 
 def few(*given: Any, **options: Any) -> Any:
-    return replace(MAKERS["retrieval"](*given, **options), n_images=12, **FEW)
+    """Networks of one epoch: what is compared is the device's doing."""
+    config: Any = MAKERS["retrieval"](*given, **options)
+    quick = {name: replace(getattr(config, name), epochs=1) for name in ("baseline", "hybrid")}
+    return replace(config, n_images=12, **quick, **FEW)
 
 
 def device() -> SimulatedOPU:
