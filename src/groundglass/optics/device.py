@@ -105,7 +105,11 @@ def alike(bits: Array, answer: Callable[[Tensor], Tensor], *, name: str = "bits"
     """
     if not isinstance(bits, np.ndarray):
         return answer(_checked(bits, name))
-    found: npt.NDArray[Any] = answer(_checked(as_tensor(bits), name)).numpy(force=True)
+    try:
+        given = as_tensor(bits)
+    except ValueError:
+        raise ValueError(f"{name} must be below 2^63, and 0 or 1 where a device is to see them") from None
+    found: npt.NDArray[Any] = answer(_checked(given, name)).numpy(force=True)
     return found
 
 

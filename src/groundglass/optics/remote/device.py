@@ -223,8 +223,8 @@ class RemoteOPU(Sealed):
         for name, span in (("frames", "in all"), ("frames_a_day", "today")):
             if (left := budget.get(name)) is not None and rows > left:
                 raise FrameBudgetError(
-                    f"{rows:,} frames are more than this token has left {span}, {left:,}. None was taken; ask for fewer, or ask the "
-                    "service's operator for more",
+                    f"{rows:,} frames are more than this token has left {span}, {left:,}. None was taken; ask for fewer, or "
+                    "ask the service's operator for more",
                     budget=name,
                     left=left,
                     rows=rows,
