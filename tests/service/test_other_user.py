@@ -10,6 +10,7 @@ import pytest
 
 from groundglass.optics import SimulatedOPU
 from groundglass.service.ledger import Ledger
+from groundglass.service.serve import listen_at
 from groundglass.service.tokens import Budgets
 from tests.users import CLIENT, MAY_SWITCH, SERVICE, begin, said, shared_folder
 
@@ -140,15 +141,8 @@ try:
 except PermissionError:
     print("refused")
 """
-    with shared_folder() as folder:
-        home = folder / "home"
-        home.mkdir(mode=0o755)
-        os.chown(home, SERVICE, SERVICE)
-        listen = "listening = listen_at(pathlib.Path(sys.argv[1]))\nprint('here', flush=True)\nsys.stdin.readline()\n"
-        warm = "import pathlib\nfrom groundglass.service.serve import listen_at"
-        with begin(listen, home / "s", user=SERVICE, before=warm, home=home) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "here\n"
-            for user, found in ((CLIENT, "refused"), (SERVICE, "in")):
-                assert said(text, home / "s", user=user, imports=("socket",), home=home).strip() == found
-            process.kill()
+    with shared_folder() as folder, listen_at(folder / "s"):
+        # Its mode is what `listen_at` has given it; here root makes it for the user, which takes no process of theirs.
+        os.chown(folder / "s", SERVICE, SERVICE)
+        for user, found in ((CLIENT, "refused"), (SERVICE, "in")):
+            assert said(text, folder / "s", user=user, imports=("socket",), home=folder).strip() == found
