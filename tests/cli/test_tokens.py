@@ -26,13 +26,15 @@ def test_new_prints_the_token_alone(tmp_path: Path, capfd: pytest.CaptureFixture
     assert token(state, "new", "lab", *WORDS, "--expires", "30d") == 0
     shown = capfd.readouterr()
     assert re.fullmatch(r"gg_[0-9a-f]{12}_[\w-]{43}\n", shown.out)
-    assert shown.err == ""
+    assert str(state) in shown.err  # it was not there: who mistyped it sees that
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
     with Ledger(state) as ledger:
         client = ledger.authenticate(shown.out.strip())
         assert (client.name, client.roles, client.devices) == ("lab", ("measure", "calibrate"), ("opu",))
         assert client.budgets == Budgets(frames=1_000_000, frames_a_second=2000)
         assert client.expires == pytest.approx(ledger.clock.now() + 30 * 86_400, abs=60)
+    assert token(state, "new", "other") == 0
+    assert capfd.readouterr().err == ""
 
 
 def test_new_writes_the_token_to_a_file_of_its_owner(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:

@@ -224,7 +224,7 @@ def _describe_remote(device: "RemoteOPU") -> None:
         f"{facts.kind} at a service: {facts.in_features:,} inputs, {facts.out_features:,} outputs\n"
         f"camera: {seen}, mean reading {facts.mean_reading:.2f}\n"
         f"matrix: {duration(facts.age)} old; after a redraw {after}\n"
-        f"seed: {_PUBLIC if facts.public else 'known to nobody here'}\n"
+        f"seed: {_PUBLIC if facts.public else 'not in this process: the service has it'}\n"
         f"your token: {', '.join(facts.roles)}; left of its budget: {', '.join(limits) or 'no limit'}"
     )
 

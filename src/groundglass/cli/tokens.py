@@ -56,7 +56,10 @@ class New(Command):
         if self.out is not None:  # before there is a token, which would be lost
             refuse_existing(self.out)
             check_writable(self.out.parent)
+        begun = not self.state.exists()
         with _opened(self.state, create=True) as database:
+            if begun:
+                complain(f"{self.state} was not there: a new state folder, for a service that is not running yet")
             tokens = Tokens(database)
             client, token = tokens.new(
                 self.name,
