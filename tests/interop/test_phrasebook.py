@@ -235,7 +235,7 @@ def test_modules_of_foolbox_have_their_places():
         (our_torchattacks, "OnePixel", "PGDL2"),
         (our_foolbox, "zoo", "LinfPGD"),
         (our_foolbox.attacks, "EADAttack", "L2DeepFoolAttack"),
-        (our_evasion, "HopSkipJump", "DeepFool"),
+        (our_evasion, "BoundaryAttack", "DeepFool"),
         (our_autoattack, "utils_tf", "AutoAttack"),
     ],
 )

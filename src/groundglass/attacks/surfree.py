@@ -237,9 +237,7 @@ def _unit(images: Images) -> Images:
 def _transformed(images: Images, *, back: bool) -> Images:
     """The cosine transform of rows and columns (DCT-II, not normalised, as the original's), or the way back from it."""
     # In float64: what float32 rounds may depend on the batch.
-    rows, columns = (_cosines(side).to(images.device) for side in images.shape[2:])
-    if back:
-        rows, columns = torch.linalg.inv(rows), torch.linalg.inv(columns)
+    rows, columns = ((_from_cosines if back else _cosines)(side).to(images.device) for side in images.shape[2:])
     return (rows @ images.double() @ columns.T).to(images.dtype)
 
 
@@ -248,6 +246,12 @@ def _cosines(side: int) -> Tensor:
     """2 cos(pi (2n + 1) k / 2N) for frequency k and place n, float64. Do not change it."""
     places = torch.arange(side, dtype=torch.float64, device="cpu")
     return 2 * torch.cos(math.pi / (2 * side) * (2 * places + 1) * places[:, None])
+
+
+@lru_cache(maxsize=8)
+def _from_cosines(side: int) -> Tensor:
+    """The inverse of `_cosines`, made once: on a card each would be waited for. Do not change it."""
+    return torch.linalg.inv(_cosines(side))
 
 
 @lru_cache(maxsize=8)
