@@ -204,7 +204,9 @@ class SurFree(BoundarySearch):
         for other in known[:, :filled].unbind(1):
             way = way - per_image((way * other).flatten(1).sum(1)) * other
         way = _unit(way)
-        place = torch.nn.functional.one_hot(1 + number % self.memory, self.memory + 1).bool()
+        # Not one_hot, which looks at its numbers: a card would be waited for.
+        places = torch.arange(self.memory + 1, dtype=number.dtype, device=number.device)
+        place = places == (1 + number % self.memory)[:, None]
         known = torch.where(place[:, :, None, None, None], way[:, None], known)
         chosen = who[at]
         return {
