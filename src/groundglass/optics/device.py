@@ -108,7 +108,9 @@ def alike(bits: Array, answer: Callable[[Tensor], Tensor], *, name: str = "bits"
     try:
         given = as_tensor(bits)
     except ValueError:
-        raise ValueError(f"{name} must be below 2^63, and 0 or 1 where a device is to see them") from None
+        raise ValueError(
+            f"{name} must be below 2^63: bits are 0 or 1; other numbers divided, or as floats, x.astype(float)"
+        ) from None
     found: npt.NDArray[Any] = answer(_checked(given, name)).numpy(force=True)
     return found
 
