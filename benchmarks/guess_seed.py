@@ -30,7 +30,8 @@ from groundglass.optics.tiled import gaussian_table
 
 Make = Callable[[int], Seed]
 KINDS: dict[str, Make] = {"raw": Seed.raw, "given": Seed}
-# Correlation of 32 readings with the right light is nearly 1; of 10 million wrong guesses about one passes 0.8.
+# Correlation of 32 readings with the right light is nearly 1; of millions of wrong guesses a few pass 0.8, and a second frame
+# would refuse them.
 PASSES = 0.8
 HIDDEN = 3
 
@@ -61,12 +62,13 @@ def rate(attack: Callable[..., Iterator[tuple[int, bool]]], device: SimulatedOPU
     _stretched.cache_clear()
     found = [guess for guess, right in attack(device, make, iter(range(2 * HIDDEN))) if right]
     assert found == [HIDDEN], found
-    began, tried = time.process_time(), 0
-    for guess, right in attack(device, make, count(2 * HIDDEN)):
-        assert not right, guess
+    began, tried, passed = time.process_time(), 0, 0
+    for _, right in attack(device, make, count(2 * HIDDEN)):
+        passed += right
         tried += 1
         if time.process_time() - began > seconds and tried >= 5:
             break
+    assert passed <= 1 + tried / 100_000, (passed, tried)
     return tried / (time.process_time() - began)
 
 
