@@ -52,7 +52,7 @@ async def refused(request: Request, error: Exception) -> Response:
 
 
 async def nothing_there(request: Request, error: Exception) -> Response:
-    """The answer at an address that the service has not, or by a method that it has not there. Not worth a line."""
+    """The answer at an address that the service does not have, or to a method that it does not take there. It is not logged."""
     assert isinstance(error, HTTPException)
     told = DeviceServiceError("nothing is asked by this method at this address: GET /openapi.json lists what may be")
     return Response(wire.error_answer(told), error.status_code, error.headers, "application/json")
