@@ -4,7 +4,6 @@ Sources: the paper, sections 2.2 and 3.1, and its published code, which differ (
 Tramèr et al. 2020; for the rest see each.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -161,11 +160,6 @@ def rank(name: str) -> int:
     """Place in the order used everywhere: from the paper's attackers to the adaptive ones, the control last."""
     names = list(_BY_NAME)
     return names.index(name) if name in _BY_NAME else len(names)
-
-
-def needing(names: Iterable[str], *needs: Needs) -> list[str]:
-    """Of some attackers, those that need one of these things."""
-    return [name for name in names if attacker(name).needs in needs]
 
 
 @dataclass(frozen=True)

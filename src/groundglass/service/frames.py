@@ -285,7 +285,7 @@ class Frames:
     def _respond(self, watch: Watch, request: Request, found: Finding) -> None:
         now, id = time.monotonic(), None if found.together else request.client.id
         last = self._raised.get((id, found.name))
-        # Else whoever may measure could keep the device from all others, which each redraw does.
+        # A redraw holds up all clients. A client that could force one after another would keep the device from the others.
         response = "refuse" if watch.response == "redraw" and id in self._forced else watch.response
         if last is not None and now - last < _QUIET and (watch.response != "redraw" or id is None):
             return

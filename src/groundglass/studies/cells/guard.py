@@ -86,7 +86,7 @@ class GuardCell(BaseCell):
 
 @dataclass(frozen=True, kw_only=True)
 class WatchCell(BaseCell):
-    """Streams of rows of one kind, among natural ones of images that the guard has not seen, and when the guard speaks.
+    """When the guard speaks, as rows of one kind come in, alone or among rows of images that it has not seen.
 
     Attributes:
         share: of the rows that are of that kind; each row by itself, at random.
