@@ -55,6 +55,7 @@ STUDIES: tuple[Study, ...] = (
     Study("service", "groundglass.studies.service"),
     Study("ablation", "groundglass.studies.ablation"),
     Study("adversarial-training", "groundglass.studies.adversarial_training"),
+    Study("defences", "groundglass.studies.defences"),
     Study("scale", "groundglass.studies.scale"),
 )
 #: All of them in one folder.

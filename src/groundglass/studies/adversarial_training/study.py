@@ -48,20 +48,22 @@ def early(config: AdversarialTrainingConfig, dataset: Dataset) -> tuple[NetworkC
     return hardened(config, dataset)
 
 
-def hardened(config: AdversarialTrainingConfig, dataset: Dataset) -> tuple[TrainCell, NetworkCell]:
-    """The cells that train VGG-16 AT and VGG-OPU AT."""
+def hardened(
+    config: AdversarialTrainingConfig, dataset: Dataset, kind: str = "AT"
+) -> tuple[TrainCell, NetworkCell]:
+    """The cells that train VGG-16 and VGG-OPU on adversarial images, by the `kind` in their names."""
     plain, defended = kit.targets(config, dataset)
     epochs: dict[str, Any] = {} if config.epochs is None else {"epochs": config.epochs}
     baseline = replace(
-        plain, name=HARDENED[0], training=replace(plain.training, adversarial=config.adversarial, **epochs)
+        plain, name=f"VGG-16 {kind}", training=replace(plain.training, adversarial=config.adversarial, **epochs)
     )
     whole = isinstance(defended, TrainCell)
     through = replace(config.adversarial, rule=config.hybrid_rule if whole else "bp")
     training = replace(config.hybrid, adversarial=through, **epochs)
     if isinstance(defended, TrainCell):
-        return baseline, replace(defended, name=HARDENED[1], training=training)
-    features = kit.hybrid_network(config, dataset, "VGG-DFA AT", training=training)
-    return baseline, kit.placed_network(config, HARDENED[1], features, defended.device)
+        return baseline, replace(defended, name=f"VGG-OPU {kind}", training=training)
+    features = kit.hybrid_network(config, dataset, f"VGG-DFA {kind}", training=training)
+    return baseline, kit.placed_network(config, f"VGG-OPU {kind}", features, defended.device)
 
 
 @recipe(SMALL, QUICK_COST, QUICK_EXPECT, in_all=False)
