@@ -144,6 +144,15 @@ def test_a_feature_that_is_off_still_has_a_direction(problem):
     assert (moved[below < 0] > 0).float().mean() > 0.7
 
 
+def test_bits_above_zero_are_pushed_across_zero(problem):
+    _, images, _ = problem
+    defended = network(Device(), encoding="bits-zero")
+    own, below = BitFlip(defended), defended.below(images)
+    remembered = own.remember(images)
+    assert torch.equal(remembered < 0, defended.features(images) > 0)
+    assert torch.allclose(own.value(images, None, None, remembered), torch.tanh(below * remembered).sum(1))
+
+
 def test_more_bits_flip_than_by_noise_and_labels_are_of_no_consequence(problem):
     defended, images, labels = problem
     before = bits(defended, images)

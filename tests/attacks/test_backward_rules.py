@@ -2,9 +2,10 @@ import pytest
 import torch
 from torch import nn
 
+from groundglass.adaptive import collapse, make_rule
 from groundglass.attacks import DrawnMatrix, Exact, LinearMatrix, Normalised, StraightThrough
 from groundglass.models import OpticalBlock, defend
-from groundglass.optics import BackwardRule, SimulatedOPU, true_matrix
+from groundglass.optics import BackwardRule, Camera, SimulatedOPU, true_matrix
 from groundglass.optics.backward import stitch
 
 N, M, BATCH = 24, 40, 5
@@ -26,10 +27,10 @@ def grad():
     return torch.randn(BATCH, M, generator=torch.Generator().manual_seed(3))
 
 
-def by_autograd(matrix, bits, grad):
-    """Through a graph of complex numbers: |U b|^2, as in equation (1)."""
+def by_autograd(matrix, bits, grad, power=2):
+    """Through a graph of complex numbers: |U b|^2, as in equation (1), or another power."""
     b = bits.clone().requires_grad_()
-    intensity = (matrix @ b.t().to(matrix.dtype)).t().abs().square()
+    intensity = (matrix @ b.t().to(matrix.dtype)).t().abs() ** power
     (found,) = torch.autograd.grad(intensity, b, grad)
     return found
 
@@ -39,6 +40,24 @@ def test_exact_is_the_derivative_of_the_intensity(matrix, bits, grad):
     assert torch.allclose(
         Exact(matrix.real).vjp(bits, grad), by_autograd(matrix.real, bits, grad), rtol=1e-4, atol=1e-3
     )
+
+
+@pytest.mark.parametrize("power", [1, 1.5, 3, 4])
+def test_exact_follows_another_power_of_the_camera(matrix, bits, grad, power):
+    wanted = by_autograd(matrix, bits, grad, power)
+    assert torch.allclose(Exact(matrix, power=power).vjp(bits, grad), wanted, rtol=1e-3, atol=1e-3 * wanted.abs().max())
+    dark = Exact(matrix, power=power).vjp(torch.zeros_like(bits), grad)
+    assert not dark.any(), "no light, no direction, and no NaN"
+    opu = SimulatedOPU.create(N, M, seed=1, camera=Camera(power=power))
+    network = defend(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), at="1", hidden=N, device=opu, seed=0)
+    drawn, exact = (make_rule(name, network, seed=0) for name in ("bpda-drawn", "exact"))
+    assert drawn.power == exact.power == power
+    assert collapse(drawn, network) is drawn, "linear in the bits no longer"
+    u = true_matrix(opu)
+    full = 255 ** (2 / power)
+    open_pixels = ((u @ bits.t().to(u.dtype)).t().abs().square() < full).float()
+    wanted = by_autograd(u, bits, grad * open_pixels, power)
+    assert torch.allclose(exact.vjp(bits, grad), wanted, rtol=1e-3, atol=1e-3 * wanted.abs().max())
 
 
 def test_a_saturated_pixel_has_no_derivative(matrix, bits, grad):

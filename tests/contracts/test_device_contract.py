@@ -64,11 +64,15 @@ STEADY: dict[str, Callable[[], OpticalDevice]] = {
     "real": lambda: SimulatedOPU.create(N, M, seed=1, matrix="real"),
     "4 bits": lambda: SimulatedOPU.create(N, M, seed=1, camera=Camera(bits=4)),
     "float": lambda: SimulatedOPU.create(N, M, seed=1, camera=Camera(bits=None)),
+    "amplitudes": lambda: SimulatedOPU.create(N, M, seed=1, camera=Camera(power=1)),
+    "power 3.5, float": lambda: SimulatedOPU.create(N, M, seed=1, camera=Camera(power=3.5, bits=None)),
+    "power 4, structured": lambda: SimulatedOPU.create(N, M, seed=1, kind="structured", camera=Camera(power=4, bits=2)),
     "lighton numpy": lambda: LightOnOPU.calibrate(StandIn("numpy"), N, M, rows_per_call=7),
     "lighton torch": lambda: LightOnOPU.calibrate(StandIn("torch"), N, M, rows_per_call=7, arrays="torch"),
     "moving among one": lambda: MovingDevice([SimulatedOPU.create(N, M, seed=1)]),
     "remote": lambda: remote(SimulatedOPU.create(N, M, seed=1)),
     "remote float": lambda: remote(SimulatedOPU.create(N, M, seed=1, kind="structured", camera=Camera(bits=None))),
+    "remote amplitudes": lambda: remote(SimulatedOPU.create(N, M, seed=1, camera=Camera(power=1))),
     "remote lighton": lambda: remote(LightOnOPU.calibrate(StandIn("numpy"), N, M, rows_per_call=7)),
 }
 
@@ -91,6 +95,7 @@ _ELSEWHERE = ("lighton", "remote")
 SIMULATED = {name: make for name, make in DEVICES.items() if not name.startswith(_ELSEWHERE)} | {
     "read noise": lambda: SimulatedOPU.create(N, M, seed=1, read_noise=0.5),
     "both noises": lambda: SimulatedOPU.create(N, M, seed=1, read_noise=0.5, shot_noise=1e4),
+    "read noise, power 4": lambda: SimulatedOPU.create(N, M, seed=1, camera=Camera(power=4, read_noise=0.5)),
     "read noise, float": lambda: SimulatedOPU.create(N, M, seed=1, camera=Camera(bits=None, read_noise=0.5)),
     "moving with noise": lambda: MovingDevice.create(N, M, count=2, seed=1, camera=Camera(read_noise=0.5)),
 }

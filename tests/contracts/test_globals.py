@@ -255,7 +255,7 @@ def devices() -> Any:
 def networks() -> Any:
     found: dict[str, Any] = {}
     device = SimulatedOPU.create(16, 32, seed=1)
-    for encoding in ("bits", "bits-batch", "float", None):
+    for encoding in ("bits", "bits-batch", "bits-zero", "float", None):
         plain = vgg16(0.05, classes=3, mean=(0.5,) * 3, std=(0.2,) * 3, seed=2)
         options: Any = {"device": None, "hidden": 16} if encoding is None else {"device": device, "encoding": encoding}
         made = defend(plain, at="head", seed=4, **options).eval()

@@ -1,11 +1,16 @@
 """The camera: exposure, rounding, clipping, noise."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from groundglass.optics import Camera, SimulatedOPU
+from groundglass.optics import Camera, DeviceAccess, SimulatedOPU, true_matrix
+from groundglass.optics.fidelity.table import device_light
+from groundglass.optics.linear import LinearDevice
+from groundglass.optics.retrieval import FixedExposure, retrieve
 from groundglass.optics.tiled import ENTRY_STD
 from tests.optics.draws import draw
 from tests.threads import torch_threads
@@ -68,6 +73,58 @@ def test_the_exposure_is_frozen() -> None:
 def test_depth(depth: int) -> None:
     device = SimulatedOPU.create(64, 500, seed=1, camera=Camera(bits=depth))
     assert device.measure(draw(500, 64)).unique().tolist() == list(range(2**depth))
+
+
+@pytest.mark.parametrize("power", [1.0, 1.5, 2.0, 3.0, 3.5, 4.0])
+def test_a_reading_is_a_power_of_the_amplitude_and_full_scale_stays(power: float) -> None:
+    bits = draw(400, 64)
+    light = SimulatedOPU.create(64, 300, seed=1, camera=Camera(bits=None)).measure(bits).double()
+    floats = SimulatedOPU.create(64, 300, seed=1, camera=Camera(bits=None, power=power))
+    found = floats.measure(bits).double()
+    ratio = (found / light ** (power / 2))[light > 1]
+    assert ratio.max() / ratio.min() == pytest.approx(1, abs=1e-5)
+    assert found.mean() == pytest.approx(floats.mean_reading, rel=0.05)
+    coarse = SimulatedOPU.create(64, 300, seed=1, camera=Camera(bits=3, power=power)).measure(bits)
+    assert (coarse == 7).double().mean().item() == pytest.approx(0.01, rel=0.3)
+    assert ((found * 6.5 / 254.5).clamp(max=7) - coarse.double()).abs().max() <= 0.5 + 1e-4
+    # U as it is scaled to such readings.
+    assert torch.allclose(
+        (true_matrix(floats) @ bits.t().to(torch.complex64)).abs().t() ** power, found.float(), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_the_power_is_kept_and_one_of_2_is_the_camera_that_always_was(tmp_path: Path) -> None:
+    plain = SimulatedOPU.create(40, 30, seed=1)
+    assert SimulatedOPU.create(40, 30, seed=1, camera=Camera(power=2)).fingerprint == plain.fingerprint
+    plain.save(tmp_path / "plain.device")
+    assert "power" not in (tmp_path / "plain.device").read_text()
+    fourth = SimulatedOPU.create(40, 30, seed=1, camera=Camera(power=4))
+    fourth.save(tmp_path / "fourth.device")
+    again = SimulatedOPU.load(tmp_path / "fourth.device")
+    assert again.camera.power == 4
+    assert torch.equal(again.measure(draw(9, 40)), fourth.measure(draw(9, 40)))
+    # Twice the light is four times the reading.
+    floats = SimulatedOPU.create(40, 30, seed=1, camera=Camera(power=4, bits=None))
+    assert torch.allclose(floats.measure_at(draw(9, 40), 2.0), 4 * floats.measure(draw(9, 40)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({"power": 0.5}, "power"), ({"power": 1.3}, "0.5"), ({"power": 4, "shot_noise": 1e4}, "power=2")],
+)
+def test_a_power_that_cannot_be_is_refused(settings: dict[str, float], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Camera(**settings)  # type: ignore[arg-type]
+
+
+def test_what_takes_readings_for_intensities_refuses_another_power() -> None:
+    device = SimulatedOPU.create(16, 40, seed=1, camera=Camera(power=1, bits=None))
+    with pytest.raises(ValueError, match=r"\|Ux\|\^1"):
+        retrieve(DeviceAccess(device), FixedExposure(), frames=400, seed=0)
+    with pytest.raises(ValueError, match=r"\|Ux\|\^1"):
+        LinearDevice.fit(device, seed=0)
+    with pytest.raises(ValueError, match=r"\|Ux\|\^1"):
+        device_light(device)
 
 
 def test_float_readings_are_the_8_bit_ones_before_rounding() -> None:

@@ -3,7 +3,7 @@ import pickle
 import pytest
 import torch
 
-from groundglass.optics import FloatInputLayer, OpticalLayer, SimulatedOPU, binarise, encode, true_matrix
+from groundglass.optics import Camera, FloatInputLayer, OpticalLayer, SimulatedOPU, binarise, encode, true_matrix
 
 N, M = 40, 64
 SECRET = 271828182845904
@@ -28,7 +28,15 @@ def test_each_encoding_is_what_its_name_says(features):
     # The mean of a batch is not that of its samples.
     assert not torch.equal(batch, encode(features, "bits"))
     assert not torch.equal(encode(features[:1], "bits-batch"), batch[:1])
-    assert not any(encode(features, e).requires_grad for e in ("bits", "bits-batch", "float"))
+    assert torch.equal(encode(features, "bits-zero"), (features > 0).float())
+    assert not any(encode(features, e).requires_grad for e in ("bits", "bits-batch", "bits-zero", "float"))
+
+
+def test_float_input_follows_the_power_of_the_camera(features):
+    device = SimulatedOPU.create(N, M, seed=SECRET, camera=Camera(power=3))
+    scaled = features / features.norm(dim=1, keepdim=True) * (N / 2) ** 0.5
+    wanted = (scaled.to(torch.complex64) @ true_matrix(device).t()).abs() ** 3
+    assert torch.allclose(FloatInputLayer(device).measure(features), wanted, rtol=1e-3)
 
 
 def test_float_input_is_the_law_of_the_device_without_its_camera(device, features):

@@ -193,7 +193,10 @@ def test_a_fit_that_diverges_leaves_the_network_as_it_was(easy):
 # A linear head on features as they are is what is there before.
 @pytest.mark.parametrize(
     ("encoding", "has_device"),
-    [("bits", True), ("bits-batch", True), ("float", True), ("bits", False), ("bits-batch", False)],
+    [
+        *((name, True) for name in ("bits", "bits-batch", "bits-zero", "float")),
+        *((name, False) for name in ("bits", "bits-batch", "bits-zero")),
+    ],
 )
 def test_every_head_is_fitted_and_saved_as_it_is(coloured, tmp_path, encoding, has_device):
     """What is fitted on inputs that were encoded once is what the whole network then answers, and its file too."""

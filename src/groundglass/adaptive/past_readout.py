@@ -83,6 +83,6 @@ def _past_readout(rule: BackwardRule, network: DefendedNetwork) -> BackwardRule:
             rule.vjp(torch.zeros(classes, block.width, device=readout.device, dtype=torch.float32), readout), rule.name
         )
     # Two complex products become one with a matrix a class.
-    if type(rule) is DrawnMatrix and classes * block.width < 4 * m:
+    if type(rule) is DrawnMatrix and rule.power == 2 and classes * block.width < 4 * m:
         return QuadraticForms.of(rule, readout, block.width)
     return rule

@@ -104,20 +104,20 @@ def make_rule(
     if name == "fa":
         return LinearMatrix.draw(n, m, seed=seed)
     if name == "bpda-drawn":
-        return DrawnMatrix(n, m, seed=seed)
+        return DrawnMatrix(n, m, seed=seed, power=camera_of(device).power)
     if name == "exact" and isinstance(device, MovingDevice):
-        return Mixture([Exact(true_matrix(each), saturation=_saturation(each)) for each in device.devices])
+        return Mixture([Exact(true_matrix(each), **_seen(each)) for each in device.devices])
     if name == "exact":
         found = true_matrix(device)  # refuses a device that is not simulated
         if isinstance(block.optical, FloatInputLayer):
-            return Normalised(Exact(found), block.optical.length)
-        return Exact(found, saturation=_saturation(device))
+            return Normalised(Exact(found, power=camera_of(device).power), block.optical.length)
+        return Exact(found, **_seen(device))
     if name in ("bpda-retrieved", "exact-blurred"):
         if matrix is None:
             raise ValueError(f"the rule {name!r} needs a `matrix`: `groundglass retrieve` writes one")
         if matrix.shape != (m, n):
             raise ValueError(f"the matrix is {tuple(matrix.shape)}; this network's device has U of shape {(m, n)}")
-        return Exact(matrix, name, saturation=_saturation(device))
+        return Exact(matrix, name, **_seen(device))
     raise ValueError(f"the rule {name!r} is for a network without an optical layer")
 
 
@@ -147,7 +147,7 @@ def observe(network: DefendedNetwork, images: ImagesLike, *, batch_size: int = 5
     return torch.cat([bits for bits, _ in found]), torch.cat([logits for _, logits in found])
 
 
-def _saturation(device: OpticalDevice) -> float | None:
-    """|Ub|^2 at which the camera reads full scale."""
+def _seen(device: OpticalDevice) -> dict[str, Any]:
+    """What a camera makes of |Ub|: its power, and the reading that is full scale."""
     camera = camera_of(device)
-    return camera.top if camera.bits is not None else None
+    return {"saturation": camera.top if camera.bits is not None else None, "power": camera.power}

@@ -207,9 +207,12 @@ class BitFlip(StandIn):
         return torch.tanh(self._above(below(self.network, images)) * remembered).sum(1)
 
     def _above(self, found: Tensor) -> Tensor:
-        """How far each feature is above its threshold, which is the sample's mean, or with "bits-batch" the batch's."""
+        """How far each feature is above its threshold, the sample's mean, the batch's with "bits-batch", 0 with "bits-zero"."""
         features = found.detach().relu()
-        return found - (features.mean(1, keepdim=True) if self.network.block.encoding == "bits" else features.mean())
+        encoding = self.network.block.encoding
+        if encoding == "bits-zero":
+            return found
+        return found - (features.mean(1, keepdim=True) if encoding == "bits" else features.mean())
 
 
 def stand_in(

@@ -75,7 +75,7 @@ class LinearMatrix(_AtReadings):
 
 
 class Exact(_AtReadings):
-    """`exact`: the derivative of |Ub|^2 at the bits, grad_b = 2 Re(conj(Ub) U)^T grad, for a known U.
+    """`exact`: the derivative of |Ub|^p at the bits, grad_b = Re(conj(Ub) U)^T (p |Ub|^(p-2) grad), for a known U.
 
     With the true U it is an upper bound on what any attacker can know, which only a simulator can give. With a
     retrieved one it is what the retrieval is worth.
@@ -83,17 +83,25 @@ class Exact(_AtReadings):
     Args:
         matrix: U, complex [m, n] as in equation (1) (a real one has no imaginary part). Held as two float32 planes.
         name: the name in records.
-        saturation: |Ub|^2 at and above which the camera reads full scale, so that a change cannot be seen and the
+        saturation: |Ub|^p at and above which the camera reads full scale, so that a change cannot be seen and the
             derivative is zero; 255 for a U scaled to readings. None: no such level.
+        power: p, of the device's camera.
     """
 
     @without_locals
-    def __init__(self, matrix: Complex[Tensor, "m n"], name: str = "exact", *, saturation: float | None = None) -> None:
+    def __init__(
+        self,
+        matrix: Complex[Tensor, "m n"],
+        name: str = "exact",
+        *,
+        saturation: float | None = None,
+        power: float = 2.0,
+    ) -> None:
         if matrix.ndim != 2:
             raise ValueError(f"U must be [m, n], not {tuple(matrix.shape)}")
         saturation = fit(Positive | None, saturation, "saturation")
         super().__init__(name, n=matrix.shape[1], m=matrix.shape[0])
-        self._saturation = saturation
+        self._saturation, self.power = saturation, fit(Positive, power, "power")
         planes = [matrix.real, matrix.imag] if matrix.is_complex() else [matrix]
         self._planes = Held(*(plane.detach().to(torch.float32).contiguous() for plane in planes))
 
@@ -101,26 +109,35 @@ class Exact(_AtReadings):
     def vjp(self, bits: Bits, grad: Float[Tensor, "batch m"]) -> Bits:
         planes = self._planes.on(grad.device)
         fields = [bits @ plane.t() for plane in planes]
-        if self._saturation is not None:
+        if self._saturation is not None or self.power != 2:
             intensity = sum((field.square() for field in fields[1:]), fields[0].square())
-            grad = torch.where(intensity >= self._saturation, torch.zeros_like(grad), grad)
+        if self._saturation is not None:
+            full = self._saturation ** (2 / self.power)
+            grad = torch.where(intensity >= full, torch.zeros_like(grad), grad)
+        if self.power != 2:
+            # Of no light there is no direction.
+            slope = intensity.pow(self.power / 2 - 1).masked_fill_(intensity == 0, 0.0)
+            grad = grad * slope
         out = torch.zeros_like(bits)
         for field, plane in zip(fields, planes, strict=True):
             out += (grad * field) @ plane
-        return out.mul_(2)
+        return out.mul_(self.power)
 
 
 class DrawnMatrix(Exact):
-    """`bpda-drawn`: |Wb|^2 with a W of the attacker's own, from the same distribution as the device's matrix.
+    """`bpda-drawn`: |Wb|^p with a W of the attacker's own, from the same distribution as the device's matrix.
 
     Args:
         in_features, out_features: n and m.
         seed: of W, complex Gaussian with E|w|^2 = 1.
+        power: p, see `Exact`.
     """
 
-    def __init__(self, in_features: int, out_features: int, *, seed: int, name: str = "bpda-drawn") -> None:
+    def __init__(
+        self, in_features: int, out_features: int, *, seed: int, name: str = "bpda-drawn", power: float = 2.0
+    ) -> None:
         planes = normal(2, out_features, in_features, generator=generator(seed, "drawn matrix")) / 2**0.5
-        super().__init__(torch.complex(planes[0], planes[1]), name)
+        super().__init__(torch.complex(planes[0], planes[1]), name, power=power)
 
 
 class Normalised(_AtReadings):

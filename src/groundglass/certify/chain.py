@@ -51,8 +51,9 @@ def to_features(network: DefendedNetwork) -> list[Step]:
         raise TypeError(f"bits enter the device of a defended network, not a {type(network).__name__}")
     encoding = network.block.encoding
     if encoding != "bits":
-        why = "floats enter it" if encoding == "float" else "its thresholds depend on the other images of a batch"
-        raise ValueError(f"the layer of this network has no bits of an image's own, encoding {encoding!r}: {why}")
+        why = {"float": "floats enter it", "bits-batch": "its thresholds depend on the other images of a batch"}
+        told = why.get(encoding, "thresholds are bounded where they are the mean of an image's own features")
+        raise ValueError(f"the layer of this network has no bits that can be bounded, encoding {encoding!r}: {told}")
     steps: list[Step] = []
     for step in _followed(network):
         if step is None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from groundglass.core import BudgetExceededError
 from groundglass.core.settings import In, fit
-from groundglass.optics.camera import camera_of
+from groundglass.optics.camera import camera_of, check_intensity
 from groundglass.optics.device import Array, OpticalDevice, alike, as_bits, check_device, known_bits, no_readings
 
 
@@ -63,6 +63,10 @@ class DeviceAccess:
         """The largest reading: what is brighter reads the same. 255 unless the device has another camera; None: no end."""
         camera = camera_of(self._device)
         return None if camera.bits is None else int(camera.top)
+
+    def check_intensity(self, what: str) -> None:
+        """Refuse a device whose readings are not intensities. Raises: ValueError."""
+        check_intensity(camera_of(self._device), what)
 
     @property
     def remaining(self) -> int | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from groundglass.core import forks
 from groundglass.core.sealed import Sealed, Seed, without_locals
-from groundglass.core.settings import In, NotNegative, Positive, Settings
+from groundglass.core.settings import In, NotNegative, Positive, Settings, since
 from groundglass.kernels.tensor import is_card, normals
 from groundglass.kernels.threads import for_each
 
@@ -28,9 +28,11 @@ class Camera(Settings):
         shot_noise: photons at full scale, so that light of mean k photons is counted as Poisson(k); 0 is off. Real
             cameras have 1e4 to 1e5; fewer photons, more noise.
         density: share of ones of the random inputs that the exposure is calibrated on, in (0, 1].
+        power: a reading grows as |Ux|^power, from 1 to 4 in steps of a half. 2 is the intensity, what a camera sees; 1 the
+            amplitude, as with interference; 4 its square, as of two-photon light. Read noise is added behind it.
 
     Raises:
-        ValueError: a value out of its range.
+        ValueError: a value out of its range; shot noise, which is of intensities alone, with another power.
     """
 
     bits: Annotated[int, In("[1, 8]", "None for float readings")] | None = 8
@@ -38,12 +40,19 @@ class Camera(Settings):
     read_noise: Annotated[float, In("[0, inf)", "a std in reading steps")] = 0.0
     shot_noise: Annotated[float, In("[0, inf)", "photons at full scale, 0 is off")] = 0.0
     density: Annotated[float, In("(0, 1]", "the share of ones at calibration")] = 0.5
+    power: Annotated[float, In("[1, 4]", "of |Ux|, 2 for intensities")] = since(2.0, before=2.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("saturation", "read_noise", "shot_noise", "density"):
+        for name in ("saturation", "read_noise", "shot_noise", "density", "power"):
             # 2 and 2.0 are the same camera, in a file and in a fingerprint too.
             object.__setattr__(self, name, float(getattr(self, name)))
+        if not (2 * self.power).is_integer():
+            raise ValueError(
+                f"`power` (={self.power:g}) must be a multiple of 0.5: others are not the same on every machine"
+            )
+        if self.shot_noise and self.power != 2:
+            raise ValueError(f"`shot_noise` counts photons of an intensity: it goes with power=2, not {self.power:g}")
 
     @property
     def top(self) -> int:
@@ -55,11 +64,31 @@ class Camera(Settings):
         """Whether two frames of the same input may differ."""
         return self.read_noise > 0 or self.shot_noise > 0
 
+    def respond(self, light: Tensor) -> Tensor:
+        """|Ux|^power of intensities |Ux|^2, float64. By products and square roots alone, which every machine rounds alike."""
+        if self.power == 2:
+            return light
+        amplitude, (whole, half) = light.sqrt(), divmod(self.power, 1)
+        found = amplitude.sqrt() if half else torch.ones_like(light)
+        for _ in range(int(whole)):
+            found *= amplitude
+        return found
+
     def digitise(self, signal: Tensor) -> Tensor:
         """Readings of a float64 signal in reading steps: rounded half up and clipped, or float32 when `bits` is None."""
         if self.bits is None:
             return signal.to(torch.float32)
         return (signal + 0.5).floor_().clamp_(0, self.top).to(torch.uint8)
+
+
+def check_intensity(camera: Camera, what: str) -> None:
+    """Refuse a camera whose readings are not intensities, for `what`, which takes them for that.
+
+    Raises:
+        ValueError: another power.
+    """
+    if camera.power != 2:
+        raise ValueError(f"{what} is for readings that grow as |Ux|^2, and this device's grow as |Ux|^{camera.power:g}")
 
 
 def camera_of(device: object) -> Camera:

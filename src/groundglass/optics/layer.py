@@ -20,9 +20,10 @@ from groundglass.optics.simulated import SimulatedOPU
 from groundglass.optics.true_matrix import true_matrix
 
 #: What features become on their way to the device, or to a linear layer in its place. "bits": one bit a feature, above
-#: the mean of its own sample. "bits-batch": above the mean of the whole batch, as the paper's published code does.
+#: the mean of its own sample. "bits-zero": above 0, a threshold for all samples: what comes before may learn it, as a bias.
+#: "bits-batch": above the mean of the whole batch, as the paper's published code does.
 #: "float": as they are, which no binary device can take.
-Encoding = Literal["bits", "bits-batch", "float"]
+Encoding = Literal["bits", "bits-batch", "bits-zero", "float"]
 
 #: What torch calls the fingerprint in a `state_dict`, after the layer's own name.
 EXTRA = "_extra_state"
@@ -48,12 +49,15 @@ def encode(features: Float[Tensor, "batch n"], encoding: Encoding) -> Float[Tens
     features = features.detach()
     if encoding == "float":
         return features
-    return binarise(features) if encoding == "bits" else _above(features, features.mean())
+    if encoding == "bits-batch":
+        return _above(features, features.mean())
+    mean = features.mean(dim=1, keepdim=True)
+    return _above(features, mean) if encoding == "bits" else _above(features, mean, mean * 0)
 
 
-def _above(features: Tensor, mean: Tensor) -> Tensor:
+def _above(features: Tensor, mean: Tensor, threshold: Tensor | None = None) -> Tensor:
     """Bits; NaN where the mean is not finite: no comparison with NaN is true, so a threshold alone would hide it."""
-    return (features > mean).to(features.dtype).add_(mean * 0)
+    return (features > (mean if threshold is None else threshold)).to(features.dtype).add_(mean * 0)
 
 
 def as_bytes(bits: Float[Tensor, "batch n"]) -> UInt8[Tensor, "batch n"]:
@@ -111,9 +115,9 @@ def _public_readings(inputs: Float[Tensor, "batch n"], device: OpticalDevice) ->
 
 
 class _Projection(Opaque):
-    """U as float32 planes, real and imaginary, and their intensities for inputs that are scaled to one length."""
+    """U as float32 planes, real and imaginary, and their readings, not rounded, for inputs that are scaled to one length."""
 
-    __slots__ = ("length", "planes")
+    __slots__ = ("length", "planes", "power")
 
     @without_locals
     def __init__(self, device: OpticalDevice) -> None:
@@ -121,6 +125,7 @@ class _Projection(Opaque):
         assert isinstance(device, SimulatedOPU)  # any other has been refused
         self.planes = Held(*(plane.contiguous() for plane in (matrix.real, matrix.imag)))
         self.length = (device.in_features * device.camera.density) ** 0.5
+        self.power = device.camera.power
         self._enter()
 
     @without_locals
@@ -128,7 +133,8 @@ class _Projection(Opaque):
         scaled = F.normalize(inputs.float(), dim=1) * self.length
         real, imaginary = self.planes.on(inputs.device)
         out = (scaled @ real.t()).square_()
-        return out.add_((scaled @ imaginary.t()).square_())
+        light = out.add_((scaled @ imaginary.t()).square_())
+        return light if self.power == 2 else light.pow_(self.power / 2)
 
 
 class _Normalised(Opaque):
@@ -241,7 +247,7 @@ class FloatInputLayer(OpticalLayer):
 
     The published code calls a network with this in it RP, for random projection. Each input is scaled to the length that
     inputs have at calibration, so that readings have the device's mean: unscaled features have no fixed total
-    light, and their squares make training diverge.
+    light, and their squares make training diverge. The power is the camera's, where it has another.
 
     Attributes:
         length: of every input, once it is scaled.

@@ -6,14 +6,14 @@ import os
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from groundglass.core import DamagedFileError, atomic_write, remove_parts
 from groundglass.core.schema import read
 from groundglass.core.sealed import Seed, without_locals
-from groundglass.core.settings import Count, Settings
+from groundglass.core.settings import Count, Settings, settings_of
 from groundglass.core.untrusted import MOST_JSON, read_bytes
 from groundglass.optics.camera import Camera, Exposure
 from groundglass.optics.kinds import DoesNotFitError, check_medium, make_medium
@@ -62,8 +62,8 @@ def write_secret(path: Path, saved: Saved) -> None:
         "kind": medium.kind,
         "draw": medium.draw,
         "matrix": medium.matrix,
-        "camera": asdict(saved.camera),
-        "exposure": asdict(saved.exposure),
+        "camera": settings_of(saved.camera),
+        "exposure": settings_of(saved.exposure),
         "noise_seed": saved.noise_seed,
         "public": medium.seed.public,
     }

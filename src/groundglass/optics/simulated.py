@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from groundglass.core import DamagedFileError
 from groundglass.core.sealed import Seed
-from groundglass.core.settings import Count, fit
+from groundglass.core.settings import Count, fit, settings_of
 from groundglass.kernels.tensor import is_card
 from groundglass.optics.camera import Camera, Exposure, FrameNoise
 from groundglass.optics.device import Array, alike, as_bits
@@ -29,15 +29,17 @@ _LIGHT_THERE = 2**22
 # Entries of U that calibration and fingerprint may ask for: a device of more shows some of its outputs to them.
 _CALIBRATED = 2**29
 _CHALLENGED = 2**28
+# Parts of a reading step, where the mean reading is of no whole numbers.
+_LEVEL = 2**20
 
 
 class SimulatedOPU(Opaque):
     """|Ux|^2 of binary x, seen by a camera. Make one with `create` or `load`; see `OpticalDevice` for its use.
 
     Reading = clamp(floor(gain * |Ux|^2 + 0.5), 0, 255), with |Ux|^2 an exact integer (structured: float32 sums in a fixed
-    order). It is the same for the same input in any batch, with any kernel, on any machine. With a noisy camera, frame k
-    of a device gets noise of its own: a batch that is split in order gives the same readings, and counting starts again
-    when the device is loaded.
+    order), or another power of |Ux| where the camera has one. It is the same for the same input in any batch, with any
+    kernel, on any machine. With a noisy camera, frame k of a device gets noise of its own: a batch that is split in order
+    gives the same readings, and counting starts again when the device is loaded.
     """
 
     __slots__ = ("_camera", "_exposure", "_fingerprint", "_medium", "_noise", "_noise_seed", "_region")
@@ -183,7 +185,7 @@ class SimulatedOPU(Opaque):
     def _answer(self, bits: Tensor, exposure: float) -> Tensor:
         x = as_bits(bits, self.in_features).detach()
         x = (x if is_card(x.device) else x.cpu()).contiguous()
-        gain = self._exposure.gain * exposure
+        gain = self._exposure.gain * exposure ** (self._camera.power / 2)
         noise = self._noise if self._camera.noisy else None
         return _read(self._medium, self._camera, gain, x, noise).to(bits.device)
 
@@ -289,7 +291,7 @@ class SimulatedOPU(Opaque):
 
 def _read(medium: Medium, camera: Camera, gain: float, bits: Tensor, noise: FrameNoise | None = None) -> Tensor:
     """Readings of checked bits."""
-    if camera.bits is not None and noise is None:
+    if camera.bits is not None and noise is None and camera.power == 2:
         return medium.readings(bits, gain=gain, top=camera.top)
     dtype = torch.float32 if camera.bits is None else torch.uint8
     frames = torch.empty(len(bits), medium.out_features, dtype=dtype, device=bits.device)
@@ -297,7 +299,7 @@ def _read(medium: Medium, camera: Camera, gain: float, bits: Tensor, noise: Fram
     if not is_card(bits.device):
         step = min(256, max(1, _LIGHT // medium.out_features))
     for start in range(0, len(bits), step):
-        signal = medium.intensities(bits[start : start + step]).mul_(gain)
+        signal = camera.respond(medium.intensities(bits[start : start + step])).mul_(gain)
         frames[start : start + step] = camera.digitise(signal if noise is None else noise.apply(signal, camera))
     return frames
 
@@ -327,7 +329,7 @@ def _calibrate(medium: Medium, camera: Camera) -> Exposure:
     # Some two million readings; not fewer than 64 inputs for a wide device, nor more than 1024 for a narrow one.
     frames = min(1024, max(64, min(2**21 // seen.out_features, 2**26 // seen.in_features)))
     bits = _public_bits("calibration", frames, medium.in_features, camera.density)
-    light = seen.intensities(bits)
+    light = camera.respond(seen.intensities(bits))
     values = light.numpy().ravel()
     rank = min(round(values.size * (1 - camera.saturation)), values.size - 1)
     brightest = float(np.partition(values, rank)[rank])
@@ -338,6 +340,9 @@ def _calibrate(medium: Medium, camera: Camera) -> Exposure:
         )
     # Readings round half up: the top begins half a step below it.
     gain = (camera.top - 0.5) / brightest
+    if camera.bits is None and camera.power != 2:
+        # Not whole numbers: made so, as their sum is then the same in any order.
+        return Exposure(gain, int((light * gain * _LEVEL).to(torch.int64).sum()) / _LEVEL / values.size)
     if camera.bits is None:
         return Exposure(gain, int(light.to(torch.int64).sum()) * gain / values.size)
     return Exposure(gain, int(camera.digitise(light * gain).sum(dtype=torch.int64)) / values.size)
@@ -348,7 +353,7 @@ def _fingerprint(medium: Medium, camera: Camera, exposure: Exposure) -> str:
     count = 16 if medium.draw == 1 else min(16, max(2, 2**21 // medium.out_features))
     seen = medium if medium.draw == 1 else _some_outputs(medium, _CHALLENGED)
     readings = _read(seen, camera, exposure.gain, _public_bits("challenge", count, medium.in_features, 0.5))
-    public = json.dumps([medium.in_features, medium.out_features, asdict(camera)], sort_keys=True)
+    public = json.dumps([medium.in_features, medium.out_features, settings_of(camera)], sort_keys=True)
     digest = hashlib.sha256(public.encode())
     digest.update(readings.numpy().tobytes())
     return digest.hexdigest()[:32]

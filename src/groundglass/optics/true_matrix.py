@@ -17,8 +17,8 @@ from groundglass.optics.simulated import SimulatedOPU
 def true_matrix(device: OpticalDevice) -> Complex64[Tensor, "m n"]:
     """U of a simulated device, complex64 [out_features, in_features] as in equation (1), exposure included.
 
-    Scaled so that `(U @ x).abs() ** 2` is the reading of x before noise, rounding and saturation. The imaginary part
-    of a "real" device is zero.
+    Scaled so that `(U @ x).abs() ** 2` is the reading of x before noise, rounding and saturation; `** power`, that of its
+    camera, where it has another. The imaginary part of a "real" device is zero.
 
     Raises:
         TypeError: not a simulated device. Nobody has the matrix of a real one.
@@ -31,4 +31,9 @@ def true_matrix(device: OpticalDevice) -> Complex64[Tensor, "m n"]:
         raise TypeError(
             f"the matrix of a {type(device).__name__} is not known to anybody: only a SimulatedOPU has one to show"
         )
-    return torch.from_numpy(device._medium.dense()) * math.sqrt(device.exposure.gain)
+    return torch.from_numpy(device._medium.dense()) * _scale(device)
+
+
+def _scale(device: SimulatedOPU) -> float:
+    power = device.camera.power
+    return math.sqrt(device.exposure.gain) if power == 2 else float(device.exposure.gain ** (1 / power))

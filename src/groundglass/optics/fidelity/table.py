@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from groundglass.core import generator, permutation
+from groundglass.optics.camera import check_intensity
 from groundglass.optics.fidelity.laws import (
     Array,
     Law,
@@ -38,8 +39,9 @@ def device_light(device: SimulatedOPU) -> Light:
     """The intensities behind the readings of a device whose camera is `Camera(bits=None)`, without noise.
 
     Raises:
-        ValueError: a camera with bits or noise: what it rounds, cuts off or adds does not belong to the medium.
+        ValueError: a camera with bits, noise or another power: what it rounds, cuts off or adds does not belong to the medium.
     """
+    check_intensity(device.camera, "the table of laws")
     if device.camera.bits is not None or device.camera.noisy:
         raise ValueError(f"the laws are those of light, not of {device.camera}: make the device with Camera(bits=None)")
     unit = device.exposure.gain * ENTRY_STD**2 * (2 if device.matrix == "complex" else 1)

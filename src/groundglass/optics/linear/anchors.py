@@ -165,7 +165,9 @@ def locate(access: DeviceAccess, design: AnchorDesign, *, exposure: float, seed:
     Raises:
         BudgetExceededError: the access has fewer frames left than that takes; none was taken.
         ExposureError, MatrixChangedError: as `retrieve`.
+        ValueError: readings that are not intensities.
     """
+    access.check_intensity("a linear projection")
     frames = _FRAMES * len(design.blocks) + OVERHEAD
     if access.remaining is not None and access.remaining < frames:
         raise BudgetExceededError(f"the anchors take {frames} frames, and {access.remaining} are left of the budget")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from groundglass.core.schema import read
-from groundglass.core.settings import Count, NotNegative, Positive, Settings
+from groundglass.core.settings import Count, NotNegative, Positive, Settings, settings_of
 from groundglass.core.text import visible
 from groundglass.core.untrusted import parse_json
 from groundglass.optics.camera import Camera
@@ -113,7 +113,7 @@ def describe(
         fingerprint=device.fingerprint,
         mean_reading=device.mean_reading,
         reading=reading,
-        camera=None if camera is None else asdict(camera),
+        camera=None if camera is None else settings_of(camera),
         kind=type(device).__name__,
         public=bool(getattr(device, "public", False)),
         rows=most_rows(device.in_features, device.out_features, reading),

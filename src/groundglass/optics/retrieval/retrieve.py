@@ -102,13 +102,14 @@ def retrieve(
         progress: called with the frames and rows that are done.
 
     Raises:
-        ValueError: too few frames, or more than there is memory to plan, said before one is taken; a folder with another
-            retrieval; a negative seed; no such `device`.
+        ValueError: readings that are not intensities; too few frames, or more than there is memory to plan, said before one is
+            taken; a folder with another retrieval; a negative seed; no such `device`.
         PermissionError: the method needs control of the exposure, and the access has none.
         ExposureError: the camera sees nothing, or nothing but white; says which exposure would do.
         MatrixChangedError: the matrix changed meanwhile.
         DamagedFileError, DiskFullError, OSError: of the folder; raised before a frame is taken.
     """
+    access.check_intensity("retrieval")
     folder = None if folder is None else Path(folder)
     frames, seed, rows = fit(int, frames, "frames"), fit(int, seed, "seed"), fit(Count | None, rows, "rows")
     check_seed(seed)

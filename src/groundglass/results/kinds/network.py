@@ -18,6 +18,7 @@ class CameraSettings:
     read_noise: float
     shot_noise: float
     density: float
+    power: float = left_out(2.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,7 @@ class DeviceConfig:
     given: str = left_out("")
 
     camera_bits = through("camera.bits", "depth of a reading; none: float")
+    power = through("camera.power", "p of readings that grow as |Ux|^p")
     read_noise_levels = through("camera.read_noise", "std of the camera's noise, grey levels")
 
 

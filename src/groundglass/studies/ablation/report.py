@@ -29,7 +29,12 @@ _PARTS = {(BASELINE, "DFA"): "training by DFA", **_LAYER}
 #: Rules that are the right gradient of some head; each fits some of the networks, so alone it compares nothing.
 _FITTING = ("bp", "ste", "exact")
 _BEST = "best gradient"
-_ENCODINGS = {"bits": "threshold per image", "bits-batch": "threshold of the batch", "float": "none"}
+_ENCODINGS = {
+    "bits": "threshold per image",
+    "bits-batch": "threshold of the batch",
+    "bits-zero": "above zero",
+    "float": "none",
+}
 
 
 class Change(NamedTuple):
