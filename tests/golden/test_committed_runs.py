@@ -44,8 +44,9 @@ DATA: dict[str, Any] = {
 #: Made before their recipe gained cells, whose checks look at more: what they hold is still planned, but for the checks.
 GAINED = ("cifar10", "cifar100", "white-box/float32")
 #: Studies whose attacks by queries have changed since they ran: settings are chosen on other images, Square keeps equals, the
-#: parsimonious attack runs in both of its settings. What these alone had planned is planned anew.
-CHANGED = {"black-box", "ablation", "redraw"}
+#: parsimonious attack runs in both of its settings. And one whose trainings are longer now. What these alone had planned is
+#: planned anew.
+CHANGED = {"black-box", "ablation", "redraw", "adversarial-training"}
 FILES = {name.replace("/", "-"): (name,) for name in RUNS} | {"white-box-seeds": SEEDS}
 
 

@@ -30,8 +30,11 @@ def plan(study, data, recipe="laptop"):
 def test_the_laptop_recipe_does_every_study_and_trains_each_network_once(data):
     cells = plan("all", data)
     networks, keys = trainings(cells), {key_of(cell) for cell in cells}
+    apart = {study.name for study in STUDIES if not find_recipe(study, "laptop").in_all}
+    assert apart == {"defences"}, "on fewer images, and three times"
     for study in STUDIES:
-        assert {key_of(cell) for cell in plan(study.name, data)} <= keys, study.name
+        if study.name not in apart:
+            assert {key_of(cell) for cell in plan(study.name, data)} <= keys, study.name
     # What is shared is one cell: the same weights under three studies' names for them.
     for name in ("VGG-OPU higher", "BIN", "RP", "OPU", "OPU M=500", "VGG-OPU 1024x8000", "VGG-OPU 1024x32000"):
         assert key_of(networks[name].features) == key_of(networks["VGG-DFA"]), name
@@ -40,7 +43,7 @@ def test_the_laptop_recipe_does_every_study_and_trains_each_network_once(data):
     others = {"VGG-16 lower", "VGG-DFA", "VGG-DFA lower", "VGG-DFA source", "DFA N=64", "DFA N=512", "VGG-DFA N=2048"}
     assert long == {"VGG-16", "VGG-16 source"} | whole | others
     hard = {cell.name: cell.training.epochs for cell in networks.values() if cell.training.adversarial}
-    assert hard == {"VGG-16 AT": 6, "VGG-OPU AT" if whole else "VGG-DFA AT": 6}
+    assert hard == {"VGG-16 AT": 12, "VGG-OPU AT" if whole else "VGG-DFA AT": 12}
     audits = [cell.name for cell in cells if cell.kind == "audit"]
     assert len(set(audits)) == len(audits)
 
@@ -82,7 +85,18 @@ def test_quick_leaves_out_what_would_make_it_slow():
     config = configure(find_study("all"), "quick", data=None, seed=0, precision="float32")
     assert {study.name for study in STUDIES} - set(config.studies) == {"ablation", "scale", "adversarial-training"}
     transfer = {"VGG-DFA", "VGG-OPU higher", "VGG-DFA lower", "VGG-OPU lower", "VGG-16 source"}
-    assert set(trainings(plan("all", "shapes", "quick"))) == {"VGG-16", "VGG-OPU"} | transfer
+    smoothed = {"VGG-16 smoothed", "VGG-OPU smoothed"}
+    assert set(trainings(plan("all", "shapes", "quick"))) == {"VGG-16", "VGG-OPU"} | transfer | smoothed
+
+
+@pytest.mark.parametrize(
+    ("recipe", "data"),
+    [(recipe.name, data) for recipe in find_study("all").recipes for data in recipe.data],
+)
+def test_one_name_is_one_network_in_a_folder_of_all(recipe, data):
+    """And in that of the defences, where these are no part of it: each may give the other networks, by `--reuse`."""
+    cells = [*plan("all", data, recipe), *plan("defences", data, recipe)]
+    check_names({key_of(cell): cell for cell in cells}.values())
 
 
 @pytest.mark.parametrize("study", ["all", *(study.name for study in STUDIES)])

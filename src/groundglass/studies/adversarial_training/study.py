@@ -48,9 +48,7 @@ def early(config: AdversarialTrainingConfig, dataset: Dataset) -> tuple[NetworkC
     return hardened(config, dataset)
 
 
-def hardened(
-    config: AdversarialTrainingConfig, dataset: Dataset, kind: str = "AT"
-) -> tuple[TrainCell, NetworkCell]:
+def hardened(config: AdversarialTrainingConfig, dataset: Dataset, kind: str = "AT") -> tuple[TrainCell, NetworkCell]:
     """The cells that train VGG-16 and VGG-OPU on adversarial images, by the `kind` in their names."""
     plain, defended = kit.targets(config, dataset)
     epochs: dict[str, Any] = {} if config.epochs is None else {"epochs": config.epochs}
@@ -66,6 +64,16 @@ def hardened(
     return baseline, kit.placed_network(config, f"VGG-OPU {kind}", features, defended.device)
 
 
+def laptop_networks(data: str, seed: int, precision: Precision) -> dict[str, Any]:
+    """The settings of `kit.laptop_networks`, and of the adversarial trainings: `defences` has these networks too, and one name is
+    one network in every folder."""
+    return {
+        **kit.laptop_networks(data, seed, precision),
+        "adversarial": PGDTraining(eps=8 / 255, steps=2),
+        "epochs": 12,
+    }
+
+
 @recipe(SMALL, QUICK_COST, QUICK_EXPECT, in_all=False)
 def quick(data: str, seed: int, precision: Precision) -> AdversarialTrainingConfig:
     """Two networks more, trained on their own adversarial images."""
@@ -75,12 +83,11 @@ def quick(data: str, seed: int, precision: Precision) -> AdversarialTrainingConf
 
 @recipe(
     CIFAR,
-    "about 40 minutes on two cores, most of them training; CIFAR-100 some 45",
+    "about 55 minutes on two cores, most of them training; CIFAR-100 some 60",
     "the layer beside the control: clean accuracy against the worst case",
 )
 def laptop(data: str, seed: int, precision: Precision) -> AdversarialTrainingConfig:
-    networks = kit.laptop_networks(data, seed, precision)
-    return AdversarialTrainingConfig(**networks, adversarial=PGDTraining(eps=8 / 255, steps=3), epochs=6)
+    return AdversarialTrainingConfig(**laptop_networks(data, seed, precision))
 
 
 @recipe(CIFAR, FOR_A_GPU, "the same at the paper's sizes")

@@ -12,6 +12,8 @@ TITLE = "Defences side by side"
 def tables(run: Run) -> list[Table]:
     """The networks with their clean accuracies."""
     clean = clean_accuracies(run)
+    if not clean:
+        return []
     return [Table("", "network", ("clean accuracy",), tuple(Row(name, (share,)) for name, share in clean.items()))]
 
 

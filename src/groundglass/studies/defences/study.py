@@ -7,12 +7,12 @@ from typing import Any, Literal
 from groundglass.core.settings import Count, Positive
 from groundglass.data import Dataset
 from groundglass.studies import kit
-from groundglass.studies.adversarial_training.study import AdversarialTrainingConfig, hardened
+from groundglass.studies.adversarial_training.study import AdversarialTrainingConfig, hardened, laptop_networks
 from groundglass.studies.cells.network import NetworkCell, TrainCell
 from groundglass.studies.engine.cell import Cell, with_inputs
 from groundglass.studies.engine.repeats import repeated
 from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, SMALL, recipe
-from groundglass.training import TRADES, AdversarialTraining, PGDTraining, Precision, TrainingConfig
+from groundglass.training import TRADES, AdversarialTraining, Precision
 
 Family = Literal["ordinary", "adversarial", "trades", "smoothed"]
 
@@ -25,6 +25,7 @@ class DefencesConfig(AdversarialTrainingConfig):
         families: of defences, in the order of the table.
         trades: inside the training of VGG-16 TRADES and VGG-OPU TRADES; epochs and rule as of adversarial training.
         sigma: std of the noise that the smoothed networks are trained and certified with, pixel units.
+        smoothed_epochs: of their trainings; None: as of the ordinary ones.
         repeats: of everything, each with a seed and a device of its own.
         radii_l2: L2, pixel units, at which the networks are audited, beside the L-inf `radii`.
     """
@@ -32,6 +33,7 @@ class DefencesConfig(AdversarialTrainingConfig):
     families: tuple[Family, ...] = ("ordinary", "adversarial", "trades", "smoothed")
     trades: AdversarialTraining = field(default_factory=lambda: TRADES(eps=8 / 255))
     sigma: Positive = 0.25
+    smoothed_epochs: Count | None = None
     repeats: Count = 3
     radii_l2: tuple[Positive, ...] = (0.25,)
 
@@ -72,9 +74,10 @@ def _trades(config: DefencesConfig, dataset: Dataset) -> Sequence[NetworkCell]:
 
 def _smoothed(config: DefencesConfig, dataset: Dataset) -> Sequence[NetworkCell]:
     """Trained under the noise that they are smoothed with: a smoothed classifier is certified by forward passes alone."""
-    noisy: dict[str, Any] = {
-        name: replace(getattr(config, name), noise=config.sigma) for name in ("baseline", "hybrid")
-    }
+    changes: dict[str, Any] = {"noise": config.sigma}
+    if config.smoothed_epochs is not None:
+        changes["epochs"] = config.smoothed_epochs
+    noisy: dict[str, Any] = {name: replace(getattr(config, name), **changes) for name in ("baseline", "hybrid")}
     plain, defended = kit.targets(replace(config, **noisy), dataset)
     if isinstance(defended, TrainCell):
         return replace(plain, name="VGG-16 smoothed"), replace(defended, name="VGG-OPU smoothed")
@@ -93,17 +96,18 @@ _MADE: dict[str, Callable[[DefencesConfig, Dataset], Sequence[NetworkCell]]] = {
 @recipe(SMALL, QUICK_COST, QUICK_EXPECT)
 def quick(data: str, seed: int, precision: Precision) -> DefencesConfig:
     """The networks of the other studies, and two that are trained with noise."""
-    return DefencesConfig(**kit.quick_networks(data, seed, precision), families=("ordinary", "smoothed"), repeats=1)
+    few: dict[str, Any] = {"radii": (), "smoothed_epochs": 2, "repeats": 1}
+    return DefencesConfig(**kit.quick_networks(data, seed, precision), families=("ordinary", "smoothed"), **few)
 
 
-@recipe(CIFAR, "about 6 hours on two cores", "each defence alone and with the layer, three seeds")
+# With its own repeats, and on fewer images than other studies audit: a folder of its own, that `--reuse` gives their networks.
+@recipe(CIFAR, "about 6 hours on two cores", "each defence alone and with the layer, three seeds", in_all=False)
 def laptop(data: str, seed: int, precision: Precision) -> DefencesConfig:
-    networks = kit.laptop_networks(data, seed, precision)
-    inside: dict[str, Any] = {"adversarial": PGDTraining(eps=8 / 255, steps=2), "trades": TRADES(eps=8 / 255, steps=2)}
-    return DefencesConfig(**{**networks, "audit_images": 200}, **inside, epochs=12)
+    networks = {**laptop_networks(data, seed, precision), "audit_images": 200}
+    return DefencesConfig(**networks, trades=TRADES(eps=8 / 255, steps=2))
 
 
-@recipe(CIFAR, FOR_A_GPU, "the same at the paper's sizes")
+@recipe(CIFAR, FOR_A_GPU, "the same at the paper's sizes", in_all=False)
 def paper(data: str, seed: int, precision: Precision) -> DefencesConfig:
     return DefencesConfig(**kit.paper_networks(data, seed, precision))
 
