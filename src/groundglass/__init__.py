@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from groundglass.training import BackProp as BackProp
     from groundglass.training import HybridDFA as HybridDFA
     from groundglass.training import TrainingConfig as TrainingConfig
+    from groundglass.training import harden as harden
     from groundglass.training import train as train
 
 __version__ = "0.3.0"
@@ -98,7 +99,7 @@ _FROM = {
     "groundglass.models": ("accuracy", "defend", "load_defended", "load_model", "save_defended"),
     "groundglass.models.zoo": ("load",),
     "groundglass.optics": ("SimulatedOPU",),
-    "groundglass.training": ("BackProp", "HybridDFA", "TrainingConfig", "train"),
+    "groundglass.training": ("BackProp", "HybridDFA", "TrainingConfig", "harden", "train"),
 }
 _NAMES = {name: package for package, names in _FROM.items() for name in names} | {"audit": "groundglass.audit"}
 

@@ -10,7 +10,7 @@ from groundglass.models import ModelSpec, build, save_model
 from groundglass.optics import DeviceStore, SimulatedOPU
 from groundglass.service.guard import NaturalBits
 from groundglass.studies import guard_model
-from groundglass.training.classifier import encode_bits
+from groundglass.training.encoding import encode_bits
 from tests.studies.tiny import pictures
 
 DATA = pictures("shapes", n_train=400, n_test=300)

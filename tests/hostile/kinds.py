@@ -50,7 +50,7 @@ from groundglass.service.policy import Redraw, Versions, read_versions
 from groundglass.service.tokens import Budgets, Tokens
 from groundglass.studies.audit_model import _matrix, read_pictures
 from groundglass.studies.cells import draws
-from groundglass.studies.cells.cached_bits import cached_bits
+from groundglass.studies.cells.cached_bits import cached_bits, cached_features
 from groundglass.training import HybridDFA, TrainingConfig, train
 from tests.runs import RunFolder
 from tests.service.serving import remote, token
@@ -373,6 +373,16 @@ def _bits(folder: Path) -> Any:
     return plain(cached_bits(network(), images, folder)[0])  # type: ignore[arg-type]
 
 
+def _features(folder: Path) -> Any:
+    images = ImageSet("shapes", "train", (IMAGES * 255).to(torch.uint8), LABELS, ("a", "b", "c"))
+    return plain(cached_features(network(), images, folder)[0])  # type: ignore[arg-type]
+
+
+def features_cache(folder: Path) -> Path:
+    _features(folder)
+    return next(folder.glob("features-*.safetensors"))
+
+
 def bits_cache(folder: Path) -> Path:
     _bits(folder)
     return next(folder.glob("bits-*"))
@@ -531,6 +541,7 @@ KINDS: dict[str, FileKind] = {
     "certificates": FileKind(certified_file, _certified, **SAFE),
     "kept audit": FileKind(kept_file, read_kept, **SAFE),
     "cached bits": FileKind(bits_cache, lambda p: _bits(p.parent), **SAFE),
+    "cached features": FileKind(features_cache, lambda p: _features(p.parent), **SAFE),
     "retrieval.json": FileKind(retrieval_file("retrieval.json"), lambda p: _retrieved(p.parent), json_parts, put_json),
     "retrieved matrix": FileKind(retrieval_file("matrix.npy"), lambda p: _retrieved(p.parent)),
     "readings": FileKind(retrieval_file("readings.npy"), lambda p: _retrieved(p.parent), checked=False),

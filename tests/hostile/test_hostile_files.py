@@ -199,7 +199,7 @@ READERS: dict[str, tuple[str, ...] | str] = {
     "groundglass.results.records": ("arrays",),
     "groundglass.data.image_files": ("pictures", "picture"),
     "groundglass.studies.audit_model": ("given matrix",),
-    "groundglass.studies.cells.cached_bits": ("cached bits",),
+    "groundglass.studies.cells.cached_bits": ("cached bits", "cached features"),
     "groundglass.studies.cells.draws": ("draws checkpoint",),
     "groundglass.service.database": ("service's database",),
     "groundglass.service.policy": ("served device",),

@@ -15,7 +15,8 @@ from groundglass.studies import redraw_model as redraw_module
 from groundglass.studies.cells import cached_bits as features_module
 from groundglass.studies.cells import redraw as tuning_module
 from groundglass.studies.redraw_model import redraw_model
-from groundglass.training.classifier import encode_bits, fit_classifier
+from groundglass.training.classifier import fit_classifier
+from groundglass.training.encoding import encode_bits
 from tests.studies.tiny import pictures
 
 CLASSES, N, M = 10, 64, 256

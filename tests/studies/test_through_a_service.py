@@ -22,7 +22,8 @@ from groundglass.studies import audit_model as audit_module
 from groundglass.studies import redraw_model as redraw_module
 from groundglass.studies.audit_model import audit_model
 from groundglass.studies.redraw_model import redraw_model
-from groundglass.training.classifier import encode_bits, fit_classifier
+from groundglass.training.classifier import fit_classifier
+from groundglass.training.encoding import encode_bits
 from tests.service.serving import Bench, bench
 from tests.studies.tiny import pictures
 

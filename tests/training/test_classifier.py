@@ -9,7 +9,8 @@ from groundglass.data import Augment
 from groundglass.models import accuracy, build, defend, load_model, save_model
 from groundglass.optics import Camera, OpticalLayer, SimulatedOPU, binarise
 from groundglass.training import DivergedError, TrainingConfig
-from groundglass.training.classifier import FINE_TUNING, accuracy_of_bits, encode_bits, fit_classifier, place_device
+from groundglass.training.classifier import FINE_TUNING, accuracy_of_bits, fit_classifier, place_device
+from groundglass.training.encoding import encode_bits
 
 from .conftest import SPEC, same
 

@@ -10,7 +10,8 @@ from groundglass.models import build
 from groundglass.optics import Camera, MovingDevice, SimulatedOPU
 from groundglass.training import TrainingConfig
 from groundglass.training.checkpoint import begun
-from groundglass.training.classifier import encode_bits, fit_classifier, place_device
+from groundglass.training.classifier import fit_classifier, place_device
+from groundglass.training.encoding import encode_bits
 
 from .conftest import SPEC, Killed, facts, same
 

@@ -124,12 +124,13 @@ class OpticalBlock(nn.Module):
             )
         # The optical part stays in float32 under autocast: a rounding error before a threshold is a flipped bit.
         with torch.autocast(x.device.type, enabled=False):
-            below = self.below(x.to(self.readout.weight.dtype).contiguous())
+            x = x.to(self.readout.weight.dtype).contiguous()
+            below = self.below(x)
             hidden = torch.relu(below)
             bits = encode(hidden, self.encoding)
             current = pass_of(self, bits)
             if current.until_features:
-                raise ReachedError(hidden, below)
+                raise ReachedError(hidden, below, x)
             above = bits if self.optical is None else self.optical(bits)
             if current.rule.site == "readings" and is_followed(hidden) and torch._C._get_tracing_state() is None:
                 above = stitch(above, hidden, bits, current.rule)

@@ -118,13 +118,17 @@ class DefendedNetwork(nn.Module):
         feature is off. Nothing is measured."""
         return self._reached(images)[1]
 
-    def _reached(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def taken(self, images: Tensor) -> Tensor:
+        """What the block is given, [batch, d]. Nothing is measured."""
+        return self._reached(images)[2]
+
+    def _reached(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         with running(Pass(self.block, Blocked(), until_features=True)):
             try:
                 self.network(images)
             except ReachedError as reached:
-                features, below = reached.args
-                return features, below
+                features, below, taken = reached.args
+                return features, below, taken
         raise self._missed()
 
     def observe(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,8 @@ from groundglass.optics.opaque import applied, is_followed, uncompiled
 
 
 class ReachedError(Exception):
-    """Raised when a pass that should end at the block has reached it, with the features, and with those before their ReLU."""
+    """Raised when a pass that should end at the block has reached it, with the features, those before their ReLU, and what the
+    block was given."""
 
 
 @dataclass(eq=False)

@@ -10,7 +10,7 @@ from groundglass.data import load
 from groundglass.models import DefendedNetwork
 from groundglass.service.guard import GuardSettings, NaturalBits
 from groundglass.studies.audit_model import read_network
-from groundglass.training.classifier import encode_bits
+from groundglass.training.encoding import encode_bits
 
 # Of a class with fewer images to calibrate with, next to nothing can be said.
 _LEAST = 100

@@ -126,12 +126,7 @@ def hybrid_network(
         changes: of the cell's training, credit or seed.
     """
     plain = baseline_network(config, dataset)
-    spec = replace(plain.spec, dropout=config.hybrid_dropout, encoding=encoding, head=config.head)
-    if device is None:
-        instead = config.device_out if config.head == "published-code" else None
-        spec = replace(spec, linear_hidden=features or config.device_in, linear_out=instead)
-    else:
-        spec = replace(spec, device_in=device.in_features, device_out=device.out_features)
+    spec = _with_head(config, plain.spec, device, features, encoding)
     settings = {"training": config.hybrid, "credit": "hybrid-dfa", **changes}
     return replace(plain, name=name, spec=spec, device=device, **settings)
 
@@ -139,10 +134,29 @@ def hybrid_network(
 def placed_network(
     config: TargetsConfig, name: str, features: TrainCell, device: DeviceCell | None, **changes: Any
 ) -> PlaceCell:
-    """The cell that puts a device behind trained features, or a linear head, and trains what is not frozen."""
+    """The cell that puts a device behind trained features, or a linear head, and trains what is not frozen.
+
+    Args:
+        features: of a network of any kind; of one without a head to take over, what is new is trained by hybrid DFA.
+    """
     shared: dict[str, Any] = {"frozen": config.frozen, "seed": config.seed}
+    if not features.spec.defended:
+        encoding: Encoding = changes.pop("encoding", "bits")
+        spec = _with_head(config, features.spec, device, None, encoding)
+        shared |= {"frozen": "features", "encoding": encoding, "spec": spec}
     settings = {"training": config.classifier or FINE_TUNING, **shared, **changes}
     return PlaceCell(name=name, features=features, device=device, data=config.data, **settings)
+
+
+def _with_head(
+    config: TargetsConfig, plain: ModelSpec, device: DeviceCell | None, features: int | None, encoding: Encoding | None
+) -> ModelSpec:
+    """The spec of a network with a device in place of its head, or a linear head."""
+    spec = replace(plain, dropout=config.hybrid_dropout, encoding=encoding, head=config.head)
+    if device is None:
+        instead = config.device_out if config.head == "published-code" else None
+        return replace(spec, linear_hidden=features or config.device_in, linear_out=instead)
+    return replace(spec, device_in=device.in_features, device_out=device.out_features)
 
 
 def targets(config: TargetsConfig, dataset: Dataset) -> tuple[TrainCell, TrainCell | PlaceCell]:

@@ -2,11 +2,13 @@
 
 from groundglass.training.adversarial import TRADES, AdversarialTraining, PGDTraining
 from groundglass.training.by_name import CREDITS, Credit, make_credit
-from groundglass.training.classifier import encode_bits, fit_classifier, place_device
+from groundglass.training.classifier import fit_classifier, place_device
 from groundglass.training.config import TrainingConfig
 from groundglass.training.credit_assignment import BackProp, CreditAssignment, HybridDFA
+from groundglass.training.encoding import encode_bits, encode_features
 from groundglass.training.estimated import EstimatedDerivative
 from groundglass.training.following import Following
+from groundglass.training.hardening import HARDENING, fine_tune, fit_block, harden, insert
 from groundglass.training.layerwise import DirectFeedback, FeedbackAlignment, SignSymmetry
 from groundglass.training.loop import train
 from groundglass.training.optimiser_steps import DivergedError
@@ -16,6 +18,7 @@ from groundglass.training.state import EpochResult
 
 __all__ = [
     "CREDITS",
+    "HARDENING",
     "TRADES",
     "AdversarialTraining",
     "BackProp",
@@ -38,8 +41,13 @@ __all__ = [
     "Steps",
     "TrainingConfig",
     "encode_bits",
+    "encode_features",
     "fastest_precision",
+    "fine_tune",
+    "fit_block",
     "fit_classifier",
+    "harden",
+    "insert",
     "make_credit",
     "place_device",
     "times_slower",

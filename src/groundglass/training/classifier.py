@@ -14,94 +14,23 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from groundglass.core import Progress, check_labels, generator, input_dtype, permutation, silent
+from groundglass.core import Progress, check_labels, generator, permutation, silent
 from groundglass.core.accelerator import free_memory, repeatable
-from groundglass.core.modes import evaluating
 from groundglass.core.reading import sent
 from groundglass.core.settings import Count, Tally, fit
-from groundglass.data import Augment, ImagesLike, batches, given
+from groundglass.data import ImagesLike
 from groundglass.models import DefendedNetwork, OpticalBlock
 from groundglass.models.head import Rectified
-from groundglass.optics import Encoding, OpticalDevice, encode
+from groundglass.optics import Encoding, OpticalDevice
 from groundglass.optics.device import as_bits
-from groundglass.optics.layer import as_bytes
 from groundglass.training.checkpoint import Checkpoint
 from groundglass.training.config import TrainingConfig
+from groundglass.training.encoding import encoded
 from groundglass.training.optimiser_steps import OptimiserSteps, make_optimiser
 from groundglass.training.schedule import OneCycle
 from groundglass.training.state import EpochResult
 
 FINE_TUNING = TrainingConfig(epochs=5, batch_size=64, learning_rate=0.05, schedule=OneCycle(warmup=0.1))
-
-
-@torch.no_grad()
-def encode_bits(
-    network: DefendedNetwork,
-    images: ImagesLike,
-    *,
-    encoding: Encoding = "bits",
-    batch_size: int = 500,
-    augment: Augment | None = None,
-    seed: int = 0,
-    epoch: int = 0,
-    progress: Progress = silent,
-    name: str = "features",
-) -> Tensor:
-    """Every image as it enters the device, in the set's or the stream's order: [n, N] on the CPU. No device is used.
-
-    uint8, 0 or 1; float32 with the encoding "float". In eval mode: dropout off, BatchNorm with its running statistics,
-    neither changed; the mode is put back. A network whose head is still linear (no device) gives the bits that a
-    device in its place would get.
-
-    Args:
-        network: only the layers below the device are run.
-        images: in any form that `groundglass.data.given` takes. Of a stream a batch at a time is in memory. What it says of
-            labels, in its own order, only `fit_classifier(network, images)` keeps beside the bits.
-        batch_size: images a forward pass. Convolutions may round differently in another batch size, and a feature
-            within a rounding error of its threshold may then fall on the other side.
-        augment, seed, epoch: augmentation, off by default, as in `batches`; another epoch, other augmentations.
-        progress, name: told the images done under that name.
-
-    Raises:
-        TypeError: `images` is none of these.
-    """
-    return _encoded(network, images, encoding, batch_size, augment, seed, epoch, progress, name)[0]
-
-
-def _encoded(
-    network: DefendedNetwork,
-    images: ImagesLike,
-    encoding: Encoding,
-    batch_size: int = 500,
-    augment: Augment | None = None,
-    seed: int = 0,
-    epoch: int = 0,
-    progress: Progress = silent,
-    name: str = "features",
-) -> tuple[Tensor, Tensor]:
-    """What enters the device, and the labels, in one walk."""
-    walked = given(images)
-    where, count = next(network.parameters()).device, len(walked)
-    dtype = torch.float32 if encoding == "float" else torch.uint8
-    inputs = torch.empty(count, network.block.width, dtype=dtype, device="cpu")
-    labels = torch.empty(count, dtype=torch.int64, device="cpu")
-    done = 0
-    with evaluating(network):
-        walk = batches(
-            walked, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment, shuffle=False, where=where
-        )
-        for batch in walk:
-            done += len(batch)
-            if done > count:
-                raise ValueError(f"{walked!r} gave more than {count} images this time: it must give as many each time")
-            features = network.features(batch.images.to(where, input_dtype(network)))
-            encoded = encode(features, encoding)
-            inputs[batch.index] = (encoded if encoding == "float" else as_bytes(encoded)).to(dtype).cpu()
-            labels[batch.index] = batch.labels
-            progress(name, done, count)
-    if done < count:
-        raise ValueError(f"{walked!r} gave {done} images this time, and {count} before: it must give as many each time")
-    return inputs, labels
 
 
 def place_device(network: DefendedNetwork, device: OpticalDevice | None, *, encoding: Encoding = "bits") -> None:
@@ -185,7 +114,7 @@ def fit_classifier(
         )
     rows, memory, seed = fit(Count, rows, "rows"), fit(Tally, memory, "memory"), fit(int, seed, "seed")
     if labels is None:
-        inputs, labels = _encoded(network, inputs, block.encoding, progress=progress)
+        inputs, labels = encoded(network, inputs, block.encoding, progress=progress)
     if not isinstance(inputs, Tensor):
         raise TypeError("`inputs` are bits where there are `labels`: encode_bits(network, images) gives them")
     check_bits(network, inputs, labels)

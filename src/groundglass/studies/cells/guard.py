@@ -23,7 +23,7 @@ from groundglass.studies.cells.network import NetworkCell
 from groundglass.studies.cells.retrieve import RetrieveCell
 from groundglass.studies.engine.cell import BaseCell, Outcome, key_of
 from groundglass.studies.engine.context import Context
-from groundglass.training.classifier import encode_bits
+from groundglass.training.encoding import encode_bits
 
 #: Rows of honest clients: new images; of one class alone; under noise; attacked.
 HONEST = ("images", "one class", "noisy images", "attacked images")

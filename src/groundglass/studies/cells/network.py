@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
@@ -22,17 +23,20 @@ from groundglass.results.kinds.network import (
     FeaturesNote,
     TrainResult,
 )
-from groundglass.studies.cells.cached_bits import cached_bits
+from groundglass.studies.cells.cached_bits import cached_bits, cached_features
 from groundglass.studies.engine.cell import BaseCell, Cell, Outcome, filled, scratch_of
 from groundglass.studies.engine.context import Context
 from groundglass.training import Credit, CreditAssignment, HybridDFA, TrainingConfig, make_credit, train
 from groundglass.training.checkpoint import begun
-from groundglass.training.classifier import FINE_TUNING, encode_bits, fit_classifier, place_device
+from groundglass.training.classifier import FINE_TUNING, fit_classifier, place_device
+from groundglass.training.encoding import encode_bits
+from groundglass.training.hardening import fit_block
 from groundglass.training.state import EpochResult
 
 #: What of a network's features stays as it is when a device is put in: all below the device, so that a classifier alone is
-#: fitted; or the convolutions, under which a new head is trained by hybrid DFA, as in the paper's published code.
-Frozen = Literal["below device", "convolutions"]
+#: fitted; or the convolutions, under which a new head is trained by hybrid DFA, as in the paper's published code; or these, with
+#: what they make of an image computed once, so that no image is augmented.
+Frozen = Literal["below device", "convolutions", "features"]
 
 #: A cell whose result names a network's file, its `checkpoint`: what can be attacked.
 NetworkCell = Cell
@@ -96,6 +100,9 @@ def is_given(network: NetworkCell) -> bool:
 NEEDS_U = "needs U"
 NEEDS_ANOTHER = "needs another device, drawn or changed here"
 
+# What of a spec is of the head.
+_OF_A_HEAD = ("device_in", "device_out", "linear_hidden", "linear_out", "head")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainCell(BaseCell):
@@ -137,8 +144,10 @@ class PlaceCell(BaseCell):
         features: the network whose convolutions, and features, it has; they stay as they are.
         device: None for a linear classifier.
         encoding: what enters the device, or the linear classifier.
-        frozen: with "convolutions" everything else is made anew and trained by hybrid DFA, with a B of its own. The BatchNorms
+        frozen: but for "below device" everything else is made anew and trained by hybrid DFA, with a B of its own. The BatchNorms
             among the convolutions keep their statistics.
+        spec: of the network that is made. None: that of `features`, with the device's sizes. One without an optical layer or a
+            linear head in its place, like VGG-16, has none to take over: its convolutions alone are taken.
     """
 
     name: str
@@ -147,19 +156,31 @@ class PlaceCell(BaseCell):
     encoding: Encoding = "bits"
     training: TrainingConfig = FINE_TUNING
     frozen: Frozen = "below device"
+    spec: ModelSpec | None = None
     data: str
     seed: int
 
     kind = "train"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.features.spec.defended and (self.spec is None or self.frozen == "below device"):
+            raise ValueError(
+                f"{self.features.name} has no head to take over: give a `spec`, and what is frozen is another"
+            )
+
     def described(self) -> dict[str, Any]:
         head: dict[str, Any]
-        if self.device is not None:
+        if self.spec is not None:
+            told = described_spec(replace(self.spec, dropout=0.0))
+            head = {name: told[name] for name in _OF_A_HEAD if told.get(name) is not None}
+            head |= {"dropout": self.spec.dropout} if self.spec.dropout else {}
+        elif self.device is not None:
             head = {"device_in": self.device.in_features, "device_out": self.device.out_features}
         else:
             head = {"linear_hidden": self.features.spec.linear_hidden or self.features.spec.device_in}
         credit = "classifier"
-        if self.frozen == "convolutions":
+        if self.frozen != "below device":
             head, credit = {**head, "frozen": self.frozen}, HybridDFA.name
         return {
             "model": {"features": self.features.name, "encoding": self.encoding, **head},
@@ -173,21 +194,15 @@ class PlaceCell(BaseCell):
         below = inputs[0]
         device = None if self.device is None else context.device(inputs[1])
         path, network = context.network_file(below), context.load(below)
-        assert isinstance(network, DefendedNetwork)
         features = FeaturesNote(name=below.name, clean_accuracy=TRAIN.result_of(below).clean_accuracy)
-        spec = replace(
-            read_spec(path),
-            device_in=None if device is None else device.in_features,
-            device_out=None if device is None else device.out_features,
-            linear_hidden=network.block.width if device is None else None,
-            linear_out=self.features.spec.linear_out if device is None and self.frozen == "convolutions" else None,
-            encoding=self.encoding,
-            fingerprint=None,
-        )
-        if self.frozen == "convolutions":
+        spec = self.spec or self._spec(read_spec(path), network, device)
+        if self.frozen != "below device":
             model = _fresh(self, spec, device, context)
             _take_convolutions(model, network)
+            if self.frozen == "features":
+                return self._fit_block(model, spec, path.parent, context, features)
             return _train(self, model, spec, HybridDFA(), context, features)
+        assert isinstance(network, DefendedNetwork)
         images = context.dataset.train
         if self.encoding == "bits":
             entering, _ = cached_bits(network, images, path.parent, context.progress)
@@ -209,17 +224,53 @@ class PlaceCell(BaseCell):
         result = trained(self, context, network, spec, history, features)
         return Outcome(result, earlier_seconds=earlier, scratch=checkpoint)
 
+    def _spec(self, below: ModelSpec, network: nn.Module, device: OpticalDevice | None) -> ModelSpec:
+        """That of the features' network, with this device, or none, in it."""
+        assert isinstance(network, DefendedNetwork)
+        return replace(
+            below,
+            device_in=None if device is None else device.in_features,
+            device_out=None if device is None else device.out_features,
+            linear_hidden=network.block.width if device is None else None,
+            linear_out=self.features.spec.linear_out if device is None and self.frozen != "below device" else None,
+            encoding=self.encoding,
+            fingerprint=None,
+        )
+
+    def _fit_block(
+        self, model: nn.Module, spec: ModelSpec, folder: Path, context: Context, features: FeaturesNote
+    ) -> Outcome:
+        """Train all but the convolutions, on what these make of each image."""
+        assert isinstance(model, DefendedNetwork)
+        model.eval()
+        images, checkpoint = context.dataset.train, scratch_of(self, context)
+        earlier = begun(checkpoint).seconds
+        history = fit_block(
+            model,
+            cached_features(model, images, folder, context.progress)[0],
+            images.labels,
+            self.training,
+            seed=derive_seed(self.seed, "training", self.name),
+            checkpoint=checkpoint,
+            progress=context.progress,
+            name=self.name,
+        )
+        result = trained(self, context, model, spec, history, features)
+        return Outcome(result, earlier_seconds=earlier, scratch=checkpoint)
+
 
 def _fresh(cell: Any, spec: ModelSpec, device: OpticalDevice | None, context: Context) -> nn.Module:
     """The network of a cell before its training."""
     return build(spec, device=device, seed=derive_seed(cell.seed, "weights", cell.name)).to(context.where)
 
 
-def _take_convolutions(model: nn.Module, source: DefendedNetwork) -> None:
+def _take_convolutions(model: nn.Module, source: nn.Module) -> None:
     """Those of `source`, frozen: their weights get no gradient, and BatchNorm's statistics stay."""
     assert isinstance(model, DefendedNetwork)
-    features = model.network.get_submodule("features")
-    features.load_state_dict(source.network.get_submodule("features").state_dict())
+    features, plain = model.network.get_submodule("features"), source
+    if isinstance(source, DefendedNetwork):
+        plain = source.network
+    features.load_state_dict(plain.get_submodule("features").state_dict())
     features.requires_grad_(False).eval()
 
 
@@ -250,7 +301,7 @@ def _train(
 
 def stem(name: str) -> str:
     """A network's name as that of a file."""
-    return name.lower().replace(" ", "-").replace("=", "-")
+    return name.lower().replace(",", "").replace(" ", "-").replace("=", "-")
 
 
 def described_spec(spec: ModelSpec) -> dict[str, Any]:

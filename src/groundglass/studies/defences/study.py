@@ -12,9 +12,9 @@ from groundglass.studies.cells.network import NetworkCell, TrainCell
 from groundglass.studies.engine.cell import Cell, with_inputs
 from groundglass.studies.engine.repeats import repeated
 from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, SMALL, recipe
-from groundglass.training import TRADES, AdversarialTraining, Precision
+from groundglass.training import HARDENING, TRADES, AdversarialTraining, Precision, TrainingConfig
 
-Family = Literal["ordinary", "adversarial", "trades", "smoothed"]
+Family = Literal["ordinary", "adversarial", "trades", "smoothed", "ropust"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +24,16 @@ class DefencesConfig(AdversarialTrainingConfig):
     Attributes:
         families: of defences, in the order of the table.
         trades: inside the training of VGG-16 TRADES and VGG-OPU TRADES; epochs and rule as of adversarial training.
+        hardening: of the new head of ROPUST and of its control, behind the frozen convolutions of VGG-16 AT.
         sigma: std of the noise that the smoothed networks are trained and certified with, pixel units.
         smoothed_epochs: of their trainings; None: as of the ordinary ones.
         repeats: of everything, each with a seed and a device of its own.
         radii_l2: L2, pixel units, at which the networks are audited, beside the L-inf `radii`.
     """
 
-    families: tuple[Family, ...] = ("ordinary", "adversarial", "trades", "smoothed")
+    families: tuple[Family, ...] = ("ordinary", "adversarial", "trades", "smoothed", "ropust")
     trades: AdversarialTraining = field(default_factory=lambda: TRADES(eps=8 / 255))
+    hardening: TrainingConfig = HARDENING
     sigma: Positive = 0.25
     smoothed_epochs: Count | None = None
     repeats: Count = 3
@@ -85,11 +87,24 @@ def _smoothed(config: DefencesConfig, dataset: Dataset) -> Sequence[NetworkCell]
     return replace(plain, name="VGG-16 smoothed"), replace(defended, name="VGG-OPU smoothed", features=features)
 
 
+def _ropust(config: DefencesConfig, dataset: Dataset) -> Sequence[NetworkCell]:
+    """A device put behind a robust network's features, and what is new fine-tuned on natural images (Cappelli et al. 2021); and
+    the same without the device, to tell the layer from the fine-tuning."""
+    robust = hardened(config, dataset)[0]
+    fitted: dict[str, Any] = {"training": config.hardening}
+    device = kit.device_cell(config)
+    return (
+        kit.placed_network(config, "ROPUST", robust, device, **fitted),
+        kit.placed_network(config, "VGG-16 AT, new head", robust, None, encoding="float", **fitted),
+    )
+
+
 _MADE: dict[str, Callable[[DefencesConfig, Dataset], Sequence[NetworkCell]]] = {
     "ordinary": _ordinary,
     "adversarial": _adversarial,
     "trades": _trades,
     "smoothed": _smoothed,
+    "ropust": _ropust,
 }
 
 

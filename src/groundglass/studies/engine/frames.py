@@ -35,6 +35,8 @@ def frames_of(plan: Plan, key: str) -> int:
     if unit.kind == "train" and c.training["credit"] == "classifier":
         readings = plan.train * int(c.model["device_out"])
         return plan.train * (1 if readings <= _KEPT else 1 + c.training["epochs"]) + plan.test
+    if unit.kind == "train" and c.model.get("frozen") == "features":
+        return plan.train * int(c.training["epochs"]) + plan.test
     work = passes(plan, key)
     if unit.kind == "audit":
         return _of_audit(c, (work.forward + work.gradient) / on.size, plan.train)
