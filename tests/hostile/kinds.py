@@ -49,7 +49,7 @@ from groundglass.service.ledger import Ledger
 from groundglass.service.policy import Redraw, Versions, read_versions
 from groundglass.service.tokens import Budgets, Tokens
 from groundglass.studies.audit_model import _matrix, read_pictures
-from groundglass.studies.cells import draws
+from groundglass.studies.cells import certify, draws
 from groundglass.studies.cells.cached_bits import cached_bits, cached_features
 from groundglass.training import HybridDFA, TrainingConfig, train
 from tests.runs import RunFolder
@@ -332,6 +332,20 @@ def draws_checkpoint(folder: Path) -> Path:
     return path
 
 
+def certify_checkpoint(folder: Path) -> Path:
+    path = folder / "certify.safetensors"
+    found = smooth(attacked()[0], 0.1).certify(IMAGES[:2], n0=2, n=3)
+    flags = torch.tensor([True, False])
+    rows = {"attacked": flags, "broken": ~flags, "outside": flags}
+    certify.CertifyState.begin(path, "key", 6, (2, 3)).add(found, rows, 7)
+    return path
+
+
+def read_certify(path: Path) -> Any:
+    found = certify.CertifyState.begin(path, "key", 6, (2, 3))
+    return found.done, found.notes.frames, found.earlier_seconds, plain(found.rows)
+
+
 def _fooled() -> Any:
     model, labels = attacked()
     return PGD(steps=30, step_size=0.1)(GradientAccess(model), IMAGES[:1], labels[:1], Linf(0.5), seed=1)
@@ -538,6 +552,7 @@ KINDS: dict[str, FileKind] = {
     "query checkpoint": FileKind(lambda f: _query(f / "query.safetensors")[0], lambda p: _query(p)[1], **SAFE),
     "training checkpoint": FileKind(training_checkpoint, _trained, **SAFE),
     "draws checkpoint": FileKind(draws_checkpoint, read_draws, **SAFE),
+    "certify checkpoint": FileKind(certify_checkpoint, read_certify, **SAFE),
     "certificates": FileKind(certified_file, _certified, **SAFE),
     "kept audit": FileKind(kept_file, read_kept, **SAFE),
     "cached bits": FileKind(bits_cache, lambda p: _bits(p.parent), **SAFE),

@@ -200,6 +200,7 @@ READERS: dict[str, tuple[str, ...] | str] = {
     "groundglass.data.image_files": ("pictures", "picture"),
     "groundglass.studies.audit_model": ("given matrix",),
     "groundglass.studies.cells.cached_bits": ("cached bits", "cached features"),
+    "groundglass.studies.cells.certify": ("certify checkpoint",),
     "groundglass.studies.cells.draws": ("draws checkpoint",),
     "groundglass.service.database": ("service's database",),
     "groundglass.service.policy": ("served device",),

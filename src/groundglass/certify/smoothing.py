@@ -33,7 +33,8 @@ from groundglass.core import Progress, as_images, as_labels, as_model, logits_of
 from groundglass.core.settings import Count, In, Positive, fit
 from groundglass.core.settings import Tally as Whole
 
-_Alpha = Annotated[float, In("(0, 0.5)", "how often a certificate may be wrong: 0.001 for once in a thousand")]
+#: An error rate.
+Alpha = Annotated[float, In("(0, 0.5)", "how often a certificate may be wrong: 0.001 for once in a thousand")]
 
 
 def smooth(model: Any, sigma: float) -> "SmoothedClassifier":
@@ -98,7 +99,7 @@ class SmoothedClassifier:
             TypeError, ValueError: images that are not float NCHW in [0, 1]; a setting out of its range.
             NonFiniteError: NaN or infinite logits.
         """
-        images, alpha = as_images(images), fit(_Alpha, alpha, "alpha")
+        images, alpha = as_images(images), fit(Alpha, alpha, "alpha")
         stages = (("predict", fit(Count, n, "n")),)
         found = self._tally(images, indices, stages, seed, batch_size, checkpoint).counted(progress, "smoothed classes")
         classes = [predicted(counts, alpha=alpha) for counts in found[0].tolist()]
@@ -132,7 +133,7 @@ class SmoothedClassifier:
         Raises:
             TypeError, ValueError, NonFiniteError: as `predict`; labels that do not fit.
         """
-        images, alpha = as_images(images), fit(_Alpha, alpha, "alpha")
+        images, alpha = as_images(images), fit(Alpha, alpha, "alpha")
         known = None if labels is None else as_labels(labels, images).cpu()
         stages = (("choose", fit(Count, n0, "n0")), ("estimate", fit(Count, n, "n")))
         tally = self._tally(images, indices, stages, seed, batch_size, checkpoint)

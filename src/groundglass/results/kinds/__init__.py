@@ -8,6 +8,7 @@ from typing import Any
 from groundglass.results.kinds.attack import ATTACK
 from groundglass.results.kinds.audit import AUDIT, CHECK
 from groundglass.results.kinds.base import Entry, Kind, column, derives
+from groundglass.results.kinds.certify import CERTIFY
 from groundglass.results.kinds.cost import COST, FIDELITY, FIT
 from groundglass.results.kinds.craft import COMMON, CRAFT, TRANSFER
 from groundglass.results.kinds.distil import DISTIL
@@ -19,12 +20,13 @@ from groundglass.results.kinds.retrieve import RETRIEVE, ROWS
 
 #: Those that a `Run` has as attributes, then the others: the order of frames.
 _MAIN = (TRAIN, ATTACK, DRAWS, QUERY, TRANSFER, REDRAW, RETRIEVE, AUDIT, COST)
-_OTHERS = (DEVICE, RANDOMISE, DRIFT, DISTIL, CHOICE, COMMON, CRAFT, ROWS, GUARD, WATCH, FIT, FIDELITY, CHECK)
+_OTHERS = (DEVICE, RANDOMISE, DRIFT, DISTIL, CHOICE, COMMON, CRAFT, ROWS, GUARD, WATCH, CERTIFY, FIT, FIDELITY, CHECK)
 KINDS: dict[str, Kind[Any, Any]] = {kind.name: kind for kind in (*_MAIN, *_OTHERS)}
 
 __all__ = [
     "ATTACK",
     "AUDIT",
+    "CERTIFY",
     "CHECK",
     "CHOICE",
     "COMMON",

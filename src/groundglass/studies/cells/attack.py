@@ -79,11 +79,12 @@ def make_ball(norm: str, eps: float | tuple[float, ...]) -> Ball:
     return L2(eps)
 
 
-def rewind(network: nn.Module) -> None:
-    """Count the frames of a noisy camera from 0 again: a cell's result does not depend on what others have asked."""
+def rewind(network: nn.Module, frames: int = 0) -> None:
+    """Count the frames of a noisy camera from 0 again, or from `frames`: a cell's result does not depend on what others have
+    asked."""
     device = network.device if isinstance(network, DefendedNetwork) else None
     if isinstance(device, SimulatedOPU):
-        device.skip_frames(-device.frames)
+        device.skip_frames(frames - device.frames)
 
 
 @dataclass(frozen=True, kw_only=True)

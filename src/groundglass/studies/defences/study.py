@@ -4,11 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from groundglass.core.settings import Count, Positive
+from groundglass.core.settings import Count, Positive, Tally
 from groundglass.data import Dataset
+from groundglass.results import Record
+from groundglass.results.kinds import CERTIFY
 from groundglass.studies import kit
 from groundglass.studies.adversarial_training.study import AdversarialTrainingConfig, hardened, laptop_networks
-from groundglass.studies.cells.network import NetworkCell, TrainCell
+from groundglass.studies.cells.certify import CertifyCell
+from groundglass.studies.cells.check import Check, Found, check_cells, entries
+from groundglass.studies.cells.network import NetworkCell, PlaceCell, TrainCell
 from groundglass.studies.engine.cell import Cell, with_inputs
 from groundglass.studies.engine.repeats import repeated
 from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, SMALL, recipe
@@ -28,7 +32,12 @@ class DefencesConfig(AdversarialTrainingConfig):
         sigma: std of the noise that the smoothed networks are trained and certified with, pixel units.
         smoothed_epochs: of their trainings; None: as of the ordinary ones.
         repeats: of everything, each with a seed and a device of its own.
-        radii_l2: L2, pixel units, at which the networks are audited, beside the L-inf `radii`.
+        radii_l2: L2, pixel units, at which the networks are audited, beside the L-inf `radii`; and certified.
+        certify_images: the first so many test images are certified by networks that were trained with noise, which smoothing is
+            for: by two of them, so a thousand certificates, or about as many.
+        certify_fewer: so many by all other networks, which rarely give an image one class under noise; 0 leaves them out.
+        certify_first, certify_draws: of an image, that choose its class, and that certify it.
+        certify_radii: further radii at which certified accuracy is told.
     """
 
     families: tuple[Family, ...] = ("ordinary", "adversarial", "trades", "smoothed", "ropust")
@@ -38,6 +47,11 @@ class DefencesConfig(AdversarialTrainingConfig):
     smoothed_epochs: Count | None = None
     repeats: Count = 3
     radii_l2: tuple[Positive, ...] = (0.25,)
+    certify_images: Count = 1000
+    certify_fewer: Tally = 200
+    certify_draws: Count = 1000
+    certify_first: Count = 100
+    certify_radii: tuple[Positive, ...] = (0.125, 0.375, 0.5)
 
 
 def cells(config: DefencesConfig, dataset: Dataset) -> list[Cell]:
@@ -47,6 +61,8 @@ def cells(config: DefencesConfig, dataset: Dataset) -> list[Cell]:
     for audit in kit.audits(config, dataset, networks):
         found += [replace(audit, eps=radius, eps_paper=None) for radius in config.radii]
         found += [replace(audit, norm="l2", eps=radius, eps_paper=None) for radius in config.radii_l2]
+    certified = certificates(config, dataset)
+    found += [*certified, *check_cells(CHECKS, certified)]
     return with_inputs(repeated(found, config.repeats))
 
 
@@ -60,6 +76,26 @@ def early(config: DefencesConfig, dataset: Dataset) -> tuple[NetworkCell, ...]:
 def defences(config: DefencesConfig, dataset: Dataset) -> list[NetworkCell]:
     """The networks of the study."""
     return [network for name in config.families for network in _MADE[name](config, dataset)]
+
+
+def certificates(config: DefencesConfig, dataset: Dataset) -> list[CertifyCell]:
+    """Of the networks whose families are certified, by smoothing with the noise that the smoothed ones were trained with."""
+    images = {name: config.certify_images if name == "smoothed" else config.certify_fewer for name in _CERTIFIED}
+    return [
+        CertifyCell(
+            target=network,
+            sigma=config.sigma,
+            n0=config.certify_first,
+            n=config.certify_draws,
+            n_images=images[name],
+            radii=(*config.radii_l2, *config.certify_radii),
+            rule="dfa" if isinstance(network, TrainCell | PlaceCell) and network.device is not None else "bp",
+            seed=config.seed,
+        )
+        for name in config.families
+        if images.get(name)
+        for network in _MADE[name](config, dataset)
+    ]
 
 
 def _ordinary(config: DefencesConfig, dataset: Dataset) -> Sequence[NetworkCell]:
@@ -106,19 +142,48 @@ _MADE: dict[str, Callable[[DefencesConfig, Dataset], Sequence[NetworkCell]]] = {
     "smoothed": _smoothed,
     "ropust": _ropust,
 }
+_CERTIFIED: tuple[Family, ...] = ("ordinary", "adversarial", "trades", "smoothed")
+
+
+def _broken(records: Sequence[Record]) -> Found:
+    found = [one for one in entries(records, CERTIFY) if one.result.attacked]
+    broken = {one.config.model: one.result.broken for one in found}
+    return Found(
+        not any(broken.values()), {**broken, "certificates attacked": sum(one.result.attacked for one in found)}
+    )
+
+
+def _too_weak(records: Sequence[Record]) -> dict[str, float]:
+    found = [one for one in entries(records, CERTIFY) if one.result.attacked]
+    shares = {one.config.model: one.result.outside / one.result.attacked for one in found}
+    return {name: round(share, 3) for name, share in shares.items() if share < _MANY}
+
+
+#: Of images, that an attack breaks which could break a certificate that is not true.
+_MANY = 0.25
+#: Signs that a certificate is not true, or that the attacks would not show it.
+CHECKS = (
+    Check("no certificate is broken", "no attack within a certified radius finds another class", _broken),
+    Check(
+        "attacks on certificates break many outside",
+        f"at the control's radius the same attack gives {_MANY:.0%} of the images another class, or more",
+        _too_weak,
+    ),
+)
 
 
 @recipe(SMALL, QUICK_COST, QUICK_EXPECT)
 def quick(data: str, seed: int, precision: Precision) -> DefencesConfig:
     """The networks of the other studies, and two that are trained with noise."""
-    few: dict[str, Any] = {"radii": (), "smoothed_epochs": 2, "repeats": 1}
+    few: dict[str, Any] = {"radii": (), "smoothed_epochs": 2, "repeats": 1, "certify_fewer": 0}
+    few |= {"certify_images": 16, "certify_draws": 100, "certify_first": 20}
     return DefencesConfig(**kit.quick_networks(data, seed, precision), families=("ordinary", "smoothed"), **few)
 
 
 # With its own repeats, and on fewer images than other studies audit: a folder of its own, that `--reuse` gives their networks.
 @recipe(CIFAR, "about 6 hours on two cores", "each defence alone and with the layer, three seeds", in_all=False)
 def laptop(data: str, seed: int, precision: Precision) -> DefencesConfig:
-    networks = {**laptop_networks(data, seed, precision), "audit_images": 200}
+    networks = {**laptop_networks(data, seed, precision), "audit_images": 200, "certify_images": 500}
     return DefencesConfig(**networks, trades=TRADES(eps=8 / 255, steps=2))
 
 

@@ -102,6 +102,17 @@ def _audit(c: Any, on: Below) -> Passes:
     return Passes(network.forward, network.gradient, seconds=3 if on.defended else 1)
 
 
+def _certify(c: Any, on: Below) -> Passes:
+    """Draws of all images; and two attacks, each on several copies, of those that are certified, and what judges them: once the
+    network itself, which is slower than the copy. Noise takes as long whatever the network."""
+    certified = 0.7 * c.n_images
+    draws = c.n_images * (c.n0 + c.n) + 2 * certified * c.judge_draws
+    slower = 2 * certified * c.judge_draws
+    gradient = 2 * certified * _steps(c.settings, 10) * c.attack_draws
+    network = Passes(forward=draws + slower, gradient=gradient).times(on.size)
+    return Passes(network.forward, network.gradient, seconds=_BEGIN + 5e-5 * draws)
+
+
 def _common(c: Any, on: Below) -> Passes:
     return Passes(forward=len(c.models) * c.n_images * c.confirmations * on.size, seconds=_BEGIN * len(c.models))
 
@@ -195,6 +206,7 @@ WORK: dict[str, Callable[[Any, Below], Passes]] = {
     "draws": _draws,
     "query": _query,
     "audit": _audit,
+    "certify": _certify,
     "common": _common,
     "craft": _craft,
     "transfer": _transfer,
