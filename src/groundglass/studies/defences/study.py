@@ -62,7 +62,7 @@ def cells(config: DefencesConfig, dataset: Dataset) -> list[Cell]:
         found += [replace(audit, eps=radius, eps_paper=None) for radius in config.radii]
         found += [replace(audit, norm="l2", eps=radius, eps_paper=None) for radius in config.radii_l2]
     certified = certificates(config, dataset)
-    found += [*certified, *check_cells(CHECKS, certified)]
+    found += [*certified, *(check_cells(CHECKS, certified) if certified else ())]
     return with_inputs(repeated(found, config.repeats))
 
 
