@@ -124,7 +124,16 @@ INSIDE |= {
 # Of a guard, of a service, of certificates.
 INSIDE |= {"Finding", "NaturalBits", "Looks", "_Tiles", "_Stream", "Held", "Address"}
 INSIDE |= {"Alarm", "Request", "Service", "Watch", "Kept", "Batch", "Usage", "Version", "Refit"}
-INSIDE |= {"ImageCertificate", "Certified", "CertifyState", "Challenge", "_Notes", "MaxPool", "FlippableBits", "ThroughDevice"}
+INSIDE |= {
+    "ImageCertificate",
+    "Certified",
+    "CertifyState",
+    "Challenge",
+    "_Notes",
+    "MaxPool",
+    "FlippableBits",
+    "ThroughDevice",
+}
 # They look at their numbers themselves, see FUNCTIONS.
 INSIDE |= {"BitPlanes", "Thermometer"}
 HAS_RAY = find_spec("ray") is not None
