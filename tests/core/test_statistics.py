@@ -13,6 +13,7 @@ from groundglass.core.statistics import (
     Repeated,
     as_good,
     differs,
+    gain,
     holm,
     paired,
     survivors,
@@ -149,6 +150,19 @@ def test_pairing_tells_more_and_only_shared_images_count() -> None:
     assert more == paired_p
     assert differs({1: True}, {2: True}) is None
     assert differs({}, Proportion(1, 2)) is None
+
+
+def test_a_gain_has_its_interval_and_a_loss_the_mirrored_one() -> None:
+    first, second = outcomes(300, 60, 20, 120)
+    found, lost = gain(first, second), gain(second, first)
+    assert found is not None
+    assert lost is not None
+    assert found.share == pytest.approx(40 / 500)
+    low, high = found.interval
+    # sqrt((60 + 20 - 40^2 / 500) / 500^2) = 0.0175: the plain interval is +- 0.034.
+    assert (low, high) == pytest.approx((0.046, 0.114), abs=0.003)
+    assert lost.interval == pytest.approx((-high, -low))
+    assert gain({1: True}, {2: True}) is None
 
 
 def test_as_good_needs_images_and_a_margin() -> None:

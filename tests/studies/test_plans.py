@@ -31,7 +31,7 @@ def test_the_laptop_recipe_does_every_study_and_trains_each_network_once(data):
     cells = plan("all", data)
     networks, keys = trainings(cells), {key_of(cell) for cell in cells}
     apart = {study.name for study in STUDIES if not find_recipe(study, "laptop").in_all}
-    assert apart == {"defences"}, "on fewer images, and three times"
+    assert apart == {"defences", "layer"}, "on fewer images, and three times; a sweep of twenty layers"
     for study in STUDIES:
         if study.name not in apart:
             assert {key_of(cell) for cell in plan(study.name, data)} <= keys, study.name
@@ -83,7 +83,12 @@ def test_the_full_width_differs_from_the_laptop_recipe_in_width_alone():
 
 def test_quick_leaves_out_what_would_make_it_slow():
     config = configure(find_study("all"), "quick", data=None, seed=0, precision="float32")
-    assert {study.name for study in STUDIES} - set(config.studies) == {"ablation", "scale", "adversarial-training"}
+    assert {study.name for study in STUDIES} - set(config.studies) == {
+        "ablation",
+        "layer",
+        "scale",
+        "adversarial-training",
+    }
     transfer = {"VGG-DFA", "VGG-OPU higher", "VGG-DFA lower", "VGG-OPU lower", "VGG-16 source"}
     smoothed = {"VGG-16 smoothed", "VGG-OPU smoothed"}
     assert set(trainings(plan("all", "shapes", "quick"))) == {"VGG-16", "VGG-OPU"} | transfer | smoothed

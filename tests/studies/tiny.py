@@ -28,6 +28,7 @@ from groundglass.studies.engine import local
 from groundglass.studies.engine import planned as planned_module
 from groundglass.studies.everything.study import EverythingConfig
 from groundglass.studies.extraction.study import ExtractionConfig
+from groundglass.studies.layer.study import LayerConfig, Variant
 from groundglass.studies.noise.study import NoiseConfig, SurrogateConfig
 from groundglass.studies.recipe import Recipe
 from groundglass.studies.redraw.study import RedrawConfig
@@ -228,6 +229,22 @@ ablation = maker(
     fd_etas=(0.1, 1.0),
     choice_images=4,
 )
+layer = maker(
+    LayerConfig,
+    audit=AuditConfig(steps=2, queries=2, query_images=1, probes=4, fit_images=20),
+    variants=(
+        Variant(read_noise=32.0, encoding="bits-zero"),
+        Variant(power=4.0, bits=1, saturation=0.5, inputs=24),
+    ),
+    eps_paper=(0.2,),
+    eps_l2=(),
+    n_images=6,
+    steps=4,
+    confirmations=3,
+    certified=("noise 32, threshold at zero",),
+    certify_images=8,
+    certify_draws=20,
+)
 adversarial_training = maker(AdversarialTrainingConfig, adversarial=PGDTraining(eps=0.02, steps=2), radii=(0.02,))
 service = maker(
     ServiceConfig,
@@ -332,6 +349,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "noise": noise,
     "service": service,
     "ablation": ablation,
+    "layer": layer,
     "adversarial-training": adversarial_training,
     "scale": scale,
     "all": everything,

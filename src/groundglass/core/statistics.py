@@ -175,6 +175,21 @@ def as_good(first: Outcomes, second: Outcomes, *, margin: float) -> bool:
     """Whether the first is at most `margin` (a share) below the second, with 95% confidence, on the images that both have.
 
     "As good" is a claim of its own: no significant difference on few images is none.
+    """
+    found = gain(first, second)
+    return found is not None and found.interval[0] > -margin
+
+
+@dataclass(frozen=True)
+class Gain:
+    """By how much one share is larger than another of the same images, in [-1, 1], with its 95% interval."""
+
+    share: float
+    interval: tuple[float, float]
+
+
+def gain(first: Outcomes, second: Outcomes) -> Gain | None:
+    """By how much the first is larger, on the images that both have; None where there is none.
 
     Source: the score-type interval of R. G. Newcombe, "Improved confidence intervals for the difference between binomial
     proportions based on paired data", Statistics in Medicine 1998 (method 10, without continuity correction).
@@ -182,14 +197,18 @@ def as_good(first: Outcomes, second: Outcomes, *, margin: float) -> bool:
     shared = first.keys() & second.keys()
     one, other = _proportion(first, shared), _proportion(second, shared)
     if one is None or other is None:
-        return False
+        return None
     both = sum(bool(first[i]) and bool(second[i]) for i in shared)
     n, a, b = len(shared), one.count, other.count
     spread = a * (n - a) * b * (n - b)
     phi = (both * (n - a - b + both) - (a - both) * (b - both)) / math.sqrt(spread) if spread else 0.0
-    below, above = one.share - one.interval[0], other.interval[1] - other.share
-    low = one.share - other.share - math.sqrt(max(0.0, below**2 - 2 * phi * below * above + above**2))
-    return low > -margin
+
+    def reach(down: float, up: float) -> float:
+        return math.sqrt(max(0.0, down**2 - 2 * phi * down * up + up**2))
+
+    points = one.share - other.share
+    low = points - reach(one.share - one.interval[0], other.interval[1] - other.share)
+    return Gain(points, (low, points + reach(one.interval[1] - one.share, other.share - other.interval[0])))
 
 
 def _proportion(outcomes: Outcomes, images: Collection[int]) -> Proportion | None:

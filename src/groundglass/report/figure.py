@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from groundglass.core.statistics import Proportion
+from groundglass.core.statistics import Gain, Proportion
 from groundglass.report.axes import declutter, log_ticks, name_ends, new_axes, tick, top_axis
 from groundglass.report.drawing import Drawing, Folder
 from groundglass.report.style import FAINT, GRID, INK, Style
@@ -126,12 +126,18 @@ class DotRow:
     """A row. `panels`: for each panel the dots, by the name of their series. `rule_above`: a line sets it apart."""
 
     name: str
-    panels: tuple[tuple[tuple[str, Proportion], ...], ...]
+    panels: tuple[tuple[tuple[str, Proportion | Gain], ...], ...]
     rule_above: bool = False
 
 
 def dots(
-    rows: Sequence[DotRow], series: Sequence[Series], *, x: str, titles: Sequence[str] = ("",), key: bool = True
+    rows: Sequence[DotRow],
+    series: Sequence[Series],
+    *,
+    x: str,
+    titles: Sequence[str] = ("",),
+    key: bool = True,
+    around_zero: bool = False,
 ) -> Any:
     """Shares as dots with their 95% intervals: a panel a title, side by side; rows are named at the left; the key is above.
 
@@ -139,6 +145,7 @@ def dots(
         rows: from the top; each has as many panels as there are titles.
         series: in the order of the key; each dot's series is one of these.
         x: label of the x axis, which goes from 0 to 100%.
+        around_zero: gains in place of shares: the axis goes as far as they do, with a line at no gain.
         titles: of the panels; may be empty strings.
         key: name the series above; needless where every row is one.
 
@@ -162,6 +169,8 @@ def dots(
     for i, (axes, title) in enumerate(zip(panels, wrapped, strict=True)):
         axes.set_position(((_NAMES + i * (panel + _BETWEEN)) / wide, below / total, panel / wide, body / total))
         _frame(axes, title, body, wide_ticks=len(titles) > 2)
+        if around_zero:
+            _around_zero(axes, [share for row in rows for panel in row.panels for _, share in panel])
         top = 0.0
         for row, height in zip(rows, heights, strict=True):
             if top:
@@ -190,7 +199,15 @@ def _frame(axes: Any, title: str, body: float, *, wide_ticks: bool) -> None:
         axes.set_title(title, fontsize=8.5, pad=5, color=INK.light)
 
 
-def _dot(axes: Any, y: float, share: Proportion, style: Style, *, size: float) -> None:
+def _around_zero(axes: Any, gains: Sequence[Proportion | Gain]) -> None:
+    """One axis for all panels: to the next ten points past the farthest end."""
+    far = 10 * math.ceil(max((10 * abs(end) for one in gains for end in one.interval), default=1) + 1e-9)
+    axes.set_xlim(-far, far)
+    axes.set_xticks([-far, 0, far], [f"\u2212{far}", "0", f"+{far}"])
+    axes.axvline(0, color=FAINT.light, linewidth=0.9, zorder=2)
+
+
+def _dot(axes: Any, y: float, share: Proportion | Gain, style: Style, *, size: float) -> None:
     ends = [100 * end for end in share.interval]
     axes.plot(ends, [y, y], color=style.ink.light, linewidth=1.5, solid_capstyle="butt", clip_on=False)
     axes.plot([100 * share.share], [y], markersize=size, linestyle="", clip_on=False, zorder=4, **style.marked)

@@ -54,6 +54,7 @@ STUDIES: tuple[Study, ...] = (
     Study("noise", "groundglass.studies.noise"),
     Study("service", "groundglass.studies.service"),
     Study("ablation", "groundglass.studies.ablation"),
+    Study("layer", "groundglass.studies.layer"),
     Study("adversarial-training", "groundglass.studies.adversarial_training"),
     Study("defences", "groundglass.studies.defences"),
     Study("scale", "groundglass.studies.scale"),

@@ -60,6 +60,7 @@ Purpose = Literal[
     "retrieval",
     "scale",
     "noise",
+    "layer",
 ]
 #: Rules that only who simulates the device can follow.
 TRUE_MATRIX_RULES = ("exact", "exact-blurred")
