@@ -24,14 +24,11 @@ from torch import Tensor
 import groundglass as gg
 from groundglass.adaptive import make_rule, stand_in
 from groundglass.adaptive.stand_ins import StandInAccess, unasked
-from groundglass.certify import ABSTAIN, Certified, flippable_bits
+from groundglass.certify import Certified, challenge, flippable_bits
 from groundglass.core.platform import machine, versions
 from groundglass.data import ImageSet, load
 from groundglass.models import DefendedNetwork, predict_logits
 from groundglass.optics.layer import binarise
-
-#: To the end: the first iterate that fools the mean of a few draws seldom fools the smoothed classifier.
-CLIMB = gg.PGD(steps=10, stop_when_fooled=False, keep="last")
 
 
 @dataclass(frozen=True)
@@ -111,10 +108,12 @@ def check(
         images, classes = x[sure], torch.tensor([one.images[i].prediction for i in sure])
         broken = []
         for times in (0.999, a.times):
-            balls = gg.L2.each([times * one.images[i].radius for i in sure])
-            near = CLIMB(gg.smooth(known, sigma).soft(8, seed=a.seed), images, classes, balls, seed=a.seed)
-            told = gg.smooth(network, sigma).predict(near.adversarial, n=200, seed=a.seed + 1, batch_size=50)
-            broken.append(int(((told != classes) & (told != ABSTAIN)).sum()))
+            radii = [times * one.images[i].radius for i in sure]
+            smoothed, climbed = gg.smooth(network, sigma), gg.smooth(known, sigma)
+            found_near = challenge(
+                smoothed, climbed, images, classes, radii, judge_draws=200, seed=a.seed, indices=sure
+            )
+            broken.append(int(found_near.broken.sum()))
         print(f"| {name} | {sigma:g} | {len(sure)} | {broken[0]} | {broken[1]} |", flush=True)
 
 

@@ -6,6 +6,7 @@ from groundglass.core.lazy import lazily
 
 if TYPE_CHECKING:
     from groundglass.certify.certified import Certified, ImageCertificate
+    from groundglass.certify.challenges import Challenge, challenge
     from groundglass.certify.decisions import ABSTAIN, certified_radius, predicted
     from groundglass.certify.device_bits import FlippableBits, ThroughDevice, flippable_bits, through_device
     from groundglass.certify.relaxed import bounds, margins, verified
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ABSTAIN",
     "Certified",
+    "Challenge",
     "FlippableBits",
     "ImageCertificate",
     "SmoothedClassifier",
@@ -21,6 +23,7 @@ __all__ = [
     "ThroughDevice",
     "bounds",
     "certified_radius",
+    "challenge",
     "flippable_bits",
     "margins",
     "predicted",
@@ -32,6 +35,7 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     dict.fromkeys(("Certified", "ImageCertificate"), "groundglass.certify.certified")
+    | dict.fromkeys(("Challenge", "challenge"), "groundglass.certify.challenges")
     | dict.fromkeys(("ABSTAIN", "certified_radius", "predicted"), "groundglass.certify.decisions")
     | dict.fromkeys(
         ("FlippableBits", "ThroughDevice", "flippable_bits", "through_device"), "groundglass.certify.device_bits"

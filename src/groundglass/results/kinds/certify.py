@@ -39,7 +39,8 @@ class CertifyResult:
     Attributes:
         right: images whose class under noise is right and certain.
         certified: (radius, images that are right with a certificate of that radius or more), in the order of the radii.
-        attacked: certified images that were attacked in a ball just smaller than their own certificate's.
+        attacked: certified images that were attacked in a ball just smaller than their own certificate's: all but the few whose
+            class the mean of `attack_draws` draws does not show.
         broken: of them those that were given another class for certain: there may be none.
         outside: of them those that were given one by the same attack within `control` times the radius. Where there are none the
             attack is too weak to check anything.

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from groundglass.attacks import PGD
-from groundglass.certify import Certified, smooth
-from groundglass.certify.challenge import CLIMB, Challenge, challenge
+from groundglass.certify import Certified, Challenge, challenge, smooth
+from groundglass.certify.challenges import CLIMB
 from groundglass.certify.smoothing import Alpha
 from groundglass.certify.tally import devices_of
 from groundglass.core import load_state, save_state
@@ -66,6 +66,11 @@ class CertifyCell(BaseCell):
     seed: int
 
     kind = "certify"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.radii:
+            raise ValueError("`radii` is empty: give one, at which tables tell the certified accuracy")
 
     @property
     def name(self) -> str:

@@ -153,21 +153,25 @@ def _broken(records: Sequence[Record]) -> Found:
     )
 
 
-def _too_weak(records: Sequence[Record]) -> dict[str, float]:
+#: At least this share of the images, where there are a few, an attack breaks that would break a certificate which is not true.
+_MANY, _FEW = 0.25, 10
+
+
+def _strong(records: Sequence[Record]) -> Found:
     found = [one for one in entries(records, CERTIFY) if one.result.attacked]
     shares = {one.config.model: one.result.outside / one.result.attacked for one in found}
-    return {name: round(share, 3) for name, share in shares.items() if share < _MANY}
+    passed = all(shares[one.config.model] >= _MANY for one in found if one.result.attacked >= _FEW)
+    return Found(passed, {name: round(share, 3) for name, share in shares.items()})
 
 
-#: Of images, that an attack breaks which could break a certificate that is not true.
-_MANY = 0.25
 #: Signs that a certificate is not true, or that the attacks would not show it.
 CHECKS = (
     Check("no certificate is broken", "no attack within a certified radius finds another class", _broken),
     Check(
         "attacks on certificates break many outside",
-        f"at the control's radius the same attack gives {_MANY:.0%} of the images another class, or more",
-        _too_weak,
+        f"at the control's radius the same attack gives {_MANY:.0%} of the images another class, or more, where they are "
+        f"{_FEW} or more",
+        _strong,
     ),
 )
 

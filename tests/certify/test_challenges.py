@@ -4,8 +4,7 @@ import pytest
 import torch
 
 import groundglass as gg
-from groundglass.certify import SmoothedClassifier
-from groundglass.certify.challenge import challenge
+from groundglass.certify import SmoothedClassifier, challenge
 from tests.certify.toys import defended, images, linear
 
 SIGMA = 0.1
