@@ -107,7 +107,7 @@ def test_the_page_on_attacks_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_page_on_certificates_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     own = answered(gg.load("vgg-opu-demo"))
-    fewer = {"n0=50, n=500": "n0=4, n=16", "head(10)": "head(2)", "n=200": "n=10", "attack_draws=4": "attack_draws=2, judge_draws=12"}
+    fewer = {"n0=50, n=500": "n0=4, n=16", "head(10)": "head(2)", "n=200": "n=10", "attack_draws=4": "judge_draws=12"}
     space = run_blocks("certify.md", instead={'load("cifar10")': "own", "head(100)": "head(20)", **fewer}, own=own)
     assert space["found"].frames == 2 * 20
     assert (tmp_path / "certificates.safetensors").exists()
