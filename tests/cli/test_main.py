@@ -27,7 +27,20 @@ def test_help_needs_no_torch_and_names_options_plainly(words, shown):
     assert "--command" not in done.stdout
 
 
-ALONE = ("run", "plan", "report", "tables", "export", "compact", "seeds", "redraw", "retrieve", "audit", "zoo")
+ALONE = (
+    "run",
+    "plan",
+    "report",
+    "tables",
+    "export",
+    "compact",
+    "seeds",
+    "redraw",
+    "harden",
+    "retrieve",
+    "audit",
+    "zoo",
+)
 OF_DEVICE = ("device new", "device info", "device measure", "device redraw")
 
 
@@ -120,6 +133,7 @@ def test_a_slip_in_a_command_is_told_the_nearest(capsys):
         ["run", "white-box", "--data", "shapes"],
         ["audit", "a.safetensors", "--data", "shapes"],
         ["redraw", "a.safetensors", "--data", "shapes"],
+        ["harden", "a.safetensors", "--data", "shapes"],
         ["zoo", "runs/one"],
         ["device", "measure", "a.device", "--bits", "bits.npy"],
     ],

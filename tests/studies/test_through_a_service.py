@@ -19,9 +19,12 @@ from groundglass.optics.retrieval import row_errors
 from groundglass.results import Run
 from groundglass.service.policy import Redraw
 from groundglass.studies import audit_model as audit_module
+from groundglass.studies import harden_model as harden_module
 from groundglass.studies import redraw_model as redraw_module
 from groundglass.studies.audit_model import audit_model
+from groundglass.studies.harden_model import harden_model
 from groundglass.studies.redraw_model import redraw_model
+from groundglass.training import TrainingConfig
 from groundglass.training.classifier import fit_classifier
 from groundglass.training.encoding import encode_bits
 from tests.service.serving import Bench, bench
@@ -202,3 +205,28 @@ def test_an_audit_is_refused_before_its_first_frame_where_the_budget_is_too_smal
     assert raised.value.details["needed"] > 1000
     assert lab.frames(who) == 0
     assert not (tmp_path / "out" / "records.jsonl").exists()
+
+
+def test_a_network_is_hardened_with_a_device_at_the_service(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harden_module, "load", lambda name, data_dir=None: DATA)
+    monkeypatch.setattr(harden_module, "HARDENING", TrainingConfig(epochs=2, batch_size=20))
+    spec = ModelSpec(width=0.05, classes=10, mean=SPEC.mean, std=SPEC.std)
+    plain = lab.model.with_name("vgg-16.safetensors")
+    network = build(spec, seed=3).train()
+    with torch.no_grad():
+        for _ in range(10):  # BatchNorm's statistics
+            network(DATA.train.floats(slice(0, 100)))
+    save_model(plain, network, spec)
+    needed, who = 2 + 2 * len(DATA.train) + len(DATA.test), f"{lab.name}-h"
+    poor = lab.client(f"{lab.name}-i", "measure", frames=needed - 1)
+    options: dict = {"data": "pictures"}
+    with pytest.raises(FrameBudgetError, match=f"{needed - 1:,} left"):
+        harden_model(str(plain), lab.new, optical_device=poor, **options)
+    with pytest.raises(ValueError, match="leave out"):
+        harden_model(str(plain), lab.new, optical_device=poor, inputs=N, **options)
+    client = lab.client(who, "measure", frames=needed)
+    done = harden_model(str(plain), lab.new, optical_device=client, **options)
+    assert done.after > 0.6
+    assert done.fingerprint == lab.device.fingerprint
+    assert done.device == lab.devices.folder / f"{done.fingerprint}.remote"
+    assert lab.frames(who) <= needed

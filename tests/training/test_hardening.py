@@ -12,6 +12,7 @@ from groundglass.data import Augment
 from groundglass.models import defend
 from groundglass.models.vgg import vgg16
 from groundglass.optics import SimulatedOPU
+from groundglass.optics.counted import CountedDevice
 from groundglass.training import DivergedError, PGDTraining, encode_features, fine_tune, fit_block, insert
 from groundglass.training import checkpoint as checkpoints
 from groundglass.training.hardening import HARDENING, classifier_of
@@ -196,3 +197,9 @@ def test_features_are_what_the_block_is_given_and_no_frame_is_taken(device):
     assert torch.allclose(features, net().body(DATA.train.floats() - 0.5), atol=1e-5)
     assert torch.equal(labels, DATA.train.labels)
     assert device.frames == frames
+
+
+def test_a_device_measures_every_image_in_every_epoch_and_one_before(device):
+    held = CountedDevice(SimulatedOPU.create(N, M, seed=3))
+    gg.harden(net(), held, DATA.train, replace(SHORT, epochs=2), seed=0)
+    assert held.frames == 1 + 2 * len(DATA.train)

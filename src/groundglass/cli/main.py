@@ -17,6 +17,7 @@ from groundglass import __version__
 from groundglass.cli.audit import Audit
 from groundglass.cli.device import Device
 from groundglass.cli.errors import said
+from groundglass.cli.harden import Harden
 from groundglass.cli.help import explain
 from groundglass.cli.options import Command
 from groundglass.cli.plan import Plan
@@ -37,6 +38,7 @@ _COMMANDS: dict[str, type[Command]] = {
     "compact": Compact,
     "seeds": Seeds,
     "redraw": Redraw,
+    "harden": Harden,
     "retrieve": Retrieve,
     "audit": Audit,
     "device": Device,

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from groundglass.attacks.balls import Ball
 from groundglass.audit import Audit, AuditConfig, audit
 from groundglass.audit.claims import each_of
 from groundglass.core import Progress, accelerator, check_seed, platform, silent
@@ -132,8 +133,8 @@ def audit_model(
     where = torch_device(device)
     batch_size = None if batch_size is None else checked(batch_size)
     chosen = config if config is not None else AuditConfig()
-    radius = parse_eps(eps if eps is not None else default_eps(norm))
-    ball = make_ball(norm, radius)
+    ball = check_ball(norm, eps)
+    radius = ball.radius
     asked = tuple(claims)
     each_of(asked or None)
     brought = {text: imported_attack(text) for text in attacks}
@@ -220,6 +221,15 @@ def audit_model(
     with suppress(OSError):  # the record is written: it is not needed any more
         checkpoint.unlink()
     return found
+
+
+def check_ball(norm: Literal["linf", "l2"], eps: str | None) -> Ball:
+    """The ball of an audit.
+
+    Raises:
+        ValueError: the radius is none, or L2 is given none.
+    """
+    return make_ball(norm, parse_eps(eps if eps is not None else default_eps(norm)))
 
 
 def default_eps(norm: Literal["linf", "l2"]) -> str:

@@ -5,7 +5,7 @@ network will do. What lies below the device stays as it is, so what it makes of 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -104,7 +104,7 @@ def insert(
     place = classifier_of(network) if at is None else at
     made = defend(network, at=place, device=device, hidden=hidden, dropout=dropout, seed=derive_seed(seed, "harden"))
     try:
-        predict_logits(made, first_of(images, 1).floats())  # which shows how it ends
+        predict_logits(made, _one(images))  # which shows how it ends
     except RuntimeError as error:
         raise ValueError(
             f"with a device at {place!r} the network fails on an image of these: {str(error).splitlines()[0]}. Name another "
@@ -146,7 +146,7 @@ def fine_tune(
     *,
     frozen: Kept = "below",
     augment: Augment | None = None,
-    features: Callable[[DefendedNetwork], tuple[Tensor, Tensor]] | None = None,
+    features: tuple[Tensor, Tensor] | None = None,
     seed: int,
     checkpoint: Path | str | None = None,
     progress: Progress = silent,
@@ -162,7 +162,7 @@ def fine_tune(
         config: epochs and rates; `adversarial` and `noise` change images, as `augment` does.
         frozen: see `Kept`. Layers above the device are trained in either case.
         augment: what is done to an image anew in each epoch, or None.
-        features: what gives the features and labels of all images, in place of `encode_features`: say, from a cache.
+        features: what `encode_features` gives, where it is there already: say, from a cache.
         seed, checkpoint, progress, name: see `train`.
 
     Raises:
@@ -178,10 +178,7 @@ def fine_tune(
         with _frozen_below(network, walked):
             return train(network, walked, config, **options)
     network.eval()
-    if features is None:
-        inputs, labels = encode_features(network, walked, progress=progress)
-    else:
-        inputs, labels = features(network)
+    inputs, labels = encode_features(network, walked, progress=progress) if features is None else features
     return fit_block(network, inputs, labels, config, seed=seed, **shared)  # type: ignore[arg-type]
 
 
@@ -249,6 +246,11 @@ class _Features(ImageSet):
         """Whoever makes one has checked it."""
 
 
+def _one(images: ImagesLike) -> Tensor:
+    """The first of them, [1, c, h, w]."""
+    return first_of(images, 1).first(1).floats()
+
+
 def _of_a_head(module: nn.Module) -> bool:
     plain = type(module).__module__ == "torch.nn.modules.activation" and not list(module.parameters())
     return plain or isinstance(module, nn.Linear | nn.Dropout | nn.BatchNorm1d | nn.Identity)
@@ -258,7 +260,7 @@ def _of_a_head(module: nn.Module) -> bool:
 def _frozen_below(network: DefendedNetwork, images: Images) -> Iterator[None]:
     """The block, and what is called after it alone, in train mode; all else in eval mode and without gradients. Afterwards what
     could be trained before can be again."""
-    new = [network.block, *_above(network, first_of(images, 1).floats())]
+    new = [network.block, *_above(network, _one(images))]
     trained = {parameter for module in new for parameter in module.parameters()}
     held = [one for one in network.parameters() if one.requires_grad and one not in trained]
     network.eval()

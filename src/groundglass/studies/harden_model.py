@@ -1,0 +1,323 @@
+"""Harden a trained network: a device in place of its classifier, fine-tuned by hybrid DFA."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from groundglass.core import Progress, check_seed, check_writable, refuse_existing, silent
+from groundglass.core.accelerator import Device, repeatable, torch_device
+from groundglass.core.sealed import Seed
+from groundglass.core.settings import Count, fit
+from groundglass.data import Dataset, load
+from groundglass.models import (
+    DefendedNetwork,
+    ModelSpec,
+    accuracy,
+    predict_logits,
+    read_spec,
+    save_defended,
+    save_model,
+)
+from groundglass.models.files import is_defended_file
+from groundglass.models.named import zoo_name
+from groundglass.models.zoo import find
+from groundglass.optics import DeviceStore, RemoteOPU, SimulatedOPU
+from groundglass.optics.remote.errors import check_frames
+from groundglass.studies.audit_model import devices_of, read_network
+from groundglass.studies.cells.cached_bits import cached_features
+from groundglass.training import HARDENING, TrainingConfig
+from groundglass.training.hardening import Kept, computed_once, fine_tune, insert
+
+#: N and M of a device that is drawn: the paper's.
+SIZES = (512, 8000)
+_DEVICE = ".device"
+# A checkpoint's name has the fingerprint of its device.
+_CHECKPOINT = ".checkpoint"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A network as it is named, see `audit_model`."""
+
+    model: str
+    arguments: tuple[str, ...] = ()
+    weights: str | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def spec(self) -> ModelSpec | None:
+        """What its file says to build; None where it has no such file.
+
+        Raises:
+            ValueError: it has an optical layer already.
+        """
+        ours = zoo_name(self.model)
+        path = find(ours) if ours is not None else Path(self.model)
+        spec = read_spec(path) if path.is_file() and self.weights is None and ":" not in self.model else None
+        own = self.weights is not None and Path(self.weights).is_file() and is_defended_file(Path(self.weights))
+        if own or (spec is not None and spec.defended):
+            raise ValueError(_defended(self.weights or self.model))
+        return spec
+
+    def read(self) -> nn.Module:
+        """The network.
+
+        Raises:
+            ValueError, OSError: see `read_network`; it has an optical layer already.
+        """
+        made = read_network(self.model, self.weights, None, self.arguments, self.mean, self.std)
+        if isinstance(made, DefendedNetwork):
+            raise ValueError(_defended(self.model))
+        return made
+
+    @property
+    def options(self) -> list[str]:
+        """What a command is given, in front of its own options."""
+        given = (("--model-args", self.arguments), ("--mean", self.mean), ("--std", self.std))
+        return [word for name, values in given if values for word in (name, *map(str, values))]
+
+
+def _defended(what: str) -> str:
+    return f"{what} has an optical layer already: `groundglass redraw` gives it another matrix. Harden a network without one"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardened:
+    """A network that was hardened into files. Nothing in it is secret.
+
+    Attributes:
+        source: the network as it was.
+        before, after: clean accuracy on all test images.
+        at: the place of the device.
+        whole: the file says itself what to build; else the network is named beside it.
+        model, device: the files; the second holds the secret, or says where the device is served.
+        fingerprint, public: of the device; whether its seed was given.
+        seconds: of the fine-tuning, earlier sessions included.
+    """
+
+    source: Source
+    before: float
+    after: float
+    at: str
+    whole: bool
+    model: Path
+    device: Path
+    fingerprint: str
+    public: bool
+    train_images: int
+    test_images: int
+    seconds: float
+
+    @property
+    def hardened(self) -> Source:
+        """The network as it is now, named like the one before."""
+        return Source(model=str(self.model)) if self.whole else replace(self.source, weights=str(self.model))
+
+    def command(self, data: str) -> str:
+        """That audits the hardened network."""
+        now = self.hardened
+        words = ["groundglass", "audit", now.model, "--data", data, *now.options]
+        words += [] if now.weights is None else ["--weights", now.weights]
+        where = self.device if self.device.suffix == _DEVICE else self.device.parent
+        return shlex.join([*words, "--device-file", str(where), "--out", "AUDIT"])
+
+
+def harden_model(
+    model: str,
+    out: Path,
+    *,
+    data: str,
+    arguments: Sequence[str] = (),
+    weights: str | None = None,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    at: str | None = None,
+    frozen: Kept = "below",
+    inputs: int | None = None,
+    outputs: int | None = None,
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+    device_file: Path | None = None,
+    optical_device: RemoteOPU | None = None,
+    device: Device = "auto",
+    data_dir: Path | None = None,
+    seed: int = 0,
+    device_seed: int | Seed | None = None,
+    beforehand: Callable[[Dataset], None] | None = None,
+    progress: Progress = silent,
+) -> Hardened:
+    """Put a device in place of the classifier of a trained network, fine-tune what is new on `data`, and write both as new files.
+
+    An interruption costs half a minute: the same call goes on, with the device that it began with. What it keeps until then
+    lies beside `out`.
+
+    Args:
+        model, arguments, weights, mean, std, device, data_dir: as of `audit_model`: the network as it is.
+        out: the new model file; not an existing one.
+        data: its training images are fine-tuned on, its test images judge.
+        at, frozen: see `groundglass.training.harden`. Where nothing is frozen, images are augmented as the data set's are.
+        inputs, outputs: N and M of a device that is drawn; None: 512 and 8,000.
+        epochs, learning_rate: in place of those of `HARDENING`.
+        device_file: the file of a device that is there already; or the folder for the new device's, by default `devices` beside
+            the folder of `out`.
+        optical_device: a device at a service, in place of a file.
+        seed: of new weights, B, and the order of images.
+        device_seed: the device's secret, to make it again exactly. None draws one from the operating system.
+        beforehand: is called with the data before any work, to refuse what is to follow: see `harden_audit.fitting`.
+        progress: told of each step.
+
+    Raises:
+        FileExistsError: `out` is there already. Raised before any work, like all that follows.
+        ValueError: a network that has an optical layer, no linear classifier, other classes than the data or other images;
+            sizes that are not those of a given device.
+        FileNotFoundError, DamagedFileError, PermissionError: of the files that are read.
+        FrameBudgetError, DeviceServiceError: of a device at a service.
+        DivergedError: the fine-tuning failed: a smaller rate.
+    """
+    device_seed = None if device_seed is None else Seed(device_seed)  # first of all: no traceback shows it
+    if device_seed is not None:
+        device_seed.check()
+    check_seed(seed)
+    where = torch_device(device)
+    refuse_existing(out)
+    config = _config(epochs, learning_rate)
+    source = Source(model=model, arguments=tuple(arguments), weights=weights, mean=tuple(mean), std=tuple(std))
+    spec, network = source.spec(), source.read()
+    dataset = load(data, data_dir=data_dir)
+    if spec is not None:
+        spec.check_data(dataset.name, dataset.num_classes)
+    _check_images(network, model, dataset)
+    if beforehand is not None:
+        beforehand(dataset)
+    place = _Place(out, device_file)
+    for folder in (out.parent, place.store.folder):
+        check_writable(folder)
+    opu = place.device(optical_device, inputs, outputs, device_seed)
+    frames = 2 + config.epochs * len(dataset.train) + len(dataset.test)
+    check_frames(frames, getattr(opu, "frames_left", None), "this fine-tuning")
+    made = insert(network.to(where), opu, dataset.test, at=at, seed=seed)
+    before = accuracy(network, dataset.test)
+    with repeatable(where):
+        once = frozen == "below" and computed_once(made, config)
+        cached = cached_features(made, dataset.train, out.parent, progress) if once else None
+        device_path, checkpoint = place.keep(opu), place.checkpoint(opu.fingerprint)
+        history = fine_tune(
+            made,
+            dataset.train,
+            config,
+            frozen=frozen,
+            augment=dataset.augment if frozen == "nothing" else None,
+            features=None if cached is None else (cached[0], dataset.train.labels),
+            seed=seed,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+    after = accuracy(made, dataset.test)
+    ours = None
+    if spec is not None and made.at == "head":
+        sizes: dict[str, Any] = {"device_in": opu.in_features, "device_out": opu.out_features, "dropout": 0.0}
+        ours = replace(spec, **sizes, trained_on=spec.trained_on or dataset.name)
+    try:
+        _save(out, made, ours)
+    except FileExistsError:  # somebody was faster: that file stays, and this work is kept too
+        out = out.with_name(f"{out.stem}-{opu.fingerprint[:8]}{out.suffix}")
+        _save(out, made, ours)
+    for path in (checkpoint, *(() if cached is None else (cached[1],))):
+        path.unlink(missing_ok=True)
+    return Hardened(
+        source=source,
+        before=before,
+        after=after,
+        at=made.at,
+        whole=ours is not None,
+        model=out,
+        device=device_path,
+        fingerprint=opu.fingerprint,
+        public=bool(opu.public),
+        train_images=len(dataset.train),
+        test_images=len(dataset.test),
+        seconds=sum(epoch.seconds for epoch in history),
+    )
+
+
+class _Place:
+    """Where the device of a hardened network comes from and goes to; and a fine-tuning that was interrupted, if there is one."""
+
+    def __init__(self, out: Path, device_file: Path | None) -> None:
+        where = devices_of(out, device_file)
+        if where.suffix == _DEVICE and not where.exists():
+            raise FileNotFoundError(f"there is no device file {where}: `groundglass device new` makes one")
+        self._out, self._file = out, where if where.is_file() else None
+        self.store = DeviceStore(where if self._file is None else where.parent)
+
+    def device(
+        self, remote: RemoteOPU | None, inputs: int | None, outputs: int | None, seed: Seed | None
+    ) -> SimulatedOPU | RemoteOPU:
+        """The device that was given; or the one that was begun with; or a new one.
+
+        Raises:
+            ValueError: one was given, and sizes or a secret too.
+        """
+        if remote is not None or self._file is not None:
+            if (inputs, outputs, seed) != (None, None, None):
+                raise ValueError(
+                    "a device that is there has its sizes and its secret: leave out inputs, outputs and the device's seed"
+                )
+            return remote or SimulatedOPU.load(self._file or self.store.folder)
+        sizes = (
+            fit(Count, SIZES[0] if inputs is None else inputs, "inputs"),
+            fit(Count, SIZES[1] if outputs is None else outputs, "outputs"),
+        )
+        begun = self._begun(sizes) if seed is None else None
+        return begun or SimulatedOPU.create(*sizes, seed=None if seed is None else seed.at("device", *sizes))
+
+    def keep(self, device: SimulatedOPU | RemoteOPU) -> Path:
+        """Keep the device; returns its file."""
+        if self._file is not None:
+            return self._file
+        return self.store.keep(device) if isinstance(device, RemoteOPU) else self.store.put(device)
+
+    def checkpoint(self, fingerprint: str) -> Path:
+        """Of a fine-tuning with this device."""
+        return self._out.with_name(f"{self._out.stem}-{fingerprint}{_CHECKPOINT}")
+
+    def _begun(self, sizes: tuple[int, int]) -> SimulatedOPU | None:
+        """The device of these sizes that a fine-tuning was interrupted with."""
+        for fingerprint in self.store.fingerprints():
+            if self.checkpoint(fingerprint).exists():
+                found = self.store.find(fingerprint)
+                if isinstance(found, SimulatedOPU) and (found.in_features, found.out_features) == sizes:
+                    return found
+        return None
+
+
+def _save(out: Path, made: DefendedNetwork, spec: ModelSpec | None) -> None:
+    if spec is None:
+        save_defended(made, out, new=True)
+    else:
+        save_model(out, made, spec, new=True)
+
+
+def _config(epochs: int | None, learning_rate: float | None) -> TrainingConfig:
+    given: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate}
+    return replace(HARDENING, **{name: value for name, value in given.items() if value is not None})
+
+
+def _check_images(network: nn.Module, model: str, dataset: Dataset) -> None:
+    """Refuse a network that cannot have been trained on such images."""
+    try:
+        classes = predict_logits(network, dataset.test.head(1).floats()).shape[1]
+    except RuntimeError as error:
+        raise ValueError(
+            f"{model} fails on the images of {dataset.name}: {str(error).splitlines()[0]}. Give --data the kind of images it "
+            "was trained on"
+        ) from error
+    if classes != dataset.num_classes:
+        raise ValueError(
+            f"the network has {classes} classes, and {dataset.name} has {dataset.num_classes}: name the data set that it was "
+            "trained on by --data"
+        )
