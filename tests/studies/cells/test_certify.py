@@ -13,11 +13,13 @@ from groundglass.results.kinds import CERTIFY
 from groundglass.studies.cells import certify as module
 from groundglass.studies.cells.certify import CertifyCell
 from groundglass.studies.cells.check import check_cells
-from groundglass.studies.defences.study import CHECKS
+from groundglass.studies.defences.study import CHECKS, DefencesConfig
 from groundglass.studies.engine.cell import key_of, with_inputs
 from groundglass.studies.kit import targets
+from groundglass.studies.registry import find_study
 from tests.results.examples import made
 from tests.studies.tiny import DATA, enter, forget, network, results, run, white_box
+from tests.studies.tiny import targets as targets_of_tiny
 
 SIGMA, N0, N, IMAGES = 0.1, 20, 100, 8
 #: Images of a part.
@@ -166,3 +168,18 @@ def test_rows_that_no_run_has_written_are_refused(tmp_path):
     assert module.CertifyState.begin(tmp_path / "one", "key", 4, (2, 3)).done == 1
     with pytest.raises(ValueError, match="delete it"):
         module.CertifyState.begin(tmp_path / "one", "key", 4, (2, 4))
+
+
+def test_the_study_of_defences_certifies_its_networks_in_each_repeat():
+    settings = targets_of_tiny()
+    config = DefencesConfig(**settings, repeats=2, certify_images=9, certify_fewer=5)
+    plan = [cell for cell in find_study("defences").cells(config, DATA) if isinstance(cell, CertifyCell)]
+    images = {cell.target.name: cell.n_images for cell in plan}
+    assert len(images) == len(plan) == 16
+    assert images["VGG-16 smoothed"] == images["VGG-OPU smoothed repeat 2"] == 9
+    assert images["VGG-OPU AT repeat 2"] == images["VGG-16 TRADES"] == 5
+    assert {cell.rule for cell in plan if "OPU" in cell.target.name} == {"dfa"}
+    assert {cell.rule for cell in plan if "VGG-16" in cell.target.name} == {"bp"}
+    assert {cell.sigma for cell in plan} == {config.sigma}
+    none = replace(config, certify_fewer=0, repeats=1)
+    assert len([cell for cell in find_study("defences").cells(none, DATA) if isinstance(cell, CertifyCell)]) == 2
