@@ -1,5 +1,6 @@
-"""Networks: VGG-16 at any width, the defended head, and `defend` for any classifier."""
+"""Networks: VGG-16, ResNet-18 and a vision transformer at any width, the defended head, and `defend` for any classifier."""
 
+from groundglass.models.architectures import ARCHITECTURES
 from groundglass.models.block import OpticalBlock
 from groundglass.models.classifier import Classifier
 from groundglass.models.defended import DefendedNetwork, View, defend
@@ -7,9 +8,12 @@ from groundglass.models.files import ModelSpec, build, load_defended, read_spec,
 from groundglass.models.head import Head
 from groundglass.models.named import load_model
 from groundglass.models.predict import accuracy, predict_logits
+from groundglass.models.resnet import resnet18
+from groundglass.models.transformer import vit
 from groundglass.models.vgg import vgg16
 
 __all__ = [
+    "ARCHITECTURES",
     "Classifier",
     "DefendedNetwork",
     "Head",
@@ -23,7 +27,9 @@ __all__ = [
     "load_model",
     "predict_logits",
     "read_spec",
+    "resnet18",
     "save_defended",
     "save_model",
     "vgg16",
+    "vit",
 ]

@@ -112,7 +112,11 @@ def is_public(device: OpticalDevice | None) -> bool:
 
 def as_written(told: dict[str, Any]) -> dict[str, Any]:
     """The fields of a spec or a defence for a file: as version 0.2 wrote them, unless there is something to say."""
-    return {name: value for name, value in told.items() if name != "public_seed" or value}
+    return {name: value for name, value in told.items() if name not in _USUAL or value != _USUAL[name]}
+
+
+#: Fields that files of version 0.2 do not have.
+_USUAL: dict[str, Any] = {"public_seed": False, "architecture": "vgg16"}
 
 
 def check_fingerprint(fingerprint: str | None, where: str) -> None:

@@ -12,10 +12,10 @@ from groundglass.core import DamagedFileError
 from groundglass.core.schema import read
 from groundglass.core.settings import Count, Dropout, Positive, Settings
 from groundglass.core.states import CheckedFile
+from groundglass.models.architectures import ARCHITECTURES, ArchitectureName
 from groundglass.models.defence import Defence, DefenceSpec, as_written, check_fingerprint, is_public
 from groundglass.models.defended import DefendedNetwork, copied
 from groundglass.models.head import Head
-from groundglass.models.vgg import vgg16
 from groundglass.models.weights import load_weights
 from groundglass.models.wrappers import unwrapped
 from groundglass.optics.device import OpticalDevice
@@ -29,7 +29,7 @@ _CARD = "card"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec(Settings):
-    """What to build: a VGG-16, with or without the optical layer in place of its head.
+    """What to build: a VGG-16 or another network, with or without the optical layer in place of its head.
 
     Attributes:
         width: factor on the channels.
@@ -45,6 +45,7 @@ class ModelSpec(Settings):
         public_seed: that device's seed was given: who knows or guesses it has U. Not known of files of version 0.2.
         trained_on: the data set, by name; None if it is not known.
         size: height and width of the images, pixels; None: 32 x 32.
+        architecture: the network; see `groundglass.models.ARCHITECTURES`.
     """
 
     width: Positive
@@ -62,6 +63,7 @@ class ModelSpec(Settings):
     linear_out: Count | None = None
     size: tuple[Count, Count] | None = None
     public_seed: bool = False
+    architecture: ArchitectureName = "vgg16"
 
     @property
     def defended(self) -> bool:
@@ -106,7 +108,7 @@ def build(spec: ModelSpec, *, device: OpticalDevice | None = None, seed: int) ->
     Raises:
         ValueError: a device is missing, of other sizes, or not the one that `spec.fingerprint` names.
     """
-    network = vgg16(
+    network = ARCHITECTURES[spec.architecture].make(
         spec.width,
         classes=spec.classes,
         mean=spec.mean,
@@ -266,11 +268,12 @@ def _open_own(path: Path | str) -> tuple[dict[str, Tensor], ModelSpec]:
 
 def _check_room(spec: ModelSpec, numbers: int, where: str) -> None:
     """Refuse a spec of a network that is larger than the weights: it would fill the memory."""
-    head = round(512 * spec.width)
+    own = ARCHITECTURES[spec.architecture]
+    head = own.taken(spec.width)
     inner = spec.device_in or spec.linear_hidden
     instead = spec.linear_out or 0
     out = spec.device_out if spec.device_in else instead or inner
-    needed = max(9 * head * head, (inner or 0) * max(head, instead), (out or head) * spec.classes)
+    needed = max(own.largest(spec.width, spec.size), (inner or 0) * max(head, instead), (out or head) * spec.classes)
     if spec.width > 8 or needed > numbers or spec.classes < 2 or (spec.device_in is None) != (spec.device_out is None):
         raise DamagedFileError(
             f"{where} describes another network, of at least {needed:,} weights, and the file has {numbers:,}: it was altered"

@@ -1,21 +1,15 @@
 """VGG-16 for 32 x 32 images, at any width (Simonyan and Zisserman 2014; the paper's network of section 3)."""
 
 import math
-from itertools import pairwise
-from typing import Annotated
+from typing import Any
 
 import torch
 from torch import nn
 
-from groundglass.core import derive_seed, own_streams
-from groundglass.core.settings import Count, Dropout, In, fit
 from groundglass.models.classifier import Classifier
+from groundglass.models.scaled import of_width, scaled
 
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-
-
-def _scaled(channels: int, width: float) -> int:
-    return max(1, round(channels * width))
 
 
 def _features(width: float, channels: int, size: tuple[int, int]) -> nn.Sequential:
@@ -23,7 +17,7 @@ def _features(width: float, channels: int, size: tuple[int, int]) -> nn.Sequenti
     incoming, (height, breadth) = channels, size
     for stage in _STAGES:
         for unscaled in stage:
-            outgoing = _scaled(unscaled, width)
+            outgoing = of_width(unscaled, width)
             # BatchNorm has the bias.
             conv = nn.Conv2d(incoming, outgoing, 3, padding=1, bias=False, dtype=torch.float32, device="cpu")
             nn.init.normal_(conv.weight, 0.0, math.sqrt(2 / (9 * outgoing)))
@@ -42,7 +36,7 @@ def multiplications(width: float, *, channels: int = 3, size: tuple[int, int] | 
     incoming, (height, breadth), total = channels, size or (32, 32), 0
     for stage in _STAGES:
         for unscaled in stage:
-            outgoing = _scaled(unscaled, width)
+            outgoing = of_width(unscaled, width)
             total += 9 * incoming * outgoing * height * breadth
             incoming = outgoing
         if min(height, breadth) > 1:
@@ -50,14 +44,14 @@ def multiplications(width: float, *, channels: int = 3, size: tuple[int, int] | 
     return total
 
 
-def _head(features: int, classes: int, dropout: float) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for a, b in pairwise((features, features, features)):
-        linear = nn.Linear(a, b, dtype=torch.float32, device="cpu")
-        # For ReLU: torch's default shrinks the signal through the head, and training starts late.
-        nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
-        layers += [nn.Dropout(dropout), linear, nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(features, classes, dtype=torch.float32, device="cpu"))
+def taken(width: float) -> int:
+    """Features in front of the head."""
+    return of_width(512, width)
+
+
+def largest(width: float, size: tuple[int, int] | None) -> int:
+    """Weights of the largest layer, at least."""
+    return 9 * taken(width) ** 2
 
 
 def vgg16(
@@ -83,10 +77,12 @@ def vgg16(
         size: height and width of the images, pixels; None: 32 x 32.
         seed: of the initial weights (convolutions: normal, std sqrt(2 / (9 out))).
     """
-    width = fit(Annotated[float, In("(0, 8]", "a factor on the channels, 1 is VGG-16")], width, "width")
-    height, breadth = (32, 32) if size is None else fit(tuple[Count, Count], size, "size")
-    classes, dropout = fit(Annotated[int, In("[2, inf)")], classes, "classes"), fit(Dropout, dropout, "dropout")
-    with own_streams(derive_seed(seed, "vgg16")):
-        body = _features(width, len(mean), (height, breadth))
-        head = _head(_scaled(512, width), classes, dropout)
-    return Classifier(body, head, mean=mean, std=std, size=size)
+    shared: dict[str, Any] = {
+        "classes": classes,
+        "mean": mean,
+        "std": std,
+        "dropout": dropout,
+        "size": size,
+        "seed": seed,
+    }
+    return scaled("vgg16", _features, width, taken=taken, hidden=2, **shared)

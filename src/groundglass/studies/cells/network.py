@@ -307,7 +307,7 @@ def stem(name: str) -> str:
 def described_spec(spec: ModelSpec) -> dict[str, Any]:
     """A spec as part of an identity: what to build, without what is as usual and could not always be chosen, without the
     data set, which the identity names itself, and whatever becomes of its device's seed."""
-    usual = {"encoding": None, "head": "normalised", "linear_out": None, "size": None}
+    usual = {"encoding": None, "head": "normalised", "linear_out": None, "size": None, "architecture": "vgg16"}
     usual |= {name: getattr(spec, name) for name in ("trained_on", "public_seed")}
     return {name: value for name, value in asdict(spec).items() if name not in usual or value != usual[name]}
 

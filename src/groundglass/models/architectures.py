@@ -1,0 +1,45 @@
+"""The networks that a `ModelSpec` may name: each at any width, for images of any size."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from groundglass.models import resnet, transformer, vgg
+from groundglass.models.classifier import Classifier
+
+#: "vgg16" is the paper's. The others are there so that an answer is not that of VGG alone.
+ArchitectureName = Literal["vgg16", "resnet18", "vit"]
+
+
+class _Multiplications(Protocol):
+    def __call__(self, width: float, *, channels: int = 3, size: tuple[int, int] | None = None) -> int: ...
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network of any width.
+
+    Attributes:
+        label: of it, for people and in the names of cells.
+        make: the arguments of `vgg16` -> the network. What an optical layer replaces is its `head`.
+        taken: width -> features that the head takes.
+        largest: width, size of the images -> weights of its largest part, at least: a file must have as many.
+        multiplications: of a forward pass of one image, but for a small rest.
+        slower: so many times as long a multiplication takes as in VGG-16, about, on a CPU.
+    """
+
+    label: str
+    make: Callable[..., Classifier]
+    taken: Callable[[float], int]
+    largest: Callable[[float, tuple[int, int] | None], int]
+    multiplications: _Multiplications
+    slower: float
+
+
+ARCHITECTURES: dict[ArchitectureName, Architecture] = {
+    "vgg16": Architecture("VGG-16", vgg.vgg16, vgg.taken, vgg.largest, vgg.multiplications, 1.0),
+    "resnet18": Architecture("ResNet-18", resnet.resnet18, resnet.taken, resnet.largest, resnet.multiplications, 1.1),
+    "vit": Architecture(
+        "ViT", transformer.vit, transformer.taken, transformer.largest, transformer.multiplications, 1.6
+    ),
+}
