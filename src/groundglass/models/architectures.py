@@ -25,7 +25,6 @@ class Architecture:
         taken: width -> features that the head takes.
         largest: width, size of the images -> weights of its largest part, at least: a file must have as many.
         multiplications: of a forward pass of one image, but for a small rest.
-        slower: so many times as long a multiplication takes as in VGG-16, about, on a CPU.
     """
 
     label: str
@@ -33,13 +32,10 @@ class Architecture:
     taken: Callable[[float], int]
     largest: Callable[[float, tuple[int, int] | None], int]
     multiplications: _Multiplications
-    slower: float
 
 
 ARCHITECTURES: dict[ArchitectureName, Architecture] = {
-    "vgg16": Architecture("VGG-16", vgg.vgg16, vgg.taken, vgg.largest, vgg.multiplications, 1.0),
-    "resnet18": Architecture("ResNet-18", resnet.resnet18, resnet.taken, resnet.largest, resnet.multiplications, 1.1),
-    "vit": Architecture(
-        "ViT", transformer.vit, transformer.taken, transformer.largest, transformer.multiplications, 1.6
-    ),
+    "vgg16": Architecture("VGG-16", vgg.vgg16, vgg.taken, vgg.largest, vgg.multiplications),
+    "resnet18": Architecture("ResNet-18", resnet.resnet18, resnet.taken, resnet.largest, resnet.multiplications),
+    "vit": Architecture("ViT", transformer.vit, transformer.taken, transformer.largest, transformer.multiplications),
 }

@@ -14,9 +14,10 @@ _BLOCKS = 2
 
 
 def _convolution(incoming: int, outgoing: int, kernel: int, stride: int) -> nn.Conv2d:
-    settings: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
     # BatchNorm has the bias.
-    conv = nn.Conv2d(incoming, outgoing, kernel, stride, padding=kernel // 2, bias=False, **settings)
+    conv = nn.Conv2d(
+        incoming, outgoing, kernel, stride, padding=kernel // 2, bias=False, dtype=torch.float32, device="cpu"
+    )
     nn.init.normal_(conv.weight, 0.0, math.sqrt(2 / (kernel * kernel * outgoing)))
     return conv
 

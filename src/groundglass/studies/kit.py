@@ -1,6 +1,6 @@
 """What studies are put together from: their networks, the sizes and radii that many have, attacks and audits of these."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
@@ -165,6 +165,15 @@ def targets(config: TargetsConfig, dataset: Dataset) -> tuple[TrainCell, TrainCe
     if config.classifier is None:
         return baseline, hybrid_network(config, dataset, "VGG-OPU", device)
     return baseline, placed_network(config, "VGG-OPU", hybrid_network(config, dataset, "VGG-DFA"), device)
+
+
+def another(network: NetworkCell, name: Callable[[str], str], **spec: Any) -> Any:
+    """The cell of a network trained in the same way, by another name: with other settings of its spec, in both of its stages."""
+    own = {"name": name(network.name)}
+    if isinstance(network, PlaceCell):
+        return replace(network, **own, features=another(network.features, name, **spec))
+    assert isinstance(network, TrainCell)
+    return replace(network, **own, spec=replace(network.spec, **spec))
 
 
 def on_paper_axis(dataset: Dataset, *radii: float) -> list[dict[str, Any]]:

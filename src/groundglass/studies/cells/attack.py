@@ -61,6 +61,7 @@ Purpose = Literal[
     "scale",
     "noise",
     "layer",
+    "defences",
 ]
 #: Rules that only who simulates the device can follow.
 TRUE_MATRIX_RULES = ("exact", "exact-blurred")

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from groundglass.models.vgg import multiplications
+from groundglass.models import ARCHITECTURES
+from groundglass.models.architectures import ArchitectureName
 from groundglass.results import Record
 from groundglass.results.kinds import KINDS
 from groundglass.studies.engine.cell import Cell, key_of
 
+# So many times as long a multiplication takes as in VGG-16, about, on a processor.
+_SLOWER: dict[ArchitectureName, float] = {"resnet18": 1.1, "vit": 1.6}
 _WITH_A_MATRIX = ("attack", "draws", "craft", "audit")
 
 
@@ -128,6 +131,14 @@ class Below:
             return float(own)
         return 1.0 if self._network is None else Below(self.plan, self._network).width
 
+    @property
+    def architecture(self) -> ArchitectureName:
+        """Of the network: where it has another's features, of that one."""
+        if self._model.get("width") is None and self._network is not None:
+            return Below(self.plan, self._network).architecture
+        found: ArchitectureName = self._model.get("architecture", "vgg16")
+        return found
+
     @cached_property
     def device(self) -> int:
         """Entries that its optical layer multiplies by; 0 for none. A structured one does some dozen butterflies instead."""
@@ -156,11 +167,12 @@ class Below:
 
     @property
     def size(self) -> float:
-        """Multiplications of a forward pass. An entry of the device, of bits alone, counts half; of one that is larger than the
-        processor's cache it waits for the memory."""
-        size = self._model.get("size")
-        convolutions = multiplications(self.width, size=None if size is None else tuple(size))
-        return convolutions + self.device / 2 + 8 * max(0, self.device - 10**7)
+        """Multiplications of a forward pass, as if all took as long as those of a VGG-16. An entry of the device, of bits alone,
+        counts half; of one that is larger than the processor's cache it waits for the memory."""
+        size, one = self._model.get("size"), self.architecture
+        counted = ARCHITECTURES[one].multiplications(self.width, size=None if size is None else tuple(size))
+        below = _SLOWER.get(one, 1.0) * counted
+        return below + self.device / 2 + 8 * max(0, self.device - 10**7)
 
     @property
     def defended(self) -> bool:
