@@ -180,7 +180,14 @@ def test_a_transformer_sees_places_and_takes_its_own_size_alone():
 
 @every
 def test_bad_arguments_are_refused(name):
-    for change in ({"width": 0}, {"width": 9.0}, {"classes": 1}, {"std": (0.0,) * 3}, {"size": (0, 32)}, {"dropout": 1.0}):
+    for change in (
+        {"width": 0},
+        {"width": 9.0},
+        {"classes": 1},
+        {"std": (0.0,) * 3},
+        {"size": (0, 32)},
+        {"dropout": 1.0},
+    ):
         arguments = {"width": 0.05, "classes": 10, **STATS, "seed": 0, **change}
         with pytest.raises(ValueError, match=next(iter(change))):
             ARCHITECTURES[name].make(arguments.pop("width"), **arguments)

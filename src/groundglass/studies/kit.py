@@ -169,11 +169,11 @@ def targets(config: TargetsConfig, dataset: Dataset) -> tuple[TrainCell, TrainCe
 
 def another(network: NetworkCell, name: Callable[[str], str], **spec: Any) -> Any:
     """The cell of a network trained in the same way, by another name: with other settings of its spec, in both of its stages."""
-    own = {"name": name(network.name)}
     if isinstance(network, PlaceCell):
-        return replace(network, **own, features=another(network.features, name, **spec))
+        own = None if network.spec is None else replace(network.spec, **spec)
+        return replace(network, name=name(network.name), features=another(network.features, name, **spec), spec=own)
     assert isinstance(network, TrainCell)
-    return replace(network, **own, spec=replace(network.spec, **spec))
+    return replace(network, name=name(network.name), spec=replace(network.spec, **spec))
 
 
 def on_paper_axis(dataset: Dataset, *radii: float) -> list[dict[str, Any]]:

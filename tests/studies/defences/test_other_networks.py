@@ -57,7 +57,7 @@ def test_the_other_architectures_are_trained_as_vgg_is(data):
 
 @pytest.mark.parametrize("data", ["cifar10", "cifar100"])
 def test_every_signal_teaches_a_network_with_the_layer_and_one_without(data):
-    config, cells = planned(data, "credits")
+    _, cells = planned(data, "credits")
     networks = {cell.name: cell for cell in cells if cell.kind == "train"}
     assert {f"{name}{end}" for name in OPUS for end in ("", " without layer")} <= set(networks)
     for name in OPUS:
@@ -77,7 +77,7 @@ def test_every_signal_teaches_a_network_with_the_layer_and_one_without(data):
 
 
 def test_images_made_on_vgg_16_are_tried_on_all_of_them():
-    config, cells = planned("cifar10", "ordinary", "credits")
+    _, cells = planned("cifar10", "ordinary", "credits")
     (common,) = (cell for cell in cells if isinstance(cell, CommonCell))
     assert [one.name for one in common.networks] == [
         "VGG-16",
@@ -120,9 +120,7 @@ def test_a_transformer_in_two_stages(tmp_path, monkeypatch):
     make = tiny.maker(
         DefencesConfig, families=("architectures",), repeats=1, vit=vit, classifier=replace(FINE_TUNING, epochs=2)
     )
-    tiny.enter(
-        monkeypatch, "defences", make, cells=lambda config, data: with_inputs(study.defences(config, data)[3:])
-    )
+    tiny.enter(monkeypatch, "defences", make, cells=lambda config, data: with_inputs(study.defences(config, data)[3:]))
     tiny.run("defences", tmp_path / "run")
     network = tiny.network(tmp_path / "run", "ViT-OPU")
     assert isinstance(network, DefendedNetwork)
@@ -147,7 +145,9 @@ def test_a_signal_with_and_without_the_layer_under_transferred_images(tmp_path, 
     tiny.run("defences", tmp_path / "run")
     run = Run.open(tmp_path / "run")
     found = {(one.config.label, one.config.target): one.result for one in run.entries(TRANSFER)}
-    names = [f"{name}{end}" for name in ("VGG-OPU", "VGG-OPU sign-symmetry", "VGG-OPU bp") for end in ("", " without layer")]
+    names = [
+        f"{name}{end}" for name in ("VGG-OPU", "VGG-OPU sign-symmetry", "VGG-OPU bp") for end in ("", " without layer")
+    ]
     assert set(found) == {(label, name) for label in ("PGD", "MI-DI") for name in names}
     assert all(one.n_images == next(iter(found.values())).n_images > 30 for one in found.values())
     trained = {one.name: one for one in run.entries(TRAIN)}
