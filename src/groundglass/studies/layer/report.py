@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -102,7 +101,7 @@ def _left(run: Run, network: str, control: str) -> dict[tuple[str, str], tuple[O
         beside = judged.get((control, ball))
         if one.config.model != network or (network, ball) not in judged or beside is None:
             continue
-        before = [run.per_image(key, partial(_before)) for key in (one.key, beside)]
+        before = [run.per_image(key, _before) for key in (one.key, beside)]
         both = [i for i, right in before[0].items() if right and before[1].get(i)]
         knowing = attacked.get((one.config.norm, round(one.config.eps, 9)), [])
         for who, keys in ((SECRET, [one.key]), (KNOWN, [one.key, *knowing] if knowing else [])):
