@@ -103,6 +103,12 @@ def test_sizes_may_be_written_as_people_write_them(text: str, count: int) -> Non
     assert count_of("--inputs", text) == count
 
 
+def test_new_has_another_power_and_says_so(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    assert cli.main(new(tmp_path / "a.device", "--power", "1.5", "--seed", str(SEED))) == 0
+    assert SimulatedOPU.load(tmp_path / "a.device").camera == Camera(power=1.5)
+    assert "noise seed 0, power 1.5\n" in capfd.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -118,6 +124,8 @@ def test_sizes_may_be_written_as_people_write_them(text: str, count: int) -> Non
         (["--outputs", "0"], "must be"),
         (["--saturation", "1"], "must be in [0, 1)"),
         (["--seed", "-1"], "must not be negative"),
+        (["--power", "5"], "must be in [1, 4]"),
+        (["--power", "4", "--shot-noise", "900"], "power=2"),
         (["--inputs", "1e6", "--outputs", "1e6"], "procedural"),
     ],
 )

@@ -44,6 +44,8 @@ class New(Command):
     """Std of the noise of the electronics, in steps of a reading; 0 is off."""
     shot_noise: float = 0.0
     """Photons at full scale; fewer are noisier, 0 is off."""
+    power: float = 2.0
+    """Readings grow as |Ux| to this power: 1 to 4, by halves. 2 is the intensity."""
     noise_seed: int = 0
     """Another one is another stream of noise."""
     seed: SeedOption = None
@@ -62,6 +64,7 @@ class New(Command):
             density=self.density,
             read_noise=self.read_noise,
             shot_noise=self.shot_noise,
+            power=self.power,
         )
         sizes = count_of("--inputs", self.inputs), count_of("--outputs", self.outputs)
         seed = given_seed("--seed", self.seed, self.seed_file)
@@ -202,7 +205,8 @@ def _describe(device: "SimulatedOPU") -> None:
         f"{device.kind} device, {device.matrix} matrix: {device.in_features:,} inputs, {device.out_features:,} outputs\n"
         f"camera: {'float32 intensities' if camera.bits is None else f'{camera.bits} bits'}, "
         f"saturation {camera.saturation:g} at density {camera.density:g}, "
-        f"read noise {camera.read_noise:g}, shot noise {camera.shot_noise:g}, noise seed {device.noise_seed}\n"
+        f"read noise {camera.read_noise:g}, shot noise {camera.shot_noise:g}, noise seed {device.noise_seed}"
+        f"{'' if camera.power == 2 else f', power {camera.power:g}'}\n"
         f"exposure: {device.exposure.gain:.6g} steps a unit of intensity, mean reading {device.mean_reading:.2f}\n"
         f"seed: {_PUBLIC if device.public else 'drawn from the operating system, in the device file alone'}\n"
         f"memory: {size(device.nbytes)} held; measuring takes up to {size(batch)} of bits and light besides"

@@ -203,7 +203,8 @@ def _around_zero(axes: Any, gains: Sequence[Proportion | Gain]) -> None:
     """One axis for all panels: to the next ten points past the farthest end."""
     far = 10 * math.ceil(max((10 * abs(end) for one in gains for end in one.interval), default=1) + 1e-9)
     axes.set_xlim(-far, far)
-    axes.set_xticks([-far, 0, far], [f"\u2212{far}", "0", f"+{far}"])
+    half = far // 2
+    axes.set_xticks([-half, 0, half], [f"\u2212{half}", "0", f"+{half}"])
     axes.axvline(0, color=FAINT.light, linewidth=0.9, zorder=2)
 
 
