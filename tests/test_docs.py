@@ -12,11 +12,12 @@ import pytest
 import torch
 
 import groundglass as gg
-from groundglass import attacks, training
+from groundglass import attacks, cli, training
 from groundglass.attacks import GradientAttack, LabelAttack, QueryAttack, SurrogatePGD
 from groundglass.audit import AuditConfig
+from groundglass.cli.main import _parsed
 from groundglass.data import Dataset
-from groundglass.studies import find_study
+from groundglass.studies import find_study, harden_model
 from groundglass.studies.asked import Asked
 from groundglass.studies.engine import planned
 from tests.interop.conftest import pictures as faint
@@ -113,6 +114,28 @@ def test_the_page_on_certificates_runs(tmp_path: Path, monkeypatch: pytest.Monke
     assert (tmp_path / "certificates.safetensors").exists()
     assert bool((space["low"] <= space["high"]).all())
     assert torch.equal(space["through"].same_bits, space["bits"].counts == 0)
+
+
+def test_the_page_on_hardening_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = answered(gg.load("vgg-16-at"))
+    small = replace(SMALL, fit_images=100, draws=1, labels=50)
+    fewer = {
+        "create(512, 8000)": "create(512, 300)",
+        "head(200)": "head(3)",
+        "seed=0)\n    print(name": "seed=0, config=small)\n    print(name",
+    }
+    space = run_blocks("harden.md", instead={'load("cifar10")': "own", **fewer}, own=own, small=small)
+    assert space["hardened"].device is space["device"]
+    assert space["control"].device is None
+    assert space["found"].clean.total == 3
+    text = (PAGES / "harden.md").read_text()
+    commands = [shlex.split(line) for line in re.findall(r"^    groundglass (harden .*)$", text, re.MULTILINE)]
+    assert len(commands) >= 4
+    assert all(_parsed(list(words)) is not None for words in commands)
+    monkeypatch.setattr(harden_model, "load", lambda name, data_dir=None: replace(own, name=name))
+    assert cli.main([*commands[0], "--epochs", "1", "--outputs", "300"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"hardened"}
 
 
 def test_the_phrasebook_runs() -> None:
