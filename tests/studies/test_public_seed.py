@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from groundglass.core.sealed import Seed
-from groundglass.models import defend, load_defended, read_spec, save_defended
-from groundglass.models.files import ModelSpec, _open, build, save_model
+from groundglass.models import ModelSpec, build, defend, load_defended, read_spec, save_defended, save_model
+from groundglass.models.files import _open
 from groundglass.optics import MovingDevice, SimulatedOPU
 from groundglass.results.manifest import enter_study, load_manifest
 from groundglass.studies.engine.run import _told_seed, manifest

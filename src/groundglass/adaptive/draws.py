@@ -21,7 +21,7 @@ from groundglass.attacks.tensors import Flags, Images, Labels, Rows
 from groundglass.core import as_images, as_labels, derive_seed
 from groundglass.core.settings import Count, Tally, fit
 from groundglass.data import ImagesLike
-from groundglass.models import DefendedNetwork
+from groundglass.models import Defended
 
 A = TypeVar("A", bound=GradientAttack)
 
@@ -84,7 +84,7 @@ class Redrawn:
 
 def redrawn(
     rule: str,
-    network: DefendedNetwork,
+    network: Defended,
     attack: GradientAttack,
     images: Images,
     labels: Labels,
@@ -111,7 +111,7 @@ def redrawn(
     Raises:
         ValueError, TypeError: what `make_rule`, `stand_in` or the attack refuses; before anything is fitted or attacked.
     """
-    if not isinstance(network, DefendedNetwork) or not isinstance(attack, GradientAttack):
+    if not isinstance(network, Defended) or not isinstance(attack, GradientAttack):
         raise TypeError(
             f"redrawn(rule, network, attack, ...) takes a DefendedNetwork and an attack by gradients, such as PGD(), not "
             f"{type(network).__name__} and {attack!r:.60}"

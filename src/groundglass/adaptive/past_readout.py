@@ -12,7 +12,7 @@ from torch import Tensor
 
 from groundglass.attacks import DrawnMatrix, LinearMatrix
 from groundglass.attacks.same_function import FEW, same_function
-from groundglass.models import Classifier, DefendedNetwork
+from groundglass.models import Classifier, Defended, Ensemble
 from groundglass.optics import BackwardRule, RandomFeedback
 from groundglass.optics.backward import Held
 
@@ -53,11 +53,12 @@ class QuadraticForms:
         return f"QuadraticForms(name={self.name!r}, n={self._n}, classes={self._classes})"
 
 
-def collapse(rule: BackwardRule, network: DefendedNetwork, images: Tensor | None = None) -> BackwardRule:
+def collapse(rule: BackwardRule, network: Defended, images: Tensor | None = None) -> BackwardRule:
     """The same rule past the readout of this network, if that is faster; else the rule itself.
 
     It is the same, up to rounding, if the logits are the readout's own output and the rule is linear: `fa`, and
     `bpda-drawn`, whose pixels never saturate. It keeps a copy of the readout: for networks that are not trained further.
+    The rules of an ensemble stay as they are.
 
     Args:
         images: some that the network is for. The gradients by both rules are compared on the first 8 of them, without a frame
@@ -70,7 +71,9 @@ def collapse(rule: BackwardRule, network: DefendedNetwork, images: Tensor | None
     return short if same else rule
 
 
-def _past_readout(rule: BackwardRule, network: DefendedNetwork) -> BackwardRule:
+def _past_readout(rule: BackwardRule, network: Defended) -> BackwardRule:
+    if isinstance(network, Ensemble):
+        return rule
     block = network.block
     if type(network.network) is not Classifier or network.network.head is not block or network.device is None:
         return rule

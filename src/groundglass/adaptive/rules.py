@@ -1,6 +1,6 @@
 """An attacker's backward rules by name, made for one defended network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,12 +18,12 @@ from groundglass.attacks import (
     Normalised,
     StraightThrough,
 )
-from groundglass.core import input_dtype, lookup
+from groundglass.core import derive_seed, input_dtype, lookup
 from groundglass.core.modes import evaluating
 from groundglass.core.sealed import without_locals
 from groundglass.core.settings import Count, fit
 from groundglass.data import ImagesLike, batches, given
-from groundglass.models import DefendedNetwork
+from groundglass.models import Defended, Ensemble, MemberRules, parts_of
 from groundglass.optics import (
     BackwardRule,
     FloatInputLayer,
@@ -43,7 +43,7 @@ FITTED: dict[str, type[FittedLinear] | type[FittedNetwork]] = {
     rule.name: rule for rule in (FittedLinear, FittedNetwork)
 }
 
-#: Bits that enter the device and the logits that come out, a row an image.
+#: Bits that enter the device and the logits that come out, a row an image; of an ensemble those of its parts, side by side.
 Pairs = tuple[Float[Tensor, "k n"], Float[Tensor, "k classes"]]
 
 
@@ -56,19 +56,19 @@ def check_rules(names: tuple[str, ...]) -> None:
 @without_locals
 def make_rule(
     name: str,
-    network: DefendedNetwork,
+    network: Defended,
     *,
     seed: int,
     pairs: Callable[[], Pairs] | None = None,
-    matrix: Complex[Tensor, "m n"] | None = None,
+    matrix: Complex[Tensor, "m n"] | Sequence[Tensor] | None = None,
 ) -> BackwardRule:
-    """The rule called `name`, for this network.
+    """The rule called `name`, for this network; for an ensemble `MemberRules`, such a rule for every part at once.
 
     Args:
-        network: with a device or a linear head.
-        seed: of what the attacker draws or fits.
+        network: with a device or a linear head; or an ensemble of such.
+        seed: of what the attacker draws or fits; what it draws for one part of an ensemble is not what it draws for another.
         pairs: what `observe` gives; called for the fitted rules alone.
-        matrix: of "bpda-retrieved" and "exact-blurred", in place of the true one, and on its scale.
+        matrix: of "bpda-retrieved" and "exact-blurred", in place of the true one, and on its scale; for an ensemble one a part.
 
     Raises:
         ValueError: an unknown rule, one that is not for this network, or one that lacks what it needs.
@@ -80,6 +80,10 @@ def make_rule(
             f"the rule {name!r} is no backward rule, as it goes no farther than the layer: give an attack "
             f"StandInAccess(network, stand_in({name!r}, network, ...))"
         )
+    if isinstance(network, Ensemble):
+        return _of_each(name, network, seed, pairs, matrix)
+    if not isinstance(matrix, Tensor | None):
+        raise ValueError("`matrix` must be one tensor: this network has one device")
     block, device = network.block, network.device
     if name == "dfa":
         if network.feedback is None:
@@ -121,16 +125,53 @@ def make_rule(
     raise ValueError(f"the rule {name!r} is for a network without an optical layer")
 
 
+def _of_each(
+    name: str,
+    ensemble: Ensemble,
+    seed: int,
+    pairs: Callable[[], Pairs] | None,
+    matrix: Tensor | Sequence[Tensor] | None,
+) -> MemberRules:
+    """A rule for every part."""
+    parts = ensemble.parts
+    given: Sequence[Tensor | None] = [None] * len(parts)
+    if matrix is not None:
+        if isinstance(matrix, Tensor) or len(matrix) != len(parts):
+            raise ValueError(f"`matrix` must be {len(parts)} matrices, one for each device of the ensemble")
+        given = matrix
+    seen: Sequence[Callable[[], Pairs] | None] = [None] * len(parts)
+    if pairs is not None and name in FITTED:
+        bits, logits = pairs()
+        widths = [part.block.width for part in parts]
+        if logits.shape[1] % len(parts) or bits.shape[1] != sum(widths):
+            raise ValueError(
+                "`pairs` are not of this ensemble: observe(ensemble, images) gives those of its parts side by side"
+            )
+        columns = zip(bits.split(widths, 1), logits.chunk(len(parts), 1), strict=True)
+        seen = [lambda own=own: own for own in columns]  # type: ignore[misc]
+    made = [
+        make_rule(name, part, seed=derive_seed(seed, "part", number), pairs=its, matrix=own)
+        for number, (part, its, own) in enumerate(zip(parts, seen, given, strict=True))
+    ]
+    return MemberRules(made, name)
+
+
 def fit_facts(rule: BackwardRule) -> dict[str, Any] | None:
-    """How many images a fitted rule used and how well it fits; None for another rule."""
+    """How many images a fitted rule used and how well it fits, over an ensemble's parts their mean; None for another rule."""
+    if isinstance(rule, MemberRules):
+        each = [facts for one in rule.rules if (facts := fit_facts(one)) is not None]
+        if not each:
+            return None
+        return {**each[0], "held_out_r2": sum(one["held_out_r2"] for one in each) / len(each)}
     if not isinstance(rule, FittedLinear | FittedNetwork):
         return None
     return {"n_images": rule.n_images, "held_out_r2": rule.held_out_r2}
 
 
 @torch.no_grad()
-def observe(network: DefendedNetwork, images: ImagesLike, *, batch_size: int = 500) -> Pairs:
-    """What a white-box attacker sees by running the deployed network on natural images: bits and logits.
+def observe(network: Defended, images: ImagesLike, *, batch_size: int = 500) -> Pairs:
+    """What a white-box attacker sees by running the deployed network on natural images: bits and logits. Of an ensemble those of
+    its parts, side by side: whoever has the weights sees what each of them says.
 
     In eval mode; the mode is put back. No images give no pairs, [0, N] and [0, 0], and the network is not asked.
 
@@ -143,7 +184,7 @@ def observe(network: DefendedNetwork, images: ImagesLike, *, batch_size: int = 5
         found = [network.observe(batch.images.to(where, input_dtype(network))) for batch in parts]
     if not found:
         none = torch.zeros(0, 0, dtype=torch.float32, device="cpu")
-        return none.reshape(0, network.block.width), none
+        return none.reshape(0, sum(part.block.width for part in parts_of(network))), none
     return torch.cat([bits for bits, _ in found]), torch.cat([logits for _, logits in found])
 
 

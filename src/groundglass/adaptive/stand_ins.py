@@ -21,7 +21,8 @@ from groundglass.core import NonFiniteError, check_labels, generator, input_dtyp
 from groundglass.core.modes import evaluating
 from groundglass.core.settings import Count, fit
 from groundglass.data import ImagesLike, StreamedImages, given
-from groundglass.models import DefendedNetwork
+from groundglass.models import Defended, Ensemble, parts_of
+from groundglass.optics import Encoding
 
 A = TypeVar("A")
 
@@ -45,7 +46,7 @@ class StandIn(ABC):
     """
 
     name: str
-    network: DefendedNetwork
+    network: Defended
 
     @abstractmethod
     def remember(self, images: Images) -> Tensor:
@@ -82,7 +83,7 @@ class OwnHead(nn.Module, StandIn):
 
     def __init__(
         self,
-        network: DefendedNetwork,
+        network: Defended,
         weights: Float[Tensor, "n classes"],
         mean: Float[Tensor, "n"],
         *,
@@ -100,7 +101,7 @@ class OwnHead(nn.Module, StandIn):
 
     @classmethod
     def fit(
-        cls, network: DefendedNetwork, labelled: ImagesLike, *, labels: int = LABELS, seed: int, batch_size: int = 500
+        cls, network: Defended, labelled: ImagesLike, *, labels: int = LABELS, seed: int, batch_size: int = 500
     ) -> "OwnHead":
         """A head for this network's features, from labelled images that anybody may have.
 
@@ -191,8 +192,8 @@ class BitFlip(StandIn):
 
     name = "bit-flip"
 
-    def __init__(self, network: DefendedNetwork) -> None:
-        if _defended(network).block.encoding == "float":
+    def __init__(self, network: Defended) -> None:
+        if any(part.block.encoding == "float" for part in parts_of(_defended(network))):
             raise ValueError(
                 "the rule 'bit-flip' pushes bits across thresholds, and floats enter the layer of this network: use 'own-head'"
             )
@@ -200,23 +201,29 @@ class BitFlip(StandIn):
 
     def remember(self, images: Images) -> Tensor:
         """The direction of each bit, over the spread of the image's features: [n, N]."""
-        found = below(self.network, images)
-        return (1 - 2 * (self._above(found) > 0).to(found.dtype)) / found.std(1, keepdim=True).clamp_min(1e-12)
+        found = below_each(self.network, images)
+        above = self._above(found)
+        return torch.cat(
+            [
+                (1 - 2 * (over > 0).to(over.dtype)) / each.std(1, keepdim=True).clamp_min(1e-12)
+                for each, over in zip(found, above, strict=True)
+            ],
+            1,
+        )
 
     def value(self, images: Images, labels: Labels, loss: Loss, remembered: Tensor) -> PerImage:
-        return torch.tanh(self._above(below(self.network, images)) * remembered).sum(1)
+        return torch.tanh(torch.cat(self._above(below_each(self.network, images)), 1) * remembered).sum(1)
 
-    def _above(self, found: Tensor) -> Tensor:
+    def _above(self, found: tuple[Tensor, ...]) -> list[Tensor]:
         """How far each feature is above its threshold, the sample's mean, the batch's with "bits-batch", 0 with "bits-zero"."""
-        features = found.detach().relu()
-        encoding = self.network.block.encoding
-        if encoding == "bits-zero":
-            return found
-        return found - (features.mean(1, keepdim=True) if encoding == "bits" else features.mean())
+        return [
+            _above_threshold(each, part.block.encoding)
+            for part, each in zip(parts_of(self.network), found, strict=True)
+        ]
 
 
 def stand_in(
-    name: str, network: DefendedNetwork, *, labelled: ImagesLike | None = None, labels: int = LABELS, seed: int
+    name: str, network: Defended, *, labelled: ImagesLike | None = None, labels: int = LABELS, seed: int
 ) -> OwnHead | BitFlip:
     """The stand-in called `name`, "own-head" or "bit-flip", for this network.
 
@@ -323,28 +330,43 @@ def unasked(attack: A) -> A:
     )
 
 
-def _defended(network: Any) -> DefendedNetwork:
-    if not isinstance(network, DefendedNetwork):
+def _defended(network: Any) -> Defended:
+    if not isinstance(network, Defended):
         raise TypeError(
-            f"the network must be a DefendedNetwork, not {type(network).__name__}: `defend` makes one of a network of your own, "
-            "and an ordinary network has nothing below a layer"
+            f"the network must be a DefendedNetwork or an Ensemble, not {type(network).__name__}: `defend` makes one of a "
+            "network of your own, and an ordinary network has nothing below a layer"
         )
     return network
 
 
-def below(network: DefendedNetwork, images: Images) -> Float[Tensor, "batch n"]:
-    """`DefendedNetwork.below`, a row an image.
+def below(network: Defended, images: Images) -> Float[Tensor, "batch n"]:
+    """`DefendedNetwork.below`, a row an image; of an ensemble that of all parts side by side.
 
     Raises:
         ValueError: the block gets other rows than images.
     """
-    found = network.below(images)
-    if len(found) != len(images):
-        raise ValueError(
-            f"the optical block got {len(found)} rows of {len(images)} images: an attack below the layer needs a row of "
-            "features an image"
-        )
-    return found
+    found = below_each(network, images)
+    return found[0] if len(found) == 1 else torch.cat(found, 1)
+
+
+def below_each(network: Defended, images: Images) -> tuple[Float[Tensor, "batch n"], ...]:
+    """The same for each part of an ensemble."""
+    every = network.below(images) if isinstance(network, Ensemble) else (network.below(images),)
+    for found in every:
+        if len(found) != len(images):
+            raise ValueError(
+                f"the optical block got {len(found)} rows of {len(images)} images: an attack below the layer needs a row of "
+                "features an image"
+            )
+    return every
+
+
+def _above_threshold(features: Float[Tensor, "batch n"], encoding: Encoding) -> Float[Tensor, "batch n"]:
+    """How far features before their ReLU are above where their bits turn. Thresholds get no gradient."""
+    if encoding == "bits-zero":
+        return features
+    after = features.detach().relu()
+    return features - (after.mean(1, keepdim=True) if encoding == "bits" else after.mean())
 
 
 def _ridge(features: Tensor, known: Tensor, classes: int, ridge: float) -> tuple[Tensor, Tensor]:

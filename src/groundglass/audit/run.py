@@ -52,7 +52,7 @@ def audit(
     *,
     claim: ClaimLike | Sequence[ClaimLike] | Mapping[str, ClaimLike] | None = None,
     natural: ImagesLike | None = None,
-    matrix: Complex[Tensor, "m n"] | None = None,
+    matrix: Complex[Tensor, "m n"] | Sequence[Tensor] | None = None,
     views: Mapping[str, Model] | None = None,
     surrogates: Mapping[str, Model] | None = None,
     attacks: Mapping[str, GivenAttack] | None = None,
@@ -91,7 +91,7 @@ def audit(
             last, and breaks what it breaks.
         natural: images that the attacker may run the model on, with labels, in any form that `groundglass.data.given` takes;
             surrogates of an optical layer are fitted to them. Of what is not in memory, the first `config.fit_images`.
-        matrix: a retrieved U of the network's device.
+        matrix: a retrieved U of the network's device; of an ensemble a list, one a part.
         views: by name, other modules with the model's logits and better gradients: a stand-in for what cannot be
             differentiated (BPDA).
         surrogates: by name, other models, to transfer attacks from.
@@ -166,7 +166,7 @@ def audit(
                 "views": {name: identity_of(view) for name, view in (views or {}).items()},
                 "surrogates": sorted(surrogates or {}),
                 "attacks": sorted(attacks or {}),
-                "matrix": None if matrix is None else digest([torch.view_as_real(matrix)]),
+                "matrix": None if matrix is None else _digest_of(matrix),
                 "natural": repr(known) if known is None or known is natural else digest_of(known),
                 "settings": written(chosen),
                 "ball": repr(units.ball),
@@ -200,6 +200,10 @@ def audit(
         earlier_seconds=earlier,
         computed_on=accelerator.described(images.device),
     )
+
+
+def _digest_of(matrix: Tensor | Sequence[Tensor]) -> str:
+    return digest(torch.view_as_real(one) for one in ([matrix] if isinstance(matrix, Tensor) else matrix))
 
 
 def _one_ball(ball: Any) -> Linf | L2:

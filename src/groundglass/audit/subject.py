@@ -1,6 +1,6 @@
 """What is audited: a model, and the gradients by which attackers see it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -26,7 +26,7 @@ from groundglass.attacks.access import UNIT, Model
 from groundglass.attacks.fitted_rules import FEWEST_PAIRS
 from groundglass.core import as_model, derive_seed
 from groundglass.data import ImageSet
-from groundglass.models import DefendedNetwork
+from groundglass.models import Defended, Ensemble, MemberRules, devices_of, parts_of
 from groundglass.models.rescaled import rescaled
 from groundglass.models.wrappers import unwrapped
 from groundglass.optics import BackwardRule, MovingDevice, SimulatedOPU
@@ -112,7 +112,7 @@ def subject(
     images: Tensor,
     views: Mapping[str, Model],
     natural: ImageSet | None,
-    matrix: Tensor | None,
+    matrix: Tensor | Sequence[Tensor] | None,
     fit_images: int,
     labels: int,
     seed: int,
@@ -139,23 +139,21 @@ def subject(
     }
     # A defence is known by its class, whatever is around it.
     inner = unwrapped(module)
-    target = _fast(rescaled(inner, bounds) if isinstance(inner, DefendedNetwork) else itself, images)
-    if not isinstance(target, DefendedNetwork):
+    target = _fast(rescaled(inner, bounds) if isinstance(inner, Defended) else itself, images)
+    if not isinstance(target, Defended):
         none: dict[str, Callable[[], Mode] | str] = {_A_VIEW: "none was given (`views`)"}
         return Subject(itself, (Mode(OWN, target),), given or none, bounds=bounds)
-    device = target.device
-    if matrix is not None and (device is None or matrix.shape != (device.out_features, device.in_features)):
-        wanted = None if device is None else (device.out_features, device.in_features)
-        raise ValueError(f"`matrix` is {tuple(matrix.shape)}; this network's device has U of shape {wanted}")
+    optical = bool(devices_of(target))
+    _check_matrix(matrix, target)
 
     def drawn(name: str, draw: int = 0) -> Mode:
         rule = make_rule(name, target, seed=draw_seed(derive_seed(seed, "rule", name), draw))
         return Mode(name if draw == 0 else f"{name}, draw {draw + 1}", target.seen_through(rule))
 
-    paper = PAPER_RULES if device is not None else PAPER_RULES[:1]
-    own = () if target.feedback is None else (Mode(OWN, target),)
+    paper = PAPER_RULES if optical else PAPER_RULES[:1]
+    own = () if any(part.feedback is None for part in parts_of(target)) else (Mode(OWN, target),)
     base = (*(drawn(name) for name in paper), *own)
-    rules = ADAPTIVE_RULES if device is not None else _of_head(target)
+    rules = ADAPTIVE_RULES if optical else _of_head(target)
     known: dict[str, Any] = {
         "natural": natural,
         "matrix": matrix,
@@ -164,7 +162,9 @@ def subject(
         "seed": seed,
     }
     found = {name: _adaptive(name, target, **known) for name in rules}
-    may_draw = DRAWN_RULES if device is not None else paper
+    if isinstance(target, Ensemble) and target.votes:
+        found |= {f"{name}, undecided": _undecided(found[name], target) for name in rules if name not in STAND_INS}
+    may_draw = DRAWN_RULES if optical else paper
     draws = {name: partial(drawn, name) for name in may_draw}
     others: dict[str, Callable[[], Mode] | str] = {name: partial(drawn, name) for name in may_draw if name not in paper}
     if not own:
@@ -172,17 +172,46 @@ def subject(
     return Subject(itself, base, {**found, **given}, draws, others, paper, bounds)
 
 
-def _of_head(target: DefendedNetwork) -> tuple[str, ...]:
+def _check_matrix(matrix: Tensor | Sequence[Tensor] | None, target: Defended) -> None:
+    """Refuse what cannot be the network's U, or those of an ensemble's parts: ValueError."""
+    if matrix is None:
+        return
+    wanted = [(device.out_features, device.in_features) for device in devices_of(target)]
+    given = [matrix] if isinstance(matrix, Tensor) else matrix
+    if [tuple(one.shape) for one in given] != wanted or isinstance(matrix, Tensor) == isinstance(target, Ensemble):
+        shapes = [tuple(one.shape) for one in given]
+        raise ValueError(
+            f"`matrix` has the shapes {shapes}; the devices of this network have U of {wanted}"
+            + (": give a list of matrices, one a part" if isinstance(target, Ensemble) else "")
+        )
+
+
+def _undecided(make: Callable[[], Mode] | str, target: Ensemble) -> Callable[[], Mode] | str:
+    """The same attacker of a vote, who climbs most on the parts that are nearest to another class."""
+    if isinstance(make, str):
+        return make
+
+    def again() -> Mode:
+        known = make()
+        rule = getattr(known.model, "rule", None)
+        assert isinstance(rule, MemberRules)
+        closer = MemberRules(rule.rules, rule.name, undecided=True)
+        return replace(known, name=f"{known.name}, undecided", model=target.seen_through(closer))
+
+    return again
+
+
+def _of_head(target: Defended) -> tuple[str, ...]:
     """The true gradient of a linear head, or the one past its binarisation; and attackers who do not need it."""
-    return ("bp" if target.block.encoding == "float" else "ste", *STAND_INS)
+    return ("bp" if parts_of(target)[0].block.encoding == "float" else "ste", *STAND_INS)
 
 
 def _adaptive(
     name: str,
-    target: DefendedNetwork,
+    target: Defended,
     *,
     natural: ImageSet | None,
-    matrix: Tensor | None,
+    matrix: Tensor | Sequence[Tensor] | None,
     fit_images: int,
     labels: int,
     seed: int,
@@ -193,11 +222,11 @@ def _adaptive(
         return f"{there or 'no'} natural images to fit a surrogate to (`natural` must have at least {FEWEST_PAIRS})"
     if name == "own-head" and (natural is None or len(natural.labels.unique()) < 2):
         return "no labelled images of two classes to fit a head to (`natural`)"
-    if name == "bit-flip" and target.block.encoding == "float":
+    if name == "bit-flip" and parts_of(target)[0].block.encoding == "float":
         return "floats enter the layer: there are no bits"
     if name == "bpda-retrieved" and matrix is None:
         return "no retrieved matrix (`matrix`; `groundglass retrieve` makes one)"
-    if name == "exact" and not isinstance(target.device, SimulatedOPU | MovingDevice):
+    if name == "exact" and not all(isinstance(one, SimulatedOPU | MovingDevice) for one in devices_of(target)):
         return "the device is not simulated: nobody has its matrix"
     of_rule = derive_seed(seed, "rule", name)
 
@@ -215,20 +244,23 @@ def _adaptive(
     return of_stand_in if name in STAND_INS else make
 
 
-def _fitted(name: str, target: DefendedNetwork, natural: ImageSet, most: int, seed: int) -> BackwardRule:
+def _fitted(name: str, target: Defended, natural: ImageSet, most: int, seed: int) -> BackwardRule:
     """Fitted on more and more natural images, until more explain no more: how many does the attacker need?"""
     done, count, most = 0, _FIRST_FIT, min(most, len(natural))
     seen: list[Pairs] = []
-    best: Any = None
+    best: BackwardRule | None = None
+    reached = 0.0
     while done < most:
         count = min(count, most)
         part = replace(natural, images=natural.images[done:count], labels=natural.labels[done:count])
         seen.append(observe(target, part))
         bits, logits = (torch.cat(column) for column in zip(*seen, strict=True))
-        rule: Any = make_rule(name, target, seed=seed, pairs=lambda pairs=(bits, logits): pairs)  # type: ignore[misc]
-        if best is not None and rule.held_out_r2 < best.held_out_r2 + _STILL_GAINS:
-            return best if best.held_out_r2 >= rule.held_out_r2 else rule
-        best, done, count = rule, count, 2 * count
+        rule = make_rule(name, target, seed=seed, pairs=lambda pairs=(bits, logits): pairs)  # type: ignore[misc]
+        explains = (fit_facts(rule) or {})["held_out_r2"]
+        if best is not None and explains < reached + _STILL_GAINS:
+            return best if reached >= explains else rule
+        best, reached, done, count = rule, explains, count, 2 * count
+    assert best is not None
     return best
 
 

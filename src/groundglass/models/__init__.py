@@ -4,27 +4,36 @@ from groundglass.models.architectures import ARCHITECTURES
 from groundglass.models.block import OpticalBlock
 from groundglass.models.classifier import Classifier
 from groundglass.models.defended import DefendedNetwork, View, defend
-from groundglass.models.files import ModelSpec, build, load_defended, read_spec, save_defended, save_model
+from groundglass.models.ensemble import Defended, Ensemble, MemberRules, devices_of, parts_of
+from groundglass.models.files import load_defended, read_spec, save_defended, save_model
 from groundglass.models.head import Head
 from groundglass.models.named import load_model
 from groundglass.models.predict import accuracy, predict_logits
 from groundglass.models.resnet import resnet18
+from groundglass.models.shared_features import ensemble_on
+from groundglass.models.spec import ModelSpec, build
 from groundglass.models.transformer import vit
 from groundglass.models.vgg import vgg16
 
 __all__ = [
     "ARCHITECTURES",
     "Classifier",
+    "Defended",
     "DefendedNetwork",
+    "Ensemble",
     "Head",
+    "MemberRules",
     "ModelSpec",
     "OpticalBlock",
     "View",
     "accuracy",
     "build",
     "defend",
+    "devices_of",
+    "ensemble_on",
     "load_defended",
     "load_model",
+    "parts_of",
     "predict_logits",
     "read_spec",
     "resnet18",

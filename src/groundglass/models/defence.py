@@ -116,7 +116,7 @@ def as_written(told: dict[str, Any]) -> dict[str, Any]:
 
 
 #: Fields that files of version 0.2 do not have.
-_USUAL: dict[str, Any] = {"public_seed": False, "architecture": "vgg16"}
+_USUAL: dict[str, Any] = {"public_seed": False, "architecture": "vgg16", "parts": (), "depths": (), "votes": False}
 
 
 def check_fingerprint(fingerprint: str | None, where: str) -> None:

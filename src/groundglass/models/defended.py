@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, c
 from groundglass.optics.device import OpticalDevice, check_device
 from groundglass.optics.layer import EXTRA, Encoding, OpticalLayer
 from groundglass.optics.opaque import is_recorded, uncompiled
+
+if TYPE_CHECKING:
+    from groundglass.models.ensemble import Ensemble
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
@@ -203,9 +206,9 @@ class DefendedNetwork(nn.Module):
 
 
 class View(nn.Module):
-    """A defended network with another backward rule; see `DefendedNetwork.seen_through`."""
+    """A defended network, or an ensemble, with another backward rule; see `DefendedNetwork.seen_through`."""
 
-    def __init__(self, defended: DefendedNetwork, rule: BackwardRule) -> None:
+    def __init__(self, defended: "DefendedNetwork | Ensemble", rule: BackwardRule) -> None:
         super().__init__()
         check_rule(rule)
         self.defended = defended
@@ -313,7 +316,8 @@ def _last_linear(network: nn.Module) -> nn.Linear:
 
 def _check_undefended(network: nn.Module, at: str, places: dict[str, nn.Module]) -> None:
     if isinstance(network, DefendedNetwork | View):
-        where = network.at if isinstance(network, DefendedNetwork) else network.defended.at
+        inner = network if isinstance(network, DefendedNetwork) else network.defended
+        where = getattr(inner, "at", "several places")
         raise ValueError(
             f"`network` is defended already, at {where!r}. Another device goes in by training.place_device(network, device); to "
             "defend a second place, put the network into a module of your own first"

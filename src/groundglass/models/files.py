@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,118 +10,19 @@ from torch import Tensor, nn
 
 from groundglass.core import DamagedFileError
 from groundglass.core.schema import read
-from groundglass.core.settings import Count, Dropout, Positive, Settings
 from groundglass.core.states import CheckedFile
-from groundglass.models.architectures import ARCHITECTURES, ArchitectureName
-from groundglass.models.defence import Defence, DefenceSpec, as_written, check_fingerprint, is_public
+from groundglass.models.defence import Defence, DefenceSpec, as_written, is_public
 from groundglass.models.defended import DefendedNetwork, copied
-from groundglass.models.head import Head
+from groundglass.models.ensemble import Ensemble
+from groundglass.models.spec import ModelSpec, build, check_room
 from groundglass.models.weights import load_weights
 from groundglass.models.wrappers import unwrapped
 from groundglass.optics.device import OpticalDevice
-from groundglass.optics.layer import Encoding
 from groundglass.optics.store import find_device
 
 _FILE = CheckedFile("model file", "groundglass", "spec", "train again or copy it again", sealed=False)
 #: Beside the fields of the spec: see `save_model`.
 _CARD = "card"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelSpec(Settings):
-    """What to build: a VGG-16 or another network, with or without the optical layer in place of its head.
-
-    Attributes:
-        width: factor on the channels.
-        classes: logits.
-        mean, std: the data set's normalisation, applied inside.
-        dropout: of the head.
-        device_in, device_out: N and M of the optical layer; both None for a network without one.
-        linear_hidden: N of a linear head trained by DFA, without a device; else None.
-        encoding: what enters the device or the linear head; None: bits for a device, floats for a linear head.
-        head: "published-code" for that of the paper's code; see `OpticalBlock`.
-        linear_out: M of a linear layer in the device's place in that head.
-        fingerprint: of the device that the network was trained with.
-        public_seed: that device's seed was given: who knows or guesses it has U. Not known of files of version 0.2.
-        trained_on: the data set, by name; None if it is not known.
-        size: height and width of the images, pixels; None: 32 x 32.
-        architecture: the network; see `groundglass.models.ARCHITECTURES`.
-    """
-
-    width: Positive
-    classes: Count
-    mean: tuple[float, ...]
-    std: tuple[Positive, ...]
-    dropout: Dropout = 0.0
-    device_in: Count | None = None
-    device_out: Count | None = None
-    linear_hidden: Count | None = None
-    fingerprint: str | None = None
-    encoding: Encoding | None = None
-    trained_on: str | None = None
-    head: Head = "normalised"
-    linear_out: Count | None = None
-    size: tuple[Count, Count] | None = None
-    public_seed: bool = False
-    architecture: ArchitectureName = "vgg16"
-
-    @property
-    def defended(self) -> bool:
-        return self.device_in is not None or self.linear_hidden is not None
-
-    @property
-    def defence(self) -> Defence:
-        """What stands in place of the head of a defended one."""
-        assert self.defended
-        return Defence(
-            at="head",
-            hidden=self.device_in or self.linear_hidden or 1,
-            device_out=self.device_out,
-            dropout=self.dropout,
-            encoding=self.encoding,
-            head=self.head,
-            linear_out=self.linear_out,
-            fingerprint=self.fingerprint,
-            public_seed=self.public_seed,
-        )
-
-    def check_data(self, name: str, classes: int) -> None:
-        """Refuse a data set that the network was not trained on, as far as that is known.
-
-        Raises:
-            ValueError: another name, or another number of classes.
-        """
-        if self.trained_on not in (None, name):
-            raise ValueError(
-                f"the network was trained on {self.trained_on}, not on {name}: give --data {self.trained_on}"
-            )
-        if self.classes != classes:
-            raise ValueError(
-                f"the network has {self.classes} classes, and {name} has {classes}: "
-                "name the data set that it was trained on by --data"
-            )
-
-
-def build(spec: ModelSpec, *, device: OpticalDevice | None = None, seed: int) -> nn.Module:
-    """The network of `spec`, with fresh weights from `seed`.
-
-    Raises:
-        ValueError: a device is missing, of other sizes, or not the one that `spec.fingerprint` names.
-    """
-    network = ARCHITECTURES[spec.architecture].make(
-        spec.width,
-        classes=spec.classes,
-        mean=spec.mean,
-        std=spec.std,
-        dropout=spec.dropout,
-        size=spec.size,
-        seed=seed,
-    )
-    if not spec.defended:
-        if device is not None:
-            raise ValueError("a device was given for a network without an optical layer")
-        return network
-    return spec.defence.put_into(network, device, inplace=True, seed=seed)
 
 
 def save_model(
@@ -136,6 +37,8 @@ def save_model(
     model = unwrapped(model)
     if isinstance(model, DefendedNetwork) and model.device is not None:
         spec = replace(spec, fingerprint=model.device.fingerprint, public_seed=is_public(model.device))
+    if isinstance(model, Ensemble):
+        spec = replace(spec, parts=tuple(Defence.of(part) for part in model.parts), votes=model.votes)
     told = as_written(asdict(spec)) | ({} if card is None else {_CARD: dict(card)})
     _FILE.save(path, model.state_dict(), json.dumps(told), new=new)
 
@@ -154,6 +57,11 @@ def save_defended(network: nn.Module, path: Path | str, *, new: bool = False) ->
         ValueError: it is not defended; or there is something in its `state_dict` that is no tensor.
     """
     inner = unwrapped(network)
+    if isinstance(inner, Ensemble):
+        raise ValueError(
+            "an ensemble of networks of your own is kept by torch.save(ensemble.state_dict(), ...): make it again of the same "
+            "networks and devices, and load_state_dict refuses any other device. `save_model` is for those on a VGG"
+        )
     if not isinstance(inner, DefendedNetwork):
         raise ValueError(
             f"`network` is a {type(inner).__name__}, not a defended network: `defend` makes one. Any other is kept by "
@@ -194,6 +102,10 @@ def load_defended(
     if isinstance(spec, ModelSpec):
         if network is not None:
             raise ValueError(f"{path} says itself what to build: leave out `network`")
+        if spec.parts:
+            raise ValueError(
+                f"{path} is an ensemble, which has several devices: load_model(path, find_device=...) reads it"
+            )
         if not spec.defended:
             raise ValueError(f"{path} is a network without an optical layer: load_model reads it")
         made = build(spec, device=_found(device, spec.fingerprint), seed=0)
@@ -252,7 +164,7 @@ def _open(path: Path | str) -> tuple[dict[str, Tensor], ModelSpec | DefenceSpec]
     if isinstance(spec, DefenceSpec):
         spec.check_weights(tensors, where)
     else:
-        _check_room(spec, sum(tensor.numel() for tensor in tensors.values()), where)
+        check_room(spec, sum(tensor.numel() for tensor in tensors.values()), where)
     return tensors, spec
 
 
@@ -264,21 +176,6 @@ def _open_own(path: Path | str) -> tuple[dict[str, Tensor], ModelSpec]:
             "to build: load_defended(path, network=..., device=...) reads it; a command takes it by --weights, beside the network"
         )
     return tensors, spec
-
-
-def _check_room(spec: ModelSpec, numbers: int, where: str) -> None:
-    """Refuse a spec of a network that is larger than the weights: it would fill the memory."""
-    own = ARCHITECTURES[spec.architecture]
-    head = own.taken(spec.width)
-    inner = spec.device_in or spec.linear_hidden
-    instead = spec.linear_out or 0
-    out = spec.device_out if spec.device_in else instead or inner
-    needed = max(own.largest(spec.width, spec.size), (inner or 0) * max(head, instead), (out or head) * spec.classes)
-    if spec.width > 8 or needed > numbers or spec.classes < 2 or (spec.device_in is None) != (spec.device_out is None):
-        raise DamagedFileError(
-            f"{where} describes another network, of at least {needed:,} weights, and the file has {numbers:,}: it was altered"
-        )
-    check_fingerprint(spec.fingerprint, where)
 
 
 def read_spec(path: Path | str) -> ModelSpec:
@@ -330,14 +227,19 @@ def load_model(path: Path | str, *, find_device: Callable[[str], OpticalDevice] 
 
     Args:
         path: written by `save_model`.
-        find_device: fingerprint -> device, say `DeviceStore(folder).find`. Needed for a network with an optical layer.
+        find_device: fingerprint -> device, say `DeviceStore(folder).find`. Needed for a network with an optical layer; of an
+            ensemble each device is looked for.
 
     Raises:
         DamagedFileError: truncated, altered, or not a model file.
         ValueError: weights of another shape; a device missing or not the right one.
     """
     tensors, spec = _open_own(path)
-    device = find_device(spec.fingerprint) if find_device is not None and spec.fingerprint else None
-    model = build(spec, device=device, seed=0)
+
+    def found(fingerprint: str | None) -> OpticalDevice | None:
+        return find_device(fingerprint) if find_device is not None and fingerprint else None
+
+    devices = [found(part.fingerprint) for part in spec.parts]
+    model = build(spec, device=found(spec.fingerprint), devices=devices, seed=0)
     load_weights(model, tensors, what=str(path))
     return model.eval()

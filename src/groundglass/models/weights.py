@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from groundglass.models.defended import DefendedNetwork
+from groundglass.models.ensemble import Defended
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Any], *, what: str) -> None:
@@ -18,7 +18,7 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Any], *, what: str) -> 
     Raises:
         ValueError: weights of another network, or of another shape: what torch reports, the first of it.
     """
-    if isinstance(model, DefendedNetwork) and not any(name.endswith("feedback") for name in tensors):
+    if isinstance(model, Defended) and not any(name.endswith("feedback") for name in tensors):
         model.destroy_feedback()
     own = model.state_dict()
     named = _named_as(own, tensors)

@@ -18,7 +18,7 @@ from groundglass.core import check_eps, derive_seed, generator, normal, uniform
 from groundglass.core.modes import evaluating
 from groundglass.core.settings import Count, NotNegative, Settings
 from groundglass.data import Images
-from groundglass.models import DefendedNetwork
+from groundglass.models import Defended, Ensemble, devices_of
 from groundglass.optics import BackwardRule
 from groundglass.training.precision import Precision
 
@@ -92,11 +92,15 @@ class AdversarialTraining(Settings, ABC):
         Raises:
             ValueError: says which rules there are for it.
         """
-        if not isinstance(model, DefendedNetwork):
+        if isinstance(model, Ensemble) and model.votes:
+            raise ValueError(
+                "the parts of a vote learn apart: train each on its own adversarial images, then make the ensemble"
+            )
+        if not isinstance(model, Defended):
             if self.rule != "bp":
                 raise ValueError(f"the rule {self.rule!r} is for a defended network; this one has no device: rule='bp'")
             return
-        if self.rule == "bp" and model.device is not None:
+        if self.rule == "bp" and devices_of(model):
             there = ", ".join(rule for rule in RULES_WHILE_TRAINING if rule not in ("bp", "ste"))
             raise ValueError(f"the rule 'bp' cannot pass the optical layer of this network. These can: {there}")
         if not self.fits:
@@ -128,7 +132,7 @@ class AdversarialTraining(Settings, ABC):
                 if rule is None:
                     logits: Tensor = model(x)
                     return logits
-                assert isinstance(model, DefendedNetwork)
+                assert isinstance(model, Defended)
                 return model.run(x, rule)
 
         def objective(x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Tensor]:
@@ -169,7 +173,7 @@ class AdversarialTraining(Settings, ABC):
         return x
 
     def _make_rule(self, model: nn.Module, images: Images, seed: int, epoch: int) -> BackwardRule | None:
-        if not isinstance(model, DefendedNetwork):
+        if not isinstance(model, Defended):
             return None
         with evaluating(model):
             return make_rule(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from groundglass.attacks import StraightThrough
 from groundglass.core import logits_of
-from groundglass.models import DefendedNetwork
+from groundglass.models import DefendedNetwork, Ensemble, MemberRules
 from groundglass.models.wrappers import unwrapped
 
 
@@ -36,6 +36,8 @@ class BackProp:
 
     def logits(self, model: nn.Module, images: Tensor) -> Tensor:
         inner = unwrapped(model)
+        if isinstance(inner, Ensemble):
+            return _by_bp(inner, model, images)
         if not isinstance(inner, DefendedNetwork):
             logits: Tensor = logits_of(model(images))
             return logits
@@ -57,7 +59,8 @@ class HybridDFA:
     """Hybrid BP-DFA (paper, section 2.3).
 
     Layers above the optical layer get their ordinary gradient. The error e = dLoss/dlogits times the fixed random
-    matrix B replaces the gradient at the layer's input; the layers below backpropagate that synthetic gradient.
+    matrix B replaces the gradient at the layer's input; the layers below backpropagate that synthetic gradient. In an ensemble
+    the error that is common to all parts, or of parts that vote each part's own, goes through the B of each part.
 
     A defended network's own graph is this one: in a loop of one's own, `loss(network(images), labels).backward()` does it.
     """
@@ -65,15 +68,41 @@ class HybridDFA:
     name = "hybrid-dfa"
 
     def logits(self, model: nn.Module, images: Tensor) -> Tensor:
-        check_feedback(unwrapped(model))
+        inner = unwrapped(model)
+        if isinstance(inner, Ensemble):
+            for part in inner.parts:
+                check_feedback(part)
+            _check_unwrapped(inner, model)
+            return inner.learned(images)
+        check_feedback(inner)
         logits: Tensor = model(images)
         return logits
+
+
+def _by_bp(ensemble: Ensemble, model: nn.Module, images: Tensor) -> Tensor:
+    """Of an ensemble of linear heads."""
+    if ensemble.devices:
+        raise ValueError("backpropagation cannot pass optical layers: train an ensemble with HybridDFA()")
+    if ensemble.parts[0].block.encoding != "float":
+        raise ValueError("backpropagation cannot pass the binarisation: train an ensemble of bits with HybridDFA()")
+    _check_unwrapped(ensemble, model)
+    return ensemble.learned(images, MemberRules([StraightThrough("bp")] * len(ensemble.parts)))
+
+
+def _check_unwrapped(ensemble: Ensemble, model: nn.Module) -> None:
+    if ensemble is not model:
+        raise ValueError(
+            f"an ensemble learns outside of its wrapper, {type(model).__name__}: give the ensemble itself, and wrap it when it "
+            "is trained"
+        )
 
 
 def check_defended(model: nn.Module) -> DefendedNetwork:
     """Refuse a network that no feedback is for. Raises: ValueError."""
     if not isinstance(model, DefendedNetwork):
-        raise ValueError("hybrid training is for a defended network: make one with `defend(network, at=...)`")
+        raise ValueError(
+            f"this training is for a defended network, not for {type(model).__name__}: make one with `defend(network, at=...)`"
+        )
     return model
 
 

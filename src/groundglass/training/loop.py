@@ -30,7 +30,9 @@ from groundglass.core.reading import sent
 from groundglass.core.settings import fit
 from groundglass.data import Augment, Images, ImageSet, ImagesLike, StreamedImages, batches, given
 from groundglass.data.given import identity as identity_of
-from groundglass.models import DefendedNetwork
+from groundglass.models import devices_of
+from groundglass.optics import OpticalDevice
+from groundglass.optics.camera import camera_of
 from groundglass.training.adversarial import Objective
 from groundglass.training.checkpoint import Checkpoint
 from groundglass.training.config import TrainingConfig
@@ -106,8 +108,7 @@ def train(
     }
     if answers is not None:
         identity["answers"] = hashlib.sha256(answers.cpu().contiguous().numpy().tobytes()).hexdigest()
-    device = model.device if isinstance(model, DefendedNetwork) else None
-    kept = Checkpoint(checkpoint, model, optimiser, identity, device)
+    kept = Checkpoint(checkpoint, model, optimiser, identity, _counted(model, checkpoint))
     steps = OptimiserSteps(config, optimiser, len(images), progress, name, every=10)
     run = _Run(model, images, config, credit, seed, augment, answers, kept, steps, name, kept_in_eval(model))
     state = kept.load()
@@ -207,7 +208,10 @@ class _Run:
             logits = learn(x)
             if not step and not y.is_floating_point():  # from then on it is known how many classes there are
                 all_labels = self.images.labels if isinstance(self.images, ImageSet) else y
-                check_labels(all_labels, count=len(all_labels), classes=logits.shape[1])
+                check_labels(all_labels, count=len(all_labels), classes=logits.shape[-1])
+            if logits.ndim == 3:  # parts that vote: each learns by its own error
+                own = y.repeat_interleave(logits.shape[1], 0)
+                return logits.mean(1), F.cross_entropy(logits.flatten(0, 1).float(), own)
             return logits, F.cross_entropy(logits.float(), y)
 
         hard = config.adversarial
@@ -232,6 +236,21 @@ class _Run:
                     f"{self.name}: {key} is not finite in epoch {state.epoch + 1}, step {state.step}; "
                     "the checkpoint before it is kept"
                 )
+
+
+def _counted(model: nn.Module, checkpoint: Path | str | None) -> OpticalDevice | None:
+    """The device whose frames the checkpoint counts.
+
+    Raises:
+        ValueError: there are several, with noise.
+    """
+    devices = devices_of(model)
+    if len(devices) > 1 and checkpoint is not None and any(camera_of(device).noisy for device in devices):
+        raise ValueError(
+            "a checkpoint counts the noisy frames of one device, and this ensemble has several: train without `checkpoint`, or "
+            "with cameras that have no noise"
+        )
+    return devices[0] if devices else None
 
 
 def _check_answers(answers: Tensor, images: Images, config: TrainingConfig) -> None:

@@ -123,6 +123,7 @@ class TrainResult:
     epochs: tuple[Epoch, ...]
     precision: str
     features: FeaturesNote | None = None
+    parts: int = column("of an ensemble, each with a device such as this", default=1, left_out=True)
 
     @derives("share of all test images right without an attack", "clean_accuracy")
     def clean(self) -> Proportion:

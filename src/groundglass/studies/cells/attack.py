@@ -36,7 +36,7 @@ from groundglass.attacks.result import COLUMNS
 from groundglass.core import derive_seed, generator, normal
 from groundglass.core.sealed import without_locals
 from groundglass.core.settings import Count, NotNegative, Tally
-from groundglass.models import DefendedNetwork, predict_logits
+from groundglass.models import Defended, Ensemble, devices_of, predict_logits
 from groundglass.optics import BackwardRule, SimulatedOPU, true_matrix
 from groundglass.results import Record
 from groundglass.results.kinds.attack import AttackResult, Fit
@@ -84,9 +84,9 @@ def make_ball(norm: str, eps: float | tuple[float, ...]) -> Ball:
 def rewind(network: nn.Module, frames: int = 0) -> None:
     """Count the frames of a noisy camera from 0 again, or from `frames`: a cell's result does not depend on what others have
     asked."""
-    device = network.device if isinstance(network, DefendedNetwork) else None
-    if isinstance(device, SimulatedOPU):
-        device.skip_frames(frames - device.frames)
+    for device in devices_of(network):
+        if isinstance(device, SimulatedOPU):
+            device.skip_frames(frames - device.frames)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +197,7 @@ class AttackCell(BallCell):
             )
             return GradientAccess(network), fit
         target = context.target(trained)
-        if not isinstance(target, DefendedNetwork):
+        if not isinstance(target, Defended):
             raise ValueError(f"{trained.name} has no optical layer, so nothing lies below it: the rule 'bp' attacks it")
         made = context.memo(
             f"{trained.key}/{self.rule}/{self.labels}/{seed}",
@@ -330,7 +330,7 @@ def seen_by(
     target = context.target(trained)
     if rule == "none":
         return target, None
-    if not isinstance(target, DefendedNetwork):
+    if not isinstance(target, Defended):
         if rule != "bp":
             raise ValueError(f"{trained.name} has no optical layer: the rule 'bp' attacks it")
         return target, None
@@ -340,8 +340,15 @@ def seen_by(
     if rule == "exact-blurred":
         if matrix_error is None:
             raise ValueError("the rule 'exact-blurred' needs a `matrix_error`")
+        of_blur = derive_seed(seed, "blur", str(matrix_error))
+        if isinstance(target, Ensemble):
+            seeds = [derive_seed(of_blur, "part", number) for number in range(len(target.parts))]
+            wrong = [
+                blurred(true_matrix(one), matrix_error, own) for one, own in zip(target.devices, seeds, strict=True)
+            ]
+            return target.seen_through(make_rule(rule, target, seed=seed, matrix=wrong)), None
         assert target.device is not None
-        matrix = blurred(true_matrix(target.device), matrix_error, derive_seed(seed, "blur", str(matrix_error)))
+        matrix = blurred(true_matrix(target.device), matrix_error, of_blur)
         return target.seen_through(make_rule(rule, target, seed=seed, matrix=matrix)), None
 
     def pairs() -> Any:

@@ -11,9 +11,9 @@ from groundglass.core import derive_seed
 from groundglass.core.schema import written
 from groundglass.core.sealed import Seed
 from groundglass.core.settings import Count
-from groundglass.models import DefendedNetwork
+from groundglass.models import Defended, devices_of, parts_of
 from groundglass.models.wrappers import unwrapped
-from groundglass.optics import MovingDevice, RemoteOPU, SimulatedOPU
+from groundglass.optics import MovingDevice, OpticalDevice, RemoteOPU, SimulatedOPU
 from groundglass.optics.counted import uncounted
 from groundglass.results import Record
 from groundglass.results.kinds.audit import AuditResult, Timing
@@ -49,11 +49,11 @@ class AuditCell(BallCell):
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         test = context.dataset.test.head(self.n_images)
         network = context.load(inputs[0])
-        if isinstance(network, DefendedNetwork) and isinstance(network.device, MovingDevice):
-            # What is random in its device begins anew: the audit depends on nothing that ran before.
-            network.block.hold(
-                network.device.with_draws(Seed.raw(derive_seed(self.seed, "draws"))), network.block.encoding
-            )
+        for number, part in enumerate(parts_of(network) if isinstance(network, Defended) else ()):
+            if isinstance(part.device, MovingDevice):
+                # What is random in its device begins anew: the audit depends on nothing that ran before.
+                seed = derive_seed(self.seed, "draws", *([number] if number else []))
+                part.block.hold(part.device.with_draws(Seed.raw(seed)), part.block.encoding)
         checkpoint = scratch_of(self, context) if is_steady(network) else None
         try:
             found = audit(
@@ -96,9 +96,8 @@ def audit_result(found: Audit) -> AuditResult:
 def is_steady(network: nn.Module) -> bool:
     """Whether a network gives the same answers whatever it was asked before: its device has no noise and no lots, as is known of
     simulated ones, here or at a service."""
-    inner = unwrapped(network)
-    device = inner.device if isinstance(inner, DefendedNetwork) else None
-    held = None if device is None else uncounted(device)
-    if isinstance(held, SimulatedOPU | RemoteOPU):
-        return held.camera is not None and not held.camera.noisy
-    return device is None
+    return all(_is_steady(uncounted(device)) for device in devices_of(unwrapped(network)))
+
+
+def _is_steady(held: OpticalDevice) -> bool:
+    return isinstance(held, SimulatedOPU | RemoteOPU) and held.camera is not None and not held.camera.noisy

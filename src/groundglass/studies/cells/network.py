@@ -9,7 +9,16 @@ from torch import nn
 
 from groundglass.core import derive_seed
 from groundglass.core.settings import Count
-from groundglass.models import DefendedNetwork, ModelSpec, accuracy, build, read_spec, save_model
+from groundglass.models import (
+    DefendedNetwork,
+    Ensemble,
+    ModelSpec,
+    accuracy,
+    build,
+    devices_of,
+    read_spec,
+    save_model,
+)
 from groundglass.optics import Camera, Encoding, OpticalDevice, SimulatedOPU
 from groundglass.optics.camera import camera_of
 from groundglass.optics.medium import DeviceKind, MatrixKind
@@ -133,7 +142,7 @@ class TrainCell(BaseCell):
         device = context.device(inputs[0]) if inputs else None
         model = _fresh(self, self.spec, device, context)
         credit = make_credit(self.credit, model, seed=derive_seed(self.seed, "credit", self.name))
-        return _train(self, model, self.spec, credit, context)
+        return train_cell(self, model, self.spec, credit, context)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +210,7 @@ class PlaceCell(BaseCell):
             _take_convolutions(model, network)
             if self.frozen == "features":
                 return self._fit_block(model, spec, path.parent, context, features)
-            return _train(self, model, spec, HybridDFA(), context, features)
+            return train_cell(self, model, spec, HybridDFA(), context, features)
         assert isinstance(network, DefendedNetwork)
         images = context.dataset.train
         if self.encoding == "bits":
@@ -274,7 +283,7 @@ def _take_convolutions(model: nn.Module, source: nn.Module) -> None:
     features.requires_grad_(False).eval()
 
 
-def _train(
+def train_cell(
     cell: Any,
     model: nn.Module,
     spec: ModelSpec,
@@ -307,7 +316,8 @@ def stem(name: str) -> str:
 def described_spec(spec: ModelSpec) -> dict[str, Any]:
     """A spec as part of an identity: what to build, without what is as usual and could not always be chosen, without the
     data set, which the identity names itself, and whatever becomes of its device's seed."""
-    usual = {"encoding": None, "head": "normalised", "linear_out": None, "size": None, "architecture": "vgg16"}
+    usual: dict[str, Any] = {"encoding": None, "head": "normalised", "linear_out": None, "size": None}
+    usual |= {"architecture": "vgg16", "parts": (), "depths": (), "votes": False}
     usual |= {name: getattr(spec, name) for name in ("trained_on", "public_seed")}
     return {name: value for name, value in asdict(spec).items() if name not in usual or value != usual[name]}
 
@@ -329,13 +339,14 @@ def trained(
     path = context.folder / "models" / f"{stem(cell.name)}.safetensors"
     save_model(path, model, replace(spec, trained_on=context.dataset.name))
     seconds = sum(h.seconds for h in history)
-    device = model.device if isinstance(model, DefendedNetwork) else None
+    devices = devices_of(model)
     return TrainResult(
         checkpoint=str(path.relative_to(context.folder)),
         clean_accuracy=accuracy(model, context.dataset.test),
         n_test=len(context.dataset.test),
         parameters=sum(p.numel() for p in model.parameters()),
-        device=None if device is None else _note(device),
+        device=_note(devices[0]) if devices else None,
+        parts=len(model.parts) if isinstance(model, Ensemble) else 1,
         train_seconds=round(seconds, 2),
         images_per_second=round(len(context.dataset.train) * len(history) / seconds, 1),
         epochs=tuple(Epoch(**asdict(h)) for h in history),

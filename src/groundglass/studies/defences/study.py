@@ -16,12 +16,13 @@ from groundglass.studies.cells.certify import CertifyCell
 from groundglass.studies.cells.check import Check, Found, check_cells, entries
 from groundglass.studies.cells.network import NetworkCell, PlaceCell, TrainCell
 from groundglass.studies.defences import credits
+from groundglass.studies.defences.ensembles import ensembles
 from groundglass.studies.engine.cell import Cell, with_inputs
 from groundglass.studies.engine.repeats import repeated
 from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, SMALL, recipe
 from groundglass.training import HARDENING, TRADES, AdversarialTraining, Precision, TrainingConfig
 
-Family = Literal["ordinary", "adversarial", "trades", "smoothed", "ropust", "architectures", "credits"]
+Family = Literal["ordinary", "adversarial", "trades", "smoothed", "ropust", "architectures", "credits", "ensembles"]
 
 _VIT = TrainingConfig(epochs=8, optimiser="adam", learning_rate=3e-3, weight_decay=0.0)
 
@@ -37,6 +38,7 @@ class DefencesConfig(AdversarialTrainingConfig):
         sigma: std of the noise that the smoothed networks are trained and certified with, pixel units.
         smoothed_epochs: of their trainings; None: as of the ordinary ones.
         repeats: of everything, each with a seed and a device of its own.
+        ensemble_epochs: of the heads of ensembles, on frozen convolutions.
         radii_l2: L2, pixel units, at which the networks are audited, beside the L-inf `radii`; and certified.
         certify_images: the first so many test images are certified by networks that were trained with noise, which smoothing is
             for: by two of them, so a thousand certificates, or about as many.
@@ -58,6 +60,7 @@ class DefencesConfig(AdversarialTrainingConfig):
         "ropust",
         "architectures",
         "credits",
+        "ensembles",
     )
     trades: AdversarialTraining = field(default_factory=lambda: TRADES(eps=8 / 255))
     hardening: TrainingConfig = HARDENING
@@ -76,6 +79,7 @@ class DefencesConfig(AdversarialTrainingConfig):
     vit: TrainingConfig = _VIT
     transfer_images: Count = 2000
     transfer_radii: tuple[Positive, ...] = (2 / 255, 5.1 / 255)
+    ensemble_epochs: Count = 3
 
 
 def cells(config: DefencesConfig, dataset: Dataset) -> list[Cell]:
@@ -189,6 +193,10 @@ def _credits(config: DefencesConfig, dataset: Dataset) -> Sequence[NetworkCell]:
     return [first.without, *(one for pair in others for one in pair.both)]
 
 
+def _ensembles(config: DefencesConfig, dataset: Dataset) -> Sequence[NetworkCell]:
+    return ensembles(config, dataset, config.ensemble_epochs)
+
+
 _MADE: dict[str, Callable[[DefencesConfig, Dataset], Sequence[NetworkCell]]] = {
     "ordinary": _ordinary,
     "adversarial": _adversarial,
@@ -197,6 +205,7 @@ _MADE: dict[str, Callable[[DefencesConfig, Dataset], Sequence[NetworkCell]]] = {
     "ropust": _ropust,
     "architectures": _architectures,
     "credits": _credits,
+    "ensembles": _ensembles,
 }
 _CERTIFIED: tuple[Family, ...] = ("ordinary", "adversarial", "trades", "smoothed")
 
@@ -257,6 +266,7 @@ def laptop(data: str, seed: int, precision: Precision) -> DefencesConfig:
 def paper(data: str, seed: int, precision: Precision) -> DefencesConfig:
     vit = replace(_VIT, epochs=100, learning_rate=1e-3, precision=precision)
     return DefencesConfig(**kit.paper_networks(data, seed, precision), vit=vit)
+    return DefencesConfig(**kit.paper_networks(data, seed, precision), ensemble_epochs=10)
 
 
 RECIPES = (quick, laptop, paper)

@@ -139,17 +139,24 @@ class Below:
         found: ArchitectureName = self._model.get("architecture", "vgg16")
         return found
 
-    @cached_property
+    @property
     def device(self) -> int:
-        """Entries that its optical layer multiplies by; 0 for none. A structured one does some dozen butterflies instead."""
+        """Entries that its optical layers multiply by; 0 for none."""
+        return sum(self._devices)
+
+    @cached_property
+    def _devices(self) -> tuple[int, ...]:
+        """Those of each layer. A structured one does some dozen butterflies instead."""
         network = self.unit if self.unit.kind in ("train", "distil") else self._network
         found = [self.plan.units[key] for key in (network.inputs if network else ()) if key in self.plan.units]
-        sizes = [one.config for one in found if one.kind == "device"]
-        if not sizes:
-            return 0
-        one = sizes[0]
-        longest = max(one.in_features, one.out_features)
-        return int(50 * longest if one.device_kind == "structured" else one.in_features * one.out_features)
+        return tuple(
+            int(
+                50 * max(one.in_features, one.out_features)
+                if one.device_kind == "structured"
+                else one.in_features * one.out_features
+            )
+            for one in (each.config for each in found if each.kind == "device")
+        )
 
     @property
     def head(self) -> int:
@@ -172,7 +179,7 @@ class Below:
         size, one = self._model.get("size"), self.architecture
         counted = ARCHITECTURES[one].multiplications(self.width, size=None if size is None else tuple(size))
         below = _SLOWER.get(one, 1.0) * counted
-        return below + self.device / 2 + 8 * max(0, self.device - 10**7)
+        return below + sum(one / 2 + 8 * max(0, one - 10**7) for one in self._devices)
 
     @property
     def defended(self) -> bool:
