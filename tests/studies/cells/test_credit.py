@@ -15,7 +15,7 @@ def test_a_cell_trains_by_the_credit_assignment_that_it_names(monkeypatch):
     cell = kit.hybrid_network(config, DATA, "VGG-OPU", kit.device_cell(config))
     device = SimulatedOPU.create(cell.spec.device_in, cell.spec.device_out, seed=1)
     context = SimpleNamespace(device=lambda record: device, where="cpu")
-    monkeypatch.setattr(network, "_train", lambda cell, model, spec, credit, context: credit)
+    monkeypatch.setattr(network, "train_cell", lambda cell, model, spec, credit, context: credit)
 
     def name(credit, seed=0):
         return replace(cell, credit=credit, seed=seed).run([None], context).name

@@ -25,7 +25,7 @@ class EnsembleCell(BaseCell):
     convolutions once.
 
     Attributes:
-        features: the defended network whose convolutions it has.
+        features: the network whose convolutions it has.
         parts: how many.
         hidden: N of each.
         devices: one a part; none: linear heads, the control.
@@ -65,9 +65,10 @@ class EnsembleCell(BaseCell):
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         below, *of_devices = inputs
         path, network = context.network_file(below), context.load(below)
-        if not isinstance(network, DefendedNetwork) or not isinstance(network.network, Classifier):
+        inner = network.network if isinstance(network, DefendedNetwork) else network
+        if not isinstance(inner, Classifier):
             raise ValueError(
-                f"{below.name} is no VGG with one optical layer, or a head in its place: name such `features`"
+                f"{below.name} has no convolutions of its own with a head behind them: name other `features`"
             )
         spec = read_spec(path)
         devices: list[OpticalDevice | None] = [context.device(one) for one in of_devices]
@@ -83,7 +84,7 @@ class EnsembleCell(BaseCell):
             linear_out=linear_out,
         )
         ensemble = ensemble_on(
-            network.network,
+            inner,
             [replace(defence, device_out=None if one is None else one.out_features) for one in devices],
             devices,
             depths=self.depths,
