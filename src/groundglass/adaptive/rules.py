@@ -23,7 +23,7 @@ from groundglass.core.modes import evaluating
 from groundglass.core.sealed import without_locals
 from groundglass.core.settings import Count, fit
 from groundglass.data import ImagesLike, batches, given
-from groundglass.models import Defended, Ensemble, MemberRules, parts_of
+from groundglass.models import Defended, Ensemble, MemberRules
 from groundglass.optics import (
     BackwardRule,
     FloatInputLayer,
@@ -84,6 +84,7 @@ def make_rule(
         return _of_each(name, network, seed, pairs, matrix)
     if not isinstance(matrix, Tensor | None):
         raise ValueError("`matrix` must be one tensor: this network has one device")
+    (network,) = network.parts
     block, device = network.block, network.device
     if name == "dfa":
         if network.feedback is None:
@@ -184,7 +185,7 @@ def observe(network: Defended, images: ImagesLike, *, batch_size: int = 500) -> 
         found = [network.observe(batch.images.to(where, input_dtype(network))) for batch in parts]
     if not found:
         none = torch.zeros(0, 0, dtype=torch.float32, device="cpu")
-        return none.reshape(0, sum(part.block.width for part in parts_of(network))), none
+        return none.reshape(0, sum(part.block.width for part in network.parts)), none
     return torch.cat([bits for bits, _ in found]), torch.cat([logits for _, logits in found])
 
 

@@ -21,7 +21,7 @@ from groundglass.core import NonFiniteError, check_labels, generator, input_dtyp
 from groundglass.core.modes import evaluating
 from groundglass.core.settings import Count, fit
 from groundglass.data import ImagesLike, StreamedImages, given
-from groundglass.models import Defended, Ensemble, parts_of
+from groundglass.models import Defended
 from groundglass.optics import Encoding
 
 A = TypeVar("A")
@@ -193,7 +193,7 @@ class BitFlip(StandIn):
     name = "bit-flip"
 
     def __init__(self, network: Defended) -> None:
-        if any(part.block.encoding == "float" for part in parts_of(_defended(network))):
+        if any(part.block.encoding == "float" for part in _defended(network).parts):
             raise ValueError(
                 "the rule 'bit-flip' pushes bits across thresholds, and floats enter the layer of this network: use 'own-head'"
             )
@@ -217,8 +217,7 @@ class BitFlip(StandIn):
     def _above(self, found: tuple[Tensor, ...]) -> list[Tensor]:
         """How far each feature is above its threshold, the sample's mean, the batch's with "bits-batch", 0 with "bits-zero"."""
         return [
-            _above_threshold(each, part.block.encoding)
-            for part, each in zip(parts_of(self.network), found, strict=True)
+            _above_threshold(each, part.block.encoding) for part, each in zip(self.network.parts, found, strict=True)
         ]
 
 
@@ -351,7 +350,7 @@ def below(network: Defended, images: Images) -> Float[Tensor, "batch n"]:
 
 def below_each(network: Defended, images: Images) -> tuple[Float[Tensor, "batch n"], ...]:
     """The same for each part of an ensemble."""
-    every = network.below(images) if isinstance(network, Ensemble) else (network.below(images),)
+    every = network.each_below(images)
     for found in every:
         if len(found) != len(images):
             raise ValueError(

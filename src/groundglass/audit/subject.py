@@ -26,7 +26,7 @@ from groundglass.attacks.access import UNIT, Model
 from groundglass.attacks.fitted_rules import FEWEST_PAIRS
 from groundglass.core import as_model, derive_seed
 from groundglass.data import ImageSet
-from groundglass.models import Defended, Ensemble, MemberRules, devices_of, parts_of
+from groundglass.models import Defended, Ensemble, MemberRules
 from groundglass.models.rescaled import rescaled
 from groundglass.models.wrappers import unwrapped
 from groundglass.optics import BackwardRule, MovingDevice, SimulatedOPU
@@ -143,7 +143,7 @@ def subject(
     if not isinstance(target, Defended):
         none: dict[str, Callable[[], Mode] | str] = {_A_VIEW: "none was given (`views`)"}
         return Subject(itself, (Mode(OWN, target),), given or none, bounds=bounds)
-    optical = bool(devices_of(target))
+    optical = bool(target.devices)
     _check_matrix(matrix, target)
 
     def drawn(name: str, draw: int = 0) -> Mode:
@@ -151,7 +151,7 @@ def subject(
         return Mode(name if draw == 0 else f"{name}, draw {draw + 1}", target.seen_through(rule))
 
     paper = PAPER_RULES if optical else PAPER_RULES[:1]
-    own = () if any(part.feedback is None for part in parts_of(target)) else (Mode(OWN, target),)
+    own = () if any(part.feedback is None for part in target.parts) else (Mode(OWN, target),)
     base = (*(drawn(name) for name in paper), *own)
     rules = ADAPTIVE_RULES if optical else _of_head(target)
     known: dict[str, Any] = {
@@ -176,7 +176,7 @@ def _check_matrix(matrix: Tensor | Sequence[Tensor] | None, target: Defended) ->
     """Refuse what cannot be the network's U, or those of an ensemble's parts: ValueError."""
     if matrix is None:
         return
-    wanted = [(device.out_features, device.in_features) for device in devices_of(target)]
+    wanted = [(device.out_features, device.in_features) for device in target.devices]
     given = [matrix] if isinstance(matrix, Tensor) else matrix
     if [tuple(one.shape) for one in given] != wanted or isinstance(matrix, Tensor) == isinstance(target, Ensemble):
         shapes = [tuple(one.shape) for one in given]
@@ -203,7 +203,7 @@ def _undecided(make: Callable[[], Mode] | str, target: Ensemble) -> Callable[[],
 
 def _of_head(target: Defended) -> tuple[str, ...]:
     """The true gradient of a linear head, or the one past its binarisation; and attackers who do not need it."""
-    return ("bp" if parts_of(target)[0].block.encoding == "float" else "ste", *STAND_INS)
+    return ("bp" if target.parts[0].block.encoding == "float" else "ste", *STAND_INS)
 
 
 def _adaptive(
@@ -222,11 +222,11 @@ def _adaptive(
         return f"{there or 'no'} natural images to fit a surrogate to (`natural` must have at least {FEWEST_PAIRS})"
     if name == "own-head" and (natural is None or len(natural.labels.unique()) < 2):
         return "no labelled images of two classes to fit a head to (`natural`)"
-    if name == "bit-flip" and parts_of(target)[0].block.encoding == "float":
+    if name == "bit-flip" and target.parts[0].block.encoding == "float":
         return "floats enter the layer: there are no bits"
     if name == "bpda-retrieved" and matrix is None:
         return "no retrieved matrix (`matrix`; `groundglass retrieve` makes one)"
-    if name == "exact" and not all(isinstance(one, SimulatedOPU | MovingDevice) for one in devices_of(target)):
+    if name == "exact" and not all(isinstance(one, SimulatedOPU | MovingDevice) for one in target.devices):
         return "the device is not simulated: nobody has its matrix"
     of_rule = derive_seed(seed, "rule", name)
 

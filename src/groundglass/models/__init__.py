@@ -3,8 +3,8 @@
 from groundglass.models.architectures import ARCHITECTURES
 from groundglass.models.block import OpticalBlock
 from groundglass.models.classifier import Classifier
-from groundglass.models.defended import DefendedNetwork, View, defend
-from groundglass.models.ensemble import Defended, Ensemble, MemberRules, devices_of, parts_of
+from groundglass.models.defended import Defended, DefendedNetwork, View, defend, devices_of
+from groundglass.models.ensemble import Ensemble, MemberRules
 from groundglass.models.files import load_defended, read_spec, save_defended, save_model
 from groundglass.models.head import Head
 from groundglass.models.named import load_model
@@ -33,7 +33,6 @@ __all__ = [
     "ensemble_on",
     "load_defended",
     "load_model",
-    "parts_of",
     "predict_logits",
     "read_spec",
     "resnet18",

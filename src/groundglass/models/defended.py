@@ -1,8 +1,9 @@
 """The defence: a secret optical layer inside a classifier, and a way back for gradients around it (paper, Figure 1)."""
 
 import copy
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +19,6 @@ from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, c
 from groundglass.optics.device import OpticalDevice, check_device
 from groundglass.optics.layer import EXTRA, Encoding, OpticalLayer
 from groundglass.optics.opaque import is_recorded, uncompiled
-
-if TYPE_CHECKING:
-    from groundglass.models.ensemble import Ensemble
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
@@ -38,7 +36,59 @@ class Guess:
     told: bool
 
 
-class DefendedNetwork(nn.Module):
+class Defended(nn.Module, ABC):
+    """A classifier with optical layers, one or several: images -> logits, with gradients by a rule of whoever wants them."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> "tuple[DefendedNetwork, ...]":
+        """What has one layer each; a network of one layer is its own."""
+
+    @property
+    @abstractmethod
+    def classes(self) -> int:
+        """How many logits it gives."""
+
+    @abstractmethod
+    def training_rule(self) -> BackwardRule:
+        """The rule of hybrid training: B where it is still there, else nothing passes."""
+
+    @abstractmethod
+    def destroy_feedback(self) -> None:
+        """Forget every B."""
+
+    @abstractmethod
+    def run(self, images: Tensor, rule: BackwardRule) -> Tensor:
+        """Logits, with gradients by `rule`."""
+
+    @abstractmethod
+    def observe(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Bits that enter the devices, and logits of the parts, each side by side: what an attacker sees who runs the deployed
+        network on images."""
+
+    @abstractmethod
+    def each_below(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Of every part, what its device's inputs are made of, before their ReLU: [batch, N]. Nothing is measured."""
+
+    @property
+    def devices(self) -> tuple[OpticalDevice, ...]:
+        """One a part; none where there are linear heads."""
+        return tuple(part.device for part in self.parts if part.device is not None)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.run(images, self.training_rule())
+
+    def seen_through(self, rule: BackwardRule) -> "View":
+        """The same network and logits, with gradients by `rule`: what an attacker differentiates."""
+        return View(self, rule)
+
+
+def devices_of(network: nn.Module) -> tuple[OpticalDevice, ...]:
+    """The devices that a network asks; none, if it is not defended."""
+    return network.devices if isinstance(network, Defended) else ()
+
+
+class DefendedNetwork(Defended):
     """A classifier with an `OpticalBlock` at a named place.
 
     The forward pass needs the device. The gradient is an ordinary autograd graph: by default through the training
@@ -65,6 +115,10 @@ class DefendedNetwork(nn.Module):
     def classes(self) -> int:
         """How many logits the network has: known once it has run or was loaded; before that guessed, unless `defend` was told."""
         return self._classes
+
+    @property
+    def parts(self) -> "tuple[DefendedNetwork, ...]":
+        return (self,)
 
     @property
     def known_classes(self) -> int | None:
@@ -94,13 +148,6 @@ class DefendedNetwork(nn.Module):
         """Forget B. Predictions do not need it; more training, and an attack with the training feedback, do."""
         self.feedback = None
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.run(images, self.training_rule())
-
-    def seen_through(self, rule: BackwardRule) -> "View":
-        """The same network and logits, with gradients by `rule`: what an attacker differentiates."""
-        return View(self, rule)
-
     def within(self, outer: nn.Module, at: str) -> "DefendedNetwork":
         """The same defence where `outer` holds its network: weights, device and B are shared.
 
@@ -124,6 +171,9 @@ class DefendedNetwork(nn.Module):
     def taken(self, images: Tensor) -> Tensor:
         """What the block is given, [batch, d]. Nothing is measured."""
         return self._reached(images)[2]
+
+    def each_below(self, images: Tensor) -> tuple[Tensor, ...]:
+        return (self.below(images),)
 
     def _reached(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         with running(Pass(self.block, Blocked(), until_features=True)):
@@ -206,9 +256,9 @@ class DefendedNetwork(nn.Module):
 
 
 class View(nn.Module):
-    """A defended network, or an ensemble, with another backward rule; see `DefendedNetwork.seen_through`."""
+    """A defended network with another backward rule; see `Defended.seen_through`."""
 
-    def __init__(self, defended: "DefendedNetwork | Ensemble", rule: BackwardRule) -> None:
+    def __init__(self, defended: Defended, rule: BackwardRule) -> None:
         super().__init__()
         check_rule(rule)
         self.defended = defended

@@ -12,9 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from groundglass.models.defended import DefendedNetwork, View
+from groundglass.models.defended import Defended, DefendedNetwork
 from groundglass.optics.backward import BackwardRule
-from groundglass.optics.device import OpticalDevice
 
 
 class MemberRules:
@@ -49,7 +48,7 @@ class MemberRules:
         return f"MemberRules(name={self.name!r}, {len(self.rules)} x {self.rules[0]!r}{how})"
 
 
-class Ensemble(nn.Module):
+class Ensemble(Defended):
     """Defended parts that answer together: images -> logits.
 
     As one classifier the logits are the sum of the parts'. Where they vote, the logit of a class is the number of parts that vote
@@ -90,11 +89,6 @@ class Ensemble(nn.Module):
         """How many logits it gives; see `DefendedNetwork.classes`."""
         return self.parts[0].classes
 
-    @property
-    def devices(self) -> tuple[OpticalDevice, ...]:
-        """One a part; none, where the parts have linear heads."""
-        return tuple(part.device for part in self.parts if part.device is not None)
-
     def member(self, number: int) -> DefendedNetwork:
         """A part as a defended network of its own, images -> its logits; all that it has is shared with the ensemble."""
         part = self.parts[number]
@@ -111,13 +105,6 @@ class Ensemble(nn.Module):
         """Forget the B of every part."""
         for part in self.parts:
             part.destroy_feedback()
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.run(images, self.training_rule())
-
-    def seen_through(self, rule: BackwardRule) -> View:
-        """The same ensemble and logits, with gradients by `rule`: what an attacker differentiates."""
-        return View(self, rule)
 
     def run(self, images: Tensor, rule: BackwardRule) -> Tensor:
         """Logits, [batch, classes], with gradients by `rule`: `MemberRules`, or one rule for every part."""
@@ -157,8 +144,7 @@ class Ensemble(nn.Module):
         rows = zip(self.parts, self._features(images), rules, strict=True)
         return torch.stack([part.run(features, its) for part, features, its in rows], 1)
 
-    def below(self, images: Tensor) -> tuple[Float[Tensor, "batch n"], ...]:
-        """`DefendedNetwork.below` of every part. Nothing is measured."""
+    def each_below(self, images: Tensor) -> tuple[Float[Tensor, "batch n"], ...]:
         return tuple(part.below(features) for part, features in zip(self.parts, self._features(images), strict=True))
 
     def observe(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,21 +164,6 @@ class Ensemble(nn.Module):
 
     def extra_repr(self) -> str:
         return "votes" if self.votes else "one classifier"
-
-
-#: What has optical layers, or one.
-Defended = DefendedNetwork | Ensemble
-
-
-def parts_of(network: Defended) -> tuple[DefendedNetwork, ...]:
-    """The parts of an ensemble; another defended network is its own."""
-    return network.parts if isinstance(network, Ensemble) else (network,)
-
-
-def devices_of(network: nn.Module) -> tuple[OpticalDevice, ...]:
-    """The devices that a network asks: of an ensemble one a part, of a network that is not defended none."""
-    parts = parts_of(network) if isinstance(network, Defended) else ()
-    return tuple(part.device for part in parts if part.device is not None)
 
 
 class _Taken(nn.Module):

@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 
 from groundglass.core.bounds import Bounds
-from groundglass.models.defended import DefendedNetwork, View
-from groundglass.models.ensemble import Defended, Ensemble
+from groundglass.models.defended import Defended, DefendedNetwork, View
+from groundglass.models.ensemble import Ensemble
 
 
 class Rescaled(nn.Module):

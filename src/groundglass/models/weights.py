@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from groundglass.models.ensemble import Defended
+from groundglass.models.defended import Defended
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Any], *, what: str) -> None:

@@ -341,15 +341,10 @@ def seen_by(
         if matrix_error is None:
             raise ValueError("the rule 'exact-blurred' needs a `matrix_error`")
         of_blur = derive_seed(seed, "blur", str(matrix_error))
-        if isinstance(target, Ensemble):
-            seeds = [derive_seed(of_blur, "part", number) for number in range(len(target.parts))]
-            wrong = [
-                blurred(true_matrix(one), matrix_error, own) for one, own in zip(target.devices, seeds, strict=True)
-            ]
-            return target.seen_through(make_rule(rule, target, seed=seed, matrix=wrong)), None
-        assert target.device is not None
-        matrix = blurred(true_matrix(target.device), matrix_error, of_blur)
-        return target.seen_through(make_rule(rule, target, seed=seed, matrix=matrix)), None
+        seeds = [of_blur, *(derive_seed(of_blur, "part", number) for number in range(1, len(target.parts)))]
+        wrong = [blurred(true_matrix(one), matrix_error, own) for one, own in zip(target.devices, seeds, strict=True)]
+        given = wrong if isinstance(target, Ensemble) else wrong[0]
+        return target.seen_through(make_rule(rule, target, seed=seed, matrix=given)), None
 
     def pairs() -> Any:
         subset = context.dataset.train.head(fit_images)

@@ -11,7 +11,7 @@ from groundglass.core import derive_seed
 from groundglass.core.schema import written
 from groundglass.core.sealed import Seed
 from groundglass.core.settings import Count
-from groundglass.models import Defended, devices_of, parts_of
+from groundglass.models import Defended, devices_of
 from groundglass.models.wrappers import unwrapped
 from groundglass.optics import MovingDevice, OpticalDevice, RemoteOPU, SimulatedOPU
 from groundglass.optics.counted import uncounted
@@ -49,7 +49,7 @@ class AuditCell(BallCell):
     def run(self, inputs: Sequence[Record], context: Context) -> Outcome:
         test = context.dataset.test.head(self.n_images)
         network = context.load(inputs[0])
-        for number, part in enumerate(parts_of(network) if isinstance(network, Defended) else ()):
+        for number, part in enumerate(network.parts if isinstance(network, Defended) else ()):
             if isinstance(part.device, MovingDevice):
                 # What is random in its device begins anew: the audit depends on nothing that ran before.
                 seed = derive_seed(self.seed, "draws", *([number] if number else []))
