@@ -1,6 +1,7 @@
 """A table: columns with units, rows, notes. It is made once, and shown as HTML, Markdown or CSV.
 
-Of one run folder a share is shown with its 95% interval, of several the mean with the smallest and the largest.
+Of one run folder a share is shown with its 95% interval, of several, or of several repeats in one, the mean with the smallest and
+the largest.
 """
 
 import csv
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from statistics import mean
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from markupsafe import Markup, escape
 
@@ -34,7 +35,41 @@ class Amount:
     of_one: str = ""
 
 
-Value = Proportion | Amount | str | None
+@dataclass(frozen=True)
+class Repeats:
+    """A value of each repeat of one thing: all shares, or all amounts; two or more. See `over_repeats`."""
+
+    values: tuple[Proportion, ...] | tuple[Amount, ...]
+
+    @property
+    def numbers(self) -> list[float]:
+        """Shares in [0, 1], or amounts."""
+        return [one.share if isinstance(one, Proportion) else one.value for one in self.values]
+
+    @property
+    def summary(self) -> tuple[float, float, float]:
+        """The mean, the smallest and the largest."""
+        return mean(self.numbers), min(self.numbers), max(self.numbers)
+
+    def write(self, number: float) -> str:
+        """One of these numbers in words; shares in percent."""
+        first = self.values[0]
+        return percent(number) if isinstance(first, Proportion) else first.write(number)
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """The mean, and from where to where."""
+        middle, low, high = map(self.write, self.summary)
+        return middle, f"{low}{'–' if isinstance(self.values[0], Proportion) else ' to '}{high}"
+
+
+Value = Proportion | Amount | Repeats | str | None
+
+
+def over_repeats(values: Iterable[Proportion | Amount | None]) -> Proportion | Amount | Repeats | None:
+    """What a table shows of these repeats: a single one as it is, of none that is known nothing."""
+    known: Any = tuple(one for one in values if one is not None)
+    return Repeats(known) if len(known) > 1 else known[0] if known else None
 
 
 def amount(value: float | None, write: Callable[[float], str] = "{:,.0f}".format) -> Amount | None:
@@ -92,14 +127,15 @@ class Table:
 
     @property
     def csv(self) -> str:
-        """Every number unrounded: a share with its interval in two more columns. A spreadsheet takes no name for a formula."""
-        wide = [any(isinstance(row.values[i], Proportion) for row in self.rows) for i in range(len(self.columns))]
+        """Every number unrounded: a share with its interval, and a mean with its ends, in two more columns. A spreadsheet takes
+        no name for a formula."""
+        wide = [any(isinstance(row.values[i], _WIDE) for row in self.rows) for i in range(len(self.columns))]
         lines: list[list[object]] = [[name] for name in (self.head, *(row.name for row in self.rows))]
         for name, is_wide in zip(self.columns, wide, strict=True):
             lines[0] += [name, f"{name}: low", f"{name}: high"] if is_wide else [name]
         for line, row in zip(lines[1:], self.rows, strict=True):
             for value, is_wide in zip(row.values, wide, strict=True):
-                line += _numbers(value) + ["", ""] * (is_wide and not isinstance(value, Proportion))
+                line += _numbers(value) + ["", ""] * (is_wide and not isinstance(value, _WIDE))
         out = io.StringIO()
         safe = ([spreadsheet_text(cell) if isinstance(cell, str) else cell for cell in line] for line in lines)
         csv.writer(out, lineterminator="\n").writerows(safe)
@@ -115,7 +151,7 @@ class Table:
         for row in self.rows:
             body += f"<tr{' class=strong' if row.strong else ''}><th>{text(row.name)}</th>"
             for value, note in zip_longest(row.values, row.notes, fillvalue=""):
-                kind = "" if isinstance(value, Proportion | Amount) else " class=words"
+                kind = "" if isinstance(value, _WIDE | Amount) else " class=words"
                 below = f"<small>{escape(note)}</small>" if note else ""
                 body += f"<td{kind}>{_shown(value, text)}{below}</td>"
             body += "</tr>"
@@ -126,6 +162,10 @@ class Table:
         )
 
 
+#: Values that have a low and a high end.
+_WIDE = Proportion | Repeats
+
+
 def _shown(value: Value, text: Callable[[str], Markup]) -> str:
     if value is None:
         return "–"
@@ -134,12 +174,16 @@ def _shown(value: Value, text: Callable[[str], Markup]) -> str:
         return f"{percent(value.share)}<small>{percent(low)}–{percent(high)}</small>"
     if isinstance(value, Amount):
         return str(escape(value.write(value.value) + value.of_one))
+    if isinstance(value, Repeats):
+        return "{}<small>{}</small>".format(*map(escape, value.words))
     return str(text(value))
 
 
 def _numbers(value: Value) -> list[object]:
     if isinstance(value, Proportion):
         return [value.share, *value.interval]
+    if isinstance(value, Repeats):
+        return [*value.summary]
     return [value.value if isinstance(value, Amount) else value]
 
 
@@ -216,18 +260,18 @@ def _cell(values: Sequence[Value]) -> str:
     first = values[0]
     if any(value is None for value in values):
         return ""
-    shares = [value for value in values if isinstance(value, Proportion)]
-    if len(shares) == len(values):
-        if len(shares) == 1:
-            return _spread(percent(shares[0].share), *shares[0].interval)
-        each = [one.share for one in shares]
-        return _spread(percent(mean(each)), min(each), max(each))
-    amounts = [value for value in values if isinstance(value, Amount)]
-    if isinstance(first, Amount) and len(amounts) == len(values):
-        numbers = [one.value for one in amounts]
-        if len(numbers) == 1:
-            return first.write(first.value) + first.of_one
-        return f"{first.write(mean(numbers))} ({first.write(min(numbers))} to {first.write(max(numbers))})"
+    numbers = [one for value in values for one in (value.values if isinstance(value, Repeats) else (value,))]
+    if isinstance(first, Proportion) and len(numbers) == 1:
+        return _spread(percent(first.share), *first.interval)
+    if isinstance(first, Amount) and len(numbers) == 1:
+        return first.write(first.value) + first.of_one
+    for kind in (Proportion, Amount):
+        if all(isinstance(one, kind) for one in numbers):
+            told = Repeats(tuple(numbers))  # type: ignore[arg-type]
+            if kind is Proportion:
+                middle, low, high = told.summary
+                return _spread(percent(middle), low, high)
+            return "{} ({})".format(*told.words)
     return "; ".join(dict.fromkeys(map(str, values)))
 
 

@@ -5,6 +5,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from groundglass.core.settings import Count
+from groundglass.results.repeats import repeat_name
 from groundglass.studies.engine.cell import Cell
 
 
@@ -22,15 +23,6 @@ def repeated(cells: Iterable[Cell], times: Count) -> list[Cell]:
     return found
 
 
-def repeat_of(name: str) -> tuple[str, int]:
-    """The name of a network in the first repeat, and the repeat that it is of, from 0 on."""
-    plain, mark, number = name.rpartition(_MARK)
-    return (plain, int(number) - 1) if mark and number.isdecimal() else (name, 0)
-
-
-_MARK = " repeat "
-
-
 def _again(cell: Any, number: int, known: dict[int, Any]) -> Any:
     """A copy, and of all that it needs; what two cells share stays shared."""
     if isinstance(cell, tuple):
@@ -40,10 +32,10 @@ def _again(cell: Any, number: int, known: dict[int, Any]) -> Any:
     if id(cell) not in known:
         changes = {field.name: _again(getattr(cell, field.name), number, known) for field in fields(cell)}
         if "owner" in changes:
-            changes["owner"] = f"{changes['owner']}{_MARK}{number + 1}".strip()
+            changes["owner"] = repeat_name(changes["owner"], number)
         if "seed" in changes:
             changes["seed"] += number
         if isinstance(changes.get("name"), str):
-            changes["name"] += f"{_MARK}{number + 1}"
+            changes["name"] = repeat_name(changes["name"], number)
         known[id(cell)] = replace(cell, **changes)
     return known[id(cell)]
