@@ -24,6 +24,7 @@ from groundglass.studies.ablation.study import AblationConfig
 from groundglass.studies.adversarial_training.study import AdversarialTrainingConfig
 from groundglass.studies.black_box.study import BlackBoxConfig
 from groundglass.studies.cells.cost import CostGrid
+from groundglass.studies.defences.study import DefencesConfig
 from groundglass.studies.engine import local
 from groundglass.studies.engine import planned as planned_module
 from groundglass.studies.everything.study import EverythingConfig
@@ -38,7 +39,7 @@ from groundglass.studies.service.study import ServiceConfig
 from groundglass.studies.transfer.study import TransferConfig
 from groundglass.studies.white_box.rungs import LadderConfig
 from groundglass.studies.white_box.study import WhiteBoxConfig
-from groundglass.training import PGDTraining, TrainingConfig
+from groundglass.training import TRADES, PGDTraining, TrainingConfig
 from groundglass.training.classifier import FINE_TUNING
 
 C = TypeVar("C")
@@ -246,6 +247,17 @@ layer = maker(
     certify_draws=20,
 )
 adversarial_training = maker(AdversarialTrainingConfig, adversarial=PGDTraining(eps=0.02, steps=2), radii=(0.02,))
+defences = maker(
+    DefencesConfig,
+    epochs=2,
+    families=("smoothed",),
+    adversarial=PGDTraining(eps=0.02, steps=2),
+    trades=TRADES(eps=0.02, steps=2),
+    radii=(0.02,),
+    repeats=2,
+    audit_images=4,
+    audit=AuditConfig(steps=2, queries=2, query_images=1, probes=4, fit_images=20),
+)
 service = maker(
     ServiceConfig,
     epochs=2,
@@ -332,6 +344,7 @@ def every_study(data: str = "shapes", seed: int = 0, precision: Any = "float32")
             {"classifier": FINE_TUNING, "features": "VGG-DFA", "eps_paper": (0.2,), "n_images": 10, "steps": 2},
         ),
         "adversarial-training": (adversarial_training, {"epochs": 2}),
+        "defences": (defences, {"families": ("ordinary", "smoothed"), "repeats": 1}),
         "scale": (scale, {"costs": (CostGrid("dense", square=(64,)),), "shared_in": 48, "retrieved": ()}),
     }
     studies = {name: replace(make(seed=seed), **{**shared, **changes}) for name, (make, changes) in few.items()}
@@ -351,6 +364,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "ablation": ablation,
     "layer": layer,
     "adversarial-training": adversarial_training,
+    "defences": defences,
     "scale": scale,
     "all": everything,
 }

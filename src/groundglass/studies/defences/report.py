@@ -203,7 +203,7 @@ def _leaders(found: Defences, ball: Ball) -> dict[str, Any] | None:
 def _figure(found: Defences, drawings: Folder) -> Drawing | None:
     """Worst case against clean accuracy, a panel a ball; a line from each network to the same with the layer."""
     paired = {name for one, alone in found.pairs for name in (one.name, alone.name)}
-    together = [(_label(alone.name), (alone, one)) for one, alone in found.pairs]
+    together = [(_label(one.name, alone.name), (alone, one)) for one, alone in found.pairs]
     together += [(_label(name), (one,)) for name, one in found.named.items() if name not in paired]
     panels = []
     for ball in found.balls:
@@ -243,12 +243,11 @@ def _figure(found: Defences, drawings: Folder) -> Drawing | None:
     )
 
 
-def _label(name: str) -> str:
-    """Of a network and the same with the layer: what sets them apart from the ordinary ones."""
-    for plain in (BASELINE, DEFENDED):
-        if name == plain:
-            return _ORDINARY
-    return name.removeprefix(f"{BASELINE} ")
+def _label(name: str, alone: str = "") -> str:
+    """What sets a network apart from the ordinary ones; of one with the layer and the same without, what both have."""
+    if alone and name.partition(" ")[2] == alone.partition(" ")[2]:
+        name = alone
+    return _ORDINARY if name in (BASELINE, DEFENDED) else name.removeprefix(f"{BASELINE} ").removeprefix(f"{DEFENDED} ")
 
 
 def _spot(one: Defence, ball: Ball, found: Defences) -> Spot | None:
