@@ -11,7 +11,7 @@ import pytest
 from groundglass.core.statistics import Proportion, wilson
 from groundglass.core.text import visible
 from groundglass.report.glossary import defined
-from groundglass.report.table import Amount, Row, Table, markdown
+from groundglass.report.table import Amount, Row, Table, markdown, over_repeats
 
 HOSTILE = ["<script>alert(1)</script>", "$x$ and $y$", "two\nlines", "[bold]not[/bold]", "a|b", 'say "no", now', "&lt;"]
 HOSTILE += ["[a](https://b)", "\x1b[31mred\x07"]
@@ -63,6 +63,20 @@ def test_one_run_has_wilson_intervals_and_several_their_mean_smallest_and_larges
     assert markdown(amounts).endswith("| a | 3 s (1 s to 6 s) |")
     assert markdown(amounts[:1]).endswith("| a | 2 s once |")
     assert markdown([one("masking"), one("none"), one("masking")]).endswith("| a | masking; none |")
+
+
+def test_repeats_of_one_thing_are_their_mean_with_the_smallest_and_the_largest() -> None:
+    shares = over_repeats([Proportion(1, 4), None, Proportion(3, 4), Proportion(2, 4)])
+    times = over_repeats(Amount(value, "{:.0f} s".format) for value in (2.0, 6.0, 1.0))
+    assert over_repeats([None, Amount(2.0)]) == Amount(2.0)
+    assert over_repeats([None]) is None
+    (table,) = [Table("", "", ("x", "y"), (Row("a", (shares, times)),))]
+    assert cells(str(table.html(defined)))[3:] == ["a", "50.025.0–75.0", "3 s1 s to 6 s"]
+    read = next(csv.DictReader(io.StringIO(table.csv)))
+    assert [float(read[name]) for name in ("x", "x: low", "x: high", "y: low")] == [0.5, 0.25, 0.75, 1]
+    assert markdown([[table]]).endswith("| a | 50.0 (25.0–75.0) | 3 s (1 s to 6 s) |")
+    # Of several folders, of which one has a single repeat: all of them together.
+    assert markdown([one(shares), one(Proportion(4, 4)), one(shares)]).endswith("| a | 57.1 (25.0–100.0) |")
 
 
 def test_what_one_run_lacks_has_no_mean() -> None:

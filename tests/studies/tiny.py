@@ -255,6 +255,9 @@ defences = maker(
     trades=TRADES(eps=0.02, steps=2),
     radii=(0.02,),
     repeats=2,
+    certify_images=4,
+    certify_first=4,
+    certify_draws=20,
     audit_images=4,
     audit=AuditConfig(steps=2, queries=2, query_images=1, probes=4, fit_images=20),
 )
@@ -344,7 +347,7 @@ def every_study(data: str = "shapes", seed: int = 0, precision: Any = "float32")
             {"classifier": FINE_TUNING, "features": "VGG-DFA", "eps_paper": (0.2,), "n_images": 10, "steps": 2},
         ),
         "adversarial-training": (adversarial_training, {"epochs": 2}),
-        "defences": (defences, {"families": ("ordinary", "smoothed"), "repeats": 1}),
+        "defences": (defences, {"families": ("ordinary", "smoothed"), "repeats": 1, "certify_fewer": 0}),
         "scale": (scale, {"costs": (CostGrid("dense", square=(64,)),), "shared_in": 48, "retrieved": ()}),
     }
     studies = {name: replace(make(seed=seed), **{**shared, **changes}) for name, (make, changes) in few.items()}

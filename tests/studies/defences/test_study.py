@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from groundglass.report import build
-from groundglass.results.kinds import AUDIT, DEVICE, TRAIN
+from groundglass.results.kinds import AUDIT, CERTIFY, CHECK, DEVICE, TRAIN
 from groundglass.results.repeats import repeat_of
 from groundglass.studies.adversarial_training.study import cells as adversarial_training
 from groundglass.studies.defences.report import tables
@@ -11,6 +11,7 @@ from groundglass.studies.defences.study import cells, defences, early
 from groundglass.studies.engine.cell import key_of
 from groundglass.studies.registry import find_study
 from groundglass.training.classifier import FINE_TUNING
+from tests.results.examples import made
 from tests.studies.contract import Contract
 from tests.studies.tiny import DATA, MAKERS
 
@@ -19,8 +20,14 @@ CONFIG = MAKERS[STUDY]()
 EVERY = ("ordinary", "adversarial", "trades", "smoothed")
 
 
+def attacked(broken, outside):
+    """Eight certificates under attack."""
+    return [made(CERTIFY, result={"n_images": 9, "attacked": 8, "abstained": 1, "broken": broken, "outside": outside})]
+
+
 class TestContract(Contract):
     study, stop_at = STUDY, "audit of VGG-OPU smoothed"
+    told = ((attacked(0, 8), attacked(1, 8)), (attacked(0, 8), attacked(0, 1)))
 
 
 def trained(config):
@@ -33,6 +40,14 @@ def test_each_network_is_trained_under_noise_with_and_without_the_layer_and_audi
     assert {e.config.training["noise"] for e in networks.values()} == {CONFIG.sigma}
     audited = {(*repeat_of(e.config.model), e.config.norm, round(e.config.eps, 4)) for e in finished.entries(AUDIT)}
     assert audited == {(*which, *ball) for which in networks for ball in (("linf", 0.02), ("l2", 0.25))}
+
+
+def test_certificates_of_all_repeats_are_checked_together(finished):
+    certified = {repeat_of(e.config.model): e for e in finished.entries(CERTIFY)}
+    assert set(certified) == {(name, n) for name in ("VGG-16 smoothed", "VGG-OPU smoothed") for n in (0, 1)}
+    assert {e.inputs for e in finished.entries(CHECK)} == {tuple(e.key for e in certified.values())}
+    assert sum(e.result.attacked for e in certified.values()) > 4
+    assert all((e.result.frames > 0) == ("OPU" in e.config.model) for e in certified.values())
 
 
 def test_a_repeat_has_another_device_and_other_weights(finished):

@@ -10,7 +10,8 @@ from groundglass.report.audits import Audited, audits, where
 from groundglass.report.style import BASELINE, DEFENDED
 from groundglass.report.words import norm_name, radius
 from groundglass.results import Run
-from groundglass.results.kinds import KINDS, TRAIN, Entry
+from groundglass.results.kinds import CERTIFY, KINDS, TRAIN, Entry
+from groundglass.results.kinds.certify import CertifyConfig, CertifyResult
 from groundglass.results.repeats import repeat_of
 
 CLEAN, CERTIFIED = "clean accuracy", "certified"
@@ -42,7 +43,7 @@ class Repeat:
 
     trained: Entry[Any, Any] | None = None
     audits: dict[str, Audited] = field(default_factory=dict)
-    certificates: list[Entry[Any, Any]] = field(default_factory=list)
+    certificates: list[Entry[CertifyConfig, CertifyResult]] = field(default_factory=list)
 
     @property
     def clean(self) -> Proportion | None:
@@ -73,11 +74,13 @@ class Defence:
     """A network in all its repeats.
 
     Attributes:
+        features: the name of the network whose features it has; empty where they are its own.
         alone: the name of the same network without the layer; empty where there is none.
     """
 
     name: str
     repeats: Mapping[int, Repeat]
+    features: str = ""
     alone: str = ""
 
     @property
@@ -116,7 +119,7 @@ class Defences:
         own = [entry for kind in KINDS.values() if "checkpoint" in kind.files for entry in run.entries(kind)]
         below = {key for one in own for key in one.inputs}
         seen = audits(run)
-        certified: list[Entry[Any, Any]] = run.entries(KINDS["certify"]) if "certify" in KINDS else []
+        certified = run.entries(CERTIFY)
         judged = {one.config.model for one in (*seen, *certified)}
         order = [one.name for one in own if one.name in judged or one.key not in below]
         order += [
@@ -146,10 +149,11 @@ class Defences:
         radii += [r for one in certified for r, _ in one.result.certified]
         told = next((r for r in radii if any(one.result.at(r) for one in certified)), None)
         features = {repeat_of(one.name)[0]: _features(one) for one in run.entries(TRAIN)}
-        named = {name: Defence(name, dict(sorted(repeats.items()))) for name, repeats in found.items()}
-        for name, one in named.items():
-            if one.layered:
-                named[name] = replace(one, alone=_alone(name, named, features.get(name, "")))
+        named = {
+            name: Defence(name, dict(sorted(repeats.items())), features.get(name, ""))
+            for name, repeats in found.items()
+        }
+        named = {name: replace(one, alone=_alone(one, named)) for name, one in named.items()}
         return cls(run, named, tuple(balls.values()), told)
 
     @property
@@ -268,7 +272,12 @@ def _features(one: Entry[Any, Any]) -> str:
     return repeat_of(features.name)[0] if features else ""
 
 
-def _alone(name: str, known: Iterable[str], features: str) -> str:
-    """The same network without the layer, by its name; else the network whose features it has."""
-    others = (name.replace(DEFENDED, BASELINE, 1), name.replace("-OPU", "", 1), name.replace(" OPU", "", 1), features)
-    return next((one for one in others if one != name and one in known), "")
+def _alone(one: Defence, known: Mapping[str, Defence]) -> str:
+    """The same network without the layer, by its name; or another on the same features; or that which these are of."""
+    if not one.layered:
+        return ""
+    names = [one.name.replace(DEFENDED, BASELINE, 1), one.name.replace("-OPU", "", 1)]
+    if one.features:
+        names += [each.name for each in known.values() if each.features == one.features and not each.layered]
+        names.append(one.features)
+    return next((name for name in names if name != one.name and name in known), "")

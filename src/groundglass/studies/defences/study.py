@@ -89,11 +89,12 @@ def cells(config: DefencesConfig, dataset: Dataset) -> list[Cell]:
     for audit in kit.audits(config, dataset, networks):
         found += [replace(audit, eps=radius, eps_paper=None) for radius in config.radii]
         found += [replace(audit, norm="l2", eps=radius, eps_paper=None) for radius in config.radii_l2]
-    certified = certificates(config, dataset)
-    found += [*certified, *(check_cells(CHECKS, certified) if certified else ())]
+    found += certificates(config, dataset)
     if "credits" in config.families:
         found += credits.transferred(config, dataset, config.transfer_images, config.transfer_radii)
-    return with_inputs(repeated(found, config.repeats))
+    found = repeated(found, config.repeats)
+    certified = [cell for cell in found if isinstance(cell, CertifyCell)]
+    return with_inputs([*found, *(check_cells(CHECKS, certified) if certified else ())])
 
 
 def early(config: DefencesConfig, dataset: Dataset) -> tuple[NetworkCell, ...]:
