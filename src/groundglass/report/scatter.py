@@ -175,10 +175,19 @@ def _key(figure: Any, series: Sequence[Series], tick: str) -> None:
 
     handles = [Line2D([], [], linestyle="", markersize=5.5, label=one.name, **one.style.marked) for one in series]
     if tick:
-        look = {"marker": "_", "markersize": 9, "markeredgewidth": 1.8, "color": INK.light}
+        look: dict[str, Any] = {"marker": "_", "markersize": 9, "markeredgewidth": 1.8, "color": INK.light}
         handles.append(Line2D([], [], linestyle="", label=tick, **look))
     # A legend fills column by column; a reader goes row by row.
     handles = [handle for i in range(2) for handle in handles[i::2]]
-    place = {"loc": "upper left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.2}
-    look = {"fontsize": 8.5, "frameon": False, "handlelength": 1.2, "columnspacing": 1.2, "labelspacing": 0.35}
-    figure.legend(handles=handles, ncols=2, **place, **look)
+    figure.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=2,
+        fontsize=8.5,
+        frameon=False,
+        handlelength=1.2,
+        columnspacing=1.2,
+        labelspacing=0.35,
+        borderaxespad=0.2,
+    )

@@ -120,11 +120,9 @@ class Defences:
         below = {key for one in own for key in one.inputs}
         seen = audits(run)
         certified = run.entries(CERTIFY)
-        judged = {one.config.model for one in (*seen, *certified)}
-        order = [one.name for one in own if one.name in judged or one.key not in below]
-        order += [
-            one.config.model for one in sorted((*seen, *certified), key=lambda one: repeat_of(one.config.model)[1])
-        ]
+        models = [*(one.config.model for one in seen), *(one.config.model for one in certified)]
+        order = [one.name for one in own if one.name in models or one.key not in below]
+        order += sorted(models, key=lambda name: repeat_of(name)[1])
         found: dict[str, dict[int, Repeat]] = {}
         for name in order:
             plain, number = repeat_of(name)

@@ -203,7 +203,9 @@ def _leaders(found: Defences, ball: Ball) -> dict[str, Any] | None:
 def _figure(found: Defences, drawings: Folder) -> Drawing | None:
     """Worst case against clean accuracy, a panel a ball; a line from each network to the same with the layer."""
     paired = {name for one, alone in found.pairs for name in (one.name, alone.name)}
-    together = [(_label(one.name, alone.name), (alone, one)) for one, alone in found.pairs]
+    together: list[tuple[str, tuple[Defence, ...]]] = [
+        (_label(one.name, alone.name), (alone, one)) for one, alone in found.pairs
+    ]
     together += [(_label(name), (one,)) for name, one in found.named.items() if name not in paired]
     panels = []
     for ball in found.balls:

@@ -27,7 +27,7 @@ def _again(cell: Any, number: int, known: dict[int, Any]) -> Any:
     """A copy, and of all that it needs; what two cells share stays shared."""
     if isinstance(cell, tuple):
         return tuple(_again(one, number, known) for one in cell)
-    if not (hasattr(cell, "run") and is_dataclass(cell)):
+    if not (hasattr(cell, "run") and is_dataclass(cell)) or isinstance(cell, type):
         return cell
     if id(cell) not in known:
         changes = {field.name: _again(getattr(cell, field.name), number, known) for field in fields(cell)}
