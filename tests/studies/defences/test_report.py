@@ -16,7 +16,7 @@ from groundglass.results.kinds import CERTIFY
 from groundglass.results.repeats import repeat_name
 from groundglass.studies.defences.report import section, tables
 from tests.report.collisions import collisions
-from tests.runs import Drawn, RunFolder
+from tests.runs import Drawn, RunFolder, right
 from tests.studies.pages import takeaway
 
 LINF, L2 = {"norm": "linf", "eps": 8 / 255, "eps_paper": None}, {"norm": "l2", "eps": 0.25, "eps_paper": None}
@@ -193,6 +193,23 @@ def test_certificates_stand_beside_the_worst_case(tmp_path: Path) -> None:
     facts = one.section().facts
     assert facts["certificates"] == (101 + 160, 0)
     assert one.section().verdict.reasons["certified"] == ("VGG-OPU", pytest.approx(0.7))
+
+
+def test_images_made_on_another_network_are_told_with_what_the_layer_adds(tmp_path: Path) -> None:
+    one = Study(tmp_path)
+    kept = {"VGG-OPU bp": (90, 88), "VGG-OPU bp without layer": (60, 86)}
+    for number in (0, 1):
+        for name in kept:
+            one.defence(name, number, 0)
+    for number in (0, 1):
+        for name, shares in kept.items():
+            for share, label in zip(shares, ("PGD", "MI-DI"), strict=True):
+                one.made.transfer(repeat_name(name, number), right(share), label=label, eps=2 / 255)
+    table = tables(one.made.run())[-1]
+    assert counts(cells(table)["VGG-OPU bp without layer"]["PGD, 2/255"]) == [60, 60]
+    assert counts(cells(table)["VGG-OPU bp"]["MI-DI, 2/255"]) == [88, 88]
+    assert cells(table)["VGG-OPU bp"]["without the layer"] == "VGG-OPU bp without layer"
+    assert [each.partition(",")[0] for each in table.rows[0].notes] == ["", "more", "not clear"]
 
 
 def test_a_broken_certificate_is_the_first_thing_that_is_said(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from groundglass.report.audits import Audited, audits, where
 from groundglass.report.style import BASELINE, DEFENDED
 from groundglass.report.words import norm_name, radius
 from groundglass.results import Run
-from groundglass.results.kinds import CERTIFY, KINDS, TRAIN, Entry
+from groundglass.results.kinds import CERTIFY, KINDS, TRAIN, TRANSFER, Entry
 from groundglass.results.kinds.certify import CertifyConfig, CertifyResult
+from groundglass.results.kinds.craft import TransferConfig, TransferResult
 from groundglass.results.repeats import repeat_of
 
 CLEAN, CERTIFIED = "clean accuracy", "certified"
@@ -39,11 +40,13 @@ class Repeat:
         trained: a record whose result names its file.
         audits: by the name of the ball.
         certificates: in the order of the plan; the main table has the first.
+        transferred: images made on another network that were tried on it, by attack and radius.
     """
 
     trained: Entry[Any, Any] | None = None
     audits: dict[str, Audited] = field(default_factory=dict)
     certificates: list[Entry[CertifyConfig, CertifyResult]] = field(default_factory=list)
+    transferred: dict[str, Entry[TransferConfig, TransferResult]] = field(default_factory=dict)
 
     @property
     def clean(self) -> Proportion | None:
@@ -137,12 +140,17 @@ class Defences:
             seen, key=lambda one: (one.config.norm != "linf", one.config.eps, one.config.eps_paper is None)
         ):
             plain, number = repeat_of(audit.config.model)
-            at = (audit.config.norm, round(audit.config.eps, 9))
-            ball = balls.setdefault(at, Ball(*at, where(audit)))
+            place = (audit.config.norm, round(audit.config.eps, 9))
+            ball = balls.setdefault(place, Ball(*place, where(audit)))
             found[plain][number].audits[ball.name] = audit
         for certificate in certified:
             plain, number = repeat_of(certificate.config.model)
             found[plain][number].certificates.append(certificate)
+        for transfer in run.entries(TRANSFER):
+            plain, number = repeat_of(transfer.config.target)
+            if number in found.get(plain, {}):
+                at = f"{transfer.config.label}, {radius(transfer.config.norm, transfer.config.eps)}"
+                found[plain][number].transferred[at] = transfer
         radii = [ball.eps for ball in balls.values() if ball.norm == "l2"]
         radii += [r for one in certified for r, _ in one.result.certified]
         told = next((r for r in radii if any(one.result.at(r) for one in certified)), None)
@@ -166,6 +174,12 @@ class Defences:
         return [CLEAN, *(ball.worst for ball in self.balls), *([self.certified] if there else ())]
 
     @property
+    def transfers(self) -> list[str]:
+        """Attacks and radii of images made on another network."""
+        every = [at for one in self.named.values() for repeat in one.repeats.values() for at in repeat.transferred]
+        return list(dict.fromkeys(every))
+
+    @property
     def certified(self) -> str:
         """The column of certified accuracy."""
         return f"{CERTIFIED}, {norm_name('l2')} {radius('l2', self.radius or 0)}"
@@ -179,7 +193,10 @@ class Defences:
         """On the same images, but for clean accuracies, of which records have the count alone; None where one is not known."""
         if quantity == CLEAN:
             return differs(one.clean, other.clean) if one.clean and other.clean else None
-        if quantity == self.certified:
+        if quantity in self.transfers:
+            tried = [each.transferred.get(quantity) for each in (one, other)]
+            outcomes = [self.run.right_under([found.key]) if found else {} for found in tried]
+        elif quantity == self.certified:
             outcomes = [self._certified(each) for each in (one, other)]
         else:
             ball = next(ball for ball in self.balls if ball.worst == quantity)
@@ -274,7 +291,7 @@ def _alone(one: Defence, known: Mapping[str, Defence]) -> str:
     """The same network without the layer, by its name; or another on the same features; or that which these are of."""
     if not one.layered:
         return ""
-    names = [one.name.replace(DEFENDED, BASELINE, 1), one.name.replace("-OPU", "", 1)]
+    names = [one.name.replace(DEFENDED, BASELINE, 1), one.name.replace("-OPU", "", 1), f"{one.name} without layer"]
     if one.features:
         names += [each.name for each in known.values() if each.features == one.features and not each.layered]
         names.append(one.features)

@@ -25,8 +25,11 @@ _WITHOUT, _WITH = of_name(BASELINE, hollow=True), of_name(DEFENDED)
 def tables(run: Run) -> list[Table]:
     """Each defence; what the layer adds to each; and certificates by their radius."""
     found = Defences.of(run)
-    added = Comparisons.of(found, found.pairs, found.quantities)
-    return [table for table in (_main(found), _changes(found, added), _certificates(found)) if table.rows]
+    return [table for table in _all(found, Comparisons.of(found, found.pairs, found.quantities)) if table.rows]
+
+
+def _all(found: Defences, added: Comparisons) -> tuple[Table, ...]:
+    return _main(found), _changes(found, added), _certificates(found), _transferred(found)
 
 
 def section(run: Run, drawings: Folder) -> Section | None:
@@ -35,7 +38,7 @@ def section(run: Run, drawings: Folder) -> Section | None:
     if not found.named:
         return None
     added = Comparisons.of(found, found.pairs, found.quantities)
-    shown = (_main(found), _changes(found, added), _certificates(found))
+    shown = _all(found, added)
     facts = {"failed": failed_checks(run), "repeats": len(found.numbers), "certificates": _attacked(found)}
     return Section(TITLE, _judge(found, added), (_figure(found, drawings),), shown, facts)
 
@@ -103,10 +106,8 @@ def _changes(found: Defences, added: Comparisons) -> Table:
     for one, alone in found.pairs:
         values, notes = [], []
         for quantity in found.quantities:
-            known = added.known(one.name, quantity)
-            values.append(over_repeats(Amount(each.points, signed) for each in known))
-            stands = {1: "more", -1: "less"}.get(added.sign(one.name, quantity), "not clear")
-            notes.append(f"{stands}, {chance(added.p(one.name, quantity))}" if known else "")
+            values.append(over_repeats(Amount(each.points, signed) for each in added.known(one.name, quantity)))
+            notes.append(_stands(added, one.name, quantity))
         if any(value is not None for value in values):
             rows.append(Row(f"{one.name} − {alone.name}", tuple(values), tuple(notes)))
     note = f"{added.note} The largest p of the repeats is told." if rows else ""
@@ -138,6 +139,34 @@ def _certificates(found: Defences) -> Table:
         "a multiple of the radius, where no certificate holds."
     )
     return Table("Certified accuracy by L2 radius, %", "network", columns, tuple(rows), note)
+
+
+def _transferred(found: Defences) -> Table:
+    """What images made on another network leave; of a network with the layer, whether that is more than without."""
+    columns, rows = found.transfers, []
+    without = {one.name: alone.name for one, alone in found.pairs}
+    added = Comparisons.of(found, found.pairs, columns)
+    for one in found.named.values():
+        values = [
+            over_repeats(r.transferred[at].result.robust for r in one.repeats.values() if at in r.transferred)
+            for at in columns
+        ]
+        if any(value is not None for value in values):
+            notes = [_stands(added, one.name, at) for at in columns]
+            rows.append(Row(one.name, (without.get(one.name), *values), ("", *notes)))
+    title = "Accuracy on images made on VGG-16, %"
+    note = (
+        f"On images that all of them get right. Under a value: whether it is more than without the layer. {added.note}"
+    )
+    return Table(title, "network", ("without the layer", *columns), tuple(rows), note)
+
+
+def _stands(added: Comparisons, name: str, quantity: str) -> str:
+    """A difference in words; nothing where none was compared."""
+    if not added.known(name, quantity):
+        return ""
+    words = {1: "more", -1: "less"}.get(added.sign(name, quantity), "not clear")
+    return f"{words}, {chance(added.p(name, quantity))}"
 
 
 def _attacked(found: Defences) -> tuple[int, int]:
