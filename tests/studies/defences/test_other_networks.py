@@ -7,13 +7,13 @@ import pytest
 from groundglass.models import DefendedNetwork
 from groundglass.results import Run
 from groundglass.results.kinds import TRAIN, TRANSFER
+from groundglass.results.repeats import repeat_of
 from groundglass.studies.cells.craft import CommonCell, CraftCell, TransferCell
 from groundglass.studies.cells.network import PlaceCell, TrainCell
 from groundglass.studies.defences import credits, study
 from groundglass.studies.defences.study import DefencesConfig
 from groundglass.studies.engine.cell import key_of, with_inputs
 from groundglass.studies.engine.plan import Below, Plan
-from groundglass.studies.engine.repeats import repeat_of
 from groundglass.studies.engine.run import _check_names as check_names
 from groundglass.studies.recipe import configure
 from groundglass.studies.registry import find_study
