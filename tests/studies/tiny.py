@@ -35,6 +35,7 @@ from groundglass.studies.recipe import Recipe
 from groundglass.studies.redraw.study import RedrawConfig
 from groundglass.studies.retrieval.study import RetrievalConfig
 from groundglass.studies.scale.study import ScaleConfig
+from groundglass.studies.secret.study import SecretConfig
 from groundglass.studies.service.study import ServiceConfig
 from groundglass.studies.transfer.study import TransferConfig
 from groundglass.studies.white_box.rungs import LadderConfig
@@ -281,6 +282,28 @@ service = maker(
     periods=(0.1, 0.2),
     blurs=(0.3,),
 )
+secret = maker(
+    SecretConfig,
+    epochs=2,
+    audit_images=4,
+    audit=AuditConfig(steps=2, queries=2, query_images=1, probes=4, fit_images=20),
+    n_images=20,
+    eps_paper=(0.4,),
+    steps=4,
+    step_size=0.05,
+    blurs=(0.6,),
+    feedback_blurs=(1.2,),
+    frames=8,
+    labels=(20, 60),
+    natural=(40,),
+    fit_images=60,
+    points=16,
+    streams=6,
+    budget=400,
+    digits=(2,),
+    candidates=3,
+    candidate_errors=(0.0,),
+)
 scale = maker(
     ScaleConfig,
     epochs=2,
@@ -364,6 +387,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "retrieval": retrieval,
     "noise": noise,
     "service": service,
+    "secret": secret,
     "ablation": ablation,
     "layer": layer,
     "adversarial-training": adversarial_training,

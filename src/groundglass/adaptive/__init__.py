@@ -5,24 +5,36 @@ from typing import TYPE_CHECKING
 from groundglass.core.lazy import lazily
 
 if TYPE_CHECKING:
+    from groundglass.adaptive.detection import Detection, Identification, detect, identify
     from groundglass.adaptive.draws import Redrawn, draw_seed, over_draws, redrawn, redrawn_attack
     from groundglass.adaptive.past_readout import collapse
     from groundglass.adaptive.rules import FITTED, RULES, Pairs, check_rules, fit_facts, make_rule, observe
+    from groundglass.adaptive.signs import Again, Border, Jump, Plateau, Repeat, Sign
     from groundglass.adaptive.stand_ins import STAND_INS, BitFlip, OwnHead, StandInAccess, stand_in, unasked
 
 __all__ = [
     "FITTED",
     "RULES",
     "STAND_INS",
+    "Again",
     "BitFlip",
+    "Border",
+    "Detection",
+    "Identification",
+    "Jump",
     "OwnHead",
     "Pairs",
+    "Plateau",
     "Redrawn",
+    "Repeat",
+    "Sign",
     "StandInAccess",
     "check_rules",
     "collapse",
+    "detect",
     "draw_seed",
     "fit_facts",
+    "identify",
     "make_rule",
     "observe",
     "over_draws",
@@ -42,5 +54,7 @@ __getattr__ = lazily(
     | dict.fromkeys(
         ("STAND_INS", "BitFlip", "OwnHead", "StandInAccess", "stand_in", "unasked"), "groundglass.adaptive.stand_ins"
     )
+    | dict.fromkeys(("Again", "Border", "Jump", "Plateau", "Repeat", "Sign"), "groundglass.adaptive.signs")
+    | dict.fromkeys(("Detection", "Identification", "detect", "identify"), "groundglass.adaptive.detection")
     | dict.fromkeys(("Redrawn", "draw_seed", "over_draws", "redrawn", "redrawn_attack"), "groundglass.adaptive.draws"),
 )

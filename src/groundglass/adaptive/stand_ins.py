@@ -139,7 +139,7 @@ class OwnHead(nn.Module, StandIn):
         held[_HELD_OUT - 1 :: _HELD_OUT] = True
 
         def right(ridge: float) -> float:
-            weights, mean = _ridge(features[~held], known[~held], classes, ridge)
+            weights, mean = ridge_regression(features[~held], known[~held], classes, ridge)
             return (
                 float((((features - mean) @ weights).argmax(1) == known)[held].double().mean()) if held.any() else 0.0
             )
@@ -147,7 +147,7 @@ class OwnHead(nn.Module, StandIn):
         # Of equals the larger: its gradient depends on fewer images.
         scores = {ridge: right(ridge) for ridge in reversed(_RIDGES)}
         best = max(scores, key=lambda ridge: scores[ridge])
-        weights, mean = _ridge(features, known, classes, best)
+        weights, mean = ridge_regression(features, known, classes, best)
         told = scores[best] if bool(held.any()) else None
         return cls(network, weights, mean, n_images=len(known), held_out_accuracy=told)
 
@@ -368,8 +368,8 @@ def _above_threshold(features: Float[Tensor, "batch n"], encoding: Encoding) -> 
     return features - (after.mean(1, keepdim=True) if encoding == "bits" else after.mean())
 
 
-def _ridge(features: Tensor, known: Tensor, classes: int, ridge: float) -> tuple[Tensor, Tensor]:
-    """Weights [N, classes] and the features' mean: closed form, in float64."""
+def ridge_regression(features: Tensor, known: Tensor, classes: int, ridge: float) -> tuple[Tensor, Tensor]:
+    """A ridge regression of one-hot labels on features: weights [N, classes] and the features' mean; closed form, in float64."""
     mean = features.mean(0)
     centred, targets = (features - mean).double(), _SURE * F.one_hot(known.long(), classes).double()
     gram = centred.t() @ centred

@@ -51,6 +51,7 @@ STUDIES: tuple[Study, ...] = (
     Study("extraction", "groundglass.studies.extraction"),
     Study("redraw", "groundglass.studies.redraw"),
     Study("retrieval", "groundglass.studies.retrieval"),
+    Study("secret", "groundglass.studies.secret"),
     Study("noise", "groundglass.studies.noise"),
     Study("service", "groundglass.studies.service"),
     Study("ablation", "groundglass.studies.ablation"),

@@ -11,6 +11,7 @@ from groundglass.results.kinds.base import Entry, Kind, column, derives
 from groundglass.results.kinds.certify import CERTIFY
 from groundglass.results.kinds.cost import COST, FIDELITY, FIT
 from groundglass.results.kinds.craft import COMMON, CRAFT, TRANSFER
+from groundglass.results.kinds.detect import DETECT
 from groundglass.results.kinds.distil import DISTIL
 from groundglass.results.kinds.draws import DRAWS
 from groundglass.results.kinds.guard import GUARD, WATCH
@@ -20,7 +21,10 @@ from groundglass.results.kinds.retrieve import RETRIEVE, ROWS
 
 #: Those that a `Run` has as attributes, then the others: the order of frames.
 _MAIN = (TRAIN, ATTACK, DRAWS, QUERY, TRANSFER, REDRAW, RETRIEVE, AUDIT, COST)
-_OTHERS = (DEVICE, RANDOMISE, DRIFT, DISTIL, CHOICE, COMMON, CRAFT, ROWS, GUARD, WATCH, CERTIFY, FIT, FIDELITY, CHECK)
+_OTHERS = (
+    *(DEVICE, RANDOMISE, DRIFT, DISTIL, CHOICE, COMMON, CRAFT, ROWS, GUARD, WATCH),
+    *(CERTIFY, DETECT, FIT, FIDELITY, CHECK),
+)
 KINDS: dict[str, Kind[Any, Any]] = {kind.name: kind for kind in (*_MAIN, *_OTHERS)}
 
 __all__ = [
@@ -32,6 +36,7 @@ __all__ = [
     "COMMON",
     "COST",
     "CRAFT",
+    "DETECT",
     "DEVICE",
     "DISTIL",
     "DRAWS",

@@ -41,7 +41,7 @@ class AttackConfig(BallConfig):
     purpose: str = column(
         "control, for one that only shows whether the others can be believed; or of which study", default="figure"
     )
-    matrix_error: float | None = column("relative error of the attacker's U", default=None, left_out=True)
+    matrix_error: float | None = column("relative error of the attacker's U, or B", default=None, left_out=True)
     labels: int | None = column(
         "labelled images, known to all, that an attacker's own head was fitted to", default=None, left_out=True
     )

@@ -36,8 +36,8 @@ from groundglass.attacks.result import COLUMNS
 from groundglass.core import derive_seed, generator, normal
 from groundglass.core.sealed import without_locals
 from groundglass.core.settings import Count, NotNegative, Tally
-from groundglass.models import Defended, Ensemble, devices_of, predict_logits
-from groundglass.optics import BackwardRule, SimulatedOPU, true_matrix
+from groundglass.models import Defended, DefendedNetwork, Ensemble, devices_of, predict_logits
+from groundglass.optics import BackwardRule, RandomFeedback, SimulatedOPU, true_matrix
 from groundglass.results import Record
 from groundglass.results.kinds.attack import AttackResult, Fit
 from groundglass.studies.cells.network import NEEDS_U, NetworkCell, is_given
@@ -62,6 +62,7 @@ Purpose = Literal[
     "noise",
     "layer",
     "defences",
+    "secret",
 ]
 #: Rules that only who simulates the device can follow.
 TRUE_MATRIX_RULES = ("exact", "exact-blurred")
@@ -126,7 +127,7 @@ class AttackCell(BallCell):
         gallery: this many images are kept whole, for the report.
         common: names those images; None attacks all.
         retrieved: has the matrix that the rule "bpda-retrieved" uses.
-        matrix_error: relative, of the matrix that the rule "exact-blurred" uses.
+        matrix_error: relative, of the U that the rule "exact-blurred" uses, or of the B of "dfa"; None: B itself.
         confirmations: of a network with noise: how often it is asked whether an image fools it; more than half must say so.
     """
 
@@ -346,6 +347,12 @@ def seen_by(
         given = wrong if isinstance(target, Ensemble) else wrong[0]
         return target.seen_through(make_rule(rule, target, seed=seed, matrix=given)), None
 
+    if rule == "dfa" and matrix_error is not None:
+        if not isinstance(target, DefendedNetwork) or target.feedback is None:
+            raise ValueError(f"{trained.name} has no single B that could be wrong: leave out `matrix_error`")
+        feedback = blurred(target.feedback, matrix_error, derive_seed(seed, "blur", str(matrix_error)))
+        return target.seen_through(RandomFeedback(feedback, rule)), None
+
     def pairs() -> Any:
         subset = context.dataset.train.head(fit_images)
         return context.memo(f"pairs/{trained.key}/{fit_images}", lambda: observe(target, subset))
@@ -368,8 +375,15 @@ def seen_by(
 
 @without_locals
 def blurred(matrix: Tensor, error: float, seed: int) -> Tensor:
-    """Rows as long as the true ones and this far from them, relative to their length: 0 is U, sqrt(2) a draw of one's own."""
+    """Rows as long as the true ones and this far from them, relative to their length: 0 is U, sqrt(2) a draw of one's own.
+
+    Of a complex matrix, or of a real one. What it tells of the true one: see `adaptive.information`.
+    """
     share = 1 - error**2 / 2
-    noise = torch.view_as_complex(normal(*matrix.shape, 2, generator=generator(seed, "blur")))
-    size = matrix.abs().square().mean(1, keepdim=True).sqrt() / 2**0.5
+    size = matrix.abs().square().mean(1, keepdim=True).sqrt()
+    if matrix.is_complex():
+        noise = torch.view_as_complex(normal(*matrix.shape, 2, generator=generator(seed, "blur")))
+        size = size / 2**0.5
+    else:
+        noise = normal(*matrix.shape, generator=generator(seed, "blur")).to(matrix.device)
     return share * matrix + (1 - share**2) ** 0.5 * size * noise

@@ -179,6 +179,12 @@ def _watch(c: Any, on: Below) -> Passes:
     return Passes(seconds=0.5 + 1e-5 * c.streams * (min(c.frames, 1000) if seen else c.frames))
 
 
+def _detect(c: Any, on: Below) -> Passes:
+    """Some tens of queries a point; or each candidate's readings."""
+    each = {"Plateau": 2, "Repeat": 2, "candidates": 3}.get(c.sign) or 2 * c.settings.get("halvings", 16) + 8
+    return Passes(forward=each * c.points * on.size, seconds=2 * _BEGIN)
+
+
 def _device(c: Any, on: Below) -> Passes:
     return Passes(seconds=0.2 + 3e-8 * min(c.in_features * c.out_features, 10**9))
 
@@ -218,6 +224,7 @@ WORK: dict[str, Callable[[Any, Below], Passes]] = {
     "rows": _rows,
     "guard": _guard,
     "watch": _watch,
+    "detect": _detect,
     "device": _device,
     "cost": _cost,
     "fidelity": _fidelity,
