@@ -36,7 +36,9 @@ def test_known_values() -> None:
     # Small errors: a bit more a part for each halving, 2 log2(1 / e) of a complex entry.
     assert gaussian_bits(0.01) == pytest.approx(2 * math.log2(100), rel=1e-5)
     # The entropy of a uniform number is 1/2 log2(2 pi e / 12) below that of a Gaussian one.
-    assert gaussian_bits(0.001, parts=1) - uniform_bits(0.001) == pytest.approx(0.5 * math.log2(math.pi * math.e / 6), abs=1e-3)
+    assert gaussian_bits(0.001, parts=1) - uniform_bits(0.001) == pytest.approx(
+        0.5 * math.log2(math.pi * math.e / 6), abs=1e-3
+    )
     assert uniform_bits(1.4) == pytest.approx(gaussian_bits(1.4, parts=1), rel=1e-2)
     with pytest.raises(ValueError, match="sqrt"):
         gaussian_bits(1.5)

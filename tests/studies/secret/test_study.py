@@ -36,14 +36,23 @@ TOLD = (
 class TestContract(Contract):
     study, stop_at = STUDY, "own-head (PGD"
     told = TOLD
-    refused = (({"frames": 3.0}, r"at least 6\.\d\d N"), ({"candidates": 1}, "two and more"), ({"labels": ()}, "one entry"))
+    refused = (
+        ({"frames": 3.0}, r"at least 6\.\d\d N"),
+        ({"candidates": 1}, "two and more"),
+        ({"labels": ()}, "one entry"),
+    )
 
 
 def test_attackers_know_none_some_and_all_of_the_secret(finished):
-    tried = [(e.config.rule, e.config.matrix_error, e.config.labels, e.config.fit_images) for e in finished.entries(ATTACK)]
+    tried = [
+        (e.config.rule, e.config.matrix_error, e.config.labels, e.config.fit_images) for e in finished.entries(ATTACK)
+    ]
     assert tried == [
         ("bp", None, None, None),
-        *((rule, None, None, None) for rule in ("bpda-drawn", "dfa-fresh", "bit-flip", "exact", "dfa", "bpda-retrieved")),
+        *(
+            (rule, None, None, None)
+            for rule in ("bpda-drawn", "dfa-fresh", "bit-flip", "exact", "dfa", "bpda-retrieved")
+        ),
         ("exact-blurred", 0.6, None, None),
         ("dfa", 1.2, None, None),
         ("own-head", None, 20, None),
@@ -69,13 +78,13 @@ def test_the_attacks_of_the_study_of_retrieval_are_the_same():
     )
     mine = {key_of(cell): cell for cell in cells(own, DATA) if cell.kind == "attack"}
     both = [mine[key].rule for key in map(key_of, retrieval.cells(theirs, DATA)) if key in mine]
-    assert sorted(both) == sorted(["bp", "bpda-drawn", "bpda-fit-linear", "dfa", "exact", "bpda-retrieved", "exact-blurred"])
+    assert sorted(both) == sorted(
+        ["bp", "bpda-drawn", "bpda-fit-linear", "dfa", "exact", "bpda-retrieved", "exact-blurred"]
+    )
 
 
 def test_a_wrong_b_is_another_attack_than_b(finished):
-    right, wrong = (
-        e.arrays() for e in finished.entries(ATTACK) if e.config.rule == "dfa"
-    )
+    right, wrong = (e.arrays() for e in finished.entries(ATTACK) if e.config.rule == "dfa")
     assert (right["norm"] != wrong["norm"]).any()
 
 
