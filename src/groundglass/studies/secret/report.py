@@ -57,10 +57,13 @@ def radii(run: Run) -> list[float]:
 def known(run: Run) -> list[Known]:
     """What attackers knew of U, then of B; bits rising."""
     device = next((one.config for one in run.entries(DEVICE) if not one.config.owner), None)
-    network = next((one.config for one in run.entries(TRAIN) if one.name == DEFENDED), None)
-    if device is None or network is None:
+    # A network in two stages has the classes of its features, which are another entry.
+    classes = next(
+        (int(one.config.model["classes"]) for one in run.entries(TRAIN) if "classes" in one.config.model), None
+    )
+    if device is None or classes is None:
         return []
-    sizes = {"U": device.in_features * device.out_features, "B": device.in_features * int(network.model["classes"])}
+    sizes = {"U": device.in_features * device.out_features, "B": device.in_features * classes}
     errors = {one.key: one.result.error for one in run.entries(RETRIEVE)}
     found: dict[tuple[str, str], Known] = {}
     for one in attacks_of(run):
