@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from groundglass.adaptive import Again, Border, Jump, Plateau, Repeat, Sign, detect, identify
+from groundglass.adaptive import Again, Border, Flat, Jump, Repeat, Sign, detect, identify
 from groundglass.attacks import LabelAccess, ScoreAccess
 
 Model = Callable[[Tensor], Tensor]
@@ -43,9 +43,9 @@ def rounded(model: Model, digits: int) -> Model:
 @pytest.mark.parametrize(
     ("model", "sign", "there", "queries"),
     [
-        (layer, Plateau(), True, 6),
-        (bits, Plateau(), True, 6),
-        (ordinary, Plateau(), False, 22),
+        (layer, Flat(), True, 6),
+        (bits, Flat(), True, 6),
+        (ordinary, Flat(), False, 22),
         (rounded(layer, 2), Jump(digits=2), True, 54),
         (rounded(ordinary, 4), Jump(digits=4), False, 198),
     ],
@@ -102,7 +102,7 @@ def test_noise_is_seen_by_asking_again() -> None:
     assert detect(ScoreAccess(ordinary), IMAGES, Repeat()).present is False
 
 
-@pytest.mark.parametrize("sign", [Plateau(), Jump()])
+@pytest.mark.parametrize("sign", [Flat(), Jump()])
 def test_events_do_not_depend_on_what_is_asked_together(sign: Sign) -> None:
     found = [detect(ScoreAccess(layer), IMAGES, sign, at_once=k, alpha=1e-6, beta=1e-6, seed=3) for k in (1, 7)]
     both = min(len(one.log10_ratio) for one in found)
@@ -113,20 +113,20 @@ def test_events_do_not_depend_on_what_is_asked_together(sign: Sign) -> None:
 
 
 def test_it_stops_unsure_when_queries_or_images_end() -> None:
-    found = detect(ScoreAccess(layer, budget=5), IMAGES, Plateau())
+    found = detect(ScoreAccess(layer, budget=5), IMAGES, Flat())
     assert (found.present, found.queries) == (None, 5)
-    assert detect(ScoreAccess(layer), IMAGES[:2], Plateau()).present is None
+    assert detect(ScoreAccess(layer), IMAGES[:2], Flat()).present is None
 
 
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="takes 2 images"):
         detect(ScoreAccess(layer), IMAGES[:1], Jump())
     with pytest.raises(TypeError, match="ScoreAccess"):
-        detect(LabelAccess(layer), IMAGES, Plateau())
+        detect(LabelAccess(layer), IMAGES, Flat())
     with pytest.raises(TypeError, match="LabelAccess"):
         detect(ScoreAccess(layer), IMAGES, Border())
     with pytest.raises(ValueError, match="rare"):
-        detect(ScoreAccess(layer), IMAGES, Plateau(rare=0.5, often=0.2))
+        detect(ScoreAccess(layer), IMAGES, Flat(rare=0.5, often=0.2))
     with pytest.raises(ValueError, match="two candidates"):
         identify(ScoreAccess(layer), [layer], IMAGES)
 

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 import groundglass
+from groundglass.adaptive.signs import Again, Border, Flat, Jump, Repeat
 from groundglass.attacks import (
     APGD,
     FAB,
@@ -53,6 +54,7 @@ from groundglass.attacks import (
     TransferPGD,
 )
 from groundglass.attacks.adversarial_files import Origin
+from groundglass.core.sequential import SequentialTest, SingleOut
 from groundglass.core.settings import In, Settings, annotations
 from groundglass.data import Augment
 from groundglass.data.shapes import load_shapes
@@ -134,6 +136,8 @@ INSIDE |= {
     "FlippableBits",
     "ThroughDevice",
 }
+# Of sequential tests, and of the study of a secret.
+INSIDE |= {"Detection", "Identification", "Known", "Line"}
 # They look at their numbers themselves, see FUNCTIONS.
 INSIDE |= {"BitPlanes", "Thermometer"}
 HAS_RAY = find_spec("ray") is not None
@@ -216,6 +220,7 @@ def examples() -> dict[type, Any]:
     made += [Card(command="", key="", original="", original_accuracy=0.5, accuracy=0.5, images=1)]
     made += [Ray()] if HAS_RAY else []
     made += list(of_a_service())
+    made += [Again(), Border(), Flat(), Jump(), Repeat(), SequentialTest(rare=0.1, often=0.5), SingleOut()]
     made += [DefenceSpec(defence=Defence(at="fc", hidden=8, device_out=12), network="Net", layers={}, torch="2.9")]
     found: dict[type, Any] = {}
 
@@ -289,6 +294,7 @@ def of_a_service() -> Iterator[Any]:
 def settings() -> list[type]:
     abstract = {"AdversarialTraining", "QueryAttack", "ScoreAttack", "LabelAttack", "BaseCell", "BallCell", "TunedCell"}
     abstract |= {"BoundarySearch", "TargetsConfig", "_Told", "_Kept"}  # the last two are what files of devices say
+    abstract |= {"Sign", "_Scores", "_StreamsCell"}
     abstract |= set() if HAS_RAY else {"Ray"}
     return [one for one in package() if issubclass(one, Settings) and one.__name__ not in abstract]
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from groundglass.adaptive.draws import Redrawn, draw_seed, over_draws, redrawn, redrawn_attack
     from groundglass.adaptive.past_readout import collapse
     from groundglass.adaptive.rules import FITTED, RULES, Pairs, check_rules, fit_facts, make_rule, observe
-    from groundglass.adaptive.signs import Again, Border, Jump, Plateau, Repeat, Sign
+    from groundglass.adaptive.signs import Again, Border, Flat, Jump, Repeat, Sign
     from groundglass.adaptive.stand_ins import STAND_INS, BitFlip, OwnHead, StandInAccess, stand_in, unasked
 
 __all__ = [
@@ -20,11 +20,11 @@ __all__ = [
     "BitFlip",
     "Border",
     "Detection",
+    "Flat",
     "Identification",
     "Jump",
     "OwnHead",
     "Pairs",
-    "Plateau",
     "Redrawn",
     "Repeat",
     "Sign",
@@ -54,7 +54,7 @@ __getattr__ = lazily(
     | dict.fromkeys(
         ("STAND_INS", "BitFlip", "OwnHead", "StandInAccess", "stand_in", "unasked"), "groundglass.adaptive.stand_ins"
     )
-    | dict.fromkeys(("Again", "Border", "Jump", "Plateau", "Repeat", "Sign"), "groundglass.adaptive.signs")
+    | dict.fromkeys(("Again", "Border", "Flat", "Jump", "Repeat", "Sign"), "groundglass.adaptive.signs")
     | dict.fromkeys(("Detection", "Identification", "detect", "identify"), "groundglass.adaptive.detection")
     | dict.fromkeys(("Redrawn", "draw_seed", "over_draws", "redrawn", "redrawn_attack"), "groundglass.adaptive.draws"),
 )

@@ -86,7 +86,7 @@ def _labels(access: ScoreAccess | LabelAccess, images: Tensor, numbers: Sequence
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plateau(_Scores):
+class Flat(_Scores):
     """Scores stay exactly as they were when an image moves by next to nothing: no bit has flipped. Two queries an event.
 
     The scores of an ordinary network of floats change with every image; those of a layer of bits do not, until a bit flips.
@@ -104,7 +104,7 @@ class Plateau(_Scores):
     def events(self, access: ScoreAccess | LabelAccess, groups: Groups, numbers: Sequence[int], seed: int) -> Events:
         images = groups[:, 0]
         there = _logits(access, images, numbers)
-        moved = _logits(access, _moved(images, self.step * _signs(images, numbers, seed, "plateau")), numbers)
+        moved = _logits(access, _moved(images, self.step * _signs(images, numbers, seed, "flat")), numbers)
         return (self._apart(there, moved) < 0.5).to(torch.int8)
 
 

@@ -122,10 +122,10 @@ def test_only_attacks_of_this_study_and_of_retrieval_count(tmp_path: Path) -> No
 
 def test_how_soon_is_told_and_who_is_wrong(tmp_path: Path) -> None:
     one = usual(tmp_path)
-    one.said("Plateau", 20, 6.0)
+    one.said("Flat", 20, 6.0)
     one.said("Border", 19, 700.0, settings={}, access="labels")
-    one.said("Plateau", 18, 22.0, model="VGG-16", there=False)
-    one.said("Plateau", 0, 22.0, model="VGG-OPU noise 16")
+    one.said("Flat", 18, 22.0, model="VGG-16", there=False)
+    one.said("Flat", 0, 22.0, model="VGG-OPU noise 16")
     one.said("Repeat", 20, 4.0, model="VGG-OPU noise 16", question="noise")
     which = {"candidates": 10, "matrix_error": 0.0, "miss": 0.05}
     one.said("candidates", 20, 4.0, question="which", settings=which)
@@ -140,7 +140,7 @@ def test_how_soon_is_told_and_who_is_wrong(tmp_path: Path) -> None:
 
 def test_the_picture_goes_from_no_bit_to_all(tmp_path: Path) -> None:
     one, drawn = usual(tmp_path), Drawn()
-    one.said("Plateau", 20, 6.0)
+    one.said("Flat", 20, 6.0)
     assert section(one.made.run(), drawn) is not None
     worth, soon = drawn.figures
     above, below = worth.axes

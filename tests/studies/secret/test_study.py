@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from groundglass.adaptive.signs import Jump, Plateau
+from groundglass.adaptive.signs import Flat, Jump
 from groundglass.results.kinds import ATTACK, DETECT, RETRIEVE
 from groundglass.studies.cells.detect import BitsHead, DetectCell, IdentifyCell, Rounded
 from groundglass.studies.engine.cell import key_of
@@ -90,8 +90,8 @@ def test_a_wrong_b_is_another_attack_than_b(finished):
 
 def test_streams_say_what_is_there(finished):
     found = {(e.config.sign, e.config.model, e.config.subject): e for e in finished.entries(DETECT)}
-    plateaus = {(model, subject): e.result for (sign, model, subject), e in found.items() if sign == "Plateau"}
-    assert set(plateaus) == {
+    flat = {(model, subject): e.result for (sign, model, subject), e in found.items() if sign == "Flat"}
+    assert set(flat) == {
         ("VGG-OPU", "itself"),
         ("VGG-OPU", "bits-head"),
         ("VGG-OPU", "own-head"),
@@ -99,9 +99,9 @@ def test_streams_say_what_is_there(finished):
         ("VGG-OPU noise 16", "itself"),
     }
     for key in (("VGG-OPU", "itself"), ("VGG-OPU", "bits-head"), ("VGG-16", "itself")):
-        assert (plateaus[key].right, plateaus[key].each) == (6, 2), key
+        assert (flat[key].right, flat[key].each) == (6, 2), key
     # Noise moves every score, so scores say that there is no layer; asked again they say that there is noise.
-    noisy = plateaus["VGG-OPU noise 16", "itself"]
+    noisy = flat["VGG-OPU noise 16", "itself"]
     assert (noisy.wrong, noisy.events) == (6, 0)
     assert found["Repeat", "VGG-OPU noise 16", "itself"].result.right == 6
     assert found["Repeat", "VGG-OPU", "itself"].result.right == 6
@@ -149,9 +149,9 @@ def test_a_head_on_bits_is_a_network_of_bits(finished):
     assert torch.allclose(10 * shown, (10 * shown).round(), atol=1e-4)
 
 
-@pytest.mark.parametrize("sign", [Plateau(), Jump(digits=1)])
+@pytest.mark.parametrize("sign", [Flat(), Jump(digits=1)])
 def test_tests_of_other_signs_are_other_cells(sign):
     config = MAKERS[STUDY]()
     some = [c for c in cells(config, DATA) if isinstance(c, DetectCell)]
     assert len({key_of(c) for c in some}) == len(some)
-    assert sum(c.sign == sign for c in some) == (5 if isinstance(sign, Plateau) else 0)
+    assert sum(c.sign == sign for c in some) == (5 if isinstance(sign, Flat) else 0)

@@ -181,7 +181,7 @@ def _watch(c: Any, on: Below) -> Passes:
 
 def _detect(c: Any, on: Below) -> Passes:
     """Some tens of queries a point; or each candidate's readings."""
-    each = {"Plateau": 2, "Repeat": 2, "candidates": 3}.get(c.sign) or 2 * c.settings.get("halvings", 16) + 8
+    each = {"Flat": 2, "Repeat": 2, "candidates": 3}.get(c.sign) or 2 * c.settings.get("halvings", 16) + 8
     return Passes(forward=each * c.points * on.size, seconds=2 * _BEGIN)
 
 

@@ -15,7 +15,7 @@ from groundglass.results.kinds.detect import DetectConfig, DetectResult
 Test = Entry[DetectConfig, DetectResult]
 _SUBJECTS = {"own-head": "its lower weights, linear head", "bits-head": "its bits, linear head"}
 _SIGNS = {
-    "Plateau": "scores that stay as they are",
+    "Flat": "scores that stay as they are",
     "Jump": "scores that jump",
     "Border": "a rough border between classes",
     "Again": "the same jump elsewhere",
@@ -98,7 +98,7 @@ def facts(run: Run) -> dict[str, Any]:
     mine = {
         one.config.sign: one for one in tests_of(run, question="layer", model=DEFENDED, subject="itself", digits=None)
     }
-    scores = next(iter(tests_of(run, question="layer", model=DEFENDED, subject="itself", sign="Plateau")), None)
+    scores = next(iter(tests_of(run, question="layer", model=DEFENDED, subject="itself", sign="Flat")), None)
     labels = mine.get("Border")
     null = tests_of(run, question="layer", there=False)
     which = [one for one in tests_of(run, question="which") if not one.config.settings["matrix_error"]]
@@ -128,9 +128,9 @@ def _fact(one: Test | None) -> dict[str, Any] | None:
 def evidence(run: Run, drawings: Folder) -> Drawing | None:
     """The likelihood ratio against queries, of the median stream: of the network, and of an ordinary one."""
     chosen: Sequence[tuple[str, str, Style]] = (
-        (DEFENDED, "Plateau", of_name(DEFENDED)),
+        (DEFENDED, "Flat", of_name(DEFENDED)),
         (DEFENDED, "Border", of_attacker("RayS")),
-        (BASELINE, "Plateau", QUIET),
+        (BASELINE, "Flat", QUIET),
         (BASELINE, "Border", of_attacker("RayS", hollow=True)),
     )
     lines = []
@@ -139,7 +139,7 @@ def evidence(run: Run, drawings: Folder) -> Drawing | None:
         one = next(iter(tests_of(run, model=model, sign=sign, subject="itself", question="layer")), None)
         if one is not None and len(one.result.path) > 1:
             alpha = one.config.alpha
-            seen = "scores" if sign == "Plateau" else "classes"
+            seen = "scores" if sign == "Flat" else "classes"
             x, y = ([point[k] for point in one.result.path] for k in (0, 1))
             lines.append(Curve(f"{model}, {seen}", x, y, style, steps=True))
     if not lines:

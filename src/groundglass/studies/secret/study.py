@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from groundglass.adaptive.signs import Again, Border, Digits, Jump, Plateau, Repeat
+from groundglass.adaptive.signs import Again, Border, Digits, Flat, Jump, Repeat
 from groundglass.attacks import PGD
 from groundglass.attacks.gradient_attack import LinfStepSize
 from groundglass.core.sequential import Error
@@ -141,7 +141,7 @@ def _tests(config: SecretConfig, baseline: NetworkCell, network: NetworkCell) ->
         ]
         tried.append({"network": noisy[0], "there": True})
     for one in tried:
-        for sign in (Plateau(), *(Jump(digits=digits) for digits in config.digits), Border()):
+        for sign in (Flat(), *(Jump(digits=digits) for digits in config.digits), Border()):
             yield DetectCell(sign=sign, **one, **shared)
     for one in tried[:2]:
         yield DetectCell(sign=Again(), **{**one, "there": one.get("subject") == "bits-head"}, **shared)
