@@ -17,6 +17,7 @@ from groundglass.attacks import GradientAttack, LabelAttack, QueryAttack, Surrog
 from groundglass.audit import AuditConfig
 from groundglass.cli.main import _parsed
 from groundglass.data import Dataset
+from groundglass.optics import DeviceStore
 from groundglass.studies import find_study, harden_model
 from groundglass.studies.asked import Asked
 from groundglass.studies.engine import planned
@@ -136,6 +137,8 @@ def test_the_page_on_hardening_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(harden_model, "load", lambda name, data_dir=None: replace(own, name=name))
     assert cli.main([*commands[0], "--epochs", "1", "--outputs", "300"]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"hardened"}
+    out = Path(commands[0][commands[0].index("--out") + 1])
+    assert gg.load_model(out, find_device=DeviceStore("hardened/devices").find).at == "head"  # type: ignore[union-attr]
 
 
 def test_the_phrasebook_runs() -> None:

@@ -57,7 +57,7 @@ class Source:
         """
         ours = zoo_name(self.model)
         path = find(ours) if ours is not None else Path(self.model)
-        spec = read_spec(path) if path.is_file() and self.weights is None and ":" not in self.model else None
+        spec = read_spec(path) if path.is_file() and self.weights is None else None
         own = self.weights is not None and Path(self.weights).is_file() and is_defended_file(Path(self.weights))
         if own or (spec is not None and spec.defended):
             raise ValueError(_defended(self.weights or self.model))
@@ -217,10 +217,9 @@ def harden_model(
             progress=progress,
         )
     after = accuracy(made, dataset.test)
-    ours = None
-    if spec is not None and made.at == "head":
-        sizes: dict[str, Any] = {"device_in": opu.in_features, "device_out": opu.out_features, "dropout": 0.0}
-        ours = replace(spec, **sizes, trained_on=spec.trained_on or dataset.name)
+    ours = None if spec is None else _with_device(spec, opu, dataset)
+    if ours is not None and ours.defence.at != made.at:
+        ours = None  # a device elsewhere than our files can say
     try:
         _save(out, made, ours)
     except FileExistsError:  # somebody was faster: that file stays, and this work is kept too
@@ -293,6 +292,11 @@ class _Place:
                 if isinstance(found, SimulatedOPU) and (found.in_features, found.out_features) == sizes:
                     return found
         return None
+
+
+def _with_device(spec: ModelSpec, device: SimulatedOPU | RemoteOPU, dataset: Dataset) -> ModelSpec:
+    sizes: dict[str, Any] = {"device_in": device.in_features, "device_out": device.out_features, "dropout": 0.0}
+    return replace(spec, **sizes, trained_on=spec.trained_on or dataset.name)
 
 
 def _save(out: Path, made: DefendedNetwork, spec: ModelSpec | None) -> None:

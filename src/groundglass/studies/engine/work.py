@@ -49,7 +49,7 @@ def _training(c: Any, on: Below) -> Passes:
         return Passes(computed.forward, seconds=2 + measured + images * on.head * 3e-10)
     if c.model.get("frozen") == "features":
         computed = Passes(forward=on.plan.train + n).times(on.size)  # the block's weights are a few more
-        return Passes(computed.forward, seconds=2 + images * (1e-5 + 2e-11 * on.device + 1e-9 * on.head))
+        return Passes(computed.forward, seconds=2 + images * (1e-5 + 2e-11 * on.device + 3e-10 * on.head))
     if c.model.get("frozen") == "convolutions":
         return Passes(forward=images + n, gradient=images / 8).times(on.size)
     adversarial = c.training.get("adversarial")
