@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from groundglass.results.repeats import repeat_of
 from groundglass.studies.cells.network import PlaceCell, TrainCell
 from groundglass.studies.defences import study
 from groundglass.studies.engine.cell import key_of
 from groundglass.studies.engine.frames import frames_of
 from groundglass.studies.engine.plan import Plan
-from groundglass.studies.engine.repeats import repeat_of
 from groundglass.studies.recipe import configure
 from groundglass.studies.registry import find_study
 from tests.studies import tiny
