@@ -13,6 +13,9 @@ WORDS: dict[str, str] = {
         "and by DFA below it."
     ),
     "VGG-DFA": "The features of a VGG-OPU under a linear head, without the layer.",
+    "VGG-BP": "Features under a linear head, taught by backpropagation.",
+    "ResNet-18": "An ordinary network of residual blocks; -OPU: with the layer in place of its head, as in VGG-OPU.",
+    "ViT": "A small vision transformer; -OPU: with the layer in place of its head, as in VGG-OPU.",
     "clean accuracy": "Share of images classified right when nobody attacks.",
     "accuracy under attack": "Share of all images that are right before and after the attack.",
     "fooled": "Right before the attack, wrong after it.",

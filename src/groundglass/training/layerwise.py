@@ -110,7 +110,8 @@ class _ByLayer(_Layerwise):
             assert isinstance(weight, Tensor)
             fan_out = weight.numel() / weight.shape[1] / groups
             instead = self._instead(name, weight.detach().float(), (2 / fan_out) ** 0.5)
-            return stitch(out, source, source.detach(), _Backward(layer, instead))
+            # In the precision of the forward pass, as the layer's own derivative is.
+            return stitch(out, source, source.detach(), _Backward(layer, instead.to(out.dtype)))
 
         with cutting(network, cross):
             logits: Tensor = network(images)
@@ -185,14 +186,23 @@ class _Backward:
         self._layer, self._weight = layer, weight
 
     def vjp(self, bits: Tensor, grad: Tensor) -> Tensor:
-        if isinstance(self._layer, nn.Linear):
-            return grad @ self._weight
         layer: Any = self._layer
+        grad = grad.to(self._weight.dtype)
+        if isinstance(layer, nn.Linear):
+            return (grad @ self._weight).to(bits.dtype)
+        if layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
+            # The gradient alone: of the input only its shape is looked at.
+            shape, settings = grad.new_empty(1).expand(bits.shape), (layer.stride, layer.padding, layer.dilation)
+            nothing = [0] * len(layer.stride)
+            found, *_ = torch.ops.aten.convolution_backward(
+                grad, shape, self._weight, None, *settings, False, nothing, layer.groups, (True, False, False)
+            )
+            return found.to(bits.dtype)
         with torch.enable_grad():  # linear in the input: at which one the derivative is taken is of no consequence
-            x = torch.zeros_like(bits).requires_grad_()
+            x = torch.zeros_like(bits, dtype=grad.dtype).requires_grad_()
             out = layer._conv_forward(x, self._weight, None)
             (found,) = torch.autograd.grad(out, x, grad)
-        return found
+        return found.to(bits.dtype)
 
 
 def _plain(model: nn.Module) -> DefendedNetwork:

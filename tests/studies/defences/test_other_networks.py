@@ -114,6 +114,9 @@ def test_estimates_know_the_architecture_of_a_network_and_of_its_features():
         assert found[f"audit of {name} (L-inf 8/255)"].architecture == architecture
     assert found["ResNet-18"].size > 1.5 * found["VGG-16"].size
     assert found["ViT"].width == pytest.approx(1 / 6)
+    # An attack on VGG-16 has kernels of its own; its training has none.
+    assert found["ViT"].trained_size < found["ViT"].size
+    assert found["VGG-16"].trained_size == found["VGG-16"].size
 
 
 def test_a_transformer_in_two_stages(tmp_path, monkeypatch):

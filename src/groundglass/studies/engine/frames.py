@@ -43,7 +43,8 @@ def frames_of(plan: Plan, key: str) -> int:
     if unit.kind == "attack" and c.rule in STAND_INS:
         return round(work.forward / on.size)  # the network itself is asked at the end alone
     # Sources of one attack, and networks that are compared, have the device or have it not.
-    return round((work.forward + work.gradient + work.step) / on.size * with_it / len(networks))
+    passed = (work.forward + work.gradient) / on.size + work.step / on.trained_size
+    return round(passed * with_it / len(networks))
 
 
 def frames_of_audit(config: FileAuditConfig, natural: int) -> int:

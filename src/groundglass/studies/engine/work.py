@@ -39,6 +39,10 @@ def passes(plan: Plan, key: str) -> Passes:
     return Passes(seconds=1.0) if work is None else work(unit.config, Below(plan, unit))
 
 
+#: A step with other weights in the place of each layer's transpose, in steps of hybrid DFA.
+_LEARNING = {"feedback-alignment": 1.3, "sign-symmetry": 1.2, "direct-feedback": 1.2, "estimated-derivative": 1.1}
+
+
 def _training(c: Any, on: Below) -> Passes:
     """Epochs over the training images; of a classifier alone, its fit to features that are computed once."""
     images, n = c.training["epochs"] * on.plan.train, on.plan.test
@@ -54,7 +58,9 @@ def _training(c: Any, on: Below) -> Passes:
         return Passes(forward=images + n, gradient=images / 8).times(on.size)
     adversarial = c.training.get("adversarial")
     steps = 0 if adversarial is None else adversarial.get("steps", 7)
-    return Passes(forward=n, gradient=images * steps, step=images * (1 if adversarial is None else 1.5)).times(on.size)
+    tried = Passes(forward=n, gradient=images * steps).times(on.size)
+    learned = images * (1 if adversarial is None else 1.5) * _LEARNING.get(c.training["credit"], 1.0)
+    return Passes(tried.forward, tried.gradient, learned * on.trained_size)
 
 
 def _steps(settings: Mapping[str, Any], usual: int = 50) -> int:
