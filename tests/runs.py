@@ -118,18 +118,24 @@ class RunFolder:
         size: tuple[int, int] = (512, 8000),
         simulation: str = "dense",
         device: Mapping[str, Any] | None = None,
+        layer: bool | None = None,
+        parts: int = 1,
         features: str = "",
         inputs: Sequence[str] = (),
         **config: Any,
     ) -> str:
-        """A trained network. OPUs have a device of this N and M; `device` says how another one has one, or differs."""
+        """A trained network. OPUs have a device of this N and M, unless `layer` says otherwise; `device` says how another one has
+        one, or differs."""
         note: dict[str, Any] = {"in_features": size[0], "out_features": size[1], "bits": 8, "matrix": "complex"}
         note |= {"kind": simulation, "fingerprint": "f" * 64, **(device or {})}
         result = {
             "clean_accuracy": clean,
             "n_test": 1000,
             "parameters": 10**6,
-            "device": DeviceNote(**note) if "OPU" in name or device is not None else None,
+            "device": DeviceNote(**note)
+            if (("OPU" in name or device is not None) if layer is None else layer)
+            else None,
+            "parts": parts,
             "train_seconds": 2.0,
             "epochs": tuple(filled(Epoch, epoch=k, train_accuracy=0.3 * k) for k in (1, 2)),
             "features": FeaturesNote(name=features, clean_accuracy=clean) if features else None,

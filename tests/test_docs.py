@@ -20,6 +20,7 @@ from groundglass.data import Dataset
 from groundglass.optics import DeviceStore
 from groundglass.studies import find_study, harden_model
 from groundglass.studies.asked import Asked
+from groundglass.studies.defences import study as defences
 from groundglass.studies.engine import planned
 from tests.interop.conftest import pictures as faint
 from tests.service import serving
@@ -263,3 +264,20 @@ def test_the_page_on_changing_a_study_runs(tmp_path: Path, monkeypatch: pytest.M
         warnings.filterwarnings("ignore", ".* steps of .* cannot reach", RuntimeWarning)
         run = run_blocks("change-a-study.md", instead={'"quick"': '"tiny"'})["run"]
     assert run.manifest["grown"][0]["settings"] == ["eps_paper: [0.02] -> [0.02, 0.08]"]
+
+
+def test_the_page_on_defences_names_every_family_and_its_own_is_one_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defences, "FAMILIES", dict(defences.FAMILIES))
+    families = list(defences.FAMILIES)
+    text = (PAGES / "defences.md").read_text()
+    assert re.findall(r"^\| `([a-z]+)` \|", text, re.MULTILINE) == families
+    first, second = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(first, "defences.md", "exec"), {})
+    (change,) = re.findall(r"changes=\['(.*)'\]", second)
+    study = find_study("defences")
+    config = Asked.of(study, "quick", None, [change]).config("float32")
+    cells = [cell for cell in study.cells(config, tiny.DATA) if cell.kind == "train"]
+    assert [cell.name for cell in cells] == ["VGG-16", "VGG-OPU", "VGG-16 dropout", "VGG-OPU dropout"]
+    assert [cell.spec.dropout for cell in cells] == [0, 0, 0.5, 0.5]
+    with pytest.raises(ValueError, match="did you mean 'smoothed'"):
+        Asked.of(study, "quick", None, ["families+=smooth"]).config("float32")

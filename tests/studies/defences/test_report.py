@@ -200,7 +200,7 @@ def test_images_made_on_another_network_are_told_with_what_the_layer_adds(tmp_pa
     kept = {"VGG-OPU bp": (90, 88), "VGG-OPU bp without layer": (60, 86)}
     for number in (0, 1):
         for name in kept:
-            one.defence(name, number, 0)
+            one.defence(name, number, 0, layer="without" not in name)
     for number in (0, 1):
         for name, shares in kept.items():
             for share, label in zip(shares, ("PGD", "MI-DI"), strict=True):
@@ -234,6 +234,21 @@ def test_a_network_on_anothers_features_is_compared_with_what_differs_by_the_lay
     assert [row.name for row in changes.rows] == [f"ROPUST − {other}"]
     seconds = {name: row["training"].value for name, row in cells(main).items()}
     assert (seconds["VGG-16 AT"], seconds["ROPUST"]) == (2, 4), "that of the features too"
+
+
+def test_an_ensemble_is_compared_with_one_of_as_many_parts_without_the_layer(tmp_path: Path) -> None:
+    one = Study(tmp_path)
+    below = one.defence("VGG-OPU", 0, 0, 10)
+    several = (("4 VGG-OPU, votes", True, 4), ("4 linear heads, votes", False, 4), ("VGG-OPU at 3 depths", True, 3))
+    for name, layer, parts in (*several, ("VGG-OPU without layer", False, 1)):
+        one.defence(name, 0, 0, 10, layer=layer, parts=parts, features="VGG-OPU", inputs=[below])
+    main, changes = tables(one.made.run())
+    assert [row.name for row in changes.rows] == [
+        "VGG-OPU − VGG-OPU without layer",
+        "4 VGG-OPU, votes − 4 linear heads, votes",
+    ]
+    frames = {name: row["frames an answer"].value for name, row in cells(main).items()}
+    assert list(frames.values()) == [1, 4, 0, 3, 0]
 
 
 def test_few_images_and_networks_that_were_not_audited(tmp_path: Path) -> None:

@@ -55,6 +55,11 @@ class Repeat:
         return found or next((one.result.clean for one in self.audits.values() if one.result.clean), None)
 
     @property
+    def parts(self) -> int:
+        """Of an ensemble; of any other network 1."""
+        return int(getattr(self.trained.result, "parts", 1)) if self.trained else 1
+
+    @property
     def layered(self) -> bool:
         """Whether it has the layer."""
         return getattr(self.trained.result, "device", None) is not None if self.trained else False
@@ -91,6 +96,11 @@ class Defence:
         """Whether it has the layer; by its name where it was not trained yet."""
         trained = [one for one in self.repeats.values() if one.trained]
         return trained[0].layered if trained else "OPU" in self.name
+
+    @property
+    def parts(self) -> int:
+        """Of an ensemble; of any other network 1."""
+        return max(one.parts for one in self.repeats.values())
 
     def each(self, read: Callable[[Repeat], Proportion | None]) -> list[Proportion]:
         """What is known of a share, in the order of the repeats."""
@@ -288,11 +298,12 @@ def _features(one: Entry[Any, Any]) -> str:
 
 
 def _alone(one: Defence, known: Mapping[str, Defence]) -> str:
-    """The same network without the layer, by its name; or another on the same features; or that which these are of."""
+    """The same network without the layer, by its name; or another of as many parts on the same features; or that which these are
+    of."""
     if not one.layered:
         return ""
     names = [one.name.replace(DEFENDED, BASELINE, 1), one.name.replace("-OPU", "", 1), f"{one.name} without layer"]
     if one.features:
-        names += [each.name for each in known.values() if each.features == one.features and not each.layered]
-        names.append(one.features)
-    return next((name for name in names if name != one.name and name in known), "")
+        names += [each.name for each in known.values() if (each.features, each.parts) == (one.features, one.parts)]
+        names += [one.features] if one.parts == 1 else []
+    return next((name for name in names if name in known and not known[name].layered), "")

@@ -72,7 +72,7 @@ def _main(found: Defences) -> Table:
     note = (
         f"Each value is {of}. Clean accuracy is on the whole test set, claimed and worst case on the audited images. Claimed: by "
         "the paper's attacks where there is a layer, else by PGD through the network's own gradient. Training: wall time, with "
-        "that of features it takes over. An answer is one pass, and one frame where there is a layer; a certified one is a vote."
+        "that of features it takes over. An answer is one pass, and a frame of each device; a certified one is a vote."
     )
     return Table("", "defence", tuple(columns), tuple(rows), note)
 
@@ -90,8 +90,7 @@ def _answer(repeats: Sequence[Repeat]) -> tuple[Value, Value]:
     known = next((one for one in repeats if one.trained), None)
     if known is None or known.trained is None:
         return None, None
-    passes = getattr(known.trained.result, "passes", 1)
-    frames = getattr(known.trained.result, "frames_an_answer", int(known.layered))
+    passes, frames = 1, known.parts * known.layered
     certificate = next((one.certificates[0].config for one in repeats if one.certificates), None)
     if certificate is None:
         return Amount(passes), Amount(frames)

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
+from groundglass.core import lookup
 from groundglass.core.settings import Count, Positive, Tally
 from groundglass.data import Dataset
 from groundglass.models import ARCHITECTURES
@@ -22,8 +23,6 @@ from groundglass.studies.engine.repeats import repeated
 from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, SMALL, recipe
 from groundglass.training import HARDENING, TRADES, AdversarialTraining, Precision, TrainingConfig
 
-Family = Literal["ordinary", "adversarial", "trades", "smoothed", "ropust", "architectures", "credits", "ensembles"]
-
 _VIT = TrainingConfig(epochs=8, optimiser="adam", learning_rate=3e-3, weight_decay=0.0)
 
 
@@ -32,7 +31,7 @@ class DefencesConfig(AdversarialTrainingConfig):
     """A study of defences, complete.
 
     Attributes:
-        families: of defences, in the order of the table.
+        families: of defences, names of `FAMILIES`, in the order of the table.
         trades: inside the training of VGG-16 TRADES and VGG-OPU TRADES; epochs and rule as of adversarial training.
         hardening: of the new head of ROPUST and of its control, behind the frozen convolutions of VGG-16 AT.
         sigma: std of the noise that the smoothed networks are trained and certified with, pixel units.
@@ -52,7 +51,7 @@ class DefencesConfig(AdversarialTrainingConfig):
         transfer_radii: L-inf, pixel units, of these attacks.
     """
 
-    families: tuple[Family, ...] = (
+    families: tuple[str, ...] = (
         "ordinary",
         "adversarial",
         "trades",
@@ -81,6 +80,11 @@ class DefencesConfig(AdversarialTrainingConfig):
     transfer_radii: tuple[Positive, ...] = (2 / 255, 5.1 / 255)
     ensemble_epochs: Count = 3
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.families:
+            lookup("family of defences", name, FAMILIES)
+
 
 def cells(config: DefencesConfig, dataset: Dataset) -> list[Cell]:
     """Every cell of the study, in an order in which inputs come first."""
@@ -100,13 +104,16 @@ def cells(config: DefencesConfig, dataset: Dataset) -> list[Cell]:
 def early(config: DefencesConfig, dataset: Dataset) -> tuple[NetworkCell, ...]:
     """The longest trainings of all, see `adversarial_training.study.early`."""
     return tuple(
-        cell for name in ("adversarial", "trades") if name in config.families for cell in _MADE[name](config, dataset)
+        cell
+        for name in ("adversarial", "trades")
+        if name in config.families
+        for cell in FAMILIES[name](config, dataset)
     )
 
 
 def defences(config: DefencesConfig, dataset: Dataset) -> list[NetworkCell]:
     """The networks of the study."""
-    return [network for name in config.families for network in _MADE[name](config, dataset)]
+    return [network for name in config.families for network in FAMILIES[name](config, dataset)]
 
 
 def certificates(config: DefencesConfig, dataset: Dataset) -> list[CertifyCell]:
@@ -125,7 +132,7 @@ def certificates(config: DefencesConfig, dataset: Dataset) -> list[CertifyCell]:
         )
         for name in config.families
         if images.get(name)
-        for network in _MADE[name](config, dataset)
+        for network in FAMILIES[name](config, dataset)
     ]
 
 
@@ -198,7 +205,8 @@ def _ensembles(config: DefencesConfig, dataset: Dataset) -> Sequence[NetworkCell
     return ensembles(config, dataset, config.ensemble_epochs)
 
 
-_MADE: dict[str, Callable[[DefencesConfig, Dataset], Sequence[NetworkCell]]] = {
+#: The cells of each family's networks, inputs of them aside. A family of your own is one more entry: docs/how-to/defences.md.
+FAMILIES: dict[str, Callable[[DefencesConfig, Dataset], Sequence[NetworkCell]]] = {
     "ordinary": _ordinary,
     "adversarial": _adversarial,
     "trades": _trades,
@@ -208,7 +216,7 @@ _MADE: dict[str, Callable[[DefencesConfig, Dataset], Sequence[NetworkCell]]] = {
     "credits": _credits,
     "ensembles": _ensembles,
 }
-_CERTIFIED: tuple[Family, ...] = ("ordinary", "adversarial", "trades", "smoothed")
+_CERTIFIED: tuple[str, ...] = ("ordinary", "adversarial", "trades", "smoothed")
 
 
 def _broken(records: Sequence[Record]) -> Found:
