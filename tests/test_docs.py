@@ -118,6 +118,26 @@ def test_the_page_on_certificates_runs(tmp_path: Path, monkeypatch: pytest.Monke
     assert torch.equal(space["through"].same_bits, space["bits"].counts == 0)
 
 
+def test_the_page_on_ensembles_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = Dataset("shapes", faint("train", 300), faint("test", 40), mean=(0.5,) * 3, std=(0.5,) * 3)
+    small = replace(SMALL, fit_images=100, draws=1, labels=50)
+    fewer = {
+        'load("shapes")': "made",
+        "epochs=3": "epochs=4, batch_size=20",
+        "head(50)": "head(8)",
+        "head(500)": "head(100)",
+        "PGD()": "PGD(steps=5)",
+        "Linf(4 / 255)": "Linf(0.3)",
+        "natural=data.train)": "natural=data.train, config=small)",
+    }
+    space = run_blocks("ensembles.md", instead=fewer, made=made, small=small)
+    assert gg.accuracy(space["ensemble"], made.test) > 0.8
+    assert space["found"].claim("dfa-fresh+fa")
+    images = made.test.head(2).floats()
+    assert torch.equal(space["again"](images), space["deep"].eval()(images))
+
+
 def test_the_page_on_hardening_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     own = answered(gg.load("vgg-16-at"))

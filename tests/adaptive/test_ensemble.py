@@ -20,7 +20,7 @@ from groundglass.adaptive.rules import fit_facts
 from groundglass.adaptive.stand_ins import below
 from groundglass.attacks import PGD, Linf
 from groundglass.data import ImageSet
-from groundglass.models import Ensemble, MemberRules, defend
+from groundglass.models import DefendedEnsemble, MemberRules, defend
 from groundglass.optics import true_matrix
 from tests.models.test_ensemble import CLASSES, M, N, ensemble, images
 
@@ -34,7 +34,7 @@ NATURAL = ImageSet(
 OPTICAL = [name for name in RULES if name not in (*STAND_INS, "bp", "ste")]
 
 
-def rule_of(name: str, model: Ensemble) -> MemberRules:
+def rule_of(name: str, model: DefendedEnsemble) -> MemberRules:
     matrices = [true_matrix(one) for one in model.devices] if name in ("bpda-retrieved", "exact-blurred") else None
     made = make_rule(name, model, seed=4, pairs=lambda: observe(model, NATURAL), matrix=matrices)
     assert isinstance(made, MemberRules)
@@ -123,7 +123,7 @@ def test_floats_have_no_bits_to_flip() -> None:
         for number in (0, 1)
     ]
     with pytest.raises(ValueError, match="floats"):
-        BitFlip(Ensemble(parts))
-    assert make_rule("bp", Ensemble(parts), seed=0).name == "bp"
+        BitFlip(DefendedEnsemble(parts))
+    assert make_rule("bp", DefendedEnsemble(parts), seed=0).name == "bp"
     with pytest.raises(ValueError, match="'exact' is not for"):
-        make_rule("exact", Ensemble(parts), seed=0)
+        make_rule("exact", DefendedEnsemble(parts), seed=0)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from groundglass.attacks import Linf
 from groundglass.audit import Audit, AuditConfig, Finding, audit
 from groundglass.data import ImageSet
-from groundglass.models import Ensemble, defend
+from groundglass.models import DefendedEnsemble, defend
 from groundglass.optics import SimulatedOPU, true_matrix
 
 from .known import BALL, CLASSES, SIDE, fitted, pictures
@@ -20,7 +20,7 @@ FEW = AuditConfig(steps=4, queries=5, query_images=2, probes=6, draws=2, targets
 SMALL = Linf(1e-4)
 
 
-def made(*, encoding: str | None = None) -> Ensemble:
+def made(*, encoding: str | None = None) -> DefendedEnsemble:
     """Three heads with a device each on one hidden layer."""
     parts = []
     for number in range(3):
@@ -31,12 +31,12 @@ def made(*, encoding: str | None = None) -> Ensemble:
                 head, at="0", device=opu, hidden=None if opu else 32, encoding=encoding, seed=number, classes=CLASSES
             )
         )
-    return Ensemble(parts, body=nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 64), nn.ReLU())).train()
+    return DefendedEnsemble(parts, body=nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 64), nn.ReLU())).train()
 
 
-def voting(model: nn.Module) -> Ensemble:
-    assert isinstance(model, Ensemble)
-    return Ensemble(model.parts, body=model.body, votes=True).eval()
+def voting(model: nn.Module) -> DefendedEnsemble:
+    assert isinstance(model, DefendedEnsemble)
+    return DefendedEnsemble(model.parts, body=model.body, votes=True).eval()
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_it_is_one_in_any_units_and_goes_on_from_a_checkpoint(trained, tmp_path)
     again = audit(voting(trained), IMAGES[:12], LABELS[:12], BALL, checkpoint=path, **few)
     assert torch.equal(first.broken_by, again.broken_by)
     model = voting(trained)
-    scaled = Ensemble(model.parts, body=nn.Sequential(_Divided(), model.body), votes=True).eval()
+    scaled = DefendedEnsemble(model.parts, body=nn.Sequential(_Divided(), model.body), votes=True).eval()
     found = audit(scaled, 2 * IMAGES[:12], LABELS[:12], Linf(2 * BALL.radius), bounds=(0, 2), **few)
     assert {attempt.mode for attempt in found.attempts} == {attempt.mode for attempt in first.attempts}
     assert found.worst == first.worst

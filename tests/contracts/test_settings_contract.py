@@ -76,6 +76,8 @@ from groundglass.service.tokens import Budgets, Client
 from groundglass.studies import STUDIES, find_study
 from groundglass.studies.cells.attack import AttackCell
 from groundglass.studies.cells.draws import DrawsCell
+from groundglass.studies.defences.ensembles import ensembles
+from groundglass.studies.defences.study import DefencesConfig
 from groundglass.studies.engine.ray import Ray
 from groundglass.studies.engine.run import run_study
 from groundglass.studies.recipe import configure
@@ -242,6 +244,7 @@ def examples() -> dict[type, Any]:
         look(config)
         look(study.cells(config, dataset))
     look(DrawsCell(first=found[AttackCell], draws=2))
+    look(ensembles(found[DefencesConfig], dataset, epochs=1))
     return found
 
 

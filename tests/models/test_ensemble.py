@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from groundglass.core import DamagedFileError
 from groundglass.core.sealed import Seed
 from groundglass.models import (
+    DefendedEnsemble,
     DefendedNetwork,
-    Ensemble,
     MemberRules,
     ModelSpec,
     build,
@@ -56,10 +56,10 @@ def part(number: int) -> DefendedNetwork:
     return defend(nn.Sequential(nn.Linear(10, CLASSES)), at="0", device=device(number), seed=number, classes=CLASSES)
 
 
-def ensemble(count: int = 3, *, votes: bool = False) -> Ensemble:
+def ensemble(count: int = 3, *, votes: bool = False) -> DefendedEnsemble:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Ensemble([part(number) for number in range(count)], body=body(), votes=votes).eval()
+        return DefendedEnsemble([part(number) for number in range(count)], body=body(), votes=votes).eval()
 
 
 def images(count: int = 7) -> Tensor:
@@ -73,7 +73,7 @@ class Says(nn.Module):
         return tuple(x.flatten(1).split(4, 1))
 
 
-def saying(logits: list[list[float]]) -> Ensemble:
+def saying(logits: list[list[float]]) -> DefendedEnsemble:
     """Parts whose logits are these, whatever they see."""
     parts = [
         defend(nn.Sequential(nn.Linear(4, 3)), at="0", device=device(number), seed=number, classes=3)
@@ -82,7 +82,7 @@ def saying(logits: list[list[float]]) -> Ensemble:
     for one, told in zip(parts, logits, strict=True):
         nn.init.zeros_(one.block.readout.weight)
         one.block.readout.bias.data = torch.tensor(told)
-    return Ensemble(parts, body=Says(), votes=True).eval()
+    return DefendedEnsemble(parts, body=Says(), votes=True).eval()
 
 
 def test_one_classifier_is_the_sum_of_its_parts_with_one_pass_through_the_body():
@@ -178,14 +178,14 @@ def test_rules_of_parts_are_one_rule_and_one_rule_is_for_all():
 )
 def test_parts_that_make_no_ensemble_are_refused(parts, error):
     with pytest.raises((TypeError, ValueError), match=error):
-        Ensemble(parts())
+        DefendedEnsemble(parts())
 
 
 def test_a_body_gives_one_tensor_or_one_a_part():
-    model = Ensemble([part(0), part(1)], body=Says())
+    model = DefendedEnsemble([part(0), part(1)], body=Says())
     with pytest.raises(ValueError, match="3 tensors to 2 parts"):
         model(images())
-    whole = Ensemble(
+    whole = DefendedEnsemble(
         [defend(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), at="1", device=device(k), seed=k) for k in (0, 1)]
     )
     assert whole.member(1) is whole.parts[1]
@@ -198,7 +198,7 @@ def test_nothing_secret_is_in_its_state_and_another_device_is_refused():
         pickle.dumps(model)
     state = model.state_dict()
     assert max(value.numel() for value in state.values()) < N * M
-    other = Ensemble([part(number) for number in (0, 1, 4)], body=body())
+    other = DefendedEnsemble([part(number) for number in (0, 1, 4)], body=body())
     with pytest.raises(ValueError, match="device"):
         other.load_state_dict(state)
     again = ensemble()
@@ -214,7 +214,7 @@ def test_nothing_secret_is_in_its_state_and_another_device_is_refused():
 MEAN = STD = (0.5,) * 3
 
 
-def on_vgg(depths: tuple[int, ...] = (), *, votes: bool = True, optical: bool = True) -> Ensemble:
+def on_vgg(depths: tuple[int, ...] = (), *, votes: bool = True, optical: bool = True) -> DefendedEnsemble:
     network = vgg16(0.06, classes=3, mean=MEAN, std=STD, seed=0)
     defence = Defence(at="", hidden=N, device_out=M if optical else None)
     devices = [device(number) if optical else None for number in range(3)]
@@ -235,7 +235,7 @@ def test_a_file_of_an_ensemble_is_read_with_the_devices_of_its_fingerprints(dept
     for one in model.devices:
         store.put(one)
     again = load_model(path, find_device=store.find)
-    assert isinstance(again, Ensemble)
+    assert isinstance(again, DefendedEnsemble)
     assert again.votes
     assert isinstance(again.body.features, Taps) is (len(set(depths)) > 1)
     x = torch.rand(3, 3, 32, 32)

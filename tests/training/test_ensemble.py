@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.parallel import DataParallel
 
-from groundglass.models import Ensemble, accuracy, defend
+from groundglass.models import DefendedEnsemble, accuracy, defend
 from groundglass.optics import Camera, SimulatedOPU
 from groundglass.training import (
     BackProp,
@@ -24,7 +24,7 @@ from tests.models.test_ensemble import CLASSES, N, ensemble, images
 CONFIG = TrainingConfig(epochs=15, batch_size=20, learning_rate=0.1)
 
 
-def small(*, votes: bool, optical: bool = True, noise: float = 0.0, seed: int = 0) -> Ensemble:
+def small(*, votes: bool, optical: bool = True, noise: float = 0.0, seed: int = 0) -> DefendedEnsemble:
     """Two heads on a hidden layer of 16, for pictures of three classes."""
     parts = []
     for number in range(2):
@@ -33,7 +33,7 @@ def small(*, votes: bool, optical: bool = True, noise: float = 0.0, seed: int = 
         parts.append(defend(head, at="0", device=opu, hidden=None if optical else N, seed=seed + number, classes=3))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return Ensemble(parts, body=nn.Sequential(nn.Flatten(), nn.Linear(12, 16), nn.ReLU()), votes=votes)
+        return DefendedEnsemble(parts, body=nn.Sequential(nn.Flatten(), nn.Linear(12, 16), nn.ReLU()), votes=votes)
 
 
 @pytest.mark.parametrize("votes", [False, True])
@@ -93,7 +93,7 @@ def test_what_cannot_train_an_ensemble_says_so(tmp_path):
         BackProp().logits(model, images())
     with pytest.raises(ValueError, match="DataParallel"):
         HybridDFA().logits(DataParallel(model), images())
-    with pytest.raises(ValueError, match="Ensemble"):
+    with pytest.raises(ValueError, match="DefendedEnsemble"):
         DirectFeedback(seed=0).logits(model, images())
     noisy = small(votes=True, noise=1.0)
     with pytest.raises(ValueError, match="several"):

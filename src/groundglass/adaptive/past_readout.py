@@ -12,7 +12,7 @@ from torch import Tensor
 
 from groundglass.attacks import DrawnMatrix, LinearMatrix
 from groundglass.attacks.same_function import FEW, same_function
-from groundglass.models import Classifier, Defended, Ensemble
+from groundglass.models import Classifier, Defended, DefendedEnsemble
 from groundglass.optics import BackwardRule, RandomFeedback
 from groundglass.optics.backward import Held
 
@@ -72,7 +72,7 @@ def collapse(rule: BackwardRule, network: Defended, images: Tensor | None = None
 
 
 def _past_readout(rule: BackwardRule, network: Defended) -> BackwardRule:
-    if isinstance(network, Ensemble):
+    if isinstance(network, DefendedEnsemble):
         return rule
     block = network.block
     if type(network.network) is not Classifier or network.network.head is not block or network.device is None:

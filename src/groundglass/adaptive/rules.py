@@ -23,7 +23,7 @@ from groundglass.core.modes import evaluating
 from groundglass.core.sealed import without_locals
 from groundglass.core.settings import Count, fit
 from groundglass.data import ImagesLike, batches, given
-from groundglass.models import Defended, Ensemble, MemberRules
+from groundglass.models import Defended, DefendedEnsemble, MemberRules
 from groundglass.optics import (
     BackwardRule,
     FloatInputLayer,
@@ -80,7 +80,7 @@ def make_rule(
             f"the rule {name!r} is no backward rule, as it goes no farther than the layer: give an attack "
             f"StandInAccess(network, stand_in({name!r}, network, ...))"
         )
-    if isinstance(network, Ensemble):
+    if isinstance(network, DefendedEnsemble):
         return _of_each(name, network, seed, pairs, matrix)
     if not isinstance(matrix, Tensor | None):
         raise ValueError("`matrix` must be one tensor: this network has one device")
@@ -128,7 +128,7 @@ def make_rule(
 
 def _of_each(
     name: str,
-    ensemble: Ensemble,
+    ensemble: DefendedEnsemble,
     seed: int,
     pairs: Callable[[], Pairs] | None,
     matrix: Tensor | Sequence[Tensor] | None,

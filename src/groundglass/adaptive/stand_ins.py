@@ -332,7 +332,7 @@ def unasked(attack: A) -> A:
 def _defended(network: Any) -> Defended:
     if not isinstance(network, Defended):
         raise TypeError(
-            f"the network must be a DefendedNetwork or an Ensemble, not {type(network).__name__}: `defend` makes one of a "
+            f"the network must be a DefendedNetwork or an ensemble, not {type(network).__name__}: `defend` makes one of a "
             "network of your own, and an ordinary network has nothing below a layer"
         )
     return network

@@ -26,7 +26,7 @@ from groundglass.attacks.access import UNIT, Model
 from groundglass.attacks.fitted_rules import FEWEST_PAIRS
 from groundglass.core import as_model, derive_seed
 from groundglass.data import ImageSet
-from groundglass.models import Defended, Ensemble, MemberRules
+from groundglass.models import Defended, DefendedEnsemble, MemberRules
 from groundglass.models.rescaled import rescaled
 from groundglass.models.wrappers import unwrapped
 from groundglass.optics import BackwardRule, MovingDevice, SimulatedOPU
@@ -162,7 +162,7 @@ def subject(
         "seed": seed,
     }
     found = {name: _adaptive(name, target, **known) for name in rules}
-    if isinstance(target, Ensemble) and target.votes:
+    if isinstance(target, DefendedEnsemble) and target.votes:
         found |= {f"{name}, undecided": _undecided(found[name], target) for name in rules if name not in STAND_INS}
     may_draw = DRAWN_RULES if optical else paper
     draws = {name: partial(drawn, name) for name in may_draw}
@@ -178,15 +178,17 @@ def _check_matrix(matrix: Tensor | Sequence[Tensor] | None, target: Defended) ->
         return
     wanted = [(device.out_features, device.in_features) for device in target.devices]
     given = [matrix] if isinstance(matrix, Tensor) else matrix
-    if [tuple(one.shape) for one in given] != wanted or isinstance(matrix, Tensor) == isinstance(target, Ensemble):
+    if [tuple(one.shape) for one in given] != wanted or isinstance(matrix, Tensor) == isinstance(
+        target, DefendedEnsemble
+    ):
         shapes = [tuple(one.shape) for one in given]
         raise ValueError(
             f"`matrix` has the shapes {shapes}; the devices of this network have U of {wanted}"
-            + (": give a list of matrices, one a part" if isinstance(target, Ensemble) else "")
+            + (": give a list of matrices, one a part" if isinstance(target, DefendedEnsemble) else "")
         )
 
 
-def _undecided(make: Callable[[], Mode] | str, target: Ensemble) -> Callable[[], Mode] | str:
+def _undecided(make: Callable[[], Mode] | str, target: DefendedEnsemble) -> Callable[[], Mode] | str:
     """The same attacker of a vote, who climbs most on the parts that are nearest to another class."""
     if isinstance(make, str):
         return make

@@ -4,7 +4,7 @@ from groundglass.models.architectures import ARCHITECTURES
 from groundglass.models.block import OpticalBlock
 from groundglass.models.classifier import Classifier
 from groundglass.models.defended import Defended, DefendedNetwork, View, defend, devices_of
-from groundglass.models.ensemble import Ensemble, MemberRules
+from groundglass.models.ensemble import DefendedEnsemble, MemberRules
 from groundglass.models.files import load_defended, read_spec, save_defended, save_model
 from groundglass.models.head import Head
 from groundglass.models.named import load_model
@@ -19,8 +19,8 @@ __all__ = [
     "ARCHITECTURES",
     "Classifier",
     "Defended",
+    "DefendedEnsemble",
     "DefendedNetwork",
-    "Ensemble",
     "Head",
     "MemberRules",
     "ModelSpec",

@@ -48,7 +48,7 @@ class MemberRules:
         return f"MemberRules(name={self.name!r}, {len(self.rules)} x {self.rules[0]!r}{how})"
 
 
-class Ensemble(Defended):
+class DefendedEnsemble(Defended):
     """Defended parts that answer together: images -> logits.
 
     As one classifier the logits are the sum of the parts'. Where they vote, the logit of a class is the number of parts that vote

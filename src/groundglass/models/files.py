@@ -13,7 +13,7 @@ from groundglass.core.schema import read
 from groundglass.core.states import CheckedFile
 from groundglass.models.defence import Defence, DefenceSpec, as_written, is_public
 from groundglass.models.defended import DefendedNetwork, copied
-from groundglass.models.ensemble import Ensemble
+from groundglass.models.ensemble import DefendedEnsemble
 from groundglass.models.spec import ModelSpec, build, check_room
 from groundglass.models.weights import load_weights
 from groundglass.models.wrappers import unwrapped
@@ -37,7 +37,7 @@ def save_model(
     model = unwrapped(model)
     if isinstance(model, DefendedNetwork) and model.device is not None:
         spec = replace(spec, fingerprint=model.device.fingerprint, public_seed=is_public(model.device))
-    if isinstance(model, Ensemble):
+    if isinstance(model, DefendedEnsemble):
         spec = replace(spec, parts=tuple(Defence.of(part) for part in model.parts), votes=model.votes)
     told = as_written(asdict(spec)) | ({} if card is None else {_CARD: dict(card)})
     _FILE.save(path, model.state_dict(), json.dumps(told), new=new)
@@ -57,7 +57,7 @@ def save_defended(network: nn.Module, path: Path | str, *, new: bool = False) ->
         ValueError: it is not defended; or there is something in its `state_dict` that is no tensor.
     """
     inner = unwrapped(network)
-    if isinstance(inner, Ensemble):
+    if isinstance(inner, DefendedEnsemble):
         raise ValueError(
             "an ensemble of networks of your own is kept by torch.save(ensemble.state_dict(), ...): make it again of the same "
             "networks and devices, and load_state_dict refuses any other device. `save_model` is for those on a VGG"

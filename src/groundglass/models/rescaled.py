@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from groundglass.core.bounds import Bounds
 from groundglass.models.defended import Defended, DefendedNetwork, View
-from groundglass.models.ensemble import Ensemble
+from groundglass.models.ensemble import DefendedEnsemble
 
 
 class Rescaled(nn.Module):
@@ -40,6 +40,6 @@ def rescaled(network: nn.Module, bounds: tuple[float, float]) -> nn.Module:
         return inner.seen_through(network.rule)
     if isinstance(network, DefendedNetwork):
         return network.within(Rescaled(network.network, bounds), f"network.{network.at}")
-    if isinstance(network, Ensemble):
-        return Ensemble(network.parts, body=Rescaled(network.body, bounds), votes=network.votes)
+    if isinstance(network, DefendedEnsemble):
+        return DefendedEnsemble(network.parts, body=Rescaled(network.body, bounds), votes=network.votes)
     return Rescaled(network, bounds)

@@ -13,7 +13,7 @@ from groundglass.core.settings import Count, fit
 from groundglass.models.classifier import Classifier
 from groundglass.models.defence import Defence
 from groundglass.models.defended import copied
-from groundglass.models.ensemble import Ensemble
+from groundglass.models.ensemble import DefendedEnsemble
 from groundglass.optics.device import OpticalDevice
 
 
@@ -45,7 +45,7 @@ def ensemble_on(
     depths: Sequence[int] = (),
     votes: bool,
     seed: int,
-) -> Ensemble:
+) -> DefendedEnsemble:
     """An ensemble on the convolutions of a VGG-16: each part a head with new weights, as `Defence` says.
 
     Args:
@@ -54,11 +54,11 @@ def ensemble_on(
         devices: one a part; None for linear heads.
         depths: for each part, after how many max-pools of `features` it takes its features; the number of all pools, or none
             given: at their end. Features that have a height and a width are flattened.
-        votes: see `Ensemble`.
+        votes: see `DefendedEnsemble`.
         seed: of the weights and of every B.
 
     Raises:
-        ValueError: no such depth, numbers of defences, devices and depths that differ, or as `Ensemble` and `Defence`.
+        ValueError: no such depth, numbers of defences, devices and depths that differ, or as `DefendedEnsemble` and `Defence`.
     """
     if len(devices) != len(defences) or len(depths) not in (0, len(defences)):
         raise ValueError(f"{len(defences)} parts need as many devices and depths, not {len(devices)} and {len(depths)}")
@@ -86,7 +86,7 @@ def ensemble_on(
         head = nn.Sequential(nn.Flatten(), linear)
         part = here.put_into(head, device, inplace=True, seed=derive_seed(seed, "part", number))
         parts.append(part.to(mean.device))
-    return Ensemble(parts, body=body, votes=votes)
+    return DefendedEnsemble(parts, body=body, votes=votes)
 
 
 def _stages(features: nn.Module) -> list[nn.Module]:

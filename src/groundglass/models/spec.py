@@ -36,7 +36,7 @@ class ModelSpec(Settings):
         architecture: the network; see `groundglass.models.ARCHITECTURES`.
         parts: of an ensemble on these convolutions, see `ensemble_on`; none: no ensemble.
         depths: of its parts; none: all at the end.
-        votes: see `Ensemble`.
+        votes: see `DefendedEnsemble`.
     """
 
     width: Positive

@@ -18,7 +18,7 @@ from groundglass.core import check_eps, derive_seed, generator, normal, uniform
 from groundglass.core.modes import evaluating
 from groundglass.core.settings import Count, NotNegative, Settings
 from groundglass.data import Images
-from groundglass.models import Defended, Ensemble, devices_of
+from groundglass.models import Defended, DefendedEnsemble, devices_of
 from groundglass.optics import BackwardRule
 from groundglass.training.precision import Precision
 
@@ -92,7 +92,7 @@ class AdversarialTraining(Settings, ABC):
         Raises:
             ValueError: says which rules there are for it.
         """
-        if isinstance(model, Ensemble) and model.votes:
+        if isinstance(model, DefendedEnsemble) and model.votes:
             raise ValueError(
                 "the parts of a vote learn apart: train each on its own adversarial images, then make the ensemble"
             )

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from groundglass.attacks import StraightThrough
 from groundglass.core import logits_of
-from groundglass.models import DefendedNetwork, Ensemble, MemberRules
+from groundglass.models import DefendedEnsemble, DefendedNetwork, MemberRules
 from groundglass.models.wrappers import unwrapped
 
 
@@ -36,7 +36,7 @@ class BackProp:
 
     def logits(self, model: nn.Module, images: Tensor) -> Tensor:
         inner = unwrapped(model)
-        if isinstance(inner, Ensemble):
+        if isinstance(inner, DefendedEnsemble):
             return _by_bp(inner, model, images)
         if not isinstance(inner, DefendedNetwork):
             logits: Tensor = logits_of(model(images))
@@ -69,7 +69,7 @@ class HybridDFA:
 
     def logits(self, model: nn.Module, images: Tensor) -> Tensor:
         inner = unwrapped(model)
-        if isinstance(inner, Ensemble):
+        if isinstance(inner, DefendedEnsemble):
             for part in inner.parts:
                 check_feedback(part)
             _check_unwrapped(inner, model)
@@ -79,7 +79,7 @@ class HybridDFA:
         return logits
 
 
-def _by_bp(ensemble: Ensemble, model: nn.Module, images: Tensor) -> Tensor:
+def _by_bp(ensemble: DefendedEnsemble, model: nn.Module, images: Tensor) -> Tensor:
     """Of an ensemble of linear heads."""
     if ensemble.devices:
         raise ValueError("backpropagation cannot pass optical layers: train an ensemble with HybridDFA()")
@@ -89,7 +89,7 @@ def _by_bp(ensemble: Ensemble, model: nn.Module, images: Tensor) -> Tensor:
     return ensemble.learned(images, MemberRules([StraightThrough("bp")] * len(ensemble.parts)))
 
 
-def _check_unwrapped(ensemble: Ensemble, model: nn.Module) -> None:
+def _check_unwrapped(ensemble: DefendedEnsemble, model: nn.Module) -> None:
     if ensemble is not model:
         raise ValueError(
             f"an ensemble learns outside of its wrapper, {type(model).__name__}: give the ensemble itself, and wrap it when it "

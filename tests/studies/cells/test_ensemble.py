@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from groundglass.certify import smooth
-from groundglass.models import Ensemble, predict_logits
+from groundglass.models import DefendedEnsemble, predict_logits
 from groundglass.optics import DeviceStore
 from groundglass.results import Run
 from groundglass.results.kinds import AUDIT, TRAIN
@@ -49,8 +49,8 @@ def folder(tmp_path_factory):
 
 def test_it_is_trained_on_convolutions_that_stay_and_its_file_is_read_again(folder):
     below, votes, deep = (network(folder, name) for name in ("VGG-OPU", "4 VGG-OPU, votes", "VGG-OPU at 3 depths"))
-    assert isinstance(votes, Ensemble)
-    assert isinstance(deep, Ensemble)
+    assert isinstance(votes, DefendedEnsemble)
+    assert isinstance(deep, DefendedEnsemble)
     assert (votes.votes, deep.votes) == (True, False)
     kept, state = below.network.features.state_dict(), votes.body.features.state_dict()
     assert all(torch.equal(kept[name], state[name]) for name in kept), "BatchNorm's statistics too"

@@ -36,7 +36,7 @@ from groundglass.attacks.result import COLUMNS
 from groundglass.core import derive_seed, generator, normal
 from groundglass.core.sealed import without_locals
 from groundglass.core.settings import Count, NotNegative, Tally
-from groundglass.models import Defended, DefendedNetwork, Ensemble, devices_of, predict_logits
+from groundglass.models import Defended, DefendedEnsemble, DefendedNetwork, devices_of, predict_logits
 from groundglass.optics import BackwardRule, RandomFeedback, SimulatedOPU, true_matrix
 from groundglass.results import Record
 from groundglass.results.kinds.attack import AttackResult, Fit
@@ -344,7 +344,7 @@ def seen_by(
         of_blur = derive_seed(seed, "blur", str(matrix_error))
         seeds = [of_blur, *(derive_seed(of_blur, "part", number) for number in range(1, len(target.parts)))]
         wrong = [blurred(true_matrix(one), matrix_error, own) for one, own in zip(target.devices, seeds, strict=True)]
-        given = wrong if isinstance(target, Ensemble) else wrong[0]
+        given = wrong if isinstance(target, DefendedEnsemble) else wrong[0]
         return target.seen_through(make_rule(rule, target, seed=seed, matrix=given)), None
 
     if rule == "dfa" and matrix_error is not None:

@@ -30,7 +30,7 @@ class EnsembleCell(BaseCell):
         hidden: N of each.
         devices: one a part; none: linear heads, the control.
         depths: see `ensemble_on`; none: all at the end.
-        votes: see `Ensemble`.
+        votes: see `DefendedEnsemble`.
     """
 
     name: str

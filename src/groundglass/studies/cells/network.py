@@ -10,8 +10,8 @@ from torch import nn
 from groundglass.core import derive_seed
 from groundglass.core.settings import Count
 from groundglass.models import (
+    DefendedEnsemble,
     DefendedNetwork,
-    Ensemble,
     ModelSpec,
     accuracy,
     build,
@@ -346,7 +346,7 @@ def trained(
         n_test=len(context.dataset.test),
         parameters=sum(p.numel() for p in model.parameters()),
         device=_note(devices[0]) if devices else None,
-        parts=len(model.parts) if isinstance(model, Ensemble) else 1,
+        parts=len(model.parts) if isinstance(model, DefendedEnsemble) else 1,
         train_seconds=round(seconds, 2),
         images_per_second=round(len(context.dataset.train) * len(history) / seconds, 1),
         epochs=tuple(Epoch(**asdict(h)) for h in history),

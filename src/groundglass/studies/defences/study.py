@@ -78,7 +78,7 @@ class DefencesConfig(AdversarialTrainingConfig):
     vit: TrainingConfig = _VIT
     transfer_images: Count = 2000
     transfer_radii: tuple[Positive, ...] = (2 / 255, 5.1 / 255)
-    ensemble_epochs: Count = 3
+    ensemble_epochs: Count = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
