@@ -151,6 +151,10 @@ def test_an_interrupted_one_goes_on_with_its_device(model: Path, monkeypatch: py
         harden_model(str(model), out, **options, progress=killing)
     store = DeviceStore(model.parent.parent / "devices")
     begun = store.fingerprints()
+    secret = json.loads(store.path(begun[0]).read_text())["seed"]
+    left = [path for path in model.parent.iterdir() if path != model]
+    assert len(left) == 2, "a checkpoint and the features"
+    assert not any(form.encode() in path.read_bytes() for path in left for form in (secret, str(int(secret, 16))))
     assert not out.exists()
     done = harden_model(str(model), out, **options, progress=watching)
     assert [done.fingerprint] == begun == store.fingerprints()

@@ -1,7 +1,8 @@
 """A device in place of a trained network's classifier, and what is new fine-tuned by hybrid DFA (Cappelli et al. 2021, "ROPUST").
 
 The paper's networks are robust ones, trained on adversarial images, and they are fine-tuned on natural images; here any
-network will do. What lies below the device stays as it is, so what it makes of an image is computed once.
+network will do. What lies below the device stays as it is, so what it makes of an image is computed once, and images are not
+augmented. The block is that of all defended networks here, with BatchNorm in front of the binarisation.
 """
 
 from collections import OrderedDict
