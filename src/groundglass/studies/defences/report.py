@@ -5,7 +5,7 @@ from statistics import fmean
 from typing import Any
 
 from groundglass.core.statistics import Proportion
-from groundglass.core.text import duration, percent, signed
+from groundglass.core.text import duration, listed, percent, signed
 from groundglass.report.drawing import Drawing, Folder
 from groundglass.report.figure import Series, spoken
 from groundglass.report.scatter import Group, Spot, scatter
@@ -46,6 +46,7 @@ def section(run: Run, drawings: Folder) -> Section | None:
 def _main(found: Defences) -> Table:
     """A row a defence: clean, in each ball claimed and in the worst case, certified, and its costs."""
     rows, most = [], len(found.numbers)
+    votes = any(repeat.certificates for one in found.named.values() for repeat in one.repeats.values())
     trained = {one.key: one for one in found.run.entries(TRAIN)}
     for one in found.named.values():
         repeats = list(one.repeats.values())
@@ -58,7 +59,7 @@ def _main(found: Defences) -> Table:
             values.append(over_repeats(one.each(lambda repeat: repeat.certified(found.radius or 0))))
         seconds = [_seconds(repeat, trained) for repeat in repeats if repeat.trained]
         values.append(Amount(fmean(seconds), duration) if seconds else None)
-        values += _answer(repeats)
+        values += _answer(repeats)[: 3 if votes else 2]
         fewer = f"{len(clean)} of {most} repeats" if 0 < len(clean) < most else ""
         rows.append(Row(one.name, tuple(values), (fewer,)))
     columns = [
@@ -67,12 +68,12 @@ def _main(found: Defences) -> Table:
     ]
     if found.certified in found.quantities:
         columns.append(found.certified)
-    columns += ["training", "passes an answer", "frames an answer"]
+    columns += ["training", "passes an answer", "frames an answer", *(["passes, certified"] if votes else [])]
     of = f"the mean of {most} repeats, from the smallest to the largest" if most > 1 else "of one training"
     note = (
         f"Each value is {of}. Clean accuracy is on the whole test set, claimed and worst case on the audited images. Claimed: by "
         "the paper's attacks where there is a layer, else by PGD through the network's own gradient. Training: wall time, with "
-        "that of features it takes over. An answer is one pass, and a frame of each device; a certified one is a vote."
+        "that of features it takes over. A certified answer is a vote, with as many frames as passes where there is a layer."
     )
     return Table("", "defence", tuple(columns), tuple(rows), note)
 
@@ -85,18 +86,12 @@ def _seconds(one: Repeat, trained: dict[str, Any]) -> float:
     return own + sum(_seconds(Repeat(each), trained) for each in below)
 
 
-def _answer(repeats: Sequence[Repeat]) -> tuple[Value, Value]:
-    """Passes through the network, and frames of its devices."""
+def _answer(repeats: Sequence[Repeat]) -> tuple[Value, Value, Value]:
+    """Passes through the network, frames of its devices, and passes of an answer with a certificate."""
     known = next((one for one in repeats if one.trained), None)
-    if known is None or known.trained is None:
-        return None, None
-    passes, frames = 1, known.parts * known.layered
-    certificate = next((one.certificates[0].config for one in repeats if one.certificates), None)
-    if certificate is None:
-        return Amount(passes), Amount(frames)
-    votes = certificate.n0 + certificate.n
-    words = [f"{each}; certified {votes * each:,}" if each else "0" for each in (passes, frames)]
-    return words[0], words[1]
+    votes = next((one.certificates[0].config for one in repeats if one.certificates), None)
+    certified = Amount(votes.n0 + votes.n) if votes else None
+    return (None, None, certified) if known is None else (Amount(1), Amount(known.parts * known.layered), certified)
 
 
 def _changes(found: Defences, added: Comparisons) -> Table:
@@ -126,12 +121,15 @@ def _certificates(found: Defences) -> Table:
     for (name, sigma), entries in by_setting.items():
         results = [entry.result for entry in entries]
         shares = [over_repeats(result.at(at) for result in results) for at in radii]
-        control = [Amount(r.outside) for r in results] if any(r.attacked for r in results) else []
-        sums = [Amount(sum(r.attacked for r in results)), Amount(sum(r.broken for r in results))]
-        outside = Amount(sum(c.value for c in control)) if control else None
-        row = (Amount(sigma, "{:g}".format), over_repeats(r.right for r in results), *shares, *sums, outside)
-        rows.append(Row(name, row))
-    columns = ("σ", "right under noise", *(radius("l2", r) for r in radii), "attacked", "broken", "broken farther out")
+        under_noise = (
+            Amount(sigma, "{:g}".format),
+            Amount(results[0].n_images),
+            over_repeats(r.right for r in results),
+        )
+        of_attacks = [sum(getattr(r, what) for r in results) for what in ("attacked", "broken", "outside")]
+        rows.append(Row(name, (*under_noise, *shares, *map(Amount, of_attacks))))
+    shown = (radius("l2", r) for r in radii)
+    columns = ("σ", "images", "right under noise", *shown, "attacked", "broken", "broken farther out")
     note = (
         "Of an image that is right with a certificate no change within the radius changes the vote, whatever the attacker knows. "
         "Attacked: certified images, within their own radius, of all repeats together. Broken farther out: by the same attack at "
@@ -177,7 +175,8 @@ def _attacked(found: Defences) -> tuple[int, int]:
 def _judge(found: Defences, added: Comparisons) -> Verdict:
     """Which defences keep most in the worst case, and whether the layer adds anything to any of them."""
     trained = [one for one in found.named.values() if any(repeat.trained for repeat in one.repeats.values())]
-    missing = tuple(f"an audit of {one.name}" for one in trained if not any(r.audits for r in one.repeats.values()))
+    missing = [one.name for one in trained if not any(repeat.audits for repeat in one.repeats.values())]
+    untried = (f"an audit of {listed(missing)}",) if missing else ()
     best = [leader for ball in found.balls if (leader := _leaders(found, ball))]
     signs = {
         (one.name, ball.name): added.sign(one.name, ball.worst)
@@ -198,7 +197,7 @@ def _judge(found: Defences, added: Comparisons) -> Verdict:
     finding = {(True, True): Finding.PART, (True, False): Finding.HOLDS, (False, True): Finding.FALLS}
     images = [share.total for one in found.named.values() for ball in found.balls for share in one.each(_worst(ball))]
     what = finding.get((bool(gains), bool(losses)), Finding.NOTHING) if signs else Finding.OPEN
-    return Verdict(what, reasons, missing, min(images, default=0))
+    return Verdict(what, reasons, untried, min(images, default=0))
 
 
 def _worst(ball: Ball) -> Callable[[Repeat], Proportion | None]:
