@@ -76,8 +76,7 @@ from groundglass.service.tokens import Budgets, Client
 from groundglass.studies import STUDIES, find_study
 from groundglass.studies.cells.attack import AttackCell
 from groundglass.studies.cells.draws import DrawsCell
-from groundglass.studies.defences.ensembles import ensembles
-from groundglass.studies.defences.study import DefencesConfig
+from groundglass.studies.defences.study import FAMILIES
 from groundglass.studies.engine.ray import Ray
 from groundglass.studies.engine.run import run_study
 from groundglass.studies.recipe import configure
@@ -140,6 +139,8 @@ INSIDE |= {
 }
 # Of sequential tests, and of the study of a secret.
 INSIDE |= {"Detection", "Identification", "Known", "Line"}
+# Of defences.
+INSIDE |= {"AuditBall", "Defences", "Hardened", "Source"}
 # They look at their numbers themselves, see FUNCTIONS.
 INSIDE |= {"BitPlanes", "Thermometer"}
 HAS_RAY = find_spec("ray") is not None
@@ -241,10 +242,10 @@ def examples() -> dict[type, Any]:
     look(dataset)
     for study in (*STUDIES, find_study("all")):
         config = configure(study, "quick", data=None, seed=0, precision="float32")
+        whole = {"families": tuple(FAMILIES)} if study.name == "defences" else {}
         look(config)
-        look(study.cells(config, dataset))
+        look(study.cells(replace(config, **whole), dataset))
     look(DrawsCell(first=found[AttackCell], draws=2))
-    look(ensembles(found[DefencesConfig], dataset, epochs=1))
     return found
 
 

@@ -81,7 +81,9 @@ def test_owners_of_a_folder_that_an_earlier_version_made_are_those_of_todays_pla
     then = {owner for record in run.records for owner in run.studies(record.key)}
     owners = {cell["key"]: frozenset(cell["studies"]) & then for cell in plan}
     assert not any("studies" in cell for cell in told["cells"])
-    gone = [record for record in run.records if record.key not in owners]
+    # Adversarial training is longer now.
+    longer = frozenset(("adversarial-training",))
+    gone = [record for record in run.records if record.key not in owners and run.studies(record.key) != longer]
     assert {record.kind for record in gone} <= {"query", "choice", "check", "craft", "transfer"}, "plans that changed"
     known = [record for record in run.records if record.key in owners]
     other = [record for record in known if run.studies(record.key) != owners[record.key]]

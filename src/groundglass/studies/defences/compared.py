@@ -19,7 +19,7 @@ CLEAN, CERTIFIED = "clean accuracy", "certified"
 
 
 @dataclass(frozen=True)
-class Ball:
+class AuditBall:
     """Where networks were audited."""
 
     norm: str
@@ -64,11 +64,11 @@ class Repeat:
         """Whether it has the layer."""
         return getattr(self.trained.result, "device", None) is not None if self.trained else False
 
-    def worst(self, ball: Ball) -> Proportion | None:
+    def worst(self, ball: AuditBall) -> Proportion | None:
         one = self.audits.get(ball.name)
         return one.result.worst if one else None
 
-    def claimed(self, ball: Ball) -> Proportion | None:
+    def claimed(self, ball: AuditBall) -> Proportion | None:
         one = self.audits.get(ball.name)
         return one.result.share_claimed if one else None
 
@@ -123,7 +123,7 @@ class Defences:
 
     run: Run
     named: Mapping[str, Defence]
-    balls: Sequence[Ball]
+    balls: Sequence[AuditBall]
     radius: float | None
 
     @classmethod
@@ -144,14 +144,14 @@ class Defences:
             plain, number = repeat_of(one.name)
             if number in found.get(plain, {}):
                 found[plain][number].trained = one
-        balls: dict[tuple[str, float], Ball] = {}
+        balls: dict[tuple[str, float], AuditBall] = {}
         # Where one ball has two names, the paper's is told.
         for audit in sorted(
             seen, key=lambda one: (one.config.norm != "linf", one.config.eps, one.config.eps_paper is None)
         ):
             plain, number = repeat_of(audit.config.model)
             place = (audit.config.norm, round(audit.config.eps, 9))
-            ball = balls.setdefault(place, Ball(*place, where(audit)))
+            ball = balls.setdefault(place, AuditBall(*place, where(audit)))
             found[plain][number].audits[ball.name] = audit
         for certificate in certified:
             plain, number = repeat_of(certificate.config.model)
@@ -213,7 +213,7 @@ class Defences:
             outcomes = [self._standing(each, ball) for each in (one, other)]
         return differs(*outcomes) if all(outcomes) else None
 
-    def _standing(self, one: Repeat, ball: Ball) -> dict[int, bool]:
+    def _standing(self, one: Repeat, ball: AuditBall) -> dict[int, bool]:
         audit = one.audits.get(ball.name)
         return self.run.right_under([audit.key]) if audit else {}
 

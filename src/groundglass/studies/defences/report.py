@@ -15,7 +15,7 @@ from groundglass.report.table import Amount, Row, Table, Value, over_repeats
 from groundglass.report.words import chance, failed_checks, radius
 from groundglass.results import Run
 from groundglass.results.kinds import TRAIN
-from groundglass.studies.defences.compared import Ball, Comparisons, Defence, Defences, Repeat
+from groundglass.studies.defences.compared import AuditBall, Comparisons, Defence, Defences, Repeat
 
 TITLE = "Defences side by side"
 _ORDINARY = "ordinary training"
@@ -200,7 +200,7 @@ def _judge(found: Defences, added: Comparisons) -> Verdict:
     return Verdict(what, reasons, untried, min(images, default=0))
 
 
-def _worst(ball: Ball) -> Callable[[Repeat], Proportion | None]:
+def _worst(ball: AuditBall) -> Callable[[Repeat], Proportion | None]:
     return lambda repeat: repeat.worst(ball)
 
 
@@ -208,7 +208,7 @@ def _at(found: Defences) -> Callable[[Repeat], Proportion | None]:
     return lambda repeat: repeat.certified(found.radius or 0)
 
 
-def _leaders(found: Defences, ball: Ball) -> dict[str, Any] | None:
+def _leaders(found: Defences, ball: AuditBall) -> dict[str, Any] | None:
     """The defence that keeps most in a ball, and those that are not clearly behind it; none where fewer than two were audited."""
     kept = {name: share for name, one in found.named.items() if (share := one.mean(_worst(ball))) is not None}
     if len(kept) < 2:
@@ -279,7 +279,7 @@ def _label(name: str, alone: str = "") -> str:
     return _ORDINARY if name in (BASELINE, DEFENDED) else name.removeprefix(f"{BASELINE} ").removeprefix(f"{DEFENDED} ")
 
 
-def _spot(one: Defence, ball: Ball, found: Defences) -> Spot | None:
+def _spot(one: Defence, ball: AuditBall, found: Defences) -> Spot | None:
     """The mean over repeats; None where one of its values is not known."""
     known = [(repeat.clean, repeat.worst(ball)) for repeat in one.repeats.values()]
     each = [(100 * clean.share, 100 * worst.share) for clean, worst in known if clean and worst]
