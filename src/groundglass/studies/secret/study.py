@@ -88,7 +88,7 @@ def cells(config: SecretConfig, dataset: Dataset) -> list[Cell]:
     tests = list(_tests(config, baseline, network))
     checks = check_cells(CHECKS, (*attacks, *tests))
     audited = kit.audits(config, dataset, (baseline, network))
-    return with_inputs([*network.inputs, baseline, network, *audited, *attacks, *tests, *checks])
+    return with_inputs([*network.inputs, baseline, network, *attacks, *tests, *audited, *checks])
 
 
 def _attacks(config: SecretConfig, dataset: Dataset, baseline: NetworkCell, network: NetworkCell) -> Iterator[Cell]:
