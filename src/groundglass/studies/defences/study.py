@@ -267,6 +267,8 @@ def laptop(data: str, seed: int, precision: Precision) -> DefencesConfig:
         "resnet": replace(networks["baseline"], epochs=6, learning_rate=0.05),
         "vit": replace(_VIT, precision=precision),
         "vit_width": 1 / 6,
+        # Some of the signals teach slowly, and all of their networks must get an image right.
+        "transfer_images": 5000,
     }
     return DefencesConfig(**networks, trades=TRADES(eps=8 / 255, steps=2), **others)
 
