@@ -96,7 +96,7 @@ def test_the_verdict_is_what_the_secret_buys(tmp_path: Path, none: int, whole: i
         1000,
     )
     # An error of 0.6 is as good as all of U, one of 1.35 is not.
-    assert verdict.reasons["enough"] == "6.59 Mbit"
+    assert verdict.reasons["enough"] == {"U": "6.59 Mbit"}
     assert 20 < len(takeaway(one.folder, tmp_path / "page", "secret")) < 400
 
 

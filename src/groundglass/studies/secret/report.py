@@ -3,11 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from groundglass.adaptive.attackers import attacker
 from groundglass.adaptive.information import gaussian_bits, uniform_bits
-from groundglass.core.statistics import Difference, Family, Outcomes, Proportion, as_good, differs
+from groundglass.core.statistics import Difference, Family, Proportion, as_good, differs
 from groundglass.report import words
 from groundglass.report.drawing import Folder
 from groundglass.report.section import Finding, Section, Verdict
@@ -138,7 +139,8 @@ def _worth(run: Run) -> Table:
     note = (
         "Bits: the mutual information of what the attacker has and of all entries of U, or of B, at this relative error; sqrt(2) "
         "is chance. Of U as a medium has it: one that a seed draws is worth no more than the bits of its seed. The phase "
-        "of a row, which no reading shows, counts too: one number a row. PGD on the same images."
+        "of a row, which no reading shows, counts too: one number a row. One draw of each: who draws again leaves fewer. "
+        "PGD on the same images."
     )
     return Table(
         "Accuracy under attack by what is known of the secret, %",
@@ -238,37 +240,33 @@ def _judge(run: Run) -> Verdict:
     eps = max(family.found)
     test = family.found[eps]
     best = heads[max(heads)]
-    right: dict[str, Outcomes] = {"none": run.right(best[eps].key), "all": run.right(whole[eps].key)}
     every = all(as_good(run.right(whole[e].key), run.right(best[e].key), margin=MARGIN) for e in family.found)
     if not any(family.above(e) for e in family.found):
         finding = Finding.FALLS if every else Finding.OPEN
     else:
         finding = Finding.PART if every else Finding.HOLDS
-    size = max((one.bits for one in known(run) if one.of == "U" and not math.isinf(one.bits)), default=0.0)
-    enough = _enough(run, right["all"], eps)
+    enough = {of: _enough(run, of, eps) for of in "UB"}
     reasons = {
         "radius": words.radius("linf", eps),
         "labels": max(heads),
         "none": best[eps].result.robust,
         "all": whole[eps].result.robust,
         "test": test,
-        "most": _bits(size),
-        "enough": None if enough is None else _bits(enough.bits),
+        "enough": {of: _bits(one.bits) for of, one in enough.items() if one is not None},
         "drawn": next((_share(one.attacks.get(eps)) for one in known(run) if one.of == "U" and not one.bits), None),
         "family": family,
     }
-    return Verdict(finding, reasons, (), len(right["none"]))
+    return Verdict(finding, reasons, (), best[eps].result.n_images)
 
 
-def _enough(run: Run, whole: Outcomes, eps: float) -> Known | None:
-    """The fewest bits of U from which on an attack through it leaves at most `MARGIN` more right than through all of it."""
-    found = None
-    for one in sorted((one for one in known(run) if one.of == "U"), key=lambda one: -one.bits):
-        attack = one.attacks.get(eps)
-        if attack is None or not as_good(whole, run.right(attack.key), margin=MARGIN):
-            break
-        found = one
-    return found if found is not None and not math.isinf(found.bits) else None
+def _enough(run: Run, of: str, eps: float) -> Known | None:
+    """The fewest bits of U, or of B, from which on an attack leaves at most `MARGIN` more right than with all of it."""
+    mine = sorted((one for one in known(run) if one.of == of and eps in one.attacks), key=lambda one: -one.bits)
+    if not mine or not math.isinf(mine[0].bits):
+        return None
+    whole = run.right(mine[0].attacks[eps].key)
+    good = list(takewhile(lambda one: as_good(whole, run.right(one.attacks[eps].key), margin=MARGIN), mine[1:]))
+    return good[-1] if good else None
 
 
 def lines(run: Run) -> list[Line]:
