@@ -101,6 +101,20 @@ def test_with_its_own_weights_a_layer_is_backpropagated(kind):
     assert F.cosine_similarity(other[first].flatten(), usual[first].flatten(), dim=0) < 0.9
 
 
+@pytest.mark.parametrize("kind", ["strided", "grouped, dilated", "padded", "tokens"])
+def test_in_bfloat16_too(kind):
+    torch.manual_seed(0)
+    make, width = NETWORKS[kind]
+    model, exact = defended(make(), width), {}
+    for own in (Own(), HybridDFA()):
+        with torch.autocast("cpu", torch.bfloat16):
+            exact[own.name] = gradients(model, own, images())
+    found, usual = exact.values()
+    for name in usual:
+        assert found[name].dtype == torch.float32
+        assert (found[name] - usual[name]).norm() <= 0.05 * usual[name].norm() + 1e-6, name
+
+
 @pytest.fixture
 def two():
     """Flatten, Linear, ReLU; then the block, whose own Linear is the second layer below the device."""
