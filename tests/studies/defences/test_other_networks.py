@@ -6,8 +6,9 @@ import pytest
 
 from groundglass.models import DefendedNetwork
 from groundglass.results import Run
-from groundglass.results.kinds import TRAIN, TRANSFER
+from groundglass.results.kinds import CRAFT, TRAIN, TRANSFER
 from groundglass.results.repeats import repeat_of
+from groundglass.studies.cells.check import CheckCell
 from groundglass.studies.cells.craft import CommonCell, CraftCell, TransferCell
 from groundglass.studies.cells.network import PlaceCell, TrainCell
 from groundglass.studies.defences import credits, study
@@ -18,6 +19,7 @@ from groundglass.studies.engine.run import _check_names as check_names
 from groundglass.studies.recipe import configure
 from groundglass.studies.registry import find_study
 from groundglass.training.classifier import FINE_TUNING
+from tests.results.examples import made
 from tests.studies import tiny
 
 SIGNALS = ("feedback-alignment", "sign-symmetry", "direct-feedback", "estimated-derivative")
@@ -83,16 +85,30 @@ def test_images_made_on_vgg_16_are_tried_on_all_of_them():
         "VGG-16",
         *(f"{name}{end}" for name in OPUS for end in ("", " without layer")),
     ]
-    made = [cell for cell in cells if isinstance(cell, CraftCell)]
-    assert {(cell.label, cell.eps) for cell in made} == {
+    crafts = [cell for cell in cells if isinstance(cell, CraftCell)]
+    assert {(cell.label, cell.eps) for cell in crafts} == {
         (label, eps) for label in ("PGD", "MI-DI") for eps in (2 / 255, 5.1 / 255)
     }
-    assert {source.name for cell in made for source, _ in cell.sources} == {"VGG-16"}
+    assert {source.name for cell in crafts for source, _ in cell.sources} == {"VGG-16"}
     tried = [cell for cell in cells if isinstance(cell, TransferCell)]
-    assert len(tried) == len(made) * (len(common.networks) - 1)
+    assert len(tried) == len(crafts) * (len(common.networks) - 1)
+    (check,) = (cell for cell in cells if isinstance(cell, CheckCell) and "VGG-16" in cell.name)
+    assert {key_of(cell) for cell in check.inputs} == {key_of(cell) for cell in crafts}
     # VGG-16 and VGG-OPU are those of the other families, and trained once.
     ordinary = {cell.name: key_of(cell) for cell in planned("cifar10", "ordinary")[1] if cell.kind == "train"}
     assert ordinary == {cell.name: key_of(cell) for cell in cells if cell.name in ("VGG-16", "VGG-OPU")}
+
+
+def test_an_attack_that_is_weak_on_its_own_network_fails_its_check():
+    def crafted(eps, fooled, label="PGD"):
+        record = made(CRAFT)
+        config = {**record.config, "eps": eps, "label": label}
+        return replace(record, config=config, result={**record.result, "n_images": 100, "fooled": fooled, "right": 100})
+
+    weak_in_one_repeat = [crafted(0.02, 99), crafted(0.02, 50), crafted(0.01, 30)]
+    found = credits._source_fooled(weak_in_one_repeat)
+    assert (found.passed, found.value) == (False, {"PGD": 0.5})
+    assert credits._source_fooled([crafted(0.02, 97), crafted(0.02, 95, "MI-DI"), crafted(0.01, 30)]).passed
 
 
 def test_the_other_families_leave_the_cells_before_them_as_they_are():

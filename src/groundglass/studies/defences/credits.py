@@ -1,16 +1,20 @@
 """Is it the teaching signal? Networks below whose device other signals teach, each with the layer and without, under images that
 were made on an ordinary network."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from groundglass.attacks import InputDiversity, TransferPGD
 from groundglass.core.settings import Count, Positive
 from groundglass.data import Dataset
+from groundglass.results import Record
+from groundglass.results.kinds import CRAFT
 from groundglass.studies import kit
+from groundglass.studies.cells.check import Check, CheckCell, Found, check_cells, entries
 from groundglass.studies.cells.craft import CommonCell, CraftCell, TransferCell
 from groundglass.studies.cells.network import NetworkCell, PlaceCell, TrainCell
+from groundglass.studies.engine.cell import Cell, key_of
 from groundglass.training import Credit
 from groundglass.training.classifier import FINE_TUNING
 
@@ -87,3 +91,35 @@ def transferred(
             steps = replace(attack, steps=_STEPS, step_size=2.5 * eps / _STEPS)
             made = CraftCell(label=label, attack=steps, eps=eps, **shared)
             yield from (TransferCell(made, target) for target in targets)
+
+
+#: Of the images, at the largest radius: fewer, and an attack is too weak on its own network to say anything of others.
+_FOOLED = 0.9
+
+
+def _source_fooled(records: Sequence[Record]) -> Found:
+    made = entries(records, CRAFT)
+    largest = max(one.config.eps for one in made)
+    shares: dict[str, list[float]] = {}
+    enough = True
+    for one in made:
+        if one.config.eps == largest:
+            shares.setdefault(one.config.label, []).append(one.result.success.share)
+            enough = enough and one.result.success.interval[1] >= _FOOLED
+    return Found(enough, {label: round(min(each), 4) for label, each in shares.items()})
+
+
+#: A sign that a figure of transferred attacks is not what it seems.
+CHECKS = (
+    Check(
+        "images made on VGG-16 fool it",
+        f"at the largest radius at least {_FOOLED:.0%} of the images fool the network that they were made on",
+        _source_fooled,
+    ),
+)
+
+
+def checks(cells: Iterable[Cell]) -> list[CheckCell]:
+    """Of the images that were made, over all repeats; none where none were."""
+    made = {key_of(cell.crafted): cell.crafted for cell in cells if isinstance(cell, TransferCell)}
+    return check_cells(CHECKS, tuple(made.values())) if made else []

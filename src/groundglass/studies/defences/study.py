@@ -98,7 +98,7 @@ def cells(config: DefencesConfig, dataset: Dataset) -> list[Cell]:
         found += credits.transferred(config, dataset, config.transfer_images, config.transfer_radii)
     found = repeated(found, config.repeats)
     certified = [cell for cell in found if isinstance(cell, CertifyCell)]
-    return with_inputs([*found, *(check_cells(CHECKS, certified) if certified else ())])
+    return with_inputs([*found, *(check_cells(CHECKS, certified) if certified else ()), *credits.checks(found)])
 
 
 def early(config: DefencesConfig, dataset: Dataset) -> tuple[NetworkCell, ...]:
