@@ -62,7 +62,11 @@ def soon_table(run: Run) -> Table:
         truth = "yes" if one.config.there else "no"
         counts = (Amount(r.right), Amount(r.wrong), Amount(r.undecided))
         name = f"{_QUESTIONS[one.config.question]} {_who(one)}"
-        rows.append(Row(name, (_SIGNS[one.config.sign], _seen(one), truth, *counts, _queries(one), r.event)))
+        rows.append(
+            Row(
+                name, (_SIGNS.get(one.config.sign, one.config.sign), _seen(one), truth, *counts, _queries(one), r.event)
+            )
+        )
     bound = max((one.config.alpha for one in found), default=0.0)
     budget = max((one.config.budget for one in found), default=0)
     note = (
@@ -113,7 +117,9 @@ def facts(run: Run) -> dict[str, Any]:
         "which": {one.config.access: _fact(one) for one in which},
         "candidates": which[0].config.settings["candidates"] if which else 0,
         "linear": _fact(linear),
-        "hidden": [_SIGNS[one.config.sign] for one in noisy if one.result.right < one.result.streams / 2],
+        "hidden": [
+            _SIGNS.get(one.config.sign, one.config.sign) for one in noisy if one.result.right < one.result.streams / 2
+        ],
         "noise": _fact(noise),
     }
 
