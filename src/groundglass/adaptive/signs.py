@@ -117,13 +117,15 @@ class Jump(_Scores):
     after which more was left than rounding makes, less than half of the change was lost. 2 queries an event and one a halving.
 
     Attributes:
+        last: halvings over which the change is looked at. It is neither kept nor lost if it falls to less than half, but to
+            more than 4 / 2^last: nothing is learned then.
         least: nothing is learned where the change is lost in rounding before so many halvings: a single flip may be smaller.
     """
 
     rare: Chance = 0.05
     often: Chance = 0.5
     halvings: Halvings = 16
-    last: Count = 5
+    last: Annotated[int, In("[3, 20]")] = 5
     least: Count = 10
     digits: Digits = 3
 
@@ -145,8 +147,10 @@ class Jump(_Scores):
         seen = (change > _UNITS).long().cumprod(1).sum(1) - 1
         at = torch.stack([(seen - self.last).clamp_min(0), seen.clamp_min(0)], 1)
         before, after = change.gather(1, at).unbind(1)
-        jumped = after >= before / 2
-        return torch.where(seen < max(self.least, self.last), -1, jumped.long()).to(torch.int8)
+        # Of a smooth function the change falls to about 1 / 2^last; where it falls less, some flips may have been told apart.
+        known = (after >= before / 2) | (after <= before * 4 / 2**self.last)
+        known &= seen >= max(self.least, self.last)
+        return torch.where(known, (after >= before / 2).long(), -1).to(torch.int8)
 
 
 def _keep(ends: list[Tensor], middle: Tensor, first: Tensor) -> None:

@@ -46,7 +46,8 @@ def picture(lines: Sequence[Line], radii: Sequence[str], drawings: Folder) -> Dr
     told_apart = " (solid), ".join(radii) + (" (dashed)" if len(radii) > 1 else "")
     caption = (
         f"Accuracy under attack, L∞ {told_apart}, with 95% intervals. Above: who knows so many bits of U, or of B, from none to "
-        "all; dotted, an own head, which knows none. Below: who knows none, by the images that they have."
+        "all; dotted, an own head, which knows none. Below: an own head, by labelled images, and a linear fit to bits and "
+        "logits, which learns some of what is above the layer."
     )
     return drawings.save("secret-worth", lambda: _drawn(panels), alt=spoken(told), caption=caption)
 
@@ -95,7 +96,7 @@ def _drawn(panels: Sequence[Sequence[Line]]) -> Any:
             every = [math.log10(x) for one in panel for x in one.points] or [0.0, 1.0]
             axes.set_xlim(min(every), max(every) if max(every) > min(every) else min(every) + 1)
             ticks = {float(k): _power(k) for k in range(math.ceil(min(every)), math.floor(max(every)) + 1)}
-            axes.set_xlabel("images, and no bit of the secret")
+            axes.set_xlabel("images that it is fitted to")
         axes.set_xticks(sorted(ticks), [ticks[x] for x in sorted(ticks)])
         axes.minorticks_off()
         name_ends(axes, ends, names, colours)
