@@ -59,7 +59,7 @@ def test_a_group_has_its_points_their_repeats_its_interval_and_its_tick() -> Non
 POINT = st.tuples(st.integers(0, 100), st.integers(0, 100))
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=6)
 @given(st.lists(POINT, min_size=1, max_size=14, unique=True))
 def test_names_are_apart_and_no_line_to_one_crosses_another(points: list[tuple[int, int]]) -> None:
     figure = drawn(("", [one(f"name {i}", *point) for i, point in enumerate(points)]))
