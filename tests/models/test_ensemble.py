@@ -192,6 +192,14 @@ def test_a_body_gives_one_tensor_or_one_a_part():
     assert whole(images()).shape == (7, 5)
 
 
+@pytest.mark.parametrize("view", [False, True])
+def test_an_ensemble_is_defended_already(view):
+    model = ensemble()
+    network = model.seen_through(Blocked()) if view else model
+    with pytest.raises(ValueError, match="defended already"):
+        defend(network, at="body", device=device(7), seed=0)
+
+
 def test_nothing_secret_is_in_its_state_and_another_device_is_refused():
     model = ensemble()
     with pytest.raises(TypeError):

@@ -16,6 +16,9 @@ from groundglass.training import (
     HybridDFA,
     PGDTraining,
     TrainingConfig,
+    encode_bits,
+    fit_classifier,
+    place_device,
     train,
 )
 from tests.contracts.test_credit_contract import coloured
@@ -98,6 +101,14 @@ def test_what_cannot_train_an_ensemble_says_so(tmp_path):
     noisy = small(votes=True, noise=1.0)
     with pytest.raises(ValueError, match="several"):
         train(noisy, natural, CONFIG, credit=HybridDFA(), seed=0, checkpoint=tmp_path / "x.safetensors")
+    bits = torch.zeros(7, N, dtype=torch.uint8)
+    for refused in (
+        lambda: encode_bits(model, natural),
+        lambda: place_device(model, None),
+        lambda: fit_classifier(model, bits, torch.zeros(7, dtype=torch.int64), CONFIG, seed=0),
+    ):
+        with pytest.raises(ValueError, match="member"):
+            refused()
     hard = TrainingConfig(epochs=1, adversarial=PGDTraining(eps=0.01, steps=1, rule="dfa"))
     with pytest.raises(ValueError, match="vote"):
         train(model, natural, hard, credit=HybridDFA(), seed=0)

@@ -4,7 +4,7 @@ from groundglass.models.architectures import ARCHITECTURES
 from groundglass.models.block import OpticalBlock
 from groundglass.models.classifier import Classifier
 from groundglass.models.defended import Defended, DefendedNetwork, View, defend, devices_of
-from groundglass.models.ensemble import DefendedEnsemble, MemberRules
+from groundglass.models.ensemble import DefendedEnsemble, MemberRules, check_one_layer
 from groundglass.models.files import load_defended, read_spec, save_defended, save_model
 from groundglass.models.head import Head
 from groundglass.models.named import load_model
@@ -28,6 +28,7 @@ __all__ = [
     "View",
     "accuracy",
     "build",
+    "check_one_layer",
     "defend",
     "devices_of",
     "ensemble_on",

@@ -365,8 +365,8 @@ def _last_linear(network: nn.Module) -> nn.Linear:
 
 
 def _check_undefended(network: nn.Module, at: str, places: dict[str, nn.Module]) -> None:
-    if isinstance(network, DefendedNetwork | View):
-        inner = network if isinstance(network, DefendedNetwork) else network.defended
+    if isinstance(network, Defended | View):
+        inner = network.defended if isinstance(network, View) else network
         where = getattr(inner, "at", "several places")
         raise ValueError(
             f"`network` is defended already, at {where!r}. Another device goes in by training.place_device(network, device); to "

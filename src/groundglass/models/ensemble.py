@@ -166,6 +166,12 @@ class DefendedEnsemble(Defended):
         return "votes" if self.votes else "one classifier"
 
 
+def check_one_layer(network: nn.Module) -> None:
+    """Refuse an ensemble where a network of one layer is wanted. Raises: ValueError."""
+    if isinstance(network, DefendedEnsemble):
+        raise ValueError("this is for a network of one layer: give a part of the DefendedEnsemble, ensemble.member(0)")
+
+
 class _Taken(nn.Module):
     """A part's own of what the body gives."""
 

@@ -19,7 +19,7 @@ from groundglass.core.accelerator import free_memory, repeatable
 from groundglass.core.reading import sent
 from groundglass.core.settings import Count, Tally, fit
 from groundglass.data import ImagesLike
-from groundglass.models import DefendedNetwork, OpticalBlock
+from groundglass.models import DefendedNetwork, OpticalBlock, check_one_layer
 from groundglass.models.head import Rectified
 from groundglass.optics import Encoding, OpticalDevice
 from groundglass.optics.device import as_bits
@@ -45,6 +45,7 @@ def place_device(network: DefendedNetwork, device: OpticalDevice | None, *, enco
     Raises:
         ValueError: the device takes another number of bits than the network has features.
     """
+    check_one_layer(network)
     block = network.block
     features = network.block.width
     if device is not None and device.in_features != features:
@@ -101,6 +102,7 @@ def fit_classifier(
         DivergedError: the loss is not finite, or above twice that of guessing; the network is unchanged.
         DamagedFileError, ValueError: the checkpoint is damaged, or belongs to another fit.
     """
+    check_one_layer(network)
     block = network.block
     if not network.ends_in_block:
         raise ValueError(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from groundglass.attacks import StraightThrough
 from groundglass.core import logits_of
-from groundglass.models import DefendedEnsemble, DefendedNetwork, MemberRules
+from groundglass.models import DefendedEnsemble, DefendedNetwork, MemberRules, check_one_layer
 from groundglass.models.wrappers import unwrapped
 
 
@@ -99,6 +99,7 @@ def _check_unwrapped(ensemble: DefendedEnsemble, model: nn.Module) -> None:
 
 def check_defended(model: nn.Module) -> DefendedNetwork:
     """Refuse a network that no feedback is for. Raises: ValueError."""
+    check_one_layer(model)
     if not isinstance(model, DefendedNetwork):
         raise ValueError(
             f"this training is for a defended network, not for {type(model).__name__}: make one with `defend(network, at=...)`"

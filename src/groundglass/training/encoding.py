@@ -9,7 +9,7 @@ from torch import Tensor
 from groundglass.core import Progress, input_dtype, silent
 from groundglass.core.modes import evaluating
 from groundglass.data import Augment, ImagesLike, batches, given
-from groundglass.models import DefendedNetwork
+from groundglass.models import DefendedNetwork, check_one_layer
 from groundglass.optics import Encoding, encode
 from groundglass.optics.layer import as_bytes
 
@@ -44,6 +44,7 @@ def encode_bits(
     Raises:
         TypeError: `images` is none of these.
     """
+    check_one_layer(network)
     return encoded(network, images, encoding, batch_size, augment, seed, epoch, progress, name)[0]
 
 

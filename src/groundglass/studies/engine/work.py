@@ -55,7 +55,7 @@ def _training(c: Any, on: Below) -> Passes:
         computed = Passes(forward=on.plan.train + n).times(on.size)  # the block's weights are a few more
         return Passes(computed.forward, seconds=2 + images * (1e-5 + 2e-11 * on.device + 3e-10 * on.head))
     if c.model.get("frozen") == "convolutions":
-        return Passes(forward=images + n, gradient=images / 8).times(on.size)
+        return Passes(forward=images + n, gradient=images * c.model.get("parts", 1) / 8).times(on.size)
     adversarial = c.training.get("adversarial")
     steps = 0 if adversarial is None else adversarial.get("steps", 7)
     tried = Passes(forward=n, gradient=images * steps).times(on.size)
