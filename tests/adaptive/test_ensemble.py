@@ -47,7 +47,9 @@ def test_a_rule_goes_through_every_layer_at_once(name: str) -> None:
     model, x = ensemble(), images().requires_grad_()
     rule = rule_of(name, model)
     assert rule.name == name
-    assert collapse(rule, model) is rule
+    short = collapse(rule, model, x.detach())
+    assert isinstance(short, MemberRules)
+    assert (short is rule) is (name not in ("fa", "bpda-drawn"))
     error = torch.randn(len(x), CLASSES, generator=torch.Generator().manual_seed(5))
     (found,) = torch.autograd.grad(model.seen_through(rule)(x), x, error)
     alone = [
@@ -56,6 +58,7 @@ def test_a_rule_goes_through_every_layer_at_once(name: str) -> None:
     ]
     assert all(bool(one.any()) for one in alone)
     torch.testing.assert_close(found, torch.stack(alone).sum(0))
+    torch.testing.assert_close(torch.autograd.grad(model.seen_through(short)(x), x, error)[0], found)
     drawn = [one.vjp(torch.ones(1, N), torch.ones(1, CLASSES if one.site == "logits" else M)) for one in rule.rules]
     assert not any(torch.equal(drawn[0], other) for other in drawn[1:]), "of each part another"
 

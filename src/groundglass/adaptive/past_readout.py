@@ -8,11 +8,11 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from groundglass.attacks import DrawnMatrix, LinearMatrix
 from groundglass.attacks.same_function import FEW, same_function
-from groundglass.models import Classifier, Defended, DefendedEnsemble
+from groundglass.models import Classifier, Defended, DefendedNetwork, MemberRules
 from groundglass.optics import BackwardRule, RandomFeedback
 from groundglass.optics.backward import Held
 
@@ -58,24 +58,40 @@ def collapse(rule: BackwardRule, network: Defended, images: Tensor | None = None
 
     It is the same, up to rounding, if the logits are the readout's own output and the rule is linear: `fa`, and
     `bpda-drawn`, whose pixels never saturate. It keeps a copy of the readout: for networks that are not trained further.
-    The rules of an ensemble stay as they are.
 
     Args:
         images: some that the network is for. The gradients by both rules are compared on the first 8 of them, without a frame
             of the device; where they differ, the rule itself is returned. There may be a hook behind the readout, say.
     """
-    short = _past_readout(rule, network)
+    short = _of_all(rule, network)
     if images is None or short is rule:
         return short
     same = same_function(network.seen_through(rule), network.seen_through(short), images[:FEW])
     return short if same else rule
 
 
-def _past_readout(rule: BackwardRule, network: Defended) -> BackwardRule:
-    if isinstance(network, DefendedEnsemble):
+def _of_all(rule: BackwardRule, network: Defended) -> BackwardRule:
+    """Past the readout of every part."""
+    if not isinstance(rule, MemberRules):
+        (part, *others) = network.parts
+        return rule if others else _past_readout(rule, part)
+    short = [_past_readout(own, part) for own, part in zip(rule.rules, network.parts, strict=True)]
+    if all(a is b for a, b in zip(short, rule.rules, strict=True)):
         return rule
+    return MemberRules(short, rule.name, undecided=rule.undecided)
+
+
+def _ends_in_block(network: DefendedNetwork) -> bool:
+    """As far as its class shows."""
+    inside = network.network
+    if type(inside) is nn.Sequential:
+        return inside[-1] is network.block
+    return type(inside) is Classifier and inside.head is network.block
+
+
+def _past_readout(rule: BackwardRule, network: DefendedNetwork) -> BackwardRule:
     block = network.block
-    if type(network.network) is not Classifier or network.network.head is not block or network.device is None:
+    if network.device is None or not _ends_in_block(network):
         return rule
     if block.above is not None:  # a ReLU: its derivative depends on the readings
         return rule

@@ -13,6 +13,7 @@ from groundglass.adaptive import (
     STAND_INS,
     Pairs,
     StandInAccess,
+    collapse,
     draw_seed,
     fit_facts,
     make_rule,
@@ -148,6 +149,8 @@ def subject(
 
     def drawn(name: str, draw: int = 0) -> Mode:
         rule = make_rule(name, target, seed=draw_seed(derive_seed(seed, "rule", name), draw))
+        if isinstance(target, DefendedEnsemble) and name in PAPER_RULES:
+            rule = collapse(rule, target, images)  # of every layer the matrix of a whole device
         return Mode(name if draw == 0 else f"{name}, draw {draw + 1}", target.seen_through(rule))
 
     paper = PAPER_RULES if optical else PAPER_RULES[:1]
