@@ -30,7 +30,7 @@ def networks() -> dict[str, EnsembleCell]:
 
 def cells(config, dataset):
     """Two of them, with an audit each, and attacks by rules of both sites and below the layer."""
-    made = [networks()[name] for name in ("4 VGG-OPU, votes", "VGG-OPU at 3 depths")]
+    made = [networks()[name] for name in ("3 VGG-OPU, votes", "VGG-OPU at 3 depths")]
     attack = MAKERS["white-box"]()
     (ball,) = kit.on_paper_axis(dataset, 0.2)
     rules = ("exact", "bpda-fit-linear", "own-head")
@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
 
 
 def test_it_is_trained_on_convolutions_that_stay_and_its_file_is_read_again(folder):
-    below, votes, deep = (network(folder, name) for name in ("VGG-OPU", "4 VGG-OPU, votes", "VGG-OPU at 3 depths"))
+    below, votes, deep = (network(folder, name) for name in ("VGG-OPU", "3 VGG-OPU, votes", "VGG-OPU at 3 depths"))
     assert isinstance(votes, DefendedEnsemble)
     assert isinstance(deep, DefendedEnsemble)
     assert (votes.votes, deep.votes) == (True, False)
@@ -62,7 +62,7 @@ def test_it_is_trained_on_convolutions_that_stay_and_its_file_is_read_again(fold
     weights = [one.block.project[0].weight for one in votes.parts]
     assert not any(torch.equal(a, b) for a, b in pairwise(weights))
     found = {one.name: one.result for one in Run.open(folder).entries(TRAIN)}
-    result = found["4 VGG-OPU, votes"]
+    result = found["3 VGG-OPU, votes"]
     assert result.clean_accuracy > 0.6
     assert (result.parts, result.device.out_features, found["VGG-OPU"].parts) == (PARTS, M, 1)
     assert result.features.name == "VGG-OPU"
@@ -75,13 +75,13 @@ def test_it_is_attacked_and_audited_as_a_network_of_one_layer(folder):
     opened = Run.open(folder)
     assert set(opened.attacks["rule"]) == {"exact", "bpda-fit-linear", "own-head"}
     audits = {one.name.split(" (")[0]: one.result for one in opened.entries(AUDIT)}
-    for name in ("4 VGG-OPU, votes", "VGG-OPU at 3 depths"):
+    for name in ("3 VGG-OPU, votes", "VGG-OPU at 3 depths"):
         found = audits[f"audit of {name}"]
         assert [claim.name for claim in found.claims] == ["dfa-fresh+fa", "own"]
 
 
 def test_it_is_smoothed(folder):
-    found = smooth(network(folder, "4 VGG-OPU, votes"), sigma=0.1).certify(*DATA.test.head(2).take([0, 1]), n0=4, n=10)
+    found = smooth(network(folder, "3 VGG-OPU, votes"), sigma=0.1).certify(*DATA.test.head(2).take([0, 1]), n0=4, n=10)
     assert found.estimated.sum(1).tolist() == [10, 10]
 
 
@@ -94,8 +94,8 @@ def test_cells_are_named_once_and_repeated_with_other_devices():
     owners = {one.owner for cell in again for one in cell.devices}
     assert len(owners) == 3 * PARTS
     with pytest.raises(ValueError, match="as many devices"):
-        replace(made["4 VGG-OPU, votes"], parts=3)
-    robust = made["4 VGG-OPU AT, votes"]
+        replace(made["3 VGG-OPU, votes"], parts=4)
+    robust = made["3 VGG-OPU AT, votes"]
     assert robust.features.name == "VGG-OPU AT"
     assert robust.training.adversarial is None
 
@@ -103,15 +103,15 @@ def test_cells_are_named_once_and_repeated_with_other_devices():
 def test_an_estimate_knows_that_there_are_several_devices():
     made = networks()
     config = MAKERS["adversarial-training"]()
-    four, none = (made[name] for name in ("4 VGG-OPU, votes", "4 linear heads, votes"))
-    all_cells = with_inputs([four, none, *kit.audits(config, DATA, [four, none, made["4 VGG-OPU AT, votes"]])])
+    four, none = (made[name] for name in ("3 VGG-OPU, votes", "3 linear heads, votes"))
+    all_cells = with_inputs([four, none, *kit.audits(config, DATA, [four, none, made["3 VGG-OPU AT, votes"]])])
     plan = Plan.of(all_cells)
     below = Below(plan, plan.units[key_of(four)])
     assert (below.device, below.width, below.classes) == (PARTS * N * M, config.width, 10)
     assert below.defended
     assert Below(plan, plan.units[key_of(none)]).device == 0
     by_name = {cell.name: Below(plan, plan.units[key_of(cell)]) for cell in all_cells if cell.kind == "audit"}
-    (plain,) = (one for name, one in by_name.items() if "4 VGG-OPU, votes" in name)
+    (plain,) = (one for name, one in by_name.items() if "3 VGG-OPU, votes" in name)
     (robust,) = (one for name, one in by_name.items() if "AT, votes" in name)
     assert plain.device == PARTS * N * M
     assert (plain.hardened, robust.hardened) == (False, True)
@@ -120,8 +120,8 @@ def test_an_estimate_knows_that_there_are_several_devices():
 
 
 def test_devices_are_looked_for_by_their_fingerprints(folder, tmp_path):
-    path = next((folder / "models").glob("4-vgg-opu-votes*"))
+    path = next((folder / "models").glob("3-vgg-opu-votes*"))
     with pytest.raises((ValueError, FileNotFoundError)):
         read_network(str(path), None, tmp_path)
     store = DeviceStore(folder / "devices")
-    assert all(store.find(one.fingerprint) for one in network(folder, "4 VGG-OPU, votes").devices)
+    assert all(store.find(one.fingerprint) for one in network(folder, "3 VGG-OPU, votes").devices)

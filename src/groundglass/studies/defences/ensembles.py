@@ -9,10 +9,10 @@ from groundglass.studies import kit
 from groundglass.studies.adversarial_training.study import AdversarialTrainingConfig, hardened
 from groundglass.studies.cells.ensemble import EnsembleCell
 
-#: Parts of an ensemble of one depth.
-PARTS = 4
-#: Max-pools of VGG-16 after which the parts of the other one take their features.
+#: Max-pools of VGG-16 after which the parts of one of the ensembles take their features.
 DEPTHS = (3, 4, 5)
+#: Parts of every ensemble. An odd number: few votes are equal.
+PARTS = len(DEPTHS)
 
 
 def ensembles(config: AdversarialTrainingConfig, dataset: Dataset, epochs: Count) -> tuple[EnsembleCell, ...]:
@@ -23,6 +23,7 @@ def ensembles(config: AdversarialTrainingConfig, dataset: Dataset, epochs: Count
     """
     shared: dict[str, Any] = {
         "hidden": config.device_in,
+        "parts": PARTS,
         "training": replace(config.hybrid, epochs=epochs),
         "data": config.data,
         "seed": config.seed,
@@ -31,19 +32,10 @@ def ensembles(config: AdversarialTrainingConfig, dataset: Dataset, epochs: Count
     # The first is the device of VGG-OPU itself.
     owners = ["", *(f"part {number}" for number in range(2, PARTS + 1))]
     devices = tuple(kit.device_cell(config, owner=owner) for owner in owners)
-    four: dict[str, Any] = {**shared, "parts": PARTS}
     return (
-        EnsembleCell(name="4 VGG-OPU, votes", features=plain, devices=devices, votes=True, **four),
-        EnsembleCell(name="4 VGG-OPU, one classifier", features=plain, devices=devices, votes=False, **four),
-        EnsembleCell(
-            name="VGG-OPU at 3 depths",
-            features=plain,
-            devices=devices[: len(DEPTHS)],
-            depths=DEPTHS,
-            parts=len(DEPTHS),
-            votes=False,
-            **shared,
-        ),
-        EnsembleCell(name="4 linear heads, votes", features=plain, votes=True, **four),
-        EnsembleCell(name="4 VGG-OPU AT, votes", features=robust, devices=devices, votes=True, **four),
+        EnsembleCell(name="3 VGG-OPU, votes", features=plain, devices=devices, votes=True, **shared),
+        EnsembleCell(name="3 VGG-OPU, one classifier", features=plain, devices=devices, votes=False, **shared),
+        EnsembleCell(name="VGG-OPU at 3 depths", features=plain, devices=devices, depths=DEPTHS, votes=False, **shared),
+        EnsembleCell(name="3 linear heads, votes", features=plain, votes=True, **shared),
+        EnsembleCell(name="3 VGG-OPU AT, votes", features=robust, devices=devices, votes=True, **shared),
     )
