@@ -237,19 +237,24 @@ def test_a_network_on_anothers_features_is_compared_with_what_differs_by_the_lay
     assert (seconds["VGG-16 AT"], seconds["ROPUST"]) == (2, 4), "that of the features too"
 
 
-def test_an_ensemble_is_compared_with_one_of_as_many_parts_without_the_layer(tmp_path: Path) -> None:
+def test_an_ensemble_is_compared_with_one_that_is_built_alike_without_the_layer(tmp_path: Path) -> None:
     one = Study(tmp_path)
     below = one.defence("VGG-OPU", 0, 0, 10)
-    several = (("4 VGG-OPU, votes", True, 4), ("4 linear heads, votes", False, 4), ("VGG-OPU at 3 depths", True, 3))
-    for name, layer, parts in (*several, ("VGG-OPU without layer", False, 1)):
-        one.defence(name, 0, 0, 10, layer=layer, parts=parts, features="VGG-OPU", inputs=[below])
+    for name, layer, parts, model in (
+        ("3 VGG-OPU, votes", True, 3, {"votes": True, "device_in": 512}),
+        ("3 VGG-OPU, one classifier", True, 3, {"votes": False, "device_in": 512}),
+        ("3 linear heads, votes", False, 3, {"votes": True, "linear_hidden": 512}),
+        ("VGG-OPU at 3 depths", True, 3, {"votes": True, "depths": [3, 4, 5], "device_in": 512}),
+        ("VGG-OPU without layer", False, 1, {"linear_hidden": 512}),
+    ):
+        one.defence(name, 0, 0, 10, layer=layer, parts=parts, model=model, features="VGG-OPU", inputs=[below])
     main, changes = tables(one.made.run())
     assert [row.name for row in changes.rows] == [
         "VGG-OPU − VGG-OPU without layer",
-        "4 VGG-OPU, votes − 4 linear heads, votes",
+        "3 VGG-OPU, votes − 3 linear heads, votes",
     ]
     frames = {name: row["frames an answer"].value for name, row in cells(main).items()}
-    assert list(frames.values()) == [1, 4, 0, 3, 0]
+    assert list(frames.values()) == [1, 3, 3, 0, 3, 0]
 
 
 def test_few_images_and_networks_that_were_not_audited(tmp_path: Path) -> None:

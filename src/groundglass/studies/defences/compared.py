@@ -98,9 +98,11 @@ class Defence:
         return trained[0].layered if trained else "OPU" in self.name
 
     @property
-    def parts(self) -> int:
-        """Of an ensemble; of any other network 1."""
-        return max(one.parts for one in self.repeats.values())
+    def built(self) -> Mapping[str, Any]:
+        """What it was made of, but for what a layer is in place of; nothing where it was not trained yet."""
+        trained = next((one.trained for one in self.repeats.values() if one.trained), None)
+        model = getattr(trained.config, "model", {}) if trained else {}
+        return {name: value for name, value in model.items() if name not in _HEAD} if isinstance(model, Mapping) else {}
 
     def each(self, read: Callable[[Repeat], Proportion | None]) -> list[Proportion]:
         """What is known of a share, in the order of the repeats."""
@@ -297,13 +299,17 @@ def _features(one: Entry[Any, Any]) -> str:
     return repeat_of(features.name)[0] if features else ""
 
 
+#: Settings of a network that a layer changes: its sizes, or those of the linear head in its place, and what enters either.
+_HEAD = ("device_in", "device_out", "linear_hidden", "linear_out", "encoding")
+
+
 def _alone(one: Defence, known: Mapping[str, Defence]) -> str:
-    """The same network without the layer, by its name; or another of as many parts on the same features; or that which these are
-    of."""
+    """The same network without the layer, by its name; or another that is built alike on the same features; or that which these
+    are of."""
     if not one.layered:
         return ""
     names = [one.name.replace(DEFENDED, BASELINE, 1), one.name.replace("-OPU", "", 1), f"{one.name} without layer"]
     if one.features:
-        names += [each.name for each in known.values() if (each.features, each.parts) == (one.features, one.parts)]
-        names += [one.features] if one.parts == 1 else []
+        names += [each.name for each in known.values() if (each.features, each.built) == (one.features, one.built)]
+        names += [one.features]
     return next((name for name in names if name in known and not known[name].layered), "")
