@@ -73,6 +73,7 @@ def soon_table(run: Run) -> Table:
         f"Sequential tests, each wrong with a chance of at most {bound:g} while its premise holds: where noise or few digits "
         f"hide what is looked for it does not. Streams of at most {budget:,} queries. Queries: median, in brackets nine of ten "
         "of the streams that were sure. Last column: how often what is looked for was seen, of the points that tell something."
+        " Where there is noise, jumps and a rough border may be its own: an ordinary network under noise would have them too."
     )
     heads = ("looks at", "sees", "in truth", "right", "wrong", "not sure", "queries until sure", "seen at")
     return Table("How soon an attacker knows what is there", "question, and what is asked", heads, tuple(rows), note)
