@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -166,6 +166,8 @@ def subject(
     }
     found = {name: _adaptive(name, target, **known) for name in rules}
     if isinstance(target, DefendedEnsemble) and target.votes:
+        # Made once: a rule is fitted to every part.
+        found |= {name: make if isinstance(make, str) else cache(make) for name, make in found.items()}
         found |= {f"{name}, undecided": _undecided(found[name], target) for name in rules if name not in STAND_INS}
     may_draw = DRAWN_RULES if optical else paper
     draws = {name: partial(drawn, name) for name in may_draw}
