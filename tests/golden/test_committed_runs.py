@@ -31,6 +31,7 @@ RUNS = (
     "extraction/cifar10",
     "noise/cifar10",
     "service/cifar10",
+    "secret/cifar10",
     "white-box/float32",
     *SEEDS,
 )
