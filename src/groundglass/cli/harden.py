@@ -114,11 +114,11 @@ class Harden(Command):
         }
         with Terminal() as terminal:
             found = audit_both(done, folder, **of_audit, **shared, progress=terminal.progress)
-        _print(found)
+        _compare(found)
         say(f"reports: {build(folder / 'before')} {build(folder / 'after')}")
 
 
-def _print(found: "Judged") -> None:
+def _compare(found: "Judged") -> None:
     rows = []
     for name, result in (("before", found.before), ("after", found.after)):
         if result.clean is None or result.worst is None:
