@@ -122,7 +122,8 @@ def identify(
     Args:
         candidates: K models, images -> logits, as the deployed one would be with each device. Asking them costs no query.
         images: [n, C, H, W] in [0, 1], each used once, in their order.
-        miss: the true candidate disagrees at most so often, whatever came before: through noise, or as it is not exact.
+        miss: of the answers with which just one of the true candidate and another agrees, the true one disagrees with at most
+            this share, whatever came before. Candidates that are nearly alike break this, and then the bound does not hold.
         at_once: images that are asked together.
 
     Raises:

@@ -89,7 +89,9 @@ def _labels(access: ScoreAccess | LabelAccess, images: Tensor, numbers: Sequence
 class Flat(_Scores):
     """Scores stay exactly as they were when an image moves by next to nothing: no bit has flipped. Two queries an event.
 
-    The scores of an ordinary network of floats change with every image; those of a layer of bits do not, until a bit flips.
+    The logits of an ordinary network of floats change with every image; those of a layer of bits do not, until a bit flips.
+    It is for logits, and for a service that takes images as floats: probabilities that are rounded, or images that are rounded
+    to 8 bits, stay as they are behind an ordinary network too, and it is then taken for such a layer.
 
     Attributes:
         step: of each pixel, up or down at random. An ordinary network's scores must move by more than their last digit.

@@ -65,10 +65,11 @@ class SequentialTest(Settings):
 class SingleOut(Settings):
     """Which of several candidates is the true one? Each answer agrees with some of them.
 
-    The true one agrees with each answer, whatever was before, with a chance of at least 1 - `miss`. Each candidate has a weight,
-    multiplied by 1 - miss when it agrees and by miss when it does not; it stops when one weighs (K - 1) / alpha times as much
-    as every other. The ratio of another's weight to the true one's never grows on average, so by Ville the chance that any of
-    the K - 1 others ever leads by so much is at most alpha.
+    Of the answers with which just one of the true one and another agrees, the true one must agree, whatever was before, with a
+    chance of at least 1 - `miss`: the premise of the bound, for each other. Each candidate has a weight, multiplied by 1 - miss
+    when it agrees and by miss when it does not; it stops when one weighs (K - 1) / alpha times as much as every other. The ratio
+    of another's weight to the true one's then never grows on average, so by Ville the chance that any of the K - 1 others ever
+    leads by so much is at most alpha. It does not hold of another that agrees as often as the true one, as a near copy does.
 
     Source: C. W. Baum and V. V. Veeravalli, "A sequential procedure for multihypothesis testing", IEEE Transactions on
     Information Theory 1994. Difference: limits by Ville and a sum over candidates, not by a prior.

@@ -20,7 +20,7 @@ class DetectConfig:
     there: bool = column("whether the answer is yes")
     settings: Mapping[str, Any]
     points: int
-    streams: int = column("each of other images in another order")
+    streams: int = column("each the same points in another order")
     budget: int = column("queries of a stream, at the most")
     alpha: float = column("bound of the chance of a wrong yes; of a wrong candidate")
     beta: float = column("bound of the chance of a wrong no")

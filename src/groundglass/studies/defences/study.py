@@ -276,8 +276,7 @@ def laptop(data: str, seed: int, precision: Precision) -> DefencesConfig:
 @recipe(CIFAR, FOR_A_GPU, "the same at the paper's sizes", in_all=False)
 def paper(data: str, seed: int, precision: Precision) -> DefencesConfig:
     vit = replace(_VIT, epochs=100, learning_rate=1e-3, precision=precision)
-    return DefencesConfig(**kit.paper_networks(data, seed, precision), vit=vit)
-    return DefencesConfig(**kit.paper_networks(data, seed, precision), ensemble_epochs=10)
+    return DefencesConfig(**kit.paper_networks(data, seed, precision), vit=vit, ensemble_epochs=10)
 
 
 RECIPES = (quick, laptop, paper)
