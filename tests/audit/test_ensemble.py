@@ -1,10 +1,12 @@
 """Audits of ensembles: as hard as those of one layer, whatever the parts do with their answers."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from groundglass.attacks import Linf
+from groundglass.attacks import PGD, Linf
 from groundglass.audit import Audit, AuditConfig, Finding, audit
 from groundglass.data import ImageSet
 from groundglass.models import DefendedEnsemble, defend
@@ -104,6 +106,21 @@ def test_linear_heads_are_attacked_by_their_true_gradient() -> None:
     found = audit(model, IMAGES[:8], LABELS[:8], SMALL, config=FEW)
     assert [claim.name for claim in found.claims] == ["dfa-fresh", "own"]
     assert "bp" in {attempt.mode for attempt in found.attempts}
+
+
+def test_a_vote_is_climbed_by_its_margin() -> None:
+    """Cross-entropy of three votes pushes all other classes up alike, and leaves what a margin does not."""
+    vote = voting(fitted(lambda: made(encoding="float")))
+    ball = Linf(BALL.radius / 2)
+    left = {
+        loss: int(PGD(steps=20, loss=loss)(vote, IMAGES, LABELS, ball, seed=0).robust.sum())
+        for loss in ("ce", "margin")
+    }
+    assert left["margin"] < left["ce"]
+    found = audit(vote, IMAGES, LABELS, ball, config=replace(FEW, steps=20))
+    own = next(attempt for attempt in found.attempts if attempt.name == "PGD, own")
+    assert own.tried == found.clean.count
+    assert own.tried - (own.broke if own.fooled is None else own.fooled) < left["ce"]
 
 
 def test_a_retrieved_u_is_given_for_each_device(trained) -> None:

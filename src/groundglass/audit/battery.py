@@ -59,7 +59,7 @@ class Battery:
     @property
     def attack(self) -> PGD:
         """What every gradient is followed by."""
-        return PGD(steps=self.config.steps, step_size=None)
+        return PGD(steps=self.config.steps, step_size=None, loss=self.who.loss)
 
     def run(self, surrogates: Mapping[str, Model], given: Mapping[str, GivenAttack]) -> None:
         self._base()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +84,7 @@ class Subject:
         others: by name, gradients that a claim may be made with, and that are not among the attacks.
         paper: the claim of the paper for such a network: names of gradients; none for any other network.
         bounds: of the images that the model itself takes, as it was given.
+        loss: that PGD climbs. Cross-entropy of the few votes of an ensemble pushes all other classes up alike: "margin" there.
     """
 
     itself: nn.Module
@@ -93,6 +94,7 @@ class Subject:
     others: dict[str, Callable[[], Mode] | str] = field(default_factory=dict)
     paper: tuple[str, ...] = ()
     bounds: tuple[float, float] = UNIT
+    loss: Literal["ce", "margin"] = "ce"
 
     def mode(self, name: str) -> Callable[[], Mode] | str | None:
         """How to make the gradient of this name, why it cannot be made, or None for an unknown one."""
@@ -174,7 +176,8 @@ def subject(
     others: dict[str, Callable[[], Mode] | str] = {name: partial(drawn, name) for name in may_draw if name not in paper}
     if not own:
         others[OWN] = lambda: Mode(OWN, target)
-    return Subject(itself, base, {**found, **given}, draws, others, paper, bounds)
+    votes = isinstance(target, DefendedEnsemble) and target.votes
+    return Subject(itself, base, {**found, **given}, draws, others, paper, bounds, "margin" if votes else "ce")
 
 
 def _check_matrix(matrix: Tensor | Sequence[Tensor] | None, target: Defended) -> None:

@@ -261,6 +261,8 @@ class _Place:
         Raises:
             ValueError: one was given, and sizes or a secret too.
         """
+        if remote is not None and self._file is not None:
+            raise ValueError("a device file and a device at a service were given: leave one of them out")
         if remote is not None or self._file is not None:
             if (inputs, outputs, seed) != (None, None, None):
                 raise ValueError(
