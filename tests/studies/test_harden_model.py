@@ -216,3 +216,37 @@ def test_what_cannot_be_hardened_is_refused_before_any_work(
     assert {
         path: path.read_bytes() for path in folder.parent.rglob("*") if path.is_file() and "pycache" not in str(path)
     } == files
+
+
+def test_another_network_does_not_go_on_with_the_weights_of_the_first(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
+    out, options = model.with_name("new.safetensors"), {"data": "pictures", "inputs": N, "outputs": M}
+    seen: list[int] = []
+
+    def killing(what: str, done: int, total: int, **figures: float) -> None:
+        if what == "fine-tuning" and 2 * done > total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        harden_model(str(model), out, **options, frozen="nothing", progress=killing)
+    other = model.with_name("other.safetensors")
+    save_model(other, warmed(build(SPEC, seed=4)), SPEC)
+
+    def watching(what: str, done: int, total: int, **figures: float) -> None:
+        if what == "fine-tuning":
+            seen.append(done)
+
+    harden_model(str(other), out, **options, frozen="nothing", progress=watching)
+    assert min(seen) < 300, "from its own beginning"
+
+
+def test_a_device_file_and_a_device_at_a_service_are_refused_together(model: Path) -> None:
+    device = SimulatedOPU.create(N, M)
+    path = model.parent / "mine.device.json"
+    device.save(path)
+    with pytest.raises(ValueError, match="leave one of them out"):
+        harden_model(
+            str(model), model.with_name("new.safetensors"), data="pictures", device_file=path, optical_device=device
+        )

@@ -1,5 +1,6 @@
 """Harden a trained network: a device in place of its classifier, fine-tuned by hybrid DFA."""
 
+import hashlib
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from groundglass.attacks.model_identity import digest
 from groundglass.core import Progress, check_seed, check_writable, refuse_existing, silent
 from groundglass.core.accelerator import Device, repeatable, torch_device
 from groundglass.core.sealed import Seed
@@ -193,7 +195,7 @@ def harden_model(
     _check_images(network, model, dataset)
     if beforehand is not None:
         beforehand(dataset)
-    place = _Place(out, device_file)
+    place = _Place(out, device_file, _work(network, source, at, frozen))
     for folder in (out.parent, place.store.folder):
         check_writable(folder)
     opu = place.device(optical_device, inputs, outputs, device_seed)
@@ -246,11 +248,11 @@ def harden_model(
 class _Place:
     """Where the device of a hardened network comes from and goes to; and a fine-tuning that was interrupted, if there is one."""
 
-    def __init__(self, out: Path, device_file: Path | None) -> None:
+    def __init__(self, out: Path, device_file: Path | None, work: str) -> None:
         where = devices_of(out, device_file)
         if where.suffix == _DEVICE and not where.exists():
             raise FileNotFoundError(f"there is no device file {where}: `groundglass device new` makes one")
-        self._out, self._file = out, where if where.is_file() else None
+        self._out, self._file, self._work = out, where if where.is_file() else None, work
         self.store = DeviceStore(where if self._file is None else where.parent)
 
     def device(
@@ -283,8 +285,8 @@ class _Place:
         return self.store.keep(device) if isinstance(device, RemoteOPU) else self.store.put(device)
 
     def checkpoint(self, fingerprint: str) -> Path:
-        """Of a fine-tuning with this device."""
-        return self._out.with_name(f"{self._out.stem}-{fingerprint}{_CHECKPOINT}")
+        """Of a fine-tuning of this network with this device: another network's is not gone on with."""
+        return self._out.with_name(f"{self._out.stem}-{self._work}-{fingerprint}{_CHECKPOINT}")
 
     def _begun(self, sizes: tuple[int, int]) -> SimulatedOPU | None:
         """The device of these sizes that a fine-tuning was interrupted with."""
@@ -294,6 +296,12 @@ class _Place:
                 if isinstance(found, SimulatedOPU) and (found.in_features, found.out_features) == sizes:
                     return found
         return None
+
+
+def _work(network: nn.Module, source: Source, at: str | None, frozen: str) -> str:
+    """Names what is fine-tuned: the weights that it begins with, what is in front of them, and which of them stay."""
+    told = f"{digest(network.state_dict().values())} {source.mean} {source.std} {at} {frozen}"
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
 def _with_device(spec: ModelSpec, device: SimulatedOPU | RemoteOPU, dataset: Dataset) -> ModelSpec:
