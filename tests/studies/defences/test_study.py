@@ -7,8 +7,8 @@ from groundglass.results.kinds import AUDIT, CERTIFY, CHECK, DEVICE, TRAIN
 from groundglass.results.repeats import repeat_of
 from groundglass.studies.adversarial_training.study import cells as adversarial_training
 from groundglass.studies.defences.report import tables
-from groundglass.studies.defences.study import cells, defences, early
-from groundglass.studies.engine.cell import key_of
+from groundglass.studies.defences.study import FAMILIES, RECIPES, cells, defences, early
+from groundglass.studies.engine.cell import key_of, with_inputs
 from groundglass.studies.registry import find_study
 from groundglass.training.classifier import FINE_TUNING
 from tests.results.examples import made
@@ -79,7 +79,8 @@ def test_all_families_are_pairs_with_names_of_their_own(classifier):
     kinds = ("", " AT", " TRADES", " smoothed")
     shown = [cell.name for cell in defences(config, DATA)]
     assert shown == [f"{network}{kind}" for kind in kinds for network in ("VGG-16", "VGG-OPU")]
-    below = {f"VGG-DFA{kind}" for kind in kinds} if classifier else set()
+    # Smoothed networks are trained whole in any case.
+    below = {f"VGG-DFA{kind}" for kind in kinds[:3]} if classifier else set()
     assert {name for name in names if repeat_of(name)[1] == 0} == {*shown} | below
     audits = [cell for cell in cells(config, DATA) if cell.kind == "audit"]
     assert len(audits) == len(shown) * 2 * config.repeats
@@ -105,3 +106,13 @@ def test_the_networks_of_adversarial_training_are_that_studys():
     theirs = {key_of(cell) for cell in adversarial_training(other, DATA) if cell.kind in ("train", "device")}
     assert len(theirs) == 5
     assert theirs <= {key_of(cell) for cell in cells(replace(CONFIG, families=EVERY, **same), DATA)}
+
+
+@pytest.mark.parametrize("data", ["cifar10", "cifar100"])
+def test_every_stage_of_a_smoothed_network_sees_its_noise(data: str) -> None:
+    config = next(one for one in RECIPES if one.name == "laptop").make(data, 0, "float32")
+    networks = FAMILIES["smoothed"](config, DATA)
+    assert [one.name for one in networks] == ["VGG-16 smoothed", "VGG-OPU smoothed"]
+    for cell in with_inputs(networks):
+        if cell.kind == "train":
+            assert cell.training.noise == config.sigma, cell.name

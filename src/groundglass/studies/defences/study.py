@@ -149,12 +149,15 @@ def _trades(config: DefencesConfig, dataset: Dataset) -> Sequence[NetworkCell]:
 
 
 def _smoothed(config: DefencesConfig, dataset: Dataset) -> Sequence[NetworkCell]:
-    """Trained under the noise that they are smoothed with: a smoothed classifier is certified by forward passes alone."""
+    """Trained under the noise that they are smoothed with: a smoothed classifier is certified by forward passes alone.
+
+    Whole, on any data: a classifier that is fitted alone, in a second stage, would see the bits of images without noise.
+    """
     changes: dict[str, Any] = {"noise": config.sigma}
     if config.smoothed_epochs is not None:
         changes["epochs"] = config.smoothed_epochs
     noisy: dict[str, Any] = {name: replace(getattr(config, name), **changes) for name in ("baseline", "hybrid")}
-    networks = kit.targets(replace(config, **noisy), dataset)
+    networks = kit.targets(replace(config, **noisy, classifier=None), dataset)
     return [kit.another(one, lambda name: f"{name} smoothed") for one in networks]
 
 
