@@ -16,6 +16,8 @@ from groundglass.audit.ledger import Ledger
 from groundglass.cli import main
 from groundglass.core import DamagedFileError, DiskFullError
 from groundglass.models import ModelSpec, build, save_model
+from groundglass.models.defence import Defence
+from groundglass.models.shared_features import ensemble_on
 from groundglass.models.zoo import load as load_zoo
 from groundglass.optics import DeviceStore, SimulatedOPU
 from groundglass.results import FolderInUseError, OtherStudyError, RecordStore
@@ -380,14 +382,22 @@ def test_the_networks_of_these_tests_are_what_they_say() -> None:
     assert float((trained(False)(images).argmax(1) == labels).float().mean()) > 0.9
 
 
+@pytest.mark.parametrize("parts", [1, 3])
 @pytest.mark.parametrize("seed", [3, None])
-def test_a_folder_says_whether_the_seed_of_the_device_is_public(
-    tmp_path: Path, seed: int | None, monkeypatch: pytest.MonkeyPatch
+def test_a_folder_says_whether_the_seed_of_a_device_is_public(
+    tmp_path: Path, seed: int | None, parts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device = SimulatedOPU.create(32, 64, seed=seed)
+    devices = [SimulatedOPU.create(32, 64, seed=seed if number == 0 else None) for number in range(parts)]
     spec = ModelSpec(width=0.05, classes=10, mean=(0.5,) * 3, std=(0.5,) * 3, device_in=32, device_out=64)
-    save_model(tmp_path / "models" / "opu.safetensors", build(spec, device=device, seed=0), spec)
-    DeviceStore(tmp_path / "devices").put(device)
+    network = build(spec, device=devices[0], seed=0)
+    if parts > 1:
+        spec = replace(spec, device_in=None, device_out=None)
+        network = ensemble_on(
+            build(spec, seed=0), [Defence(at="", hidden=32, device_out=64)] * parts, devices, votes=True, seed=0
+        )
+    save_model(tmp_path / "models" / "opu.safetensors", network, spec)
+    for device in devices:
+        DeviceStore(tmp_path / "devices").put(device)
     told: list[dict] = []
 
     def opened(folder: Path, manifest: dict) -> None:

@@ -30,6 +30,7 @@ from groundglass.data.given import digest
 from groundglass.data.image_files import WHOLE, read_sets
 from groundglass.data.registry import NAMES, cut, is_path, whole
 from groundglass.models import DefendedNetwork, load_defended, load_model, read_spec
+from groundglass.models import devices_of as asked_devices
 from groundglass.models.files import is_defended_file
 from groundglass.models.named import RANDOM, zoo_name
 from groundglass.models.preprocessing import Preprocessed
@@ -173,15 +174,16 @@ def audit_model(
     plan = [{"key": key, "kind": "audit", "name": name}]
     described = {**settings, "classes": list(pictures.classes)}
     checkpoint = out / _CHECKPOINT
-    public = bool(getattr(getattr(network, "device", None), "public", False))
+    asked_ones = asked_devices(unwrapped(network))
+    public = any(getattr(one, "public", False) for one in asked_ones)
     told = manifest("audit", "audit", pictures.name, described, plan, seed, public_seed=public, where=where)
     store = RecordStore.open(out, told)
     try:
         if key in store:
             return None
-        if isinstance(device_held := getattr(unwrapped(network), "device", None), CountedDevice):
+        for one in (one for one in asked_ones if isinstance(one, CountedDevice)):
             natural = 0 if pictures.natural is None else len(pictures.natural)
-            check_frames(frames_of_audit(about, natural), getattr(device_held, "frames_left", None), "this audit")
+            check_frames(frames_of_audit(about, natural), getattr(one, "frames_left", None), "this audit")
         accelerator.watch_memory(where)
         with accelerator.repeatable(where):
             found = audit(
@@ -330,9 +332,8 @@ def _find(held: OpticalDevice | None, where: Path, token_file: Path | None, fing
 
 def _frames(network: nn.Module) -> int | None:
     """That were taken of a device which somebody else holds."""
-    inner = unwrapped(network)
-    device = inner.device if isinstance(inner, DefendedNetwork) else None
-    return (device.frames or None) if isinstance(device, CountedDevice) else None
+    counted_ones = [one for one in asked_devices(unwrapped(network)) if isinstance(one, CountedDevice)]
+    return sum(one.frames for one in counted_ones) or None
 
 
 def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:
