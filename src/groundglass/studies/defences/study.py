@@ -262,7 +262,12 @@ def quick(data: str, seed: int, precision: Precision) -> DefencesConfig:
 
 
 # With its own repeats, and on fewer images than other studies audit: a folder of its own, that `--reuse` gives their networks.
-@recipe(CIFAR, "about 7 hours on two cores by estimate; CIFAR-100 8", "each defence alone and with the layer, three seeds", in_all=False)
+@recipe(
+    CIFAR,
+    "about 7 hours on two cores by estimate; CIFAR-100 8",
+    "each defence alone and with the layer, three seeds",
+    in_all=False,
+)
 def laptop(data: str, seed: int, precision: Precision) -> DefencesConfig:
     networks = {**laptop_networks(data, seed, precision), "audit_images": 200, "certify_images": 500}
     # What takes about one and a half times as long as VGG-16 on CIFAR-10.
