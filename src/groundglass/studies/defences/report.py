@@ -72,9 +72,9 @@ def _main(found: Defences) -> Table:
     of = f"the mean of {most} repeats, from the smallest to the largest" if most > 1 else "of one training"
     note = (
         f"Each value is {of}. Clean accuracy is on the whole test set, claimed and worst case on the audited images. Claimed: by "
-        "the paper's attacks where there is a layer, else by PGD through the network's own gradient. Training: wall time if every "
-        "epoch were as quick as the quickest, which other work on the machine delayed least; with that of features it takes "
-        "over. A certified answer is a vote, with as many frames as passes where there is a layer."
+        "the paper's attacks where there is a layer, else by PGD through the network's own gradient. Training: wall time if "
+        "every epoch were as quick as the quickest, which other work on the machine delayed least; with that of features it "
+        "takes over. A certified answer is a vote, with as many frames as passes where there is a layer."
     )
     return Table("", "defence", tuple(columns), tuple(rows), note)
 
