@@ -15,6 +15,8 @@ from tests.results.examples import made
 from tests.studies.contract import Contract
 from tests.studies.tiny import DATA, MAKERS
 
+pytestmark = pytest.mark.slow
+
 STUDY = "defences"
 CONFIG = MAKERS[STUDY]()
 EVERY = ("ordinary", "adversarial", "trades", "smoothed")
