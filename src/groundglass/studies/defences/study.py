@@ -239,7 +239,7 @@ def _strong(records: Sequence[Record]) -> Found:
     """Of each network where it is a few images, else of all together."""
     found = entries(records, CERTIFY)
     tried = {one.config.model: (one.result.outside, one.result.attacked) for one in found if one.result.attacked}
-    together = [sum(counts) for counts in zip(*tried.values(), strict=True)]
+    together = sum(outside for outside, _ in tried.values()), sum(attacked for _, attacked in tried.values())
     judged = [counts for counts in tried.values() if counts[1] >= _FEW] or ([together] if tried else [])
     passed = bool(judged or not found) and all(outside >= _MANY * attacked for outside, attacked in judged)
     return Found(passed, {name: round(outside / attacked, 3) for name, (outside, attacked) in tried.items()})
