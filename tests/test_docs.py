@@ -169,7 +169,7 @@ def test_the_page_on_secrets_runs() -> None:
         space["detect"](gg.ScoreAccess(space["network"]), space["images"], space["Flat"]()),
         space["by_class"],
     )
-    assert (sure.present, sure.queries) == (True, 6)
+    assert (sure.present, sure.queries) == (True, 9)
     assert by_class.queries <= 900
     assert space["found"].which in (0, None)
 

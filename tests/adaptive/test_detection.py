@@ -36,18 +36,40 @@ def layer(images: Tensor) -> Tensor:
     return (found.abs().square() - 20) @ ABOVE
 
 
+def few(images: Tensor) -> Tensor:
+    """So few bits that none flips where a value or two move by a level."""
+    return (_below(images)[:, :20] > 0).float() @ READOUT[:20]
+
+
 def rounded(model: Model, digits: int) -> Model:
     return lambda images: torch.round(model(images), decimals=digits)
+
+
+def probabilities(model: Model, digits: int = 5) -> Model:
+    return rounded(lambda images: torch.softmax(model(images), 1), digits)
+
+
+def eight_bit(model: Model) -> Model:
+    """A service that rounds images to 8 bits."""
+    return lambda images: model((255 * images).round() / 255)
+
+
+def sixteen_bit(model: Model, kind: torch.dtype) -> Model:
+    return rounded(lambda images: model(images).to(kind).float(), 5)
+
+
+ONE = Flat(values=1)
 
 
 @pytest.mark.parametrize(
     ("model", "sign", "there", "queries"),
     [
-        (layer, Flat(), True, 6),
-        (bits, Flat(), True, 6),
+        (few, ONE, True, 9),
+        (eight_bit(few), ONE, True, 9),
         (ordinary, Flat(), False, 22),
-        (rounded(layer, 2), Jump(digits=2), True, 54),
-        (rounded(ordinary, 4), Jump(digits=4), False, 198),
+        (eight_bit(ordinary), Flat(), False, 22),
+        (rounded(bits, 2), Jump(digits=2), True, 66),
+        (rounded(ordinary, 4), Jump(digits=4), False, 242),
     ],
 )
 def test_a_layer_of_bits_is_known_by_its_scores(model: Model, sign: Sign, there: bool, queries: int) -> None:
@@ -62,7 +84,58 @@ def test_few_digits_teach_nothing_rather_than_a_wrong_thing() -> None:
     # Of whole numbers every change is lost in rounding long before single flips are reached.
     found = detect(ScoreAccess(rounded(ordinary, 0)), IMAGES[:60], Jump(digits=0))
     assert (found.present, len(found.log10_ratio)) == (None, 0)
-    assert found.queries == 30 * 18
+    assert found.queries == 30 * 22
+
+
+NUMBERS = range(200)
+SINGLES, PAIRS = IMAGES[:200, None], IMAGES.reshape(200, 2, 3, 4, 4)
+
+
+@pytest.mark.filterwarnings("ignore:the model seems to return probabilities")
+@pytest.mark.parametrize(
+    ("model", "known"),
+    [
+        (probabilities(ordinary), 100),
+        (eight_bit(ordinary), 200),
+        (probabilities(eight_bit(ordinary)), 100),
+        (sixteen_bit(ordinary, torch.bfloat16), 0),
+        (sixteen_bit(ordinary, torch.float16), 0),
+    ],
+)
+def test_an_ordinary_network_is_not_flat_because_something_is_rounded(model: Model, known: int) -> None:
+    found = ONE.events(ScoreAccess(model), SINGLES, NUMBERS, 0)
+    assert not (found == 1).any()
+    assert (found == 0).sum() >= known
+    assert detect(ScoreAccess(model), IMAGES, ONE, at_once=50).present is (False if known else None)
+
+
+def test_what_rounding_hides_of_an_ordinary_network_is_no_event_but_nothing_learned() -> None:
+    model = rounded(lambda images: ordinary(images) / 10_000, 5)
+    there, moved = (model(images) for images in (IMAGES, ONE._moved(IMAGES, 1, range(400), 0)))
+    still = ((there - moved).abs().amax(1) < 1e-6)[:200]
+    found = ONE.events(ScoreAccess(model), SINGLES, NUMBERS, 0)
+    assert still.sum() > 10
+    assert (found[still] == -1).all()
+    assert (found[~still] == 0).all()
+
+
+@pytest.mark.filterwarnings("ignore:the model seems to return probabilities")
+def test_bits_are_flat_behind_probabilities_and_behind_images_of_8_bits() -> None:
+    for model in (probabilities(few), eight_bit(few), probabilities(eight_bit(few))):
+        found = ONE.events(ScoreAccess(model), SINGLES, NUMBERS, 0)
+        assert (found == 1).sum() > 5 * (found == 0).sum()
+        assert (found == 1).sum() > 50
+
+
+@pytest.mark.parametrize("sign", [Jump(digits=2), Jump(digits=3), Border()])
+def test_an_ordinary_network_has_no_jump_and_no_rough_border_because_images_are_rounded(sign: Sign) -> None:
+    access = LabelAccess if isinstance(sign, Border) else ScoreAccess
+    for model in (eight_bit(ordinary), eight_bit(rough)):
+        assert not (sign.events(access(model), PAIRS, NUMBERS, 0) == 1).any()
+    asked = access(eight_bit(ordinary))
+    assert detect(asked, IMAGES, sign, at_once=50).present is not True
+    if isinstance(sign, Jump):
+        assert not (sign.events(access(sixteen_bit(ordinary, torch.bfloat16)), PAIRS, NUMBERS, 0) == 1).any()
 
 
 def plane(images: Tensor) -> Tensor:
@@ -102,7 +175,7 @@ def test_noise_is_seen_by_asking_again() -> None:
     assert detect(ScoreAccess(ordinary), IMAGES, Repeat()).present is False
 
 
-@pytest.mark.parametrize("sign", [Flat(), Jump()])
+@pytest.mark.parametrize("sign", [ONE, Jump()])
 def test_events_do_not_depend_on_what_is_asked_together(sign: Sign) -> None:
     found = [detect(ScoreAccess(layer), IMAGES, sign, at_once=k, alpha=1e-6, beta=1e-6, seed=3) for k in (1, 7)]
     both = min(len(one.log10_ratio) for one in found)
@@ -113,7 +186,7 @@ def test_events_do_not_depend_on_what_is_asked_together(sign: Sign) -> None:
 
 
 def test_it_stops_unsure_when_queries_or_images_end() -> None:
-    found = detect(ScoreAccess(layer, budget=5), IMAGES, Flat())
+    found = detect(ScoreAccess(few, budget=5), IMAGES, ONE)
     assert (found.present, found.queries) == (None, 5)
     assert detect(ScoreAccess(layer), IMAGES[:2], Flat()).present is None
 
@@ -140,13 +213,32 @@ def device(seed: int) -> Model:
     return answer
 
 
-def test_the_true_device_is_named_among_several() -> None:
+@pytest.mark.parametrize("access", [ScoreAccess, LabelAccess])
+def test_the_true_device_is_named_among_several(access: type[ScoreAccess] | type[LabelAccess]) -> None:
     candidates = [device(seed) for seed in range(5)]
-    by_scores = identify(ScoreAccess(candidates[2]), candidates, IMAGES)
-    assert (by_scores.which, by_scores.queries) == (2, 3)  # 19^3 is above 4 / 0.001
-    access = LabelAccess(candidates[2])
-    by_labels = identify(access, candidates, IMAGES, at_once=2)
-    assert by_labels.which == 2
-    assert by_labels.queries == access.queries < 60
-    # One that is another's twin is never told from it.
-    assert identify(LabelAccess(candidates[2]), [candidates[2]] * 2, IMAGES[:40]).which is None
+    asked = access(candidates[2])
+    found = identify(asked, candidates, IMAGES, at_once=2)
+    assert (found.which, found.left) == (2, (2,))
+    assert found.queries == asked.rows < 60
+    # One that is another's twin is never told from it, and nothing is named.
+    twins = identify(access(candidates[2]), [candidates[2], candidates[2], candidates[0]], IMAGES[:100], at_once=100)
+    assert (twins.which, twins.left) == (None, (0, 1))
+
+
+def test_by_scores_candidates_are_told_apart_that_have_one_class() -> None:
+    def other(images: Tensor) -> Tensor:
+        return 2 * ordinary(images) + 5  # of the same class everywhere, and added to all scores nothing counts
+
+    def shifted(images: Tensor) -> Tensor:
+        return 1.1 * ordinary(images) - 3
+
+    candidates = [other, shifted]
+    assert identify(ScoreAccess(ordinary), candidates, IMAGES[:50]).left == (0, 1)
+    found = identify(ScoreAccess(ordinary), candidates, IMAGES[:50], within=0.5)
+    assert (found.which, found.queries) == (1, 3)
+    none = identify(ScoreAccess(ordinary), candidates, IMAGES[:50], within=0.01)
+    assert (none.which, none.left, none.queries) == (None, (), 3)
+    with pytest.raises(ValueError, match="within"):
+        identify(LabelAccess(ordinary), candidates, IMAGES, within=0.5)
+    with pytest.raises(ValueError, match="within"):
+        identify(ScoreAccess(ordinary), candidates, IMAGES, within=0)

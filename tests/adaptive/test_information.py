@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from groundglass.adaptive.channel import blurred
 from groundglass.adaptive.information import CHANCE, agreement, gaussian_bits, uniform_bits
 from groundglass.core import generator, normal
-from groundglass.optics.backward import draw_feedback
-from groundglass.studies.cells.attack import blurred
+from groundglass.optics import DeviceAccess, SimulatedOPU, draw_feedback, entry_size, feedback_size, true_matrix
+from groundglass.optics.medium import MatrixKind
 
 BINS = 40
 
@@ -64,6 +65,35 @@ def test_the_ends_are_the_matrix_and_an_independent_one() -> None:
     other = blurred(matrix, CHANCE, 1)
     assert abs(float(torch.corrcoef(torch.stack([matrix.flatten(), other.flatten()]))[0, 1])) < 0.04
     assert not torch.equal(other, blurred(matrix, CHANCE, 2))
+
+
+@pytest.mark.parametrize("real", [True, False])
+def test_at_the_length_of_the_law_no_row_tells_how_long_it_is(real: bool) -> None:
+    """At sqrt(2) a matrix is independent of the true one, its length included; at the length of each row it is not."""
+    g = generator(1, "information")
+    matrix = normal(4000, 16, generator=g) if real else torch.view_as_complex(normal(4000, 16, 2, generator=g)) / 2**0.5
+    lengths = matrix.abs().square().sum(1)
+    found = {size: blurred(matrix, CHANCE, 3, size=size).abs().square().sum(1) for size in (None, 1.0)}
+    told = {size: float(torch.corrcoef(torch.stack([lengths, one]))[0, 1]) for size, one in found.items()}
+    assert abs(told[1.0]) < 0.05
+    assert told[None] > 0.5
+    # And it is as long as the others, on average, and as far off as it says.
+    assert float(found[1.0].mean() / lengths.mean()) == pytest.approx(1, rel=0.03)
+    off = (blurred(matrix, 0.6, 3, size=1.0) - matrix).abs().square().sum(1).mean()
+    assert float((off / lengths.mean()) ** 0.5) == pytest.approx(0.6, rel=0.03)
+
+
+@pytest.mark.parametrize("matrix", ["complex", "real"])
+def test_the_size_of_an_entry_is_that_of_its_law(matrix: MatrixKind) -> None:
+    device = SimulatedOPU.create(256, 512, seed=3, matrix=matrix)
+    assert float(true_matrix(device).abs().square().mean().sqrt()) == pytest.approx(entry_size(device), rel=0.02)
+    assert float(draw_feedback(50, 400, seed=0).square().mean().sqrt()) == pytest.approx(feedback_size(400), rel=0.02)
+    # Of the law, not of one draw: another device with the same exposure has the same.
+    other = SimulatedOPU.create(256, 512, seed=4, matrix=matrix)
+    per_gain = [entry_size(one) / one.exposure.gain**0.5 for one in (device, other)]
+    assert per_gain[0] == pytest.approx(per_gain[1], rel=1e-12)
+    with pytest.raises(TypeError, match="not known"):
+        entry_size(DeviceAccess(device))
 
 
 def test_reading_bits_takes_no_torch() -> None:

@@ -21,6 +21,7 @@ import torch
 
 import groundglass
 from groundglass.adaptive import make_rule
+from groundglass.adaptive.channel import blurred
 from groundglass.attacks.backward_rules import Exact
 from groundglass.cli.device import New
 from groundglass.cli.options import given_seed
@@ -38,7 +39,6 @@ from groundglass.optics import (
 from groundglass.optics.layer import FloatInputLayer
 from groundglass.optics.retrieval import row_errors
 from groundglass.optics.tiled import gaussian_table
-from groundglass.studies.cells.attack import blurred
 from groundglass.studies.cells.network import DeviceCell
 from groundglass.studies.cells.redraw import RandomisedCell, RedrawCell
 from groundglass.studies.engine.context import Context

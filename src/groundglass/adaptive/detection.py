@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from groundglass.adaptive.signs import Sign
@@ -19,7 +20,7 @@ from groundglass.core import BudgetExceededError, input_dtype, logits_of, permut
 from groundglass.core import generator as stream
 from groundglass.core.modes import evaluating
 from groundglass.core.sequential import SequentialTest, SingleOut
-from groundglass.core.settings import Count, fit
+from groundglass.core.settings import Count, Positive, fit
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,20 @@ class Detection:
 @dataclass(frozen=True)
 class Identification:
     """Attributes:
-    which: the place of the true candidate among those given; None: it was not sure when queries or images ended.
+    left: places, among those given, of the candidates that were not rejected: with a chance of 1 - alpha the true one is among
+        them, if it was among all. None left: it was not.
     queries: that it took.
-    alpha: a bound of the chance that another than the true one is named, if that is among them.
+    alpha: a bound of the chance that the true one was rejected.
     """
 
-    which: int | None
+    left: tuple[int, ...]
     queries: int
     alpha: float
+
+    @property
+    def which(self) -> int | None:
+        """The place of the one that is left; None: there are several, when queries or images ended, or none."""
+        return self.left[0] if len(self.left) == 1 else None
 
 
 def detect(
@@ -112,48 +119,61 @@ def identify(
     *,
     alpha: float = 1e-3,
     miss: float = 0.05,
+    within: float | None = None,
     at_once: int = 1,
 ) -> Identification:
-    """Which of these networks answers? For who has the weights, and several devices that may be the one.
+    """Which of these networks answers? Each is rejected once it disagrees with more answers than the true one would.
 
-    By labels a candidate agrees with an answer that has its class; by scores, the one whose scores are nearest. Images on
-    which all agree teach nothing.
+    The bound is of the true one alone, and holds whatever the others do: see `SingleOut`. Near copies of it stay beside it.
+
+    It is for candidates that are all accurate, such as devices each with a classifier of its own. Who has one classifier, and
+    several devices for it, needs no query: under another device it is no better than chance on public labelled images.
 
     Args:
         candidates: K models, images -> logits, as the deployed one would be with each device. Asking them costs no query.
-        images: [n, C, H, W] in [0, 1], each used once, in their order.
-        miss: of the answers with which just one of the true candidate and another agrees, the true one disagrees with at most
-            this share, whatever came before. Candidates that are nearly alike break this, and then the bound does not hold.
+            That the true one is among them is taken for granted.
+        images: [n, C, H, W] in [0, 1], each used once, in their order; drawn as those on which `miss` was measured.
+        miss: with at most this share of answers the true candidate disagrees, whatever came before: 0.05 where the attacker's
+            copy is good. To be measured on devices of the attacker's own, of which they have copies as good.
+        within: by scores alone. None: a candidate agrees with an answer that has its class. A number: one whose scores are at
+            most so far from its own, relative to the answer's length; a constant added to all scores counts in neither.
         at_once: images that are asked together.
 
     Raises:
-        TypeError, ValueError: fewer than two candidates, or settings out of range.
+        TypeError, ValueError: fewer than two candidates, settings out of range, or `within` of classes alone.
     """
     test = SingleOut(miss=miss, alpha=alpha)
     at_once, before = fit(Count, at_once, "at_once"), access.rows
     if len(candidates) < 2:
         raise ValueError(f"there must be two candidates or more, not {len(candidates)}")
     agreed: list[npt.NDArray[np.bool_]] = []
-    which: int | None = None
+    left = tuple(range(len(candidates)))
     for begin in range(0, len(images), at_once):
         part = images[begin : begin + at_once]
         own = torch.stack([_answer(one, part) for one in candidates], 1)
         try:
-            agreed.append(agreements(access, part, own).cpu().numpy())
+            agreed.append(agreements(access, part, own, within).cpu().numpy())
         except BudgetExceededError:
             break
-        which, _ = test.decide(np.concatenate(agreed))
-        if which is not None:
+        left, _ = test.decide(np.concatenate(agreed))
+        if len(left) < 2:
             break
-    return Identification(which, access.rows - before, test.alpha)
+    return Identification(left, access.rows - before, test.alpha)
 
 
-def agreements(access: ScoreAccess | LabelAccess, images: Images, own: Tensor) -> Tensor:
-    """Which candidates, of logits `own` [n, K, classes], agree with each answer: bool [n, K]. A query an image."""
+def agreements(
+    access: ScoreAccess | LabelAccess, images: Images, own: Tensor, within: float | None = None
+) -> Bool[Tensor, "n k"]:
+    """Which candidates, of logits `own` [n, K, classes], agree with each answer; see `identify`. A query an image."""
     if isinstance(access, LabelAccess):
+        if within is not None:
+            raise ValueError("`within` compares scores, and this access tells classes alone: leave it out")
         return own.argmax(2) == access.labels(images)[:, None]
-    apart = (own - access.logits(images)[:, None].to(own.dtype)).square().sum(2)
-    return apart == apart.min(1, keepdim=True).values
+    answer = access.logits(images).to(own.dtype)[:, None]
+    if within is None:
+        return own.argmax(2) == answer.argmax(2)
+    own, answer = (one - one.mean(2, keepdim=True) for one in (own, answer))
+    return (own - answer).norm(dim=2) <= fit(Positive, within, "within") * answer.norm(dim=2)
 
 
 @torch.no_grad()

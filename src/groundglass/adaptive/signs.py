@@ -13,7 +13,7 @@ from jaxtyping import Float, Int8
 from torch import Tensor
 
 from groundglass.attacks import LabelAccess, ScoreAccess
-from groundglass.core import generator, uniform
+from groundglass.core import generator, permutation, uniform
 from groundglass.core.sequential import Chance
 from groundglass.core.settings import Count, In, Positive, Settings
 
@@ -72,6 +72,15 @@ class _Scores(Sign):
         """The largest difference of scores, an image, in units of the last digit."""
         return (first - second).abs().amax(1) * 10.0**self.digits
 
+    def _coarse(self, scores: Tensor) -> Tensor:
+        """Whose scores are numbers of 16 bits, as far as their digits show, and so have larger steps than the last digit."""
+        found = []
+        for kind in (torch.bfloat16, torch.float16):
+            step = self._apart(scores, torch.zeros_like(scores)) * torch.finfo(kind).eps
+            # Half a unit, and what float32 rounds.
+            found.append((self._apart(scores, scores.to(kind).to(scores)) < 0.7) & (step > _UNITS))
+        return torch.stack(found).any(0)
+
 
 def _logits(access: ScoreAccess | LabelAccess, images: Tensor, numbers: Sequence[int]) -> Tensor:
     if not isinstance(access, ScoreAccess):
@@ -87,27 +96,54 @@ def _labels(access: ScoreAccess | LabelAccess, images: Tensor, numbers: Sequence
 
 @dataclass(frozen=True, kw_only=True)
 class Flat(_Scores):
-    """Scores stay exactly as they were when an image moves by next to nothing: no bit has flipped. Two queries an event.
+    """Scores stay exactly as they were when an image moves by next to nothing, and jump when it moves further the same way.
 
-    The logits of an ordinary network of floats change with every image; those of a layer of bits do not, until a bit flips.
-    It is for logits, and for a service that takes images as floats: probabilities that are rounded, or images that are rounded
-    to 8 bits, stay as they are behind an ordinary network too, and it is then taken for such a layer.
+    The scores of an ordinary network change with every image; those of a layer of bits do not, until a bit flips. A few values
+    of pixels move by one 8-bit level towards the middle, so a service that rounds images to 8 bits sees the step. If nothing
+    changes they move by `levels`. The event: none first, and then more than `times` as much as rounding can hide of a smooth
+    network, a unit of the last digit a level. If less changes then, nothing is learned: of an ordinary network such
+    answers are rounded away, as a sure class's probabilities are. Two queries an event, three where the scores stayed.
+
+    Nothing is learned either of scores that are numbers of 16 bits. It takes for such a layer a network that rounds inside, as
+    one of whole numbers (int8) does: that is a layer of coarse numbers.
 
     Attributes:
-        step: of each pixel, up or down at random. An ordinary network's scores must move by more than their last digit.
-        digits: decimals of the scores.
+        values: of pixels that move, drawn for each image.
+        levels: of 255, of the larger step.
+        digits: decimals of the scores as they are shown. Fewer than that are safe, more are not.
     """
 
     rare: Chance = 0.05
     often: Chance = 0.5
-    step: Positive = 1e-4
+    values: Count = 4
+    levels: Annotated[int, In("[2, 127]", "levels of 255 that keep every pixel in [0, 1]")] = 32
+    times: Positive = 8.0
     digits: Digits = 5
 
     def events(self, access: ScoreAccess | LabelAccess, groups: Groups, numbers: Sequence[int], seed: int) -> Events:
         images = groups[:, 0]
         there = _logits(access, images, numbers)
-        moved = _logits(access, _moved(images, self.step * _signs(images, numbers, seed, "flat")), numbers)
-        return (self._apart(there, moved) < 0.5).to(torch.int8)
+        small = self._apart(there, _logits(access, self._moved(images, 1, numbers, seed), numbers))
+        found = torch.where(small < 0.5, -1, 0).to(torch.int8)
+        rows = (found < 0).nonzero()[:, 0]
+        if len(rows):
+            own = [numbers[row] for row in rows.tolist()]
+            moved = _logits(access, self._moved(images[rows], self.levels, own, seed), own)
+            found[rows[self._apart(there[rows], moved) > self.times * self.levels]] = 1
+        found[self._coarse(there)] = -1
+        return found
+
+    def _moved(self, images: Tensor, levels: int, numbers: Sequence[int], seed: int) -> Tensor:
+        """The same values of an image at every number of levels."""
+        moved = images.flatten(1).clone()
+        count = min(self.values, moved.shape[1])
+        places = torch.stack(
+            [permutation(moved.shape[1], generator=generator(seed, "flat", k))[:count] for k in numbers]
+        )
+        places = places.to(images.device)
+        chosen = moved.gather(1, places)
+        moved.scatter_(1, places, chosen + torch.where(chosen < 0.5, levels, -levels) / 255)
+        return moved.reshape(images.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +154,9 @@ class Jump(_Scores):
     network the change shrinks with the way; where a bit flips it stays. The event: over `last` halvings, the last
     after which more was left than rounding makes, less than half of the change was lost. 2 queries an event and one a halving.
 
+    Where the service rounds images to 8 bits an ordinary network jumps too, from one level to the next. So nothing is learned
+    of a jump between images that 8 bits tell apart, as such a service shows no other; nor of scores that are numbers of 16 bits.
+
     Attributes:
         last: halvings over which the change is looked at. It is neither kept nor lost if it falls to less than half, but to
             more than 4 / 2^last: nothing is learned then.
@@ -126,7 +165,7 @@ class Jump(_Scores):
 
     rare: Chance = 0.05
     often: Chance = 0.5
-    halvings: Halvings = 16
+    halvings: Halvings = 20
     last: Annotated[int, In("[3, 20]")] = 5
     least: Count = 10
     digits: Digits = 3
@@ -136,7 +175,7 @@ class Jump(_Scores):
     def events(self, access: ScoreAccess | LabelAccess, groups: Groups, numbers: Sequence[int], seed: int) -> Events:
         ends = [groups[:, 0].clone(), groups[:, 1].clone()]
         scores = [_logits(access, end, numbers) for end in ends]
-        changes = [self._apart(*scores)]
+        changes, alike = [self._apart(*scores)], [_alike(*ends)]
         for _ in range(self.halvings):
             middle = (ends[0] + ends[1]) / 2
             found = _logits(access, middle, numbers)
@@ -144,21 +183,30 @@ class Jump(_Scores):
             _keep(ends, middle, first)
             _keep(scores, found, first)
             changes.append(self._apart(*scores))
+            alike.append(_alike(*ends))
         change = torch.stack(changes, 1)
         # The last that rounding does not make; of few units it may keep half alone.
         seen = (change > _UNITS).long().cumprod(1).sum(1) - 1
         at = torch.stack([(seen - self.last).clamp_min(0), seen.clamp_min(0)], 1)
         before, after = change.gather(1, at).unbind(1)
         # Of a smooth function the change falls to about 1 / 2^last; where it falls less, some flips may have been told apart.
-        known = (after >= before / 2) | (after <= before * 4 / 2**self.last)
+        kept = after >= before / 2
+        fine = torch.stack(alike, 1).gather(1, seen.clamp_min(0)[:, None])[:, 0]
+        fine &= ~self._coarse(scores[0])
+        known = (kept & fine) | (after <= before * 4 / 2**self.last)
         known &= seen >= max(self.least, self.last)
-        return torch.where(known, (after >= before / 2).long(), -1).to(torch.int8)
+        return torch.where(known, kept.long(), -1).to(torch.int8)
 
 
 def _keep(ends: list[Tensor], middle: Tensor, first: Tensor) -> None:
     """Put the middle in the place of one end: of the second where the first half is kept."""
     where = first.reshape(-1, *(1 for _ in middle.shape[1:]))
     ends[0], ends[1] = torch.where(where, ends[0], middle), torch.where(where, middle, ends[1])
+
+
+def _alike(first: Tensor, second: Tensor) -> Tensor:
+    """Whether two images are one when their pixels are rounded to 8 bits."""
+    return ((255 * first).round() == (255 * second).round()).flatten(1).all(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +217,9 @@ class Border(Sign):
     two sides. A border of bits has a corner wherever one flips. The event: of at least `share` of the directions both steps give
     one class. Of a pair of one class nothing is learned. 2 queries an event, one a halving, and two a direction.
 
+    Where the service rounds images to 8 bits every border is rough. So nothing is learned, and no direction asked, where 8 bits
+    tell the two sides of the border apart, as such a service shows no other.
+
     Of two ordinary networks on CIFAR-10 it happens at 1 of 18 pairs, of two with a layer of bits at 11 of 18; an attacker can
     measure what is rare on ordinary networks of their own.
 
@@ -178,7 +229,7 @@ class Border(Sign):
 
     rare: Chance = 0.15
     often: Chance = 0.45
-    halvings: Halvings = 18
+    halvings: Halvings = 20
     directions: Count = 16
     reach: Positive = 0.25 / 255
     share: Chance = 0.25
@@ -191,7 +242,7 @@ class Border(Sign):
         return torch.where(same < 0, -1, (same >= self.share).long()).to(torch.int8)
 
     def same(self, access: ScoreAccess | LabelAccess, groups: Groups, numbers: Sequence[int], seed: int) -> Tensor:
-        """The share of directions of which both steps give one class, a group; -1 for a pair of one class."""
+        """The share of directions of which both steps give one class, a group; -1 where nothing is learned."""
         ends = [groups[:, 0], groups[:, 1]]
         classes = [_labels(access, end, numbers) for end in ends]
         found = torch.full((len(groups),), -1.0, dtype=torch.float64, device=groups.device)
@@ -203,6 +254,11 @@ class Border(Sign):
         for _ in range(self.halvings):
             middle = (ends[0] + ends[1]) / 2
             _keep(ends, middle, _labels(access, middle, own) != start)
+        fine = _alike(*ends)
+        rows, ends, start = rows[fine], [end[fine] for end in ends], start[fine]
+        own = [numbers[row] for row in rows.tolist()]
+        if not len(rows):
+            return found
         point, both = (ends[0] + ends[1]) / 2, torch.zeros(len(rows), dtype=torch.float64, device=groups.device)
         for k in range(self.directions):
             step = self.reach * _signs(point, own, seed, f"border {k}")

@@ -61,32 +61,56 @@ class SequentialTest(Settings):
         return (None, len(ratio)) if not len(ends) else (bool(ratio[ends[0]] > 0), int(ends[0]) + 1)
 
 
+# Chances of a disagreement that a rejected candidate may have: spread evenly, so that none need be chosen.
+_CHANCES = 32
+
+
 @dataclass(frozen=True, kw_only=True)
 class SingleOut(Settings):
-    """Which of several candidates is the true one? Each answer agrees with some of them.
+    """Which of several candidates is the true one? Each answer agrees with some of them, and all but one are rejected.
 
-    Of the answers with which just one of the true one and another agrees, the true one must agree, whatever was before, with a
-    chance of at least 1 - `miss`: the premise of the bound, for each other. Each candidate has a weight, multiplied by 1 - miss
-    when it agrees and by miss when it does not; it stops when one weighs (K - 1) / alpha times as much as every other. The ratio
-    of another's weight to the true one's then never grows on average, so by Ville the chance that any of the K - 1 others ever
-    leads by so much is at most alpha. It does not hold of another that agrees as often as the true one, as a near copy does.
+    The premise is about the true one alone: it disagrees with an answer, whatever was before, with a chance of at most `miss`.
 
-    Source: C. W. Baum and V. V. Veeravalli, "A sequential procedure for multihypothesis testing", IEEE Transactions on
-    Information Theory 1994. Difference: limits by Ville and a sum over candidates, not by a prior.
+    Each candidate is tested by itself. For a chance q above `miss` its ratio of likelihoods is multiplied by q / miss when it
+    disagrees, and by (1 - q) / (1 - miss) when it agrees. If the true one disagrees with a chance p, the mean of that factor is
+
+        p q / miss + (1 - p) (1 - q) / (1 - miss),
+
+    which rises with p and is 1 at p = miss. So the ratio of the true one never grows on average, nor does the mean of its ratios
+    for many q, and by Ville the chance that this mean ever reaches 1 / alpha is at most alpha. A candidate that reaches it is
+    rejected, for good. Another than the true one can be named only when that was rejected: the chance of an error is at most
+    alpha, however many others there are and whatever they do. One that disagrees as seldom as the true one, as a near copy
+    does, is not rejected; nothing is named then. That the true one is among them is taken for granted: else the last left
+    is named.
+
+    Source: J. Ville, "Étude critique de la notion de collectif", 1939; the mean over q: H. Robbins, "Statistical methods
+    related to the law of the iterated logarithm", Annals of Mathematical Statistics 1970.
 
     Attributes:
-        alpha: a bound of the chance to name another than the true one. If none is the true one it says nothing.
+        alpha: a bound of the chance that the true one is ever rejected, and so that another is named.
     """
 
     miss: Error = 0.05
     alpha: Error = 1e-3
 
-    def decide(self, agrees: npt.NDArray[np.bool_]) -> tuple[int | None, int]:
-        """Which candidate it names after these answers [n, K], K at least 2, and after how many; None: it would go on."""
+    def paths(self, agrees: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        """The natural logarithm of each candidate's ratio [n, K] after each answer: it is rejected at -log(alpha)."""
+        q = self.miss + (1 - self.miss) * (np.arange(_CHANCES) + 0.5) / _CHANCES
+        disagreed, agreed = np.cumsum(~agrees, axis=0)[..., None], np.cumsum(agrees, axis=0)[..., None]
+        each = disagreed * np.log(q / self.miss) + agreed * np.log((1 - q) / (1 - self.miss))
+        most = each.max(2)
+        found: npt.NDArray[np.float64] = most + np.log(np.exp(each - most[..., None]).mean(2))
+        return found
+
+    def decide(self, agrees: npt.NDArray[np.bool_]) -> tuple[tuple[int, ...], int]:
+        """Which candidates are left of these answers [n, K], K at least 2, when it stops, and after how many answers.
+
+        Returns:
+            One: it is named. None: all were rejected. More: it would go on.
+        """
         if agrees.ndim != 2 or agrees.shape[1] < 2:
             raise ValueError(f"answers must be [n, K] with two candidates or more, not {list(agrees.shape)}")
-        weights = np.cumsum(np.where(agrees, math.log(1 - self.miss), math.log(self.miss)), axis=0)
-        two = np.sort(weights, axis=1)[:, -2:]
-        # Of equal sums one may come out larger by a rounding.
-        ends = np.flatnonzero(two[:, 1] - two[:, 0] >= math.log((agrees.shape[1] - 1) / self.alpha) - 1e-9)
-        return (None, len(agrees)) if not len(ends) else (int(weights[ends[0]].argmax()), int(ends[0]) + 1)
+        left = np.logical_and.accumulate(self.paths(agrees) < -math.log(self.alpha), axis=0)
+        ends = np.flatnonzero(left.sum(1) < 2)
+        used = int(ends[0]) + 1 if len(ends) else len(agrees)
+        return tuple(np.flatnonzero(left[used - 1]).tolist() if used else range(agrees.shape[1])), used

@@ -1,7 +1,7 @@
 """The optical device: simulated or real, its camera, its file, and the layer that it makes in a network."""
 
 from groundglass.optics.access import DeviceAccess
-from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, draw_feedback
+from groundglass.optics.backward import BackwardRule, Blocked, RandomFeedback, draw_feedback, feedback_size
 from groundglass.optics.camera import Camera, Exposure
 from groundglass.optics.device import OpticalDevice
 from groundglass.optics.drifting import DriftingDevice
@@ -15,7 +15,7 @@ from groundglass.optics.simulated import SimulatedOPU
 from groundglass.optics.store import DeviceStore
 from groundglass.optics.streams.measurement import measure_file
 from groundglass.optics.streams.packed import measure_packed, pack_bits, unpack_bits
-from groundglass.optics.true_matrix import true_matrix
+from groundglass.optics.true_matrix import entry_size, true_matrix
 
 __all__ = [
     "BackwardRule",
@@ -40,6 +40,8 @@ __all__ = [
     "binarise",
     "draw_feedback",
     "encode",
+    "entry_size",
+    "feedback_size",
     "measure_file",
     "measure_packed",
     "pack_bits",

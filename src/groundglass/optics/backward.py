@@ -186,3 +186,8 @@ def draw_feedback(classes: int, in_features: int, *, seed: int) -> Float[Tensor,
     """B: uniform in [-1, 1] / sqrt(n), so that the synthetic gradient of a sample has the size of its error."""
     draw = uniform(classes, in_features, generator=generator(seed, "feedback"))
     return (2 * draw - 1) / in_features**0.5
+
+
+def feedback_size(in_features: int) -> float:
+    """Root mean square of an entry of such a B, by its law: of all that are drawn, not of one."""
+    return (3 * in_features) ** -0.5

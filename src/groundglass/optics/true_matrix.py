@@ -11,6 +11,7 @@ from groundglass.optics.device import OpticalDevice
 from groundglass.optics.drifting import DriftingDevice
 from groundglass.optics.moving import MovingDevice
 from groundglass.optics.simulated import SimulatedOPU
+from groundglass.optics.tiled import ENTRY_STD
 
 
 @without_locals
@@ -23,15 +24,30 @@ def true_matrix(device: OpticalDevice) -> Complex64[Tensor, "m n"]:
     Raises:
         TypeError: not a simulated device. Nobody has the matrix of a real one.
     """
-    if not isinstance(device, SimulatedOPU):
-        if isinstance(device, MovingDevice):
-            raise TypeError(f"a MovingDevice has {len(device)} matrices: call true_matrix for each of its `devices`")
-        if isinstance(device, DriftingDevice):
-            raise TypeError("a DriftingDevice has another matrix at every time: call true_matrix for `device.now()`")
-        raise TypeError(
-            f"the matrix of a {type(device).__name__} is not known to anybody: only a SimulatedOPU has one to show"
-        )
-    return torch.from_numpy(device._medium.dense()) * _scale(device)
+    found = _simulated(device)
+    return torch.from_numpy(found._medium.dense()) * _scale(found)
+
+
+def entry_size(device: OpticalDevice) -> float:
+    """Root mean square of an entry of `true_matrix`, by the law that it is drawn from: public, as the exposure is.
+
+    Raises:
+        TypeError: as `true_matrix`.
+    """
+    found = _simulated(device)
+    return ENTRY_STD * (2 if found.matrix == "complex" else 1) ** 0.5 * _scale(found)
+
+
+def _simulated(device: OpticalDevice) -> SimulatedOPU:
+    if isinstance(device, SimulatedOPU):
+        return device
+    if isinstance(device, MovingDevice):
+        raise TypeError(f"a MovingDevice has {len(device)} matrices: call true_matrix for each of its `devices`")
+    if isinstance(device, DriftingDevice):
+        raise TypeError("a DriftingDevice has another matrix at every time: call true_matrix for `device.now()`")
+    raise TypeError(
+        f"the matrix of a {type(device).__name__} is not known to anybody: only a SimulatedOPU has one to show"
+    )
 
 
 def _scale(device: SimulatedOPU) -> float:

@@ -5,15 +5,13 @@ import numpy as np
 import pytest
 import torch
 
+from groundglass.adaptive.channel import blurred
 from groundglass.optics import DeviceStore, true_matrix
 from groundglass.optics.retrieval import row_errors
 from groundglass.results.kinds import ATTACK, DEVICE, RETRIEVE
-from groundglass.studies.cells.attack import blurred
 from tests.results.examples import made
 from tests.studies.contract import Contract
 from tests.studies.tiny import SIZES
-
-pytestmark = pytest.mark.slow
 
 STUDY = "retrieval"
 N, M = SIZES

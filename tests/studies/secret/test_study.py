@@ -11,8 +11,6 @@ from tests.results.examples import made
 from tests.studies.contract import Contract
 from tests.studies.tiny import DATA, MAKERS, SIZES, network
 
-pytestmark = pytest.mark.slow
-
 STUDY = "secret"
 
 
@@ -80,9 +78,10 @@ def test_the_attacks_of_the_study_of_retrieval_are_the_same():
     )
     mine = {key_of(cell): cell for cell in cells(own, DATA) if cell.kind == "attack"}
     both = [mine[key].rule for key in map(key_of, retrieval.cells(theirs, DATA)) if key in mine]
-    assert sorted(both) == sorted(
-        ["bp", "bpda-drawn", "bpda-fit-linear", "dfa", "exact", "bpda-retrieved", "exact-blurred"]
-    )
+    assert sorted(both) == sorted(["bp", "bpda-drawn", "bpda-fit-linear", "dfa", "exact", "bpda-retrieved"])
+    # A wrong matrix is another there: its rows are as long as the true ones, which is some of the secret.
+    scales = {cell.rule: cell.error_scale for cell in mine.values() if cell.matrix_error is not None}
+    assert scales == {"exact-blurred": "law", "dfa": "law"}
 
 
 def test_a_wrong_b_is_another_attack_than_b(finished):
@@ -100,8 +99,9 @@ def test_streams_say_what_is_there(finished):
         ("VGG-16", "itself"),
         ("VGG-OPU noise 16", "itself"),
     }
-    for key in (("VGG-OPU", "itself"), ("VGG-OPU", "bits-head"), ("VGG-16", "itself")):
-        assert (flat[key].right, flat[key].each) == (6, 2), key
+    # A larger step is asked for where the scores stayed.
+    for key, each in ((("VGG-OPU", "itself"), 3), (("VGG-OPU", "bits-head"), 3), (("VGG-16", "itself"), 2)):
+        assert (flat[key].right, flat[key].each) == (6, each), key
     # Noise moves every score, so scores say that there is no layer; asked again they say that there is noise.
     noisy = flat["VGG-OPU noise 16", "itself"]
     assert (noisy.wrong, noisy.events) == (6, 0)
@@ -113,15 +113,21 @@ def test_streams_say_what_is_there(finished):
         assert all(queries <= e.config.budget for queries, _ in r.path)
         if r.median is not None:
             assert abs(r.path[-1][1]) >= 2.9
-            assert r.path[-1][0] == r.median
+            assert r.low <= r.path[-1][0] <= r.high
 
 
 def test_the_true_device_is_known_by_scores_and_by_classes(finished):
     found = {e.config.access: e for e in finished.entries(DETECT) if e.config.question == "which"}
     assert [e.result.wrong for e in found.values()] == [0, 0]
-    # The attacker's own copy, exact but for its rounding, is always the nearest: three answers are 19^3 > 2,000.
-    assert (found["scores"].result.events, found["scores"].result.median) == (16, 3)
+    # The attacker's own copy, exact but for its rounding, is always near; the others are rejected after three answers or more.
+    assert found["scores"].result.events == 16
     assert found["labels"].result.events >= 15
+    assert all(e.config.settings["within"] == (0.5 if access == "scores" else None) for access, e in found.items())
+    for e in found.values():
+        assert 3 <= e.result.median <= 16
+        right, *others = e.result.accuracies
+        assert len(others) == 2
+        assert right > max(others)
 
 
 def test_a_digital_copy_answers_as_the_device_does(finished):

@@ -10,8 +10,6 @@ from tests.results.examples import made
 from tests.studies.contract import Contract
 from tests.studies.tiny import DATA, DEVICE_SEED, SIZES
 
-pytestmark = pytest.mark.slow
-
 STUDY = "service"
 N, M = SIZES
 

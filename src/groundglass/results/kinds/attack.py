@@ -42,6 +42,11 @@ class AttackConfig(BallConfig):
         "control, for one that only shows whether the others can be believed; or of which study", default="figure"
     )
     matrix_error: float | None = column("relative error of the attacker's U, or B", default=None, left_out=True)
+    error_scale: str = column(
+        "what that error is drawn at: the true length of each row, or the one that its law has, which is public",
+        default="row",
+        left_out=True,
+    )
     labels: int | None = column(
         "labelled images, known to all, that an attacker's own head was fitted to", default=None, left_out=True
     )

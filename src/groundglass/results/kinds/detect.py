@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from groundglass.core.schema import left_out
 from groundglass.core.statistics import Proportion
 from groundglass.results.kinds.base import Kind, column, derives
 
@@ -20,7 +21,7 @@ class DetectConfig:
     there: bool = column("whether the answer is yes")
     settings: Mapping[str, Any]
     points: int
-    streams: int = column("each the same points in another order")
+    streams: int = column("all of the same points, each in another order: no independent samples")
     budget: int = column("queries of a stream, at the most")
     alpha: float = column("bound of the chance of a wrong yes; of a wrong candidate")
     beta: float = column("bound of the chance of a wrong no")
@@ -44,6 +45,7 @@ class DetectResult:
         median, low, high: queries until it was sure; the last two hold nine of ten streams in which it was. None where it was in
             none, and the median too where it was in fewer than half.
         path: of the median stream: queries, and the decimal logarithm of the likelihood ratio then.
+        accuracies: of the network with each candidate's device, the true one first, on the points: it takes no query.
     """
 
     right: int = column("streams with the right answer")
@@ -56,6 +58,7 @@ class DetectResult:
     low: float | None
     high: float | None
     path: tuple[tuple[float, float], ...]
+    accuracies: tuple[float, ...] | None = left_out()
 
     @property
     def streams(self) -> int:

@@ -21,6 +21,7 @@ from groundglass.adaptive import (
     stand_in,
     unasked,
 )
+from groundglass.adaptive.channel import blurred
 from groundglass.adaptive.stand_ins import LABELS, stand_in_facts
 from groundglass.attacks import (
     L2,
@@ -33,11 +34,11 @@ from groundglass.attacks import (
     Linf,
 )
 from groundglass.attacks.result import COLUMNS
-from groundglass.core import derive_seed, generator, normal
+from groundglass.core import derive_seed
 from groundglass.core.sealed import without_locals
 from groundglass.core.settings import Count, NotNegative, Tally
 from groundglass.models import Defended, DefendedEnsemble, DefendedNetwork, devices_of, predict_logits
-from groundglass.optics import BackwardRule, RandomFeedback, SimulatedOPU, true_matrix
+from groundglass.optics import BackwardRule, RandomFeedback, SimulatedOPU, entry_size, feedback_size, true_matrix
 from groundglass.results import Record
 from groundglass.results.kinds.attack import AttackResult, Fit
 from groundglass.studies.cells.network import NEEDS_U, NetworkCell, is_given
@@ -128,6 +129,7 @@ class AttackCell(BallCell):
         common: names those images; None attacks all.
         retrieved: has the matrix that the rule "bpda-retrieved" uses.
         matrix_error: relative, of the U that the rule "exact-blurred" uses, or of the B of "dfa"; None: B itself.
+        error_scale: what the error is drawn at, see `blurred`: the true length of each "row", or that of the "law".
         confirmations: of a network with noise: how often it is asked whether an image fools it; more than half must say so.
     """
 
@@ -142,6 +144,7 @@ class AttackCell(BallCell):
     common: Cell | None = None
     retrieved: Cell | None = None
     matrix_error: NotNegative | None = None
+    error_scale: Literal["row", "law"] = "row"
     smaller: "AttackCell | None" = None
     purpose: Purpose = "figure"
     confirmations: Count = 1
@@ -194,6 +197,7 @@ class AttackCell(BallCell):
                 seed=seed,
                 retrieved=retrieved,
                 matrix_error=self.matrix_error,
+                by_law=self.error_scale == "law",
                 redrawn=draw > 0,
             )
             return GradientAccess(network), fit
@@ -266,7 +270,9 @@ _OF_AN_ATTACK = ("target", "rule", "norm", "common", "seed", "labels", "fit_imag
 
 
 def nested(
-    cell: BallCell, smaller: BallCell, parts: Sequence[str] = (*_OF_AN_ATTACK, "retrieved", "matrix_error")
+    cell: BallCell,
+    smaller: BallCell,
+    parts: Sequence[str] = (*_OF_AN_ATTACK, "retrieved", "matrix_error", "error_scale"),
 ) -> None:
     """Refuse an attack that is not the same, but for its steps, in a smaller ball.
 
@@ -316,6 +322,7 @@ def seen_by(
     seed: int,
     retrieved: Record | None = None,
     matrix_error: float | None = None,
+    by_law: bool = False,
     redrawn: bool = False,
 ) -> tuple[nn.Module, dict[str, Any] | None]:
     """The network as an attacker with this rule differentiates it, and what a fitted rule cost and reached.
@@ -323,6 +330,7 @@ def seen_by(
     Args:
         fit_images: of the fitted rules.
         retrieved, matrix_error: see `AttackCell`.
+        by_law: the error is drawn at the length that rows have by their law.
         redrawn: it is one of many draws of the same attacker.
 
     Raises:
@@ -343,14 +351,18 @@ def seen_by(
             raise ValueError("the rule 'exact-blurred' needs a `matrix_error`")
         of_blur = derive_seed(seed, "blur", str(matrix_error))
         seeds = [of_blur, *(derive_seed(of_blur, "part", number) for number in range(1, len(target.parts)))]
-        wrong = [blurred(true_matrix(one), matrix_error, own) for one, own in zip(target.devices, seeds, strict=True)]
+        wrong = [
+            blurred(true_matrix(one), matrix_error, own, size=entry_size(one) if by_law else None)
+            for one, own in zip(target.devices, seeds, strict=True)
+        ]
         given = wrong if isinstance(target, DefendedEnsemble) else wrong[0]
         return target.seen_through(make_rule(rule, target, seed=seed, matrix=given)), None
 
     if rule == "dfa" and matrix_error is not None:
         if not isinstance(target, DefendedNetwork) or target.feedback is None:
             raise ValueError(f"{trained.name} has no single B that could be wrong: leave out `matrix_error`")
-        feedback = blurred(target.feedback, matrix_error, derive_seed(seed, "blur", str(matrix_error)))
+        size = feedback_size(target.feedback.shape[1]) if by_law else None
+        feedback = blurred(target.feedback, matrix_error, derive_seed(seed, "blur", str(matrix_error)), size=size)
         return target.seen_through(RandomFeedback(feedback, rule)), None
 
     def pairs() -> Any:
@@ -371,19 +383,3 @@ def seen_by(
         keep=lambda one: not redrawn or not isinstance(one, DrawnMatrix | LinearMatrix),
     )
     return target.seen_through(made), fit_facts(made)
-
-
-@without_locals
-def blurred(matrix: Tensor, error: float, seed: int) -> Tensor:
-    """Rows as long as the true ones and this far from them, relative to their length: 0 is U, sqrt(2) a draw of one's own.
-
-    Of a complex matrix, or of a real one. What it tells of the true one: see `adaptive.information`.
-    """
-    share = 1 - error**2 / 2
-    size = matrix.abs().square().mean(1, keepdim=True).sqrt()
-    if matrix.is_complex():
-        noise = torch.view_as_complex(normal(*matrix.shape, 2, generator=generator(seed, "blur")))
-        size = size / 2**0.5
-    else:
-        noise = normal(*matrix.shape, generator=generator(seed, "blur")).to(matrix.device)
-    return share * matrix + (1 - share**2) ** 0.5 * size * noise

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from groundglass.adaptive import OwnHead, Sign
+from groundglass.adaptive.channel import blurred
 from groundglass.adaptive.detection import agreements
 from groundglass.adaptive.information import CHANCE
 from groundglass.adaptive.signs import Events
@@ -19,13 +20,13 @@ from groundglass.core import derive_seed, generator, permutation
 from groundglass.core.modes import evaluating
 from groundglass.core.sealed import without_locals
 from groundglass.core.sequential import Error, SequentialTest, SingleOut
-from groundglass.core.settings import Count, NotNegative
+from groundglass.core.settings import Count, NotNegative, Positive
 from groundglass.models import DefendedNetwork
-from groundglass.optics import true_matrix
+from groundglass.optics import entry_size, true_matrix
 from groundglass.optics.layer import encode
 from groundglass.results import Record
 from groundglass.results.kinds.detect import DetectResult
-from groundglass.studies.cells.attack import blurred, rewind
+from groundglass.studies.cells.attack import rewind
 from groundglass.studies.cells.network import NEEDS_U, NetworkCell, is_given
 from groundglass.studies.engine.cell import BaseCell, Outcome
 from groundglass.studies.engine.context import Context
@@ -184,13 +185,14 @@ class IdentifyCell(_StreamsCell):
         candidates: K; one is that of the network, with this error, the others are drawn at random.
         matrix_error: relative, of the U that the attacker has of the true one.
         access: what the attacker sees.
-        miss: see `SingleOut`.
+        miss, within: see `identify`.
     """
 
     candidates: Count
     matrix_error: NotNegative = 0.0
     access: Literal["scores", "labels"] = "labels"
     miss: Error = 0.05
+    within: Positive | None = None
 
     @property
     def name(self) -> str:
@@ -199,7 +201,8 @@ class IdentifyCell(_StreamsCell):
         )
 
     def described(self) -> dict[str, Any]:
-        settings = {"candidates": self.candidates, "matrix_error": self.matrix_error, "miss": self.miss}
+        names = ("candidates", "matrix_error", "miss", "within")
+        settings = {name: getattr(self, name) for name in names}
         return {
             "model": self.network.name,
             "subject": "itself",
@@ -217,24 +220,32 @@ class IdentifyCell(_StreamsCell):
         target = context.target(inputs[0])
         assert isinstance(target, DefendedNetwork)
         images = _first(context, self.points)
+        labels = context.dataset.test.labels[: len(images)].to(context.where)
         own = self._logits(context.load(inputs[0]), images, context)
         access = LabelAccess(target) if self.access == "labels" else ScoreAccess(target)
-        agrees = torch.cat(
-            [agreements(access, *parts) for parts in zip(images.split(_AT_ONCE), own.split(_AT_ONCE), strict=True)]
-        )
-        found = agrees.cpu().numpy()
+        parts = zip(images.split(_AT_ONCE), own.split(_AT_ONCE), strict=True)
+        found = torch.cat([agreements(access, *part, self.within) for part in parts]).cpu().numpy()
         test = SingleOut(miss=self.miss, alpha=self.alpha)
         answers: list[bool | None] = []
         asked, paths = [], []
         for order in self._orders(len(found)):
             mine = found[order][: self.budget]
-            which, used = test.decide(mine)
-            answers.append(None if which is None else which == 0)
+            left, used = test.decide(mine)
+            answers.append(left == (0,) if len(left) == 1 else None)
             asked.append(used)
-            score = np.where(mine[:used], 0.0, np.log10(self.miss / (1 - self.miss))).cumsum(0)
-            lead = score[:, 0] - score[:, 1:].max(1)
-            paths.append((np.arange(1, used + 1), lead))
-        result = _result(answers, asked, paths, events=int(found[:, 0].sum()), learned=len(found), each=1.0)
+            # Of the two that are rejected last, the first.
+            nearest = np.sort(np.maximum.accumulate(test.paths(mine[:used])), axis=1)[:, 1]
+            paths.append((np.arange(1, used + 1), nearest / np.log(10)))
+        right = (own.argmax(2) == labels[:, None]).double().mean(0)
+        result = _result(
+            answers,
+            asked,
+            paths,
+            events=int(found[:, 0].sum()),
+            learned=len(found),
+            each=1.0,
+            accuracies=tuple(round(one, 6) for one in right.tolist()),
+        )
         return Outcome(result)
 
     @without_locals
@@ -250,7 +261,7 @@ class IdentifyCell(_StreamsCell):
             found = []
             for k in range(self.candidates):
                 error = CHANCE if k else self.matrix_error
-                matrix = blurred(true, error, derive_seed(self.seed, "candidate", k))
+                matrix = blurred(true, error, derive_seed(self.seed, "candidate", k), size=entry_size(device))
                 network.block.optical.device = _Guessed(matrix, device.fingerprint, device.mean_reading)
                 found.append(torch.cat([network.block.classify(part) for part in bits.split(_AT_ONCE)]))
                 context.progress("candidates", k + 1, self.candidates)

@@ -23,6 +23,8 @@ from groundglass.studies.secret.soon import evidence, facts, soon_table, which_t
 TITLE = "What the secret is worth"
 #: A loss of accuracy that counts as none.
 MARGIN = 0.05
+# Of fewer labels the held-out tenth is too small to tell an accuracy.
+_LABELS_TO_TELL = 1000
 
 Attack = Entry[AttackConfig, AttackResult]
 
@@ -45,9 +47,11 @@ class Known:
 
 
 def attacks_of(run: Run, model: str = DEFENDED) -> list[Attack]:
-    """The attacks of this study, and those of the study of retrieval, which are the same."""
+    """The attacks of this study, and those of the study of retrieval, which are the same: but for wrong matrices with the true
+    lengths of their rows, whose bits are not counted."""
     found = [one for one in run.entries(ATTACK) if one.config.model == model and one.config.norm == "linf"]
-    return [one for one in found if one.config.purpose in ("secret", "retrieval") and one.config.attack == "PGD"]
+    found = [one for one in found if one.config.purpose in ("secret", "retrieval") and one.config.attack == "PGD"]
+    return [one for one in found if one.config.matrix_error is None or one.config.error_scale == "law"]
 
 
 def radii(run: Run) -> list[float]:
@@ -137,10 +141,10 @@ def _worth(run: Run) -> Table:
     if rows and plain:
         rows.append(Row(f"{BASELINE}, no layer: BP", ("–", "–", *(_share(plain.get(eps)) for eps in at))))
     note = (
-        "Bits: the mutual information of what the attacker has and of all entries of U, or of B, at this relative error; sqrt(2) "
-        "is chance. Of U as a medium has it: one that a seed draws is worth no more than the bits of its seed. The phase "
-        "of a row, which no reading shows, counts too: one number a row. One draw of each: who draws again leaves fewer. "
-        "PGD on the same images."
+        "Bits: the mutual information of what the attacker has and of all entries of U, or of B, at this error, relative to the "
+        "length that a row has by its law; sqrt(2) is chance. Of independent entries, as a medium has them: a U or a B that a "
+        "seed draws is worth no more than the bits of its seed. The phase of a row, which no reading shows, counts too: one "
+        "number a row. One draw of each: who draws again leaves fewer. PGD on the same images."
     )
     return Table(
         "Accuracy under attack by what is known of the secret, %",
@@ -188,7 +192,8 @@ def _images(run: Run) -> Table:
 
     def row(name: str, by_radius: Mapping[float, Attack]) -> Row:
         fit = next((one.result.fit for one in by_radius.values() if one.result.fit), None)
-        right = None if fit is None else amount(fit.held_out_accuracy, "{:.1%}".format)
+        told = fit if fit is not None and fit.n_images >= _LABELS_TO_TELL else None
+        right = None if told is None else amount(told.held_out_accuracy, "{:.1%}".format)
         r2 = None if fit is None else amount(fit.held_out_r2, "{:.2f}".format)
         return Row(name, (*(_share(by_radius.get(eps)) for eps in at), right, r2))
 
@@ -197,26 +202,30 @@ def _images(run: Run) -> Table:
     note = (
         "An own head needs the weights below the layer and public labelled images: no bit of the secret. A linear fit is made to "
         "the bits and logits of images that the network has seen, and learns something of what is above the layer; how "
-        "many bits is not known, at most those of the logits."
+        "many bits is not known, at most those of the logits. Accuracy of the head: on the tenth of its images that was held "
+        f"out, which also chose its ridge; of fewer than {_LABELS_TO_TELL:,} labels it would be one of too few images."
     )
     heads = (*_heads(run), "accuracy of the head", "R² of the fit")
     return Table("Images instead of bits: accuracy under attack, %", "fitted to", heads, tuple(rows), note)
 
 
-def gains(run: Run) -> Family[float]:
-    """What all of U leaves beside the attacker's own head, which knows nothing of it: radius -> own head less U."""
-    heads, whole = _heads_of(run), _whole(run)
+def gains(run: Run) -> Family[tuple[str, float]]:
+    """What all of U, or of B, leaves beside the attacker's own head, which knows nothing of them: (U or B, radius) -> own head
+    less that."""
+    heads, wholes = _heads_of(run), _wholes(run)
     best = heads[max(heads)] if heads else {}
-    tests: dict[float, Difference | None] = {
-        eps: differs(run.right(best[eps].key), run.right(whole[eps].key))
+    tests: dict[tuple[str, float], Difference | None] = {
+        (of, eps): differs(run.right(best[eps].key), run.right(whole[eps].key))
+        for of, whole in wholes.items()
         for eps in radii(run)
         if eps in whole and eps in best
     }
-    return Family("An own head against all of U", tests)
+    return Family("An own head against all of U, and all of B", tests)
 
 
-def _whole(run: Run) -> Mapping[float, Attack]:
-    return next((one.attacks for one in known(run) if one.of == "U" and math.isinf(one.bits)), {})
+def _wholes(run: Run) -> dict[str, Mapping[float, Attack]]:
+    """Attacks with all of U, and with all of B."""
+    return {one.of: one.attacks for one in known(run) if math.isinf(one.bits)}
 
 
 def section(run: Run, drawings: Folder) -> Section | None:
@@ -234,39 +243,46 @@ def section(run: Run, drawings: Folder) -> Section | None:
 
 def _judge(run: Run) -> Verdict:
     """Whether the secret buys accuracy: does who has all of U leave fewer right than who has nothing of it?"""
-    family, whole, heads = gains(run), _whole(run), _heads_of(run)
+    family, wholes, heads = gains(run), _wholes(run), _heads_of(run)
     if not family.found:
         return Verdict(Finding.OPEN)
-    eps = max(family.found)
-    test = family.found[eps]
     best = heads[max(heads)]
-    every = all(as_good(run.right(whole[e].key), run.right(best[e].key), margin=MARGIN) for e in family.found)
-    if not any(family.above(e) for e in family.found):
-        finding = Finding.FALLS if every else Finding.OPEN
-    else:
-        finding = Finding.PART if every else Finding.HOLDS
-    enough = {of: _enough(run, of, eps) for of in "UB"}
+    bought = {key: one for key, one in family.found.items() if one is not None and family.above(key)}
+    every = all(as_good(run.right(wholes[of][e].key), run.right(best[e].key), margin=MARGIN) for of, e in family.found)
+    small, large = (Finding.PART, Finding.HOLDS) if bought else (Finding.FALLS, Finding.OPEN)
+    # Where it buys most; nothing anywhere: at the largest radius.
+    most = max(bought, key=lambda key: bought[key].points, default=None)
+    eps = max(e for _, e in family.found) if most is None else most[1]
+    enough = {of: _enough(run, of) for of in "UB"}
     reasons = {
         "radius": words.radius("linf", eps),
         "labels": max(heads),
         "none": best[eps].result.robust,
-        "all": whole[eps].result.robust,
-        "test": test,
+        "all": {of: whole[eps].result.robust for of, whole in wholes.items() if eps in whole},
+        "test": None if most is None else bought[most],
         "enough": {of: _bits(one.bits) for of, one in enough.items() if one is not None},
         "drawn": next((_share(one.attacks.get(eps)) for one in known(run) if one.of == "U" and not one.bits), None),
         "family": family,
     }
-    return Verdict(finding, reasons, (), best[eps].result.n_images)
+    return Verdict(small if every else large, reasons, (), best[eps].result.n_images)
 
 
-def _enough(run: Run, of: str, eps: float) -> Known | None:
-    """The fewest bits of U, or of B, from which on an attack leaves at most `MARGIN` more right than with all of it."""
-    mine = sorted((one for one in known(run) if one.of == of and eps in one.attacks), key=lambda one: -one.bits)
+def _enough(run: Run, of: str) -> Known | None:
+    """The fewest bits of U, or of B, from which on an attack leaves at most `MARGIN` more right than with all of it, at every
+    radius."""
+    mine = sorted((one for one in known(run) if one.of == of), key=lambda one: -one.bits)
     if not mine or not math.isinf(mine[0].bits):
         return None
-    whole = run.right(mine[0].attacks[eps].key)
-    good = list(takewhile(lambda one: as_good(whole, run.right(one.attacks[eps].key), margin=MARGIN), mine[1:]))
-    return good[-1] if good else None
+    whole = mine[0].attacks
+
+    def good(one: Known) -> bool:
+        pairs = ((whole[eps].key, one.attacks[eps].key) for eps in whole if eps in one.attacks)
+        return whole.keys() == one.attacks.keys() and all(
+            as_good(run.right(first), run.right(second), margin=MARGIN) for first, second in pairs
+        )
+
+    found = list(takewhile(good, mine[1:]))
+    return found[-1] if found else None
 
 
 def lines(run: Run) -> list[Line]:

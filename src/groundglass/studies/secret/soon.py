@@ -72,7 +72,8 @@ def soon_table(run: Run) -> Table:
     note = (
         f"Sequential tests, each wrong with a chance of at most {bound:g} while its premise holds: where noise or few digits "
         f"hide what is looked for it does not. Streams of at most {budget:,} queries. Queries: median, in brackets nine of ten "
-        "of the streams that were sure. Last column: how often what is looked for was seen, of the points that tell something."
+        "of the streams that were sure. All streams are of the same points, each in another order: no independent samples. "
+        "Last column: how often what is looked for was seen, of the points that tell something."
         " Where there is noise, jumps and a rough border may be its own: an ordinary network under noise would have them too."
     )
     heads = ("looks at", "sees", "in truth", "right", "wrong", "not sure", "queries until sure", "seen at")
@@ -87,14 +88,18 @@ def which_table(run: Run) -> Table:
         r, s = one.result, one.config.settings
         counts = (Amount(r.right), Amount(r.wrong), Amount(r.undecided))
         name = "U" if not s["matrix_error"] else f"U wrong by {s['matrix_error']:g}"
-        rows.append(Row(f"{name}, {one.config.access}", (*counts, _queries(one), r.event)))
+        told = () if r.accuracies is None else (r.accuracies[0], max(r.accuracies[1:]))
+        shares: list[Value] = [Amount(share, "{:.1%}".format) for share in told] or [None, None]
+        rows.append(Row(f"{name}, {one.config.access}", (*counts, _queries(one), r.event, *shares)))
     count = max((one.config.settings["candidates"] for one in found), default=0)
     note = (
         f"The attacker has the weights and {count} matrices, one of which is the true one or near it, the others drawn at "
-        "random. Last column: answers that agree with the true one's. The test takes at most 5% disagreement for granted: with a "
-        "U that is farther off the bound does not hold."
+        "random. Agrees: answers with the true one's class, or with scores that are off by no more than half their length. The "
+        "test takes at most 5% disagreement for granted: with a U that is farther off its bound does not hold, and the true one "
+        "may be rejected with the others. It needs no query: the last two columns are accuracies on the same images, which are "
+        "public and labelled. Of classifiers that are fitted anew to each device all would be accurate: that was not tried."
     )
-    heads = ("right", "wrong", "not sure", "queries until sure", "agrees")
+    heads = ("right", "wrong", "not sure", "queries until sure", "agrees", "accuracy with it", "with the best other")
     return Table("Which of several devices it is", "of the true one the attacker has", heads, tuple(rows), note)
 
 
@@ -107,6 +112,7 @@ def facts(run: Run) -> dict[str, Any]:
     labels = mine.get("Border")
     null = tests_of(run, question="layer", there=False)
     which = [one for one in tests_of(run, question="which") if not one.config.settings["matrix_error"]]
+    known = [one.result.accuracies for one in which]
     linear = next(iter(tests_of(run, question="linear", subject="itself")), None)
     noisy = [one for one in tests_of(run, question="layer", there=True) if "noise" in one.config.model]
     noise = next(iter(tests_of(run, question="noise", there=True)), None)
@@ -117,6 +123,7 @@ def facts(run: Run) -> dict[str, Any]:
         "streams": sum(one.result.streams for one in null),
         "which": {one.config.access: _fact(one) for one in which},
         "candidates": which[0].config.settings["candidates"] if which else 0,
+        "public": next(((one[0], max(one[1:])) for one in known if one), None),
         "linear": _fact(linear),
         "hidden": [
             _SIGNS.get(one.config.sign, one.config.sign) for one in noisy if one.result.right < one.result.streams / 2

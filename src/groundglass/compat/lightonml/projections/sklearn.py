@@ -8,9 +8,9 @@ from torch import Tensor
 
 from groundglass.compat.lightonml.opu import OPU
 from groundglass.compat.lightonml.projections.base import Mapped
-from groundglass.core.imported import require
+from groundglass.core.imported import library
 
-require("OPUMap", "sklearn")
+library("sklearn", "OPUMap", pip="'groundglass[sklearn]'")
 
 from sklearn.base import BaseEstimator, TransformerMixin  # noqa: E402
 
