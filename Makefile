@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= runs/quick
 
-.PHONY: help quick test lint types layers tests format clean
+.PHONY: help quick test slow lint types layers tests format clean
 
 help:
 	@echo "make quick   environment, then a small complete study; ends with the path of a report page"
 	@echo "make test    environment, then lint, types, import layers and tests"
+	@echo "make slow    environment, then the tests that take long: run them, too, before you deliver"
 	@echo "make format  mend what ruff can mend"
 	@echo "make clean   remove the environment"
 
@@ -31,7 +32,10 @@ layers: $(VENV)/.installed-dev
 
 # The many Pythons that tests start find compiled what those before them have loaded, whatever the environment says.
 tests: $(VENV)/.installed-dev
-	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -m "not slow"
+
+slow: $(VENV)/.installed-dev
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -m slow
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
@@ -43,11 +47,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[studies]'
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+$(VENV)/.installed-dev: $(VENV)/.installed constraints-dev.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints-dev.txt --editable '.[dev]'
 	@touch $@
 
 clean:

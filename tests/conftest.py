@@ -1,6 +1,8 @@
 """For every test: one torch thread a worker, as two busy workers with two threads each wait for each other."""
 
 import gc
+from collections import Counter
+from collections.abc import Generator
 
 import pytest
 import torch
@@ -27,6 +29,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Ray's tests come first: they wait for most of a minute, while `make test` looks at the types."""
     ray = {item.path for item in items if item.get_closest_marker("ray")}
     items.sort(key=lambda item: item.path not in ray)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
+    """The last line says what did not run, and why."""
+    yield
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(session.config, "workerinput"):
+        return
+    skipped = [one.longrepr for one in reporter.stats.get("skipped", [])]
+    why = Counter(str(reason[2]).removeprefix("Skipped: ") for reason in skipped if isinstance(reason, tuple))
+    told = [f"{count} skipped ({reason})" for reason, count in why.most_common()]
+    if session.config.option.markexpr == "not slow":
+        told.append("the slow ones, which `make slow` runs")
+    reporter.write_line(f"not run: {'; '.join(told)}" if told else "everything ran")
 
 
 def pytest_collection_finish() -> None:

@@ -136,8 +136,8 @@ class RunFolder:
             if (("OPU" in name or device is not None) if layer is None else layer)
             else None,
             "parts": parts,
-            "train_seconds": 2.0,
-            "epochs": tuple(filled(Epoch, epoch=k, train_accuracy=0.3 * k) for k in (1, 2)),
+            "train_seconds": 3.0,
+            "epochs": tuple(filled(Epoch, epoch=k, train_accuracy=0.3 * k, seconds=float(k)) for k in (1, 2)),
             "features": FeaturesNote(name=features, clean_accuracy=clean) if features else None,
         }
         settings = {"training": {"credit": credit, "epochs": 2}, "name": name, **config}

@@ -1,5 +1,7 @@
 """What is brought to an audit, views, attacks and claims, changes nothing but what it breaks."""
 
+import os
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from groundglass.attacks import Linf, Square
 from groundglass.audit import Audit, AuditConfig, Finding, audit
 from groundglass.core import NonFiniteError
+from groundglass.core.stopping import stoppable
 from groundglass.optics import SimulatedOPU
 
 from .known import BALL, layered, pictures, trained
@@ -139,6 +142,18 @@ def test_what_an_attack_does_to_the_model_or_to_the_stream_of_lots_is_undone() -
     assert not second[0]
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_stop_is_no_mistake_of_the_attack_that_was_under_way() -> None:
+    def stopped(model: nn.Module, images: Tensor, labels: Tensor, ball: Linf) -> Tensor:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise RuntimeError("INTERNAL ASSERT FAILED") from None
+        return images
+
+    with pytest.raises(KeyboardInterrupt), stoppable():
+        of(trained(False), claim={"mine": stopped})
 
 
 def fails(model: nn.Module, images: Tensor, labels: Tensor, ball: Linf) -> Tensor:

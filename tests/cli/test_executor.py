@@ -4,7 +4,6 @@ import pytest
 
 from groundglass import cli, studies
 from groundglass.studies import Ray
-from groundglass.studies.engine import ray as on_ray
 
 RUN = ["run", "white-box", "--recipe", "quick", "--data", "shapes"]
 
@@ -18,7 +17,7 @@ def asked(monkeypatch):
         found.update(options)
         raise ValueError("not here")
 
-    monkeypatch.setattr(on_ray.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     monkeypatch.setattr(studies, "run_study", run_study)
     return found
 

@@ -18,6 +18,8 @@ from groundglass.optics import SimulatedOPU
 from groundglass.optics.streams import measurement
 from tests.runs import RunFolder, right
 
+pytestmark = pytest.mark.slow
+
 SEED = 271828182845904523
 N, M = 32, 24
 #: The calls that change the disk, of all that the package uses.

@@ -117,6 +117,40 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(at, tmp_path, capsys, monkeypatch):
     assert "the same command continues" in said
 
 
+@pytest.mark.parametrize(("number", "how"), [(signal.SIGTERM, "ended by SIGTERM"), (signal.SIGINT, "interrupted")])
+@pytest.mark.parametrize("made_of_it", [RuntimeError("INTERNAL ASSERT FAILED"), ValueError("no such thing"), None])
+def test_a_stop_that_others_make_an_error_of_or_lose_is_still_a_stop(
+    number, how, made_of_it, tmp_path, capsys, monkeypatch
+):
+    """As torch does while autograd runs Python, and Python itself in callbacks."""
+
+    def work(*args, progress, **kwargs):
+        try:
+            os.kill(os.getpid(), number)
+        except KeyboardInterrupt:
+            if made_of_it is not None:
+                raise made_of_it from None
+        progress("training", 1, 2)
+        raise AssertionError("it went on")
+
+    out = tmp_path / "run"
+    commands = {
+        "groundglass.studies.run_study": ["run", "white-box", "--out", str(out)],
+        "groundglass.studies.audit_model.audit_model": ["audit", "x", "--data", "shapes", "--out", str(out)],
+        "groundglass.studies.harden_model.harden_model": ["harden", "x", "--data", "shapes", "--out", str(out)],
+        "groundglass.studies.redraw_model.redraw_model": ["redraw", "x", "--data", "shapes", "--out", str(out)],
+    }
+    (out / "checkpoint.safetensors").parent.mkdir()
+    (out / "checkpoint.safetensors").touch()
+    for place, command in commands.items():
+        monkeypatch.setattr(place, work)
+        assert cli.main(command) == 128 + number, command
+        said = capsys.readouterr().err
+        assert how in said
+        assert "Traceback" not in said
+        assert ("the same command continues" in said) is (command[0] != "redraw")
+
+
 def test_a_study_without_its_command_is_told_the_command(capsys):
     assert cli.main(["white-box", "--out", "x"]) == 2
     assert "`groundglass run white-box --out x`" in capsys.readouterr().err

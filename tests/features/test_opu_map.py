@@ -267,5 +267,5 @@ def test_without_scikit_learn_the_error_says_what_to_type(monkeypatch: pytest.Mo
     for name in [name for name in sys.modules if name == "groundglass.features.opu_map" or name.startswith("sklearn")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(ValueError, match=r"pip install 'groundglass\[sklearn\]'"):
+    with pytest.raises(ValueError, match=r'pip install "groundglass\[sklearn\]"'):
         features.OPUMap  # noqa: B018

@@ -150,6 +150,16 @@ def test_undecided_parts_count_more_where_the_attacker_says_so():
     assert torch.equal(model.run(x, rule), model(x)), "the answers stay"
 
 
+def test_a_part_that_left_the_majority_counts_by_how_soon_it_would_come_back():
+    # All parts' classes lead by 1 or 8; the vote answers 0, and the last two parts are on other sides.
+    model = saying([[1.0, 0.0, 0.0], [8.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 2.0, 1.0]])
+    rule = MemberRules([Blocked()] * 5, undecided=True)
+    biases = [one.block.readout.bias for one in model.parts]
+    found = torch.autograd.grad(model.run(torch.rand(1, 20, 1, 1), rule)[0, 0], biases)
+    near, far, again, left, farther = (float(one[0]) for one in found)
+    assert near == again == left > farther > far
+
+
 def test_rules_of_parts_are_one_rule_and_one_rule_is_for_all():
     matrices = [torch.randn(CLASSES, N, generator=torch.Generator().manual_seed(k)) for k in range(3)]
     rules = MemberRules([RandomFeedback(one) for one in matrices])

@@ -16,7 +16,7 @@ from groundglass.models import defend
 from groundglass.optics import SimulatedOPU, opaque, true_matrix
 
 N, M = 24, 32
-pytestmark = pytest.mark.filterwarnings("ignore")  # torch's own, of what is old
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # torch's own, of what is old
 ENCODINGS = ["bits", "float"]
 
 

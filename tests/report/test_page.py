@@ -83,16 +83,19 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "full-width"])
 def test_no_label_of_any_figure_lies_on_another(everything: dict, name: str) -> None:
     assert everything[name][1] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_a_reviewer_has_two_minutes(everything: dict, name: str) -> None:
     assert len(words(" ".join(seen(everything[name][0]).text))) <= 1500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "full-width"])
 def test_the_page_needs_nothing_else_and_its_names_are_unique(everything: dict, name: str) -> None:
     page = everything[name][0]
@@ -101,6 +104,7 @@ def test_the_page_needs_nothing_else_and_its_names_are_unique(everything: dict, 
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_every_study_of_the_run_has_its_section_with_a_takeaway(everything: dict) -> None:
     page = everything["cifar10"][0]
     for name in (

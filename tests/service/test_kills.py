@@ -11,6 +11,7 @@ import pytest
 from tests.service.conftest import MEMORY
 from tests.service.killed import IN_HAND, LIMIT
 
+pytestmark = pytest.mark.slow
 Rounds = list[dict[str, int]]
 ROOT = Path(__file__).parents[2]
 

@@ -63,6 +63,7 @@ class Contract:
         assert run(self.study, finished.folder) == 0
         assert (finished.folder / "records.jsonl").read_bytes() == before
 
+    @pytest.mark.slow
     def test_an_interruption_changes_nothing(
         self, finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -11,6 +11,7 @@ from groundglass.attacks.faster_layers import Faster, FusedConvolutions, InOrder
 from groundglass.attacks.same_function import FEW, same_function
 from groundglass.core import as_model
 from groundglass.core.layout import layout_of
+from groundglass.kernels import jit
 from groundglass.kernels.convolutions import ConvLayer
 
 M = TypeVar("M", bound=nn.Module)
@@ -160,6 +161,7 @@ def _layer_at(entries: list[_Entry]) -> tuple[ConvLayer, int] | None:
     modules = [entry[1] for entry in entries]
     if (
         len(modules) < 2
+        or not jit.available()
         or not (is_plain(modules[0]) and is_plain(modules[1]))
         or not _is_plain_conv(modules[0])
         or type(modules[1]) is not nn.ReLU

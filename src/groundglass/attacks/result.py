@@ -17,6 +17,7 @@ from groundglass.attacks.query_access import LabelAccess
 from groundglass.attacks.result_files import Part, load_parts, save_parts
 from groundglass.core import as_images, as_labels, pieces
 from groundglass.core.bounds import Bounds
+from groundglass.core.imported import library
 from groundglass.core.schema import read, written
 from groundglass.core.settings import Count, fit
 
@@ -158,8 +159,7 @@ class AttackResult:
 
     def to_frame(self) -> "pd.DataFrame":
         """A row an image, a column a quantity; without the images themselves."""
-        import pandas as pd
-
+        pd = library("pandas", "a table of results")
         columns = {name: getattr(self, name).detach().cpu().numpy() for name in COLUMNS if name != "adversarial"}
         columns["queries"] = self.queries.cpu().numpy()
         return pd.DataFrame(columns)

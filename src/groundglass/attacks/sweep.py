@@ -17,6 +17,7 @@ from groundglass.attacks.result import COLUMNS, AttackResult
 from groundglass.attacks.result_files import load_parts, save_parts
 from groundglass.attacks.tensors import Images, Labels, Rows
 from groundglass.core import counting
+from groundglass.core.imported import library
 from groundglass.core.settings import fit
 
 if TYPE_CHECKING:
@@ -59,8 +60,7 @@ class Sweep:
 
     def to_frame(self) -> "pd.DataFrame":
         """A row a ball: radius, robust accuracy, and what the images that were attacked in it took on average."""
-        import pandas as pd
-
+        pd = library("pandas", "a table of results")
         rows = []
         for ball, result, before in zip(self.balls, self.results, (None, *self.results), strict=False):
             stood = result.clean_correct if before is None else before.robust

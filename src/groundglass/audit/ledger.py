@@ -29,6 +29,7 @@ from groundglass.audit.units import Units
 from groundglass.core import Progress, check_labels, counting, derive_seed, own_streams
 from groundglass.core.modes import evaluating, unchanged
 from groundglass.core.seeds import global_streams
+from groundglass.core.stopping import check_stopped
 
 WRONG, STANDING = -2, -1
 # Fresh passes of which the majority decides, for a model that answers now this, now that.
@@ -179,6 +180,7 @@ class Ledger:
             except NonFiniteError:
                 raise
             except Exception as error:  # somebody else's mistake ends no audit: it is told
+                check_stopped()
                 none = torch.zeros(len(rows), dtype=torch.bool, device="cpu")
                 return Made(images, none, 0, invalid=f"{type(error).__name__}: {error}")
 

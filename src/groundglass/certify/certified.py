@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from groundglass.certify.decisions import ABSTAIN, certified_radius
+from groundglass.core.imported import library
 from groundglass.core.settings import NotNegative, fit
 from groundglass.core.statistics import Proportion
 
@@ -105,7 +106,6 @@ class Certified:
 
     def to_frame(self) -> "pd.DataFrame":
         """A row an image."""
-        import pandas as pd
-
+        pd = library("pandas", "a table of results")
         rows = [{**vars(one), "abstained": one.abstained} for one in self.images]
         return pd.DataFrame(rows, columns=["index", "prediction", "radius", "count", "label", "abstained"])

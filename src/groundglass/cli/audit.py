@@ -78,7 +78,7 @@ class Audit(Command):
     def run(self) -> None:
         from groundglass.audit import AuditConfig
         from groundglass.report import build
-        from groundglass.studies.audit_model import audit_model
+        from groundglass.studies.audit_model import CHECKPOINT, audit_model
 
         options = dict(vars(self))
         verbose = options.pop("verbose")
@@ -91,7 +91,7 @@ class Audit(Command):
         if self.optical_device is not None:
             options["optical_device"] = opened(self.optical_device, self.token_file, ca_file)
         try:
-            with Terminal() as terminal:
+            with Terminal(kept=f"in {self.out}", once=self.out / CHECKPOINT) as terminal:
                 found = audit_model(**options, config=config, progress=terminal.progress)
         except RuntimeError as error:
             if type(error) is not RuntimeError:  # our own errors say what they mean; and bugs

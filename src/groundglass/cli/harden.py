@@ -95,7 +95,7 @@ class Harden(Command):
             options["beforehand"] = fitting(folder, **of_audit)
         if self.optical_device is not None:
             options["optical_device"] = opened(self.optical_device, **of_service)
-        with Terminal() as terminal:
+        with Terminal(kept=f"beside {self.out}") as terminal:
             done = harden_model(**options, progress=terminal.progress)
         say(f"accuracy on {done.test_images} test images:")
         say(f"  {done.before:7.2%}  before")

@@ -7,9 +7,6 @@ import os
 import shutil
 import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import tyro
 
@@ -28,6 +25,7 @@ from groundglass.cli.run import Recipes, Run
 from groundglass.cli.terminal import complain, lasting_streams, say, unwritten
 from groundglass.cli.zoo import Zoo
 from groundglass.core import lookup
+from groundglass.core.stopping import Stopped, stoppable
 
 _COMMANDS: dict[str, type[Command]] = {
     "run": Run,
@@ -49,27 +47,6 @@ _COMMANDS: dict[str, type[Command]] = {
 
 # With fewer columns, laying out the help never ends.
 _NARROWEST = 30
-
-
-class _Terminated(KeyboardInterrupt):
-    """The process was asked to end (SIGTERM): like Ctrl-C, with another exit code."""
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM stops the work as Ctrl-C does, and not without a word."""
-
-    def stop(signum: int, frame: object) -> None:
-        raise _Terminated
-
-    if threading.current_thread() is not threading.main_thread():  # no other may set it
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _check_folder() -> None:
@@ -121,12 +98,11 @@ def _run(arguments: list[list[str]]) -> int:
         return 2
     try:
         _check_folder()
-        with _terminable():
+        with stoppable():
             command.run()
     except KeyboardInterrupt as stop:
-        how, number = (
-            ("ended by SIGTERM", signal.SIGTERM) if isinstance(stop, _Terminated) else ("interrupted", signal.SIGINT)
-        )
+        number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
+        how = "ended by SIGTERM" if number == signal.SIGTERM else "interrupted"
         complain(f"\n{how}: {stop}" if str(stop) else f"\n{how}")
         return 128 + number  # as shells count it
     except Exception as error:

@@ -54,11 +54,10 @@ class Serve(Command):
 
     def run(self) -> None:
         from groundglass.core.hardening import harden_process, swap_step
-        from groundglass.core.imported import library
+        from groundglass.core.imported import require
         from groundglass.core.settings import Positive, fit
 
-        for name in ("starlette", "uvicorn", "httptools", "prometheus_client"):
-            library(name, "a device service", pip='"groundglass[service]"')
+        require("a device service", "starlette", "uvicorn", "httptools", "prometheus_client", "jinja2")
         from groundglass.service.log import say as log
         from groundglass.service.log import write_lines
         from groundglass.service.open import opened

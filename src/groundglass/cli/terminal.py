@@ -12,8 +12,10 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
+from groundglass.core.stopping import check_stopped, stop_of
 from groundglass.core.text import duration, visible
 
 if TYPE_CHECKING:  # imported where something is shown: `--help` needs no rich
@@ -256,12 +258,13 @@ class Terminal:
     Args:
         console: where to; default stderr.
         kept: where what is done is kept when the work is stopped, "in runs/one", for a command that continues. Ctrl-C
-            then leaves the `with` block with these words in it.
+            then leaves the `with` block with these words in it, whatever torch has made of it on the way.
+        once: they are true once this file is there; None: always.
     """
 
-    def __init__(self, console: "Console | None" = None, *, kept: str = "") -> None:
+    def __init__(self, console: "Console | None" = None, *, kept: str = "", once: Path | None = None) -> None:
         self._console = console or _console(stderr=True)
-        self._kept = kept
+        self._kept, self._once = kept, once
         self._status: Status | None = None
         self._tasks: dict[str, _Task] = {}
         #: How many cells have ended.
@@ -272,8 +275,13 @@ class Terminal:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.close()
-        if isinstance(error, KeyboardInterrupt) and self._kept:
-            error.args = (f"what is done is kept {self._kept}; the same command continues",)
+        stop = None if error is None else stop_of(error)
+        if stop is None:
+            return
+        if self._kept and (self._once is None or self._once.exists()):
+            stop.args = (f"what is done is kept {self._kept}; the same command continues",)
+        if stop is not error:
+            raise stop from error
 
     def note(self, text: str) -> None:
         self._console.print(_text(text), soft_wrap=True)
@@ -292,6 +300,7 @@ class Terminal:
         self.note(f"  {name}: {told}")
 
     def progress(self, what: str, done: int, total: int, **figures: float) -> None:
+        check_stopped()
         now = time.monotonic()
         task = self._tasks.get(what)
         if task is None or now - task.heard > _SILENT or done < task.first:

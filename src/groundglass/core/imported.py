@@ -76,29 +76,72 @@ def _of_file(path: Path) -> ModuleType:
     return made
 
 
-def library(name: str, what: str, *, pip: str | None = None) -> Any:
-    """A library that is not among those that the package needs.
+#: The extra of the package, as pyproject.toml has it, that brings each library which not every user needs.
+EXTRAS = {
+    "numba": "fast",
+    "llvmlite": "fast",
+    "pandas": "reports",
+    "matplotlib": "reports",
+    "jinja2": "reports",
+    "tyro": "cli",
+    "rich": "cli",
+    "pooch": "studies",
+    "requests": "studies",
+    "pyarrow": "parquet",
+    "ray": "ray",
+    "starlette": "service",
+    "uvicorn": "service",
+    "httptools": "service",
+    "prometheus_client": "service",
+    "sklearn": "sklearn",
+}
+
+
+class MissingLibraryError(ImportError, ValueError):
+    """A library that was not installed with the package, or that does not work. The message has what to type."""
+
+
+def library(name: str, what: str) -> Any:
+    """A library, or a module of one, that is not among those that the package always needs.
 
     Args:
-        name: of it, as pip and `import` know it.
+        name: as `import` knows it.
         what: it is needed for.
-        pip: what pip installs it by, where that is another name.
 
     Raises:
-        ValueError: it is not installed, or cannot be imported; says what to type.
+        MissingLibraryError: it is not installed, or cannot be imported; says what to type.
     """
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        missing = error.name or name
-        raise ValueError(
-            f"{what} needs {missing}, which is not installed: pip install {pip or missing.partition('.')[0]}"
-        ) from error
+        raise _missing(error.name or name, what) from error
     except Exception as error:  # built for another torch: its own errors are of many kinds
-        raise ValueError(
+        raise MissingLibraryError(
             f"{what} needs {name}, which is installed and fails when it is imported ({error}): install the version that was made "
-            f"for this torch, by pip install --upgrade torch {pip or name.partition('.')[0]}"
+            f"for this torch, by pip install --upgrade torch {_installed_by(name)}"
         ) from error
+
+
+def require(what: str, *names: str) -> None:
+    """Refuse what a missing library would end later. Nothing is imported.
+
+    Raises:
+        MissingLibraryError: one of these is not installed; says what to type.
+    """
+    for name in names:
+        if sys.modules.get(name) is None and importlib.util.find_spec(name) is None:
+            raise _missing(name, what)
+
+
+def _missing(name: str, what: str) -> MissingLibraryError:
+    return MissingLibraryError(
+        f"{what} needs {name}, which is not installed: pip install {_installed_by(name)}", name=name
+    )
+
+
+def _installed_by(name: str) -> str:
+    package = name.partition(".")[0]
+    return f'"groundglass[{EXTRAS[package]}]"' if package in EXTRAS else package
 
 
 def file_digest(path: Path) -> str:

@@ -5,6 +5,8 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+from groundglass.core.imported import require
+
 
 def load_matplotlib() -> Any:
     """matplotlib, imported whatever backend the environment names: a notebook's backend may not be installed here.
@@ -13,8 +15,10 @@ def load_matplotlib() -> Any:
     still counts, if it can.
 
     Raises:
+        MissingLibraryError: it is not installed.
         ValueError: its settings file is not text.
     """
+    require("a figure", "matplotlib")
     asked = os.environ.pop("MPLBACKEND", None) if "matplotlib" not in sys.modules else None
     try:
         import matplotlib

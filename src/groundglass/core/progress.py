@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from groundglass.core.imported import require
+
 
 class Progress(Protocol):
     """Called often by long work; must be cheap."""
@@ -22,11 +24,13 @@ def shown(progress: Progress | bool) -> Iterator[Progress]:
     """The progress that a caller asked for: True is a bar, in a terminal or a notebook, and False is nothing.
 
     Raises:
+        MissingLibraryError: a bar, and rich, which draws it, is not installed.
         TypeError: neither of these, nor a function.
     """
     if progress is False:
         yield silent
     elif progress is True:
+        require("a progress bar", "rich")
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
 

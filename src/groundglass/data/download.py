@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from groundglass.core import DiskFullError, atomic_write, make_folder, publish
+from groundglass.core.imported import require
 from groundglass.data.cifar import Layout
 
 OFFICIAL_URL = "https://www.cs.toronto.edu/~kriz"
@@ -72,6 +73,7 @@ def _reason(error: OSError) -> str:
 
 
 def _download(url: str, layout: Layout, folder: Path) -> Path:
+    require("a download", "requests", "rich")
     import requests  # late: only a download needs it, and rich with it
     from rich import progress
     from rich.console import Console

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from groundglass.core import DamagedFileError
 from groundglass.core.arrays import read_npz
+from groundglass.core.imported import library
 from groundglass.core.untrusted import check_file, damaged, read_bytes
 from groundglass.data.dataset import ImageSet
 from groundglass.data.items import image_of, images_of, is_deep, is_grey, unpacked
@@ -179,11 +180,7 @@ class PictureFolder:
 
 
 def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError("pictures are read by Pillow: pip install pillow") from error
-    return Image
+    return library("PIL.Image", "reading pictures")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from groundglass.core import generator, lookup, permutation
+from groundglass.core.imported import library
 from groundglass.core.settings import Count, fit
 from groundglass.data.augment import Augment
 from groundglass.data.cifar import CIFAR10, CIFAR100, Layout, read_cifar
@@ -33,8 +34,8 @@ def data_folder(data_dir: Path | str | None = None) -> Path:
 
 def user_cache() -> Path:
     """The package's folder in the user's cache."""
-    import pooch  # late: it costs an import that a named folder does not need
-
+    # Late: it costs an import that a named folder does not need.
+    pooch = library("pooch", "the user's cache")
     return Path(pooch.os_cache("groundglass"))
 
 

@@ -1,4 +1,4 @@
-"""A device as a transformer of scikit-learn. Needs the extra: pip install 'groundglass[sklearn]'."""
+"""A device as a transformer of scikit-learn. Needs the extra: pip install "groundglass[sklearn]"."""
 
 from copy import deepcopy
 from math import sqrt
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 
 from groundglass.core.given import as_tensor
-from groundglass.core.imported import library
+from groundglass.core.imported import require
 from groundglass.core.settings import Count, In, fit
 from groundglass.features.encoders import Encoder, Thermometer, check_encoder
 from groundglass.optics import Camera, DeviceKind, OpticalDevice, SimulatedOPU
@@ -16,7 +16,7 @@ from groundglass.optics.device import check_device
 from groundglass.optics.store import find_device
 from groundglass.optics.streams.packed import rows_at_a_time
 
-library("sklearn", "OPUMap", pip="'groundglass[sklearn]'")
+require("OPUMap", "sklearn")
 
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin  # noqa: E402
 from sklearn.utils import check_random_state  # noqa: E402

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from groundglass.kernels import jit
 from groundglass.kernels.memory import Output
 from groundglass.kernels.products import TILE_LANES, FloatGemm, Int8Gemm, Kernel, LookupTables, Tiles
 
@@ -40,7 +41,9 @@ def _race(rows_log2: int, inputs_log2: int, threads: int) -> Kernel:
     tiles = 64 if rows_log2 < 7 else 16
     public = _public_matrix(inputs, tiles * threads)
     bits = _any_bits(max(1, 3 * 2**rows_log2 // 4), inputs)
-    candidates: list[Kernel] = [_FLOAT, LookupTables()]
+    candidates: list[Kernel] = [_FLOAT]
+    if jit.available():
+        candidates.append(LookupTables())
     if _int8_is_worth_a_look():
         candidates.append(Int8Gemm())
     # Only those that give this machine's float32 products: compiled code and matrix units are others' work.

@@ -31,7 +31,7 @@ def normals(key: Key, when: Tensor, numbers: Tensor, count: int, *, compiled: bo
     Args:
         when: which draw of its row this is, int64 [rows], 0 to 2^32 - 1.
         numbers: of each row, int64 [rows], 0 or more.
-        compiled: compute by compiled code; where the numbers are on the CPU, unless told otherwise.
+        compiled: compute by compiled code; where the numbers are on the CPU and there is such code, unless told otherwise.
     """
     found = words(key, when, numbers, -(-count // 2), compiled=compiled)
     table = _quantiles_on(numbers.device)
@@ -55,7 +55,7 @@ def integers(key: Key, when: Tensor, numbers: Tensor, count: int, *, compiled: b
 def words(key: Key, when: Tensor, numbers: Tensor, count: int, *, compiled: bool | None = None) -> Tensor | np.ndarray:
     """At least so many random words for each row: uint32 by compiled code, else int64 below 2^32."""
     blocks = -(-count // 4)
-    if compiled or (compiled is None and numbers.device.type == "cpu"):
+    if compiled or (compiled is None and numbers.device.type == "cpu" and jit.available()):
         out = np.empty((len(numbers), 4 * blocks), np.uint32)
         rows = (one.numpy().view(np.uint64) for one in (when.contiguous(), numbers.contiguous()))
         jit.philox.words(np.uint32(key[0]), np.uint32(key[1]), *rows, out)

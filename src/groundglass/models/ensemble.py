@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from groundglass.models.defended import Defended, DefendedNetwork
@@ -22,7 +22,7 @@ class MemberRules:
     Args:
         rules: one a part, in the parts' order.
         name: in records; None: the first rule's.
-        undecided: the gradient of a vote: parts that are nearer to another class count more. Else all count alike. Only in
+        undecided: the gradient of a vote: parts that are nearer to changing sides count more. Else all count alike. Only in
             an ensemble that votes.
     """
 
@@ -114,7 +114,7 @@ class DefendedEnsemble(Defended):
         counted = F.one_hot(each.detach().argmax(2), each.shape[2]).sum(1)
         scores = counted + each.detach().float().softmax(2).mean(1)
         closer = isinstance(rule, MemberRules) and rule.undecided
-        followed = (each * _nearness(each.detach())).sum(1) if closer else each.mean(1)
+        followed = (each * _nearness(each.detach(), scores.argmax(1))).sum(1) if closer else each.mean(1)
         # The value of the one, to the bit, and the gradient of the other.
         return scores.to(each.dtype) + (followed - followed.detach())
 
@@ -183,11 +183,15 @@ class _Taken(nn.Module):
         return found if isinstance(found, Tensor) else found[self._number]
 
 
-def _nearness(each: Float[Tensor, "batch parts classes"]) -> Float[Tensor, "batch parts 1"]:
-    """How much each part counts, adding up to 1: by how little its class leads, in units of the parts' mean lead."""
-    first, second = each.topk(2, 2).values.unbind(2)
-    lead = first - second
-    return torch.softmax(-lead / lead.mean(1, keepdim=True).clamp_min(1e-12), 1)[:, :, None]
+def _nearness(
+    each: Float[Tensor, "batch parts classes"], answer: Int64[Tensor, "batch"]
+) -> Float[Tensor, "batch parts 1"]:
+    """How much each part counts, adding up to 1: by how near it is to leaving the class that the vote answers, or to coming back
+    to it, in units of the parts' mean distance."""
+    chosen = answer[:, None, None].expand(-1, each.shape[1], 1)
+    own = each.gather(2, chosen)
+    lead = (own - each.scatter(2, chosen, -torch.inf).amax(2, keepdim=True)).abs()
+    return torch.softmax(-lead / lead.mean(1, keepdim=True).clamp_min(1e-12), 1)
 
 
 def _check(parts: Sequence[DefendedNetwork]) -> None:

@@ -128,6 +128,10 @@ class Medium(Sealed, ABC):
                 self._put(bits[rows], held, TensorOutput(gain, float(top), found[rows]))
         return found
 
+    def _filled_plainly(self, bits: Tensor, out: Output) -> Tensor:
+        """What `_filled` gives, on the CPU without compiled code: the way of a card is the plain form of it."""
+        return self._on_card(bits, self._placed(bits.device), out.gain, int(out.top), out.tensor.dtype)
+
     def _held_on(self, device: torch.device) -> tuple[Tensor, ...] | None:
         """What the medium keeps there, put there when it is first asked for; None where there is no room."""
         with _placing:

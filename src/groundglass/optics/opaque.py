@@ -8,8 +8,8 @@ The same operators are what lets `torch.func` and `vmap` pass a device that comp
 
 import secrets
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import Any, TypeVar, cast
 from weakref import WeakValueDictionary
@@ -117,15 +117,19 @@ class _Autograd:
         torch._C._dispatch_tls_set_dispatch_key_excluded(torch._C.DispatchKey.AutogradFunctionality, self._was)
 
 
-@contextmanager
-def _unhooked() -> Iterator[None]:
-    """What is saved for a gradient in here is shown to no hook of the caller's: one may write it to a disk."""
+def _unhooked() -> AbstractContextManager[Any]:
+    """What is saved for a gradient in here is shown to no hook of the caller's: one may write it to a disk.
+
+    No generator is around torch's own: one that a Ctrl-C cuts off would end later, when these hooks are no longer the last.
+    """
     autograd: Any = torch._C._autograd
     if not autograd._saved_tensors_hooks_is_enabled():  # in `torch.func`, where there are none
-        yield
-        return
-    with torch.autograd.graph.saved_tensors_hooks(lambda saved: saved, lambda saved: saved):
-        yield
+        return nullcontext()
+    return torch.autograd.graph.saved_tensors_hooks(_as_it_is, _as_it_is)
+
+
+def _as_it_is(saved: Tensor) -> Tensor:
+    return saved
 
 
 def _vjp(bits: Tensor, grad: Tensor, rule: int) -> Tensor:

@@ -63,6 +63,9 @@ class ProceduralMedium(TiledMedium):
             self.fill(number, tile)
             yield tile
 
+    def _filled(self, bits: Tensor, out: Output) -> Tensor:
+        return super()._filled(bits, out) if jit.available() else self._filled_plainly(bits, out)
+
     def _fill(self, batch: Tensor, out: Output) -> None:
         bits = batch.numpy()
         for start in range(0, len(bits), _ROWS):

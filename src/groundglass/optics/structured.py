@@ -2,7 +2,7 @@
 
 import math
 from itertools import product
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -102,7 +102,7 @@ class StructuredMedium(Medium):
 
     def dense(self) -> npt.NDArray[np.complex64]:
         """U [M, N], from one-hot inputs."""
-        z = self._scratch()
+        z: Any = self._scratch()
         blocks, n = self._phases.shape
         u = np.empty((self.out_features, self.in_features), dtype=np.complex64)
         columns = np.empty(blocks * n, dtype=np.complex64)
@@ -110,7 +110,10 @@ class StructuredMedium(Medium):
         for i in range(self.in_features):
             one_hot[i] = 1
             for block in range(blocks):
-                jit.structured.field(one_hot, self._phases[block], self._levels[block], z)
+                if jit.available():
+                    jit.structured.field(one_hot, self._phases[block], self._levels[block], z)
+                else:
+                    z = self._fields(torch.from_numpy(one_hot)[None], *self._block(block))[:, 0].numpy()
                 column = columns[block * n : (block + 1) * n]
                 column.real = z[0]
                 column.imag = z[1] if self.parts == 2 else 0
@@ -170,11 +173,17 @@ class StructuredMedium(Medium):
             z = transform(z * levels if stage == _MIDDLE else z)
         return z
 
+    def _block(self, block: int) -> tuple[Tensor, Tensor]:
+        """Phases and levels of a block, as `_placed` has them."""
+        return torch.from_numpy(self._phases[block].view(np.int16)), torch.from_numpy(self._levels[block])
+
     def _scratch(self) -> npt.NDArray[np.float32]:
         n = self._phases.shape[1]
         return aligned(self.parts * n, np.float32).reshape(self.parts, n)
 
     def _filled(self, batch: Tensor, out: Output) -> Tensor:
+        if not jit.available():
+            return self._filled_plainly(batch, out)
         bits = batch.numpy()
         if not len(bits):
             return out.tensor

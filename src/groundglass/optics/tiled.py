@@ -15,6 +15,7 @@ from groundglass.core.sealed import Seed
 from groundglass.kernels import jit
 from groundglass.kernels.memory import Output, TensorOutput
 from groundglass.kernels.products import TILE_LANES
+from groundglass.kernels.tensor.philox import drawn_lanes
 from groundglass.kernels.tensor.products import fastest_product
 from groundglass.optics.medium import MatrixKind, Medium
 
@@ -23,6 +24,8 @@ from groundglass.optics.medium import MatrixKind, Medium
 ENTRY_STD = 32
 # Inputs of a block of the first recipe, which could only be drawn whole.
 _BLOCK_INPUTS = 1024
+# Inputs of a tile that are drawn at once without compiled code.
+_DRAWN = 2**13
 # Sums that a card works on at a time.
 _SUMS = 2**25
 
@@ -73,9 +76,17 @@ class TiledMedium(Medium):
         """All inputs of a tile: int8 `out` [N, TILE_LANES]; the lanes are [parts, outputs of a tile]."""
         if self.draw == 1:
             self._fill_by_shake(tile, out)
-        else:
+        elif jit.available():
             inputs = np.arange(self.in_features, dtype=np.int32)
             jit.philox.fill(gaussian_table(), self.keys(np.array([tile]))[0], inputs, out)
+        else:
+            table, keys = (
+                torch.from_numpy(gaussian_table()),
+                torch.from_numpy(self.keys(np.array([tile])).astype(np.int64)),
+            )
+            for first in range(0, self.in_features, _DRAWN):
+                last = min(first + _DRAWN, self.in_features)
+                out[first:last] = drawn_lanes(table, keys, first, last).t().numpy()
         # No light at outputs past M.
         out.reshape(len(out), self.parts, -1)[:, :, max(0, self._whole - tile * self.tile_outputs) :] = 0
 

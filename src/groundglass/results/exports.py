@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from groundglass.core import atomic_write, lookup
+from groundglass.core.imported import require
 from groundglass.results.manifest import check_folder
 from groundglass.results.run import Run
 
@@ -28,6 +29,8 @@ def export(folder: Path, out: Path, format: Format = "csv") -> list[Path]:
     run, files = Run.open(folder), list[Path]()
     if not run.frames:
         raise ValueError(f"{folder} has no records yet: there is nothing to export")
+    if format == "parquet":
+        require("parquet", "pyarrow")
     check_folder(out)
     for name, frame in run.frames.items():
         path = out / f"{name}.{format}"
@@ -37,11 +40,6 @@ def export(folder: Path, out: Path, format: Format = "csv") -> list[Path]:
             elif format == "json":
                 frame.reset_index().to_json(file, orient="records", indent=2, double_precision=15)
             else:
-                try:
-                    frame.to_parquet(file)
-                except ImportError as error:
-                    raise ValueError(
-                        "parquet needs pyarrow: pip install 'groundglass[parquet]', or give --format csv"
-                    ) from error
+                frame.to_parquet(file)
         files.append(path)
     return files

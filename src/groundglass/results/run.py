@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import pandas as pd
 
 from groundglass.core import DamagedFileError, lookup
+from groundglass.core.imported import require
 from groundglass.core.statistics import Proportion
 from groundglass.results.kinds import (
     ATTACK,
@@ -28,6 +28,10 @@ from groundglass.results.kinds import (
 from groundglass.results.outcomes import right_after
 from groundglass.results.owners import owners
 from groundglass.results.records import Record, RecordStore
+
+require("a run as tables", "pandas")
+
+import pandas as pd  # noqa: E402
 
 C = TypeVar("C")
 R = TypeVar("R")

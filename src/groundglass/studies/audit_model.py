@@ -49,8 +49,8 @@ from groundglass.studies.engine.frames import frames_of_audit
 from groundglass.studies.engine.run import manifest
 from groundglass.studies.imported import attack_digest, imported_attack
 
-# What its attacks have made, while it is under way.
-_CHECKPOINT = "checkpoint.safetensors"
+#: What its attacks have made, while it is under way.
+CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def audit_model(
     key, name = cell_key("audit", settings, []), f"audit of {settings['model']}"
     plan = [{"key": key, "kind": "audit", "name": name}]
     described = {**settings, "classes": list(pictures.classes)}
-    checkpoint = out / _CHECKPOINT
+    checkpoint = out / CHECKPOINT
     asked_ones = asked_devices(unwrapped(network))
     public = any(getattr(one, "public", False) for one in asked_ones)
     told = manifest("audit", "audit", pictures.name, described, plan, seed, public_seed=public, where=where)

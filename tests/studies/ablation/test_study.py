@@ -12,6 +12,8 @@ from groundglass.training.classifier import FINE_TUNING
 from tests.studies.contract import Contract
 from tests.studies.tiny import DATA, SIZES, ablation, enter, network, run
 
+pytestmark = pytest.mark.slow
+
 STUDY = "ablation"
 #: Of the run in two stages; the first has one radius.
 EPS = (0.2, 0.6)

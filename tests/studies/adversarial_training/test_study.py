@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pytest
+
 from groundglass.results.kinds import AUDIT, TRAIN
 from groundglass.studies.adversarial_training.study import HARDENED, cells, hardened
 from groundglass.studies.engine.cell import key_of
@@ -9,6 +11,7 @@ from groundglass.training.classifier import FINE_TUNING
 from tests.studies.contract import Contract
 from tests.studies.tiny import DATA, adversarial_training, targets, white_box
 
+pytestmark = pytest.mark.slow
 STUDY = "adversarial-training"
 NETWORKS = {"VGG-16", "VGG-OPU", *HARDENED}
 CONFIG = adversarial_training()

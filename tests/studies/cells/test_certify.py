@@ -142,7 +142,7 @@ def test_a_forged_certificate_is_broken_and_the_check_says_so(folder, tmp_path, 
 
 @pytest.mark.parametrize(
     ("attacked", "broken", "outside", "passed"),
-    [(12, 0, 6, (True, True)), (12, 1, 6, (False, True)), (12, 0, 0, (True, False)), (4, 0, 0, (True, True))],
+    [(12, 0, 6, (True, True)), (12, 1, 6, (False, True)), (12, 0, 0, (True, False)), (4, 0, 0, (True, False))],
 )
 def test_the_checks(attacked, broken, outside, passed):
     result = {"n_images": 13, "attacked": attacked, "abstained": 1, "broken": broken, "outside": outside}

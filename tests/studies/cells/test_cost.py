@@ -9,6 +9,8 @@ from groundglass.studies.cells.cost_probe import probe
 from groundglass.studies.engine.cell import key_of
 from tests.results.examples import made
 
+pytestmark = pytest.mark.slow
+
 
 def test_peak_memory_is_the_devices_own_whatever_the_parent_holds():
     ballast = torch.zeros(2**27)  # 512 MiB, touched

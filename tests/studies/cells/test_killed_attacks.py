@@ -15,6 +15,8 @@ from groundglass.studies.engine.cell import with_inputs
 from groundglass.studies.kit import targets
 from tests.studies.tiny import enter, forget, results, run, white_box
 
+pytestmark = pytest.mark.slow
+
 ATTACKS = ("attack", "craft")
 
 

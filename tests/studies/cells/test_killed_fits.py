@@ -13,6 +13,8 @@ from groundglass.studies.redraw.study import cells
 from groundglass.training import checkpoint as checkpoints
 from tests.studies.tiny import DATA, enter, network, redraw, results, run
 
+pytestmark = pytest.mark.slow
+
 FITS = {"VGG-OPU placed", "VGG-OPU redraw 1", "VGG-OPU with 2 matrices"}
 
 

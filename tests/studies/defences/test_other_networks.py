@@ -109,6 +109,7 @@ def test_an_attack_that_is_weak_on_its_own_network_fails_its_check():
     found = credits._source_fooled(weak_in_one_repeat)
     assert (found.passed, found.value) == (False, {"PGD": 0.5})
     assert credits._source_fooled([crafted(0.02, 97), crafted(0.02, 95, "MI-DI"), crafted(0.01, 30)]).passed
+    assert not credits._source_fooled([crafted(0.02, 86)]).passed, "that chance might explain it is not enough"
 
 
 def test_the_other_families_leave_the_cells_before_them_as_they_are():

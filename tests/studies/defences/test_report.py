@@ -234,7 +234,9 @@ def test_a_network_on_anothers_features_is_compared_with_what_differs_by_the_lay
     other = "VGG-16 AT, new head" if control else "VGG-16 AT"
     assert [row.name for row in changes.rows] == [f"ROPUST − {other}"]
     seconds = {name: row["training"].value for name, row in cells(main).items()}
-    assert (seconds["VGG-16 AT"], seconds["ROPUST"]) == (2, 4), "that of the features too"
+    assert (seconds["VGG-16 AT"], seconds["ROPUST"]) == (2, 4), (
+        "of two epochs as quick as the first, and of the features too"
+    )
 
 
 def test_an_ensemble_is_compared_with_one_that_is_built_alike_without_the_layer(tmp_path: Path) -> None:

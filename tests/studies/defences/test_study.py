@@ -7,13 +7,15 @@ from groundglass.results.kinds import AUDIT, CERTIFY, CHECK, DEVICE, TRAIN
 from groundglass.results.repeats import repeat_of
 from groundglass.studies.adversarial_training.study import cells as adversarial_training
 from groundglass.studies.defences.report import tables
-from groundglass.studies.defences.study import FAMILIES, RECIPES, cells, defences, early
+from groundglass.studies.defences.study import CHECKS, FAMILIES, RECIPES, cells, defences, early
 from groundglass.studies.engine.cell import key_of, with_inputs
 from groundglass.studies.registry import find_study
 from groundglass.training.classifier import FINE_TUNING
 from tests.results.examples import made
 from tests.studies.contract import Contract
 from tests.studies.tiny import DATA, MAKERS
+
+pytestmark = pytest.mark.slow
 
 STUDY = "defences"
 CONFIG = MAKERS[STUDY]()
@@ -116,3 +118,26 @@ def test_every_stage_of_a_smoothed_network_sees_its_noise(data: str) -> None:
     for cell in with_inputs(networks):
         if cell.kind == "train":
             assert cell.training.noise == config.sigma, cell.name
+
+
+def certified(attacked, outside, name="VGG-16"):
+    result = {"n_images": 20, "attacked": attacked, "abstained": 20 - attacked, "broken": 0, "outside": outside}
+    record = made(CERTIFY, result=result)
+    return replace(record, config={**record.config, "model": name})
+
+
+@pytest.mark.parametrize(
+    ("counts", "passes"),
+    [
+        ([(0, 0)], (False, False)),
+        ([(4, 1)], (True, True)),
+        ([(8, 0)], (True, False)),
+        # Each of a few images by itself; fewer together, where that is all there is.
+        ([(12, 3), (4, 0)], (True, True)),
+        ([(12, 12), (10, 2)], (True, False)),
+        ([(8, 0), (8, 4)], (True, True)),
+    ],
+)
+def test_certificates_that_nothing_was_tried_on_pass_no_check(counts, passes):
+    records = [certified(*each, name=f"network {k}") for k, each in enumerate(counts)]
+    assert tuple(check.find(records).passed for check in CHECKS) == passes

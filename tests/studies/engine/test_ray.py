@@ -35,6 +35,8 @@ from tests.studies.engine.test_local import alive, wait_for
 from tests.studies.engine.toys import Toy
 from tests.studies.tiny import DATA, DEVICE_SEED, settled, white_box
 
+pytestmark = pytest.mark.slow
+
 MANIFEST = manifest("steps", "steps", "steps", {}, [], 0, where=torch.device("cpu"))
 
 

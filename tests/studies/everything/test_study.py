@@ -9,6 +9,8 @@ from groundglass.studies.engine.run import _check_names as check_names
 from tests.studies.contract import Contract
 from tests.studies.tiny import DATA, every_study, everything
 
+pytestmark = pytest.mark.slow
+
 STUDY = "all"
 
 

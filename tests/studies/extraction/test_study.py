@@ -8,6 +8,8 @@ from tests.results.examples import made
 from tests.studies.contract import Contract
 from tests.studies.tiny import network, pictures
 
+pytestmark = pytest.mark.slow
+
 STUDY = "extraction"
 # Channels of another spread each: radii of the paper's axis are a box, as on CIFAR-100.
 DATA = pictures("shapes", std=(0.5, 0.4, 0.5))

@@ -13,6 +13,8 @@ from tests.results.examples import made
 from tests.studies.contract import Contract
 from tests.studies.tiny import DATA, MAKERS, layer, network, targets, white_box
 
+pytestmark = pytest.mark.slow
+
 STUDY = "layer"
 CONFIG = layer()
 

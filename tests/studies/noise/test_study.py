@@ -10,6 +10,8 @@ from tests.results.examples import made
 from tests.studies.contract import Contract
 from tests.studies.tiny import DATA, network
 
+pytestmark = pytest.mark.slow
+
 STUDY = "noise"
 NOISY = "VGG-OPU noise 16"
 OWN = "VGG-16 source"

@@ -7,6 +7,8 @@ from groundglass.results.kinds import ATTACK, AUDIT, RANDOMISE, REDRAW, TRANSFER
 from tests.studies.contract import Contract
 from tests.studies.tiny import DATA, network
 
+pytestmark = pytest.mark.slow
+
 STUDY = "redraw"
 LABELS = {"DFA", "BPDA, fitted", "Exact U", "VGG-16 transfer", "Square"}
 NETWORKS = ("VGG-OPU", "VGG-OPU redraw 1", "VGG-OPU redraw 2")

@@ -13,6 +13,8 @@ from tests.results.examples import made
 from tests.studies.contract import Contract
 from tests.studies.tiny import SIZES
 
+pytestmark = pytest.mark.slow
+
 STUDY = "retrieval"
 N, M = SIZES
 

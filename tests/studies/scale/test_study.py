@@ -13,6 +13,8 @@ from groundglass.studies.cells.cost_probe import probe
 from tests.studies.contract import Contract
 from tests.studies.tiny import enter, network, scale
 
+pytestmark = pytest.mark.slow
+
 STUDY = "scale"
 CONFIG = scale()
 

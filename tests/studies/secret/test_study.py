@@ -11,6 +11,8 @@ from tests.results.examples import made
 from tests.studies.contract import Contract
 from tests.studies.tiny import DATA, MAKERS, SIZES, network
 
+pytestmark = pytest.mark.slow
+
 STUDY = "secret"
 
 

@@ -10,6 +10,8 @@ from tests.results.examples import made
 from tests.studies.contract import Contract
 from tests.studies.tiny import DATA, DEVICE_SEED, SIZES
 
+pytestmark = pytest.mark.slow
+
 STUDY = "service"
 N, M = SIZES
 

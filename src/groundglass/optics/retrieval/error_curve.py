@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from groundglass.core import Progress, silent
+from groundglass.core.imported import library
 from groundglass.core.plots import new_figure
 from groundglass.core.sealed import without_locals
 from groundglass.core.settings import Count, fit
@@ -78,8 +79,7 @@ class ErrorCurve:
 
     def to_frame(self) -> "pd.DataFrame":
         """A row a retrieval: the fields of `ErrorPoint`, NaN for what is not known, and `frames_per_input`."""
-        import pandas as pd
-
+        pd = library("pandas", "a table of results")
         frame = pd.DataFrame([asdict(point) for point in self.points])
         frame = frame.astype({"error": float, "error_worst": float})
         frame.insert(1, "frames_per_input", frame["frames"] / self.in_features)

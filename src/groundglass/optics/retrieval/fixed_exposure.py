@@ -7,6 +7,7 @@ import numpy as np
 
 from groundglass.core import derive_seed
 from groundglass.core.settings import Count, In, Positive, Settings, Tally
+from groundglass.kernels import jit
 from groundglass.kernels.tensor import is_card
 from groundglass.optics.retrieval.batched_search import BatchedSearch
 from groundglass.optics.retrieval.hadamard_inputs import HadamardInputs
@@ -66,12 +67,12 @@ class FixedExposure(Settings):
     def solve(self, design: Design, readings: Readings, scale: Scale, *, seed: int) -> Rows:
         """See `RetrievalMethod`. Each row by itself, eight at a time in the lanes of a vector, on all of torch's threads.
 
-        On a card thousands at a time: the same steps, whose sums are added in another order.
+        On a card, and without compiled code, thousands at a time: the same steps, whose sums are added in another order.
         """
         own = own_design(self, design, HadamardInputs)
         search: Search | BatchedSearch = (
             BatchedSearch(self, own, readings, scale)
-            if is_card(readings.device)
+            if is_card(readings.device) or not jit.available()
             else Search(self, own, readings.numpy(), scale)
         )
         todo = np.arange(len(readings))

@@ -101,12 +101,13 @@ def _source_fooled(records: Sequence[Record]) -> Found:
     made = entries(records, CRAFT)
     largest = max(one.config.eps for one in made)
     shares: dict[str, list[float]] = {}
-    enough = True
     for one in made:
         if one.config.eps == largest:
             shares.setdefault(one.config.label, []).append(one.result.success.share)
-            enough = enough and one.result.success.interval[1] >= _FOOLED
-    return Found(enough, {label: round(min(each), 4) for label, each in shares.items()})
+    fewest = {label: min(each) for label, each in shares.items()}
+    return Found(
+        all(share >= _FOOLED for share in fewest.values()), {label: round(share, 4) for label, share in fewest.items()}
+    )
 
 
 #: A sign that a figure of transferred attacks is not what it seems.

@@ -223,11 +223,12 @@ _CERTIFIED: tuple[str, ...] = ("ordinary", "adversarial", "trades", "smoothed")
 
 
 def _broken(records: Sequence[Record]) -> Found:
-    found = [one for one in entries(records, CERTIFY) if one.result.attacked]
-    broken = {one.config.model: one.result.broken for one in found}
-    return Found(
-        not any(broken.values()), {**broken, "certificates attacked": sum(one.result.attacked for one in found)}
-    )
+    """Not passed where certificates were made and none was attacked."""
+    found = entries(records, CERTIFY)
+    broken = {one.config.model: one.result.broken for one in found if one.result.attacked}
+    attacked = sum(one.result.attacked for one in found)
+    passed = not any(broken.values()) and (attacked > 0 or not found)
+    return Found(passed, {**broken, "certificates attacked": attacked})
 
 
 #: At least this share of the images, where there are a few, an attack breaks that would break a certificate which is not true.
@@ -235,10 +236,13 @@ _MANY, _FEW = 0.25, 10
 
 
 def _strong(records: Sequence[Record]) -> Found:
-    found = [one for one in entries(records, CERTIFY) if one.result.attacked]
-    shares = {one.config.model: one.result.outside / one.result.attacked for one in found}
-    passed = all(shares[one.config.model] >= _MANY for one in found if one.result.attacked >= _FEW)
-    return Found(passed, {name: round(share, 3) for name, share in shares.items()})
+    """Of each network where it is a few images, else of all together."""
+    found = entries(records, CERTIFY)
+    tried = {one.config.model: (one.result.outside, one.result.attacked) for one in found if one.result.attacked}
+    together = sum(outside for outside, _ in tried.values()), sum(attacked for _, attacked in tried.values())
+    judged = [counts for counts in tried.values() if counts[1] >= _FEW] or ([together] if tried else [])
+    passed = bool(judged or not found) and all(outside >= _MANY * attacked for outside, attacked in judged)
+    return Found(passed, {name: round(outside / attacked, 3) for name, (outside, attacked) in tried.items()})
 
 
 #: Signs that a certificate is not true, or that the attacks would not show it.
@@ -246,8 +250,8 @@ CHECKS = (
     Check("no certificate is broken", "no attack within a certified radius finds another class", _broken),
     Check(
         "attacks on certificates break many outside",
-        f"at the control's radius the same attack gives {_MANY:.0%} of the images another class, or more, where they are "
-        f"{_FEW} or more",
+        f"at the control's radius the same attack gives {_MANY:.0%} or more of each network's images another class; of all "
+        f"together where none has {_FEW}",
         _strong,
     ),
 )
@@ -269,7 +273,9 @@ def quick(data: str, seed: int, precision: Precision) -> DefencesConfig:
     in_all=False,
 )
 def laptop(data: str, seed: int, precision: Precision) -> DefencesConfig:
-    networks = {**laptop_networks(data, seed, precision), "audit_images": 200, "certify_images": 500}
+    networks = {**laptop_networks(data, seed, precision), "audit_images": 200}
+    # Over the repeats some thousand certificates are attacked.
+    networks |= {"certify_images": 300, "certify_fewer": 100}
     # What takes about one and a half times as long as VGG-16 on CIFAR-10.
     others: dict[str, Any] = {
         "resnet": replace(networks["baseline"], epochs=6, learning_rate=0.05),

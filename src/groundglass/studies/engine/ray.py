@@ -4,7 +4,6 @@ Ray does resources, placement and retries. This file says what a cell asks for, 
 from others: authentication on, no dashboard, and one that a study starts listens on this machine alone.
 """
 
-import importlib.util
 import os
 import re
 import secrets
@@ -23,6 +22,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from groundglass.core.files import atomic_write, make_folder
+from groundglass.core.imported import require
 from groundglass.core.locks import check_shared
 from groundglass.core.platform import usable_cores, versions
 from groundglass.core.settings import Count, In, Settings, Tally
@@ -77,8 +77,7 @@ class Ray(Settings):
         super().__post_init__()
         if self.address not in ("local", "auto") and not re.fullmatch(r"[^\s/]+:[0-9]+", self.address):
             raise ValueError(f"`address` (={self.address!r}) must be 'local', 'auto' or HOST:PORT of a cluster's head")
-        if importlib.util.find_spec("ray") is None:
-            raise ValueError("to run on Ray it must be installed: pip install 'groundglass[ray]'")
+        require("a study on Ray", "ray")
 
     @property
     def elsewhere(self) -> bool:

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from groundglass.compat.lightonml.opu import OPU
 from groundglass.compat.lightonml.projections.base import Mapped
-from groundglass.core.imported import library
+from groundglass.core.imported import require
 
-library("sklearn", "OPUMap", pip="'groundglass[sklearn]'")
+require("OPUMap", "sklearn")
 
 from sklearn.base import BaseEstimator, TransformerMixin  # noqa: E402
 
