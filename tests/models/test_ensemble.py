@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -29,6 +30,7 @@ from groundglass.models import (
 )
 from groundglass.models.defence import Defence
 from groundglass.models.shared_features import Taps
+from groundglass.models.spec import check_room
 from groundglass.optics import Blocked, DeviceStore, RandomFeedback, SimulatedOPU
 
 N, M, CLASSES = 16, 64, 5
@@ -243,7 +245,7 @@ def on_vgg(depths: tuple[int, ...] = (), *, votes: bool = True, optical: bool = 
     return made.eval()
 
 
-@pytest.mark.parametrize("depths", [(), (5, 5, 5), (3, 5, 4)])
+@pytest.mark.parametrize("depths", [(), (5, 5, 5), (3, 5, 4), (1, 2, 1), (4, 4, 4)])
 @pytest.mark.parametrize("optical", [True, False])
 def test_a_file_of_an_ensemble_is_read_with_the_devices_of_its_fingerprints(depths, optical, tmp_path):
     model, path = on_vgg(depths, optical=optical), tmp_path / "model.safetensors"
@@ -255,7 +257,7 @@ def test_a_file_of_an_ensemble_is_read_with_the_devices_of_its_fingerprints(dept
     again = load_model(path, find_device=store.find)
     assert isinstance(again, DefendedEnsemble)
     assert again.votes
-    assert isinstance(again.body.features, Taps) is (len(set(depths)) > 1)
+    assert isinstance(again.body.features, Taps) is (set(depths) not in (set(), {5}))
     x = torch.rand(3, 3, 32, 32)
     assert torch.equal(again(x), model(x))
     assert [one.fingerprint for one in read_spec(path).parts] == [
@@ -283,6 +285,43 @@ def test_a_spec_that_is_larger_than_the_weights_is_refused(tmp_path):
         save_model(path, nn.Linear(2, 2), spec)
         with pytest.raises(DamagedFileError):
             load_model(path)
+
+
+@pytest.mark.parametrize("size", [None, (48, 40), (9, 12)])
+def test_a_shallow_network_is_the_first_layers_of_a_whole_one(size):
+    depths = (2, 1, 2)
+    spec = ModelSpec(width=0.06, classes=3, mean=MEAN, std=STD, size=size, depths=depths)
+    defences = (Defence(at="", hidden=N, device_out=None),) * 3
+    whole = ensemble_on(
+        vgg16(0.06, classes=3, mean=MEAN, std=STD, size=size, seed=0),
+        defences,
+        [None] * 3,
+        depths=depths,
+        votes=False,
+        seed=0,
+    )
+    made = build(replace(spec, parts=defences), seed=0)
+    shapes = [{name: value.shape for name, value in one.state_dict().items()} for one in (whole, made)]
+    assert shapes[0] == shapes[1]
+    made.load_state_dict(whole.state_dict())
+    x = torch.rand(2, 3, *(size or (32, 32)))
+    assert torch.equal(made.eval()(x), whole.eval()(x))
+
+
+def test_a_wide_network_of_which_the_first_layers_are_kept_takes_no_more_than_they_do():
+    """All layers of it would be a hundred times the file."""
+    parts = tuple(Defence(at="", hidden=4, in_features=512, device_out=None, encoding="float") for _ in range(2))
+    spec = ModelSpec(width=8.0, classes=3, mean=MEAN, std=STD, size=(2, 3), depths=(1, 1), parts=parts)
+    with pytest.raises(DamagedFileError):  # of so few pixels there is one pool, and all is in front of it
+        check_room(spec, 3_000_000, "it")
+    spec = replace(spec, size=(4, 4), parts=tuple(replace(part, in_features=4 * 512) for part in parts))
+    made = build(spec, seed=0)
+    numbers = sum(value.numel() for value in made.state_dict().values())
+    assert numbers < 3_000_000
+    check_room(spec, numbers, "it")
+    for changed in ({"depths": (1, 2)}, {"depths": ()}, {"size": (2**20, 2**20)}):
+        with pytest.raises(DamagedFileError):
+            check_room(replace(spec, **changed), numbers, "it")
 
 
 def test_depths_are_those_of_the_network():

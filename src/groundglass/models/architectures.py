@@ -23,19 +23,22 @@ class Architecture:
         label: of it, for people and in the names of cells.
         make: the arguments of `vgg16` -> the network. What an optical layer replaces is its `head`.
         taken: width -> features that the head takes.
-        largest: width, size of the images -> weights of its largest part, at least: a file must have as many.
+        largest: width, size of the images, and of one with a `shallow` a depth -> weights of its largest part, at least: a file
+            must have as many.
         multiplications: of a forward pass of one image, but for a small rest.
+        shallow: see `vgg.shallow`; None: there are no depths in it.
     """
 
     label: str
     make: Callable[..., Classifier]
     taken: Callable[[float], int]
-    largest: Callable[[float, tuple[int, int] | None], int]
+    largest: Callable[..., int]
     multiplications: _Multiplications
+    shallow: Callable[..., Classifier] | None = None
 
 
 ARCHITECTURES: dict[ArchitectureName, Architecture] = {
-    "vgg16": Architecture("VGG-16", vgg.vgg16, vgg.taken, vgg.largest, vgg.multiplications),
+    "vgg16": Architecture("VGG-16", vgg.vgg16, vgg.taken, vgg.largest, vgg.multiplications, vgg.shallow),
     "resnet18": Architecture("ResNet-18", resnet.resnet18, resnet.taken, resnet.largest, resnet.multiplications),
     "vit": Architecture("ViT", transformer.vit, transformer.taken, transformer.largest, transformer.multiplications),
 }

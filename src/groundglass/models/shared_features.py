@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from groundglass.core import derive_seed
 from groundglass.core.modes import evaluating
@@ -72,9 +73,7 @@ def ensemble_on(
                 raise ValueError(f"`depths` has {depth}, and these features have the depths 1 to {len(stages)}")
         if set(depths) != {len(stages)}:
             body.features = Taps(stages[: max(depths)], depths)
-    mean = body.mean
-    with torch.no_grad(), evaluating(body):
-        found = body(mean.new_zeros(1, mean.shape[1], *(body.size or (32, 32))))
+    found = _shapes(body)
     taken = [each.flatten(1).shape[1] for each in ([found] * len(defences) if isinstance(found, Tensor) else found)]
     parts = []
     for number, (defence, device, width) in enumerate(zip(defences, devices, taken, strict=True)):
@@ -85,8 +84,19 @@ def ensemble_on(
         here = replace(defence, at="1", in_features=None, out_features=None, classes=classes)
         head = nn.Sequential(nn.Flatten(), linear)
         part = here.put_into(head, device, inplace=True, seed=derive_seed(seed, "part", number))
-        parts.append(part.to(mean.device))
+        parts.append(part.to(body.mean.device))
     return DefendedEnsemble(parts, body=body, votes=votes)
+
+
+def _shapes(body: Classifier) -> Tensor | tuple[Tensor, ...]:
+    """What it gives for an image, without values: of any size it takes no memory."""
+    state = {**dict(body.named_parameters()), **dict(body.named_buffers())}
+    image = torch.zeros(1, body.mean.shape[1], *(body.size or (32, 32)), dtype=body.mean.dtype, device="meta")
+    with torch.no_grad(), evaluating(body):
+        found: Tensor | tuple[Tensor, ...] = functional_call(
+            body, {name: value.to("meta") for name, value in state.items()}, (image,)
+        )
+    return found
 
 
 def _stages(features: nn.Module) -> list[nn.Module]:

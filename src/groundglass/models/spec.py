@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -13,6 +14,9 @@ from groundglass.models.head import Head
 from groundglass.models.shared_features import ensemble_on
 from groundglass.optics.device import OpticalDevice
 from groundglass.optics.layer import Encoding
+
+# Of an image: no file of ours is of larger ones.
+_MOST_PIXELS = 2**32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,15 +116,12 @@ def build(
     Raises:
         ValueError: a device is missing, of other sizes, or not the one that `spec.fingerprint` names.
     """
-    network = ARCHITECTURES[spec.architecture].make(
-        spec.width,
-        classes=spec.classes,
-        mean=spec.mean,
-        std=spec.std,
-        dropout=spec.dropout,
-        size=spec.size,
-        seed=seed,
-    )
+    own = ARCHITECTURES[spec.architecture]
+    shared: dict[str, Any] = {name: getattr(spec, name) for name in ("classes", "mean", "std", "size")} | {"seed": seed}
+    if spec.parts and spec.depths and own.shallow is not None:
+        network = own.shallow(spec.width, max(spec.depths), **shared)
+    else:
+        network = own.make(spec.width, dropout=spec.dropout, **shared)
     if spec.parts:
         if device is not None:
             raise ValueError("a device was given for an ensemble: give `devices`, one a part")
@@ -135,23 +136,32 @@ def build(
 
 def check_room(spec: ModelSpec, numbers: int, where: str) -> None:
     """Refuse a spec of a network that is larger than the weights: it would fill the memory."""
-    own = ARCHITECTURES[spec.architecture]
-    head = own.taken(spec.width)
-    inner = spec.device_in or spec.linear_hidden
-    instead = spec.linear_out or 0
-    out = spec.device_out if spec.device_in else instead or inner
-    needed = max(own.largest(spec.width, spec.size), (inner or 0) * max(head, instead), (out or head) * spec.classes)
-    if spec.width > 8 or needed > numbers or spec.classes < 2 or (spec.device_in is None) != (spec.device_out is None):
+    height, breadth = spec.size or (32, 32)
+    needed = _needed(spec, numbers)
+    odd = spec.width > 8 or height * breadth > _MOST_PIXELS or spec.classes < 2
+    if odd or needed > numbers or (spec.device_in is None) != (spec.device_out is None):
         raise DamagedFileError(
             f"{where} describes another network, of at least {needed:,} weights, and the file has {numbers:,}: it was altered"
         )
     check_fingerprint(spec.fingerprint, where)
     for part in spec.parts:
         check_fingerprint(part.fingerprint, where)
+
+
+def _needed(spec: ModelSpec, numbers: int) -> int:
+    """Weights that a network of this spec has at least, and that building it takes at a time."""
+    own = ARCHITECTURES[spec.architecture]
+    if not spec.parts:
+        head, inner, instead = own.taken(spec.width), spec.device_in or spec.linear_hidden, spec.linear_out or 0
+        out = spec.device_out if spec.device_in else instead or inner
+        largest = own.largest(spec.width, spec.size)
+        return max(largest, (inner or 0) * max(head, instead), (out or head) * spec.classes)
+    # Each part takes the features of its own depth, and nothing is built that is deeper than all of them.
     inside = sum(
         part.hidden * ((part.in_features or numbers) + (part.linear_out or 0))
         + (part.device_out or part.linear_out or part.hidden) * spec.classes
         for part in spec.parts
     )
-    if inside > numbers:
-        raise DamagedFileError(f"{where} describes another ensemble than the weights beside it are of: it was altered")
+    if spec.depths and own.shallow is not None:
+        return inside + own.largest(spec.width, spec.size, max(spec.depths))
+    return max(inside + own.largest(spec.width, spec.size), own.taken(spec.width) * spec.classes)

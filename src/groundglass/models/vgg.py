@@ -1,6 +1,7 @@
 """VGG-16 for 32 x 32 images, at any width (Simonyan and Zisserman 2014; the paper's network of section 3)."""
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,11 +13,11 @@ from groundglass.models.scaled import of_width, scaled
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
-def _features(width: float, channels: int, size: tuple[int, int]) -> nn.Sequential:
+def _features(width: float, channels: int, size: tuple[int, int], *, stages: int = len(_STAGES)) -> nn.Sequential:
     layers: list[nn.Module] = []
     incoming, (height, breadth) = channels, size
-    for stage in _STAGES:
-        for unscaled in stage:
+    for number, stage in enumerate(_STAGES):
+        for unscaled in stage if number < stages else ():
             outgoing = of_width(unscaled, width)
             # BatchNorm has the bias.
             conv = nn.Conv2d(incoming, outgoing, 3, padding=1, bias=False, dtype=torch.float32, device="cpu")
@@ -49,9 +50,15 @@ def taken(width: float) -> int:
     return of_width(512, width)
 
 
-def largest(width: float, size: tuple[int, int] | None) -> int:
-    """Weights of the largest layer, at least."""
-    return 9 * taken(width) ** 2
+def largest(width: float, size: tuple[int, int] | None, depth: int | None = None) -> int:
+    """Weights of the largest layer, at least; of those up to a max-pool, where there is a `depth`."""
+    return 9 * of_width(_STAGES[_stages(size, depth) - 1][-1], width) ** 2
+
+
+def _stages(size: tuple[int, int] | None, depth: int | None) -> int:
+    """Stages up to the max-pool of this number; what is behind the last pool belongs to it."""
+    pools = min(len(_STAGES), min(size or (32, 32)).bit_length() - 1)
+    return len(_STAGES) if depth is None or depth >= pools else depth
 
 
 def vgg16(
@@ -86,3 +93,25 @@ def vgg16(
         "seed": seed,
     }
     return scaled("vgg16", _features, width, taken=taken, hidden=2, **shared)
+
+
+def shallow(
+    width: float,
+    depth: int,
+    *,
+    classes: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    size: tuple[int, int] | None = None,
+    seed: int,
+) -> Classifier:
+    """What `ensemble_on` needs of `vgg16` where no part takes features from behind a max-pool: its convolutions up to that.
+
+    It is no classifier that could be run: pools that come later follow without convolutions, and the head takes one feature.
+
+    Args:
+        depth: the number of the max-pool, 1 and up.
+        width, classes, mean, std, size, seed: see `vgg16`.
+    """
+    shared: dict[str, Any] = {"classes": classes, "mean": mean, "std": std, "dropout": 0.0, "size": size, "seed": seed}
+    return scaled("vgg16", partial(_features, stages=_stages(size, depth)), width, taken=lambda _: 1, **shared)
