@@ -20,6 +20,7 @@ from groundglass.models import (
     save_defended,
     save_model,
 )
+from groundglass.models.files import trained_on
 from groundglass.optics import DeviceStore, LightOnOPU, SimulatedOPU
 from groundglass.training import place_device
 
@@ -95,6 +96,15 @@ def test_any_network_comes_back_equal(saved, tmp_path) -> None:
     assert isinstance(architecture.fc, nn.Linear)
     assert isinstance(wrapped.module.fc, nn.Linear)
     assert all(torch.equal(value, kept[name]) for name, value in architecture.state_dict().items())
+
+
+def test_it_says_what_the_network_was_trained_on_if_that_is_told(saved, tmp_path) -> None:
+    path, made = saved
+    assert trained_on(path) is None
+    assert b"trained_on" not in path.read_bytes(), "a file as version 0.2 wrote it"
+    save_defended(made, tmp_path / "told", trained_on="mine-0123456789abcdef")
+    assert trained_on(tmp_path / "told") == "mine-0123456789abcdef"
+    assert torch.equal(load_defended(tmp_path / "told", network=Net, device=DEVICE)(images()), made(images()))
 
 
 def test_a_fresh_process_reads_it(saved, tmp_path) -> None:

@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from groundglass import cli
-from groundglass.audit import AuditConfig
+from groundglass.audit import Audit, AuditConfig, audit
+from groundglass.data import load
 from groundglass.models import ModelSpec, accuracy, build, load_defended, load_model, save_model
 from groundglass.optics import DeviceStore, SimulatedOPU
 from groundglass.studies import audit_model as audit_module
@@ -25,6 +28,7 @@ DEVICE_SEED = 27182818284590452353
 SPEC = ModelSpec(width=0.05, classes=10, mean=(0.5,) * 3, std=(0.5,) * 3, trained_on="pictures")
 DATA = pictures("pictures", n_train=300, n_test=100)
 FEWER = pictures("fewer", n_train=20, n_test=10, classes=3)
+SMALLEST = AuditConfig(steps=3, queries=4, query_images=2, probes=4, fit_images=40, targets=1, draws=1, labels=40)
 SMALL = ["--inputs", str(N), "--outputs", str(M), "--epochs", "3"]
 
 
@@ -32,7 +36,7 @@ SMALL = ["--inputs", str(N), "--outputs", str(M), "--epochs", "3"]
 def data(monkeypatch: pytest.MonkeyPatch) -> None:
     sets = {"pictures": DATA, "fewer": FEWER}
     for module in (harden_module, audit_module):
-        monkeypatch.setattr(module, "load", lambda name, data_dir=None: sets[name])
+        monkeypatch.setattr(module, "load", lambda name, data_dir=None: sets.get(name) or load(name))
     monkeypatch.setattr(harden_module, "HARDENING", TrainingConfig(epochs=3, batch_size=20))
 
 
@@ -107,9 +111,8 @@ def test_a_network_of_ones_own_is_named_beside_its_file(tmp_path: Path, monkeypa
 
 def test_both_audits_see_the_same_images_and_are_compared(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     done = harden_model(str(model), model.with_name("x.safetensors"), data="pictures", inputs=N, outputs=M)
-    small = AuditConfig(steps=3, queries=4, query_images=2, probes=4, fit_images=40, targets=1, draws=1, labels=40)
     folder = model.parent.parent / "audits"
-    found = audit_both(done, folder, data="pictures", eps="0.1", images=20, config=small)
+    found = audit_both(done, folder, data="pictures", eps="0.1", images=20, config=SMALLEST)
     assert found.after.clean is not None
     assert found.after.clean.total == 20
     assert found.after.first is not None
@@ -118,6 +121,47 @@ def test_both_audits_see_the_same_images_and_are_compared(model: Path, capsys: p
     assert found.worst.paired
     assert found.worst.second.count == found.after.worst.count  # type: ignore[union-attr]
     assert {path.name for path in folder.iterdir()} == {"before", "after"}
+
+
+def test_of_images_without_a_test_split_those_are_audited_that_were_held_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before, after, by the command that is printed, and when the matrix is drawn again; all others may be learned from."""
+    monkeypatch.chdir(tmp_path)
+    np.savez("mine.npz", images=DATA.train.images.numpy(), labels=DATA.train.labels.numpy())
+    held_out = load("mine.npz").test
+    assert not torch.equal(held_out.labels, DATA.train.labels[: len(held_out)])
+    Path("mine.py").write_text("from tests.studies.test_own_network import Net\ndef colour():\n    return Net(3)\n")
+    torch.manual_seed(0)
+    net = Net(3)
+    train(net, DATA.train, TrainingConfig(epochs=2, batch_size=20, learning_rate=0.02), credit=BackProp(), seed=0)
+    torch.save(net.state_dict(), "net.pt")
+    SimulatedOPU.create(N, M, seed=4).save(tmp_path / "lab.device")
+    given = {"weights": "net.pt", "device_file": Path("lab.device")}
+    done = harden_model("mine.py:colour", Path("opu.safetensors"), data="mine.npz", **given)
+    seen = []
+
+    def audited(network: nn.Module, images: torch.Tensor, labels: torch.Tensor, *rest: object, **options: Any) -> Audit:
+        seen.append((images, labels, options["natural"]))
+        if len(seen) > 2:
+            raise ValueError("seen")
+        return audit(network, images, labels, *rest, **options)
+
+    monkeypatch.setattr(audit_module, "audit", audited)
+    audit_both(done, Path("audits"), data="mine.npz", eps="0.1", images=20, config=SMALLEST)
+    Path("mine.npz").rename("renamed.npz")
+    redraw = ["redraw", "mine.py:colour", "--weights", "opu.safetensors", "--device-file", "lab.device"]
+    assert cli.main([*redraw, "--data", "renamed.npz", "--out", "again.safetensors"]) == 0
+    (drawn,) = (path for path in tmp_path.glob("*.device") if path.name != "lab.device")
+    for file, device in (("opu.safetensors", Path("lab.device")), ("again.safetensors", drawn)):
+        shared = {"data": "renamed.npz", "eps": "0.1", "images": 20, "config": SMALLEST}
+        with pytest.raises(ValueError, match="seen"):
+            audit_module.audit_model("mine.py:colour", tmp_path / file[:5], weights=file, device_file=device, **shared)
+    assert len(seen) == 4
+    for images, labels, natural in seen:
+        assert torch.equal(images, held_out.head(20).floats())
+        assert torch.equal(labels, held_out.labels[:20])
+        assert len(natural) == len(DATA.train) - len(held_out)
 
 
 def test_the_command_says_what_it_did_and_no_secret(model: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -79,6 +79,13 @@ def cut(name: str) -> tuple[str, int | None]:
     return (name, None) if found is None else (found[1], fit(Count, int(found[2]), name))
 
 
+def same_images(name: str, other: str) -> bool:
+    """Whether two data sets are the same, by the names that `load` gives them, but for "[:1000]". Of images of the user's the
+    digest says it: their file may have another name by now."""
+    one, two = (cut(each)[0].rpartition("-")[2] for each in (name, other))
+    return one == two
+
+
 def is_path(name: str) -> bool:
     """Whether a data set of this name is the user's, in a file or folder."""
     base = cut(name)[0]

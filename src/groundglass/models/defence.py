@@ -138,15 +138,17 @@ class DefenceSpec(Settings):
         layers: torch's layers outside the block, by name: what torch writes of each.
         torch: the version, as "2.9": another one may write the same settings in other words, and then only the kinds of
             layers are compared.
+        trained_on: the data set, by name; None if it is not known.
     """
 
     defence: Defence
     network: str
     layers: dict[str, str]
     torch: str
+    trained_on: str | None = None
 
     @classmethod
-    def of(cls, network: DefendedNetwork) -> Self:
+    def of(cls, network: DefendedNetwork, trained_on: str | None = None) -> Self:
         """That of a network."""
         inside = network.network
         return cls(
@@ -154,7 +156,14 @@ class DefenceSpec(Settings):
             network=type(inside).__name__,
             layers=_layers(inside, network.at),
             torch=_torch(),
+            trained_on=trained_on,
         )
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """For the file: as version 0.2 wrote it, unless there is something to say."""
+        told = {**asdict(self), "defence": as_written(asdict(self.defence))}
+        return {name: value for name, value in told.items() if (name, value) != ("trained_on", None)}
 
     def check_weights(self, tensors: Mapping[str, Tensor], where: str) -> None:
         """Refuse a spec that does not fit the weights in the same file: what it describes might not fit into memory.

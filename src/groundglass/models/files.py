@@ -43,7 +43,7 @@ def save_model(
     _FILE.save(path, model.state_dict(), json.dumps(told), new=new)
 
 
-def save_defended(network: nn.Module, path: Path | str, *, new: bool = False) -> None:
+def save_defended(network: nn.Module, path: Path | str, *, new: bool = False, trained_on: str | None = None) -> None:
     """Write a defended network, whatever network it is, to one safetensors file, atomically.
 
     In it are all weights and buffers of its `state_dict`, B included, and a description: the defence, torch's layers, and the
@@ -52,6 +52,8 @@ def save_defended(network: nn.Module, path: Path | str, *, new: bool = False) ->
     Args:
         network: a `DefendedNetwork`, with a device or without; torch.compile and data parallelism around it are passed over.
         new: never take the place of another file: FileExistsError.
+        trained_on: the name of the data set, as `groundglass.data.load` gives it: an audit on images without a test split then
+            holds out those that were held out.
 
     Raises:
         ValueError: it is not defended; or there is something in its `state_dict` that is no tensor.
@@ -73,8 +75,7 @@ def save_defended(network: nn.Module, path: Path | str, *, new: bool = False) ->
             raise ValueError(
                 f"{name!r} of the network's state_dict is a {type(value).__name__}: a model file holds tensors only"
             )
-    told = asdict(DefenceSpec.of(inner))
-    _FILE.save(path, state, json.dumps(told | {"defence": as_written(told["defence"])}), new=new)
+    _FILE.save(path, state, json.dumps(DefenceSpec.of(inner, trained_on).told), new=new)
 
 
 def load_defended(
@@ -191,6 +192,15 @@ def device_fingerprint(path: Path | str) -> str | None:
     """
     spec = _open(path)[1]
     return spec.fingerprint if isinstance(spec, ModelSpec) else spec.defence.fingerprint
+
+
+def trained_on(path: Path | str) -> str | None:
+    """The name of the data set that the network of a file was trained on, whoever wrote the file; None if it is not known.
+
+    Raises:
+        DamagedFileError: truncated, altered, or not a model file.
+    """
+    return _open(path)[1].trained_on
 
 
 def is_defended_file(path: Path) -> bool:

@@ -28,10 +28,11 @@ from groundglass.core.text import fraction
 from groundglass.data import Dataset, ImageSet, load
 from groundglass.data.given import digest
 from groundglass.data.image_files import WHOLE, read_sets
-from groundglass.data.registry import NAMES, cut, is_path, whole
+from groundglass.data.registry import NAMES, cut, is_path, same_images, whole
 from groundglass.models import DefendedNetwork, load_defended, load_model, read_spec
 from groundglass.models import devices_of as asked_devices
 from groundglass.models.files import is_defended_file
+from groundglass.models.files import trained_on as data_of
 from groundglass.models.named import RANDOM, zoo_name
 from groundglass.models.preprocessing import Preprocessed
 from groundglass.models.wrappers import unwrapped
@@ -86,6 +87,7 @@ def audit_model(
     device: Device = "auto",
     batch_size: BatchSize | None = None,
     data_dir: Path | None = None,
+    trained_on: str | None = None,
     matrix: Path | None = None,
     norm: Literal["linf", "l2"] = "linf",
     eps: str | None = None,
@@ -115,6 +117,8 @@ def audit_model(
         device: what it is computed on: "cpu", "cuda", "cuda:1"; "auto" is a card where there is one. Recorded.
         batch_size: see `audit`.
         data_dir: the data folder.
+        trained_on: the name of the data set that the network was trained on, as `groundglass.data.load` gives it; None: as its
+            file says. Of images without a test split those are audited that were held out then.
         matrix: a retrieved U, `matrix.npy` as `groundglass retrieve` writes it.
         norm, eps: the ball; "8/255" or a number, pixel units. Without a radius L-inf's is 8/255. L2 needs one: lengths depend on
             the size of the images.
@@ -147,7 +151,9 @@ def audit_model(
     ours = zoo_name(model)
     place = find(ours) if ours is not None else Path(model)
     spec = read_spec(place) if place.is_file() else None
-    pictures = read_pictures(data, images, data_dir, trained_on=None if spec is None else spec.trained_on)
+    if trained_on is None and (known := _own_file(place, weights)) is not None:
+        trained_on = data_of(known)
+    pictures = read_pictures(data, images, data_dir, trained_on=trained_on)
     if spec is not None and not is_path(data):
         spec.check_data(pictures.name, len(pictures.classes))
     ball.check(pictures.images)
@@ -264,7 +270,7 @@ def read_pictures(data: str, count: int, data_dir: Path | None, *, trained_on: s
     """The first `count` test images of a data set, or of a file or folder.
 
     Of one without splits all images are for the test, those of a folder shuffled: a model trained elsewhere has seen none. For a
-    model that a study has trained on it (`trained_on`, its name for the data) they are those that the study held out.
+    model that this package has trained on it (`trained_on`, its name for the data) they are those that were held out.
 
     Raises:
         ValueError: fewer images, or none that can be used; says what to do.
@@ -273,7 +279,7 @@ def read_pictures(data: str, count: int, data_dir: Path | None, *, trained_on: s
     if count < 1:
         raise ValueError(f"--images (={count}) must be at least 1")
     sets = read_sets(Path(data)) if is_path(data) and not cut(data)[1] else {}
-    if WHOLE in sets and (trained_on is None or trained_on in NAMES or load(data).name != trained_on):
+    if WHOLE in sets and (trained_on is None or trained_on in NAMES or not same_images(load(data).name, trained_on)):
         every = sets[WHOLE]
         test = every if isinstance(every, ImageSet) else whole(every, shuffled=True)
         found = Pictures(Path(data).name, test.images, test.labels, None)
@@ -287,6 +293,13 @@ def read_pictures(data: str, count: int, data_dir: Path | None, *, trained_on: s
         raise ValueError(f"{data} has {len(test)} images, and --images asks for {count}")
     test = test.head(count)
     return replace(found, images=test.floats(), labels=test.labels)
+
+
+def _own_file(model: Path, weights: Path | str | None) -> Path | None:
+    """The model file of ours, if there is one: that of the weights, or the model itself."""
+    if weights is None:
+        return model if model.is_file() else None
+    return Path(weights) if Path(weights).is_file() and is_defended_file(Path(weights)) else None
 
 
 def read_network(

@@ -72,7 +72,13 @@ def audit_both(
         ValueError, OSError: as `audit_model`.
     """
     shared: dict[str, Any] = {"data": data, "norm": norm, "eps": eps, "images": images, "config": config}
-    shared |= {"device": device, "data_dir": data_dir, "seed": seed, "progress": progress}
+    shared |= {
+        "trained_on": done.trained_on,
+        "device": device,
+        "data_dir": data_dir,
+        "seed": seed,
+        "progress": progress,
+    }
     places = [folder / name for name in _NAMES]
     audit_model(out=places[0], **vars(done.source), **shared)
     with_it: dict[str, Any] = {"device_file": done.device, "optical_device": optical_device}

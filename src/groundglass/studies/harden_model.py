@@ -98,6 +98,7 @@ class Hardened:
         whole: the file says itself what to build; else the network is named beside it.
         model, device: the files; the second holds the secret, or says where the device is served.
         fingerprint, public: of the device; whether its seed was given.
+        trained_on: the data, by the name that `load` gives it.
         seconds: of the fine-tuning, earlier sessions included.
     """
 
@@ -110,6 +111,7 @@ class Hardened:
     device: Path
     fingerprint: str
     public: bool
+    trained_on: str
     train_images: int
     test_images: int
     seconds: float
@@ -223,10 +225,10 @@ def harden_model(
     if ours is not None and ours.defence.at != made.at:
         ours = None  # a device elsewhere than our files can say
     try:
-        _save(out, made, ours)
+        _save(out, made, ours, dataset)
     except FileExistsError:  # somebody was faster: that file stays, and this work is kept too
         out = out.with_name(f"{out.stem}-{opu.fingerprint[:8]}{out.suffix}")
-        _save(out, made, ours)
+        _save(out, made, ours, dataset)
     for path in (checkpoint, *(() if cached is None else (cached[1],))):
         path.unlink(missing_ok=True)
     return Hardened(
@@ -239,6 +241,7 @@ def harden_model(
         device=device_path,
         fingerprint=opu.fingerprint,
         public=bool(opu.public),
+        trained_on=dataset.name,
         train_images=len(dataset.train),
         test_images=len(dataset.test),
         seconds=sum(epoch.seconds for epoch in history),
@@ -309,9 +312,9 @@ def _with_device(spec: ModelSpec, device: SimulatedOPU | RemoteOPU, dataset: Dat
     return replace(spec, **sizes, trained_on=spec.trained_on or dataset.name)
 
 
-def _save(out: Path, made: DefendedNetwork, spec: ModelSpec | None) -> None:
+def _save(out: Path, made: DefendedNetwork, spec: ModelSpec | None, dataset: Dataset) -> None:
     if spec is None:
-        save_defended(made, out, new=True)
+        save_defended(made, out, new=True, trained_on=dataset.name)
     else:
         save_model(out, made, spec, new=True)
 

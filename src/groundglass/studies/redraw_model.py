@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +14,7 @@ from groundglass.core.sealed import Seed
 from groundglass.data import Dataset, load
 from groundglass.models import DefendedNetwork, ModelSpec, predict_logits, read_spec, save_defended, save_model
 from groundglass.models.files import device_fingerprint
+from groundglass.models.files import trained_on as data_of
 from groundglass.models.named import zoo_name
 from groundglass.optics import DeviceStore, RemoteOPU, SimulatedOPU
 from groundglass.optics.counted import uncounted
@@ -135,14 +136,15 @@ def redraw_model(
     network.to(where)
     with repeatable(where):
         tuned = tune(network, drawn, dataset, path.parent, seed=derive_seed(seed, "redraw"), progress=progress)
+    known = data_of(path) or dataset.name
     # The device first: without it the model would be of no use, and a device without a model harms nobody.
     new, draw_seconds = drawn.device, drawn.seconds
     device_path = store.keep(new) if isinstance(new, RemoteOPU) else store.put(new)
     try:
-        _save(out, network, spec, new=True)
+        _save(out, network, spec, known, new=True)
     except FileExistsError:  # another redraw was faster: its file stays, and this work is kept too
         out = out.with_name(f"{out.stem}-{new.fingerprint[:8]}{out.suffix}")
-        _save(out, network, spec)
+        _save(out, network, spec, known)
     return Redrawn(
         **vars(tuned),
         old_fingerprint=old.fingerprint,
@@ -241,8 +243,8 @@ def _check_end(network: DefendedNetwork, path: Path, dataset: Dataset) -> None:
         )
 
 
-def _save(out: Path, network: DefendedNetwork, spec: ModelSpec | None, *, new: bool = False) -> None:
+def _save(out: Path, network: DefendedNetwork, spec: ModelSpec | None, trained_on: str, *, new: bool = False) -> None:
     if spec is None:
-        save_defended(network, out, new=new)
+        save_defended(network, out, new=new, trained_on=trained_on)
     else:
-        save_model(out, network, spec, new=new)
+        save_model(out, network, replace(spec, trained_on=trained_on), new=new)
