@@ -3,15 +3,21 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= runs/quick
+STUDY ?= all
+# What makes releases has an environment of its own: torchattacks wants an old `requests`.
+RELEASE := .venv-release
 
-.PHONY: help quick test slow lint types layers tests format clean
+.PHONY: help quick test slow lint types layers tests format clean dist sbom matrix
 
 help:
 	@echo "make quick   environment, then a small complete study; ends with the path of a report page"
 	@echo "make test    environment, then lint, types, import layers and tests"
 	@echo "make slow    environment, then the tests that take long: run them, too, before you deliver"
 	@echo "make format  mend what ruff can mend"
-	@echo "make clean   remove the environment"
+	@echo "make matrix  a part of the tests on each Python that is here, on the oldest and on the newest dependencies"
+	@echo "make dist    sdist and wheel, checked; the wheel in an empty environment, and its quick study"
+	@echo "make sbom    after dist: bill of materials, licences, known vulnerabilities"
+	@echo "make clean   remove the environments"
 
 quick: $(VENV)/.installed
 	$(BIN)/groundglass run all --recipe quick --out $(OUT)
@@ -50,9 +56,24 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[studies]'
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed constraints-dev.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints-dev.txt --editable '.[dev]'
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+$(RELEASE)/.installed: release/requirements.txt
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/python -m pip install --quiet --requirement release/requirements.txt
+	@touch $@
+
+matrix: $(RELEASE)/.installed
+	$(RELEASE)/bin/nox
+
+dist: $(RELEASE)/.installed
+	$(RELEASE)/bin/python release/dist.py build
+	$(RELEASE)/bin/python release/dist.py try --study $(STUDY)
+
+sbom: $(RELEASE)/.installed
+	$(RELEASE)/bin/python release/dist.py list
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(RELEASE) .nox build dist

@@ -2,7 +2,6 @@
 and all, when the writer returns."""
 
 import errno
-import fcntl
 import json
 import os
 import re
@@ -14,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from groundglass.core.platform import host
+from groundglass.core.platform import flock, host
 
 # Bytes of a file's name.
 _LONGEST = 255
@@ -188,7 +187,7 @@ def remove_parts(folder: Path, *, below: bool = True) -> None:
                 status = os.fstat(fd)
                 ours = named["host"] in (None, host()) or time.time() - status.st_mtime > ABANDONED
                 if ours and stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    flock(fd)
                     os.unlink(part)
             finally:
                 os.close(fd)
@@ -254,4 +253,4 @@ def _exclusive(part: Path, permissions: int) -> int:
 
 def _hold(fd: int) -> None:
     with suppress(OSError):  # not every file system has locks
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        flock(fd, wait=True)

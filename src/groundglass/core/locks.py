@@ -5,7 +5,6 @@ unless the drive was mounted with locks of its own for each; see `check_shared`.
 """
 
 import errno
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from typing import IO, Any
 
 from groundglass.core.files import make_folder
 from groundglass.core.hosts import refresh
-from groundglass.core.platform import host
+from groundglass.core.platform import flock, host
 from groundglass.core.text import visible
 from groundglass.core.untrusted import within
 
@@ -79,7 +78,7 @@ def lock(path: Path, *, what: str) -> IO[str]:
             time.sleep(_PAUSE)
             continue
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(file)
             if not _names(path, file):  # who had it has removed it meanwhile
                 file.close()
                 continue
@@ -108,7 +107,7 @@ def lock_itself(path: Path, *, what: str) -> IO[bytes]:
     """
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        flock(file)
     except BaseException as error:
         file.close()
         if isinstance(error, BlockingIOError):

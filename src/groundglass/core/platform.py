@@ -1,5 +1,6 @@
-"""What a result must say about where it was made: versions and machine."""
+"""What differs from machine to machine: what a result must say about where it was made, and what the system can do."""
 
+import errno
 import hashlib
 import os
 import platform
@@ -8,6 +9,12 @@ import socket
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
+from typing import IO, Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 def versions() -> dict[str, str]:
@@ -35,6 +42,18 @@ def host() -> str:
     name = socket.gethostname()
     plain = re.sub(r"[^a-z0-9-]+", "-", name.lower()) or "host"
     return plain if len(plain) <= 24 else f"{plain[:15]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def flock(file: int | IO[Any], *, wait: bool = False) -> None:
+    """Lock an open file until it is closed, or until the process ends.
+
+    Raises:
+        BlockingIOError: another process has the lock, and `wait` was not asked for.
+        OSError: its file system has no locks, or this system has none, as Windows.
+    """
+    if fcntl is None:
+        raise OSError(errno.ENOTSUP, "this system has no locks of this kind")
+    fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _said(file: str, key: str) -> str | None:

@@ -1,7 +1,6 @@
 """What an unfinished retrieval leaves behind: readings, solved rows, and how far they go."""
 
 import errno
-import fcntl
 import hashlib
 import math
 import os
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from groundglass.core import DamagedFileError, make_folder, read_json, remove_parts, write_json
 from groundglass.core.files import check_place, is_part
+from groundglass.core.platform import flock
 from groundglass.core.schema import read
 from groundglass.core.settings import plain_identity
 from groundglass.core.untrusted import check_file, within
@@ -216,7 +216,7 @@ def _lock(folder: Path) -> int:
     """The kernel's lock on the folder: it is released when the process ends, however it does."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        flock(fd)
     except BlockingIOError:
         os.close(fd)
         raise OSError(

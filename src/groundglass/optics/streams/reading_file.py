@@ -1,7 +1,6 @@
 """A .npy file of readings that is written piece by piece, and takes its name when it is whole."""
 
 import errno
-import fcntl
 import io
 import math
 import os
@@ -25,6 +24,7 @@ from groundglass.core import (
     write_json,
 )
 from groundglass.core.files import check_place
+from groundglass.core.platform import flock
 from groundglass.core.settings import plain_identity
 
 _FORMAT = "groundglass measurement"
@@ -181,7 +181,7 @@ class ReadingFile:
     def _lock(self) -> None:
         """The kernel's lock on the open file: it goes with the process, however that ends."""
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(self._fd)
         except BlockingIOError as error:
             raise OSError(
                 errno.EWOULDBLOCK, f"another process is writing {self._part}: wait until it is done, or stop it"
