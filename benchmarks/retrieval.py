@@ -72,6 +72,8 @@ class Outcome:
     task: Task
     errors: tuple[float, ...]
     told_wrong: float
+    retried: int
+    doubtful: int
     held_out: float
     chance: float
     seconds: float
@@ -93,6 +95,8 @@ def run(task: Task) -> Outcome:
         task,
         tuple(errors.tolist()),
         found.told_wrong.double().mean().item(),
+        int(found.retried.sum()),
+        int(found.doubtful.sum()),
         found.held_out.median().item(),
         found.chance,
         found.compute_seconds,
@@ -179,7 +183,21 @@ def _long(seconds: float) -> str:
 
 def goals(shapes: Sequence[tuple[int, int]], base: Task, repeats: int) -> None:
     print("\n## Goals: median below 1%, no row above 10%, within 5 or 15 minutes of computing, below 4 GiB")
-    table(["N", "M", "frames", *ERRORS, "computing s", "CPU s", "simulated measuring s", "peak GiB", "at the device s"])
+    table(
+        [
+            "N",
+            "M",
+            "frames",
+            *ERRORS,
+            "computing s",
+            "CPU s",
+            "simulated measuring s",
+            "peak GiB",
+            "at the device s",
+            "rows tried again",
+            "doubtful",
+        ]
+    )
     verdicts = []
     for inputs, rows in shapes:
         task = replace(base, inputs=inputs, rows=rows)
@@ -190,6 +208,8 @@ def goals(shapes: Sequence[tuple[int, int]], base: Task, repeats: int) -> None:
                 *(str(inputs), str(rows), str(task.frames), *error_cells(outcomes), f"{seconds:.1f}"),
                 *(f"{middle(outcomes, 'cpu'):.1f}", f"{middle(outcomes, 'measuring'):.1f}", f"{memory / 2**30:.2f}"),
                 f"{task.frames / FRAME_RATE:.1f}",
+                "/".join(str(outcome.retried) for outcome in outcomes),
+                "/".join(str(outcome.doubtful) for outcome in outcomes),
             ]
         )
         median, _, most, _ = errors_of(outcomes)

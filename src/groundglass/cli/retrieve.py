@@ -76,7 +76,7 @@ class Retrieve(Command):
             f"{found.compute_seconds:.1f} of computing, {found.measure_seconds:.1f} of {took}\n"
             "what the attacker can tell, from held-out readings in grey levels: "
             f"median {float(found.held_out.median()):.2f} (chance {found.chance:.1f}, read noise {found.noise:.2f}), "
-            f"{wrong:.1%} of the rows wrong"
+            f"{wrong:.1%} of the rows wrong; rows solved again {int(found.retried.sum())}, doubtful {int(found.doubtful.sum())}"
         )
         if isinstance(device, SimulatedOPU):
             errors = row_errors(found.matrix, true_matrix(device)[:rows])

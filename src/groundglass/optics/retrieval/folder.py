@@ -4,7 +4,7 @@ import errno
 import hashlib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ class _State:
     solved: int
     seconds: Mapping[str, float]
     checksums: tuple[tuple[int, int, str], ...]
+    retried: tuple[int, ...] = ()
 
 
 class RetrievalFolder:
@@ -73,6 +74,8 @@ class RetrievalFolder:
         self.taken = 0
         self.solved = 0
         self.seconds = {"measure": 0.0, "compute": 0.0}
+        #: Rows of those that were solved more than once.
+        self.retried: list[int] = []
         self._checksums: list[tuple[int, int, str]] = []
         self._held: int | None = None
         self.readings: npt.NDArray[Any]
@@ -159,11 +162,14 @@ class RetrievalFolder:
             self.readings.flush()
         self._save()
 
-    def keep_rows(self, begin: int, rows: npt.NDArray[np.complex64], seconds: float) -> None:
-        """Rows from `begin` on are solved."""
+    def keep_rows(
+        self, begin: int, rows: npt.NDArray[np.complex64], seconds: float, retried: Sequence[int] = ()
+    ) -> None:
+        """Rows from `begin` on are solved; `retried` are the numbers of those that took another try."""
         end = begin + len(rows)
         self.matrix[begin:end] = rows
         self.solved = end
+        self.retried += retried
         self.seconds["compute"] += seconds
         if self._folder is not None:
             assert isinstance(self.matrix, np.memmap)
@@ -182,6 +188,7 @@ class RetrievalFolder:
             "solved": self.solved,
             "seconds": self.seconds,
             "checksums": self._checksums,
+            "retried": self.retried,
         }
         write_json(self._folder / STATE, state)
 
@@ -195,10 +202,14 @@ class RetrievalFolder:
             [begin for begin, _, _ in told.checksums] == ends[:-1] and ends == sorted(ends) and ends[-1] == told.solved
         )
         if not (
-            0 <= told.taken <= frames and told.solved <= rows and whole and told.seconds.keys() >= self.seconds.keys()
+            0 <= told.taken <= frames
+            and told.solved <= rows
+            and whole
+            and told.seconds.keys() >= self.seconds.keys()
+            and all(0 <= row < told.solved for row in told.retried)
         ):
             raise DamagedFileError(f"{path} does not fit its retrieval: give another folder, or delete this one")
-        self.taken, self.solved = told.taken, told.solved
+        self.taken, self.solved, self.retried = told.taken, told.solved, list(told.retried)
         self.seconds = {name: told.seconds[name] for name in self.seconds}
         self._checksums = list(told.checksums)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Complex64, Float, UInt8
@@ -93,6 +93,15 @@ class RetrievalMethod(Protocol):
         Raises:
             TypeError: a design of another method.
         """
+        ...
+
+
+@runtime_checkable
+class SolvesAgain(Protocol):
+    """A method that has something else to try of rows that went wrong. What has nothing random in it has not."""
+
+    def solve_again(self, design: Design, readings: Readings, scale: Scale, *, seed: int) -> Rows:
+        """As `RetrievalMethod.solve`, of a few rows that held-out readings spoke against: with more patience."""
         ...
 
 

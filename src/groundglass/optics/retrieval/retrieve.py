@@ -1,12 +1,10 @@
 """Retrieve U: take the frames, solve block by block of rows, and see how far the result can be believed."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Complex, Complex64, Float
 from torch import Tensor
@@ -19,16 +17,18 @@ from groundglass.core.settings import Count, fit
 from groundglass.core.text import size
 from groundglass.optics.access import DeviceAccess
 from groundglass.optics.retrieval.folder import RetrievalFolder
-from groundglass.optics.retrieval.method import RetrievalMethod, Scale
-from groundglass.optics.retrieval.plan import HELD_OUT, OVERHEAD, FramePlan
+from groundglass.optics.retrieval.held_out import HeldOutReadings, wrong_beyond
+from groundglass.optics.retrieval.method import RetrievalMethod, Scale, SolvesAgain
+from groundglass.optics.retrieval.plan import OVERHEAD, FramePlan
 from groundglass.optics.retrieval.readings import read_noise, take
 
 # Bytes of readings that a block of rows may have: memory is a few times that, whatever N and M are.
 _BLOCK_BYTES = 2**26
 # Bytes that the plan takes for a frame, and what is computed from it meanwhile.
 _FRAME_BYTES = 48
-# A row with a relative error of a tenth is off by about this share of what chance is, on held-out readings.
-_WRONG = 0.1
+# Where held-out readings speak against more of the rows of a block than this, it is light or frames that lack, not luck: they are
+# not tried again.
+_FEW = 0.02
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,10 @@ class Retrieved:
         held_out: mean distance of predicted readings from held-out ones, in reading steps, [rows].
         chance: median over rows of the same for a reading of another input.
         noise: std of a reading between frames of one input, as measured.
+        retried: rows that held-out readings spoke against, and that were solved again from the same frames, [rows]. Only where
+            the method has something else to try, and these are few.
+        doubtful: rows that held-out readings speak against in the end, [rows]: far from them by what noise and rounding explain,
+            and beside the other rows or beside chance; or nearly always at the top, where nothing can be said.
         device_seconds: what the frames take at the device's frame rate.
         measure_seconds, compute_seconds: of this machine, over all sessions; the first is the simulation's where the device
             is simulated.
@@ -56,14 +60,17 @@ class Retrieved:
     held_out: Float[Tensor, "rows"]
     chance: float
     noise: float
+    retried: Bool[Tensor, "rows"]
+    doubtful: Bool[Tensor, "rows"]
     device_seconds: float
     measure_seconds: float
     compute_seconds: float
 
     @property
     def told_wrong(self) -> Bool[Tensor, "rows"]:
-        """Rows that held-out readings show to be wrong, by more than read noise explains: about those of an error above 0.1."""
-        return self.held_out > _WRONG * self.chance + self.noise
+        """Rows that held-out readings show to be wrong, by more than read noise explains: about those of an error above 0.1. Not
+        the brightest, whose readings are at the top whatever the row is: these are `doubtful`."""
+        return self.held_out > wrong_beyond(self.chance, self.noise)
 
 
 def frames_needed(method: RetrievalMethod, in_features: int) -> int:
@@ -86,7 +93,8 @@ def retrieve(
     """Retrieve the matrix of a device through its readings alone.
 
     `HELD_OUT` random inputs are measured first, and some of them again now and then: they show the exposure, the noise, a
-    matrix that changes, and in the end how well the retrieved one predicts.
+    matrix that changes, and in the end how well the retrieved one predicts. Rows that they speak against are solved again,
+    from the same frames.
 
     Args:
         access: the device, with what the attacker may do.
@@ -132,7 +140,9 @@ def retrieve(
         _measure(access, plan, kept, drifting, where, progress)
         scale = Scale(access.top, access.mean_reading, read_noise(kept.readings, plan, access.top))
         _solve(method, plan, scale, kept, derive_seed(seed, "solve"), where, progress)
-        held_out, chance = _held_out(kept, plan, access.top)
+        held = HeldOutReadings.of(kept.readings, plan, scale)
+        retried = torch.zeros(count, dtype=torch.bool, device="cpu")
+        retried[list(kept.retried)] = True
         return Retrieved(
             matrix=torch.from_numpy(np.asarray(kept.result())),
             frames=len(plan),
@@ -140,9 +150,11 @@ def retrieve(
             note=""
             if given == frames
             else f"the budget ended it: {given} frames ({given / access.in_features:.1f} N) of the {frames} that were asked for",
-            held_out=torch.from_numpy(held_out),
-            chance=chance,
+            held_out=torch.from_numpy(held.away(kept.matrix)),
+            chance=held.chance,
             noise=scale.noise,
+            retried=retried,
+            doubtful=torch.from_numpy(held.doubtful(kept.matrix)),
             device_seconds=len(plan) / access.frame_rate,
             measure_seconds=kept.seconds["measure"],
             compute_seconds=kept.seconds["compute"],
@@ -212,24 +224,20 @@ def _solve(
     for begin in range(kept.solved, rows, step):
         end = min(begin + step, rows)
         started = time.perf_counter()
-        readings = torch.from_numpy(kept.readings[begin:end][:, plan.columns]).to(where)
-        found = method.solve(plan.design, readings, scale, seed=seed).cpu()
-        kept.keep_rows(begin, found.numpy(), time.perf_counter() - started)
+        block = kept.readings[begin:end]
+        readings = torch.from_numpy(block[:, plan.columns]).to(where)
+        found = method.solve(plan.design, readings, scale, seed=seed).cpu().numpy()
+        held = HeldOutReadings.of(block, plan, scale)
+        doubtful = np.flatnonzero(held.doubtful(found))
+        if 0 < len(doubtful) <= max(1, _FEW * len(found)) and isinstance(method, SolvesAgain):
+            again = method.solve_again(plan.design, readings[doubtful], scale, seed=derive_seed(seed, "again"))
+            part = held.part(doubtful)
+            better = part.misfits(again.cpu().numpy()) < part.misfits(found[doubtful])
+            found[doubtful[better]] = again.cpu().numpy()[better]
+        else:
+            doubtful = doubtful[:0]
+        kept.keep_rows(begin, found, time.perf_counter() - started, retried=(begin + doubtful).tolist())
         progress("rows", end, rows)
-
-
-def _held_out(kept: RetrievalFolder, plan: FramePlan, top: int | None) -> tuple[npt.NDArray[np.float32], float]:
-    """Mean |predicted - read| of each row on the held-out inputs, and the median of what chance has."""
-    read = kept.readings[:, :HELD_OUT].astype(np.float32)
-    inputs = plan.held_out.numpy().astype(np.complex64).T
-    camera: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]] = (
-        (lambda light: light) if top is None else (lambda light: np.floor(np.minimum(light, top) + 0.5))
-    )
-    away = np.empty(len(read), dtype=np.float32)
-    for begin in range(0, len(read), 1024):
-        part = slice(begin, begin + 1024)
-        away[part] = np.abs(camera(np.square(np.abs(kept.matrix[part] @ inputs))) - read[part]).mean(1)
-    return away, float(np.median(np.abs(read - np.roll(read, 1, axis=1)).mean(1)))
 
 
 @without_locals

@@ -68,6 +68,10 @@ class RetrieveResult:
     failed_share: float | None = column("rows further off than .1")
     held_out: HeldOut
     told_share: float = column("rows that the attacker would call wrong, by held-out readings")
+    retried_rows: int = column(
+        "that held-out readings spoke against, and that were solved again", default=0, left_out=True
+    )
+    doubtful_rows: int = column("that held-out readings speak against in the end", default=0, left_out=True)
     measure_seconds: float
     compute_seconds: float = column("of this machine, on `threads`")
     device_seconds: float = column("frames at the device's rate")

@@ -132,6 +132,8 @@ class RetrieveCell(BaseCell):
             failed_share=float((errors > _FAILED).mean()) if known else None,
             held_out=HeldOut(median=float(found.held_out.median()), chance=found.chance, noise=found.noise),
             told_share=float(found.told_wrong.float().mean()),
+            retried_rows=int(found.retried.sum()),
+            doubtful_rows=int(found.doubtful.sum()),
             measure_seconds=round(found.measure_seconds, 2),
             compute_seconds=round(found.compute_seconds, 2),
             threads=torch.get_num_threads(),
