@@ -7,6 +7,7 @@ python release/dist.py list         dist/: bill of materials and licences of tha
 
 import argparse
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -27,7 +28,9 @@ TOOLS = Path(sys.executable).parent
 
 def run(*command: object, **options: object) -> None:
     print("$", *command, flush=True)
-    subprocess.run([str(part) for part in command], check=True, **options)  # type: ignore[call-overload]
+    code = subprocess.run([str(part) for part in command], check=False, **options).returncode  # type: ignore[call-overload]
+    if code:
+        sys.exit(f"{Path(str(command[0])).name} ended with {code}")
 
 
 def said(*command: str) -> str:
@@ -126,14 +129,22 @@ def materials() -> None:
     """Bill of materials (CycloneDX) and licences of what `groundglass[studies]` installs; then known vulnerabilities."""
     python = install("[studies]")
     stem = DIST / "-".join(wheel().name.split("-")[:2])
-    run(TOOLS / "cyclonedx-py", "environment", python, "--output-reproducible", "--output-file", f"{stem}.cdx.json")
+    bill = Path(f"{stem}.cdx.json")
+    run(TOOLS / "cyclonedx-py", "environment", python, "--output-reproducible", "--output-file", bill)
+    told = json.loads(bill.read_text())
+    for component in told["components"]:  # the wheel came from a folder of this machine, which is nobody's business
+        links = component.get("externalReferences", [])
+        component["externalReferences"] = [link for link in links if not link["url"].startswith("file:")]
+    bill.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n")
     licences = ("--format", "markdown", "--order", "license", "--output-file", f"{stem}.licences.md")
     run(TOOLS / "pip-licenses", "--python", python, *licences)
-    # It asks a database: without a network this fails, and only this.
-    places = subprocess.check_output(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
-    )
-    run(TOOLS / "pip-audit", "--path", places.strip(), "--skip-editable")
+    # A local build, 2.13.0+cpu, has the faults of its version.
+    held = {one["name"]: one["version"].partition("+")[0] for one in told["components"] if one["name"] != "groundglass"}
+    with tempfile.TemporaryDirectory() as made:
+        listed = Path(made, "installed.txt")
+        listed.write_text("".join(f"{name}=={version}\n" for name, version in sorted(held.items())))
+        # Strict: a library that its database does not know, or a database that does not answer, is an error, too.
+        run(TOOLS / "pip-audit", "--strict", "--disable-pip", "--no-deps", "--requirement", listed)
 
 
 def main() -> None:

@@ -8,8 +8,11 @@ import pytest
 from groundglass.kernels import jit
 
 CODE = """
-import sys, groundglass.optics, groundglass.attacks, groundglass.optics.retrieval, groundglass.optics.fidelity
+import sys, torch, groundglass.optics, groundglass.attacks, groundglass.optics.retrieval, groundglass.optics.fidelity
 from groundglass.kernels import jit, kernel_choice, convolutions
+layers = [torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(32, 2)]
+network, ball = torch.nn.Sequential(*layers), groundglass.attacks.Linf(0.1)
+groundglass.attacks.PGD(steps=1)(network, torch.rand(2, 1, 4, 4), torch.zeros(2).long(), ball)
 assert not {"numba", "llvmlite"} & set(sys.modules), "a program that runs no kernel has to wait for numba"
 jit.philox
 assert "numba" in sys.modules, "the detector detects"

@@ -116,7 +116,7 @@ def _steps(sequence: nn.Sequential, owner: nn.Module | None) -> list[nn.Module |
             layer, used = found
             fused.append(layer)
             end += used
-        if len(fused) < 2:
+        if len(fused) < 2 or not jit.available():
             # One convolution alone gains less than carrying its images into Winograd's layout and back costs.
             end, fused = position + 1, []
         run = entries[position:end]
@@ -161,7 +161,6 @@ def _layer_at(entries: list[_Entry]) -> tuple[ConvLayer, int] | None:
     modules = [entry[1] for entry in entries]
     if (
         len(modules) < 2
-        or not jit.available()
         or not (is_plain(modules[0]) and is_plain(modules[1]))
         or not _is_plain_conv(modules[0])
         or type(modules[1]) is not nn.ReLU
