@@ -40,6 +40,7 @@ ALONE = (
     "retrieve",
     "audit",
     "zoo",
+    "bench",
 )
 OF_DEVICE = ("device new", "device info", "device measure", "device redraw")
 

@@ -18,6 +18,7 @@ from groundglass.attacks import PGD, AttackCheckpoint, GradientAccess, Linf, Sco
 from groundglass.attacks import checkpoint as attack_checkpoint
 from groundglass.attacks.adversarial_files import AdversarialSet, Origin, load_adversarial, save_adversarial
 from groundglass.audit.kept import Kept, Made
+from groundglass.bench import Benchmark
 from groundglass.certify import smooth
 from groundglass.core.checksum import sealed
 from groundglass.core.states import _digest
@@ -52,6 +53,7 @@ from groundglass.studies.audit_model import _matrix, read_pictures
 from groundglass.studies.cells import certify, draws
 from groundglass.studies.cells.cached_bits import cached_bits, cached_features
 from groundglass.training import HybridDFA, TrainingConfig, train
+from tests.bench import fakes
 from tests.runs import RunFolder
 from tests.service.serving import remote, token
 
@@ -531,7 +533,16 @@ def served_versions(folder: Path) -> Path:
 
 
 SAFE = {"parts": metadata_parts, "put": put_metadata}
+
+
+def benchmark_file(folder: Path) -> Path:
+    (path := folder / "bench.json").parent.mkdir(exist_ok=True)
+    fakes.made(fakes.row("a", [1, 2, 4], [1, 1, 1], [4, 4, 4]), fakes.row("b", [1, 2, 3])).save(path)
+    return path
+
+
 KINDS: dict[str, FileKind] = {
+    "benchmark": FileKind(benchmark_file, Benchmark.load, json_parts, put_json, checked=False),
     "study.json": FileKind(of_run("study.json"), read_run, json_parts, put_sealed),
     "records.jsonl": FileKind(of_run("records.jsonl"), read_run, records_parts, put_record),
     "arrays": FileKind(of_run("arrays"), read_run),

@@ -12,6 +12,7 @@ import tyro
 
 from groundglass import __version__
 from groundglass.cli.audit import Audit
+from groundglass.cli.bench import Bench
 from groundglass.cli.device import Device
 from groundglass.cli.errors import said
 from groundglass.cli.harden import Harden
@@ -42,6 +43,7 @@ _COMMANDS: dict[str, type[Command]] = {
     "device": Device,
     "recipes": Recipes,
     "zoo": Zoo,
+    "bench": Bench,
 }
 
 

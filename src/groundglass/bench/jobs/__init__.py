@@ -1,0 +1,1 @@
+"""The jobs, one module a part of the library. `groundglass.bench.registry` lists them."""
