@@ -26,8 +26,8 @@ class Sizes(Settings):
 
     width: Positive = 0.25
     learned: Count = 800
-    images: Count = 64
-    batch: Count = 64
+    images: Count = 32
+    batch: Count = 32
     steps: Count = 20
     asked: Count = 64
     queries: Count = 101

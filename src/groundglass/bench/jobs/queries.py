@@ -8,6 +8,7 @@ import torch
 from groundglass.attacks import NES, AttackResult, Bandits, Linf, Parsimonious, RayS, Square, frozen_for_attack
 from groundglass.attacks.search import QueryAttack
 from groundglass.bench import peers
+from groundglass.bench.floors import convolutions
 from groundglass.bench.job import Bench, Contest, Job, Part
 from groundglass.bench.subjects import attacked
 
@@ -34,7 +35,8 @@ def _asking(bench: Bench, attack: QueryAttack, with_peers: bool = False) -> Cont
 
             return Part(run, _THOUSAND / len(rows))
 
-        return {"passes of the copy": passes(model), "passes of the network": passes(subject.network)}
+        alone = convolutions(subject.network, rows, "forward", times=_THOUSAND / len(rows))
+        return {"passes of the copy": passes(model), "passes of the network": passes(subject.network), **alone}
 
     others: dict[str, peers.Peer] = {}
     if with_peers:
@@ -52,7 +54,7 @@ def _job(name: str, title: str, attack: QueryAttack, **options: Any) -> Job:
     return Job(
         name,
         f"{title}, {{asked}} images, {{queries}} queries each, VGG-16 of width {{width:g}}",
-        "forward passes alone, full batches",
+        "forward passes alone, or their convolutions, in full batches",
         partial(_asking, attack=attack, **options),
         unit="1,000 queries",
     )
