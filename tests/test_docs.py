@@ -22,6 +22,7 @@ from groundglass.studies import find_study, harden_model
 from groundglass.studies.asked import Asked
 from groundglass.studies.defences import study as defences
 from groundglass.studies.engine import planned
+from tests.bench.fakes import TINY
 from tests.interop.conftest import pictures as faint
 from tests.service import serving
 from tests.studies import tiny
@@ -78,6 +79,14 @@ def test_a_network_of_ones_own_is_defended_audited_and_kept(tmp_path: Path, monk
     images = data.test.head(50).floats()
     assert torch.equal(again.eval()(images), network.eval()(images))
     assert (tmp_path / "secret.device").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_page_on_benchmarks_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    space = run_blocks("bench.md", instead={"turns=3": "turns=1, sizes=sizes"}, sizes=TINY)
+    assert [change.verdict for change in space["changes"]] == ["the same"]
+    assert (tmp_path / "today.json").exists()
+    assert space["found"].jobs["device-one"].peer is not None
 
 
 def test_the_page_on_results_runs() -> None:

@@ -155,6 +155,8 @@ class Benchmark:
             FileNotFoundError: there is none.
             DamagedFileError: altered, or another kind of file.
         """
+        if not path.exists():
+            raise FileNotFoundError(f"there is no benchmark {path}: `groundglass bench --json FILE` makes one")
         found = read(cls, read_format(path, _FORMAT, _VERSION, _WHAT), str(path))
         if len(found.jobs) != len(found.rows):
             raise DamagedFileError(f"{path} has a job twice: it was altered, put it back from a copy")

@@ -11,6 +11,7 @@ from groundglass.bench import peers
 from groundglass.bench.floors import convolutions
 from groundglass.bench.job import Bench, Contest, Job, Part
 from groundglass.bench.subjects import attacked
+from groundglass.core.numbers import counting
 
 _EPS = 1e-6
 _THOUSAND = 1000
@@ -22,7 +23,7 @@ def _asking(bench: Bench, attack: QueryAttack, with_peers: bool = False) -> Cont
     subject, queries = attacked(bench, bench.sizes.asked), bench.sizes.queries
     images, labels = subject.images, subject.labels
     model = frozen_for_attack(subject.network, images)
-    ball, rows = Linf(_EPS), images[torch.arange(_ROWS) % len(images)]
+    ball, rows = Linf(_EPS), images[counting(_ROWS) % len(images)]
 
     def thousands(found: AttackResult) -> float:
         return int(found.queries.sum()) / _THOUSAND
