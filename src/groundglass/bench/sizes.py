@@ -29,7 +29,7 @@ class Sizes(Settings):
     images: Count = 32
     batch: Count = 32
     steps: Count = 20
-    asked: Count = 64
+    asked: Count = 48
     queries: Count = 101
     inputs: Count = 1024
     outputs: Count = 8000
@@ -40,9 +40,9 @@ class Sizes(Settings):
     epoch: Count = 1280
     retrieved_in: Count = 128
     retrieved_out: Count = 256
-    audited: Count = 32
-    audit_steps: Count = 20
-    audit_queries: Count = 100
+    audited: Count = 16
+    audit_steps: Count = 10
+    audit_queries: Count = 50
 
     @property
     def named(self) -> dict[str, Any]:
@@ -54,6 +54,7 @@ class Sizes(Settings):
 FULL = Sizes(
     images=512,
     batch=128,
+    asked=64,
     queries=1001,
     epoch=12_800,
     retrieved_in=1024,

@@ -35,7 +35,7 @@ for number in range(int(sys.argv[1])):
 
 
 def _starting(bench: Bench, *, work: Callable[[], Ended], least: str) -> Contest:
-    floor = {f"python -c '{least}'": Part(partial(run_code, least))}
+    floor = {f"python -c {least}": Part(partial(run_code, least))}
     return Contest(work=work, floors=lambda _: floor, peak=_peak)
 
 
