@@ -55,7 +55,7 @@ def test_studies_and_the_environment_of_developers_have_all_that_they_use():
         "jinja2",
         "tyro",
         "rich",
-        "pooch",
+        "platformdirs",
         "requests",
     }
     every = {name for extra, lines in extras.items() if extra not in ("parquet", "docs") for name in packages(lines)}
@@ -78,6 +78,7 @@ labels = model(images).argmax(1)
 found = gg.PGD(steps=5)(model, images, labels, gg.Linf(0.3))
 assert found.success.any() and found.confirmed(model, labels).success.equal(found.success)
 assert gg.Square()(model, images, labels, gg.Linf(0.5), budget=50).success.any()
+gg.load("vgg-16")
 for kind in ("dense", "procedural", "structured"):
     device = gg.SimulatedOPU.create(20, 40, kind=kind, seed=1)
     assert device.measure(torch.ones(2, 20, dtype=torch.uint8)).any()

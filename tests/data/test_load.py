@@ -84,6 +84,6 @@ def test_option_then_environment_then_cache(monkeypatch, tmp_path):
 
 
 def test_importing_brings_in_no_network_code():
-    code = "import sys, groundglass.data; print({'pooch', 'requests', 'rich'} & set(sys.modules))"
+    code = "import sys, groundglass.data; print({'platformdirs', 'requests', 'rich'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

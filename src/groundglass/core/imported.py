@@ -85,7 +85,7 @@ EXTRAS = {
     "jinja2": "reports",
     "tyro": "cli",
     "rich": "cli",
-    "pooch": "studies",
+    "platformdirs": "studies",
     "requests": "studies",
     "pyarrow": "parquet",
     "ray": "ray",

@@ -35,8 +35,8 @@ def data_folder(data_dir: Path | str | None = None) -> Path:
 def user_cache() -> Path:
     """The package's folder in the user's cache."""
     # Late: it costs an import that a named folder does not need.
-    pooch = library("pooch", "the user's cache")
-    return Path(pooch.os_cache("groundglass"))
+    folders = library("platformdirs", "the user's cache")
+    return Path(folders.user_cache_dir("groundglass"))
 
 
 def load(name: str | Path, *, data_dir: Path | str | None = None, download: bool = True) -> Dataset:

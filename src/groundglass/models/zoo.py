@@ -1,12 +1,14 @@
 """The zoo: small trained networks by name, in files of bfloat16 whose checksum stands here. `groundglass zoo` makes them."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
 from groundglass.core import DamagedFileError, lookup
+from groundglass.core.imported import MissingLibraryError
 from groundglass.core.schema import read
 from groundglass.core.sealed import Seed
 from groundglass.core.settings import Count, Settings, Share
@@ -117,8 +119,9 @@ def find(name: str) -> Path:
                 "copy zoo/ of the repository again. One that you have trained yourself is read by groundglass.models.load_model"
             )
         return path
+    places = " or ".join(map(str, folders)) or "any folder that is known"
     raise FileNotFoundError(
-        f"{name}.safetensors is not in {' or '.join(map(str, folders))}: copy it there from zoo/ of the repository, or name the "
+        f"{name}.safetensors is not in {places}: copy it there from zoo/ of the repository, or name the "
         f"folder that holds it by {ZOO_VARIABLE}. It was made by `{pinned.command} --out RUN` (version 0.2; "
         f"today with {DEMONSTRATION_OPTION}), then by `groundglass zoo RUN --out zoo`"
     )
@@ -127,8 +130,10 @@ def find(name: str) -> Path:
 def _folders() -> list[Path]:
     given = os.environ.get(ZOO_VARIABLE)
     clone = Path(__file__).parents[3]
-    return [
+    folders = [
         *([Path(given).expanduser()] if given else []),
         *([clone / "zoo"] if (clone / "pyproject.toml").exists() else []),
-        user_cache() / "zoo",
     ]
+    with suppress(MissingLibraryError):  # who attacks need not have what finds the cache
+        folders.append(user_cache() / "zoo")
+    return folders
