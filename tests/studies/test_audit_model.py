@@ -21,8 +21,9 @@ from groundglass.models.shared_features import ensemble_on
 from groundglass.models.zoo import load as load_zoo
 from groundglass.optics import DeviceStore, SimulatedOPU
 from groundglass.results import FolderInUseError, OtherStudyError, RecordStore
-from groundglass.studies.audit_model import audit_model, parse_arguments, parse_eps, read_network, read_pictures
+from groundglass.studies.audit_model import audit_model, parse_arguments, parse_eps, read_network
 from groundglass.studies.imported import attack_digest, imported_attack
+from groundglass.studies.pictures import read_pictures
 from tests.audit.known import EPS, Shattered, network, pictures, trained
 
 CONFIG = AuditConfig(steps=10, queries=100, query_images=20, probes=20)

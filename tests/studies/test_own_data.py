@@ -11,8 +11,8 @@ from groundglass.models import read_spec
 from groundglass.results import Run
 from groundglass.results.manifest import OtherStudyError
 from groundglass.studies import ALL, STUDIES, find_study
-from groundglass.studies.audit_model import read_pictures
 from groundglass.studies.engine.planned import planned
+from groundglass.studies.pictures import read_pictures
 from groundglass.studies.recipe import SMALL, Recipe, configure, everywhere
 from tests.studies.tiny import redraw, run, white_box
 

@@ -5,7 +5,6 @@ import hashlib
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -25,10 +24,7 @@ from groundglass.core.batch_size import BatchSize, checked
 from groundglass.core.imported import file_digest
 from groundglass.core.schema import written
 from groundglass.core.text import fraction
-from groundglass.data import Dataset, ImageSet, load
-from groundglass.data.given import digest
-from groundglass.data.image_files import WHOLE, read_sets
-from groundglass.data.registry import NAMES, cut, is_path, same_images, whole
+from groundglass.data.registry import is_path
 from groundglass.models import DefendedNetwork, load_defended, load_model, read_spec
 from groundglass.models import devices_of as asked_devices
 from groundglass.models.files import is_defended_file
@@ -49,27 +45,10 @@ from groundglass.studies.engine.cell import as_json
 from groundglass.studies.engine.frames import frames_of_audit
 from groundglass.studies.engine.run import manifest
 from groundglass.studies.imported import attack_digest, imported_attack
+from groundglass.studies.pictures import read_pictures
 
 #: What its attacks have made, while it is under way.
 CHECKPOINT = "checkpoint.safetensors"
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """What is audited on.
-
-    Attributes:
-        name: of the data set, or of the file.
-        images, labels: the first so many of the test set.
-        natural: training images, that surrogates may be fitted to; None where there are none.
-        classes: their names, where they are known.
-    """
-
-    name: str
-    images: Tensor
-    labels: Tensor
-    natural: ImageSet | None
-    classes: tuple[str, ...] = ()
 
 
 def audit_model(
@@ -264,35 +243,6 @@ def parse_eps(text: str) -> float:
         return fraction(text)
     except ValueError:
         raise ValueError(f"--eps {text!r} is not a radius: give 8/255 or 0.03, in pixel units") from None
-
-
-def read_pictures(data: str, count: int, data_dir: Path | None, *, trained_on: str | None = None) -> Pictures:
-    """The first `count` test images of a data set, or of a file or folder.
-
-    Of one without splits all images are for the test, those of a folder shuffled: a model trained elsewhere has seen none. For a
-    model that this package has trained on it (`trained_on`, its name for the data) they are those that were held out.
-
-    Raises:
-        ValueError: fewer images, or none that can be used; says what to do.
-        FileNotFoundError, DamagedFileError: of the file.
-    """
-    if count < 1:
-        raise ValueError(f"--images (={count}) must be at least 1")
-    sets = read_sets(Path(data)) if is_path(data) and not cut(data)[1] else {}
-    if WHOLE in sets and (trained_on is None or trained_on in NAMES or not same_images(load(data).name, trained_on)):
-        every = sets[WHOLE]
-        test = every if isinstance(every, ImageSet) else whole(every, shuffled=True)
-        found = Pictures(Path(data).name, test.images, test.labels, None)
-        if test is not every:  # a folder: it is no file, by whose digest another one would be noticed
-            found = replace(found, name=f"{found.name}-{digest(test)}", classes=test.classes)
-    else:
-        dataset: Dataset = load(data, data_dir=data_dir)
-        test = dataset.test
-        found = Pictures(dataset.name, test.images, test.labels, dataset.train, dataset.classes)
-    if len(test) < count:
-        raise ValueError(f"{data} has {len(test)} images, and --images asks for {count}")
-    test = test.head(count)
-    return replace(found, images=test.floats(), labels=test.labels)
 
 
 def _own_file(model: Path, weights: Path | str | None) -> Path | None:
