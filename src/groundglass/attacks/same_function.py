@@ -87,7 +87,8 @@ def answers(function: Function, inputs: Tensor) -> _Answers:
         if outputs.requires_grad:
             drawn = generator(0, "mixture")
             mixture = torch.randn(outputs.shape, generator=drawn, dtype=torch.float32, device="cpu")
-            (gradient,) = torch.autograd.grad(outputs, x, mixture.to(outputs), allow_unused=True)
+            # Of a sum: for the gradient of a vector torch loads its symbolic shapes, which takes a second of a process.
+            (gradient,) = torch.autograd.grad((outputs * mixture.to(outputs)).sum(), x, allow_unused=True)
     rows = outputs.detach().reshape(len(inputs), -1)
     # On the CPU: not every accelerator has float64.
     told = None if gradient is None else gradient.flatten(1).cpu().double()

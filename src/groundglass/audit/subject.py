@@ -160,6 +160,7 @@ def subject(
     base = (*(drawn(name) for name in paper), *own)
     rules = ADAPTIVE_RULES if optical else _of_head(target)
     known: dict[str, Any] = {
+        "pairs": _observed_once(target, natural),
         "natural": natural,
         "matrix": matrix,
         "fit_images": fit_images,
@@ -220,6 +221,7 @@ def _adaptive(
     name: str,
     target: Defended,
     *,
+    pairs: "Observed",
     natural: ImageSet | None,
     matrix: Tensor | Sequence[Tensor] | None,
     fit_images: int,
@@ -246,7 +248,7 @@ def _adaptive(
 
     def make() -> Mode:
         if natural is not None and name.startswith("bpda-fit"):
-            rule = _fitted(name, target, natural, fit_images, of_rule)
+            rule = _fitted(name, target, min(fit_images, len(natural)), pairs, of_rule)
         else:
             rule = make_rule(name, target, seed=of_rule, matrix=matrix if name == "bpda-retrieved" else None)
         return Mode(name, target.seen_through(rule), fit=fit_facts(rule))
@@ -254,16 +256,31 @@ def _adaptive(
     return of_stand_in if name in STAND_INS else make
 
 
-def _fitted(name: str, target: Defended, natural: ImageSet, most: int, seed: int) -> BackwardRule:
+#: Bits and logits of the natural images from one number up to another.
+Observed = Callable[[int, int], Pairs]
+
+
+def _observed_once(target: Defended, natural: ImageSet | None) -> Observed:
+    """All surrogates are fitted to the same images: where a device reads the same every time, and counts nothing, they are run
+    once."""
+
+    def pairs(begin: int, end: int) -> Pairs:
+        assert natural is not None
+        return observe(target, replace(natural, images=natural.images[begin:end], labels=natural.labels[begin:end]))
+
+    steady = all(type(one) is SimulatedOPU and not one.camera.noisy for one in target.devices)
+    return cache(pairs) if steady else pairs
+
+
+def _fitted(name: str, target: Defended, most: int, pairs: Observed, seed: int) -> BackwardRule:
     """Fitted on more and more natural images, until more explain no more: how many does the attacker need?"""
-    done, count, most = 0, _FIRST_FIT, min(most, len(natural))
+    done, count = 0, _FIRST_FIT
     seen: list[Pairs] = []
     best: BackwardRule | None = None
     reached = 0.0
     while done < most:
         count = min(count, most)
-        part = replace(natural, images=natural.images[done:count], labels=natural.labels[done:count])
-        seen.append(observe(target, part))
+        seen.append(pairs(done, count))
         bits, logits = (torch.cat(column) for column in zip(*seen, strict=True))
         rule = make_rule(name, target, seed=seed, pairs=lambda pairs=(bits, logits): pairs)  # type: ignore[misc]
         explains = (fit_facts(rule) or {})["held_out_r2"]
