@@ -1,13 +1,10 @@
 """What differs from machine to machine: what a result must say about where it was made, and what the system can do."""
 
 import errno
-import hashlib
 import os
 import platform
 import re
-import socket
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +16,8 @@ except ImportError:  # Windows
 
 def versions() -> dict[str, str]:
     """Versions of Python and of what the numbers depend on."""
+    from importlib import metadata  # a third of what `import groundglass` would take
+
     found = {"python": platform.python_version()}
     for package in ("groundglass", "torch", "numpy", "numba"):
         try:
@@ -39,6 +38,9 @@ def machine() -> dict[str, str | int]:
 
 def host() -> str:
     """This machine's name, as a part of a file's: a-z, 0-9 and "-", at most 24 of them. It goes into no result."""
+    import hashlib
+    import socket
+
     name = socket.gethostname()
     plain = re.sub(r"[^a-z0-9-]+", "-", name.lower()) or "host"
     return plain if len(plain) <= 24 else f"{plain[:15]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
