@@ -31,7 +31,7 @@ def need(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != name.split(".")[0]:
             raise
-        pytest.skip(f"{name} is not installed: pip install -c constraints.txt -e '.[interop]'")
+        pytest.skip(f"{name} is not installed: pip install -c constraints-dev.txt -e '.[interop]'")
 
 
 def torchattacks_pgd(

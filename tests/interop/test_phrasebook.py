@@ -11,7 +11,7 @@ import groundglass.compat.torchattacks as our_torchattacks
 from groundglass.attacks import L2, PGD, Linf, Targeted
 from tests.attacks.toy import blobs, trained
 
-_HOW = "is not installed: pip install -c constraints.txt -e '.[interop]'"
+_HOW = "is not installed: pip install -c constraints-dev.txt -e '.[interop]'"
 foolbox = pytest.importorskip("foolbox", reason=f"foolbox {_HOW}")
 eagerpy = pytest.importorskip("eagerpy", reason=f"eagerpy {_HOW}")
 torchattacks = pytest.importorskip("torchattacks", reason=f"torchattacks {_HOW}")
