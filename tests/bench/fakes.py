@@ -56,7 +56,7 @@ def row(
 
 def made(*rows: Row, processor: str = "one", threads: int = 1) -> Benchmark:
     return Benchmark(
-        machine=Machine(processor=processor, cores=2, system="Linux"),
+        machine=Machine(processor=processor, cores=2, system="Linux", vectors="AVX2"),
         versions={"torch": "2"},
         threads=threads,
         clock="cpu",

@@ -101,11 +101,12 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """See `core.platform.machine`."""
+    """See `core.platform.machine`; processors of one name differ, and `vectors` says what torch finds in this one."""
 
     processor: str
     cores: int
     system: str
+    vectors: str
 
 
 @dataclass(frozen=True, kw_only=True)

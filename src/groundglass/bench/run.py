@@ -7,6 +7,8 @@ from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
+from torch.backends.cpu import get_cpu_capability
+
 from groundglass.bench.children import run_module
 from groundglass.bench.peers import PACKAGES
 from groundglass.bench.registry import JOBS
@@ -61,7 +63,7 @@ def benchmark(
     clock: Clock = "cpu" if threads == 1 else "wall"
     found = _continued(
         Benchmark(
-            machine=Machine(**machine()),  # type: ignore[arg-type]
+            machine=Machine(**machine(), vectors=get_cpu_capability()),  # type: ignore[arg-type]
             versions=versions() | _peers(),
             threads=threads,
             clock=clock,

@@ -8,7 +8,7 @@ from groundglass.core.settings import Count, Positive, Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes(Settings):
-    """The defaults let all jobs end within five minutes on two cores.
+    """With the defaults all jobs take about five minutes on two idle cores.
 
     Attributes:
         width: of VGG-16, as a share of the paper's.
@@ -29,7 +29,7 @@ class Sizes(Settings):
     images: Count = 32
     batch: Count = 32
     steps: Count = 20
-    asked: Count = 48
+    asked: Count = 32
     queries: Count = 101
     inputs: Count = 1024
     outputs: Count = 8000

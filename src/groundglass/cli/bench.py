@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Bench(Command):
     """Time the main jobs of the library, beside what this machine at least takes for each and beside other libraries, where they
-    are installed. Nothing is downloaded; under five minutes on two cores."""
+    are installed. Nothing is downloaded; about five minutes on two idle cores."""
 
     only: tuple[str, ...] = ()
     """These jobs alone; see --list. Default: all."""
