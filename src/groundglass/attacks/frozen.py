@@ -42,7 +42,7 @@ def frozen_for_attack(model: M, images: Tensor | None = None) -> M:
         images: [n, c, h, w], some that the model is for.
 
     Raises:
-        Whatever the model raises when it is copied, or run on the images.
+        Exception: whatever the model raises when it is copied, or run on the images.
     """
     model = as_model(model)
     if not isinstance(model, nn.Module):

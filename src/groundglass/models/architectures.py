@@ -37,6 +37,7 @@ class Architecture:
     shallow: Callable[..., Classifier] | None = None
 
 
+#: Those of `ModelSpec`, by name.
 ARCHITECTURES: dict[ArchitectureName, Architecture] = {
     "vgg16": Architecture("VGG-16", vgg.vgg16, vgg.taken, vgg.largest, vgg.multiplications, vgg.shallow),
     "resnet18": Architecture("ResNet-18", resnet.resnet18, resnet.taken, resnet.largest, resnet.multiplications),

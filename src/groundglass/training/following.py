@@ -174,7 +174,7 @@ class Following:
         """Look whether the device was redrawn; if so, wait for the new network. A fit that has failed is tried again.
 
         Raises:
-            Whatever the fit raises.
+            Exception: whatever the fit raises.
         """
         network = self._network
         self._follow(since=network, final=False).result()

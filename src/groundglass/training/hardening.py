@@ -30,6 +30,7 @@ from groundglass.training.encoding import encode_features
 from groundglass.training.loop import train
 from groundglass.training.state import EpochResult
 
+#: How a hardened network is trained, unless it is told otherwise.
 HARDENING = TrainingConfig(epochs=8, batch_size=128, learning_rate=0.05)
 
 #: What stays as it is while a hardened network is fine-tuned: all that lies below the device, its BatchNorms' statistics too;

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from groundglass.core import generator, own_streams
 from groundglass.core.accelerator import Device, repeatable, seconds_of, torch_device
 
+#: In which numbers a network computes while it is trained.
 Precision = Literal["float32", "bfloat16"]
 
 

@@ -10,6 +10,8 @@ from groundglass.core.settings import In, Positive, Settings, Tally
 
 @runtime_checkable
 class Schedule(Protocol):
+    """The learning rate over a training, as a factor on that of `TrainingConfig`."""
+
     def factor(self, epoch: float, epochs: int, losses: Sequence[float]) -> float:
         """The factor on the learning rate at `epoch` (with its fraction) of `epochs`, after epochs with these losses."""
         ...

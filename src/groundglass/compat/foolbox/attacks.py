@@ -281,9 +281,16 @@ class HopSkipJumpAttack(_Nearest):
         super().__init__(attack, budget=100 + probes + probes // 4)
 
 
-LinfPGD = PGD = LinfProjectedGradientDescentAttack
+#: `LinfProjectedGradientDescentAttack`.
+LinfPGD = LinfProjectedGradientDescentAttack
+#: `LinfProjectedGradientDescentAttack`.
+PGD = LinfProjectedGradientDescentAttack
+#: `L2ProjectedGradientDescentAttack`.
 L2PGD = L2ProjectedGradientDescentAttack
-FGSM, FGM = LinfFastGradientAttack, L2FastGradientAttack
+#: `LinfFastGradientAttack`.
+FGSM = LinfFastGradientAttack
+#: `L2FastGradientAttack`.
+FGM = L2FastGradientAttack
 
 
 def _radii(epsilons: Any) -> tuple[list[float], bool]:

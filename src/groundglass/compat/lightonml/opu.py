@@ -164,7 +164,7 @@ class OPU:
         vector. A simulated device's R is known, and used.
 
         Raises:
-            As `transform`.
+            AssertionError, ValueError: as `transform`.
         """
         found = self._transform("linear_transform", X, encoder_cls, decoder_cls, self._projected)
         assert self._traits is not None

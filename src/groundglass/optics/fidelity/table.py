@@ -28,8 +28,10 @@ from groundglass.optics.tiled import ENTRY_STD
 #: bits uint8 [batch, N] -> intensities float64 [batch, M], in units of E|U_ij|^2: the mean is the number of ones.
 Light = Callable[[Tensor], Tensor]
 
-#: The fewest inputs and outputs that the laws' standard errors are good for.
-LEAST_INPUTS, LEAST_OUTPUTS = 64, 256
+#: The fewest inputs that the laws' standard errors are good for.
+LEAST_INPUTS = 64
+#: The fewest outputs that they are good for.
+LEAST_OUTPUTS = 256
 _LEAST_REDRAWS = 8
 # Intensities at a time: a wider device is shown fewer inputs, but 8.
 _LIGHT = 2**22

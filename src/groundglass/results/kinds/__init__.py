@@ -25,6 +25,7 @@ _OTHERS = (
     *(DEVICE, RANDOMISE, DRIFT, DISTIL, CHOICE, COMMON, CRAFT, ROWS, GUARD, WATCH),
     *(CERTIFY, DETECT, FIT, FIDELITY, CHECK),
 )
+#: Every kind by its name.
 KINDS: dict[str, Kind[Any, Any]] = {kind.name: kind for kind in (*_MAIN, *_OTHERS)}
 
 __all__ = [

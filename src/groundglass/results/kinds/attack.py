@@ -95,6 +95,7 @@ class AttackResult:
         return Proportion(self.clean_correct, self.n_images)
 
 
+#: Attacks by gradients, or by noise, on one network at one radius: `AttackConfig`, `AttackResult`.
 ATTACK = Kind(
     "attack",
     AttackConfig,

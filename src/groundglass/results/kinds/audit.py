@@ -146,6 +146,7 @@ def _shrinks(r: AuditResult) -> bool:
     return all(r.worst.count <= one.count <= r.clean.count for one in counted)
 
 
+#: Audits of a network: `AuditedConfig`, `AuditResult`.
 AUDIT = Kind(
     "audit",
     AuditedConfig,
@@ -162,6 +163,7 @@ AUDIT = Kind(
         "images right at first": (lambda a: int((a["broken_by"] != -2).sum()), lambda r: r.clean and r.clean.count),
     },
 )
+#: Checks over the records of a study: `CheckConfig`, `CheckResult`.
 CHECK = Kind(
     "check", CheckConfig, CheckResult, "checks", lambda r: "passed" if r.passed else f"FAILED; expected: {r.expected}"
 )

@@ -79,6 +79,7 @@ def _falls(r: CertifyResult) -> bool:
     return all(a.count >= b.count and a.total == b.total == r.n_images for a, b in pairwise(shares))
 
 
+#: Certificates of a smoothed network, each attacked: `CertifyConfig`, `CertifyResult`.
 CERTIFY = Kind(
     "certify",
     CertifyConfig,

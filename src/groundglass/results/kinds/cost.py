@@ -110,6 +110,7 @@ class FidelityResult:
     of: int = column("laws that were tested")
 
 
+#: What one device costs: `CostConfig`, `CostResult`.
 COST = Kind(
     "cost",
     CostConfig,
@@ -118,7 +119,9 @@ COST = Kind(
     lambda r: f"{duration(r.one_seconds)} a measurement",
     holds={"every measured time is above 0": lambda r: min((*r.batch, r.one_seconds, *(r.one or (0,)))) > 0},
 )
+#: Power laws through such costs: `FitConfig`, `FitResult`.
 FIT = Kind("fit", FitConfig, FitResult, "fits")
+#: Media held against the laws of speckle: `FidelityConfig`, `FidelityResult`.
 FIDELITY = Kind(
     "fidelity",
     FidelityConfig,

@@ -113,6 +113,7 @@ class TransferResult:
         return Proportion(self.correct, self.n_images)
 
 
+#: Images that all networks get right: `CommonConfig`, `CommonResult`.
 COMMON = Kind(
     "common",
     CommonConfig,
@@ -126,6 +127,7 @@ COMMON = Kind(
     },
     counts={"images": (length_of("index"), lambda r: r.common)},
 )
+#: The making of adversarial images: `CraftConfig`, `CraftResult`.
 CRAFT = Kind(
     "craft",
     CraftConfig,
@@ -142,6 +144,7 @@ CRAFT = Kind(
         "images that fool": (counted_of("success"), lambda r: r.fooled),
     },
 )
+#: Such images, tried on a target: `TransferConfig`, `TransferResult`.
 TRANSFER = Kind(
     "transfer",
     TransferConfig,

@@ -73,6 +73,7 @@ class DetectResult:
         return Proportion(self.events, self.learned) if self.learned else None
 
 
+#: Sequential tests of what stands behind an access: `DetectConfig`, `DetectResult`.
 DETECT = Kind(
     "detect",
     DetectConfig,

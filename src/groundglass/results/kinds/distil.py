@@ -46,6 +46,7 @@ class DistilResult:
         return Proportion(self.agreed, self.n_test)
 
 
+#: Surrogates that learned from the answers of a network: `DistilConfig`, `DistilResult`.
 DISTIL = Kind(
     "distil",
     DistilConfig,

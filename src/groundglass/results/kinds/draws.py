@@ -84,6 +84,7 @@ def _fell_of(result: DrawsResult) -> dict[int, int]:
     return {draw: before - after for draw, (before, after) in steps if before > after}
 
 
+#: Attacks whose attacker draws again: `DrawsConfig`, `DrawsResult`.
 DRAWS = Kind(
     "draws",
     DrawsConfig,

@@ -86,6 +86,7 @@ class WatchResult:
         return self.last.median
 
 
+#: Guards of a device: `GuardConfig`, `GuardResult`.
 GUARD = Kind(
     "guard",
     GuardConfig,
@@ -96,6 +97,7 @@ GUARD = Kind(
     files=("guard",),
     holds={"beyond_all is a share": lambda r: 0 < r.beyond_all <= 1},
 )
+#: How long it takes until a guard speaks: `WatchConfig`, `WatchResult`.
 WATCH = Kind(
     "watch",
     WatchConfig,

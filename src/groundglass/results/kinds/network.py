@@ -271,7 +271,9 @@ def counted(share: float, total: int) -> Proportion:
     return Proportion(round(share * total), total)
 
 
+#: Devices, by fingerprint: `DeviceConfig`, `DeviceResult`.
 DEVICE = Kind("device", DeviceConfig, DeviceResult, "devices")
+#: Trained networks: `TrainConfig`, `TrainResult`.
 TRAIN = Kind(
     "train",
     TrainConfig,
@@ -282,6 +284,7 @@ TRAIN = Kind(
     files=("checkpoint",),
     holds={"clean_accuracy is a share of n_test": lambda r: share(r.clean_accuracy) and r.n_test >= 1},
 )
+#: Networks whose U drifts: `DriftConfig`, `DriftResult`.
 DRIFT = Kind(
     "drift",
     DriftConfig,
@@ -292,6 +295,7 @@ DRIFT = Kind(
     ),
     holds={"accuracies are shares": lambda r: share(r.before, *(one for _, one in r.accuracies)) and r.n_test >= 1},
 )
+#: Redraws of a network's U: `RedrawConfig`, `RedrawResult`.
 REDRAW = Kind(
     "redraw",
     RedrawConfig,
@@ -302,6 +306,7 @@ REDRAW = Kind(
     files=("checkpoint",),
     holds={"before, untuned and tuned are shares": lambda r: share(r.before, r.untuned, r.tuned) and r.n_test >= 1},
 )
+#: Networks made to answer at random: `RandomiseConfig`, `RandomiseResult`.
 RANDOMISE = Kind(
     "randomise",
     RandomiseConfig,

@@ -178,6 +178,7 @@ def success_curve(
     return {float(q): share for q, count in points.items() if (share := result.within(count))}
 
 
+#: Attacks by queries: `QueryConfig`, `QueryResult`.
 QUERY = Kind(
     "query",
     QueryConfig,
@@ -196,6 +197,7 @@ QUERY = Kind(
         "images fooled": (lambda a: int((a["clean_correct"] & a["success"]).sum()), lambda r: r.fooled),
     },
 )
+#: The best of several settings of one attack: `ChoiceConfig`, `ChoiceResult`.
 CHOICE = Kind(
     "choice",
     ChoiceConfig,

@@ -111,6 +111,7 @@ class RowsResult:
     threads: int = column("of computing")
 
 
+#: Retrievals of U: `RetrieveConfig`, `RetrieveResult`.
 RETRIEVE = Kind(
     "retrieve",
     RetrieveConfig,
@@ -125,6 +126,7 @@ RETRIEVE = Kind(
     holds={"failed_share and told_share are shares": lambda r: share(r.failed_share or 0.0, r.told_share)},
     counts={"rows": (length_of("error"), lambda r: r.rows)},
 )
+#: Retrievals of some rows, to time one: `RowsConfig`, `RowsResult`.
 ROWS = Kind(
     "rows",
     RowsConfig,
