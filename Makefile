@@ -6,13 +6,15 @@ OUT ?= runs/quick
 STUDY ?= all
 # What makes releases has an environment of its own: torchattacks wants an old `requests`.
 RELEASE := .venv-release
+SITE := .venv-docs
 
-.PHONY: help quick test slow lint types layers tests format clean dist sbom matrix
+.PHONY: help quick test slow lint types layers tests format clean dist sbom matrix docs
 
 help:
 	@echo "make quick   environment, then a small complete study; ends with the path of a report page"
 	@echo "make test    environment, then lint, types, import layers and tests"
 	@echo "make slow    environment, then the tests that take long: run them, too, before you deliver"
+	@echo "make docs    an environment of its own, then the documentation site in site/, refused if a link or a docstring is missing"
 	@echo "make format  mend what ruff can mend"
 	@echo "make matrix  a part of the tests on each Python that is here, on the oldest and on the newest dependencies"
 	@echo "make dist    sdist and wheel, checked; the wheel in an empty environment, and its quick study"
@@ -65,6 +67,16 @@ $(RELEASE)/.installed: release/requirements.txt
 	$(RELEASE)/bin/python -m pip install --quiet --requirement release/requirements.txt
 	@touch $@
 
+# torchattacks, in the developers' environment, takes no `requests` that the site's theme takes.
+$(SITE)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+docs: $(SITE)/.installed
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --quiet --strict
+	@echo site/index.html
+
 matrix: $(RELEASE)/.installed
 	$(RELEASE)/bin/nox
 
@@ -76,4 +88,4 @@ sbom: $(RELEASE)/.installed
 	$(RELEASE)/bin/python release/dist.py list
 
 clean:
-	rm -rf $(VENV) $(RELEASE) .nox build dist
+	rm -rf $(VENV) $(RELEASE) $(SITE) site .nox build dist
