@@ -6,6 +6,8 @@ from typing import Any
 
 from latex2mathml.converter import convert
 
+#: Bars are fences, not operators between two things.
+_BAR = re.compile(r'<mo stretchy="false">(?=&#x0007C;|\|)')
 _TAG = re.compile(r"\\tag\{([^}]*)\}")
 
 
@@ -17,6 +19,7 @@ def typeset(source: str, language: str, css_class: str, options: Any, md: Any, *
         made = convert(latex, display="block")
     except Exception as error:
         raise ValueError(f"not an equation: {latex}: {error!r}") from error
+    made = _BAR.sub('<mo stretchy="false" lspace="0.1em" rspace="0.1em">', made)
     label = f'<span class="number">({html.escape(number[1])})</span>' if number else ""
     return f'<div class="equation" tabindex="0" role="math">{made}{label}</div>'
 

@@ -87,6 +87,12 @@ def _table(first: str, second: str, rows: Iterable[str]) -> str:
     return "\n".join([f"| {first} | {second} |", "|---|---|", *rows])
 
 
+def _function(reference: Reference, module: str) -> str | None:
+    """The function in whose place a module may be called, as `gg.audit`."""
+    path = f"{module}.{module.rpartition('.')[2]}"
+    return path if path in reference.homes and not reference.is_module(path) else None
+
+
 def _module_row(reference: Reference, module: str, says: str = "") -> str:
     name = module.rpartition(".")[2] if says else module
     text = f"[`{name}`]({place(module).rpartition('/')[2]})" if module in reference.names else f"`{name}`"
@@ -94,9 +100,11 @@ def _module_row(reference: Reference, module: str, says: str = "") -> str:
 
 
 def _row(reference: Reference, path: str) -> str:
-    if reference.is_module(path):
+    of_module = _function(reference, path)
+    if reference.is_module(path) and of_module is None:
         return _module_row(reference, path, "a module: ")
-    return f"| [`{path.rpartition('.')[2]}`][{reference.homes[path]}] | {reference.summary(path)} |"
+    home = reference.homes[of_module or path]
+    return f"| [`{path.rpartition('.')[2]}`][{home}] | {reference.summary(home)} |"
 
 
 def module_page(reference: Reference, module: str) -> str:
@@ -146,7 +154,10 @@ def _short(reference: Reference) -> dict[str, str]:
     bare: dict[str, set[str]] = {}
     for path, home in reference.homes.items():
         if reference.is_module(path):
-            continue
+            function = _function(reference, path)
+            if function is None:
+                continue
+            home = reference.homes[function]
         paths[path] = home
         module, _, name = path.rpartition(".")
         if module == "groundglass":
@@ -158,6 +169,12 @@ def _short(reference: Reference) -> dict[str, str]:
         if len(homes) == 1:
             (paths[name],) = homes
     return paths
+
+
+def _member_of(path: str) -> str:
+    """`Run` of `Run.open`: of a class alone; else nothing."""
+    whole = path.rpartition(".")[0]
+    return whole if whole.rpartition(".")[2][:1].isupper() else ""
 
 
 _CALL = re.compile(r"([A-Za-z_][\w.]*)(\(.*\))?", re.DOTALL)
@@ -172,7 +189,7 @@ def linked(text: str, names: dict[str, str]) -> str:
         if part.startswith("<code>"):
             word = html.unescape(part[6:-7])
             found = _CALL.fullmatch(word)
-            home = names.get(found[1]) if found else None
+            home = names.get(found[1]) or names.get(_member_of(found[1])) if found else None
             plain = (
                 found is not None
                 and found[1].islower()
