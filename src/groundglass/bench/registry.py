@@ -2,6 +2,7 @@
 
 from groundglass.bench.jobs import attackers, commands, device, gradients, queries, training
 
+#: What `groundglass bench` runs, by name.
 JOBS = {
     job.name: job
     for job in (*gradients.JOBS, *queries.JOBS, *device.JOBS, *training.JOBS, *attackers.JOBS, *commands.JOBS)
