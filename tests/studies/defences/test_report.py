@@ -334,3 +334,15 @@ def test_other_studies_have_no_such_section(tmp_path: Path) -> None:
     run = RunFolder(tmp_path).run()
     assert section(run, Drawn()) is None
     assert tables(run) == []
+
+
+def test_images_made_on_vgg16_are_tried_on_vgg_opu_beside_its_own_features(tmp_path: Path) -> None:
+    one = Study(tmp_path)
+    for name, clean in (("VGG-16", 0.8), ("VGG-OPU", 0.8)):
+        one.defence(name, 0, 10, 10, clean=clean)
+    one.defence("VGG-OPU without layer", 0, 10, 10, features="VGG-OPU", layer=False)
+    for name, kept in (("VGG-OPU", 60), ("VGG-OPU without layer", 30)):
+        one.made.transfer(name, [k < kept for k in range(90)])
+    transferred = tables(one.made.run())[-1]
+    row = cells(transferred)["VGG-OPU"]
+    assert row["without the layer"] == "VGG-OPU without layer"

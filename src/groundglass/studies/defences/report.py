@@ -143,8 +143,10 @@ def _certificates(found: Defences) -> Table:
 def _transferred(found: Defences) -> Table:
     """What images made on another network leave; of a network with the layer, whether that is more than without."""
     columns, rows = found.transfers, []
-    without = {one.name: alone.name for one, alone in found.pairs}
-    added = Comparisons.of(found, found.pairs, columns)
+    # VGG-16 is what the images were made on: the control of VGG-OPU are its own features without the layer.
+    pairs = [(one, found.named.get(f"{one.name} without layer", alone)) for one, alone in found.pairs]
+    without = {one.name: alone.name for one, alone in pairs}
+    added = Comparisons.of(found, pairs, columns)
     for one in found.named.values():
         values = [
             over_repeats(r.transferred[at].result.robust for r in one.repeats.values() if at in r.transferred)
@@ -279,7 +281,10 @@ def _label(name: str, alone: str = "") -> str:
     """What sets a network apart from the ordinary ones; of one with the layer and the same without, what both have."""
     if alone and name.partition(" ")[2] == alone.partition(" ")[2]:
         name = alone
-    return _ORDINARY if name in (BASELINE, DEFENDED) else name.removeprefix(f"{BASELINE} ").removeprefix(f"{DEFENDED} ")
+    if name in (BASELINE, DEFENDED):
+        return _ORDINARY
+    short = name.removeprefix(f"{BASELINE} ").removeprefix(f"{DEFENDED} ")
+    return name if short == "without layer" else short
 
 
 def _spot(one: Defence, ball: AuditBall, found: Defences) -> Spot | None:
