@@ -46,7 +46,15 @@ ATTACKER = (
 
 
 def tried(session: nox.Session, *paths: str) -> None:
-    session.run("pytest", "-n", "0", "-p", "no:cacheprovider", *(session.posargs or paths))
+    session.run(
+        "pytest",
+        "-n",
+        "0",
+        "-p",
+        "no:cacheprovider",
+        *(session.posargs or paths),
+        env={"GROUNDGLASS_ZOO": str(ROOT / "zoo")},
+    )
 
 
 def lower_bounds() -> list[str]:
