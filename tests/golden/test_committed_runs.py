@@ -16,6 +16,7 @@ from groundglass.attacks import Square
 from groundglass.report.markdown import tables
 from groundglass.results import RecordStore, Run
 from groundglass.studies.engine.cell import key_of
+from groundglass.studies.layer.study import Variant
 from groundglass.studies.recipe import configure
 from groundglass.studies.registry import find_study
 from tests.runs import RESULTS, committed, opened_once, parts_once
@@ -33,11 +34,24 @@ RUNS = (
     "service/cifar10",
     "secret/cifar10",
     "defences/cifar10",
+    "layer/cifar10",
     "white-box/float32",
     *SEEDS,
 )
 #: Settings of a run that are not its recipe's.
-OTHERWISE: dict[str, dict[str, Any]] = {"defences/cifar10": {"repeats": 1}}
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "defences/cifar10": {"repeats": 1},
+    "layer/cifar10": {
+        "variants": (
+            *(Variant(power=power) for power in (4.0, 1.0)),
+            *(Variant(bits=1, saturation=0.5, outputs=count) for count in (None, 512)),
+            *(Variant(encoding=encoding) for encoding in ("bits-zero", "float")),
+            Variant(read_noise=64.0),
+            Variant(outputs=256),
+        ),
+        "certified": (),
+    },
+}
 #: Of a data set, all that a plan depends on.
 DATA: dict[str, Any] = {
     "cifar10": SimpleNamespace(name="cifar10", num_classes=10, mean=(0.5,) * 3, std=(0.5,) * 3, size=(32, 32)),
