@@ -4,6 +4,7 @@ if (location.protocol === "file:") {
     constructor(url) {
       super()
       this.waiting = []
+      const address = new URL(url, location.href)
       const frame = document.createElement("iframe")
       frame.hidden = true
       frame.title = "search"
@@ -12,13 +13,13 @@ if (location.protocol === "file:") {
       inside.postMessage = data => this.dispatchEvent(new MessageEvent("message", { data }))
       inside.importScripts = (...urls) => urls.reduce((before, one) => before.then(() => new Promise((resolve, reject) => {
         const script = inside.document.createElement("script")
-        script.src = new URL(one, url).href
+        script.src = new URL(one, address).href
         script.onload = resolve
-        script.onerror = reject
+        script.onerror = () => reject(new Error(`cannot load ${script.src}`))
         inside.document.head.append(script)
       })), Promise.resolve())
       this.inside = inside
-      inside.importScripts(url).then(() => {
+      inside.importScripts(address).then(() => {
         const waiting = this.waiting
         this.waiting = null
         waiting.forEach(data => this.postMessage(data))

@@ -21,3 +21,11 @@ def on_page_content(text: str, page: Page, config: Any, files: Files) -> str:
     """Tables scroll in a box of their own, which takes the keyboard."""
     text = re.sub(r"<table>", '<div class="wide" tabindex="0"><table class="data">', text)
     return text.replace("</table>", "</table></div>")
+
+
+def on_post_page(output: str, page: Page, config: Any) -> str:
+    """The theme's search has no name, and a block of code scrolls by pointer alone."""
+    output = output.replace(
+        'data-md-component="search" role="dialog"', 'data-md-component="search" role="dialog" aria-label="Search"'
+    )
+    return re.sub(r"<pre(?=[ >])", '<pre tabindex="0"', output)
