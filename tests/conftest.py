@@ -1,6 +1,7 @@
 """For every test: one torch thread a worker, as two busy workers with two threads each wait for each other."""
 
 import gc
+import signal
 from collections import Counter
 from collections.abc import Generator
 
@@ -11,6 +12,9 @@ from groundglass.core import sealed
 
 torch.set_num_threads(1)
 gc.disable()
+# What a shell begins in the background ignores Ctrl-C, and tests of it would wait for nothing.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A seed is stretched by a function that is slow on purpose: a test of something else need not wait for it, hundreds of times.
 # Here a short seed is used as it is, which changes the numbers that it gives and nothing else. Tests of the stretching, and of

@@ -54,6 +54,7 @@ from groundglass.attacks import (
     TransferPGD,
 )
 from groundglass.attacks.adversarial_files import Origin
+from groundglass.bench.sizes import Sizes
 from groundglass.core.sequential import SequentialTest, SingleOut
 from groundglass.core.settings import In, Settings, annotations
 from groundglass.data import Augment
@@ -139,8 +140,8 @@ INSIDE |= {
 }
 # Of sequential tests, and of the study of a secret.
 INSIDE |= {"Detection", "Identification", "Known", "Line"}
-# Of defences.
-INSIDE |= {"AuditBall", "Defences", "Hardened", "Source"}
+# Of defences, and of benchmarks.
+INSIDE |= {"AuditBall", "Defences", "Hardened", "Found", "Source", "Bench", "Change"}
 # They look at their numbers themselves, see FUNCTIONS.
 INSIDE |= {"BitPlanes", "Thermometer"}
 HAS_RAY = find_spec("ray") is not None
@@ -210,7 +211,7 @@ def examples() -> dict[type, Any]:
         Linf.each([0.1, 0.2]),
         Augment(),
     ]
-    made += [Camera(), Exposure(1.0, 2.0), TRADES(eps=0.1), PGDTraining(eps=0.1), TrainingConfig(epochs=2)]
+    made += [Sizes(), Camera(), Exposure(1.0, 2.0), TRADES(eps=0.1), PGDTraining(eps=0.1), TrainingConfig(epochs=2)]
     made += [
         OneCycle(),
         Plateau(),

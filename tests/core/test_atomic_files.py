@@ -86,11 +86,11 @@ def test_unfinished_files_of_the_dead_are_removed_and_nothing_else(tmp_path):
 
 
 def test_a_part_of_another_host_stays_until_it_is_old_and_without_a_lock(tmp_path, monkeypatch):
-    monkeypatch.setattr("socket.gethostname", lambda: "Node_7.cluster.example.org")
+    monkeypatch.setattr("groundglass.core.platform._node_name", lambda: "Node_7.cluster.example.org")
     die_while_writing(tmp_path / "a", private=False)
     with atomic_write(tmp_path / "b") as living:
         assert all(".@node-7" in path.name and is_part(path.name) for path in tmp_path.iterdir())
-        monkeypatch.setattr("socket.gethostname", lambda: "node8")
+        monkeypatch.setattr("groundglass.core.platform._node_name", lambda: "node8")
         remove_parts(tmp_path)
         assert len(list(tmp_path.iterdir())) == 2, "neither is old"
         for path in tmp_path.iterdir():
@@ -102,7 +102,7 @@ def test_a_part_of_another_host_stays_until_it_is_old_and_without_a_lock(tmp_pat
 
 
 def test_a_part_has_room_for_its_name(tmp_path, monkeypatch):
-    monkeypatch.setattr("socket.gethostname", lambda: "é" * 64)
+    monkeypatch.setattr("groundglass.core.platform._node_name", lambda: "é" * 64)
     path = tmp_path / ("ü" * 127)
     with atomic_write(path) as file:
         assert all(is_part(one.name) for one in tmp_path.iterdir())
@@ -110,7 +110,7 @@ def test_a_part_has_room_for_its_name(tmp_path, monkeypatch):
     assert path.read_bytes() == b"x"
     names = set()
     for name in ("n" * 63 + "1", "n" * 63 + "2", "", "../x\n"):
-        monkeypatch.setattr("socket.gethostname", lambda name=name: name)
+        monkeypatch.setattr("groundglass.core.platform._node_name", lambda name=name: name)
         names.add(host())
     assert len(names) == 4
     assert all(0 < len(name) <= 24 and set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") for name in names)

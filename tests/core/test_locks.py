@@ -31,7 +31,7 @@ class Process:
 
 def holding(folder: Path, host: str, monkeypatch) -> Process:
     def hold(ready) -> None:
-        monkeypatch.setattr("socket.gethostname", lambda: host)
+        monkeypatch.setattr("groundglass.core.platform._node_name", lambda: host)
         with leased(folder, "k"):
             ready()
             time.sleep(60)
@@ -41,7 +41,7 @@ def holding(folder: Path, host: str, monkeypatch) -> Process:
 
 def test_a_lock_says_who_has_it_and_goes_with_its_process(tmp_path: Path, monkeypatch) -> None:
     def hold(ready) -> None:
-        monkeypatch.setattr("socket.gethostname", lambda: "node7")
+        monkeypatch.setattr("groundglass.core.platform._node_name", lambda: "node7")
         _file = lock(tmp_path / "l", what="at work here")
         ready()
         time.sleep(60)

@@ -52,6 +52,7 @@ from groundglass.service.tokens import Budgets, Tokens
 from groundglass.studies.audit_model import _matrix, read_pictures
 from groundglass.studies.cells import certify, draws
 from groundglass.studies.cells.cached_bits import cached_bits, cached_features
+from groundglass.studies.hardened import Found
 from groundglass.training import HybridDFA, TrainingConfig, train
 from tests.bench import fakes
 from tests.runs import RunFolder
@@ -541,6 +542,21 @@ def benchmark_file(folder: Path) -> Path:
     return path
 
 
+_HARDENED: dict[str, Any] = {"before": 0.5, "after": 0.6, "at": "2", "whole": True, "model": "m.safetensors"}
+_HARDENED |= {"device": "d.device", "fingerprint": "f" * 32, "public": False, "seconds": 2.0}
+
+
+def hardening_file(folder: Path) -> Path:
+    path = folder / "hardening.safetensors"
+    Found(**_HARDENED).keep(path, {"seed": 1})
+    return path
+
+
+def read_hardening(path: Path) -> Any:
+    found = Found.read(path, {"seed": 1})
+    return None if found is None else vars(found)
+
+
 KINDS: dict[str, FileKind] = {
     "benchmark": FileKind(benchmark_file, Benchmark.load, json_parts, put_json, checked=False),
     "study.json": FileKind(of_run("study.json"), read_run, json_parts, put_sealed),
@@ -571,6 +587,7 @@ KINDS: dict[str, FileKind] = {
     "retrieval.json": FileKind(retrieval_file("retrieval.json"), lambda p: _retrieved(p.parent), json_parts, put_json),
     "retrieved matrix": FileKind(retrieval_file("matrix.npy"), lambda p: _retrieved(p.parent)),
     "readings": FileKind(retrieval_file("readings.npy"), lambda p: _retrieved(p.parent), checked=False),
+    "hardening": FileKind(hardening_file, read_hardening, **SAFE),
     "guard": FileKind(guard_file, read_guard, **SAFE),
     "bits": FileKind(bit_file, read_bits, checked=False),
     "ledger": FileKind(ledger, read_ledger, json_parts, put_json, checked=False),

@@ -203,6 +203,7 @@ READERS: dict[str, tuple[str, ...] | str] = {
     "groundglass.results.records": ("arrays",),
     "groundglass.data.image_files": ("pictures", "picture"),
     "groundglass.studies.audit_model": ("given matrix",),
+    "groundglass.studies.hardened": ("hardening",),
     "groundglass.studies.cells.cached_bits": ("cached bits", "cached features"),
     "groundglass.studies.cells.certify": ("certify checkpoint",),
     "groundglass.studies.cells.draws": ("draws checkpoint",),

@@ -16,6 +16,7 @@ from groundglass.models import ModelSpec, accuracy, build, load_defended, load_m
 from groundglass.optics import DeviceStore, SimulatedOPU
 from groundglass.studies import audit_model as audit_module
 from groundglass.studies import harden_model as harden_module
+from groundglass.studies import pictures as pictures_module
 from groundglass.studies.harden_audit import audit_both
 from groundglass.studies.harden_model import harden_model
 from groundglass.training import BackProp, TrainingConfig, train
@@ -35,7 +36,7 @@ SMALL = ["--inputs", str(N), "--outputs", str(M), "--epochs", "3"]
 @pytest.fixture(autouse=True)
 def data(monkeypatch: pytest.MonkeyPatch) -> None:
     sets = {"pictures": DATA, "fewer": FEWER}
-    for module in (harden_module, audit_module):
+    for module in (harden_module, pictures_module):
         monkeypatch.setattr(module, "load", lambda name, data_dir=None: sets.get(name) or load(name))
     monkeypatch.setattr(harden_module, "HARDENING", TrainingConfig(epochs=3, batch_size=20))
 
@@ -205,6 +206,60 @@ def test_an_interrupted_one_goes_on_with_its_device(model: Path, monkeypatch: py
     assert min(at for what, at in computed if what == "fine-tuning") > 300, "not from the beginning"
     assert not [what for what, _ in computed if what.startswith("features")], "nor were the features computed again"
     assert {path.name for path in model.parent.iterdir()} == {model.name, out.name}
+
+
+def test_an_interrupted_command_goes_on_with_its_audits(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed in the second audit. What was hardened is not hardened again, and all ends as without an interruption."""
+    monkeypatch.setattr(audit_module, "AuditConfig", lambda: SMALLEST)
+    options = ["--images", "20", "--eps", "0.1", "--device-seed", str(DEVICE_SEED)]
+    root = model.parent.parent
+    out, audits = model.with_name("opu.safetensors"), root / "audits"
+    command = [*options, "--audit", str(audits)]
+    with monkeypatch.context() as patch:
+        calls = []
+
+        def killed(*args: Any, **given: Any) -> Audit:
+            calls.append(1)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return audit(*args, **given)
+
+        patch.setattr(audit_module, "audit", killed)
+        assert hardened(model, out, *command) == 130
+    assert "the same command continues" in capsys.readouterr().err
+    content = out.read_bytes()
+    with monkeypatch.context() as patch:
+        for name in ("cached_features", "fine_tune", "accuracy"):
+            patch.setattr(harden_module, name, None)
+        assert hardened(model, out, *command) == 0
+    shown = capsys.readouterr().out
+    assert out.read_bytes() == content
+    assert hardened(model, model.with_name("whole.safetensors"), *options, "--audit", str(root / "whole")) == 0
+    same = [line for line in capsys.readouterr().out.splitlines() if "%" in line or "points" in line]
+    assert same == [line for line in shown.splitlines() if "%" in line or "points" in line]
+    assert len(same) > 4
+    for changed in (["--seed", "1"], ["--epochs", "2"], ["--device-seed", "5"]):
+        assert hardened(model, out, *command, *changed) == 1
+    assert out.read_bytes() == content
+
+
+def test_a_resumed_hardening_asks_a_service_for_what_is_left(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
+    asked: list[int] = []
+    monkeypatch.setattr(harden_module, "check_frames", lambda needed, left, what: asked.append(needed))
+
+    def killing(what: str, done: int, total: int, **figures: float) -> None:
+        if what == "fine-tuning" and 2 * done > total:
+            raise KeyboardInterrupt
+
+    options = {"data": "pictures", "inputs": N, "outputs": M}
+    with pytest.raises(KeyboardInterrupt):
+        harden_model(str(model), model.with_name("opu.safetensors"), **options, progress=killing)
+    harden_model(str(model), model.with_name("opu.safetensors"), **options)
+    assert asked[0] == 2 + 3 * len(DATA.train) + len(DATA.test)
+    assert asked[0] - 2 * len(DATA.train) <= asked[1] <= asked[0] - len(DATA.train) - 100
 
 
 def test_what_cannot_be_hardened_is_refused_before_any_work(

@@ -18,8 +18,8 @@ from groundglass.optics.remote.errors import FrameBudgetError, MatrixRedrawnErro
 from groundglass.optics.retrieval import row_errors
 from groundglass.results import Run
 from groundglass.service.policy import Redraw
-from groundglass.studies import audit_model as audit_module
 from groundglass.studies import harden_model as harden_module
+from groundglass.studies import pictures as pictures_module
 from groundglass.studies import redraw_model as redraw_module
 from groundglass.studies.audit_model import audit_model
 from groundglass.studies.harden_model import harden_model
@@ -45,7 +45,7 @@ def service() -> Iterator[Bench]:
 @pytest.fixture(autouse=True)
 def data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redraw_module, "load", lambda name, data_dir=None: DATA)
-    monkeypatch.setattr(audit_module, "load", lambda name, data_dir=None: DATA)
+    monkeypatch.setattr(pictures_module, "load", lambda name, data_dir=None: DATA)
 
 
 class Lab:

@@ -74,7 +74,7 @@ class Bench(Command):
                 begin=terminal.announce,
                 failed=failed.__setitem__,
             )
-        _print(found)
+        _show(found)
         changes = [] if then is None else against(found, then)
         _print_changes(changes)
         for name, why in failed.items():
@@ -89,7 +89,7 @@ class Bench(Command):
 _HEADS = ("job", "time", "±", "floor", "share of floor", "best peer", "times as fast", "memory")
 
 
-def _print(found: "Benchmark") -> None:
+def _show(found: "Benchmark") -> None:
     by = "the processor's time" if found.clock == "cpu" else "time on the wall"
     where = f"{found.machine.processor}, {found.machine.cores} cores, {found.threads} used by a job"
     say_table(f"{where}; {by}, medians of {found.turns} turns", _HEADS, map(_cells, found.rows), uncut=1)

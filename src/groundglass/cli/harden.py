@@ -65,7 +65,7 @@ class Harden(Command):
     token_file: TokenFile = None
     ca_file: CaFile = None
     audit: Path | None = None
-    """A folder for two audits, of the network before and after. Default: none."""
+    """A folder for two audits, of the network before and after; with the same command they go on too. Default: none."""
     norm: Literal["linf", "l2"] = "linf"
     """Of the ball of the audits."""
     eps: str | None = None
@@ -82,7 +82,7 @@ class Harden(Command):
 
     def run(self) -> None:
         from groundglass.report import build
-        from groundglass.studies.harden_audit import audit_both, fitting
+        from groundglass.studies.harden_audit import KEPT, audit_both, fitting
         from groundglass.studies.harden_model import harden_model
 
         options = dict(vars(self))
@@ -92,7 +92,7 @@ class Harden(Command):
         folder = options.pop("audit")
         of_audit: dict[str, Any] = {name: options.pop(name) for name in ("norm", "eps", "images")}
         if folder is not None:
-            options["beforehand"] = fitting(folder, **of_audit)
+            options |= {"beforehand": fitting(folder, **of_audit), "kept": folder / KEPT}
         if self.optical_device is not None:
             options["optical_device"] = opened(self.optical_device, **of_service)
         with Terminal(kept=f"beside {self.out}") as terminal:
@@ -112,7 +112,7 @@ class Harden(Command):
         shared: dict[str, Any] = {
             name: options.get(name) for name in ("data", "optical_device", "device", "data_dir", "seed")
         }
-        with Terminal() as terminal:
+        with Terminal(kept=f"in {folder}") as terminal:
             found = audit_both(done, folder, **of_audit, **shared, progress=terminal.progress)
         _compare(found)
         say(f"reports: {build(folder / 'before')} {build(folder / 'after')}")

@@ -38,12 +38,18 @@ def machine() -> dict[str, str | int]:
 
 def host() -> str:
     """This machine's name, as a part of a file's: a-z, 0-9 and "-", at most 24 of them. It goes into no result."""
-    import hashlib
-    import socket
-
-    name = socket.gethostname()
+    name = _node_name()
     plain = re.sub(r"[^a-z0-9-]+", "-", name.lower()) or "host"
-    return plain if len(plain) <= 24 else f"{plain[:15]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    if len(plain) <= 24:
+        return plain
+    import hashlib
+
+    return f"{plain[:15]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _node_name() -> str:
+    # By what is loaded: a process that is hardened may find no further module.
+    return os.uname().nodename if hasattr(os, "uname") else platform.node()
 
 
 def flock(file: int | IO[Any], *, wait: bool = False) -> None:

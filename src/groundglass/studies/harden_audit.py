@@ -15,8 +15,10 @@ from groundglass.results import RecordStore
 from groundglass.results.kinds import AUDIT
 from groundglass.results.kinds.audit import AuditResult
 from groundglass.studies.audit_model import audit_model, check_ball
-from groundglass.studies.harden_model import Hardened
+from groundglass.studies.hardened import Hardened
 
+#: In the folder of the audits: what the hardening found, so that an interrupted command goes on with it.
+KEPT = "hardening.safetensors"
 _NAMES = ("before", "after")
 
 
@@ -45,7 +47,7 @@ def fitting(
             raise ValueError(
                 f"--images (={images}) must be in 1..{len(dataset.test)}, the test images of {dataset.name}"
             )
-        for name in _NAMES:
+        for name in () if (folder / KEPT).exists() else _NAMES:
             refuse_existing(folder / name)
 
     return check

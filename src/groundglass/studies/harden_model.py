@@ -1,16 +1,21 @@
 """Harden a trained network: a device in place of its classifier, fine-tuned by hybrid DFA."""
 
 import hashlib
-import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from groundglass.attacks.model_identity import digest
-from groundglass.core import Progress, check_seed, check_writable, refuse_existing, silent
+from groundglass.core import (
+    Progress,
+    check_seed,
+    check_writable,
+    refuse_existing,
+    silent,
+)
 from groundglass.core.accelerator import Device, repeatable, torch_device
 from groundglass.core.sealed import Seed
 from groundglass.core.settings import Count, fit
@@ -20,114 +25,22 @@ from groundglass.models import (
     ModelSpec,
     accuracy,
     predict_logits,
-    read_spec,
     save_defended,
     save_model,
 )
-from groundglass.models.files import is_defended_file
-from groundglass.models.named import zoo_name
-from groundglass.models.zoo import find
 from groundglass.optics import DeviceStore, RemoteOPU, SimulatedOPU
 from groundglass.optics.remote.errors import check_frames
-from groundglass.studies.audit_model import devices_of, read_network
+from groundglass.studies.audit_model import devices_of
 from groundglass.studies.cells.cached_bits import cached_features
+from groundglass.studies.hardened import DEVICE_FILE, Found, Hardened, Source
 from groundglass.training import HARDENING, TrainingConfig
+from groundglass.training.checkpoint import begun
 from groundglass.training.hardening import Kept, computed_once, fine_tune, insert
 
 #: N and M of a device that is drawn: the paper's.
 SIZES = (512, 8000)
-_DEVICE = ".device"
 # A checkpoint's name has the fingerprint of its device.
 _CHECKPOINT = ".checkpoint"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """A network as it is named, see `audit_model`."""
-
-    model: str
-    arguments: tuple[str, ...] = ()
-    weights: str | None = None
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-
-    def spec(self) -> ModelSpec | None:
-        """What its file says to build; None where it has no such file.
-
-        Raises:
-            ValueError: it has an optical layer already.
-        """
-        ours = zoo_name(self.model)
-        path = find(ours) if ours is not None else Path(self.model)
-        spec = read_spec(path) if path.is_file() and self.weights is None else None
-        own = self.weights is not None and Path(self.weights).is_file() and is_defended_file(Path(self.weights))
-        if own or (spec is not None and spec.defended):
-            raise ValueError(_defended(self.weights or self.model))
-        return spec
-
-    def read(self) -> nn.Module:
-        """The network.
-
-        Raises:
-            ValueError, OSError: see `read_network`; it has an optical layer already.
-        """
-        made = read_network(self.model, self.weights, None, self.arguments, self.mean, self.std)
-        if isinstance(made, DefendedNetwork):
-            raise ValueError(_defended(self.model))
-        return made
-
-    @property
-    def options(self) -> list[str]:
-        """What a command is given, in front of its own options."""
-        given = (("--model-args", self.arguments), ("--mean", self.mean), ("--std", self.std))
-        return [word for name, values in given if values for word in (name, *map(str, values))]
-
-
-def _defended(what: str) -> str:
-    return f"{what} has an optical layer already: `groundglass redraw` gives it another matrix. Harden a network without one"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hardened:
-    """A network that was hardened into files. Nothing in it is secret.
-
-    Attributes:
-        source: the network as it was.
-        before, after: clean accuracy on all test images.
-        at: the place of the device.
-        whole: the file says itself what to build; else the network is named beside it.
-        model, device: the files; the second holds the secret, or says where the device is served.
-        fingerprint, public: of the device; whether its seed was given.
-        trained_on: the data, by the name that `load` gives it.
-        seconds: of the fine-tuning, earlier sessions included.
-    """
-
-    source: Source
-    before: float
-    after: float
-    at: str
-    whole: bool
-    model: Path
-    device: Path
-    fingerprint: str
-    public: bool
-    trained_on: str
-    train_images: int
-    test_images: int
-    seconds: float
-
-    @property
-    def hardened(self) -> Source:
-        """The network as it is now, named like the one before."""
-        return Source(model=str(self.model)) if self.whole else replace(self.source, weights=str(self.model))
-
-    def command(self, data: str) -> str:
-        """That audits the hardened network."""
-        now = self.hardened
-        words = ["groundglass", "audit", now.model, "--data", data, *now.options]
-        words += [] if now.weights is None else ["--weights", now.weights]
-        where = self.device if self.device.suffix == _DEVICE else self.device.parent
-        return shlex.join([*words, "--device-file", str(where), "--out", "AUDIT"])
 
 
 def harden_model(
@@ -152,6 +65,7 @@ def harden_model(
     seed: int = 0,
     device_seed: int | Seed | None = None,
     beforehand: Callable[[Dataset], None] | None = None,
+    kept: Path | None = None,
     progress: Progress = silent,
 ) -> Hardened:
     """Put a device in place of the classifier of a trained network, fine-tune what is new on `data`, and write both as new files.
@@ -172,6 +86,7 @@ def harden_model(
         seed: of new weights, B, and the order of images.
         device_seed: the device's secret, to make it again exactly. None draws one from the operating system.
         beforehand: is called with the data before any work, to refuse what is to follow: see `harden_audit.fitting`.
+        kept: a file for what was found. Where it is there, of the same hardening, nothing is done again.
         progress: told of each step.
 
     Raises:
@@ -187,7 +102,8 @@ def harden_model(
         device_seed.check()
     check_seed(seed)
     where = torch_device(device)
-    refuse_existing(out)
+    if kept is None or not kept.exists():
+        refuse_existing(out)
     config = _config(epochs, learning_rate)
     source = Source(model=model, arguments=tuple(arguments), weights=weights, mean=tuple(mean), std=tuple(std))
     spec, network = source.spec(), source.read()
@@ -197,12 +113,26 @@ def harden_model(
     _check_images(network, model, dataset)
     if beforehand is not None:
         beforehand(dataset)
-    place = _Place(out, device_file, _work(network, source, at, frozen))
-    for folder in (out.parent, place.store.folder):
+    work = _work(network, source, at, frozen)
+    identity = {"work": work, "data": dataset.name, "seed": seed, "out": out.name, **config.described()}
+    earlier = None if kept is None else Found.read(kept, identity)
+    place = _Place(out, device_file, work, earlier)
+    for folder in (out.parent, place.store.folder, *(() if kept is None else (kept.parent,))):
         check_writable(folder)
     opu = place.device(optical_device, inputs, outputs, device_seed)
-    frames = 2 + config.epochs * len(dataset.train) + len(dataset.test)
-    check_frames(frames, getattr(opu, "frames_left", None), "this fine-tuning")
+    shared: dict[str, Any] = {
+        "source": source,
+        "trained_on": dataset.name,
+        "train_images": len(dataset.train),
+        "test_images": len(dataset.test),
+    }
+    if earlier is not None and earlier.is_of(opu):
+        place.checkpoint(opu.fingerprint).unlink(missing_ok=True)
+        return earlier.hardened(shared)
+    refuse_existing(out)
+    done = begun(place.checkpoint(opu.fingerprint))
+    frames = 2 + (config.epochs - done.epochs) * len(dataset.train) - done.images + len(dataset.test)
+    check_frames(frames, getattr(opu, "frames_left", None), "what is left of this fine-tuning")
     made = insert(network.to(where), opu, dataset.test, at=at, seed=seed)
     before = accuracy(network, dataset.test)
     with repeatable(where):
@@ -224,38 +154,39 @@ def harden_model(
     ours = None if spec is None else _with_device(spec, opu, dataset)
     if ours is not None and ours.defence.at != made.at:
         ours = None  # a device elsewhere than our files can say
-    try:
-        _save(out, made, ours, dataset)
-    except FileExistsError:  # somebody was faster: that file stays, and this work is kept too
-        out = out.with_name(f"{out.stem}-{opu.fingerprint[:8]}{out.suffix}")
-        _save(out, made, ours, dataset)
-    for path in (checkpoint, *(() if cached is None else (cached[1],))):
-        path.unlink(missing_ok=True)
-    return Hardened(
-        source=source,
+    found = Found(
         before=before,
         after=after,
         at=made.at,
         whole=ours is not None,
-        model=out,
-        device=device_path,
+        model=str(out),
+        device=str(device_path),
         fingerprint=opu.fingerprint,
         public=bool(opu.public),
-        trained_on=dataset.name,
-        train_images=len(dataset.train),
-        test_images=len(dataset.test),
         seconds=sum(epoch.seconds for epoch in history),
     )
+    found.keep(kept, identity)  # before the model is there: else nobody would know whose it is
+    try:
+        _save(out, made, ours, dataset)
+    except FileExistsError:  # somebody was faster: that file stays, and this work is kept too
+        out = out.with_name(f"{out.stem}-{opu.fingerprint[:8]}{out.suffix}")
+        found = replace(found, model=str(out))
+        found.keep(kept, identity)
+        _save(out, made, ours, dataset)
+    for path in (checkpoint, *(() if cached is None else (cached[1],))):
+        path.unlink(missing_ok=True)
+    return found.hardened(shared)
 
 
 class _Place:
     """Where the device of a hardened network comes from and goes to; and a fine-tuning that was interrupted, if there is one."""
 
-    def __init__(self, out: Path, device_file: Path | None, work: str) -> None:
+    def __init__(self, out: Path, device_file: Path | None, work: str, earlier: Found | None) -> None:
         where = devices_of(out, device_file)
-        if where.suffix == _DEVICE and not where.exists():
+        if where.suffix == DEVICE_FILE and not where.exists():
             raise FileNotFoundError(f"there is no device file {where}: `groundglass device new` makes one")
         self._out, self._file, self._work = out, where if where.is_file() else None, work
+        self._earlier = None if earlier is None else earlier.fingerprint
         self.store = DeviceStore(where if self._file is None else where.parent)
 
     def device(
@@ -278,8 +209,8 @@ class _Place:
             fit(Count, SIZES[0] if inputs is None else inputs, "inputs"),
             fit(Count, SIZES[1] if outputs is None else outputs, "outputs"),
         )
-        begun = self._begun(sizes) if seed is None else None
-        return begun or SimulatedOPU.create(*sizes, seed=None if seed is None else seed.at("device", *sizes))
+        there = self._begun(sizes) if seed is None else None
+        return there or SimulatedOPU.create(*sizes, seed=None if seed is None else seed.at("device", *sizes))
 
     def keep(self, device: SimulatedOPU | RemoteOPU) -> Path:
         """Keep the device; returns its file."""
@@ -293,8 +224,8 @@ class _Place:
 
     def _begun(self, sizes: tuple[int, int]) -> SimulatedOPU | None:
         """The device of these sizes that a fine-tuning was interrupted with."""
-        for fingerprint in self.store.fingerprints():
-            if self.checkpoint(fingerprint).exists():
+        for fingerprint in sorted(self.store.fingerprints(), key=lambda one: one != self._earlier):
+            if fingerprint == self._earlier or self.checkpoint(fingerprint).exists():
                 found = self.store.find(fingerprint)
                 if isinstance(found, SimulatedOPU) and (found.in_features, found.out_features) == sizes:
                     return found

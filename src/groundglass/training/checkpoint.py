@@ -21,10 +21,18 @@ SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Begun:
-    """What a checkpoint says about its training: the time that went into it, and the fingerprint of a classifier's device."""
+    """What a checkpoint says about its training.
+
+    Attributes:
+        seconds: that went into it.
+        device: the fingerprint of a classifier's.
+        epochs, images: that are done, and images of the next epoch.
+    """
 
     seconds: float = 0.0
     device: str | None = None
+    epochs: int = 0
+    images: int = 0
 
 
 def begun(path: Path) -> Begun:
@@ -41,7 +49,8 @@ def begun(path: Path) -> Begun:
     with restoring(path):
         if not isinstance(device, str | None):
             raise TypeError(f"its device is {device!r:.40}")
-    return Begun(sum(h.seconds for h in told.history) + told.inside.seconds, device)
+    seconds = sum(h.seconds for h in told.history) + told.inside.seconds
+    return Begun(seconds, device, len(told.history), told.inside.seen)
 
 
 @dataclass(frozen=True, kw_only=True)
