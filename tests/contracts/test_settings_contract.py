@@ -141,7 +141,23 @@ INSIDE |= {
 # Of sequential tests, and of the study of a secret.
 INSIDE |= {"Detection", "Identification", "Known", "Line"}
 # Of defences, and of benchmarks.
-INSIDE |= {"AuditBall", "Defences", "Hardened", "Found", "Source", "Bench", "Change"}
+INSIDE |= {
+    "AuditBall",
+    "Defences",
+    "Hardened",
+    "Found",
+    "Source",
+    "Part",
+    "Benchmark",
+    "Row",
+    "Spread",
+    "Timing",
+    "Ended",
+    "Moment",
+    "Machine",
+    "Bench",
+    "Change",
+}
 # They look at their numbers themselves, see FUNCTIONS.
 INSIDE |= {"BitPlanes", "Thermometer"}
 HAS_RAY = find_spec("ray") is not None
