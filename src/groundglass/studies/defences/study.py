@@ -268,7 +268,7 @@ def quick(data: str, seed: int, precision: Precision) -> DefencesConfig:
 # With its own repeats, and on fewer images than other studies audit: a folder of its own, that `--reuse` gives their networks.
 @recipe(
     CIFAR,
-    "about 7 hours on two cores by estimate; CIFAR-100 8",
+    "about 7 hours on two cores by estimate; CIFAR-100 5",
     "each defence alone and with the layer, three seeds",
     in_all=False,
 )
