@@ -114,12 +114,29 @@ def test_an_attack_that_is_weak_on_its_own_network_fails_its_check():
 
 def test_the_other_families_leave_the_cells_before_them_as_they_are():
     config, before = planned("cifar10", "ordinary", "adversarial", "trades", "smoothed")
-    more = study.cells(replace(config, families=DefencesConfig.families, repeats=2), tiny.pictures("cifar10"))
+    more = study.cells(replace(config, families=DefencesConfig.families, repeats=2, once=()), tiny.pictures("cifar10"))
     # But for the checks, which are over all certificates.
     keys = [key_of(cell) for cell in before if cell.kind != "check"]
     assert set(keys) <= {key_of(cell) for cell in more}
     later = {repeat_of(cell.name) for cell in more if cell.kind == "train"}
     assert {("ViT-OPU", 0), ("ViT-OPU", 1), ("VGG-OPU bp without layer", 1)} <= later
+
+
+def test_families_of_one_repeat_are_those_of_the_first():
+    config, pictures = planned("cifar10", "ordinary", "architectures", "credits")[0], tiny.pictures("cifar10")
+    every = replace(config, repeats=2, once=())
+    planned_twice = {key_of(cell): cell for cell in study.cells(every, pictures)}
+    once = {key_of(cell): cell for cell in study.cells(replace(every, once=("architectures", "credits")), pictures)}
+    dropped = [planned_twice[key] for key in planned_twice.keys() - once.keys()]
+    # Checks are over what there is.
+    assert {cell.kind for cell in (once[key] for key in once.keys() - planned_twice.keys())} <= {"check"}
+    assert {repeat_of(cell.name) for cell in once.values() if cell.kind == "train"} == {
+        *((cell.name, 0) for cell in planned("cifar10", *config.families)[1] if cell.kind == "train"),
+        *((cell.name, 1) for cell in planned("cifar10", "ordinary")[1] if cell.kind == "train"),
+    }
+    assert {"ViT-OPU", "VGG-OPU bp"} <= {repeat_of(cell.name)[0] for cell in dropped if cell.kind == "train"}
+    with pytest.raises(ValueError, match="architecture"):
+        replace(config, once=("architecture",))
 
 
 def test_estimates_know_the_architecture_of_a_network_and_of_its_features():
