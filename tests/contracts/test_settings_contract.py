@@ -81,7 +81,7 @@ from groundglass.studies.defences.study import FAMILIES
 from groundglass.studies.engine.ray import Ray
 from groundglass.studies.engine.run import run_study
 from groundglass.studies.recipe import configure
-from groundglass.training import TRADES, PGDTraining, TrainingConfig
+from groundglass.training import TRADES, Freezing, Growing, PGDTraining, TrainingConfig
 from groundglass.training.schedule import Both, OneCycle, Plateau, Steps
 from tests.studies.tiny import pictures
 
@@ -228,6 +228,7 @@ def examples() -> dict[type, Any]:
         Augment(),
     ]
     made += [Sizes(), Camera(), Exposure(1.0, 2.0), TRADES(eps=0.1), PGDTraining(eps=0.1), TrainingConfig(epochs=2)]
+    made += [Growing(), Freezing()]
     made += [
         OneCycle(),
         Plateau(),

@@ -10,7 +10,7 @@ from groundglass.core import save_state
 from groundglass.data import Augment
 from groundglass.models import build
 from groundglass.optics import Camera, SimulatedOPU
-from groundglass.training import TRADES, BackProp, HybridDFA, PGDTraining, TrainingConfig, train
+from groundglass.training import TRADES, BackProp, Freezing, Growing, HybridDFA, PGDTraining, TrainingConfig, train
 from groundglass.training import checkpoint as checkpoints
 from groundglass.training.checkpoint import begun
 
@@ -32,6 +32,10 @@ KINDS = {
     "pgd, fitted each epoch": replace(PLAIN, adversarial=replace(PGD, rule="bpda-fit-linear", fit_images=40)),
     "noisy, pgd, fitted each epoch": replace(PLAIN, adversarial=replace(PGD, rule="bpda-fit-linear", fit_images=40)),
     "trades": replace(PLAIN, adversarial=TRADES(eps=8 / 255, steps=2, rule="dfa")),
+    "averaged": replace(PLAIN, average=0.5, label_smoothing=0.1),
+    "noisy, averaged, bfloat16": replace(PLAIN, average=0.5, precision="bfloat16"),
+    "growing, early layers still": replace(PLAIN, growing=Growing(until=0.5), freezing=Freezing(after=0.5), noise=0.1),
+    "pgd, growing": replace(PLAIN, adversarial=PGD, growing=Growing(until=0.5), freezing=Freezing(after=0.5)),
 }
 
 

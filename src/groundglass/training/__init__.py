@@ -8,6 +8,8 @@ from groundglass.training.credit_assignment import BackProp, CreditAssignment, H
 from groundglass.training.encoding import encode_bits, encode_features
 from groundglass.training.estimated import EstimatedDerivative
 from groundglass.training.following import Following
+from groundglass.training.freezing import Freezing
+from groundglass.training.growing import Growing
 from groundglass.training.hardening import HARDENING, fine_tune, fit_block, harden, insert
 from groundglass.training.layerwise import DirectFeedback, FeedbackAlignment, SignSymmetry
 from groundglass.training.loop import train
@@ -31,6 +33,8 @@ __all__ = [
     "EstimatedDerivative",
     "FeedbackAlignment",
     "Following",
+    "Freezing",
+    "Growing",
     "HybridDFA",
     "OneCycle",
     "PGDTraining",

@@ -115,6 +115,7 @@ class Checkpoint:
             tensors |= {f"optimiser/{index}/{k}": v for k, v in slots.items() if isinstance(v, Tensor)}
         tensors |= {f"streams/{k}": v for k, v in state.streams.items()}
         tensors |= {f"begun/{k}": v for k, v in state.begun.items()}
+        tensors |= {f"average/{k}": v for k, v in state.average.items()}
         notes = {
             "history": [asdict(h) for h in state.history],
             "inside": state.inside(),
@@ -143,10 +144,12 @@ class Checkpoint:
             frames=told.frames,
             streams=part("streams"),
             begun=part("begun"),
+            average=part("average"),
             **vars(told.inside),
         )
         with restoring(self._path):
             load_weights(self._model, part("model"), what=str(self._path))
+            self._check_average(state.average)
             self._load_optimiser(part("optimiser"))
         return state
 
@@ -159,6 +162,11 @@ class Checkpoint:
         """Move the device's count on: a resumed training gets the noise that an uninterrupted one would have had."""
         if self._device is not None:
             self._device.skip_frames(max(0, to - self._device.frames))
+
+    def _check_average(self, average: dict[str, Tensor]) -> None:
+        like = {name: parameter.shape for name, parameter in self._model.named_parameters()}
+        if average and {name: tensor.shape for name, tensor in average.items()} != like:
+            raise ValueError("its averaged weights are of another network")
 
     def _load_optimiser(self, tensors: dict[str, Tensor]) -> None:
         parameters = [p for group in self._optimiser.param_groups for p in group["params"]]

@@ -120,10 +120,9 @@ def fit_classifier(
     if not isinstance(inputs, Tensor):
         raise TypeError("`inputs` are bits where there are `labels`: encode_bits(network, images) gives them")
     check_bits(network, inputs, labels)
-    if config.adversarial is not None:
-        raise ValueError("a classifier is fitted to given readings: `adversarial` is for `train`")
-    if config.noise:
-        raise ValueError("a classifier is fitted to given bits: `noise` is for `train`, and then encode noisy images")
+    config.check_no_images("a classifier is fitted to given bits")
+    if config.average:
+        raise ValueError("the fit of a classifier ends where its loss is least: `average` is for `train`")
     if len(inputs) == 0:
         raise ValueError("there are no bits to fit the classifier to: encode some training images")
     where = block.readout.weight.device
@@ -148,7 +147,7 @@ def fit_classifier(
                 x = entering(readings[index].to(where).float())
                 y = sent(labels[index], where)
                 logits = readout(x)
-                steps.take(state, logits, y, F.cross_entropy(logits, y))
+                steps.take(state, logits, y, F.cross_entropy(logits, y, label_smoothing=config.label_smoothing))
                 if kept.due:
                     steps.check_finite(state)
                     kept.save(state)

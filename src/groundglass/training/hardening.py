@@ -186,7 +186,7 @@ def fine_tune(
 
 def computed_once(network: DefendedNetwork, config: TrainingConfig, augment: Augment | None = None) -> bool:
     """Whether a block alone is trained, to features that stay the same; see `fine_tune`."""
-    return network.ends_in_block and augment is None and config.adversarial is None and not config.noise
+    return network.ends_in_block and augment is None and not config.on_images
 
 
 def fit_block(
@@ -218,8 +218,7 @@ def fit_block(
             f"the optical block at {network.at!r} does not seem to be the end of this network, so it cannot be trained alone: "
             "use `train`. If it is the end, run the network on an image first"
         )
-    if config.adversarial is not None or config.noise:
-        raise ValueError("a block is fitted to given features: `adversarial` and `noise` are for `train`, on images")
+    config.check_no_images("a block is fitted to given features")
     if features.ndim != 2 or features.shape[1] != network.block.taken or features.dtype != torch.float32:
         raise ValueError(
             f"features must be float32 [n, {network.block.taken}], not {features.dtype} {list(features.shape)}: "

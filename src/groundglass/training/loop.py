@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from groundglass.core import (
     derive_seed,
     generator,
     input_dtype,
+    logits_of,
     normal,
     own_streams,
     silent,
@@ -29,14 +30,18 @@ from groundglass.core.modes import kept_in_eval
 from groundglass.core.reading import sent
 from groundglass.core.settings import fit
 from groundglass.data import Augment, Images, ImageSet, ImagesLike, StreamedImages, batches, given
+from groundglass.data.batches import Batch
 from groundglass.data.given import identity as identity_of
 from groundglass.models import devices_of
 from groundglass.optics import OpticalDevice
 from groundglass.optics.camera import camera_of
 from groundglass.training.adversarial import Objective
+from groundglass.training.averaging import follow, settle
 from groundglass.training.checkpoint import Checkpoint
 from groundglass.training.config import TrainingConfig
 from groundglass.training.credit_assignment import CreditAssignment
+from groundglass.training.freezing import held_still
+from groundglass.training.growing import any_size
 from groundglass.training.optimiser_steps import DivergedError, OptimiserSteps, make_optimiser
 from groundglass.training.state import EpochResult, TrainingState
 
@@ -89,13 +94,14 @@ def train(
             class of the model; answers that are not probabilities, one row an image, or come with adversarial training or
             a stream.
     """
-    seed, images = fit(int, seed, "seed"), given(images)
+    seed, images, augment = fit(int, seed, "seed"), given(images), config.augment or augment
     if len(images) < 2:
         raise ValueError(f"{len(images)} images to train on are too few: BatchNorm needs at least 2 in a batch")
     if config.adversarial is not None:
         config.adversarial.check(model, images)
     if answers is not None:
         _check_answers(answers, images, config)
+    early = [] if config.freezing is None else config.freezing.held(model)
     where = next(model.parameters()).device
     model.to(memory_format=layout_of(model))  # type: ignore[call-overload]
     optimiser = make_optimiser(model, config)
@@ -110,7 +116,7 @@ def train(
         identity["answers"] = hashlib.sha256(answers.cpu().contiguous().numpy().tobytes()).hexdigest()
     kept = Checkpoint(checkpoint, model, optimiser, identity, _counted(model, checkpoint))
     steps = OptimiserSteps(config, optimiser, len(images), progress, name, every=10)
-    run = _Run(model, images, config, credit, seed, augment, answers, kept, steps, name, kept_in_eval(model))
+    run = _Run(model, images, config, credit, seed, augment, answers, kept, steps, name, kept_in_eval(model), early)
     state = kept.load()
     while state.epoch < config.epochs:
         with repeatable(where), own_streams(derive_seed(seed, "dropout", state.epoch)):
@@ -119,6 +125,9 @@ def train(
         kept.save(state)
         if on_epoch is not None:
             on_epoch(result)
+    if config.average:
+        with repeatable(where), own_streams(derive_seed(seed, "dropout", config.epochs)):
+            run.settle(state)
     # Others' code may not know channels-last weights: torchattacks' L2 attacks do not.
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     model.eval()
@@ -140,14 +149,15 @@ class _Run:
     steps: OptimiserSteps
     name: str
     frozen: list[nn.Module]
+    early: list[nn.Parameter]
 
     def epoch(self, state: TrainingState) -> None:
         """What is left of an epoch."""
-        model, config, layout = self.model, self.config, layout_of(self.model)
+        model, config = self.model, self.config
         model.train()
         for module in self.frozen:
             module.training = False
-        where, dtype = next(model.parameters()).device, input_dtype(model)
+        where = next(model.parameters()).device
         state.start_clock()
         if not state.step:
             state.frames_begun = max(state.frames, self.kept.frames)
@@ -156,49 +166,77 @@ class _Run:
         if state.step:
             _set_streams(state.streams, where)
             self.kept.skip_frames(to=state.frames)
-        stream = batches(
-            self.images,
-            batch_size=config.batch_size,
-            seed=self.seed,
-            epoch=state.epoch,
-            augment=self.augment,
-            start=state.step,
-            where=where,
-        )
-        for batch in stream:
-            if len(batch) < 2:  # BatchNorm has no variance over one image
-                continue
-            x = self._noisy(batch.images.to(where, dtype), state).contiguous(memory_format=layout)
-            check_labels(batch.labels, count=len(batch), classes=state.classes or None)
-            y = sent(batch.labels, where)
-            goal = y if self.answers is None else sent(self.answers[batch.index], where)
-            try:
-                logits, loss = objective(x, goal, state.step)
-            except NonFiniteError as error:
-                raise DivergedError(
-                    f"{self.name}: {error}, in epoch {state.epoch + 1}, step {state.step}. The checkpoint before it is "
-                    "kept. Lower the learning rate, or the scale of B"
-                ) from error
-            self.steps.take(state, logits, y, loss)
-            if self.kept.due and not isinstance(self.images, StreamedImages):
-                self._check(state)
-                state.streams = _streams(where)
-                self.kept.save(state)
-            self.steps.tell(state)
+        size = 1.0 if config.growing is None else config.growing.share(state.epoch, config.epochs)
+        still = config.freezing is not None and config.freezing.still(state.epoch, config.epochs)
+        with any_size(model, small=size < 1), held_still(self.early if still else []):
+            for batch in self._batches(state.epoch, start=state.step):
+                self._step(state, batch, objective)
+                if self.kept.due and not isinstance(self.images, StreamedImages):
+                    self._check(state)
+                    state.streams = _streams(where)
+                    self.kept.save(state)
+                self.steps.tell(state)
         self._check(state)
         weight = 1.0 if config.adversarial is None else config.adversarial.weight
         self.steps.check_epoch(state, math.log(state.classes) * weight)
 
-    def _noisy(self, images: Tensor, state: TrainingState) -> Tensor:
-        """The images of this step with the noise of the configuration, if there is any."""
-        if not self.config.noise:
-            return images
-        drawn = normal(*images.shape, generator=generator(self.seed, "noise", state.epoch, state.step))
-        return images + self.config.noise * sent(drawn, images.device).to(images.dtype)
+    def _batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """From the batch of this number on, but for a last one of one image: over it BatchNorm has no variance."""
+        where = next(self.model.parameters()).device
+        shared: dict[str, Any] = {"batch_size": self.config.batch_size, "augment": self.augment, "where": where}
+        found = batches(self.images, seed=self.seed, epoch=epoch, start=start, **shared)
+        return (batch for batch in found if len(batch) > 1)
+
+    def _step(self, state: TrainingState, batch: Batch, objective: Objective) -> None:
+        """One step down, and what follows it."""
+        if self.config.growing is not None and state.epoch == state.step == 0:
+            self.config.growing.check(self.model, self._moved(batch), self.config.epochs)
+        x = self._entering(batch, state.epoch, state.step)
+        check_labels(batch.labels, count=len(batch), classes=state.classes or None)
+        y = sent(batch.labels, x.device)
+        goal = y if self.answers is None else sent(self.answers[batch.index], x.device)
+        try:
+            logits, loss = objective(x, goal, state.step)
+        except NonFiniteError as error:
+            raise DivergedError(
+                f"{self.name}: {error}, in epoch {state.epoch + 1}, step {state.step}. The checkpoint before it is "
+                "kept. Lower the learning rate, or the scale of B"
+            ) from error
+        self.steps.take(state, logits, y, loss)
+        if self.config.average:
+            each = self.steps.in_an_epoch
+            done = state.epoch * each + state.step
+            follow(state.average, self.model, half_life=self.config.average * each, step=done)
+
+    def settle(self, state: TrainingState) -> None:
+        """Leave the network with the average of its weights."""
+        self.kept.skip_frames(to=state.frames)
+
+        def run(x: Tensor) -> Tensor:
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+                return logits_of(self.model(x))
+
+        epoch = self.config.epochs
+        entering = (self._entering(batch, epoch, step) for step, batch in enumerate(self._batches(epoch)))
+        settle(self.model, state.average, entering, frozen=self.frozen, run=run)
+
+    def _moved(self, batch: Batch) -> Tensor:
+        where = next(self.model.parameters())
+        return batch.images.to(where.device, input_dtype(self.model))
+
+    def _entering(self, batch: Batch, epoch: int, step: int) -> Tensor:
+        """The images of a step as they enter the network: in the size of the epoch, with the noise of the configuration."""
+        images, growing = self._moved(batch), self.config.growing
+        if growing is not None:
+            images = growing.shrunk(images, epoch, self.config.epochs)
+        if self.config.noise:
+            drawn = normal(*images.shape, generator=generator(self.seed, "noise", epoch, step))
+            images = images + self.config.noise * sent(drawn, images.device).to(images.dtype)
+        return images.contiguous(memory_format=layout_of(self.model))
 
     def _objective(self, state: TrainingState) -> Objective:
         """What the steps of this epoch minimise."""
-        model, config = self.model, self.config
+        model, config, smoothing = self.model, self.config, self.config.label_smoothing
 
         def learn(x: Tensor) -> Tensor:
             with torch.autocast(x.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
@@ -211,8 +249,8 @@ class _Run:
                 check_labels(all_labels, count=len(all_labels), classes=logits.shape[-1])
             if logits.ndim == 3:  # parts that vote: each learns by its own error
                 own = y.repeat_interleave(logits.shape[1], 0)
-                return logits.mean(1), F.cross_entropy(logits.flatten(0, 1).float(), own)
-            return logits, F.cross_entropy(logits.float(), y)
+                return logits.mean(1), F.cross_entropy(logits.flatten(0, 1).float(), own, label_smoothing=smoothing)
+            return logits, F.cross_entropy(logits.float(), y, label_smoothing=smoothing)
 
         hard = config.adversarial
         if hard is None:

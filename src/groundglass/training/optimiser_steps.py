@@ -40,11 +40,12 @@ class OptimiserSteps:
         every: int,
     ) -> None:
         self._config, self._optimiser, self._images, self._progress = config, optimiser, images, progress
-        self._name, self._every, self._steps = name, every, math.ceil(images / config.batch_size)
+        self._name, self._every = name, every
+        self.in_an_epoch = math.ceil(images / config.batch_size)
 
     def take(self, state: TrainingState, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
         """One step down `loss`, at the schedule's rate, counted in `state`."""
-        config, at = self._config, state.epoch + min(state.step / self._steps, 1)
+        config, at = self._config, state.epoch + min(state.step / self.in_an_epoch, 1)
         for group in self._optimiser.param_groups:
             group["lr"] = config.learning_rate * config.schedule.factor(at, config.epochs, state.losses)
         self._optimiser.zero_grad(set_to_none=True)

@@ -33,6 +33,7 @@ class TrainingState:
         frames_begun: the same, when the epoch began.
         streams: states of torch's random streams, by the kind of processor.
         begun: weights that the epoch began with, where a later step needs them.
+        average: of the weights of all steps so far, by name, where the training is to end with that.
     """
 
     history: list[EpochResult] = field(default_factory=list)
@@ -46,6 +47,7 @@ class TrainingState:
     frames_begun: int = 0
     streams: dict[str, Tensor] = field(default_factory=dict)
     begun: dict[str, Tensor] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
     _since: float = field(default_factory=time.perf_counter, repr=False)
 
     @property

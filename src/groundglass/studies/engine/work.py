@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from groundglass.core.phases import effort
 from groundglass.studies.engine.plan import Below, Plan
 
 #: Beginning a cell: its network is read, and a copy arranged for attacks is compared with it. Seconds.
@@ -58,6 +59,7 @@ def _training(c: Any, on: Below) -> Passes:
         return Passes(forward=images + n, gradient=images * c.model.get("parts", 1) / 8).times(on.size)
     adversarial = c.training.get("adversarial")
     steps = 0 if adversarial is None else adversarial.get("steps", 7)
+    images = images * effort(c.training)
     tried = Passes(forward=n, gradient=images * steps).times(on.size)
     learned = images * (1 if adversarial is None else 1.5) * _LEARNING.get(c.training["credit"], 1.0)
     return Passes(tried.forward, tried.gradient, learned * on.trained_size)

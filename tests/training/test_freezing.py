@@ -1,0 +1,52 @@
+"""Early layers that learn no more."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from groundglass.models import build
+from groundglass.optics import SimulatedOPU
+from groundglass.training import BackProp, Freezing, HybridDFA, train
+
+from .conftest import SPEC
+
+LATE = Freezing(layers=4, after=0.5)
+
+
+def network(kind):
+    if kind == "bp":
+        return build(replace(SPEC, device_in=None, device_out=None), seed=2), BackProp()
+    return build(SPEC, device=SimulatedOPU.create(32, 64, seed=1), seed=2), HybridDFA()
+
+
+@pytest.mark.parametrize("kind", ["bp", "hybrid"])
+def test_they_stay_and_the_others_go_on(coloured, config, kind):
+    model, credit = network(kind)
+    weights, after = [], {}
+
+    def keep(result):
+        weights.append({name: one.detach().clone() for name, one in model.named_parameters()})
+        after[result.epoch] = [one.requires_grad for one in model.parameters()]
+
+    train(model, coloured, replace(config, epochs=4, freezing=LATE), credit=credit, seed=0, on_epoch=keep)
+    still = {name for name in weights[0] if torch.equal(weights[1][name], weights[3][name])}
+    convolutions = [name for name in weights[0] if weights[0][name].ndim == 4]
+    assert {name for name in still if name in convolutions} == set(convolutions[:4])
+    assert len(still) == 12, "with the scales and shifts of four BatchNorms"
+    assert not any(torch.equal(weights[0][name], weights[1][name]) for name in convolutions), "before, all learn"
+    assert all(all(flags) for flags in after.values()), "and could again"
+
+
+def test_what_its_owner_froze_stays_frozen(coloured, config):
+    model, credit = network("bp")
+    first = next(model.parameters()).requires_grad_(False)
+    train(model, coloured, replace(config, epochs=2, freezing=LATE), credit=credit, seed=0)
+    assert not first.requires_grad
+
+
+def test_a_network_of_so_few_layers_is_refused(coloured, config):
+    model, credit = network("bp")
+    with pytest.raises(ValueError, match="layers"):
+        train(model, coloured, replace(config, freezing=Freezing(layers=16)), credit=credit, seed=0)
+    train(model, coloured, replace(config, epochs=1, freezing=Freezing(layers=15)), credit=credit, seed=0)
