@@ -76,3 +76,43 @@ def test_equations_have_the_macros_that_the_usual_host_takes(path: Path) -> None
     equations = re.findall(r"^```math\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     assert not [one for one in equations if "\\operatorname" in one]
     assert all(one.count("{") == one.count("}") for one in equations)
+
+
+def anchor(heading: str) -> str:
+    """What a heading is called in links, as the usual host makes it."""
+    words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+    return re.sub(r"[^\w\- ]", "", words.strip().lower()).replace(" ", "-")
+
+
+@cache
+def without_code(page: Path) -> str:
+    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def dead_links(page: Path) -> list[str]:
+    """Links within the repository to a file, or to a heading of a page, that is not there."""
+    found = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(page)):
+        name, _, wanted = target.partition("#")
+        other = page.parent / name if name else page
+        if re.match(r"[a-z]+:", target):
+            continue
+        if not other.exists():
+            found.append(target)
+        elif wanted and other.suffix == ".md":
+            headings = re.findall(r"^#+ (.*)$", without_code(other), re.MULTILINE)
+            found += [target] if wanted not in map(anchor, headings) else []
+    return found
+
+
+@pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *sorted(DOCS.rglob("*.md"))], ids=lambda path: path.name)
+def test_links_lead_to_a_file_and_a_heading(path: Path) -> None:
+    assert dead_links(path) == []
+
+
+def test_dead_links_are_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# Here `it` is\n[a](#here-it-is) [b](#gone) [c](page.md#gone) [d](https://host/x) [f](gone.md#x)\n```\n[e](f)\n```\n"
+    )
+    assert dead_links(page) == ["#gone", "page.md#gone", "gone.md#x"]
