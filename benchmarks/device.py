@@ -35,7 +35,7 @@ from numba.extending import intrinsic
 
 from groundglass.kernels.kernel_choice import fastest_kernel
 from groundglass.kernels.memory import Output, aligned
-from groundglass.kernels.products import FloatGemm, Int8Gemm, Kernel, LookupTables, group_of
+from groundglass.kernels.products import FloatGemm, Int8Gemm, Kernel, LookupTables, MaskedSum, group_of
 from groundglass.kernels.tensor import as_on_a_card
 from groundglass.optics import SimulatedOPU, true_matrix
 
@@ -220,6 +220,8 @@ def benchmark(inputs: int, outputs: int, batch: int, repeats: int, threads: int)
     bits = torch.randint(0, 2, (batch, inputs), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     x, u = bits.to(torch.complex64), true_matrix(device).T.contiguous()
     kernels: list[Kernel] = [FloatGemm(), LookupTables()]
+    if batch <= 64:
+        kernels.append(MaskedSum())
     int8 = Int8Gemm()
     # Where it is many times slower than the rest it is measured on fewer rows, and not in turns.
     few = bits[:32]

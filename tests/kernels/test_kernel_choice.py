@@ -8,7 +8,7 @@ from torch import Tensor
 
 from groundglass.kernels import kernel_choice
 from groundglass.kernels.memory import Output
-from groundglass.kernels.products import FloatGemm, Int8Gemm, LookupTables
+from groundglass.kernels.products import FloatGemm, Int8Gemm, LookupTables, MaskedSum
 from groundglass.optics import SimulatedOPU
 from tests.optics.draws import draw, drawn
 
@@ -30,11 +30,11 @@ def test_a_race_is_run_once_for_a_class_of_sizes_and_leaves_the_random_stream_al
 def test_the_choice_of_a_kernel_changes_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exposure, fingerprint and readings, whichever kernel is chosen."""
     devices = []
-    for kernel in (FloatGemm(), LookupTables(), Int8Gemm()):
+    for kernel in (FloatGemm(), LookupTables(), MaskedSum(), Int8Gemm()):
         monkeypatch.setattr("groundglass.optics.dense.fastest_kernel", lambda rows, matrix, k=kernel: k)
         device = SimulatedOPU.create(80, 100, seed=1)
         devices.append((device.exposure, device.fingerprint, device.measure(draw(5, 80)).tolist()))
-    assert devices[0] == devices[1] == devices[2]
+    assert all(device == devices[0] for device in devices)
 
 
 def test_a_device_that_is_large_enough_to_race_measures_the_same() -> None:
@@ -62,7 +62,7 @@ def test_a_kernel_that_is_wrong_or_missing_is_not_raced(
 
 
 @pytest.mark.parametrize("sizes", [(3, 8, 1), (6, 9, 1), (7, 9, 1), (9, 8, 1)])
-@pytest.mark.parametrize("wrong", [LookupTables, Int8Gemm])
+@pytest.mark.parametrize("wrong", [LookupTables, MaskedSum, Int8Gemm])
 def test_a_kernel_that_is_wrong_loses_however_fast_it_is(
     wrong: type, sizes: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

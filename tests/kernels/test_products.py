@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from groundglass.kernels.memory import Output
-from groundglass.kernels.products import FloatGemm, Int8Gemm, Kernel, LookupTables
+from groundglass.kernels.products import FloatGemm, Int8Gemm, Kernel, LookupTables, MaskedSum
 from groundglass.optics.dense import DenseMedium
 from tests.optics.draws import draw, drawn
 from tests.threads import torch_threads
 
-KERNELS = [FloatGemm(), LookupTables(), Int8Gemm()]
+KERNELS = [FloatGemm(), LookupTables(), MaskedSum(), Int8Gemm()]
 # Around the edges of tiles (32 or 64 outputs), of groups of bits, of passes, of int16 chunks.
 SIZES = [(1, 1), (6, 32), (25, 33), (97, 70), (1030, 64), (2050, 40), (4500, 33)]
 

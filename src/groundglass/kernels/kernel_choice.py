@@ -12,11 +12,13 @@ from torch import Tensor
 
 from groundglass.kernels import jit
 from groundglass.kernels.memory import Output
-from groundglass.kernels.products import TILE_LANES, FloatGemm, Int8Gemm, Kernel, LookupTables, Tiles
+from groundglass.kernels.products import TILE_LANES, FloatGemm, Int8Gemm, Kernel, LookupTables, MaskedSum, Tiles
 
 _FLOAT = FloatGemm()
 # Multiply-adds below which compiling, or loading, or timing another kernel costs more than it saves.
 _SMALL = 2**27
+# Batches that a masked sum may win have at most so many bits in their number of rows: up to 64 rows or so.
+_FEW_LOG2 = 6
 _TURNS = 4
 _lock = threading.Lock()
 
@@ -44,6 +46,8 @@ def _race(rows_log2: int, inputs_log2: int, threads: int) -> Kernel:
     candidates: list[Kernel] = [_FLOAT]
     if jit.available():
         candidates.append(LookupTables())
+        if rows_log2 <= _FEW_LOG2:
+            candidates.append(MaskedSum())
     if _int8_is_worth_a_look():
         candidates.append(Int8Gemm())
     # Only those that give this machine's float32 products: compiled code and matrix units are others' work.

@@ -12,7 +12,7 @@ from typing import Any
 
 from groundglass.core.imported import require
 
-_KERNELS = ("hadamard", "lookup", "philox", "structured", "winograd")
+_KERNELS = ("hadamard", "lookup", "philox", "rows", "structured", "winograd")
 
 
 @cache

@@ -75,7 +75,7 @@ def measure(tiles, begin, end, codes, group, span, parts, tables, total, wide, g
             else:
                 for i in range(batch * TILE_LANES):
                     wide[i] += total[i]
-        _write(wide, t, parts, gain, top, readings, light)
+        write(wide, t, parts, gain, top, readings, light)
 
 
 @compiled
@@ -107,7 +107,7 @@ def measure_drawn(
             first += passes
             for i in range(batch * TILE_LANES):
                 wide[i] += total[i]
-        _write(wide, position + k, parts, gain, top, readings, light)
+        write(wide, position + k, parts, gain, top, readings, light)
 
 
 @compiled
@@ -136,7 +136,7 @@ def _add_sums(tiles, t, low, codes, begin, end, group, tables, total):
 
 
 @compiled
-def _write(total, t, parts, gain, top, readings, light):
+def write(total, t, parts, gain, top, readings, light):
     """int32 total [batch * 64] of tile t -> its columns of `readings`, or of `light`. No sum of squares is rounded."""
     outputs = TILE_LANES // parts
     first, offset, factor = t * outputs, (parts - 1) * outputs, np.float64(parts - 1)
