@@ -7,10 +7,9 @@
 The names of a first script are here, each imported when it is first asked for; all others are in their packages.
 """
 
-from typing import TYPE_CHECKING
-
 from groundglass.core.lazy import lazily
 
+TYPE_CHECKING = False  # as type checkers know it; `typing` takes longer to import than all else that is imported here
 if TYPE_CHECKING:
     from groundglass.attacks import APGD as APGD
     from groundglass.attacks import FAB as FAB

@@ -1,25 +1,10 @@
-"""Small things that everything else stands on: seeds, files, names, checks. Only what needs torch imports it."""
+"""Small things that everything else stands on: seeds, files, names, checks. Each is imported when it is first asked for."""
 
-from typing import TYPE_CHECKING
-
-from groundglass.core.budget import BudgetExceededError
-from groundglass.core.files import (
-    DamagedFileError,
-    DiskFullError,
-    atomic_write,
-    check_writable,
-    make_folder,
-    publish,
-    refuse_existing,
-    remove_parts,
-    write_json,
-)
 from groundglass.core.lazy import lazily
-from groundglass.core.names import lookup
-from groundglass.core.progress import Progress, silent
-from groundglass.core.untrusted import read_json
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from groundglass.core.budget import BudgetExceededError
     from groundglass.core.checks import (
         NonFiniteError,
         check_eps,
@@ -29,11 +14,25 @@ if TYPE_CHECKING:
         check_weights,
         explain_layout,
     )
+    from groundglass.core.files import (
+        DamagedFileError,
+        DiskFullError,
+        atomic_write,
+        check_writable,
+        make_folder,
+        publish,
+        refuse_existing,
+        remove_parts,
+        write_json,
+    )
     from groundglass.core.given import as_images, as_labels, logits_of
     from groundglass.core.given_models import as_model
+    from groundglass.core.names import lookup
     from groundglass.core.numbers import counting, input_dtype, integers, normal, permutation, pieces, uniform, whole
+    from groundglass.core.progress import Progress, silent
     from groundglass.core.seeds import check_seed, derive_seed, generator, own_streams
     from groundglass.core.states import begin_state, load_state, read_notes, save_state
+    from groundglass.core.untrusted import read_json
 
 __all__ = [
     "BudgetExceededError",
@@ -79,26 +78,62 @@ __all__ = [
     "write_json",
 ]
 
-__getattr__ = lazily(
-    __name__,
-    dict.fromkeys(
-        (
-            "NonFiniteError",
-            "check_eps",
-            "check_images",
-            "check_labels",
-            "check_logits",
-            "check_weights",
-            "explain_layout",
-        ),
-        "groundglass.core.checks",
-    )
-    | dict.fromkeys(
-        ("counting", "input_dtype", "integers", "normal", "permutation", "pieces", "uniform", "whole"),
-        "groundglass.core.numbers",
-    )
-    | dict.fromkeys(("as_images", "as_labels", "logits_of"), "groundglass.core.given")
-    | {"as_model": "groundglass.core.given_models"}
-    | dict.fromkeys(("check_seed", "derive_seed", "generator", "own_streams"), "groundglass.core.seeds")
-    | dict.fromkeys(("begin_state", "load_state", "read_notes", "save_state"), "groundglass.core.states"),
-)
+_FROM = {
+    "groundglass.core.budget": ("BudgetExceededError",),
+    "groundglass.core.checks": (
+        "NonFiniteError",
+        "check_eps",
+        "check_images",
+        "check_labels",
+        "check_logits",
+        "check_weights",
+        "explain_layout",
+    ),
+    "groundglass.core.files": (
+        "DamagedFileError",
+        "DiskFullError",
+        "atomic_write",
+        "check_writable",
+        "make_folder",
+        "publish",
+        "refuse_existing",
+        "remove_parts",
+        "write_json",
+    ),
+    "groundglass.core.given": (
+        "as_images",
+        "as_labels",
+        "logits_of",
+    ),
+    "groundglass.core.given_models": ("as_model",),
+    "groundglass.core.names": ("lookup",),
+    "groundglass.core.numbers": (
+        "counting",
+        "input_dtype",
+        "integers",
+        "normal",
+        "permutation",
+        "pieces",
+        "uniform",
+        "whole",
+    ),
+    "groundglass.core.progress": (
+        "Progress",
+        "silent",
+    ),
+    "groundglass.core.seeds": (
+        "check_seed",
+        "derive_seed",
+        "generator",
+        "own_streams",
+    ),
+    "groundglass.core.states": (
+        "begin_state",
+        "load_state",
+        "read_notes",
+        "save_state",
+    ),
+    "groundglass.core.untrusted": ("read_json",),
+}
+
+__getattr__ = lazily(__name__, {name: module for module, names in _FROM.items() for name in names})

@@ -1,9 +1,17 @@
-"""Names that a package gives, imported when they are first asked for."""
+"""Names that a package gives, imported when they are first asked for.
+
+`import groundglass` needs this module alone, so it imports next to nothing: `typing` by itself takes as long as Python's start.
+"""
+
+from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 
 def lazily(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
