@@ -10,6 +10,8 @@ from itertools import pairwise
 import pytest
 
 from groundglass import cli
+from groundglass.cli import commands
+from groundglass.cli.main import _parsed
 from groundglass.studies import STUDIES
 
 
@@ -25,6 +27,41 @@ def test_help_needs_no_torch_and_names_options_plainly(words, shown):
     assert done.returncode == 0, done.stderr
     assert shown in done.stdout
     assert "--command" not in done.stdout
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["--version"], ["runn"], ["white-box"]])
+def test_the_help_of_all_imports_no_command_and_nothing_that_lays_out_options(words):
+    code = (
+        f"import sys; from groundglass.cli import main; main({words})\n"
+        "found = {'tyro', 'asyncio', 'rich', 'groundglass.cli.options', 'groundglass.cli.run'} & set(sys.modules)\n"
+        "assert not found, found"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def words_of(text):
+    """Without the boxes around them, of either kind."""
+    return [word for word in text.translate(dict.fromkeys(map(ord, "╭╮╰╯│─"), " ")).split() if word.strip("-")]
+
+
+@pytest.mark.parametrize("columns", [40, 79, 200])
+def test_the_help_of_all_has_the_words_that_tyro_would_lay_out(columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert cli.main(["--help"]) == 0
+    quick = capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        _parsed(["--help"])
+    assert words_of(quick) == words_of(capsys.readouterr().out)
+    boxed = [line for line in quick.splitlines() if line[:1] in "╭│╰" and line]
+    assert {len(line) for line in boxed} == {columns}
+
+
+def test_what_a_command_does_is_known_without_its_source(monkeypatch, tmp_path):
+    told = {name: commands.summary(name) for name in commands.COMMANDS}
+    assert list(told.values()) == [" ".join(kind.__doc__.split()) for kind in commands.classes().values()]
+    monkeypatch.setattr(commands, "__file__", str(tmp_path / "commands.py"))
+    assert {name: commands.summary(name) for name in commands.COMMANDS} == told
 
 
 ALONE = (

@@ -35,3 +35,15 @@ def test_no_torch_is_imported(code: str) -> None:
     command = [sys.executable, "-c", f"{code}\nimport sys; assert 'torch' not in sys.modules"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stderr
+
+
+def test_importing_the_package_imports_next_to_nothing() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import groundglass\n"
+        "found = {name for name in set(sys.modules) - before if not name.startswith('groundglass')}\n"
+        "assert not {'typing', 'collections', 'torch'} & found, found\n"
+        "import groundglass.core; assert 'typing' not in set(sys.modules) - before\n"
+        "from typing import Any; from groundglass.core import *; assert lookup and atomic_write, 'all names are there'"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,51 +1,21 @@
 """`groundglass`: which command it is, how it ends, and what an error says.
 
-Torch is imported only when there is something to compute, so that `--help` is quick.
+Torch is imported only when there is something to compute, and commands only when one is given, so that `--help` is quick.
 """
 
 import os
 import shutil
 import signal
 import sys
-
-import tyro
+from typing import TYPE_CHECKING
 
 from groundglass import __version__
-from groundglass.cli.audit import Audit
-from groundglass.cli.bench import Bench
-from groundglass.cli.device import Device
-from groundglass.cli.errors import said
-from groundglass.cli.harden import Harden
-from groundglass.cli.help import explain
-from groundglass.cli.options import Command
-from groundglass.cli.plan import Plan
-from groundglass.cli.redraw import Redraw
-from groundglass.cli.results import Compact, Export, Report, Seeds, Tables
-from groundglass.cli.retrieve import Retrieve
-from groundglass.cli.run import Recipes, Run
+from groundglass.cli.commands import COMMANDS, DESCRIPTION, classes, overview
 from groundglass.cli.terminal import complain, lasting_streams, say, unwritten
-from groundglass.cli.zoo import Zoo
-from groundglass.core import lookup
 from groundglass.core.stopping import Stopped, stoppable
 
-_COMMANDS: dict[str, type[Command]] = {
-    "run": Run,
-    "plan": Plan,
-    "report": Report,
-    "tables": Tables,
-    "export": Export,
-    "compact": Compact,
-    "seeds": Seeds,
-    "redraw": Redraw,
-    "harden": Harden,
-    "retrieve": Retrieve,
-    "audit": Audit,
-    "device": Device,
-    "recipes": Recipes,
-    "zoo": Zoo,
-    "bench": Bench,
-}
-
+if TYPE_CHECKING:
+    from groundglass.cli.options import Command
 
 # With fewer columns, laying out the help never ends.
 _NARROWEST = 30
@@ -94,6 +64,9 @@ def _run(arguments: list[list[str]]) -> int:
     if given[:1] == ["--version"]:
         say(f"groundglass {__version__}")
         return 0
+    if given[:1] in (["-h"], ["--help"]):
+        say(overview())
+        return 0
     name, command = "".join(given[:1]), _parsed(given)
     del given
     if command is None:
@@ -108,6 +81,8 @@ def _run(arguments: list[list[str]]) -> int:
         complain(f"\n{how}: {stop}" if str(stop) else f"\n{how}")
         return 128 + number  # as shells count it
     except Exception as error:
+        from groundglass.cli.errors import said
+
         line = said(error, name, command)
         if line is None:  # a bug of ours, or in a factory of the user's
             raise
@@ -116,26 +91,31 @@ def _run(arguments: list[list[str]]) -> int:
     return 0
 
 
-def _parsed(given: list[str]) -> Command | None:
+def _parsed(given: list[str]) -> "Command | None":
     """The command; None, after saying what is wrong, if there is none of this name."""
-    if given and given[0] not in _COMMANDS and not given[0].startswith("-"):
+    if given and given[0] not in COMMANDS and not given[0].startswith("-"):
+        from groundglass.core import lookup
         from groundglass.studies import ALL, STUDIES
 
         if any(study.name == given[0] for study in (ALL, *STUDIES)):
             complain(f"groundglass: {given[0]} is a study: `groundglass run {' '.join(given)}`")
             return None
         try:
-            lookup("command", given[0], _COMMANDS)
+            lookup("command", given[0], COMMANDS)
         except ValueError as error:
             complain(f"groundglass: {error}")
             return None
-    if given and given[0] in _COMMANDS:
-        explain(_COMMANDS[given[0]])
+    import tyro
+
+    from groundglass.cli.help import explain
+
+    commands = classes()
+    if given and given[0] in commands:
+        explain(commands[given[0]])
     return tyro.extras.subcommand_cli_from_dict(
-        dict(_COMMANDS),
+        dict(commands),
         prog="groundglass",
-        description="What a secret analog layer buys a neural network against adversarial attack, and what it costs to break. "
-        "`groundglass --version` prints the version.",
+        description=DESCRIPTION,
         args=given,
         config=(tyro.conf.OmitArgPrefixes,),  # the options of `device new` are --out, not --command.out
     )

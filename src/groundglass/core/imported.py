@@ -1,6 +1,5 @@
 """Code that a user names, as "package.module:name" or "file.py:name"; and libraries that not every user has."""
 
-import hashlib
 import importlib
 import importlib.util
 import os
@@ -10,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-from groundglass.core.names import lookup
 
 
 def imported(kind: str, text: str) -> Callable[..., Any]:
@@ -26,6 +23,8 @@ def imported(kind: str, text: str) -> Callable[..., Any]:
     Raises:
         ValueError: it is no such text, or there is no such module, file or name; says what to do.
     """
+    from groundglass.core.names import lookup
+
     place, _, name = text.rpartition(":")
     if place.endswith(".py") and name.isidentifier():
         found = _of_file(Path(place))
@@ -56,6 +55,8 @@ def _of_module(module: str) -> ModuleType:
 
 def _of_file(path: Path) -> ModuleType:
     """The module of a file, under a name of its own: no library and no other file is hidden by it."""
+    import hashlib
+
     path = path.resolve()
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
@@ -145,6 +146,8 @@ def _installed_by(name: str) -> str:
 
 
 def file_digest(path: Path) -> str:
+    import hashlib
+
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
