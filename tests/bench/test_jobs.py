@@ -50,6 +50,7 @@ def test_a_dear_job_runs(name: str, bench: Bench) -> None:
     assert contest.peak(found) is None or contest.peak(found) > 2**20
     assert len(contest.floors(found)) == 1
     if name == "report":
+        assert contest.of == "56 results"
         assert (bench.folder / "page" / "report.html").exists()
 
 

@@ -87,9 +87,29 @@ def test_a_slower_machine_is_no_slower_library():
     assert verdicts(made(row("a", STEADY), processor="two"), then) == {"a": "not comparable"}
 
 
+def test_a_slow_day_is_no_slower_library_when_another_floor_was_the_fastest():
+    then, now = steady("a"), steady("a", 1.5, floor=1.5)
+    assert now.floor is not None
+    now = replace(now, floor=replace(now.floor, what="another"))
+    assert verdicts(made(now), made(then)) == {"a": "the same"}
+    assert verdicts(made(now, processor="two"), made(then)) == {"a": "not comparable"}
+
+
+def test_a_turn_or_two_say_nothing():
+    for turns in (1, 2):
+        then, now = (row("a", [time] * turns, [0.5] * turns) for time in (1.0, 2.0))
+        (change,) = against(made(now), made(then))
+        assert (change.verdict, bool(change.why)) == ("not comparable", True)
+
+
 def test_other_work_is_not_compared():
     then = made(steady("a"))
-    for now in (made(replace(steady("a", 3), what="more")), made(steady("a", 3), threads=2)):
+    others = (
+        made(replace(steady("a", 3), what="more")),
+        made(steady("a", 3), threads=2),
+        replace(made(steady("a", 3)), seed=1),
+    )
+    for now in others:
         (change,) = against(now, then)
         assert change.verdict == "not comparable"
         assert change.why
@@ -123,8 +143,23 @@ def test_a_file_goes_on(measured, tmp_path):
     for other in ({"seed": 1}, {"threads": 2}, {"sizes": TINY}, {"turns": 6}):
         with pytest.raises(ValueError, match=next(iter(other))):
             benchmark(["a"], keep=file, **other)
+    began: list[str] = []
+    benchmark(["a", "b", "a"], begin=began.append)
+    assert began == ["a", "b"]
     with pytest.raises(ValueError, match="did you mean"):
         benchmark(["aa"])
+
+
+def test_two_at_once_keep_the_jobs_of_both(measured, tmp_path):
+    file = tmp_path / "one.json"
+    benchmark(["a"], keep=file, begin=lambda name: benchmark(["b"], keep=file) and None)
+    assert set(Benchmark.load(file).jobs) == {"a", "b"}
+    assert [path.name for path in tmp_path.iterdir()] == ["one.json"]
+
+
+def test_a_folder_that_is_no_run_is_refused_before_the_first_job(measured, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"study\.json"):
+        benchmark(["a"], run=tmp_path, begin=lambda name: pytest.fail(name))
 
 
 def test_the_command_says_what_is_slower(measured, tmp_path, capsys):

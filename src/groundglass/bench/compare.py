@@ -7,6 +7,8 @@ from groundglass.bench.results import Benchmark, Row, Spread
 
 #: Less than this is no change, whatever the spread says: between two runs a machine changes by as much.
 LEAST = 0.05
+#: Fewer have no quartiles to speak of.
+TURNS = 3
 
 Verdict = Literal["slower", "faster", "the same", "new", "not measured now", "not comparable"]
 
@@ -22,7 +24,7 @@ class Change:
     Attributes:
         time: median time now over that of then; None where it means nothing, as on another machine.
         over_floor: the same of the time over its floor.
-        why: it cannot be compared; else empty.
+        why: it cannot be compared, or by what alone it was; else empty.
     """
 
     job: str
@@ -35,10 +37,10 @@ class Change:
 def against(now: Benchmark, then: Benchmark) -> list[Change]:
     """Every job of either.
 
-    Two things can be compared: times, on the same machine; and times over their floors, if these were reached in the same way,
-    on any. A job is slower, or faster, if all that can be compared says so: by more than 5%, and the quartiles of then and of now
-    do not meet. So neither a machine that has become slower as a whole nor a new torch with faster convolutions is taken
-    for a slower library.
+    On the same machine times are compared, and times over their floors. A job is slower, or faster, if both say so: by
+    more than 5%, and the quartiles of then and of now do not meet. So neither a machine that has become slower as a whole nor a
+    new torch with faster convolutions is taken for a slower library. On another machine times over floors are compared alone,
+    if these were reached in the same way. That is a hint: another machine may be better at floors than at all else.
     """
     here = now.machine == then.machine
     changes = [_change(row, then.jobs.get(row.job), now, then, same_machine=here) for row in now.rows]
@@ -52,28 +54,35 @@ def _change(row: Row, old: Row | None, now: Benchmark, then: Benchmark, *, same_
     why = _not_comparable(row, old, now, then)
     if why:
         return Change(row.job, "not comparable", why=why)
-    times, floors = (row.ours.spread, old.ours.spread) if same_machine else None, _over_floors(row, old)
+    times = (row.ours.spread, old.ours.spread) if same_machine else None
+    floors = _over_floors(row, old, same_machine=same_machine)
     pairs = [pair for pair in (times, floors) if pair is not None]
     if not pairs:
         return Change(row.job, "not comparable", why="other machines, and no floor of the same kind")
     said = {_verdict(*pair) for pair in pairs}
     verdict: Verdict = said.pop() if len(said) == 1 else "the same"
-    return Change(row.job, verdict, _times(times), _times(floors))
+    alone = (
+        "another machine: by the floor alone" if times is None else "no floor: by time alone" if floors is None else ""
+    )
+    return Change(row.job, verdict, _times(times), _times(floors), alone)
 
 
 def _not_comparable(row: Row, old: Row, now: Benchmark, then: Benchmark) -> str:
     if (row.what, row.unit) != (old.what, old.unit):
         return f"other work: {old.what}"
-    for name in ("threads", "clock"):
+    if (turns := min(len(row.ours.seconds), len(old.ours.seconds))) < TURNS:
+        return f"{turns} turns are too few, of {TURNS} or more"
+    for name in ("threads", "clock", "seed"):
         if getattr(now, name) != getattr(then, name):
             return f"{name} was {getattr(then, name)}, is {getattr(now, name)}"
     return ""
 
 
-def _over_floors(row: Row, old: Row) -> tuple[Spread, Spread] | None:
-    if row.floor is None or old.floor is None:
+def _over_floors(row: Row, old: Row, *, same_machine: bool) -> tuple[Spread, Spread] | None:
+    if row.floor is None or old.floor is None or row.floor_is != old.floor_is:
         return None
-    if (row.floor_is, row.floor.what) != (old.floor_is, old.floor.what):
+    # On one machine the fastest is that of the day, however it was reached: two that are all but equal take turns.
+    if not same_machine and row.floor.what != old.floor.what:
         return None
     return row.ours.over(row.floor), old.ours.over(old.floor)
 

@@ -61,6 +61,7 @@ class Contest:
         peers: others who do the same, by name. Each is made, which imports it, and tried; whoever cannot be is left out, with a
             word. The fastest counts.
         peak: bytes that it held at most, where it was not this process that held them.
+        of: what the work was done on, where that is the user's: jobs on other things are not compared.
     """
 
     work: Callable[[], Any]
@@ -69,6 +70,7 @@ class Contest:
     within: tuple[str, Callable[[Any], float]] | None = None
     peers: Mapping[str, Callable[[], Part]] = field(default_factory=dict)
     peak: Callable[[Any], int | None] | None = None
+    of: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -77,7 +77,7 @@ def measure(
         timings["floor"] = _part_of(timings["ours"], contest.within[0], shares[-turns:])
     return Row(
         job=job.name,
-        what=job.described(bench.sizes),
+        what=job.described(bench.sizes) + (f" of {contest.of}" if contest.of else ""),
         unit=job.unit,
         floor_is=job.floor,
         ours=timings["ours"],

@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -16,9 +17,11 @@ from groundglass.bench.results import Benchmark, Clock, Machine, Row
 from groundglass.bench.sizes import Sizes
 from groundglass.core import check_seed, lookup
 from groundglass.core.files import check_place
+from groundglass.core.locks import NoLocksError, leased
 from groundglass.core.platform import machine, versions
 from groundglass.core.schema import read
 from groundglass.core.settings import Count, fit
+from groundglass.results.manifest import load_manifest
 
 
 def benchmark(
@@ -53,26 +56,27 @@ def benchmark(
 
     Raises:
         ValueError: no such job, settings that cannot be, or a file of another benchmark.
+        OSError: the file cannot be written; `run` is no run folder.
         DamagedFileError: the file was altered.
     """
-    jobs = [lookup("job", name, JOBS) for name in only] or list(JOBS.values())
+    jobs = [lookup("job", name, JOBS) for name in dict.fromkeys(only)] or list(JOBS.values())
     sizes, turns, threads = sizes or Sizes(), fit(Count, turns, "turns"), fit(Count, threads, "threads")
     check_seed(seed)
     if keep is not None:
         check_place(keep)
+    if run is not None:
+        load_manifest(run)
     clock: Clock = "cpu" if threads == 1 else "wall"
-    found = _continued(
-        Benchmark(
-            machine=Machine(**machine(), vectors=get_cpu_capability()),  # type: ignore[arg-type]
-            versions=versions() | _peers(),
-            threads=threads,
-            clock=clock,
-            turns=turns,
-            seed=seed,
-            sizes=sizes,
-        ),
-        keep,
+    new = Benchmark(
+        machine=Machine(**machine(), vectors=get_cpu_capability()),  # type: ignore[arg-type]
+        versions=versions() | _peers(),
+        threads=threads,
+        clock=clock,
+        turns=turns,
+        seed=seed,
+        sizes=sizes,
     )
+    found = _continued(new, keep)
     with tempfile.TemporaryDirectory(prefix="groundglass-bench-") as folder:
         for job in jobs:
             begin(job.name)
@@ -92,9 +96,18 @@ def benchmark(
             except RuntimeError as error:
                 failed(job.name, str(error))
                 continue
-            found = found.with_rows([read(Row, json.loads(ended.printed), job.name)])
-            if keep is not None:
-                found.save(keep)
+            row = read(Row, json.loads(ended.printed), job.name)
+            found = found.with_rows([row]) if keep is None else _added(new, row, keep)
+    return found
+
+
+def _added(new: Benchmark, row: Row, keep: Path) -> Benchmark:
+    """What the file has after it was added to; others may add to it at the same time."""
+    with ExitStack() as held:
+        with suppress(NoLocksError):
+            held.enter_context(leased(keep.parent, f".{keep.name}", poll=0.1))
+        found = _continued(new, keep).with_rows([row])
+        found.save(keep)
     return found
 
 

@@ -50,7 +50,7 @@ class Sizes(Settings):
         return asdict(self)
 
 
-#: Those of the goals: half an hour on two cores.
+#: Those of the goals: an hour or so.
 FULL = Sizes(
     images=512,
     batch=128,

@@ -33,11 +33,11 @@ class Bench(Command):
     fail: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """End with exit code 1 if a job is slower than in --against."""
     size: Literal["usual", "full"] = "usual"
-    """How much work each job is. full: half an hour."""
+    """How much work each job is. full: an hour or so."""
     width: float | None = None
     """Of VGG-16, as a share of the paper's. Default: 0.25."""
     turns: int = 5
-    """Of each job, its floor and its peer, after one that is not counted."""
+    """Of each job, its floor and its peer, after one that is not counted. Fewer than three are not compared."""
     threads: int = 1
     """Of each job. With one, times are those of the processor, which other work changes little; with more those of the wall."""
     peers: bool = True

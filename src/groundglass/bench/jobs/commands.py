@@ -6,6 +6,7 @@ from pathlib import Path
 
 from groundglass.bench.children import Ended, run_code, run_module
 from groundglass.bench.job import Bench, Contest, Job, Part
+from groundglass.results import RecordStore
 from groundglass.studies import run_study
 
 _ALL_NAMES = "import torch, groundglass; [getattr(groundglass, name) for name in groundglass.__all__]"
@@ -52,7 +53,10 @@ def _reporting(bench: Bench) -> Contest:
         return {"bare figures": Part(partial(run_code, _BARE_FIGURES, str(len(figures)), "svg", "png"))}
 
     return Contest(
-        work=partial(run_module, "groundglass.cli", "report", str(run), "--out", str(page)), floors=least, peak=_peak
+        work=partial(run_module, "groundglass.cli", "report", str(run), "--out", str(page)),
+        floors=least,
+        peak=_peak,
+        of="" if bench.run is None else f"{len(RecordStore.read(run).records)} results",
     )
 
 
