@@ -7,6 +7,7 @@ from groundglass.adaptive.stand_ins import StandInAccess, unasked
 from groundglass.certify import flippable_bits, through_device
 from groundglass.models.defended import DefendedNetwork
 from groundglass.models.predict import predict_logits
+from groundglass.optics import MovingDevice
 from groundglass.optics.layer import binarise
 from tests.certify.test_relaxed import METHODS, anywhere
 from tests.certify.toys import curved, defended, images
@@ -107,6 +108,11 @@ def test_what_has_no_bits_of_its_own_is_refused() -> None:
     with pytest.raises(ValueError, match="noise"):
         through_device(noisy, x, [0, 0], 0.001, enumerate_bits=2)
     assert through_device(noisy, x, [0, 0], 0.0).same_bits.all()
+    lots = defended()
+    moving = MovingDevice([gg.SimulatedOPU.create(12, 40, seed=seed) for seed in (1, 2)], seed=1)
+    lots.block.hold(moving)
+    with pytest.raises(ValueError, match="matrices"):
+        through_device(lots, x, [0, 0], 0.001, enumerate_bits=2)
     with pytest.raises(ValueError, match="enumerate_bits"):
         through_device(defended(), x, [0, 0], 0.1, enumerate_bits=17)
     assert flippable_bits(defended(), images(0), 0.1).counts.shape == (0,)

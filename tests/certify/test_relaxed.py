@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 import groundglass as gg
 from groundglass.certify.relaxed import bounds, margins, verified
-from groundglass.models import defend, vgg16
+from groundglass.models import defend, predict_logits, vgg16
 from groundglass.models.preprocessing import Preprocessed, Preprocessing
 from groundglass.models.rescaled import rescaled
 from tests.certify.toys import convolutional, curved, defended, images, linear
@@ -146,3 +146,36 @@ def test_a_network_in_train_mode_is_bounded_as_in_eval_mode() -> None:
     wanted = bounds(model, x, 0.02, method="ibp")
     assert torch.equal(bounds(model.train(), x, 0.02, method="ibp")[0], wanted[0])
     assert model.training
+
+
+def test_a_linear_layer_may_come_before_images_are_flattened() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 4)).eval()
+    x = torch.rand(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    for method in METHODS:
+        low, high = bounds(model, x, 0.1, method=method)
+        assert low.shape == (5, 4)
+        for seed in range(20):
+            logits = model(anywhere(x, 0.1, seed)).detach().double()
+            assert bool(((low - 1e-5 <= logits) & (logits <= high + 1e-5)).all())
+
+
+def test_a_margin_that_rounding_eats_is_not_verified() -> None:
+    """Two numbers of some thousands are subtracted: float32 has three decimals of what is left."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2), nn.Linear(2, 2)).eval()
+    for weight, bias, values in ((model[1].weight, model[1].bias, 4e3), (model[2].weight, model[2].bias, 1.0)):
+        nn.init.constant_(weight, values)
+        nn.init.zeros_(bias)
+    with torch.no_grad():
+        model[1].bias[1] = 0.1002  # more than the first by that; float32 rounds it down
+        model[2].weight[0] = torch.tensor([-1.0, 1.0])
+        model[2].weight[1] = 0
+        model[2].bias.copy_(torch.tensor([1.0, 1.1002 - 3e-5]))  # class 0 is ahead by that in exact arithmetic
+    x = torch.rand(300, 1, 1, 2, generator=torch.Generator().manual_seed(0))
+    assert bool((margins(model, x, [0] * 300, 0.0) > 2e-5).all())
+    fooled = predict_logits(model, x).argmax(1) != 0
+    assert bool(fooled.any())
+    assert not bool(verified(model, x, [0] * 300, 0.0)[fooled].any())
+    plain, x = linear(), images(5)
+    assert bool(verified(plain, x, predict_logits(plain, x).argmax(1), 0.0).all())

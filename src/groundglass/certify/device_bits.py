@@ -16,15 +16,15 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from groundglass.certify.chain import to_features
-from groundglass.certify.relaxed import SLACK, Method, boxes, check_ball, check_steps, ranges, walked_back
+from groundglass.certify.relaxed import Method, boxes, check_ball, check_steps, ranges, slack, walked_back
 from groundglass.certify.steps import Centre, Step
 from groundglass.core import as_labels, counting, silent
 from groundglass.core.modes import evaluating
 from groundglass.core.progress import Progress
 from groundglass.core.settings import In, fit
 from groundglass.models import DefendedNetwork, predict_logits
-from groundglass.optics.camera import camera_of
 from groundglass.optics.layer import binarise
+from groundglass.optics.steady import is_steady
 
 #: Bits of which all combinations are shown to a device, at most.
 _Bits = Annotated[int, In("[0, 16]", "each more doubles the frames: 16 are 65,536 an image")]
@@ -105,30 +105,30 @@ def flippable_bits(
         features = torch.cat(
             [network.features(part.to(network.block.readout.weight.dtype)) for part in images.split(256)]
         )
-    check_steps(steps[:-1], images[:2], features[:2])
+    apart = check_steps(steps[:-1], images, features)
     found = []
-    for box in boxes(images, eps):
-        found.append(_may_flip(steps, box, method))
+    for box, off in zip(boxes(images, eps), apart, strict=True):
+        found.append(_may_flip(steps, box, method, off))
         progress("bits that may flip", len(found), len(images))
     return FlippableBits(eps, binarise(features).to(torch.uint8), torch.stack(found))
 
 
-def _may_flip(steps: list[Step], box: tuple[Tensor, Tensor], method: Method) -> Tensor:
+def _may_flip(steps: list[Step], box: tuple[Tensor, Tensor], method: Method, apart: Tensor) -> Tensor:
     found = ranges(steps, box, method)
     low, high = found[-1][0][0], found[-1][1][0]
-    slack = SLACK * found[-2][1].max()
+    least = slack(found[-2][1].max(), apart)
     # What intervals do not show is walked back.
-    open_bits = (~_fixed(low, high, slack)).nonzero()[:, 0]
+    open_bits = (~_fixed(low, high, least)).nonzero()[:, 0]
     if len(open_bits):
         rows = low.new_zeros(len(open_bits), len(low))
         rows[counting(len(open_bits), rows.device), open_bits] = 1
         one, other = walked_back(steps, found, rows, to_images=method != "ibp")
         low[open_bits], high[open_bits] = torch.maximum(low[open_bits], one), torch.minimum(high[open_bits], other)
-    return ~_fixed(low, high, slack)
+    return ~_fixed(low, high, least)
 
 
-def _fixed(low: Tensor, high: Tensor, slack: Tensor) -> Tensor:
-    return (low > slack) | (high < -slack)
+def _fixed(low: Tensor, high: Tensor, least: Tensor) -> Tensor:
+    return (low > least) | (high < -least)
 
 
 def through_device(
@@ -152,8 +152,8 @@ def through_device(
         eps, method, progress: as of `flippable_bits`.
 
     Raises:
-        TypeError, ValueError: as `flippable_bits`; labels that do not fit; combinations for a camera with noise, whose answer may
-            be another each time, or for a network with layers above its block.
+        TypeError, ValueError: as `flippable_bits`; labels that do not fit; combinations for a device whose answer may be another
+            each time (`is_steady`), or for a network with layers above its block.
     """
     most = fit(_Bits, enumerate_bits, "enumerate_bits")
     found = flippable_bits(network, images, eps, method=method, progress=progress)
@@ -187,10 +187,10 @@ def _combinations(bits: Tensor, flippable: Tensor) -> Tensor:
 
 
 def _check_repeats(network: DefendedNetwork) -> None:
-    if network.device is not None and camera_of(network.device).noisy:
+    if network.device is not None and not is_steady(network.device):
         raise ValueError(
-            "the camera of this network's device has noise, so that what it answers now is not what it answers next: leave out "
-            "`enumerate_bits`, or smooth the network"
+            "what the device of this network answers now need not be what it answers next: it has noise, or switches among "
+            "matrices, or drifts, or is not known not to. Leave out `enumerate_bits`, or smooth the network"
         )
     if not network.ends_in_block:
         raise ValueError("there are layers above the optical block of this network: leave out `enumerate_bits`")

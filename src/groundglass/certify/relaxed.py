@@ -9,7 +9,8 @@ auto_LiRPA, the authors' library, which the registry has for torch up to 1.12 al
 (alpha-CROWN); units that intervals show to be on, or off, are not bounded again; the box is cut to [0, 1], where images are.
 
 All of it is in float64, and true of the network in exact arithmetic. A network in float32 is off by rounding: a margin that is
-smaller than that proves nothing, and `slack` says what is asked for.
+smaller than that proves nothing, and `slack` says what is asked for. How far rounding takes it in all of a ball is estimated
+from the images themselves, and not proven.
 """
 
 from collections.abc import Iterator
@@ -28,8 +29,10 @@ from groundglass.models import predict_logits
 
 Method = Literal["ibp", "crown-ibp", "crown"]
 
-#: Of the largest value that an output may have: a bound is worth something where it is this far from what it is compared with.
-SLACK = 1e-5
+# Of the largest value that an output may have.
+_LEAST = 1e-5
+# Times what rounding does to the image in the middle of a ball.
+_ROUNDING = 10
 #: Numbers in the rows that are walked back at once.
 _AT_ONCE = 2**19
 #: By how much the network and its steps may differ, of the largest logit.
@@ -50,7 +53,7 @@ def bounds(
     Raises:
         TypeError, ValueError: images that are not float NCHW in [0, 1]; eps not in [0, 1]; a layer that bounds cannot follow.
     """
-    steps, images, eps = _checked(model, images, eps, method)
+    steps, images, eps, _ = _checked(model, images, eps, method)
     found = [_logits(steps, box, method) for box in boxes(images, eps)]
     return _stacked([low for low, _ in found]), _stacked([high for _, high in found])
 
@@ -60,14 +63,19 @@ def margins(
 ) -> Float[Tensor, "n"]:
     """By how much the label's logit is above all others for every image within `eps`, at least; float64.
 
-    Above 0 no attack in the L-inf ball succeeds.
+    Above 0 no attack in the L-inf ball succeeds, but for rounding: `verified` leaves room for that.
 
     Bounds of differences of logits, which are nearer than differences of their bounds.
 
     Raises:
         TypeError, ValueError: as `bounds`; labels that do not fit.
     """
-    steps, images, eps = _checked(model, images, eps, method)
+    return _margins(model, images, labels, eps, method)[0]
+
+
+def _margins(model: Any, images: Any, labels: Any, eps: float, method: Method) -> tuple[Tensor, Tensor]:
+    """And how far each image's logits are from those of the steps."""
+    steps, images, eps, apart = _checked(model, images, eps, method)
     known = as_labels(labels, images).tolist()
     found = []
     for box, label in zip(boxes(images, eps), known, strict=True):
@@ -77,17 +85,28 @@ def margins(
         rows[:, label] += 1
         others = Dense(rows[counting(classes, rows.device) != label], rows.new_zeros(classes - 1))
         found.append(_logits([*steps, others], box, method)[0].min())
-    return torch.stack(found) if found else torch.zeros(0, dtype=torch.float64, device=images.device)
+    return torch.stack(found) if found else torch.zeros(0, dtype=torch.float64, device=images.device), apart
 
 
 def verified(
     model: Any, images: Float[Tensor, "n c h w"], labels: Any, eps: float, *, method: Method = "crown"
 ) -> Bool[Tensor, "n"]:
-    """Whether no image within `eps` (L-inf) of each is given another class than its label, for certain. As `margins`."""
+    """Whether no image within `eps` (L-inf) of each is given another class than its label: the margin is proven, and above what
+    rounding may take from it (`slack`). As `margins`."""
     images = as_images(images)
-    found = margins(model, images, labels, eps, method=method)
+    found, apart = _margins(model, images, labels, eps, method)
     largest = predict_logits(model, images).abs().amax(1) if len(images) else images.new_zeros(0)
-    return found > SLACK * largest.to(found)
+    return found > slack(largest.to(found), apart)
+
+
+def slack(largest: Tensor, apart: Tensor) -> Tensor:
+    """How far a bound must be from what it is compared with to be worth something.
+
+    Args:
+        largest: value that an output may have.
+        apart: how far the network is from its steps, on the image itself: see `check_steps`.
+    """
+    return torch.maximum(_LEAST * largest, _ROUNDING * apart)
 
 
 def boxes(images: Tensor, eps: float) -> Iterator[Box]:
@@ -169,12 +188,10 @@ def _classes(steps: list[Step], box: Box) -> int:
     return value.shape[1]
 
 
-def _checked(model: Any, images: Any, eps: float, method: Method) -> tuple[list[Step], Tensor, float]:
+def _checked(model: Any, images: Any, eps: float, method: Method) -> tuple[list[Step], Tensor, float, Tensor]:
     steps = to_logits(model)
     images, eps = check_ball(model, images, eps, method)
-    if len(images):
-        check_steps(steps, images[:2], predict_logits(model, images[:2]))
-    return steps, images, eps
+    return steps, images, eps, check_steps(steps, images, predict_logits(model, images))
 
 
 def check_ball(model: Any, images: Any, eps: float, method: Method) -> tuple[Tensor, float]:
@@ -190,21 +207,32 @@ def check_ball(model: Any, images: Any, eps: float, method: Method) -> tuple[Ten
     return images if where is None else images.to(where), eps
 
 
-def check_steps(steps: list[Step], images: Tensor, wanted: Tensor) -> None:
+def check_steps(steps: list[Step], images: Tensor, wanted: Tensor) -> Tensor:
     """Refuse steps that do not compute what the network does: a hook, or a layer that is not what it seems.
 
+    Args:
+        wanted: what the network gives of the images.
+
+    Returns:
+        How far the two are apart, by rounding: float64 [n], where the images are.
+
     Raises:
-        ValueError: the two differ by more than rounding.
+        ValueError: the two differ by more than that.
     """
-    value = images.double()
-    for step in steps:
-        value = step(value)
-    apart = (value.cpu() - wanted.cpu().double()).abs().max()
-    if not bool(apart <= _SAME * wanted.abs().max().clamp_min(1e-6)):
+    if not len(images):
+        return images.new_zeros(0, dtype=torch.float64)
+    values = []
+    for value in images.double().split(64):
+        for step in steps:
+            value = step(value)
+        values.append(value)
+    off = (torch.cat(values) - wanted.to(images.device).double()).abs().flatten(1).amax(1)
+    if not bool(off.max() <= _SAME * wanted.abs().max().clamp_min(1e-6)):
         raise ValueError(
-            f"the layers of this network one after the other do not give what it gives (they are {float(apart):.3g} apart): it "
-            "does something between them that bounds do not see, such as a hook"
+            f"the layers of this network one after the other do not give what it gives (they are {float(off.max()):.3g} apart): "
+            "it does something between them that bounds do not see, such as a hook"
         )
+    return off
 
 
 def _stacked(rows: list[Tensor]) -> Tensor:

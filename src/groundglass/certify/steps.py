@@ -76,7 +76,7 @@ class Dense(Step):
         return middle - reach, middle + reach
 
     def back(self, rows: Tensor, box: Box) -> tuple[Tensor, Tensor]:
-        return rows @ self.weight, rows @ self.bias
+        return rows @ self.weight, total((rows @ self.bias)[:, None])
 
 
 @dataclass(frozen=True, eq=False)

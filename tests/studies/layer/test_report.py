@@ -21,7 +21,9 @@ WIDE: dict[str, Any] = {"norm": "l2", "eps": 0.25, "eps_paper": None}
 LAYERS: dict[str, dict[str, Any]] = {"standard": {}, "p=4": {"power": 4.0}, "1 bit, M=50": {"bits": 1, "out": 50}}
 
 
-def run(path: Path, worst: dict[str, int], *, knowing: dict[str, int] | None = None) -> Run:
+def run(
+    path: Path, worst: dict[str, int], *, knowing: dict[str, int] | None = None, untried: tuple[str, ...] = ()
+) -> Run:
     """Of 200 images 150 right at first. Layers that keep so many images where no layer keeps 60, and where U is known so many."""
     folder = RunFolder(path / "run", "layer")
     model = {"features": "VGG-OPU", "encoding": "bits"}
@@ -37,6 +39,8 @@ def run(path: Path, worst: dict[str, int], *, knowing: dict[str, int] | None = N
         kept = worst.get(name, 60)
         folder.audit(f"layer {name}", clean=150, claimed=max(60, kept), worst=kept, of=200, inputs=[own])
         folder.audit(f"layer {name}", clean=150, claimed=60, worst=60, of=200, inputs=[own], **WIDE)
+        if name in untried:
+            continue
         left = right((knowing or worst).get(name, 60), 200)
         folder.attack(f"layer {name}", left, rule="exact", purpose="layer", inputs=[own], eps=0.025, eps_paper=0.05)
     return folder.run()
@@ -55,6 +59,16 @@ def run(path: Path, worst: dict[str, int], *, knowing: dict[str, int] | None = N
 )
 def test_a_layer_helps_where_more_images_stay_than_without_it(tmp_path, worst, knowing, finding) -> None:
     assert section(run(tmp_path, worst, knowing=knowing), Drawn()).verdict.finding is finding
+
+
+def test_a_gain_whose_attacker_with_u_was_not_tried_is_open(tmp_path: Path) -> None:
+    made = run(tmp_path, {"p=4": 90}, untried=("p=4",))
+    verdict = section(made, Drawn()).verdict
+    assert verdict.finding is Finding.OPEN
+    assert verdict.reasons["standing"] == ["p=4"]
+    assert any("p=4" in one for one in verdict.untried)
+    page = build(made.folder, studies=[find_study("layer")]).read_text()
+    assert "not tried for each" in page
 
 
 def test_what_is_gained_is_counted_on_images_that_both_get_right(tmp_path: Path) -> None:

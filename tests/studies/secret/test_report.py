@@ -190,6 +190,14 @@ def test_how_soon_is_told_and_who_is_wrong(tmp_path: Path) -> None:
     assert len(titles) == 4
 
 
+def test_who_is_sure_of_what_is_not_so_knows_nothing(tmp_path: Path) -> None:
+    one = usual(tmp_path)
+    one.said("Flat", 20, 6.0)
+    one.said("Border", 3, 700.0, settings={}, access="labels")
+    facts = one.section().facts
+    assert (facts["scores"]["median"], facts["labels"]["median"]) == (6, None)
+
+
 def test_the_picture_goes_from_no_bit_to_all(tmp_path: Path) -> None:
     one, drawn = usual(tmp_path), Drawn()
     one.said("Flat", 20, 6.0)

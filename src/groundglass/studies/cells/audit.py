@@ -13,8 +13,7 @@ from groundglass.core.sealed import Seed
 from groundglass.core.settings import Count
 from groundglass.models import Defended, devices_of
 from groundglass.models.wrappers import unwrapped
-from groundglass.optics import MovingDevice, OpticalDevice, RemoteOPU, SimulatedOPU
-from groundglass.optics.counted import uncounted
+from groundglass.optics import MovingDevice, steady
 from groundglass.results import Record
 from groundglass.results.kinds.audit import AuditResult, Timing
 from groundglass.studies.cells.attack import BallCell, make_ball
@@ -96,8 +95,4 @@ def audit_result(found: Audit) -> AuditResult:
 def is_steady(network: nn.Module) -> bool:
     """Whether a network gives the same answers whatever it was asked before: its device has no noise and no lots, as is known of
     simulated ones, here or at a service."""
-    return all(_is_steady(uncounted(device)) for device in devices_of(unwrapped(network)))
-
-
-def _is_steady(held: OpticalDevice) -> bool:
-    return isinstance(held, SimulatedOPU | RemoteOPU) and held.camera is not None and not held.camera.noisy
+    return all(map(steady.is_steady, devices_of(unwrapped(network))))

@@ -225,7 +225,10 @@ def _judge(run: Run, found: list[Layer], family: Family[Key]) -> Verdict:
         "surer": list(dict.fromkeys(key[0] for key in known if key[2] == CERTIFIED and family.above(key))),
         "failed": failed_checks(run),
     }
-    finding = Finding.HOLDS if staying else Finding.PART if standing else Finding.FALLS
+    # That a gain goes once U is known can be said where that was tried for each that stands.
+    known_for_all = all((*key[:2], KNOWN) in known for key in standing)
+    lost = Finding.PART if known_for_all else Finding.OPEN
+    finding = Finding.HOLDS if staying else lost if standing else Finding.FALLS
     untried = tuple(
         f"{one.name} with U known" for one in found if one.left and not any(who == KNOWN for _, who in one.left)
     )

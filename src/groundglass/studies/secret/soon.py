@@ -136,7 +136,9 @@ def _fact(one: Test | None) -> dict[str, Any] | None:
     if one is None:
         return None
     r = one.result
-    return {"median": r.median, "right": r.right, "wrong": r.wrong, "streams": r.streams, "alpha": one.config.alpha}
+    # Of streams that were sure, and right: who is sure of what is not so knows nothing.
+    median = r.median if 2 * r.right > r.streams else None
+    return {"median": median, "right": r.right, "wrong": r.wrong, "streams": r.streams, "alpha": one.config.alpha}
 
 
 def evidence(run: Run, drawings: Folder) -> Drawing | None:
