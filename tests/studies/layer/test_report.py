@@ -149,5 +149,6 @@ def test_few_images_are_too_few_and_other_studies_have_no_such_section(tmp_path:
     for name, kept in (("no layer, bits", 0), ("layer standard", 40)):
         own = folder.network(name, model=model, device={} if name.startswith("layer") else None)
         folder.audit(name, clean=45, claimed=kept, worst=kept, of=48, inputs=[own])
+    folder.attack(name, right(kept, 48), rule="exact", purpose="layer", inputs=[own], eps=0.025, eps_paper=0.05)
     assert section(folder.run(), Drawn()).verdict.finding is Finding.FEW
     assert section(RunFolder(tmp_path / "other").run(), Drawn()) is None
