@@ -31,7 +31,7 @@ def test_the_laptop_recipe_does_every_study_and_trains_each_network_once(data):
     cells = plan("all", data)
     networks, keys = trainings(cells), {key_of(cell) for cell in cells}
     apart = {study.name for study in STUDIES if not find_recipe(study, "laptop").in_all}
-    assert apart == {"defences", "layer"}, "on fewer images, and three times; a sweep of twenty layers"
+    assert apart == {"defences", "layer", "frontier"}, "on fewer images, and three times; sweeps"
     for study in STUDIES:
         if study.name not in apart:
             assert {key_of(cell) for cell in plan(study.name, data)} <= keys, study.name
@@ -86,6 +86,7 @@ def test_quick_leaves_out_what_would_make_it_slow():
     assert {study.name for study in STUDIES} - set(config.studies) == {
         "ablation",
         "layer",
+        "frontier",
         "scale",
         "adversarial-training",
     }

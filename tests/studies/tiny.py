@@ -29,6 +29,7 @@ from groundglass.studies.engine import local
 from groundglass.studies.engine import planned as planned_module
 from groundglass.studies.everything.study import EverythingConfig
 from groundglass.studies.extraction.study import ExtractionConfig
+from groundglass.studies.frontier.study import FrontierConfig, Trial
 from groundglass.studies.layer.study import LayerConfig, Variant
 from groundglass.studies.noise.study import NoiseConfig, SurrogateConfig
 from groundglass.studies.recipe import Recipe
@@ -40,7 +41,7 @@ from groundglass.studies.service.study import ServiceConfig
 from groundglass.studies.transfer.study import TransferConfig
 from groundglass.studies.white_box.rungs import LadderConfig
 from groundglass.studies.white_box.study import WhiteBoxConfig
-from groundglass.training import TRADES, PGDTraining, TrainingConfig
+from groundglass.training import TRADES, Freezing, Growing, PGDTraining, TrainingConfig
 from groundglass.training.classifier import FINE_TUNING
 
 C = TypeVar("C")
@@ -247,6 +248,15 @@ layer = maker(
     certify_images=8,
     certify_draws=20,
 )
+frontier = maker(
+    FrontierConfig,
+    epochs=2,
+    trials=(
+        Trial(defended=True),
+        Trial(width=0.04, epochs=3, growing=Growing(), freezing=Freezing(after=0.5), average=0.5, label_smoothing=0.1),
+    ),
+    goal=0.6,
+)
 adversarial_training = maker(AdversarialTrainingConfig, adversarial=PGDTraining(eps=0.02, steps=2), radii=(0.02,))
 defences = maker(
     DefencesConfig,
@@ -390,6 +400,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "secret": secret,
     "ablation": ablation,
     "layer": layer,
+    "frontier": frontier,
     "adversarial-training": adversarial_training,
     "defences": defences,
     "scale": scale,

@@ -56,6 +56,7 @@ STUDIES: tuple[Study, ...] = (
     Study("service", "groundglass.studies.service"),
     Study("ablation", "groundglass.studies.ablation"),
     Study("layer", "groundglass.studies.layer"),
+    Study("frontier", "groundglass.studies.frontier"),
     Study("adversarial-training", "groundglass.studies.adversarial_training"),
     Study("defences", "groundglass.studies.defences"),
     Study("scale", "groundglass.studies.scale"),

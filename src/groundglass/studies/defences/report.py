@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
+from groundglass.core.phases import undisturbed
 from groundglass.core.statistics import Proportion
 from groundglass.core.text import duration, listed, percent, signed
 from groundglass.report.drawing import Drawing, Folder
@@ -84,7 +85,11 @@ def _seconds(one: Repeat, trained: dict[str, Any]) -> float:
     assert one.trained
     below = [trained[key] for key in one.trained.inputs if key in trained]
     epochs = [epoch.seconds for epoch in getattr(one.trained.result, "epochs", ())]
-    own = len(epochs) * min(epochs) if epochs else float(getattr(one.trained.result, "train_seconds", 0.0))
+    own = (
+        undisturbed(one.trained.config.training, epochs)
+        if epochs
+        else float(getattr(one.trained.result, "train_seconds", 0.0))
+    )
     return own + sum(_seconds(Repeat(each), trained) for each in below)
 
 
