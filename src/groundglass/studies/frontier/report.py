@@ -50,7 +50,7 @@ def trained(run: Run) -> list[Trained]:
     entries = run.entries(TRAIN)
     known = {one.key: one for one in entries}
     below = {key for one in entries for key in one.inputs}
-    threads = int(run.manifest.get("machine", {}).get("threads", 1))
+    threads = int(run.manifest.get("machine", {}).get("threads") or 1)
     found = []
     for network in (BASELINE, DEFENDED):
         own = [one for one in entries if one.name.startswith(f"{network} ") and one.key not in below]
