@@ -25,6 +25,7 @@ from groundglass.attacks import checkpoint as module
 from groundglass.attacks.backward_rules import Normalised
 from groundglass.attacks.model_identity import identity_of
 from groundglass.core import DamagedFileError
+from groundglass.core.states import passed
 from groundglass.models import defend
 from groundglass.optics import SimulatedOPU
 from tests.attacks.toy import Counting, RowModel, assert_same, attacked
@@ -96,6 +97,16 @@ def test_killed_anywhere_it_goes_on_to_the_same_result_and_does_nothing_twice(at
         assert_same(run(attack, last, problem, checkpoint=AttackCheckpoint(path)), wanted)
         # What was under way is lost: a step, with the checks that belong to it.
         assert whole.calls <= calls + last.calls <= whole.calls + 5 * len(kills)
+
+
+@pytest.mark.parametrize("attack", [ATTACKS[0], ATTACKS[3], ATTACKS[5]], ids=repr)
+def test_the_file_says_how_many_images_have_passed(attack, problem, always, tmp_path):
+    mortal, path = Mortal(problem[0], 30), tmp_path / "a.safetensors"
+    assert passed(path) == 0
+    with pytest.raises(Killed):
+        run(attack, mortal, problem, checkpoint=AttackCheckpoint(path))
+    # What was under way is lost.
+    assert mortal.rows - 50 <= passed(path) <= mortal.rows
 
 
 def test_killed_before_the_first_save_it_starts_afresh(problem, tmp_path):

@@ -15,7 +15,9 @@ from groundglass.attacks import frozen_for_attack
 from groundglass.core import DamagedFileError
 from groundglass.models import ARCHITECTURES, ModelSpec, build, load_model, read_spec, resnet18, save_model, vit
 from groundglass.models.architectures import ArchitectureName
+from groundglass.models.defence import Defence
 from groundglass.models.resnet import ResidualBlock
+from groundglass.models.shared_features import ensemble_on
 from groundglass.models.transformer import Attention
 from groundglass.optics import SimulatedOPU
 from groundglass.studies.cells.network import described_spec
@@ -49,6 +51,17 @@ def test_multiplications_are_those_that_torch_counts(name, size):
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.features((torch.rand(1, 3, *(size or (32, 32))) - 0.5) / 0.25)
     assert counter.get_total_flops() / 2 == one.multiplications(0.2, size=size)
+
+
+@pytest.mark.parametrize(("size", "depths"), [(None, (2,)), (None, (3, 1)), ((20, 24), (4, 3)), ((8, 8), (3, 2))])
+def test_of_an_ensemble_the_convolutions_up_to_the_deepest_of_its_parts_are_counted(size, depths):
+    network = ARCHITECTURES["vgg16"].make(0.2, classes=7, **STATS, size=size, seed=0).eval()
+    head = Defence(at="", hidden=8, device_out=None, dropout=0.0, encoding="float", head="normalised", linear_out=None)
+    parts = ensemble_on(network, [head] * len(depths), [None] * len(depths), depths=depths, votes=False, seed=0)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        parts.body(torch.rand(1, 3, *(size or (32, 32))))
+    found = ARCHITECTURES["vgg16"].multiplications(0.2, size=size, depth=max(depths))
+    assert counter.get_total_flops() / 2 == found
 
 
 @every

@@ -15,12 +15,14 @@ from groundglass.audit import AuditConfig, Finding
 from groundglass.audit.ledger import Ledger
 from groundglass.cli import main
 from groundglass.core import DamagedFileError, DiskFullError
+from groundglass.data import load
 from groundglass.models import ModelSpec, build, save_model
 from groundglass.models.defence import Defence
 from groundglass.models.shared_features import ensemble_on
 from groundglass.models.zoo import load as load_zoo
 from groundglass.optics import DeviceStore, SimulatedOPU
-from groundglass.results import FolderInUseError, OtherStudyError, RecordStore
+from groundglass.results import FolderInUseError, OtherStudyError, RecordStore, Run
+from groundglass.results.kinds import AUDIT
 from groundglass.studies.audit_model import audit_model, parse_arguments, parse_eps, read_network
 from groundglass.studies.imported import attack_digest, imported_attack
 from groundglass.studies.pictures import read_pictures
@@ -421,3 +423,26 @@ def test_a_network_of_the_zoo_is_audited_by_its_name(here: Path) -> None:
     assert found is not None
     assert found.clean.share == 1
     assert found.claims[0].name == "dfa-fresh+fa"
+
+
+def test_whether_images_without_a_test_split_were_trained_on_is_told_or_asked(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["audit", "mymodels.py:plain", "--weights", "plain.pt", "--data", "pictures.npz", "--eps", str(EPS)]
+    command += ["--steps", "2", "--queries", "3", "--images", "12"]
+    assert main([*command, "--out", "unknown"]) == 0
+    assert "--trained-on pictures.npz" in capsys.readouterr().err
+    held, every = load("pictures.npz").test.labels, pictures(60, 7)[1]
+    for out, more, labels, told in (
+        ("known", ["--trained-on", "pictures.npz"], held, False),
+        ("unknown", [], every, True),
+    ):
+        assert more == [] or main([*command, *more, "--out", out]) == 0
+        assert "trained" not in capsys.readouterr().err
+        (record,) = Run.open(Path(out)).records
+        assert AUDIT.result_of(record).perhaps_seen == told
+        assert RecordStore.read(Path(out)).arrays(record)["label"].tolist() == labels[:12].tolist()
+        page = (Path(out) / "report.html").read_text(encoding="utf-8")
+        assert ("Nothing says whether the network was trained" in page) == told
+    # Trained on other images, it has seen none of these.
+    assert not read_pictures("pictures.npz", 60, None, trained_on="cifar10").perhaps_seen

@@ -10,8 +10,12 @@ import pytest
 import torch
 
 from groundglass import cli
+from groundglass.attacks import checkpoint as attack_checkpoint
+from groundglass.audit import kept
 from groundglass.core import BudgetExceededError
+from groundglass.core.states import passed
 from groundglass.optics import DeviceStore, LightOnOPU, RemoteOPU, SimulatedOPU
+from groundglass.optics.counted import counted
 from groundglass.optics.remote.connection import TOKEN
 from groundglass.optics.remote.errors import FrameBudgetError, MatrixRedrawnError
 from groundglass.report import build
@@ -25,6 +29,7 @@ from groundglass.studies.engine.given import GivenDevice, Placing
 from groundglass.studies.engine.plan import Plan
 from groundglass.studies.engine.planned import planned
 from groundglass.studies.engine.worker import Setup
+from groundglass.training import checkpoint as checkpoints
 from tests.service.serving import Bench, bench, remote
 from tests.studies.tiny import DATA, MAKERS, SIZES, Listener, enter, network, results, run
 
@@ -166,6 +171,50 @@ def test_the_plan_tells_the_frames_and_a_small_budget_is_refused_before_any_work
     assert raised.value.details["needed"] == found.frames
     assert service.frames("poor") == 0
     assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupted_cell_asks_for_what_is_left(
+    patch: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of a training, an attack and an audit the run's own folder says what the device need not be asked again."""
+    monkeypatch.setattr(checkpoints, "SECONDS", -1.0)
+    monkeypatch.setattr(attack_checkpoint, "SECONDS_BETWEEN_SAVES", -1.0)
+    folder, given = tmp_path / "run", counted(device())
+    settings: dict[str, Any] = {"optical_device": given, "changes": ["hybrid.epochs=2"]}
+
+    def left() -> int:
+        found = forecast("retrieval", "tiny", out=folder, precision="float32", **settings).frames
+        assert found is not None
+        return found
+
+    def killed(module: Any, saves: int, cell: str) -> None:
+        """Interrupt this cell when it has saved so often."""
+        listener, save, saved = Listener(), module.save_state, []
+
+        def saving(path: Path, *what: Any) -> None:
+            save(path, *what)
+            if listener.order[-1].startswith(f"+{cell}"):
+                saved.append(path)
+                if len(saved) == saves:
+                    raise KeyboardInterrupt
+
+        monkeypatch.setattr(module, "save_state", saving)
+        with pytest.raises(KeyboardInterrupt):
+            run("retrieval", folder, listener=listener, **settings)
+        monkeypatch.setattr(module, "save_state", save)
+
+    whole = left()
+    # Steps of 20 images, 15 an epoch, and a save more at its end.
+    killed(checkpoints, 20, "VGG-OPU")
+    assert left() == whole - 15 * 20 - 4 * 20
+    for module, saves, cell in ((kept, 1, "audit of VGG-OPU"), (attack_checkpoint, 2, "VGG-OPU <- bpda-drawn")):
+        killed(module, saves, cell)
+        begun = left()
+        (path,) = (one for one in (folder / "checkpoints").iterdir() if passed(one))
+        moved = path.rename(tmp_path / "moved")
+        assert 8 <= passed(moved) < given.frames
+        assert 0 < left() - begun <= passed(moved)
+        moved.rename(path)
 
 
 class Apparatus:

@@ -208,6 +208,27 @@ def test_an_interrupted_one_goes_on_with_its_device(model: Path, monkeypatch: py
     assert {path.name for path in model.parent.iterdir()} == {model.name, out.name}
 
 
+def test_killed_while_the_model_is_written_it_leaves_no_features(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, save = model.with_name("vgg-opu.safetensors"), harden_module._save
+    options = {"data": "pictures", "inputs": N, "outputs": M}
+
+    def killed(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    def killed_later(*given: Any) -> None:
+        save(*given)
+        raise KeyboardInterrupt
+
+    for stop in (killed, killed_later):
+        monkeypatch.setattr(harden_module, "_save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            harden_model(str(model), out, **options)
+        left = {path.suffix for path in model.parent.iterdir()} - {model.suffix}
+        assert left == {".checkpoint"}
+        assert not list(model.parent.glob("features-*"))
+    assert len(DeviceStore(model.parent.parent / "devices").fingerprints()) == 1
+
+
 def test_an_interrupted_command_goes_on_with_its_audits(
     model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

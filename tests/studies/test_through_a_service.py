@@ -11,6 +11,7 @@ import torch
 
 from groundglass import cli
 from groundglass.audit import AuditConfig
+from groundglass.core.states import passed
 from groundglass.models import ModelSpec, build, load_model, predict_logits, save_model
 from groundglass.optics import DeviceStore, RemoteOPU, SimulatedOPU, true_matrix
 from groundglass.optics.remote.connection import TOKEN
@@ -21,7 +22,7 @@ from groundglass.service.policy import Redraw
 from groundglass.studies import harden_model as harden_module
 from groundglass.studies import pictures as pictures_module
 from groundglass.studies import redraw_model as redraw_module
-from groundglass.studies.audit_model import audit_model
+from groundglass.studies.audit_model import CHECKPOINT, audit_model
 from groundglass.studies.harden_model import harden_model
 from groundglass.studies.redraw_model import redraw_model
 from groundglass.training import TrainingConfig
@@ -205,6 +206,30 @@ def test_an_audit_is_refused_before_its_first_frame_where_the_budget_is_too_smal
     assert raised.value.details["needed"] > 1000
     assert lab.frames(who) == 0
     assert not (tmp_path / "out" / "records.jsonl").exists()
+
+
+def test_an_audit_that_goes_on_asks_for_what_is_left(lab: Lab, tmp_path: Path) -> None:
+    config = AuditConfig(steps=3, queries=10, query_images=4, probes=4, fit_images=60, draws=2, labels=60)
+    options: dict = {"data": "pictures", "images": 12, "eps": "0.05", "config": config}
+    whole, ended = lab.client(f"{lab.name}-w", "measure"), []
+
+    def needed(name: str) -> int:
+        with pytest.raises(FrameBudgetError) as raised:
+            audit_model(
+                str(lab.model), tmp_path / name, optical_device=lab.client(f"{lab.name}-{name}", frames=1), **options
+            )
+        return raised.value.details["needed"]
+
+    def killing(what: str, done: int, total: int, **figures: float) -> None:
+        ended.extend([what] if done == total and what.startswith("audit: ") else [])
+        if len(ended) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        audit_model(str(lab.model), tmp_path / "out", optical_device=whole, progress=killing, **options)
+    kept = passed(tmp_path / "out" / CHECKPOINT)
+    assert 12 < kept < lab.frames(f"{lab.name}-w")
+    assert needed("other") - needed("out") == kept
 
 
 def test_a_network_is_hardened_with_a_device_at_the_service(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,11 @@ class Board:
             found.append(logits)
         return torch.cat(found)
 
+    @property
+    def passed(self) -> int:
+        """Images that have passed through the model."""
+        return int((self.gradients + self.loss_queries + self.check_queries).sum())
+
     def rows(self) -> dict[str, Tensor]:
         """All that an attack writes to, by name: one row an image."""
         return {name: getattr(self, name) for name in _WRITTEN}

@@ -108,6 +108,7 @@ class AttackCheckpoint:
             return
         tensors = {f"board/{name}": tensor for name, tensor in self._board.rows().items()}
         tensors |= {f"state/{name}": tensor for name, tensor in state().items()}
+        notes = {"seconds": now - self._started + self.earlier_seconds, "passed": self._board.passed}
         with going_on(self.path):
-            save_state(self.path, tensors, {"seconds": now - self._started + self.earlier_seconds}, self._identity)
+            save_state(self.path, tensors, notes, self._identity)
         self._saved = time.monotonic()

@@ -260,7 +260,7 @@ class Scheduler:
             tensors["answers/loss"] = torch.cat([a.loss for a in answers])
             tensors["answers/fooled"] = torch.cat([a.fooled for a in answers])
         seconds = time.monotonic() - self._started + self._earlier_seconds
-        save_state(path, tensors, {"seconds": seconds}, self._identity)
+        save_state(path, tensors, {"seconds": seconds, "passed": board.passed}, self._identity)
 
     def _resume(self, path: Path) -> None:
         board, where = self._board, self._board.images.device

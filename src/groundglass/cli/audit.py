@@ -32,6 +32,9 @@ class Audit(Command):
     data: str
     """cifar10, cifar100, shapes, or your own: an .npz with images (uint8, or floats in [0, 1]) and labels, or a folder with a
     folder of pictures for each class."""
+    trained_on: str | None = None
+    """What the network was trained on, as --data. Of images without a test split those are audited that are held out then.
+    Default: as its file says."""
     model_args: tuple[str, ...] = ()
     """Arguments of the function that makes the network: num_classes=10 pretrained=false."""
     weights: str | None = None
@@ -92,7 +95,7 @@ class Audit(Command):
             options["optical_device"] = opened(self.optical_device, self.token_file, ca_file)
         try:
             with Terminal(kept=f"in {self.out}", once=self.out / CHECKPOINT) as terminal:
-                found = audit_model(**options, config=config, progress=terminal.progress)
+                found = audit_model(**options, config=config, progress=terminal.progress, note=terminal.note)
         except RuntimeError as error:
             if type(error) is not RuntimeError:  # our own errors say what they mean; and bugs
                 raise

@@ -46,6 +46,7 @@ class Retrieve(Command):
         from groundglass.optics import DeviceAccess, SimulatedOPU, true_matrix
         from groundglass.optics.remote.errors import check_frames
         from groundglass.optics.retrieval import METHODS, frames_of, retrieve, row_errors
+        from groundglass.optics.retrieval.folder import RetrievalFolder
 
         method, where = lookup("method", self.method, METHODS)(), torch_device(self.device)
         device = device_at(self.file, self.token_file, self.ca_file)
@@ -53,8 +54,8 @@ class Retrieve(Command):
             # A camera that reads no more than is wanted: of a device of a million outputs the rest would cost too much.
             device = device if _of(device, self.out) else device.region(range(self.rows))
         frames = frames_of(self.queries, device.in_features)
-        if not (self.out / "retrieval.json").exists():  # one that goes on takes fewer
-            check_frames(frames, getattr(device, "frames_left", None), "the retrieval")
+        left = frames - RetrievalFolder.taken_in(self.out)
+        check_frames(left, getattr(device, "frames_left", None), "what is left of the retrieval")
         access = DeviceAccess(device, exposure_control=self.exposure_control, frame_rate=self.frame_rate)
         with Terminal(kept=f"in {self.out}") as terminal:
             found = retrieve(

@@ -95,6 +95,29 @@ def read_notes(path: Path) -> tuple[Any, dict[str, Any]] | None:
     return _opened(path)[1:] if path.exists() else None
 
 
+def passed(path: Path) -> int:
+    """Images that have passed through a model for the work in this file, and need not again; 0 without a file.
+
+    Raises:
+        DamagedFileError: truncated or altered.
+    """
+    found = read_notes(path)
+    with restoring(path):
+        return 0 if found is None else passed_in(found[0])
+
+
+def passed_in(notes: Any) -> int:
+    """The same, of notes; 0 for those of a version that did not say.
+
+    Raises:
+        TypeError: it is no count.
+    """
+    count = notes.get("passed", 0) if isinstance(notes, dict) else 0
+    if type(count) is not int or count < 0:
+        raise TypeError(f"its images that have passed are {count!r:.40}")
+    return count
+
+
 def load_state(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], Any]:
     """The tensors and the notes. What `identity` has as None, then or now, is not known, and differs from nothing.
 

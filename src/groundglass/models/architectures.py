@@ -2,17 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from groundglass.models import resnet, transformer, vgg
 from groundglass.models.classifier import Classifier
 
 #: "vgg16" is the paper's. The others are there so that an answer is not that of VGG alone.
 ArchitectureName = Literal["vgg16", "resnet18", "vit"]
-
-
-class _Multiplications(Protocol):
-    def __call__(self, width: float, *, channels: int = 3, size: tuple[int, int] | None = None) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -25,7 +21,8 @@ class Architecture:
         taken: width -> features that the head takes.
         largest: width, size of the images, and of one with a `shallow` a depth -> weights of its largest part, at least: a file
             must have as many.
-        multiplications: of a forward pass of one image, but for a small rest.
+        multiplications: width, and by name `channels`, `size`, of one with a `shallow` a `depth` -> of a forward pass of one
+            image, but for a small rest.
         shallow: see `vgg.shallow`; None: there are no depths in it.
     """
 
@@ -33,7 +30,7 @@ class Architecture:
     make: Callable[..., Classifier]
     taken: Callable[[float], int]
     largest: Callable[..., int]
-    multiplications: _Multiplications
+    multiplications: Callable[..., int]
     shallow: Callable[..., Classifier] | None = None
 
 

@@ -32,10 +32,13 @@ def _features(width: float, channels: int, size: tuple[int, int], *, stages: int
     return nn.Sequential(*layers, nn.Flatten())
 
 
-def multiplications(width: float, *, channels: int = 3, size: tuple[int, int] | None = None) -> int:
-    """Of all convolutions, for one image: what a forward pass takes but for a small rest."""
+def multiplications(
+    width: float, *, channels: int = 3, size: tuple[int, int] | None = None, depth: int | None = None
+) -> int:
+    """Of all convolutions, for one image: what a forward pass takes but for a small rest; of those up to a max-pool, where there
+    is a `depth`."""
     incoming, (height, breadth), total = channels, size or (32, 32), 0
-    for stage in _STAGES:
+    for stage in _STAGES[: _stages(size, depth)]:
         for unscaled in stage:
             outgoing = of_width(unscaled, width)
             total += 9 * incoming * outgoing * height * breadth

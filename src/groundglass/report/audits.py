@@ -74,6 +74,11 @@ def tables(run: Run) -> list[Table]:
         f"Claimed: under the claim's own attacks. Worst case: right whatever was tried, image by image; {same}, and a stronger "
         "one may leave less."
     )
+    if any(one.result.perhaps_seen for one in run.entries(AUDIT)):
+        note += (
+            " Nothing says whether the network was trained on these images, which have no test split: if it was, the figures "
+            "are those of training images."
+        )
     return [Table.of("", "network", columns, rows, note)] if rows else []
 
 

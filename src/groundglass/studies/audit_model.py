@@ -3,8 +3,9 @@
 import ast
 import hashlib
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,8 +24,9 @@ from groundglass.core.arrays import read_npy
 from groundglass.core.batch_size import BatchSize, checked
 from groundglass.core.imported import file_digest
 from groundglass.core.schema import written
+from groundglass.core.states import passed
 from groundglass.core.text import fraction
-from groundglass.data.registry import is_path
+from groundglass.data.registry import is_path, load
 from groundglass.models import DefendedNetwork, load_defended, load_model, read_spec
 from groundglass.models import devices_of as asked_devices
 from groundglass.models.files import is_defended_file
@@ -76,6 +78,7 @@ def audit_model(
     config: AuditConfig | None = None,
     seed: int = 0,
     progress: Progress = silent,
+    note: Callable[[str], None] | None = None,
 ) -> Audit | None:
     """Audit a model into the run folder `out`; None if the complete audit is there already.
 
@@ -96,8 +99,8 @@ def audit_model(
         device: what it is computed on: "cpu", "cuda", "cuda:1"; "auto" is a card where there is one. Recorded.
         batch_size: see `audit`.
         data_dir: the data folder.
-        trained_on: the name of the data set that the network was trained on, as `groundglass.data.load` gives it; None: as its
-            file says. Of images without a test split those are audited that were held out then.
+        trained_on: the data set that the network was trained on: a path, or the name that `groundglass.data.load` gives it; None:
+            as its file says. Of images without a test split those are audited that `load` holds out for the test.
         matrix: a retrieved U, `matrix.npy` as `groundglass retrieve` writes it.
         norm, eps: the ball; "8/255" or a number, pixel units. Without a radius L-inf's is 8/255. L2 needs one: lengths depend on
             the size of the images.
@@ -108,6 +111,7 @@ def audit_model(
         config: how much is tried.
         seed: of all draws.
         progress: told each attack.
+        note: told, before the attacks, what is not known about the figures to come.
 
     Raises:
         ValueError, OSError: something that was given is wrong; raised before any work, says what to do.
@@ -132,7 +136,14 @@ def audit_model(
     spec = read_spec(place) if place.is_file() else None
     if trained_on is None and (known := _own_file(place, weights)) is not None:
         trained_on = data_of(known)
+    elif trained_on is not None and is_path(trained_on):
+        trained_on = load(trained_on).name
     pictures = read_pictures(data, images, data_dir, trained_on=trained_on)
+    if pictures.perhaps_seen and note is not None:
+        note(
+            f"NOT KNOWN: was the network trained on images of {data}, which has no test split? All of them are audited. If it "
+            f"was, give --trained-on {data}: then those are audited that groundglass.data.load holds out for the test"
+        )
     if spec is not None and not is_path(data):
         spec.check_data(pictures.name, len(pictures.classes))
     ball.check(pictures.images)
@@ -168,7 +179,8 @@ def audit_model(
             return None
         for one in (one for one in asked_ones if isinstance(one, CountedDevice)):
             natural = 0 if pictures.natural is None else len(pictures.natural)
-            check_frames(frames_of_audit(about, natural), getattr(one, "frames_left", None), "this audit")
+            frames = frames_of_audit(about, natural, passed(checkpoint) if is_steady(network) else 0)
+            check_frames(frames, getattr(one, "frames_left", None), "what is left of this audit")
         accelerator.watch_memory(where)
         with accelerator.repeatable(where):
             found = audit(
@@ -191,7 +203,7 @@ def audit_model(
             kind="audit",
             name=name,
             config=settings,
-            result=as_json(audit_result(found)),
+            result=as_json(replace(audit_result(found), perhaps_seen=pictures.perhaps_seen)),
             seconds=round(found.seconds, 3),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             frames=_frames(network),

@@ -166,6 +166,8 @@ def harden_model(
         seconds=sum(epoch.seconds for epoch in history),
     )
     found.keep(kept, identity)  # before the model is there: else nobody would know whose it is
+    if cached is not None:  # a kill after the model is there would leave them to nobody
+        cached[1].unlink(missing_ok=True)
     try:
         _save(out, made, ours, dataset)
     except FileExistsError:  # somebody was faster: that file stays, and this work is kept too
@@ -173,8 +175,7 @@ def harden_model(
         found = replace(found, model=str(out))
         found.keep(kept, identity)
         _save(out, made, ours, dataset)
-    for path in (checkpoint, *(() if cached is None else (cached[1],))):
-        path.unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)
     return found.hardened(shared)
 
 

@@ -20,6 +20,7 @@ class Pictures:
         images, labels: the first so many of the test set.
         natural: training images, that surrogates may be fitted to; None where there are none.
         classes: their names, where they are known.
+        perhaps_seen: nothing says whether the network was trained on these images.
     """
 
     name: str
@@ -27,13 +28,14 @@ class Pictures:
     labels: Tensor
     natural: ImageSet | None
     classes: tuple[str, ...] = ()
+    perhaps_seen: bool = False
 
 
 def read_pictures(data: str, count: int, data_dir: Path | None, *, trained_on: str | None = None) -> Pictures:
     """The first `count` test images of a data set, or of a file or folder.
 
     Of one without splits all images are for the test, those of a folder shuffled: a model trained elsewhere has seen none. For a
-    model that this package has trained on it (`trained_on`, its name for the data) they are those that were held out.
+    model that was trained on it (`trained_on`, the name that `load` gives the data) they are those that were held out.
 
     Raises:
         ValueError: fewer images, or none that can be used; says what to do.
@@ -45,7 +47,7 @@ def read_pictures(data: str, count: int, data_dir: Path | None, *, trained_on: s
     if WHOLE in sets and (trained_on is None or trained_on in NAMES or not same_images(load(data).name, trained_on)):
         every = sets[WHOLE]
         test = every if isinstance(every, ImageSet) else whole(every, shuffled=True)
-        found = Pictures(Path(data).name, test.images, test.labels, None)
+        found = Pictures(Path(data).name, test.images, test.labels, None, perhaps_seen=trained_on is None)
         if test is not every:  # a folder: it is no file, by whose digest another one would be noticed
             found = replace(found, name=f"{found.name}-{digest(test)}", classes=test.classes)
     else:

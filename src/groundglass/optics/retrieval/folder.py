@@ -146,6 +146,16 @@ class RetrievalFolder:
             )
         return told.planned
 
+    @staticmethod
+    def taken_in(folder: Path) -> int:
+        """Frames whose readings the folder has; 0 where no retrieval was begun.
+
+        Raises:
+            DamagedFileError: its state was altered.
+        """
+        state = folder / STATE
+        return read(_State, read_json(state), str(state)).taken if state.exists() else 0
+
     def result(self) -> npt.NDArray[np.complex64]:
         """The matrix, for others: what they do to it does not change the file."""
         if self._folder is None:

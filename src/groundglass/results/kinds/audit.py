@@ -50,6 +50,10 @@ class AuditResult:
 
     Records of older versions have one claim, `claimed` by `claimed_by` or `stated`, and its checks among those of the network.
     Their `verdict` and `sentence` are what was said then; the claim is judged anew by its checks (`each`).
+
+    Attributes:
+        perhaps_seen: the images are all of a file or folder without a test split, and nothing says whether the network was
+            trained on them.
     """
 
     ball: str | None = None
@@ -65,6 +69,7 @@ class AuditResult:
     claimed_by: str | None = left_out(None)
     stated: float | None = left_out(None)
     claimed: Proportion | None = left_out(None)
+    perhaps_seen: bool = left_out(False)
 
     @property
     def older(self) -> bool:

@@ -210,7 +210,8 @@ class CertifyState:
         self.rows = {name: torch.cat([self.rows[name], more]) if self.rows else more for name, more in new.items()}
         seconds = monotonic() - self.started + self.earlier_seconds
         self.notes = replace(self.notes, frames=self.notes.frames + frames, seconds=seconds)
-        save_state(self.path, self.rows, written(self.notes), {"key": self.key})
+        told = {**written(self.notes), "passed": self.notes.frames}
+        save_state(self.path, self.rows, told, {"key": self.key})
 
 
 def _check(rows: dict[str, Tensor], n_images: int, draws: tuple[int, int]) -> None:

@@ -16,7 +16,7 @@ from groundglass.attacks.checkpoint import seconds_in
 from groundglass.attacks.tensors import Rows
 from groundglass.core import derive_seed, load_state, save_state
 from groundglass.core.settings import Count
-from groundglass.core.states import restoring
+from groundglass.core.states import passed_in, restoring
 from groundglass.results import Record
 from groundglass.results.kinds.draws import DrawsConfig, DrawsResult
 from groundglass.studies.cells.attack import AttackCell, make_ball, nested, record_of
@@ -140,6 +140,7 @@ class DrawsState:
 
     Attributes:
         done: the last draw that is over.
+        passed: images that have passed through the network.
     """
 
     path: Path
@@ -148,6 +149,7 @@ class DrawsState:
     done: int = 0
     gradients: int = 0
     unconfirmed: int = 0
+    passed: int = 0
     earlier_seconds: float = 0.0
     started: float = field(default_factory=monotonic)
 
@@ -168,11 +170,12 @@ class DrawsState:
         if fell.shape != self.fell.shape or fell.dtype != self.fell.dtype:
             raise ValueError(f"its draws are of {tuple(fell.shape)} images")
         self.done, self.gradients, self.unconfirmed = counted
-        self.fell, self.earlier_seconds = fell, seconds_in(notes)
+        self.fell, self.earlier_seconds, self.passed = fell, seconds_in(notes), passed_in(notes)
 
     def add(self, draw: int, rows: Rows, result: AttackResult) -> None:
         self.fell[rows[result.success.cpu()]] = draw
         self.done, self.gradients = draw, self.gradients + int(result.gradients.sum())
+        self.passed += int((result.gradients + result.queries).sum())
         seconds = monotonic() - self.started + self.earlier_seconds
-        notes = {"done": draw, "gradients": self.gradients, "unconfirmed": self.unconfirmed, "seconds": seconds}
-        save_state(self.path, {"fell": self.fell}, notes, {"key": self.key})
+        counts = {name: getattr(self, name) for name in ("done", "gradients", "unconfirmed", "passed")}
+        save_state(self.path, {"fell": self.fell}, {**counts, "seconds": seconds}, {"key": self.key})

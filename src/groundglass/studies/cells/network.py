@@ -33,7 +33,7 @@ from groundglass.results.kinds.network import (
     TrainResult,
 )
 from groundglass.studies.cells.cached_bits import cached_bits, cached_features
-from groundglass.studies.engine.cell import BaseCell, Cell, Outcome, filled, scratch_of
+from groundglass.studies.engine.cell import BaseCell, Cell, Outcome, checkpoint_in, filled, scratch_of
 from groundglass.studies.engine.context import Context
 from groundglass.training import Credit, CreditAssignment, HybridDFA, TrainingConfig, make_credit, train
 from groundglass.training.checkpoint import begun
@@ -292,7 +292,7 @@ def train_cell(
     features: FeaturesNote | None = None,
 ) -> Outcome:
     """Train the network of a cell on all training images, save it and measure it."""
-    data, checkpoint = context.dataset, context.folder / "checkpoints" / f"{stem(cell.name)}.safetensors"
+    data, checkpoint = context.dataset, checkpoint_in(context.folder, stem(cell.name))
     earlier = begun(checkpoint).seconds
     history = train(
         model,

@@ -120,7 +120,12 @@ def key_of(cell: Cell) -> str:
 
 def scratch_of(cell: Cell, context: Context) -> Path:
     """Where the cell keeps unfinished work: a file whose name is the cell's identity."""
-    return context.folder / "checkpoints" / f"{key_of(cell)}.safetensors"
+    return checkpoint_in(context.folder, key_of(cell))
+
+
+def checkpoint_in(folder: Path, name: str) -> Path:
+    """The file of unfinished work in a run folder, by the key of its cell, or by the name of a network's own file."""
+    return folder / "checkpoints" / f"{name}.safetensors"
 
 
 def with_inputs(cells: Iterable[Cell]) -> list[Cell]:

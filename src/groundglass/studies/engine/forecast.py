@@ -16,7 +16,7 @@ from groundglass.results.manifest import STUDY_FILE, check_vacant
 from groundglass.studies.asked import Asked
 from groundglass.studies.engine.cell import key_of
 from groundglass.studies.engine.estimate import USUAL, Speeds, measured, timed
-from groundglass.studies.engine.frames import frames_of
+from groundglass.studies.engine.frames import frames_left
 from groundglass.studies.engine.given import GivenDevice, LeftOut
 from groundglass.studies.engine.local import fitting_jobs
 from groundglass.studies.engine.plan import Plan
@@ -185,7 +185,7 @@ def forecast(
         nodes,
         threads,
         speeds,
-        frames=None if given is None else sum(frames_of(plan, key) for key in missing),
+        frames=None if given is None else sum(frames_left(plan, key, folder) for key in missing),
         frames_left=None if given is None else given.frames_left,
         left_out=tuple(found.left_out),
     )

@@ -141,6 +141,14 @@ class Below:
         return found
 
     @property
+    def pixels(self) -> tuple[int, int] | None:
+        """Height and width of its images; None: 32 x 32. Where it has another's features, of that one."""
+        if self._model.get("width") is None and self._network is not None:
+            return Below(self.plan, self._network).pixels
+        found = self._model.get("size")
+        return None if found is None else (found[0], found[1])
+
+    @property
     def device(self) -> int:
         """Entries that its optical layers multiply by; 0 for none."""
         return sum(self._devices)
@@ -185,10 +193,10 @@ class Below:
         return self._size(_SLOWER[self.architecture][0])
 
     def _size(self, slower: float) -> float:
-        size = self._model.get("size")
-        counted = ARCHITECTURES[self.architecture].multiplications(
-            self.width, size=None if size is None else tuple(size)
-        )
+        depths = self._model.get("depths")
+        # Parts that take features on the way are built without what is behind the deepest.
+        deepest = {"depth": max(depths)} if depths else {}
+        counted = ARCHITECTURES[self.architecture].multiplications(self.width, size=self.pixels, **deepest)
         return slower * counted + sum(one / 2 + 8 * max(0, one - 10**7) for one in self._devices)
 
     @property

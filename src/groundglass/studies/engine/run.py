@@ -21,7 +21,7 @@ from groundglass.results import Record, RecordStore, Run
 from groundglass.results.manifest import STUDY_FILE, load_manifest, unasked
 from groundglass.studies.asked import Asked
 from groundglass.studies.cells.network import stem
-from groundglass.studies.engine.cell import Cell, key_of, run_cells
+from groundglass.studies.engine.cell import Cell, checkpoint_in, key_of, run_cells
 from groundglass.studies.engine.context import Context, Listener
 from groundglass.studies.engine.executor import Place
 from groundglass.studies.engine.frames import check_budget
@@ -114,7 +114,7 @@ def _networks_stay(cells: Sequence[Cell], folder: Path) -> Callable[[Sequence[Re
     def refusal(records: Sequence[Record]) -> str:
         made = [(record.kind, record.name, record.key) for record in records]
         before = [(cell["kind"], cell["name"], cell["key"]) for cell in load_manifest(folder).get("cells") or ()]
-        made += [one for one in before if (folder / "checkpoints" / f"{stem(one[1])}.safetensors").exists()]
+        made += [one for one in before if checkpoint_in(folder, stem(one[1])).exists()]
         other = {name for kind, name, key in made if kind in _NETWORKS and planned.get(stem(name), key) != key}
         return f"by which {', '.join(sorted(other))} would be made anew" if other else ""
 
@@ -304,7 +304,8 @@ def run_study(
         if given is not None:
             missing = [key for cell in todo if (key := key_of(cell)) not in store]
             try:
-                check_budget(Plan.of(todo, train=len(dataset.train), test=len(dataset.test)), missing, given)
+                plan = Plan.of(todo, train=len(dataset.train), test=len(dataset.test))
+                check_budget(plan, missing, given, folder)
             except FrameBudgetError:
                 store.give_up()  # nothing was done, and nothing is left
                 raise
