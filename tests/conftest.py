@@ -29,8 +29,19 @@ def stretched_seeds(monkeypatch):
     monkeypatch.setattr(sealed, "_stretched", _STRETCHED)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ray's tests come first: they wait for most of a minute, while `make test` looks at the types."""
+    """Of a test that is marked `one_in(n)`, `make test` runs each n-th case, and `make slow` the others. The first depends on the
+    test's name: so every attack, say, is in some of the tests.
+
+    Ray's tests come first: they wait for most of a minute, while `make test` looks at the types."""
+    cases: Counter[str] = Counter()
+    for item in items:
+        if (one_in := item.get_closest_marker("one_in")) is not None:
+            test = item.nodeid.partition("[")[0]
+            if (cases[test] + len(test)) % one_in.args[0]:
+                item.add_marker(pytest.mark.slow)
+            cases[test] += 1
     ray = {item.path for item in items if item.get_closest_marker("ray")}
     items.sort(key=lambda item: item.path not in ray)
 

@@ -240,6 +240,7 @@ def test_a_numpy_like_function_without_a_gradient_is_audited_by_asking() -> None
     assert any(attempt.role == "queries" and attempt.broke for attempt in found.attempts)
 
 
+@pytest.mark.slow
 def test_the_audit_costs_at_most_three_times_its_dearest_attack() -> None:
     """In images through the model, all of them counted; a gradient's way back is two more."""
     model, passed = trained(True), {"forward": 0, "gradient": 0}

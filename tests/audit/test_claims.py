@@ -73,6 +73,7 @@ def test_a_linear_head_trained_by_dfa_is_held_to_the_papers_rule_too(encoding: s
     assert found.claim("own").verdict is not Finding.CONTRADICTED
 
 
+@pytest.mark.slow
 def test_a_layer_on_adversarially_trained_features_is_believed_whatever_gradient_the_claim_is_made_with() -> None:
     found = of(fitted(lambda: layered(SimulatedOPU.create(32, 256, seed=3)), adversarially=True, steps=150))
     assert found.worst.share > 0.8

@@ -93,6 +93,7 @@ def test_the_attackers_are_those_of_one_layer_and_for_a_vote_some_more(trained, 
     assert fits["own-head"]["held_out_accuracy"] > 0.8
 
 
+@pytest.mark.slow
 def test_parts_on_robust_features_are_believed() -> None:
     model = fitted(made, adversarially=True, steps=80)
     found = audit(model, IMAGES[:40], LABELS[:40], BALL, config=FEW)
@@ -100,6 +101,7 @@ def test_parts_on_robust_features_are_believed() -> None:
     assert all(claim.verdict is not Finding.CONTRADICTED for claim in found.claims)
 
 
+@pytest.mark.slow
 def test_linear_heads_are_attacked_by_their_true_gradient() -> None:
     model = fitted(lambda: made(encoding="float"))
     assert of(model).worst.share < 0.05

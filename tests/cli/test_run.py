@@ -12,7 +12,7 @@ from groundglass.cli.terminal import Terminal
 from groundglass.results import Run
 from groundglass.studies.engine import forecast, planned
 from groundglass.studies.engine.estimate import USUAL
-from tests.studies.tiny import DATA, enter, white_box
+from tests.studies.tiny import DATA, enter, results, white_box
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* steps of .* cannot reach:RuntimeWarning")
 
@@ -37,10 +37,16 @@ def run(out: Path, *more: str) -> int:
 
 @pytest.fixture(scope="module")
 def folder(world, tmp_path_factory) -> Path:
-    """By processes of their own; other runs are in this one, which has loaded torch."""
+    """In this process, which has loaded torch."""
     out = tmp_path_factory.mktemp("results") / "run"
-    assert run(out) == 0
+    assert run(out, "--jobs", "1") == 0
     return out
+
+
+@pytest.mark.slow
+def test_processes_of_their_own_find_the_same(folder, tmp_path):
+    assert run(tmp_path / "run") == 0
+    assert results(tmp_path / "run") == results(folder)
 
 
 @pytest.fixture

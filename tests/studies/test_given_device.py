@@ -85,12 +85,14 @@ def there(patch: pytest.MonkeyPatch, service: Bench, tmp_path_factory: pytest.Te
     return folder
 
 
+@pytest.mark.slow
 def test_a_remote_device_gives_the_records_of_the_device_itself(here: Path, there: Path) -> None:
     """Bit for bit, with the same keys."""
     assert results(here) == results(there)
     assert len(results(here)) > 10
 
 
+@pytest.mark.slow
 def test_every_frame_is_counted(here: Path, there: Path, service: Bench) -> None:
     frames = {r.key: r.frames for r in Run.open(there).records}
     assert frames == {r.key: r.frames for r in Run.open(here).records}
@@ -100,6 +102,7 @@ def test_every_frame_is_counted(here: Path, there: Path, service: Bench) -> None
     assert f"{total:,} frames" in build(there).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_what_needs_u_is_left_out_and_said(here: Path) -> None:
     found = Run.open(here)
     assert set(found.attacks["rule"]) == {"bp", "bpda-drawn", "bpda-fit-linear", "dfa", "bpda-retrieved"}
@@ -121,6 +124,7 @@ def test_what_needs_u_is_left_out_and_said(here: Path) -> None:
     assert "needs U (2 × attack)" in page
 
 
+@pytest.mark.slow
 def test_networks_are_loaded_again_by_fingerprint(there: Path, service: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TOKEN, service.token("stranger"))
     with pytest.raises(PermissionError, match="not sent"):
@@ -145,6 +149,7 @@ def test_what_workers_are_sent_has_no_token(service: Bench, tmp_path: Path) -> N
         pickle.dumps(remote)
 
 
+@pytest.mark.slow
 def test_another_device_is_another_study(here: Path, service: Bench) -> None:
     listener = Listener()
     run("retrieval", here, optical_device=service.client("lab"), listener=listener)  # the same: nothing is left to do
@@ -155,6 +160,7 @@ def test_another_device_is_another_study(here: Path, service: Bench) -> None:
         run("retrieval", here)
 
 
+@pytest.mark.slow
 def test_the_plan_tells_the_frames_and_a_small_budget_is_refused_before_any_work(
     patch: pytest.MonkeyPatch, here: Path, service: Bench, tmp_path: Path
 ) -> None:
@@ -227,6 +233,7 @@ class Apparatus:
         return self._device.measure(torch.as_tensor(bits)).numpy()
 
 
+@pytest.mark.slow
 def test_a_real_device_gives_the_same_network(patch: pytest.MonkeyPatch, here: Path, tmp_path: Path) -> None:
     """It has a name for a fingerprint, and a mean reading of its own calibration: what is asked of it is the same."""
     real = LightOnOPU(Apparatus(), *SIZES, mean_reading=device().mean_reading, fingerprint="lab-2")

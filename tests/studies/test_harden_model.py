@@ -229,6 +229,7 @@ def test_killed_while_the_model_is_written_it_leaves_no_features(model: Path, mo
     assert len(DeviceStore(model.parent.parent / "devices").fingerprints()) == 1
 
 
+@pytest.mark.slow
 def test_an_interrupted_command_goes_on_with_its_audits(
     model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

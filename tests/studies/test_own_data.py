@@ -65,6 +65,7 @@ def test_a_run_is_of_these_images_and_knows_them_by_what_they_are(finished: Path
     assert data.name in build(finished / "run").read_text()
 
 
+@pytest.mark.slow
 def test_a_study_of_redraws_is_run_on_colour_images_to_its_page(tmp_path: Path, monkeypatch) -> None:
     def make(*asked, **named):
         made = redraw(*asked, **named)
@@ -91,6 +92,7 @@ def test_an_audit_of_its_networks_is_on_what_it_held_out(finished: Path) -> None
     assert np.array_equal(held_out.images.numpy(), data.test.floats().numpy())
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("study", [ALL, *STUDIES], ids=lambda study: study.name)
 def test_every_study_has_a_plan_for_them_by_every_recipe_for_cifar_10(study, tmp_path: Path) -> None:
     data = load(grey(tmp_path / "mine.npz"))

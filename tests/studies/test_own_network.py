@@ -84,6 +84,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 AUDIT = ["--eps", "0.1", "--images", "20", "--steps", "2", "--queries", "20", "--claim", "own"]
 
 
+@pytest.mark.slow
 def test_a_network_is_redrawn_and_audited(here: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setattr(redraw_module, "load", lambda name, data_dir=None: DATA)
     torch.manual_seed(0)

@@ -21,6 +21,8 @@ from tests.results.examples import made
 from tests.studies.tiny import DATA, enter, forget, network, results, run, white_box
 from tests.studies.tiny import targets as targets_of_tiny
 
+pytestmark = pytest.mark.slow
+
 SIGMA, N0, N, IMAGES = 0.1, 20, 100, 8
 #: Images of a part.
 PART = 4

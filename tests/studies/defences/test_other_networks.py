@@ -153,6 +153,7 @@ def test_estimates_know_the_architecture_of_a_network_and_of_its_features():
     assert found["VGG-16"].trained_size == found["VGG-16"].size
 
 
+@pytest.mark.slow
 def test_a_transformer_in_two_stages(tmp_path, monkeypatch):
     vit = replace(study._VIT, epochs=2, batch_size=20)
     make = tiny.maker(
@@ -168,6 +169,7 @@ def test_a_transformer_in_two_stages(tmp_path, monkeypatch):
     assert placed.result.clean.share > 0.2  # 0.1 by chance
 
 
+@pytest.mark.slow
 def test_a_signal_with_and_without_the_layer_under_transferred_images(tmp_path, monkeypatch):
     monkeypatch.setattr(credits, "SIGNALS", ("sign-symmetry",))
     make = tiny.maker(

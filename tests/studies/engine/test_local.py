@@ -113,6 +113,7 @@ def test_cells_run_at_the_same_time_each_with_its_share_of_the_cores(start, tmp_
     assert {figures["threads"] for _, figures in start.said} == {3}
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_a_worker_starts_is_left_to_the_parent(spawn, monkeypatch, capfd):
     monkeypatch.setattr(local._Starts, "Process", lambda self, **given: toys.Interrupted(**given))
     assert spawn(diamond()[:1]) == 1
@@ -146,6 +147,7 @@ def test_a_worker_that_cannot_send_its_error_is_heard_of(does, error, match, sta
         start([Toy("it", does=does)])
 
 
+@pytest.mark.slow
 def test_the_one_that_has_ended_is_named_also_before_its_memory_is_given_back(spawn, monkeypatch):
     monkeypatch.setattr(local._START, "Process", toys.Lingering)
     with pytest.raises(WorkerEndedError, match=r"at work on it has ended \(exit code -9"):
@@ -194,6 +196,7 @@ def alive(pid):
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="looks into /proc")
 def test_workers_end_with_their_parent_however_it_ends(tmp_path):
     script = tmp_path / "script.py"
@@ -259,6 +262,7 @@ def test_a_worker_that_dies_with_a_message_unread_is_named(start, monkeypatch):
         start([Toy("one")], jobs=2)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_while_it_starts_is_not_waited_for(spawn, monkeypatch):
     """It ends without having read anything. There is more to read than a pipe holds."""
     with local._environment(1):  # starts Python's own helper, which is to live
