@@ -102,7 +102,7 @@ def test_killed_anywhere_it_goes_on_to_the_same_result_and_does_nothing_twice(at
 
 @pytest.mark.parametrize("attack", [ATTACKS[0], ATTACKS[3], ATTACKS[5]], ids=repr)
 def test_the_file_says_how_many_images_have_passed(attack, problem, always, tmp_path):
-    mortal, path = Mortal(problem[0], 30), tmp_path / "a.safetensors"
+    mortal, path = Mortal(problem[0], 15), tmp_path / "a.safetensors"
     assert passed(path) == 0
     with pytest.raises(Killed):
         run(attack, mortal, problem, checkpoint=AttackCheckpoint(path))

@@ -116,6 +116,7 @@ def test_the_same_call_again_says_that_the_network_is_defended() -> None:
         defend(network, at="1", device=None, hidden=4, seed=0)
 
 
+@pytest.mark.slow
 def test_wrappers_are_refused_and_the_defended_network_may_be_wrapped() -> None:
     for wrapped, at in (
         (nn.DataParallel(plain()), "module.fc"),

@@ -107,6 +107,7 @@ def test_it_says_what_the_network_was_trained_on_if_that_is_told(saved, tmp_path
     assert torch.equal(load_defended(tmp_path / "told", network=Net, device=DEVICE)(images()), made(images()))
 
 
+@pytest.mark.slow
 def test_a_fresh_process_reads_it(saved, tmp_path) -> None:
     path, made = saved
     DEVICE.save(tmp_path / "mine.device")

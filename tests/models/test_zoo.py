@@ -131,6 +131,7 @@ def test_another_network_under_its_name_is_refused(elsewhere: Path) -> None:
         gg.load("vgg-16")
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.skipif(not DATA, reason="NOT TESTED ON REAL CIFAR: GROUNDGLASS_DATA is not set")
 def test_it_is_as_good_as_its_card_says() -> None:

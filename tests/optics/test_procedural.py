@@ -105,6 +105,7 @@ def test_a_device_of_either_kind_is_the_same_device(tmp_path) -> None:
         assert SimulatedOPU.load(path).kind == "procedural"
 
 
+@pytest.mark.slow
 def test_a_device_too_large_for_memory_is_calibrated_and_known_by_some_of_its_outputs() -> None:
     """A dense one of this size would take 200 GB. Its exposure holds at outputs that calibration never saw."""
     device = SimulatedOPU.create(10_000, 10**7, seed=5, kind="procedural")
