@@ -59,6 +59,7 @@ def test_the_page_on_audits_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 SMALL = AuditConfig(steps=5, queries=20, query_images=8, probes=12, targets=1)
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_is_defended_audited_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     small = AuditConfig(steps=5, queries=20, query_images=4, probes=8, fit_images=100, targets=1, draws=1, labels=100)
@@ -81,6 +82,7 @@ def test_a_network_of_ones_own_is_defended_audited_and_kept(tmp_path: Path, monk
     assert (tmp_path / "secret.device").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.slow
 def test_the_page_on_benchmarks_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     space = run_blocks("bench.md", instead={"turns=3": "turns=1, sizes=sizes"}, sizes=TINY)
@@ -127,6 +129,7 @@ def test_the_page_on_certificates_runs(tmp_path: Path, monkeypatch: pytest.Monke
     assert torch.equal(space["through"].same_bits, space["bits"].counts == 0)
 
 
+@pytest.mark.slow
 def test_the_page_on_ensembles_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     made = Dataset("shapes", faint("train", 300), faint("test", 40), mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -147,6 +150,7 @@ def test_the_page_on_ensembles_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert torch.equal(space["again"](images), space["deep"].eval()(images))
 
 
+@pytest.mark.slow
 def test_the_page_on_hardening_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     own = answered(gg.load("vgg-16-at"))
@@ -280,6 +284,7 @@ def test_the_page_on_cards_runs() -> None:
     assert space["result"].adversarial.device.type == space["where"].type
 
 
+@pytest.mark.slow
 def test_the_page_on_changing_a_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (PAGES / "change-a-study.md").read_text()
     commands = [shlex.split(line) for line in re.findall(r"^    groundglass run (.*)$", text, re.MULTILINE)]
