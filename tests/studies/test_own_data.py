@@ -52,6 +52,7 @@ def finished(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_is_of_these_images_and_knows_them_by_what_they_are(finished: Path) -> None:
     data, found = load(finished / "mine.npz"), Run.open(finished / "run")
     assert found.data == data.name
@@ -82,6 +83,7 @@ def test_a_study_of_redraws_is_run_on_colour_images_to_its_page(tmp_path: Path, 
     assert load(path).name in build(tmp_path / "run").read_text()
 
 
+@pytest.mark.slow
 def test_an_audit_of_its_networks_is_on_what_it_held_out(finished: Path) -> None:
     path, data = str(finished / "mine.npz"), load(finished / "mine.npz")
     elsewhere = read_pictures(path, 60, None)

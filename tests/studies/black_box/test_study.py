@@ -14,6 +14,8 @@ from tests.results.examples import made
 from tests.studies.contract import Contract
 from tests.studies.tiny import DATA, black_box, results, run
 
+pytestmark = pytest.mark.slow
+
 STUDY = "black-box"
 CONFIG = black_box()
 

@@ -92,6 +92,7 @@ def test_a_plain_networks_convolutions_take_a_device(tmp_path, monkeypatch, head
     assert len(list((tmp_path / "models").glob("features-*"))) == 1, "computed once for both"
 
 
+@pytest.mark.slow
 def test_a_killed_fit_of_a_block_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
     enter(monkeypatch, "transfer", lambda *_: MAKERS["transfer"](), cells=lambda *asked: hardened(*asked)[:-1])
