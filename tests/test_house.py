@@ -4,6 +4,11 @@ import ast
 import re
 from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import pytest_collection_modifyitems
 
 SOURCE = Path(__file__).parents[1] / "src"
 FILES = {".".join(path.relative_to(SOURCE).with_suffix("").parts): path for path in SOURCE.rglob("*.py")}
@@ -100,3 +105,27 @@ def test_one_place_seeds_and_forks_the_global_streams() -> None:
         name for name, path in FILES.items() if re.search(r"fork_rng\(|torch\.(cuda\.)?manual_seed", path.read_text())
     }
     assert found == {"groundglass.core.seeds"}
+
+
+class Case:
+    """What the hook that divides cases between `make test` and `make slow` sees of a test."""
+
+    path = Path(__file__)
+
+    def __init__(self, test: str, case: int, one_in: int | None) -> None:
+        self.nodeid, self.marks = f"{test}[{case}]", [] if one_in is None else [pytest.mark.one_in(one_in).mark]
+
+    def get_closest_marker(self, name: str) -> Any:
+        return next((mark for mark in self.marks if mark.name == name), None)
+
+    def add_marker(self, mark: pytest.MarkDecorator) -> None:
+        self.marks.append(mark.mark)
+
+
+def test_of_many_cases_each_nth_is_quick_and_which_they_are_differs_between_tests() -> None:
+    cases = [Case(test, case, one_in=3) for test in ("first", "another") for case in range(10)]
+    others = [Case("plain", case, one_in=None) for case in range(3)]
+    pytest_collection_modifyitems([*cases, *others])  # type: ignore[list-item]
+    assert not any(one.marks for one in others)
+    quick = [one.nodeid for one in cases if one.get_closest_marker("slow") is None]
+    assert quick == ["first[1]", "first[4]", "first[7]", "another[2]", "another[5]", "another[8]"]
