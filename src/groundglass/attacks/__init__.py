@@ -28,6 +28,7 @@ from groundglass.attacks.gradient_attack import GradientAttack
 from groundglass.attacks.gradient_smoothing import GaussianKernel
 from groundglass.attacks.hop_skip_jump import HopSkipJump
 from groundglass.attacks.input_diversity import InputDiversity
+from groundglass.attacks.low_precision import LowPrecisionAccess
 from groundglass.attacks.minimum_norm import MinimumNormAttack
 from groundglass.attacks.nearest import NearestImageAttack
 from groundglass.attacks.nes import NES
@@ -91,6 +92,7 @@ __all__ = [
     "LinearMatrix",
     "Linf",
     "Live",
+    "LowPrecisionAccess",
     "MinimumNormAttack",
     "Mixture",
     "NearestImageAttack",

@@ -165,7 +165,13 @@ class Gradients:
 
 
 class GradientAccess(Access):
-    """White-box access: per-image losses with their gradients at the images, and logits."""
+    """White-box access: per-image losses with their gradients at the images, and logits.
+
+    Attributes:
+        coarse: the logits that come with gradients are not the model's own to its last digit; only those of `logits` are.
+    """
+
+    coarse = False
 
     @property
     def gradients(self) -> int:

@@ -68,6 +68,16 @@ class Job:
         self.board.check_queries[rows] += 1
         return self.loss_of(rows, logits), self.board.fooled(rows, logits)
 
+    def judge(self, rows: Rows, x: Images, loss: PerImage, fooled: Flags) -> tuple[PerImage, Flags]:
+        """Loss and success of iterates, as their gradients' logits have them; where those are coarse, the model itself is asked
+        about new successes, a check query each."""
+        if self.access.coarse:
+            again = (fooled & ~self.board.success[rows]).nonzero().squeeze(1)
+            if len(again):
+                checked, really = self.check(rows[again], x[again])
+                loss, fooled = loss.index_copy(0, again, checked.to(loss)), fooled.index_copy(0, again, really)
+        return loss, fooled
+
     def loss_of(self, rows: Rows, logits: Logits) -> PerImage:
         """What the attack climbs, at these logits of `rows`."""
         return self.board.climbs(self.attack.loss, rows)(logits.float(), self.board.labels[rows])

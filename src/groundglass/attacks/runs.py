@@ -145,6 +145,7 @@ class Runs(ABC):
             fooled = fooled & inside
         if self._keep_best:
             values = found.loss if loss is None else self._job.loss_of(rows, found.logits)
+            values, fooled = self._job.judge(rows, live["x"], values, fooled)
             if inside is not None:
                 values = values.masked_fill(~inside, -torch.inf)
             board.offer(rows, live["x"], values, fooled, live["step"])
