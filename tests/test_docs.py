@@ -85,7 +85,7 @@ def test_a_network_of_ones_own_is_defended_audited_and_kept(tmp_path: Path, monk
 @pytest.mark.slow
 def test_the_page_on_benchmarks_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    space = run_blocks("bench.md", instead={"turns=3": "turns=1, sizes=sizes"}, sizes=TINY)
+    space = run_blocks("bench.md", instead={"turns=3": "turns=3, sizes=sizes"}, sizes=TINY)
     assert [change.verdict for change in space["changes"]] == ["the same"]
     assert (tmp_path / "today.json").exists()
     assert space["found"].jobs["device-one"].peer is not None
