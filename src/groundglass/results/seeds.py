@@ -44,14 +44,21 @@ def over_seeds(folders: Sequence[Path]) -> list[Figure]:
         raise ValueError("give at least two run folders of one study, with different seeds")
     stores = [RecordStore.read(folder) for folder in folders]
     first = stores[0].manifest
+    # In a folder of all studies others may hold fewer of them: what both have is compared, whatever their recipes are called.
+    together = all(store.manifest["study"] == "all" for store in stores)
     for store in stores[1:]:
-        for field in ("study", "recipe", "data"):
+        for field in ("study", "data") if together else ("study", "recipe", "data"):
             if store.manifest[field] != first[field]:
                 raise ValueError(
                     f"{store.folder} is of another {field} ({store.manifest[field]}, not {first[field]}): "
                     "only runs that differ in their seed alone can be averaged"
                 )
-        if lines := difference(_seedless(first["config"]), _seedless(store.manifest["config"])):
+        settings = [_seedless(one["config"]) for one in (first, store.manifest)]
+        if together:
+            settings = [
+                {k: v for k, v in one.items() if all(o.get(k) is not None for o in settings)} for one in settings
+            ]
+        if lines := difference(*settings):
             raise ValueError(
                 f"{store.folder} was run with other settings than {stores[0].folder} ({lines[0]}): only runs that differ "
                 "in their seed alone can be averaged"

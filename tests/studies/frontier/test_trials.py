@@ -39,7 +39,7 @@ def test_the_laptop_recipe(data):
     assert len([name for name in names if name.startswith("VGG-16 ")]) == len(config.trials)
     assert names[0] == "VGG-16 width 0.25"
     placed = [cell for cell in made if cell.name.startswith("VGG-OPU ")]
-    assert len(placed) == 3
+    assert len(placed) == len([trial for trial in config.trials if trial.defended]) > 2
     for cell in placed:
         if data == "cifar100":
             assert cell.features.name == cell.name.replace("OPU", "DFA")

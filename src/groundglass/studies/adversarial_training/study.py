@@ -51,13 +51,16 @@ def early(config: AdversarialTrainingConfig, dataset: Dataset) -> tuple[NetworkC
 def hardened(config: AdversarialTrainingConfig, dataset: Dataset, kind: str = "AT") -> tuple[TrainCell, NetworkCell]:
     """The cells that train VGG-16 and VGG-OPU on adversarial images, by the `kind` in their names."""
     plain, defended = kit.targets(config, dataset)
-    epochs: dict[str, Any] = {} if config.epochs is None else {"epochs": config.epochs}
+    # What adversarial training refuses is for the ordinary networks alone.
+    changes: dict[str, Any] = {"label_smoothing": 0.0, "average": 0.0}
+    if config.epochs is not None:
+        changes["epochs"] = config.epochs
     baseline = replace(
-        plain, name=f"VGG-16 {kind}", training=replace(plain.training, adversarial=config.adversarial, **epochs)
+        plain, name=f"VGG-16 {kind}", training=replace(plain.training, adversarial=config.adversarial, **changes)
     )
     whole = isinstance(defended, TrainCell)
     through = replace(config.adversarial, rule=config.hybrid_rule if whole else "bp")
-    training = replace(config.hybrid, adversarial=through, **epochs)
+    training = replace(config.hybrid, adversarial=through, **changes)
     if isinstance(defended, TrainCell):
         return baseline, replace(defended, name=f"VGG-OPU {kind}", training=training)
     features = kit.hybrid_network(config, dataset, f"VGG-DFA {kind}", training=training)

@@ -9,8 +9,9 @@ from groundglass.core.changes import Change, changed, changes_of, written_settin
 from groundglass.data import Dataset
 from groundglass.studies import kit
 from groundglass.studies.engine.cell import Cell, with_inputs
-from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, SMALL, Recipe
+from groundglass.studies.recipe import AS_GOOD, CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, SMALL, Recipe
 from groundglass.studies.registry import STUDIES, Study
+from groundglass.studies.workstation import REPEATED
 from groundglass.training import Precision
 
 # One name is one network, and one network is audited in one way.
@@ -98,13 +99,19 @@ def cells(config: EverythingConfig, dataset: Dataset) -> list[Cell]:
     return with_inputs(cell for some in planned for cell in some)
 
 
-def _recipe(name: str, data: tuple[str, ...], cost: str, expect: str) -> Recipe:
+def _recipe(
+    name: str, data: tuple[str, ...], cost: str, expect: str, *, of: str = "", only: Sequence[str] = ()
+) -> Recipe:
+    """The recipe of this name, or `of` another, of every study that has it in a run of all; or of some only."""
+    wanted = of or name
+
     def make(data: str, seed: int, precision: Precision) -> EverythingConfig:
         studies = {
             study.name: recipe.make(data, seed, precision)
             for study in STUDIES
             for recipe in study.recipes
-            if recipe.name == name and data in recipe.data and recipe.in_all
+            if recipe.name == wanted and data in recipe.data and recipe.in_all
+            if not only or study.name in only
         }
         return EverythingConfig.of(studies)
 
@@ -118,6 +125,15 @@ RECIPES = (
         CIFAR,
         "2.6 hours on two cores (AMD EPYC, Zen 4); CIFAR-100 3 hours",
         "all studies at a quarter of the width",
+    ),
+    _recipe("workstation", CIFAR, "4.5 core-hours by estimate; CIFAR-100 15", f"{AS_GOOD}: six studies, once"),
+    _recipe(
+        "workstation-seeds",
+        CIFAR,
+        "1.6 core-hours a seed by estimate; CIFAR-100 7.3",
+        f"{' and '.join(REPEATED)} of that, to be repeated with another --seed",
+        of="workstation",
+        only=REPEATED,
     ),
     _recipe("paper", CIFAR, FOR_A_GPU, "all studies at the paper's sizes, trained as its scripts have it"),
 )

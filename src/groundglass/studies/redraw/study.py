@@ -12,8 +12,9 @@ from groundglass.studies.cells.craft import CommonCell, CraftCell, TransferCell
 from groundglass.studies.cells.network import NetworkCell
 from groundglass.studies.cells.redraw import RandomisedCell, RedrawCell
 from groundglass.studies.engine.cell import Cell, with_inputs
-from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, SMALL, recipe
+from groundglass.studies.recipe import AS_GOOD, CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, SMALL, recipe
 from groundglass.studies.transfer.study import attackers_vgg
+from groundglass.studies.workstation import networks
 from groundglass.training import Precision, TrainingConfig
 from groundglass.training.classifier import FINE_TUNING
 
@@ -115,9 +116,16 @@ def laptop(data: str, seed: int, precision: Precision) -> RedrawConfig:
     return RedrawConfig(**kit.laptop_networks(data, seed, precision), n_images=1000)
 
 
+@recipe(
+    CIFAR, "0.6 core-hours by estimate; CIFAR-100 3.4, most of them training", f"what redraws cost and undo, {AS_GOOD}"
+)
+def workstation(data: str, seed: int, precision: Precision) -> RedrawConfig:
+    return RedrawConfig(**networks(data, seed, precision), n_images=1000)
+
+
 @recipe(CIFAR, FOR_A_GPU, "the same at the paper's sizes")
 def paper(data: str, seed: int, precision: Precision) -> RedrawConfig:
     return RedrawConfig(**kit.paper_networks(data, seed, precision), n_images=10_000, fit_images=50_000)
 
 
-RECIPES = (quick, laptop, paper)
+RECIPES = (quick, laptop, workstation, paper)

@@ -18,8 +18,9 @@ from groundglass.studies.cells.attack import AttackCell
 from groundglass.studies.cells.check import Check, Found, check_cells, entries
 from groundglass.studies.cells.network import NetworkCell, PlaceCell
 from groundglass.studies.engine.cell import Cell, with_inputs
-from groundglass.studies.recipe import CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, SMALL, recipe
+from groundglass.studies.recipe import AS_GOOD, CIFAR, FOR_A_GPU, QUICK_COST, QUICK_EXPECT, SMALL, recipe
 from groundglass.studies.white_box.rungs import LadderConfig, ladder_cells
+from groundglass.studies.workstation import networks
 from groundglass.training import Precision
 
 # The attackers that tell most, from the paper's published code to exact U.
@@ -256,6 +257,18 @@ def laptop(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
     )
 
 
+@recipe(CIFAR, "0.8 core-hours by estimate; CIFAR-100 4.1, most of them training", f"Figure 2, {AS_GOOD}")
+def workstation(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
+    return WhiteBoxConfig(
+        **networks(data, seed, precision),
+        n_images=1000,
+        eps_l2=(0.5,),
+        fit_images=20_000,
+        attack=PGD(step_size=kit.PAPER_STEP[data]),
+        ladder=LadderConfig(),
+    )
+
+
 @recipe(
     ("cifar10",),
     "2 hours on two cores (AMD EPYC, Zen 4), most of it training",
@@ -280,4 +293,4 @@ def paper(data: str, seed: int, precision: Precision) -> WhiteBoxConfig:
     )
 
 
-RECIPES = (quick, laptop, full_width, paper)
+RECIPES = (quick, laptop, workstation, full_width, paper)
