@@ -59,9 +59,17 @@ def test_the_help_of_all_has_the_words_that_tyro_would_lay_out(columns, capsys, 
 
 def test_what_a_command_does_is_known_without_its_source(monkeypatch, tmp_path):
     told = {name: commands.summary(name) for name in commands.COMMANDS}
-    assert list(told.values()) == [" ".join(kind.__doc__.split()) for kind in commands.classes().values()]
+    assert list(told.values()) == [" ".join(kind.__doc__.split()) for kind in map(commands.class_of, commands.COMMANDS)]
     monkeypatch.setattr(commands, "__file__", str(tmp_path / "commands.py"))
     assert {name: commands.summary(name) for name in commands.COMMANDS} == told
+
+
+def test_a_mistake_names_the_help_of_its_own_command(capsys):
+    for words in (["report", "--nope"], ["device", "nope"], ["run", "white-box", "--out", "x", "--jobs", "y"]):
+        with pytest.raises(SystemExit) as end:
+            _parsed(words)
+        assert end.value.code == 2
+        assert f"groundglass {words[0]} --help" in capsys.readouterr().err
 
 
 ALONE = (

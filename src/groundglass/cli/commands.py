@@ -43,9 +43,11 @@ DESCRIPTION = (
 _COLUMN = 14
 
 
-def classes() -> "dict[str, type[Command]]":
-    """All commands, imported."""
-    return {name: getattr(import_module(f"{_HERE}.{module}"), kind) for name, (module, kind) in COMMANDS.items()}
+def class_of(name: str) -> "type[Command]":
+    """A command, imported."""
+    module, kind = COMMANDS[name]
+    found: type[Command] = getattr(import_module(f"{_HERE}.{module}"), kind)
+    return found
 
 
 def summary(name: str) -> str:
@@ -56,8 +58,8 @@ def summary(name: str) -> str:
     except OSError:  # installed without sources
         source = ""
     found = re.search(rf'^class {kind}\(Command\):\n    """(.*?)"""', source, re.MULTILINE | re.DOTALL)
-    text = found[1] if found else getattr(import_module(f"{_HERE}.{module}"), kind).__doc__
-    return " ".join(text.split())
+    text = found[1] if found else class_of(name).__doc__
+    return " ".join((text or "").split())
 
 
 def overview() -> str:

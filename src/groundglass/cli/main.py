@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from groundglass import __version__
-from groundglass.cli.commands import COMMANDS, DESCRIPTION, classes, overview
+from groundglass.cli.commands import COMMANDS, DESCRIPTION, class_of, overview
 from groundglass.cli.terminal import complain, lasting_streams, say, unwritten
 from groundglass.core.stopping import Stopped, stoppable
 
@@ -109,13 +109,15 @@ def _parsed(given: list[str]) -> "Command | None":
 
     from groundglass.cli.help import explain
 
-    commands = classes()
-    if given and given[0] in commands:
-        explain(commands[given[0]])
+    names = (tyro.conf.OmitArgPrefixes,)  # the options of `device new` are --out, not --command.out
+    if given and given[0] in COMMANDS:  # the others are not imported
+        command = class_of(given[0])
+        explain(command)
+        return tyro.cli(command, prog=f"groundglass {given[0]}", args=given[1:], config=names)
     return tyro.extras.subcommand_cli_from_dict(
-        dict(commands),
+        {name: class_of(name) for name in COMMANDS},
         prog="groundglass",
         description=DESCRIPTION,
         args=given,
-        config=(tyro.conf.OmitArgPrefixes,),  # the options of `device new` are --out, not --command.out
+        config=names,
     )
