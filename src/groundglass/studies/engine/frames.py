@@ -14,6 +14,7 @@ from groundglass.studies.engine.cell import checkpoint_in
 from groundglass.studies.engine.given import GivenDevice
 from groundglass.studies.engine.plan import Below, Plan, Unit
 from groundglass.studies.engine.work import passes
+from groundglass.training.averaging import STATISTICS
 from groundglass.training.checkpoint import begun
 
 # Readings of the training images that are kept while a classifier is fitted, see `fit_classifier`.
@@ -37,19 +38,15 @@ def frames_of(plan: Plan, key: str) -> int:
         return 0
     if unit.kind == "distil":
         return int(c.queries) + plan.test  # all else is the surrogate's own
-    on = Below(plan, unit)
-    if unit.kind == "train" and c.training["credit"] == "classifier":
-        return plan.train * (1 if _readings_kept(plan, unit) else 1 + c.training["epochs"]) + plan.test
-    if unit.kind == "train" and c.model.get("frozen") == "features":
-        return plan.train * int(c.training["epochs"]) + plan.test
-    work = passes(plan, key)
+    if unit.kind == "train":
+        return _of_training(plan, unit) + _settled(plan, unit) + plan.test
+    on, work = Below(plan, unit), passes(plan, key)
     if unit.kind == "audit":
         return _of_audit(c, (work.forward + work.gradient) / on.size, plan.train)
     if unit.kind in ("attack", "draws") and c.rule in STAND_INS:
         return round(work.forward / on.size)  # the network itself is asked at the end alone
     # Sources of one attack, and networks that are compared, have the device or have it not.
-    passed = (work.forward + work.gradient) / on.size + work.step / on.trained_size
-    return round(passed * with_it / len(networks))
+    return round((work.forward + work.gradient) / on.size * with_it / len(networks))
 
 
 def frames_left(plan: Plan, key: str, folder: Path | None) -> int:
@@ -106,6 +103,22 @@ def _without(whole: int, done: int, end: int) -> int:
     return max(whole - done, min(whole, end))
 
 
+def _of_training(plan: Plan, unit: Unit) -> int:
+    """Frames of the epochs: a small image takes one, as a whole one does, and one each time that an attack inside looks at it."""
+    c = unit.config
+    if c.training["credit"] == "classifier":
+        return plan.train * (1 if _readings_kept(plan, unit) else 1 + c.training["epochs"])
+    adversarial = c.training.get("adversarial")
+    # TRADES looks at the image itself too: before its steps, and in its loss.
+    each = 1 if adversarial is None else adversarial["steps"] + (3 if adversarial["kind"] == "TRADES" else 1)
+    return int(plan.train * c.training["epochs"] * each)
+
+
+def _settled(plan: Plan, unit: Unit) -> int:
+    """Frames of the pass that gives averaged weights their statistics of BatchNorm."""
+    return min(STATISTICS, plan.train) if unit.config.training.get("average") else 0
+
+
 def _trained(plan: Plan, unit: Unit, folder: Path, whole: int) -> int:
     """Frames of what the checkpoint of a training has. A classifier's readings are measured again, and the end is a test."""
     c = unit.config
@@ -115,7 +128,7 @@ def _trained(plan: Plan, unit: Unit, folder: Path, whole: int) -> int:
     own = alone or c.model.get("frozen") == "features"
     done = begun(checkpoint_in(folder, unit.key if own else stem(unit.name)))
     images, every = done.epochs * plan.train + done.images, c.training["epochs"] * plan.train
-    epochs = whole - plan.test - (plan.train if alone else 0)
+    epochs = whole - plan.test - _settled(plan, unit) - (plan.train if alone else 0)
     return round(epochs * min(1.0, images / every))
 
 
