@@ -2,7 +2,7 @@
 
 import pytest
 
-from groundglass.core.phases import effort, phases, undisturbed
+from groundglass.core.phases import effort, phases, still_at, undisturbed
 
 PLAIN = {"epochs": 4}
 BOTH = {
@@ -23,6 +23,11 @@ def test_images_grow_and_early_layers_stop():
 
 def test_a_start_between_eighths_is_rounded_down_and_never_to_nothing():
     assert phases({"epochs": 2, "growing": {"start": 0.01, "until": 0.5}})[0][0] == 1 / 8
+
+
+def test_early_layers_stop_at_the_share_itself_however_it_is_rounded():
+    assert 0.56 * 25 > 14, "of floats"
+    assert [still_at(epoch, 25, after=0.56) for epoch in (13, 14)] == [False, True]
 
 
 def test_effort():

@@ -9,7 +9,7 @@ from groundglass.models import build
 from groundglass.optics import SimulatedOPU
 from groundglass.training import BackProp, Freezing, HybridDFA, train
 
-from .conftest import SPEC
+from .conftest import SPEC, same
 
 LATE = Freezing(layers=4, after=0.5)
 
@@ -50,3 +50,13 @@ def test_a_network_of_so_few_layers_is_refused(coloured, config):
     with pytest.raises(ValueError, match="layers"):
         train(model, coloured, replace(config, freezing=Freezing(layers=16)), credit=credit, seed=0)
     train(model, coloured, replace(config, epochs=1, freezing=Freezing(layers=15)), credit=credit, seed=0)
+
+
+def test_it_is_refused_before_it_learns_where_nothing_would_be_left_to_learn(coloured, config):
+    model, credit = network("bp")
+    for one in list(model.parameters())[8:]:
+        one.requires_grad_(False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match="nothing learns"):
+        train(model, coloured, replace(config, epochs=2, freezing=LATE), credit=credit, seed=0)
+    assert same(model.state_dict(), before)

@@ -19,7 +19,7 @@ def image_share(epoch: int, epochs: int, *, start: float, until: float) -> float
 
 def still_at(epoch: int, epochs: int, *, after: float) -> bool:
     """Whether early layers learn no more, in an epoch of so many: from the share `after` of them on."""
-    return epoch >= math.ceil(after * epochs)
+    return epoch >= math.ceil(after * epochs - 1e-9)
 
 
 def phases(training: Mapping[str, Any]) -> list[tuple[float, bool]]:

@@ -36,15 +36,21 @@ class Freezing(Settings):
         """The parameters that it is about.
 
         Raises:
-            ValueError: that would be all layers of the network.
+            ValueError: that would be all layers of the network, or all that learn.
         """
         matrices = [one for one in model.parameters() if one.ndim > 1]
         if len(matrices) <= self.layers:
             raise ValueError(
                 f"`freezing` is of the first {self.layers} layers, and this network has {len(matrices)}: give fewer `layers`"
             )
-        following = matrices[self.layers]
-        return list(takewhile(lambda one: one is not following, model.parameters()))
+        following, every = matrices[self.layers], list(model.parameters())
+        found = list(takewhile(lambda one: one is not following, every))
+        if not any(one.requires_grad for one in every[len(found) :]):
+            raise ValueError(
+                f"`freezing` is of the first {self.layers} layers, and behind them nothing learns in this network: give fewer "
+                "`layers`, or leave it out"
+            )
+        return found
 
 
 @contextmanager
