@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from groundglass.core import read_notes
 from groundglass.models import build
 from groundglass.optics import Camera, SimulatedOPU
 from groundglass.training import BackProp, HybridDFA, PGDTraining, encode_bits, fit_classifier, train
 from groundglass.training.averaging import follow, settle
+from groundglass.training.checkpoint import Checkpoint
 
 from .conftest import SPEC, Killed, facts, same
 
@@ -107,3 +109,13 @@ def test_where_it_would_be_wrong_it_is_refused(coloured, config, defended):
     bits = encode_bits(defended, coloured)
     with pytest.raises(ValueError, match="average"):
         fit_classifier(defended, bits, coloured.labels, config=replace(config, average=1.0), seed=0)
+
+
+@pytest.mark.filterwarnings("ignore:for .* copying from a non-meta")
+def test_one_that_goes_on_has_the_average_where_its_weights_are(coloured, config, tmp_path):
+    """On a card: an average that stayed in the host's memory could not be moved on."""
+    path = tmp_path / "c.safetensors"
+    train(plain(), coloured, replace(config, epochs=1, average=0.5), credit=BackProp(), seed=0, checkpoint=path)
+    elsewhere, identity = plain().to("meta"), read_notes(path)[1]
+    state = Checkpoint(path, elsewhere, torch.optim.SGD(elsewhere.parameters(), 0.1), identity).load()
+    assert {one.device.type for one in state.average.values()} == {"meta"}

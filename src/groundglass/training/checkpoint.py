@@ -144,12 +144,11 @@ class Checkpoint:
             frames=told.frames,
             streams=part("streams"),
             begun=part("begun"),
-            average=part("average"),
             **vars(told.inside),
         )
         with restoring(self._path):
             load_weights(self._model, part("model"), what=str(self._path))
-            self._check_average(state.average)
+            state.average = self._averaged(part("average"))
             self._load_optimiser(part("optimiser"))
         return state
 
@@ -163,10 +162,12 @@ class Checkpoint:
         if self._device is not None:
             self._device.skip_frames(max(0, to - self._device.frames))
 
-    def _check_average(self, average: dict[str, Tensor]) -> None:
-        like = {name: parameter.shape for name, parameter in self._model.named_parameters()}
-        if average and {name: tensor.shape for name, tensor in average.items()} != like:
+    def _averaged(self, average: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The averaged weights, where the network has its own."""
+        own = dict(self._model.named_parameters())
+        if average and {name: tensor.shape for name, tensor in average.items()} != {k: v.shape for k, v in own.items()}:
             raise ValueError("its averaged weights are of another network")
+        return {name: tensor.to(own[name].device) for name, tensor in average.items()}
 
     def _load_optimiser(self, tensors: dict[str, Tensor]) -> None:
         parameters = [p for group in self._optimiser.param_groups for p in group["params"]]
