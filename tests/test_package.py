@@ -70,6 +70,7 @@ from groundglass.core.imported import EXTRAS, MissingLibraryError
 sys.modules.update(dict.fromkeys(EXTRAS))
 sys.modules["fcntl"] = sys.modules["resource"] = None  # as on Windows
 import torch, groundglass as gg, groundglass.certify, groundglass.results, groundglass.studies
+from groundglass.bench import JOBS, benchmark
 torch.manual_seed(0)
 layers = [torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 4, 3, padding=1), torch.nn.ReLU()]
 model = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(64, 4)).eval()

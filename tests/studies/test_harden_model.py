@@ -180,6 +180,13 @@ def test_the_command_says_what_it_did_and_no_secret(model: Path, capfd: pytest.C
     assert "public" in shown.out
 
 
+def test_what_is_said_of_audits_that_are_not_made_is_refused(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = model.with_name("new.safetensors")
+    assert cli.main(["harden", str(model), "--data", "shapes", "--out", str(out), "--eps", "0.01", "--images", "9"]) == 1
+    assert "--eps, --images" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_an_interrupted_one_goes_on_with_its_device(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
     out, computed = model.with_name("vgg-opu.safetensors"), []

@@ -91,6 +91,9 @@ class Harden(Command):
         of_service = {name: options.pop(name) for name in ("token_file", "ca_file")}
         folder = options.pop("audit")
         of_audit: dict[str, Any] = {name: options.pop(name) for name in ("norm", "eps", "images")}
+        unused = [f"--{name}" for name, value in of_audit.items() if value != getattr(Harden, name)]
+        if folder is None and unused:
+            raise ValueError(f"{', '.join(unused)} is for audits, and there are none: name their folder by --audit")
         if folder is not None:
             options |= {"beforehand": fitting(folder, **of_audit), "kept": folder / KEPT}
         if self.optical_device is not None:

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from groundglass.bench.children import Ended, run_code, run_module
 from groundglass.bench.job import Bench, Contest, Job, Part
-from groundglass.results import RecordStore
-from groundglass.studies import run_study
 
 _ALL_NAMES = "import torch, groundglass; [getattr(groundglass, name) for name in groundglass.__all__]"
 #: The smallest study that has tables and figures.
@@ -45,6 +43,8 @@ def _peak(found: Ended) -> int | None:
 
 
 def _reporting(bench: Bench) -> Contest:
+    from groundglass.results import RecordStore  # what the other jobs need not have: it is of another extra
+
     run = bench.run or _small_run(bench)
     page = bench.folder / "page"
 
@@ -61,6 +61,8 @@ def _reporting(bench: Bench) -> Contest:
 
 
 def _small_run(bench: Bench) -> Path:
+    from groundglass.studies import run_study
+
     folder = bench.folder / "run"
     run_study("white-box", recipe="quick", data="shapes[:200]", changes=_SMALL, seed=bench.seed, out=folder, jobs=1)
     return folder
