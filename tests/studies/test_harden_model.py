@@ -182,7 +182,9 @@ def test_the_command_says_what_it_did_and_no_secret(model: Path, capfd: pytest.C
 
 def test_what_is_said_of_audits_that_are_not_made_is_refused(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = model.with_name("new.safetensors")
-    assert cli.main(["harden", str(model), "--data", "shapes", "--out", str(out), "--eps", "0.01", "--images", "9"]) == 1
+    assert (
+        cli.main(["harden", str(model), "--data", "shapes", "--out", str(out), "--eps", "0.01", "--images", "9"]) == 1
+    )
     assert "--eps, --images" in capsys.readouterr().err
     assert not out.exists()
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import resource
 import sys
 import time
 import warnings
@@ -12,6 +11,11 @@ from dataclasses import dataclass, replace
 from groundglass.bench.job import Bench, Contest, Job, Part
 from groundglass.bench.results import Clock, Row, Timing
 from groundglass.core.platform import most_memory, watch_memory
+
+try:
+    import resource
+except ImportError:  # Windows, where the time of processes that have ended is not told
+    resource = None  # type: ignore[assignment]
 
 # What is shorter is done several times in a turn.
 _LEAST_SECONDS = 0.02
@@ -28,8 +32,11 @@ class Moment:
 
 def now() -> Moment:
     """This moment."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return Moment(time.perf_counter(), time.process_time() + children.ru_utime + children.ru_stime)
+    cpu = time.process_time()
+    if resource is not None:
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu += children.ru_utime + children.ru_stime
+    return Moment(time.perf_counter(), cpu)
 
 
 def measure(
