@@ -33,6 +33,17 @@ def test_what_is_saved_loads_back_equal(path):
         assert torch.equal(tensors[name].nan_to_num(7.0), tensor.nan_to_num(7.0))
 
 
+def test_the_same_state_is_the_same_file(path):
+    """Audits name networks by the bytes of their files."""
+    tensors = {"b": torch.arange(5.0), "a": torch.ones(3, dtype=torch.uint8), "ä": torch.zeros(2, 2)}
+    written = set()
+    for _ in range(20):
+        save_state(path, tensors, {"done": "∞"}, {"seed": 1})
+        written.add(path.read_bytes())
+    assert len(written) == 1
+    assert torch.equal(load_state(path, {"seed": 1})[0]["b"], tensors["b"])
+
+
 def test_views_shared_and_trained_tensors_can_be_saved(path):
     base = torch.arange(12.0).view(3, 4)
     save_state(path, {"t": base.T, "row": base[1], "same": base, "grad": base.clone().requires_grad_()}, {}, {})

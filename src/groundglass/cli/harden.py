@@ -141,7 +141,7 @@ def _compare(found: "Judged") -> None:
     if (worst := found.worst) is not None:
         how = "a difference" if worst.p < _SURE else "no difference that so many images show"
         say(
-            f"worst case after and before: {-worst.points:+.1f} points on {worst.first.total} images, "
+            f"worst case after and before: {0.0 - worst.points:+.1f} points on {worst.first.total} images, "
             f"{how} (exact McNemar test, p = {worst.p:.2g})"
         )
 

@@ -26,8 +26,16 @@ def _write(
     from safetensors.torch import save
 
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    saved = memoryview(save(whole, {**metadata, "sha256": _digest(whole, text)}))
+    # The library writes metadata in another order each time; the same state is the same file, byte by byte.
+    end = 8 + int.from_bytes(saved[:8], "little")
+    header = json.loads(bytes(saved[8:end]))
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    ordered += b" " * (-len(ordered) % 8)
     with atomic_write(path, new=new) as file:
-        file.write(save(whole, {**metadata, "sha256": _digest(whole, text)}))
+        file.write(len(ordered).to_bytes(8, "little") + ordered)
+        file.write(saved[end:])
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
