@@ -223,6 +223,7 @@ READERS: dict[str, tuple[str, ...] | str] = {
     "groundglass.report.page": "the package's own",
     "groundglass.service.page.routes": "the package's own",
     "groundglass.kernels.jit.llvm": "the package's own, and the cache of compiled kernels: see tests/kernels",
+    "groundglass.cli.commands": "the package's own",
     "groundglass.cli.retrieve": "looks for a name",
     "groundglass.cli.results": "Markdown of the user's own",
     "groundglass.cli.options": "a seed of the user's own",
