@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from groundglass.core import read_notes
+from groundglass.core import DamagedFileError, read_notes, save_state
+from groundglass.core.states import _opened
 from groundglass.models import build
 from groundglass.optics import Camera, SimulatedOPU
 from groundglass.training import BackProp, HybridDFA, PGDTraining, encode_bits, fit_classifier, train
@@ -101,6 +102,21 @@ def test_a_finished_one_that_is_resumed_ends_with_the_same(coloured, config, tmp
         assert same(again.state_dict(), whole.state_dict())
         assert again.device.frames == whole.device.frames
         again = fresh()
+
+
+@pytest.mark.parametrize("change", ["missing", "other"])
+def test_an_average_that_is_not_the_networks_is_refused(coloured, config, tmp_path, change):
+    averaged, path = replace(config, epochs=2, average=0.5), tmp_path / "c.safetensors"
+    train(plain(), coloured, averaged, credit=BackProp(), seed=3, checkpoint=path)
+
+    tensors, notes, identity = _opened(path)
+    name = next(name for name in tensors if name.startswith("average/"))
+    del tensors[name]
+    if change == "other":
+        tensors[name] = torch.zeros(1)
+    save_state(path, tensors, notes, identity)
+    with pytest.raises(DamagedFileError):
+        train(plain(), coloured, averaged, credit=BackProp(), seed=3, checkpoint=path)
 
 
 def test_where_it_would_be_wrong_it_is_refused(coloured, config, defended):

@@ -7,7 +7,7 @@ import torch
 
 from groundglass.models import build
 from groundglass.optics import SimulatedOPU
-from groundglass.training import BackProp, Freezing, HybridDFA, train
+from groundglass.training import CREDITS, BackProp, Freezing, Growing, HybridDFA, make_credit, train
 
 from .conftest import SPEC, same
 
@@ -36,6 +36,23 @@ def test_they_stay_and_the_others_go_on(coloured, config, kind):
     assert len(still) == 12, "with the scales and shifts of four BatchNorms"
     assert not any(torch.equal(weights[0][name], weights[1][name]) for name in convolutions), "before, all learn"
     assert all(all(flags) for flags in after.values()), "and could again"
+
+
+@pytest.mark.parametrize("name", [name for name in CREDITS if name != "bp"])
+def test_every_credit_assignment_goes_past_them_on_images_that_grow(coloured, config, name):
+    model, _ = network("hybrid")
+    credit = make_credit(name, model, seed=0)
+    first = next(one for one in model.parameters() if one.ndim == 4)
+    weights = []
+
+    def keep(result):
+        weights.append((first.detach().clone(), model.block.readout.weight.detach().clone()))
+
+    late = replace(config, epochs=2, freezing=LATE, growing=Growing(until=0.5), average=1.0, label_smoothing=0.1)
+    train(model, coloured, late, credit=credit, seed=0, on_epoch=keep)
+    (early, above), (still, on) = weights
+    assert torch.equal(early, still)
+    assert not torch.equal(above, on)
 
 
 def test_what_its_owner_froze_stays_frozen(coloured, config):

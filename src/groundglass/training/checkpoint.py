@@ -148,7 +148,7 @@ class Checkpoint:
         )
         with restoring(self._path):
             load_weights(self._model, part("model"), what=str(self._path))
-            state.average = self._averaged(part("average"))
+            state.average = self._averaged(part("average"), state)
             self._load_optimiser(part("optimiser"))
         return state
 
@@ -162,11 +162,13 @@ class Checkpoint:
         if self._device is not None:
             self._device.skip_frames(max(0, to - self._device.frames))
 
-    def _averaged(self, average: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The averaged weights, where the network has its own."""
-        own = dict(self._model.named_parameters())
-        if average and {name: tensor.shape for name, tensor in average.items()} != {k: v.shape for k, v in own.items()}:
-            raise ValueError("its averaged weights are of another network")
+    def _averaged(self, average: dict[str, Tensor], state: TrainingState) -> dict[str, Tensor]:
+        """The averaged weights, where the network has its own. Without a part of them the average would begin again, and end as
+        another."""
+        wanted = self._identity.get("average") and (state.epoch or state.step)
+        own = dict(self._model.named_parameters()) if wanted else {}
+        if {name: tensor.shape for name, tensor in average.items()} != {k: v.shape for k, v in own.items()}:
+            raise ValueError("its averaged weights are of another network, or not all there")
         return {name: tensor.to(own[name].device) for name, tensor in average.items()}
 
     def _load_optimiser(self, tensors: dict[str, Tensor]) -> None:
