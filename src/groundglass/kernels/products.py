@@ -162,19 +162,19 @@ class MaskedSum(Kernel):
         piece = max(1, least, count // (4 * torch.get_num_threads()))
         for_each(
             [(first, min(first + piece, count)) for first in range(0, count, piece)],
-            partial(_add_rows, matrix, bits, on, ends, out),
+            partial(_add_rows, matrix, -bits.numpy()[0].astype(np.int32), on, ends, out),
         )
 
 
 def _add_rows(
     matrix: Tiles,
-    bits: Tensor,
+    masks: npt.NDArray[np.int32],
     on: npt.NDArray[np.int32],
     ends: npt.NDArray[np.int64],
     out: Output,
     tiles: tuple[int, int],
 ) -> None:
-    jit.rows.measure(matrix.tiles, *tiles, bits.numpy(), matrix.narrow, on, ends, matrix.parts, *out.arguments)
+    jit.rows.measure(matrix.tiles, *tiles, masks, matrix.narrow, on, ends, matrix.parts, *out.arguments)
 
 
 class Codes:
