@@ -238,6 +238,24 @@ def test_killed_while_the_model_is_written_it_leaves_no_features(model: Path, mo
     assert len(DeviceStore(model.parent.parent / "devices").fingerprints()) == 1
 
 
+def test_it_goes_on_from_another_folder_and_where_the_files_have_gone(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = model.parent.parent
+    monkeypatch.chdir(root)
+    options = {"data": "pictures", "inputs": N, "outputs": M, "epochs": 1}
+    out, kept = Path("models/opu.safetensors"), Path("audits/kept.safetensors")
+    first = harden_model(str(model), out, **options, kept=kept)
+    root.rename(root.with_name("moved"))
+    monkeypatch.chdir(root.with_name("moved") / "models")
+    monkeypatch.setattr(harden_module, "fine_tune", lambda *_, **__: pytest.fail("it was hardened again"))
+    second = harden_model(model.name, Path("opu.safetensors"), **options, kept=".." / kept)
+    assert (second.fingerprint, second.after) == (first.fingerprint, first.after)
+    assert second.model.samefile("opu.safetensors")
+    assert second.device.parent.samefile("../devices")
+    assert second.device.exists()
+
+
 @pytest.mark.slow
 def test_an_interrupted_command_goes_on_with_its_audits(
     model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

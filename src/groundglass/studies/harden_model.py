@@ -116,6 +116,8 @@ def harden_model(
     work = _work(network, source, at, frozen)
     identity = {"work": work, "data": dataset.name, "seed": seed, "out": out.name, **config.described()}
     earlier = None if kept is None else Found.read(kept, identity)
+    if earlier is not None:  # from where this command is given, and where the folders have gone meanwhile
+        earlier = replace(earlier, model=str(out.with_name(Path(earlier.model).name)))
     place = _Place(out, device_file, work, earlier)
     for folder in (out.parent, place.store.folder, *(() if kept is None else (kept.parent,))):
         check_writable(folder)
@@ -128,7 +130,7 @@ def harden_model(
     }
     if earlier is not None and earlier.is_of(opu):
         place.checkpoint(opu.fingerprint).unlink(missing_ok=True)
-        return earlier.hardened(shared)
+        return replace(earlier, device=str(place.keep(opu))).hardened(shared)
     refuse_existing(out)
     done = begun(place.checkpoint(opu.fingerprint))
     frames = 2 + (config.epochs - done.epochs) * len(dataset.train) - done.images + len(dataset.test)
