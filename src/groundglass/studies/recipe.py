@@ -19,7 +19,7 @@ SMALL = ("shapes", *CIFAR)
 QUICK_COST = "under 5 minutes on two cores"
 QUICK_EXPECT = "every part at work; too small to judge"
 #: Of each study by the recipe `workstation`, in its `expect`.
-AS_GOOD = "networks as good as the paper's"
+AS_GOOD = "networks meant to be as good as the paper's (not run yet)"
 FOR_A_GPU = "days on two cores; meant for a GPU (not run yet)"
 
 
