@@ -1,10 +1,22 @@
 """Gradients in bfloat16; what counts as fooled, the model says in its own precision."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from groundglass.attacks import APGD, L1, PGD, DeepFool, GradientAccess, Linf, LowPrecisionAccess
+from groundglass.attacks import (
+    APGD,
+    L1,
+    PGD,
+    AttackCheckpoint,
+    DeepFool,
+    GradientAccess,
+    Linf,
+    LowPrecisionAccess,
+    checkpoint,
+)
 from groundglass.attacks.losses import cross_entropy
 
 STEPS = 6
@@ -90,3 +102,19 @@ def test_attacks_that_would_believe_it_are_refused_before_a_question() -> None:
     with pytest.raises(TypeError, match="PGD and APGD"):
         DeepFool()(access, images_of(2), torch.zeros(2, dtype=torch.int64), Linf(0.1))
     assert access.rows == 0
+
+
+@pytest.mark.parametrize("low_first", [True, False])
+def test_what_one_precision_has_begun_the_other_does_not_go_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, low_first: bool
+) -> None:
+    monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN_SAVES", -1.0)
+    model, x = convolutions(), images_of(6)
+    labels, path = model(x).argmax(1), tmp_path / "begun.safetensors"
+    first, then = LowPrecisionAccess(model), GradientAccess(model)
+    if not low_first:
+        first, then = then, first
+    attack, ball = PGD(steps=STEPS, stop_when_fooled=False), Linf(0.02)
+    attack(first, x, labels, ball, checkpoint=AttackCheckpoint(path))
+    with pytest.raises(ValueError, match="gradients"):
+        attack(then, x, labels, ball, checkpoint=AttackCheckpoint(path))

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import nn
@@ -31,6 +33,11 @@ class LowPrecisionAccess(GradientAccess):
     """
 
     coarse = True
+
+    @cached_property
+    def model_identity(self) -> dict[str, Any]:
+        """With the precision: what one has begun, the other does not go on with."""
+        return {**super().model_identity, "gradients": "bfloat16"}
 
     def meet(self, attack: object, images: Images) -> None:
         """
