@@ -148,12 +148,14 @@ def test_the_seconds_of_an_epoch_are_those_of_all_who_worked_on_it(coloured, tmp
         trained("hybrid", coloured, path, after=4)
     tensors, notes, identity = _opened(path)
     notes["inside"]["seconds"] += 1000
+    notes["inside"]["core_seconds"] += 2000
     save_state(path, tensors, notes, identity)
     assert begun(path).seconds == pytest.approx(1000, abs=100)
     model, credit = fresh("hybrid")
     history = train(model, coloured, PLAIN, credit=credit, seed=4, augment=Augment(), checkpoint=path)
     assert history[0].seconds < 100
     assert 1000 < history[1].seconds < 1100
+    assert 2000 < history[1].core_seconds < 2100
     assert history[1].images_per_second == pytest.approx(48 / history[1].seconds)
 
 

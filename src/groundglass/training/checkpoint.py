@@ -61,6 +61,7 @@ class _Inside:
     seen: int = 0
     classes: int = 0
     seconds: float = 0.0
+    core_seconds: float = 0.0
     frames_begun: int = 0
     right: int = 0
     loss_sum: float = 0.0

@@ -9,13 +9,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One epoch: mean training loss and accuracy as it ran, seconds, images a second."""
+    """One epoch: mean training loss and accuracy as it ran, seconds, images a second; and the seconds of all cores together that
+    this process had, which other work on the machine hardly changes."""
 
     epoch: int
     loss: float
     train_accuracy: float
     seconds: float
     images_per_second: float
+    core_seconds: float = 0.0
 
 
 @dataclass
@@ -28,7 +30,7 @@ class TrainingState:
         seen, right: images, and how many were classified right.
         loss_sum: over the images, in float32.
         classes: of the logits.
-        seconds: the time it took, see `tick`.
+        seconds, core_seconds: the time it took, see `tick`.
         frames: how many a noisy device had counted when this was saved.
         frames_begun: the same, when the epoch began.
         streams: states of torch's random streams, by the kind of processor.
@@ -43,12 +45,14 @@ class TrainingState:
     loss_sum: Tensor | float = 0.0
     classes: int = 0
     seconds: float = 0.0
+    core_seconds: float = 0.0
     frames: int = 0
     frames_begun: int = 0
     streams: dict[str, Tensor] = field(default_factory=dict)
     begun: dict[str, Tensor] = field(default_factory=dict)
     average: dict[str, Tensor] = field(default_factory=dict)
     _since: float = field(default_factory=time.perf_counter, repr=False)
+    _core_since: float = field(default_factory=time.process_time, repr=False)
 
     @property
     def epoch(self) -> int:
@@ -80,24 +84,28 @@ class TrainingState:
 
     def start_clock(self) -> None:
         """Time before this call is not counted."""
-        self._since = time.perf_counter()
+        self._since, self._core_since = time.perf_counter(), time.process_time()
 
     def tick(self) -> None:
-        """Bring `seconds` up to date."""
-        now = time.perf_counter()
+        """Bring both up to date."""
+        now, core = time.perf_counter(), time.process_time()
         self.seconds += now - self._since
-        self._since = now
+        self.core_seconds += core - self._core_since
+        self._since, self._core_since = now, core
 
     def end_epoch(self) -> EpochResult:
         """Put this epoch into the history, and begin the next one."""
         self.tick()
-        result = EpochResult(self.epoch, self.mean_loss, self.accuracy, self.seconds, self.seen / self.seconds)
+        times = (self.seconds, self.seen / self.seconds, self.core_seconds)
+        result = EpochResult(self.epoch, self.mean_loss, self.accuracy, *times)
         self.history.append(result)
-        self.step, self.seen, self.right, self.loss_sum, self.seconds = 0, 0, 0, 0.0, 0.0
+        self.step, self.seen, self.right, self.loss_sum = 0, 0, 0, 0.0
+        self.seconds, self.core_seconds = 0.0, 0.0
         self.streams, self.begun = {}, {}
         return result
 
     def inside(self) -> dict[str, Any]:
         """The numbers of the unfinished epoch, as plain JSON. A float32 sum survives the round trip exactly."""
-        counted = {name: getattr(self, name) for name in ("step", "seen", "classes", "seconds", "frames_begun")}
+        names = ("step", "seen", "classes", "seconds", "core_seconds", "frames_begun")
+        counted = {name: getattr(self, name) for name in names}
         return {**counted, "right": int(self.right), "loss_sum": float(self.loss_sum)}

@@ -15,10 +15,19 @@ from groundglass.studies.registry import find_study
 from tests.runs import Drawn, RunFolder
 
 
-def add(folder: RunFolder, name: str, clean: float, seconds: list[float], inputs: Any = (), **training: Any) -> str:
+def add(
+    folder: RunFolder,
+    name: str,
+    clean: float,
+    seconds: list[float],
+    inputs: Any = (),
+    core: float = 0.0,
+    **training: Any,
+) -> str:
     told = {"epochs": len(seconds), "credit": "bp", **training}
     epochs = tuple(
-        Epoch(epoch=k, loss=1.0, train_accuracy=0.5, seconds=s, images_per_second=1.0) for k, s in enumerate(seconds)
+        Epoch(epoch=k, loss=1.0, train_accuracy=0.5, seconds=s, images_per_second=1.0, core_seconds=core)
+        for k, s in enumerate(seconds)
     )
     config = {"model": {"width": 0.5}, "training": told}
     result = {"clean_accuracy": clean, "n_test": 1000, "epochs": epochs}
@@ -48,6 +57,13 @@ def test_the_front_is_what_no_other_beats_in_both(tmp_path: Path) -> None:
     cost = {(one.network, one.label): one.core_seconds for one in found}
     assert cost["VGG-16", "short"] == 2 * 2 * 10, "as quick as the quickest, on two threads"
     assert cost["VGG-OPU", "long"] == 2 * (2 * 20 + 2 * 1), "with its features"
+
+
+def test_time_of_other_work_on_the_machine_is_no_core_time(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run", "frontier", config={"goal": 0.5}, machine={"processor": "p", "threads": 2})
+    for name, core in (("shared", 3.0), ("waiting", 50.0)):
+        add(folder, f"VGG-16 {name}", 0.6, [10.0, 10.0], core=core)
+    assert [one.core_seconds for one in trained(folder.run())] == [2 * 3, 2 * 2 * 10]
 
 
 def test_epochs_of_small_images_stand_for_each_other_alone(tmp_path: Path) -> None:

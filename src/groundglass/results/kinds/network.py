@@ -71,7 +71,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """One pass over the training images."""
+    """One pass over the training images. `core_seconds`: of all cores that its process had; 0 where it was not recorded."""
 
     epoch: int
     loss: float
@@ -79,6 +79,7 @@ class Epoch:
     seconds: float
     images_per_second: float
     test_accuracy: float | None = None
+    core_seconds: float = left_out(0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

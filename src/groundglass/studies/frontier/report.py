@@ -14,7 +14,7 @@ from groundglass.report.style import BASELINE, DEFENDED, of_name
 from groundglass.report.table import Amount, Row, Table
 from groundglass.results import Run
 from groundglass.results.kinds import TRAIN, Entry
-from groundglass.results.kinds.network import TrainConfig, TrainResult
+from groundglass.results.kinds.network import Epoch, TrainConfig, TrainResult
 
 TITLE = "What an accuracy costs"
 #: Ticks of an axis of minutes.
@@ -61,11 +61,20 @@ def trained(run: Run) -> list[Trained]:
 
 def _of(one: Entry[TrainConfig, TrainResult], network: str, known: Mapping[str, Any], threads: int) -> Trained:
     made = [one, *(known[key] for key in one.inputs if key in known)]
-    seconds = sum(undisturbed(each.config.training, [epoch.seconds for epoch in each.result.epochs]) for each in made)
+    seconds = sum(
+        undisturbed(each.config.training, [_core(epoch, threads) for epoch in each.result.epochs]) for each in made
+    )
     longest = made[-1].config
     width = float(longest.model.get("width", 1.0))
     label = one.name.removeprefix(f"{network} ")
-    return Trained(network, label, one.result.clean, threads * seconds, width, longest.epochs)
+    return Trained(network, label, one.result.clean, seconds, width, longest.epochs)
+
+
+def _core(epoch: Epoch, threads: int) -> float:
+    """Seconds of all cores: those that its process had, or as many as there were threads. Threads that wait for each other count
+    as if they worked."""
+    most = threads * epoch.seconds
+    return min(most, epoch.core_seconds or most)
 
 
 def front(points: Sequence[Trained]) -> list[Trained]:
@@ -96,8 +105,8 @@ def tables(run: Run) -> list[Table]:
         for one in found
     ]
     note = (
-        "Accuracy is on the whole test set, of one training each. Core time is wall time times threads, if every epoch were as "
-        "quick as the quickest with images of its size, which other work on the machine delayed least; with that of features. "
+        "Accuracy is on the whole test set, of one training each. Core time is what all cores together spent, if every "
+        "epoch took as little as that with images of its size which took least; with that of features. "
         "On the front: no training of the same network that was tried is better for as little."
     )
     columns = ("test accuracy", "core time", "width", "epochs", "on the front")
