@@ -60,7 +60,10 @@ AUDIT = ["--data", "nchw.npz", "--images", "20", "--out", "out"]
         (["audit", "habits_networks:conv", "--seed", "-2", *AUDIT], ("`seed` (=-2)",)),
         *((["audit", name, *AUDIT], (name, "factory")) for name in ("..:x", ":x", "a/b:f", "json:", "a b:f")),
         (["audit", "networks.py:f", *AUDIT], ("no file", "networks.py")),
-        (["audit", "habits_networks:narrow", *AUDIT], ("habits_networks:narrow", "nchw.npz", "multiplied")),
+        (
+            ["audit", "habits_networks:narrow", "--trained-on", "cifar10", *AUDIT],
+            ("habits_networks:narrow", "nchw.npz", "multiplied"),
+        ),
     ],
 )
 def test_an_error_is_one_line_that_says_what_to_do(arguments, told, here, capsys):
