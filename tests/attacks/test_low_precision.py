@@ -111,9 +111,8 @@ def test_what_one_precision_has_begun_the_other_does_not_go_on_with(
     monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN_SAVES", -1.0)
     model, x = convolutions(), images_of(6)
     labels, path = model(x).argmax(1), tmp_path / "begun.safetensors"
-    first, then = LowPrecisionAccess(model), GradientAccess(model)
-    if not low_first:
-        first, then = then, first
+    kinds = (LowPrecisionAccess, GradientAccess) if low_first else (GradientAccess, LowPrecisionAccess)
+    first, then = (kind(model) for kind in kinds)
     attack, ball = PGD(steps=STEPS, stop_when_fooled=False), Linf(0.02)
     attack(first, x, labels, ball, checkpoint=AttackCheckpoint(path))
     with pytest.raises(ValueError, match="gradients"):
