@@ -73,8 +73,8 @@ def test_a_network_that_takes_one_size_alone_is_refused_before_it_learns(coloure
 def test_nothing_is_measured_to_see_whether_a_network_takes_them(coloured, config):
     device = SimulatedOPU.create(32, 64, seed=1, camera=Camera(read_noise=1.0))  # without noise none are counted
     model = build(SPEC, device=device, seed=2)
-    train(model, coloured, replace(config, epochs=1, growing=HALF), credit=HybridDFA(), seed=0)
-    assert device.frames == len(coloured)
+    train(model, coloured, replace(config, epochs=2, growing=HALF), credit=HybridDFA(), seed=0)
+    assert device.frames == 2 * len(coloured)
 
 
 def test_adversarial_training_is_on_small_images_too(coloured, config, defended):
@@ -83,3 +83,10 @@ def test_adversarial_training_is_on_small_images_too(coloured, config, defended)
     hard = replace(config, epochs=2, growing=HALF, adversarial=PGDTraining(eps=4 / 255, steps=1, rule="dfa"))
     train(defended, coloured, hard, credit=HybridDFA(), seed=0)
     assert {*sizes} == {16, 32}
+
+
+@pytest.mark.parametrize(("epochs", "until"), [(1, 0.1), (2, 0.6), (5, 0.81)])
+def test_some_epochs_must_be_left_for_whole_images(config, epochs, until):
+    with pytest.raises(ValueError, match="whole images"):
+        replace(config, epochs=epochs, growing=Growing(until=until))
+    assert replace(config, epochs=epochs + 1, growing=Growing(until=until / 2)).growing.share(epochs, epochs + 1) == 1

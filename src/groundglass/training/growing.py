@@ -27,7 +27,7 @@ class Growing(Settings):
     Attributes:
         start: the share of its side that an image begins with.
         until: the share of all epochs after which images have their whole size. Attacks, and statistics of BatchNorm, are of
-            whole images, so some epochs must be left.
+            whole images, so an epoch at least must be left.
     """
 
     start: Annotated[float, In("(0, 1)", "a share of the side")] = 0.5

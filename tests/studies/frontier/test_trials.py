@@ -18,9 +18,9 @@ CONFIG = frontier()
 
 def test_a_trial_says_in_its_name_all_that_it_changes():
     trial = Trial(
-        width=0.5, batch_size=256, learning_rate=0.2, warmup=0.1, dropout=0.1, growing=Growing(start=0.75, until=0.7)
+        width=0.5, batch_size=256, learning_rate=0.2, warmup=0.1, dropout=0.1, growing=Growing(start=0.75, until=0.4)
     )
-    assert trial.label == "width 0.5, batches of 256, rate 0.2, warm-up 0.1, dropout 0.1, growing from 0.75 until 0.7"
+    assert trial.label == "width 0.5, batches of 256, rate 0.2, warm-up 0.1, dropout 0.1, growing from 0.75 until 0.4"
     (cell,) = cells(replace(CONFIG, trials=(trial,)), DATA)
     assert (cell.spec.width, cell.spec.dropout, cell.training.schedule.warmup) == (0.5, 0.1, 0.1)
     assert (cell.training.batch_size, cell.training.learning_rate) == (256, 0.2)
