@@ -180,6 +180,13 @@ def test_the_command_says_what_it_did_and_no_secret(model: Path, capfd: pytest.C
     assert "public" in shown.out
 
 
+def test_the_first_images_of_what_it_was_trained_on_will_do() -> None:
+    for name in ("pictures", "pictures[:100]"):
+        SPEC.check_data(name, 10)
+    with pytest.raises(ValueError, match="give --data pictures"):
+        SPEC.check_data("others[:100]", 10)
+
+
 def test_what_is_said_of_audits_that_are_not_made_is_refused(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = model.with_name("new.safetensors")
     assert (

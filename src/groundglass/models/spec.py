@@ -8,6 +8,7 @@ from torch import nn
 
 from groundglass.core import DamagedFileError
 from groundglass.core.settings import Count, Dropout, Positive, Settings
+from groundglass.data.registry import same_images
 from groundglass.models.architectures import ARCHITECTURES, ArchitectureName
 from groundglass.models.defence import Defence, check_fingerprint
 from groundglass.models.head import Head
@@ -85,12 +86,13 @@ class ModelSpec(Settings):
         )
 
     def check_data(self, name: str, classes: int) -> None:
-        """Refuse a data set that the network was not trained on, as far as that is known.
+        """Refuse a data set that the network was not trained on, as far as that is known. The first images of it will do, and
+        images of the user's own under another name.
 
         Raises:
-            ValueError: another name, or another number of classes.
+            ValueError: other images, or another number of classes.
         """
-        if self.trained_on not in (None, name):
+        if self.trained_on is not None and not same_images(self.trained_on, name):
             raise ValueError(
                 f"the network was trained on {self.trained_on}, not on {name}: give --data {self.trained_on}"
             )
