@@ -67,8 +67,8 @@ class TrainingConfig(Settings):
         super().__post_init__()
         if self.growing is not None and self.growing.share(self.epochs - 1, self.epochs) < 1:
             raise ValueError(
-                f"with `growing` until {self.growing.until:g} of {self.epochs} epochs none has whole images, of which BatchNorm's "
-                "statistics and attacks are: give more `epochs`, a smaller `until`, or leave it out"
+                f"with `growing` until {self.growing.until:g} of {self.epochs} epochs none has whole images, as attacks and the "
+                "statistics of BatchNorm have: give more `epochs`, a smaller `until`, or leave it out"
             )
         if self.adversarial is None:
             return
