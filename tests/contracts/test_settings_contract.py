@@ -125,8 +125,8 @@ INSIDE |= {
     "Subject",
     "Units",
 }
-# Of a guard, of a service, of certificates.
-INSIDE |= {"Finding", "NaturalBits", "Looks", "_Tiles", "_Stream", "Held", "Address"}
+# Of a frontier, a guard, a service, certificates.
+INSIDE |= {"Trained", "Finding", "NaturalBits", "Looks", "_Tiles", "_Stream", "Held", "Address"}
 INSIDE |= {"Alarm", "Request", "Service", "Watch", "Kept", "Batch", "Usage", "Version", "Refit"}
 INSIDE |= {
     "ImageCertificate",

@@ -53,7 +53,7 @@ def test_multiplications_are_those_that_torch_counts(name, size):
     assert counter.get_total_flops() / 2 == one.multiplications(0.2, size=size)
 
 
-@pytest.mark.parametrize(("size", "depths"), [(None, (2,)), (None, (3, 1)), ((20, 24), (4, 3)), ((8, 8), (3, 2))])
+@pytest.mark.parametrize(("size", "depths"), [(None, (2, 2)), (None, (3, 1)), ((20, 24), (4, 3)), ((8, 8), (3, 2))])
 def test_of_an_ensemble_the_convolutions_up_to_the_deepest_of_its_parts_are_counted(size, depths):
     network = ARCHITECTURES["vgg16"].make(0.2, classes=7, **STATS, size=size, seed=0).eval()
     head = Defence(at="", hidden=8, device_out=None, dropout=0.0, encoding="float", head="normalised", linear_out=None)

@@ -111,7 +111,7 @@ def test_every_study_has_a_plan_for_them_by_every_recipe_for_cifar_10(study, tmp
 def test_the_quick_recipe_is_for_every_data_set_and_takes_few_of_it(study) -> None:
     (quick,) = (recipe for recipe in study.recipes if recipe.name == "quick")
     assert quick.data == SMALL
-    few = "[:4000]" if study.name == "ablation" else "[:8000]"
+    few = "[:4000]" if study.name in ("ablation", "frontier") else "[:8000]"
     named = {
         "shapes": "shapes",
         "cifar10": f"cifar10{few}",
