@@ -34,6 +34,7 @@ RUNS = (
     "service/cifar10",
     "secret/cifar10",
     "defences/cifar10",
+    "defences/cifar100",
     "layer/cifar10",
     "white-box/float32",
     *SEEDS,
@@ -41,6 +42,7 @@ RUNS = (
 #: Settings of a run that are not its recipe's.
 OTHERWISE: dict[str, dict[str, Any]] = {
     "defences/cifar10": {"repeats": 1},
+    "defences/cifar100": {"repeats": 1},
     "layer/cifar10": {
         "variants": (
             *(Variant(power=power) for power in (4.0, 1.0)),
