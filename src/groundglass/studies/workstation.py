@@ -1,4 +1,4 @@
-"""The recipe `workstation`: networks as good as the paper's, for two cores. Its widths and schedules are here, and nowhere else.
+"""The recipe `workstation`, for networks meant to be as good as the paper's. Its widths and schedules are here and nowhere else.
 
 They are what `groundglass run frontier` is for: change them here, and every study of the recipe has them.
 """

@@ -292,7 +292,7 @@ def laptop(data: str, seed: int, precision: Precision) -> DefencesConfig:
         "vit_width": 1 / 6,
         # Some of the signals teach slowly, and all of their networks must get an image right.
         "transfer_images": 5000,
-        # Six hours would not do for more; `--set 'once=[]'` gives them three seeds in eight hours.
+        # Six hours would not do for more; `--set 'once=[]'` gives them three seeds in seven hours.
         "once": ("architectures", "credits"),
     }
     if data == "cifar100":
