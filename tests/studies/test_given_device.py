@@ -179,6 +179,7 @@ def test_the_plan_tells_the_frames_and_a_small_budget_is_refused_before_any_work
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_cell_asks_for_what_is_left(
     patch: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
