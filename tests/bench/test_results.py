@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -185,6 +186,13 @@ def test_all_jobs_are_listed(capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert all(name in shown for name in registry.JOBS)
     assert "{" not in shown
+
+
+def test_the_last_release_has_every_job_of_then_and_can_be_compared_with():
+    release = Benchmark.load(Path(__file__).parents[2] / "benchmarks" / "release.json")
+    assert set(release.jobs) <= set(registry.JOBS)
+    assert len(release.jobs) > len(registry.JOBS) / 2
+    assert set(verdicts(release, release).values()) == {"the same"}
 
 
 def test_a_process_of_its_own_says_why_it_ended():
