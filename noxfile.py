@@ -16,7 +16,7 @@ nox.options.sessions = ["pythons", "attacker", "lowest", "newest"]
 
 ROOT = Path(__file__).parent
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
-TOOLS = ("pytest", "pytest-xdist", "pytest-timeout")
+TOOLS = ("pytest", "pytest-xdist", "pytest-timeout", "hypothesis")
 # What needs no other people's attacks, no pictures and no service.
 PART = (
     "tests/test_package.py",
