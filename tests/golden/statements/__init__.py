@@ -1,0 +1,61 @@
+"""Where the numbers in the sentences of README.md and docs/results.md come from.
+
+A page's words with each number in braces, then one figure for each. Add a line when you add a number; a test says which
+number has none, and which is not what the tables say.
+"""
+
+import re
+
+from tests.golden.statements.readme import readme
+from tests.golden.statements.results import results
+
+#: What a number beside it is no result: sizes, settings, names, radii.
+SETTINGS = tuple(
+    re.compile(pattern.replace(" ", r"\s+"))
+    for pattern in (
+        r"[\d.]+/25[56]|L2 \.25|ε 0?\.\d+",
+        r"CIFAR-100?|VGG-16|ResNet-18|VGG-OPU|Zen 4|AVX-512|bfloat16|float32|24 GiB|8 bits|Python 3\.11",
+        r"Figures? [234]|\b[Ss]eeds? \d(?:, \d)*(?: and \d)?|device seed \d|[SD] = \d(?:, \d)*(?: \+ S)?",
+        r"N = [\d,]+|[\d,]+ × [\d,]+",
+        r"at 16(?: and 64)?|at 64|1,000 and 15,000 queries",
+        r"\d+ N frames|[\d,]+ (?:test )?images|[\d,]+ (?:queries|scores|labels|epochs|redraws|streams)|95% \(Wilson\)|\[0, 1\]",
+        r"\(the paper:? (?:100 and 70|5 points|72)\)|the paper: 10\b|the paper has (?:85 and 72|3 to 10)|the paper's \.\d+",
+        r"8 to 12 epochs|after (?:5,000|15,000)|read noise of 16|16 levels|4 grey levels",
+    )
+)
+#: Numbers of no table of tests/golden: what they are of. Words as the page has them.
+ELSEWHERE = {
+    "docs/results.md": {
+        "p ≥ .43 at 1.28/255": "McNemar's test on the pages of white-box/seed-0 to seed-2",
+        "(p = .018)": "the same, seed 2",
+        "without the networks that they share (.7 h)": "the trainings that studies of cifar10 share",
+        "training takes some 7 times as long there": "docs/results/speed.md",
+        "takes 1.07 times the step of backpropagation at quarter width, 0.98 times (0.94–1.00)": "benchmarks/hybrid_cost.py",
+        "Of 64 comparisons of a VGG-OPU": "the family on the page of transfer, as many on both data sets",
+        "(p = .016, .063 corrected": "the page of secret/cifar10",
+        "222 comparisons, Holm": "the family on the page of ablation",
+        "100 minutes of frames and 19 to 60 days of one thread": "benchmarks/scaling.py, extrapolated",
+        "hold zero and end at 4.7": "intervals on the page of layer/cifar10",
+        "−0.3 and −0.3 (p = .58)": "its p: the page of white-box/cifar100",
+        "one of 64 comparisons with the features stands | none | 4.1 points, MI-DI, the largest radius (p = .04)": "transfer",
+        "10.4 and 13.6% (p = .08)": "its p: the page of adversarial-training",
+        "5.9 and 1.6 h. [Defences]": "all work of cifar100, networks that are shared once",
+        "1.6 above (p < .001)": "McNemar's test on the page of white-box/cifar100",
+        "above VGG-16 (p < .001)": "the same",
+        "7.5 and 9.6 (p < .001)": "the same",
+        "than without the layer (p < .001)": "tests on the page of defences/cifar100",
+        "The device is 12 times as fast": "docs/results/speed.md",
+        "PGD 2.5 to 8.6 times the fastest peer": "the same",
+        "query attacks 1.3 to 10.4 times the paper's port": "the same",
+        "and 8 to 12 epochs": "recipe laptop",
+        "trained for 3 epochs": "recipe laptop",
+        "of 208 that both get right": "the images of black-box/cifar10",
+        "of 86 images": "the images of noise/cifar10",
+        "wrong by 90%": "a row of the retrieval's table",
+        "clearly less (p = .002": "the page of adversarial-training",
+        "the paper 100 and 70)": "the paper's Figure 3",
+    },
+    "README.md": {"2 min 50 s from an empty environment": "one run of `make quick`"},
+}
+
+PAGES = {"README.md": readme, "docs/results.md": results}
