@@ -6,11 +6,15 @@ from collections.abc import Sequence
 import pytest
 
 from tests.golden.prose import ROOT, Statement, escaped_words, numbers, prose
-from tests.golden.statements import ELSEWHERE, PAGES, SETTINGS
+from tests.golden.statements import ELSEWHERE, PAGES, QUOTED, SETTINGS
 
 
 def elsewhere(page: str, text: str) -> dict[str, list[re.Match[str]]]:
     return {words: list(re.finditer(escaped_words(words), text)) for words in ELSEWHERE.get(page, ())}
+
+
+def results_of(page: str, text: str) -> list[re.Match[str]]:
+    return numbers(prose(text), [*QUOTED.get(page, ()), *SETTINGS])
 
 
 def unheld(page: str, text: str, statements: Sequence[Statement]) -> list[str]:
@@ -19,7 +23,7 @@ def unheld(page: str, text: str, statements: Sequence[Statement]) -> list[str]:
     spans += [found.span() for places in elsewhere(page, text).values() for found in places]
     return [
         f"{found.group()}: ...{text[max(0, found.start() - 50) : found.end() + 30]}..."
-        for found in numbers(prose(text), SETTINGS)
+        for found in results_of(page, text)
         if not any(start <= found.start() and found.end() <= end for start, end in spans)
     ]
 
@@ -45,7 +49,7 @@ def test_every_number_of_a_sentence_is_that_of_a_table(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_another_digit_is_seen(page: str) -> None:
     text, statements = (ROOT / page).read_text(encoding="utf-8"), PAGES[page]()
-    results = numbers(prose(text), SETTINGS)
+    results = results_of(page, text)
     assert results
     for number in results[:: max(1, len(results) // 20)]:
         assert wrong(page, changed(text, number), statements)

@@ -6,6 +6,7 @@ number has none, and which is not what the tables say.
 
 import re
 
+from tests.golden.statements.claims import claims
 from tests.golden.statements.readme import readme
 from tests.golden.statements.results import results
 
@@ -18,11 +19,13 @@ SETTINGS = tuple(
         r"Figures? [234]|\b[Ss]eeds? \d(?:, \d)*(?: and \d)?|device seed \d|[SD] = \d(?:, \d)*(?: \+ S)?",
         r"N = [\d,]+|[\d,]+ × [\d,]+",
         r"at 16(?: and 64)?|at 64|1,000 and 15,000 queries",
-        r"\d+ N frames|[\d,]+ (?:test )?images|[\d,]+ (?:queries|scores|labels|epochs|redraws|streams)|95% \(Wilson\)|\[0, 1\]",
+        r"\d+ N frames|[\d,]+ (?:test )?images|[\d,]+ (?:queries|scores|labels|answers|epochs|redraws|streams)|95% \(Wilson\)|\[0, 1\]",
         r"\(the paper:? (?:100 and 70|5 points|72)\)|the paper: 10\b|the paper has (?:85 and 72|3 to 10)|the paper's \.\d+",
-        r"8 to 12 epochs|after (?:5,000|15,000)|read noise of 16|16 levels|4 grey levels",
+        r"8 to 12 epochs|(?:after|on) (?:1,000|5,000|15,000)|read noise of 16|16 levels|4 grey levels",
     )
 )
+#: More that is no result, on one page: what the paper says there.
+QUOTED = {"docs/claims.md": (re.compile(r"^\*\*.*?\*\*|\(the paper: 100 and 70\)", re.MULTILINE),)}
 #: Numbers of no table of tests/golden: what they are of. Words as the page has them.
 ELSEWHERE = {
     "docs/results.md": {
@@ -55,7 +58,18 @@ ELSEWHERE = {
         "clearly less (p = .002": "the page of adversarial-training",
         "the paper 100 and 70)": "the paper's Figure 3",
     },
+    "docs/claims.md": {
+        "leaves 15.7% in the median where ours leaves .26%": "benchmarks/retrieval_peers.py --published",
+        "Holm over 222": "the family on the page of ablation",
+        "(p = .018)": "McNemar's test on the page of white-box/seed-2",
+        "(p < .001 against VGG-16": "the same, white-box/cifar100",
+        "of 64 comparisons with the features none stands on CIFAR-10, one on CIFAR-100 (4.1 points;": "transfer",
+        "takes 1.07 times the step of backpropagation at quarter width, .98 times (.94 to 1.00)": "benchmarks/hybrid_cost.py",
+        "7 and 4 repeats in one run": "the same",
+        "networks of 8 epochs": "recipe laptop",
+        "a U wrong by 90%": "a row of the retrieval's table",
+    },
     "README.md": {"2 min 50 s from an empty environment": "one run of `make quick`"},
 }
 
-PAGES = {"README.md": readme, "docs/results.md": results}
+PAGES = {"README.md": readme, "docs/results.md": results, "docs/claims.md": claims}
