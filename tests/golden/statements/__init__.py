@@ -19,9 +19,11 @@ SETTINGS = tuple(
         r"Figures? [234]|\b[Ss]eeds? \d(?:, \d)*(?: and \d)?|device seed \d|[SD] = \d(?:, \d)*(?: \+ S)?",
         r"N = [\d,]+|[\d,]+ × [\d,]+",
         r"at 16(?: and 64)?|at 64|1,000 and 15,000 queries",
-        r"\d+ N frames|[\d,]+ (?:test )?images|[\d,]+ (?:queries|scores|labels|answers|epochs|redraws|streams)|95% \(Wilson\)|\[0, 1\]",
+        r"\d+ N frames|[\d,]+ (?:test )?images|[\d,]+ (?:queries|scores|labels|answers|epochs|redraws|streams)",
+        r"95% \(Wilson\)|\[0, 1\]",
         r"\(the paper:? (?:100 and 70|5 points|72)\)|the paper: 10\b|the paper has (?:85 and 72|3 to 10)|the paper's \.\d+",
-        r"8 to 12 epochs|(?:after|on) (?:1,000|5,000|15,000)|read noise of 16|16 levels|4 grey levels",
+        r"8 to 12 epochs|(?:after|on) (?:1,000|5,000|15,000)",
+        r"read noise of 16|16 levels|4 grey levels",
     )
 )
 #: More that is no result, on one page: what the paper says there.
