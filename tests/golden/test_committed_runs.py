@@ -41,7 +41,7 @@ RUNS = (
 )
 #: Settings of a run that are not its recipe's.
 OTHERWISE: dict[str, dict[str, Any]] = {
-    "defences/cifar10": {"repeats": 1},
+    "defences/cifar10": {"repeats": 2},
     "defences/cifar100": {"repeats": 1},
     "layer/cifar10": {
         "variants": (

@@ -127,7 +127,7 @@ def claims() -> list[Statement]:
             *(moved.cell("points of VGG-DFA above VGG-16", mid, k) for k in range(2)),
         ),
         says(
-            "reaches {66.2}% clean, where hybrid DFA has {81.9}",
+            "reaches {66.2}% clean, where hybrid DFA has {81.6}",
             *(defences.cell(row, "clean") for row in ("VGG-OPU direct-feedback", "VGG-OPU")),
         ),
     ]
