@@ -1,10 +1,10 @@
-"""Numbers in sentences, held to the tables that tests/golden/tables has, which are held to the records.
+"""Numbers in sentences, held to the tables of tests/golden/tables, which are held to the records, or to `evidence`.
 
-`numbers(page)` finds the results that a page states outside its generated tables; `Statement`s say where each comes from.
+`numbers` finds the results that a page states outside its generated tables; a `Statement` says where each comes from.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,13 +13,12 @@ ROOT = Path(__file__).parents[2]
 TABLES = Path(__file__).parent / "tables"
 
 NUMBER = re.compile(r"(?<![\w.,/-])[−+]?(?:\d{1,3}(?:,\d{3})+|\d*\.\d+|\d+)(?![\w])")
-#: What is no result: code, links' targets, generated tables, quotations, headings, pictures' texts.
+#: What is no result: code, links' targets, generated tables, quotations, headings.
 _LEFT_OUT = (
     re.compile(r"<!-- groundglass tables.*?<!-- end -->", re.DOTALL),
     re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE),
     re.compile(r"^    .*$", re.MULTILINE),
     re.compile(r"^(?:>|#).*$", re.MULTILINE),
-    re.compile(r"!\[.*?\]\(.*?\)", re.DOTALL),
     re.compile(r"`[^`]*`", re.DOTALL),
     re.compile(r"\]\([^)]*\)"),
 )
@@ -116,6 +115,11 @@ def table(file: str, title: str) -> Table:
     return Table(f"{file}: {title}", tuple(rows[0]), tuple(tuple(row) for row in rows[2:]))
 
 
+def tables(file: str, *titles: str) -> list[Table]:
+    """Several of one file."""
+    return [table(file, title) for title in titles]
+
+
 def _until_blank(lines: Sequence[str]) -> list[str]:
     end = next((i for i, line in enumerate(lines) if not line.startswith("|")), len(lines))
     return list(lines[:end])
@@ -174,14 +178,16 @@ def says(words: str, *figures: Figure | float) -> Statement:
 
 def prose(text: str) -> str:
     """A page without what states no result, of the same length."""
-    for pattern in _LEFT_OUT:
-        text = pattern.sub(lambda found: re.sub(r"\S", " ", found.group()), text)
-    return text
+    return _without(text, _LEFT_OUT)
 
 
 def numbers(text: str, settings: Sequence[re.Pattern[str]]) -> list[re.Match[str]]:
     """The numbers of some prose that are no settings: no radii, sizes, or names."""
-    blank: Callable[[re.Match[str]], str] = lambda found: re.sub(r"\S", " ", found.group())  # noqa: E731
-    for pattern in settings:
-        text = pattern.sub(blank, text)
-    return list(NUMBER.finditer(text))
+    return list(NUMBER.finditer(_without(text, settings)))
+
+
+def _without(text: str, patterns: Sequence[re.Pattern[str]]) -> str:
+    """Blanks in place of what they match, so that all else stays where it is."""
+    for pattern in patterns:
+        text = pattern.sub(lambda found: re.sub(r"\S", " ", found.group()), text)
+    return text

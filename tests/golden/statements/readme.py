@@ -1,7 +1,7 @@
 """README.md."""
 
 from tests.golden.prose import Statement, most, says, table
-from tests.golden.statements.results import METHODS, ON_AXIS, RADII
+from tests.golden.statements.shared import METHODS, ON_AXIS, RADII
 
 
 def readme() -> list[Statement]:
