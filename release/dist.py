@@ -1,7 +1,7 @@
 """Builds a release and tries it as a user would: `make dist` and `make sbom`.
 
-python release/dist.py build        dist/: sdist and wheel of the last commit, built twice, checked
-python release/dist.py try          the wheel in an empty environment: README's attack without an extra, then a study
+python release/dist.py build        dist/: sdist and wheel of both distributions of the last commit, built twice, checked
+python release/dist.py try          the wheels in an empty environment: README's attack without an extra, then a study
 python release/dist.py list         dist/: bill of materials and licences of that environment; then pip-audit
 """
 
@@ -18,11 +18,13 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from divide import TOP, divide
+
 ROOT = Path(__file__).parents[1]
 DIST = ROOT / "dist"
 USER = ROOT / "build" / "user"
-# Bytes of the wheel. It holds source and templates alone.
-LARGEST = 1_400_000
+# Bytes of each wheel. They hold source and templates alone.
+LARGEST = 1_000_000
 TOOLS = Path(sys.executable).parent
 
 
@@ -38,14 +40,15 @@ def said(*command: str) -> str:
 
 
 def build() -> None:
-    """Both, from the files of the last commit and with its time: then the same commit gives the same wheel."""
+    """All four, from the files of the last commit and with its time: then the same commit gives the same wheels."""
     if said("git", "status", "--porcelain", "--untracked-files=no"):
         print("what is not committed is not built")
     shutil.rmtree(DIST, ignore_errors=True)
     os.environ["SOURCE_DATE_EPOCH"] = said("git", "log", "-1", "--format=%ct").strip()
-    wheels = []
+    version = re.findall(r'^__version__ = "(.+)"', said("git", "show", "HEAD:src/groundglass/__init__.py"), re.M)[0]
+    digests = []
     with tempfile.TemporaryDirectory() as made:
-        for number, kinds in enumerate(([], ["--wheel"])):  # a wheel by way of the sdist, and one without it
+        for number, kinds in enumerate(([], ["--wheel"])):  # wheels by way of the sdist, and without it
             source, out = Path(made, f"source-{number}"), Path(made, f"out-{number}")
             source.mkdir()
             # The modes of files are in a wheel: those of the commit, whatever the umask.
@@ -54,56 +57,67 @@ def build() -> None:
             with tarfile.open(source / "all.tar") as tar:
                 tar.extractall(source, filter="tar")
             (source / "all.tar").unlink()
-            run(sys.executable, "-m", "build", "--outdir", out, *kinds, source, stdout=subprocess.DEVNULL)
-            wheels += out.glob("*.whl")
-        first, second = (hashlib.sha256(wheel.read_bytes()).hexdigest() for wheel in wheels)
-        if first != second:
-            sys.exit(f"two builds of one commit differ: {first} and {second}")
-        shutil.copytree(wheels[0].parent, DIST)
-    check_wheel()
+            divide(source, source / "studies", version)
+            # The second lies inside the first, and must be out of it before that is packed.
+            (source / "studies").rename(Path(made, f"studies-{number}"))
+            for folder in (source, Path(made, f"studies-{number}")):
+                run(sys.executable, "-m", "build", "--outdir", out, *kinds, folder, stdout=subprocess.DEVNULL)
+            digests.append({one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in out.glob("*.whl")})
+        if digests[0] != digests[1]:
+            sys.exit(f"two builds of one commit differ: {digests[0]} and {digests[1]}")
+        shutil.copytree(Path(made, "out-0"), DIST)
+    check_wheels()
     check_sdist()
-    run(sys.executable, "-m", "twine", "check", "--strict", *DIST.iterdir())
-    print(f"dist/{wheel().name}: {wheel().stat().st_size:,} bytes, sha256 {first}, twice")
+    run(sys.executable, "-m", "twine", "check", "--strict", *sorted(DIST.iterdir()))
+    for name, digest in sorted(digests[0].items()):
+        print(f"dist/{name}: {(DIST / name).stat().st_size:,} bytes, sha256 {digest}, twice")
 
 
-def wheel() -> Path:
-    found = sorted(DIST.glob("groundglass-*.whl"))
-    if len(found) != 1:
-        sys.exit(f"{DIST} holds {len(found)} wheels: `make dist` makes one")
-    return found[0]
+def wheels() -> tuple[Path, Path]:
+    """Of groundglass and of groundglass-studies."""
+    found = sorted(DIST.glob("*.whl"))
+    if [one.name.partition("-")[0] for one in found] != ["groundglass", "groundglass_studies"]:
+        sys.exit(f"{DIST} has not two wheels, but {[one.name for one in found]}: `make dist` makes them")
+    return found[0], found[1]
 
 
-def check_wheel() -> None:
-    """All files of the package, and nothing else."""
+def check_wheels() -> None:
+    """All files of the package, each in one of the two, and nothing else."""
     tracked = said("git", "ls-tree", "-r", "--name-only", "HEAD", "src").splitlines()
-    right = {name.removeprefix("src/") for name in tracked}
-    with zipfile.ZipFile(wheel()) as file:
-        names = set(file.namelist())
-    found = {name for name in names if not re.match(r"groundglass-[^/]+\.dist-info/", name)}
-    if found != right:
-        sys.exit(f"not in the wheel: {sorted(right - found)}; in it by mistake: {sorted(found - right)}")
-    if not any(name.endswith("/licenses/LICENSE") for name in names):
-        sys.exit("the wheel has no licence")
-    if (size := wheel().stat().st_size) > LARGEST:
-        sys.exit(f"the wheel has {size:,} bytes, {LARGEST:,} are allowed")
+    every = {name.removeprefix("src/") for name in tracked}
+    above = {name for name in every if name.split("/")[1] in TOP}
+    for wheel, right in zip(wheels(), (every - above, above), strict=True):
+        with zipfile.ZipFile(wheel) as file:
+            names = set(file.namelist())
+        found = {name for name in names if not re.match(r"groundglass(_studies)?-[^/]+\.dist-info/", name)}
+        if found != right:
+            sys.exit(f"not in {wheel.name}: {sorted(right - found)}; in it by mistake: {sorted(found - right)}")
+        if not any(name.endswith("/licenses/LICENSE") for name in names):
+            sys.exit(f"{wheel.name} has no licence")
+        if (size := wheel.stat().st_size) > LARGEST:
+            sys.exit(f"{wheel.name} has {size:,} bytes, {LARGEST:,} are allowed")
 
 
 def check_sdist() -> None:
-    (sdist,) = DIST.glob("*.tar.gz")
-    with tarfile.open(sdist) as tar:
-        names = {name.partition("/")[2] for name in tar.getnames()}
-    needed = {"LICENSE", "README.md", "pyproject.toml", "src/groundglass/py.typed", "src/groundglass/report/templates"}
-    if missing := needed - names:
-        sys.exit(f"not in the sdist: {sorted(missing)}")
+    for start, last in (
+        ("groundglass-", "src/groundglass/py.typed"),
+        ("groundglass_studies-", "src/groundglass/report/templates"),
+    ):
+        (sdist,) = DIST.glob(f"{start}*.tar.gz")
+        with tarfile.open(sdist) as tar:
+            names = {name.partition("/")[2] for name in tar.getnames()}
+        if missing := {"LICENSE", "README.md", "pyproject.toml", last} - names:
+            sys.exit(f"not in {sdist.name}: {sorted(missing)}")
 
 
 def install(extras: str, *, anew: bool = False) -> Path:
-    """The wheel with these extras, in the environment of a user."""
+    """Of the wheels what these extras ask for, in the environment of a user."""
     if anew or not USER.exists():
         shutil.rmtree(USER, ignore_errors=True)
         run(sys.executable, "-m", "venv", USER)
     python = USER / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", f"{wheel()}{extras}")
+    given = ("--constraint", ROOT / "constraints.txt", "--find-links", DIST)
+    run(python, "-m", "pip", "install", "--quiet", *given, f"{wheels()[0]}{extras}")
     run(python, "-m", "pip", "check")
     return python
 
@@ -117,6 +131,11 @@ def attempt(study: str) -> None:
     with tempfile.TemporaryDirectory() as elsewhere:
         python = install("", anew=True)
         run(python, "-W", "error::RuntimeWarning", "-c", alone, cwd=elsewhere)
+        told = subprocess.run(
+            [python, "-m", "groundglass"], cwd=elsewhere, capture_output=True, text=True, check=False
+        ).stderr
+        if 'pip install "groundglass[cli]"' not in told:
+            sys.exit(f"without the extra `cli` the command says {told!r}, not what to type")
         python = install("[studies]")
         command = python.parent / "groundglass"
         run(command, "--version", cwd=elsewhere)
@@ -128,18 +147,22 @@ def attempt(study: str) -> None:
 def materials() -> None:
     """Bill of materials (CycloneDX) and licences of what `groundglass[studies]` installs; then known vulnerabilities."""
     python = install("[studies]")
-    stem = DIST / "-".join(wheel().name.split("-")[:2])
+    stem = DIST / "-".join(wheels()[0].name.split("-")[:2])
     bill = Path(f"{stem}.cdx.json")
     run(TOOLS / "cyclonedx-py", "environment", python, "--output-reproducible", "--output-file", bill)
     told = json.loads(bill.read_text())
-    for component in told["components"]:  # the wheel came from a folder of this machine, which is nobody's business
+    for component in told["components"]:  # the wheels came from a folder of this machine, which is nobody's business
         links = component.get("externalReferences", [])
         component["externalReferences"] = [link for link in links if not link["url"].startswith("file:")]
     bill.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n")
     licences = ("--format", "markdown", "--order", "license", "--output-file", f"{stem}.licences.md")
     run(TOOLS / "pip-licenses", "--python", python, *licences)
     # A local build, 2.13.0+cpu, has the faults of its version.
-    held = {one["name"]: one["version"].partition("+")[0] for one in told["components"] if one["name"] != "groundglass"}
+    held = {
+        one["name"]: one["version"].partition("+")[0]
+        for one in told["components"]
+        if not one["name"].startswith("groundglass")
+    }
     with tempfile.TemporaryDirectory() as made:
         listed = Path(made, "installed.txt")
         listed.write_text("".join(f"{name}=={version}\n" for name, version in sorted(held.items())))

@@ -3,6 +3,8 @@
 import ast
 import os
 import re
+import runpy
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -12,6 +14,7 @@ import pytest
 
 import groundglass
 from groundglass.core.imported import EXTRAS, MissingLibraryError, library, require
+from groundglass.core.lazy import PARTS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -105,6 +108,74 @@ def test_who_attacks_needs_no_extra():
     extras = re.findall(r'pip install "groundglass\[(\w+)\]"\n', run.stdout)
     assert extras == ["reports", "reports", "cli", "cli", "reports", "reports"], run.stdout
     assert re.fullmatch(r'groundglass: .*pip install "groundglass\[cli\]"\n', run.stderr), run.stderr
+
+
+DIVIDE = runpy.run_path(str(ROOT / "release" / "divide.py"))
+
+# What `pip install groundglass` brings from an index.
+CORE_ALONE = """
+import sys
+import torch, groundglass as gg
+import groundglass.audit, groundglass.certify, groundglass.compat.lightonml, groundglass.features, groundglass.results
+from groundglass.core.imported import MissingLibraryError
+from groundglass.core.lazy import PARTS
+model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3)).eval()
+images = torch.rand(4, 3, 4, 4)
+assert gg.PGD(steps=5)(model, images, model(images).argmax(1), gg.Linf(0.5)).success.any()
+for name in PARTS:
+    try:
+        __import__(name)
+    except MissingLibraryError as error:
+        print(error)
+from groundglass.__main__ import main
+sys.exit(main() - 1)
+"""
+
+
+def test_the_core_works_without_what_has_a_distribution_of_its_own(tmp_path):
+    """Each file is in one of the two; the first needs nothing of the second, and says what to type."""
+    assert {f"groundglass.{name}" for name in DIVIDE["TOP"]} == set(PARTS)
+    clone, studies = tmp_path / "clone", tmp_path / "studies"
+    for name in ("LICENSE", "README.md", "pyproject.toml"):
+        clone.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, clone)
+    shutil.copytree(ROOT / "src", clone / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    every = {path.relative_to(clone) for path in clone.rglob("*.py")}
+    DIVIDE["divide"](clone, studies, "1.2.3")
+    core, above = ({path.relative_to(top) for path in top.rglob("*.py")} for top in (clone, studies))
+    assert core | above == every
+    assert not core & above
+
+    extras = tomllib.loads((clone / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    asking = {extra for extra, lines in extras.items() if "groundglass-studies==1.2.3" in lines}
+    needed = {extra: {name for line in lines for name in named(line)} for extra, lines in extras.items()}
+    for extra in {*PARTS.values(), "studies", "service", "notebooks", "parquet", "ray"}:
+        assert extra in asking or needed[extra] & (asking | {"studies"}), extra
+    made = tomllib.loads((studies / "pyproject.toml").read_text())["project"]
+    assert made["dependencies"] == ["groundglass==1.2.3"]
+    assert made["requires-python"] == PROJECT["requires-python"]
+
+    alone = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(clone / "src")}
+    run = subprocess.run([sys.executable, "-c", CORE_ALONE], capture_output=True, text=True, timeout=280, env=alone)
+    assert run.returncode == 0, run.stderr
+    told = re.findall(r'^(\S+) is not installed: pip install "groundglass\[(\w+)\]"$', run.stdout, re.M)
+    assert dict(told) == PARTS
+    assert re.fullmatch(r'groundglass: .*pip install "groundglass\[cli\]"\n', run.stderr), run.stderr
+
+
+def named(line: str) -> list[str]:
+    found = re.match(r"groundglass\[(.*)\]", line)
+    return found[1].split(",") if found else []
+
+
+def test_an_index_shows_no_link_that_leads_nowhere():
+    text = "![a [b] c](d.png) [`x`](docs/y.md#z) and [out](https://a.org/b), [here](#top)\n```\n[code](file)\n```\n"
+    described = DIVIDE["description"]
+    assert described(text, None, "1.0") == " `x` and [out](https://a.org/b), here\n```\n[code](file)\n```\n"
+    whole = described(text, "https://a.org/g/", "1.0")
+    assert "![a [b] c](https://a.org/g/raw/v1.0/d.png) [`x`](https://a.org/g/blob/v1.0/docs/y.md#z)" in whole
+    shown = described((ROOT / "README.md").read_text(), None, "1.0")
+    assert all(re.match(r"[a-z]+:", target) for target in re.findall(r"\]\(([^)]+)\)", shown))
 
 
 def test_a_missing_library_is_named_with_the_line_to_type(monkeypatch):

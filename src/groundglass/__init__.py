@@ -7,7 +7,9 @@
 The names of a first script are here, each imported when it is first asked for; all others are in their packages.
 """
 
-from groundglass.core.lazy import lazily
+import sys
+
+from groundglass.core.lazy import Absent, lazily
 
 TYPE_CHECKING = False  # as type checkers know it; `typing` takes longer to import than all else that is imported here
 if TYPE_CHECKING:
@@ -105,6 +107,9 @@ _NAMES = {name: package for package, names in _FROM.items() for name in names} |
 __all__ = [*_NAMES]
 
 __getattr__ = lazily(__name__, _NAMES)
+
+if Absent not in sys.meta_path:
+    sys.meta_path.append(Absent)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""Names that a package gives, imported when they are first asked for.
+"""Names that a package gives, imported when they are first asked for; and packages that not every installation has.
 
 `import groundglass` needs this module alone, so it imports next to nothing: `typing` by itself takes as long as Python's start.
 """
@@ -27,3 +27,30 @@ def lazily(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
         return value
 
     return find
+
+
+#: What the distribution `groundglass-studies` brings (release/divide.py), each with the extra that asks for it.
+PARTS = {
+    "groundglass.bench": "cli",
+    "groundglass.cli": "cli",
+    "groundglass.report": "reports",
+    "groundglass.studies": "studies",
+}
+
+
+class Absent:
+    """The last finder of `import`: who asks for one of `PARTS` where it is not installed reads what to type."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        """None, for all other names.
+
+        Raises:
+            MissingLibraryError: it is one of `PARTS`, and no finder before this one has it.
+        """
+        if name in PARTS:
+            from groundglass.core.imported import MissingLibraryError
+
+            raise MissingLibraryError(
+                f'{name} is not installed: pip install "groundglass[{PARTS[name]}]"', name=name
+            ) from None
