@@ -25,7 +25,15 @@ def on_page_content(text: str, page: Page, config: Any, files: Files) -> str:
 
 def on_post_page(output: str, page: Page, config: Any) -> str:
     """The theme's search has no name, and a block of code scrolls by pointer alone."""
-    output = output.replace(
+    return re.sub(r"<pre(?=[ >])", '<pre tabindex="0"', _named(output))
+
+
+def on_post_template(output: str, template_name: str, config: Any) -> str:
+    """The page for an address that is not there is no page of the site, but has its search."""
+    return _named(output)
+
+
+def _named(output: str) -> str:
+    return output.replace(
         'data-md-component="search" role="dialog"', 'data-md-component="search" role="dialog" aria-label="Search"'
     )
-    return re.sub(r"<pre(?=[ >])", '<pre tabindex="0"', output)
