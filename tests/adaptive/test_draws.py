@@ -27,7 +27,7 @@ def again(rule, draws, ball=BALL, **options):
     )
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     ("rule", "ball"),
     [*((rule, BALL) for rule in ("dfa-fresh", "fa", "bpda-drawn", *STAND_INS)), ("own-head", L2(1.0)),

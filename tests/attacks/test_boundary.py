@@ -36,7 +36,7 @@ def test_on_a_linear_model_the_distance_comes_to_the_known_one(attack, norm):
     assert float(found.norm.mean()) < (1.5 if isinstance(attack, SurFree) else 1.2) * wanted
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @each
 def test_more_queries_come_nearer_and_no_nearer_than_gradients(attack, norm):
     few, access = nearest(attack, 100)

@@ -81,7 +81,7 @@ def always(monkeypatch):
     monkeypatch.setattr(module, "SECONDS_BETWEEN_SAVES", -1.0)
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("attack", ATTACKS, ids=repr)
 def test_killed_anywhere_it_goes_on_to_the_same_result_and_does_nothing_twice(attack, problem, always, tmp_path):
     whole = Counting(problem[0])

@@ -78,7 +78,7 @@ def test_counts_are_the_rows_that_went_through_the_model(problem, attack):
         assert set(result.check_queries[result.robust].tolist()) == {1 + runs}
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @every_attack
 @pytest.mark.parametrize("norm", [Linf, L2])
 def test_no_result_depends_on_the_batch(problem, attack, norm):
@@ -104,7 +104,7 @@ def test_no_images_no_work_and_a_ball_without_room_fools_nobody(problem, attack)
         assert float(result.norm.max()) == 0
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @every_attack
 def test_seed_and_index_name_the_random_draws(problem, attack):
     random = getattr(attack, "random_start", isinstance(attack, RandomNoise)) or getattr(attack, "diversity", None)

@@ -70,7 +70,7 @@ def plain_search(model, image, label, eps, budget, attack, *, seed, number):
         return asked
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     "attack",
     [

@@ -60,7 +60,7 @@ def interrupted(attack, rows, path, *, access=None, batch_size=6):
     return access, error.value
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @every_attack
 @pytest.mark.parametrize("rows", [6, 31, 75])
 def test_an_interrupted_attack_goes_on_to_the_same_result_and_counts(attack, rows, tmp_path):
@@ -98,7 +98,7 @@ def test_the_same_access_goes_on_too(attack, tmp_path):
     assert access.rows == int(whole.queries.sum()) + lost
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @every_attack
 def test_a_model_that_fails_all_the_time_still_gets_there(attack, tmp_path):
     """Ten rows an attempt, each with a new access and other batches: many stops in the middle of a step."""

@@ -22,7 +22,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(TINY, 0, folder, run=RUNS / "full-width")
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("name", [name for name in JOBS if name not in DEAR])
 def test_a_job_runs(name: str, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     # Other libraries take long to import; tests/interop runs them.

@@ -164,7 +164,7 @@ def test_a_target_is_what_the_model_then_says(attack):
     assert "Targeted" in result.setup.criterion
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @every_attack
 def test_a_rule_of_the_users_own_decides(attack):
     same, plain = attacked(attack, criterion=lambda logits, labels: logits.argmax(1) != labels), attacked(attack)
@@ -267,7 +267,7 @@ def test_the_nearest_image_is_one_that_the_users_rule_calls_fooled():
 BOTH = [(attack, kind) for attack in [*ATTACKS, SEARCH] for kind in (Linf, L2) if kind in (attack.kinds or (kind,))]
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(("attack", "kind"), [*BOTH, (SparseRS(), L0), *SPARSE], ids=named)
 def test_an_image_in_a_ball_of_its_own_is_attacked_as_in_that_ball(attack, kind):
     _, small, large = RADII[kind]
@@ -291,7 +291,7 @@ def test_a_radius_for_each_image_in_another_norm_is_refused(attack):
 # --- several radii ---
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @every_kind
 def test_a_sweep_attacks_only_what_stands(attack, kind):
     low, middle, high = RADII[kind]

@@ -159,7 +159,7 @@ def plainly(attack: Any) -> dict[str, Any]:
     return attacked(attack, IMAGES, network())
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @of_each
 def test_attacks_do_not_depend_on_the_defaults(attack):
     wanted = plainly(attack)
@@ -195,7 +195,7 @@ def laid_out() -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @of_each
 def test_attacks_do_not_depend_on_how_images_lie_in_memory(attack):
     """Each way in one ball, and each ball in one way: the next attack has them in other pairs."""
@@ -207,7 +207,7 @@ def test_attacks_do_not_depend_on_how_images_lie_in_memory(attack):
     assert_same(*(attacked(attack, x, network(), only=first) for x in (repeated, repeated.clone().contiguous())))
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", laid_out())
 def test_helpers_do_not_depend_on_how_what_they_get_lies_in_memory(name):
     images = laid_out()[name]
@@ -373,7 +373,7 @@ def unfinished() -> Any:
 MADE: list[Callable[[], Any]] = [devices, networks, rules, retrievals, laws, trainings, audits, unfinished]
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("make", MADE, ids=lambda make: make.__name__)
 def test_what_is_made_does_not_depend_on_the_defaults(make):
     wanted = make()

@@ -160,13 +160,13 @@ def check_independence(attack, ball, problem):
     return assert_batches_do_not_matter(lambda *given, **options: run(attack, ball, given, **options), *problem)
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 @every_case
 def test_claims_costs_and_stops(attack, ball, problem):
     check_stops(attack, ball, problem, *check_result(attack, ball, problem))
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @every_case
 def test_no_result_depends_on_the_batch_the_order_or_the_parts(attack, ball, problem):
     whole = check_independence(attack, ball, problem)
@@ -217,7 +217,7 @@ def smooth_problem(ball):
     return model, (images, labels), ball
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @every_case
 def test_each_attack_fools_what_noise_of_as_many_points_does_not(attack, ball):
     model, given, ball = smooth_problem(ball)

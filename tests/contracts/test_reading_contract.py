@@ -105,7 +105,7 @@ def assert_the_same(attack, ball, monkeypatch, steps, **options):
     return wanted, access
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @every
 @each
 def test_results_and_counts_do_not_depend_on_when_the_host_reads(attack, ball, steps, monkeypatch):
@@ -121,7 +121,7 @@ def test_nor_where_it_reads_after_each(attack, monkeypatch):
     assert access.wasted == 0
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @every
 @pytest.mark.parametrize("ball", [Linf.each(torch.linspace(0.005, 0.05, COUNT)), L2.each([0.1, 0.3] * (COUNT // 2))])
 @pytest.mark.parametrize("criterion", [None, "targeted", lambda logits, labels: logits.argmax(1) > labels])
@@ -133,7 +133,7 @@ def test_neither_do_those_with_radii_and_targets_of_their_own(criterion, ball, s
     assert 0 < int(wanted.success.sum()) < COUNT
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("steps", [5, None])
 @pytest.mark.parametrize("attack", [a for a in ATTACKS if type(a) not in (FGSM, RandomNoise)], ids=repr)
 def test_an_attack_that_was_killed_between_two_reads_goes_on(attack, steps, monkeypatch, tmp_path):
@@ -241,7 +241,7 @@ STEPPING = [
 ]
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(("attack", "ball"), STEPPING, ids=[f"{a!r} {b!r}" for a, b in STEPPING])
 def test_between_two_reads_the_host_waits_for_nothing(attack, ball, monkeypatch):
     as_on_a_card(monkeypatch, 4)

@@ -101,7 +101,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
     return Bench(KINDS[request.param], tmp_path)
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 def test_bytes(bench: Bench) -> None:
     draw = random.Random(7)
     whole = bench.fresh().read_bytes()
@@ -154,7 +154,7 @@ def places(value: Any, put: Callable[[Any], Any]) -> Iterator[tuple[str, Callabl
             yield f"[0]{name}", inner
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 def test_fields_of_other_types(bench: Bench) -> None:
     draw = random.Random(9)
     for part, value in bench.kind.parts(bench.fresh()).items():

@@ -26,7 +26,7 @@ def our_pgd(seen, images, labels):
     return run
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(("norm", "rule"), CASES)
 @pytest.mark.parametrize("library", peers.PEERS)
 def test_pgd(seen, our_pgd, images, labels, library, norm, rule):

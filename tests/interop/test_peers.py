@@ -151,7 +151,7 @@ def classifiers(**options):
     return theirs, our_classification.PyTorchClassifier(*given, **settings)
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(("name", "options"), ART, ids=lambda one: one if isinstance(one, str) else str(len(one)))
 def test_arts_calls_leave_as_much_and_are_as_near(name, options):
     quiet = {} if name == "FastGradientMethod" else {"verbose": False}

@@ -254,7 +254,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", WORK)
 def test_no_failure_anywhere_shows_it(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def look() -> list[str]:

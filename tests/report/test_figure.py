@@ -142,7 +142,7 @@ def test_names_in_figures_are_text_whatever_they_are(name: str, tmp_path: Any) -
     assert visible(name).split()[0] in shown
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "backend", ["module://matplotlib_inline.backend_inline", "module://nowhere", "nonsense", "qtagg"]
 )

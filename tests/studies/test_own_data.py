@@ -94,7 +94,7 @@ def test_an_audit_of_its_networks_is_on_what_it_held_out(finished: Path) -> None
     assert np.array_equal(held_out.images.numpy(), data.test.floats().numpy())
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("study", [ALL, *STUDIES], ids=lambda study: study.name)
 def test_every_study_has_a_plan_for_them_by_every_recipe_for_cifar_10(study, tmp_path: Path) -> None:
     data = load(grey(tmp_path / "mine.npz"))

@@ -58,7 +58,7 @@ def fitted(kind, images: ImageSet, path=None, killed=None, config=CONFIG):
     return model.block.readout.state_dict(), facts(history)
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", ["device", "linear", "noisy", "noisy, measured at each step", "moving"])
 def test_killed_at_any_step_it_ends_as_if_nothing_had_been(coloured, tmp_path, kind):
     whole = fitted(kind, coloured)

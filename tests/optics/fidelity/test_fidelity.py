@@ -49,7 +49,7 @@ def failures(table: dict[str, Law]) -> dict[str, float]:
     return {name: law.score for name, law in table.items() if not law.holds}
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     ("seed", "inputs", "outputs"), [(1, 256, 4096), (2, 256, 4096), (3, 200, 1000), (4, 256, 1024), (5, 64, 256)]
 )
@@ -136,7 +136,7 @@ def test_stand_ins_have_the_light_of_a_medium(name: str) -> None:
     assert not torch.equal(light[3], light[4]) or name == "H D"
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(("inputs", "outputs"), [(1024, 1024), (1100, 700), (1000, 2500)])
 def test_a_structured_device_differs_only_where_it_says_so(inputs: int, outputs: int) -> None:
     """A square one has the same singular values in every draw: the sum of all |U_ij|^2 does not vary."""

@@ -146,7 +146,7 @@ measuring.measure_file(device, sys.argv[2], sys.argv[3])
 """
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize(
     ("name", "where", "after", "kept"),
@@ -178,7 +178,7 @@ def test_a_killed_measurement_goes_on_and_nothing_tells(
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".out.npy.part")]
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("at", [1, 2, 4])
 @pytest.mark.parametrize("name", DEVICES)

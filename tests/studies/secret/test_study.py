@@ -101,9 +101,14 @@ def test_streams_say_what_is_there(finished):
         ("VGG-16", "itself"),
         ("VGG-OPU noise 16", "itself"),
     }
-    # A larger step is asked for where the scores stayed.
-    for key, each in ((("VGG-OPU", "itself"), 3), (("VGG-OPU", "bits-head"), 3), (("VGG-16", "itself"), 2)):
-        assert (flat[key].right, flat[key].each) == (6, each), key
+    # A larger step is asked for where the scores stayed. How often it then changes much depends on the weights: with six seeds
+    # on one processor between 0 and 6 of the streams are decided. No stream says that there is no layer.
+    for subject in ("itself", "bits-head"):
+        opu = flat["VGG-OPU", subject]
+        assert opu.wrong == 0, subject
+        assert 2.5 < opu.each <= 3, subject
+        assert found["Jump", "VGG-OPU", subject].result.right == 6, subject
+    assert (flat["VGG-16", "itself"].right, flat["VGG-16", "itself"].each) == (6, 2)
     # Noise moves every score, so scores say that there is no layer; asked again they say that there is noise.
     noisy = flat["VGG-OPU noise 16", "itself"]
     assert (noisy.wrong, noisy.events) == (6, 0)
