@@ -117,9 +117,16 @@ def test_running_into_a_copy_finds_it_complete_or_refuses(copy, capsys):
     assert names(copy) == ["arrays.tar.xz", "records.jsonl", "study.json"]
 
 
-def test_a_copy_has_no_networks_to_reuse(copy, tmp_path, capsys):
-    assert run(tmp_path / "new", "--reuse", str(copy)) == 1
-    assert "is a compact copy: it has results, but neither networks nor devices" in capsys.readouterr().err
+def test_a_new_folder_begins_with_the_results_of_a_copy(folder, copy, tmp_path, capsys):
+    new = tmp_path / "new"
+    assert run(new, "--reuse", str(copy)) == 0
+    assert not (new / "models").exists(), "nothing was made again"
+    assert (new / "report.html").read_bytes() == (folder / "report.html").read_bytes()
+    assert run(new, "--reuse", str(copy)) == 0
+    capsys.readouterr()
+    assert run(tmp_path / "other", "--seed", "1", "--reuse", str(copy)) == 1
+    assert "seed" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
 
 
 def test_tables_of_a_copy_are_those_of_the_folder(folder, copy, capsys):

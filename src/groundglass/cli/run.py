@@ -36,7 +36,8 @@ class Run(Command):
     seed: int | None = None
     """Of weights, batches and attacks. Default: that of --config, else 0."""
     reuse: tuple[Path, ...] = ()
-    """Other run folders: networks that they have trained with the same settings are copied, not trained again."""
+    """Other run folders: networks that they have trained with the same settings are copied, not trained again. Of a compact copy
+    of this study a new folder takes the results: only what it lacks is run."""
     device_seed: SeedOption = None
     """The simulated device's secret, to repeat a study exactly. It makes the devices public: the number is never recorded, but
     that it was given is. Default: a fresh secret from the system."""

@@ -4,12 +4,16 @@ import shutil
 
 import pytest
 
+from groundglass.attacks import RandomNoise
 from groundglass.core import DamagedFileError
 from groundglass.results import Run
-from groundglass.results.kinds import DEVICE, TRAIN
+from groundglass.results.bundle import CompactCopyError
+from groundglass.results.compact import compact
+from groundglass.results.kinds import ATTACK, DEVICE, TRAIN
 from groundglass.results.made import made_file
 from groundglass.studies.cells import network as network_module
 from groundglass.studies.engine.cell import with_inputs
+from groundglass.studies.kit import attack_cell
 from groundglass.studies.kit import targets as target_cells
 from tests.altered import rewrite
 from tests.studies.tiny import Listener, enter, run, white_box
@@ -109,3 +113,67 @@ def test_a_network_that_was_exchanged_is_noticed(finished, tmp_path):
     one.unlink()
     with pytest.raises(FileNotFoundError, match="put it back"):
         run("white-box", tmp_path / "new", reuse=[tmp_path / "altered"])
+
+
+@pytest.fixture(scope="module")
+def compacted(tmp_path_factory):
+    """Each network under noise, of a run folder that is gone."""
+    made = tmp_path_factory.mktemp("compacted")
+    with pytest.MonkeyPatch.context() as patch:
+        enter(patch, "white-box", white_box, cells=noisy(0.02))
+        run("white-box", made / "whole", device_seed=7)
+        compact(made / "whole", made / "copy")
+        whole = Run.open(made / "whole")
+        yield whole, made / "copy"
+
+
+def noisy(*radii):
+    def cells(config, dataset):
+        targets = target_cells(config, dataset)
+        attacks = [attack_cell(config, one, "none", RandomNoise(), eps=eps) for eps in radii for one in targets]
+        return with_inputs(attacks)
+
+    return cells
+
+
+def cells_that_ran(monkeypatch, folder, copy, cells):
+    enter(monkeypatch, "white-box", white_box, cells=cells)
+    told = Listener()
+    run("white-box", folder, device_seed=7, reuse=[copy], listener=told)
+    return told.names
+
+
+def test_of_a_compact_copy_what_needs_no_network_is_taken(compacted, tmp_path, monkeypatch):
+    whole, copy = compacted
+    ran = cells_that_ran(monkeypatch, tmp_path / "new", copy, noisy(0.02))
+    assert ran == []
+    assert [r.result for r in Run.open(tmp_path / "new").records] == [r.result for r in whole.records]
+    manifest = Run.open(tmp_path / "new").manifest
+    assert manifest["started"] == whole.manifest["started"], "its machine is that of the copy"
+
+
+def test_what_a_missing_result_needs_is_made_again_with_all_that_came_of_it(compacted, tmp_path, monkeypatch):
+    whole, copy = compacted
+
+    def one_more(config, dataset):
+        baseline = target_cells(config, dataset)[0]
+        more = attack_cell(config, baseline, "none", RandomNoise(), eps=0.2)
+        return [*noisy(0.02)(config, dataset), more]
+
+    ran = cells_that_ran(monkeypatch, tmp_path / "new", copy, one_more)
+    assert ran[0] == "VGG-16"
+    assert len(ran) == 3, "its old result, too; nothing of VGG-OPU"
+    assert all("VGG-16" in name for name in ran)
+    ours, theirs = (
+        {e.key: e.record.result for e in one.entries(ATTACK)} for one in (Run.open(tmp_path / "new"), whole)
+    )
+    assert {key: ours[key] for key in theirs} == theirs
+
+
+def test_only_a_new_folder_begins_with_a_copy(compacted, tmp_path, monkeypatch):
+    _, copy = compacted
+    enter(monkeypatch, "white-box", white_box, cells=noisy(0.02))
+    with pytest.raises(KeyboardInterrupt):
+        run("white-box", tmp_path / "new", device_seed=7, listener=Listener(at="VGG-16"))
+    with pytest.raises(CompactCopyError, match="was begun without them"):
+        run("white-box", tmp_path / "new", device_seed=7, reuse=[copy])

@@ -1,17 +1,19 @@
-"""Networks and devices of another run folder, taken over instead of being made again."""
+"""What another run folder has, taken over instead of being made again: networks and devices; of a compact copy results."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from groundglass.core import atomic_write
 from groundglass.core.untrusted import within
 from groundglass.optics import DeviceStore
 from groundglass.results import Record, RecordStore
-from groundglass.results.bundle import refuse_without_networks
-from groundglass.results.kinds import DEVICE, TRAIN
+from groundglass.results.bundle import CompactCopyError, refuse_without_networks
+from groundglass.results.kinds import CHECK, CHOICE, DEVICE, TRAIN
 from groundglass.results.made import digest_of, made_file
+from groundglass.results.manifest import STUDY_FILE, Refusal, enter_study, load_manifest
 from groundglass.studies.cells.network import stem
 from groundglass.studies.engine.cell import Cell, key_of
 
@@ -65,3 +67,58 @@ def _same_inputs(record: Record, there: RecordStore, here: RecordStore) -> bool:
         if ours != others:
             return False
     return True
+
+
+def begin_with(copy: Path, folder: Path, about: Mapping[str, Any], refusal: Refusal) -> None:
+    """Begin a run folder as the one that a compact copy was made of: its machine and versions are said first, and this session's
+    after them. A folder that began so already is left as it is.
+
+    Args:
+        about: the manifest of this session.
+        refusal: whether the copy's study may have these settings.
+
+    Raises:
+        CompactCopyError: `folder` was begun without the copy.
+        OtherStudyError: the copy holds another study.
+    """
+    there = RecordStore.read(copy)
+    if (folder / STUDY_FILE).exists():
+        if load_manifest(folder)["started"] != there.manifest["started"]:
+            raise CompactCopyError(
+                f"{copy} is a compact copy: a new folder can begin with its results, and {folder} was begun without them. "
+                "Give another --out, or a run folder with networks to reuse"
+            )
+        return
+    enter_study(copy, about, write=False, records=there.records, refusal=refusal)
+    RecordStore.open(folder, there.manifest).close()
+
+
+def reuse_results(cells: Sequence[Cell], store: RecordStore, copy: Path) -> int:
+    """Take over the results of a compact copy; returns how many. Those stay out for which something must be made again, as
+    networks are no part of a copy: what a missing cell needs, and all that was made of that."""
+    there = RecordStore.read(copy)
+    again = _again(cells, {key for cell in cells if (key := key_of(cell)) in there}, store)
+    taken = [record for cell in cells if (record := there.get(key_of(cell))) is not None]
+    taken = [record for record in taken if record.key not in again and record.key not in store]
+    for record in taken:
+        store.add(record, there.arrays(record))
+    return len(taken)
+
+
+def _again(cells: Sequence[Cell], there: set[str], store: RecordStore) -> set[str]:
+    """Keys of the cells that have to run, where the results `there` came without networks and devices."""
+    again: set[str] = set()
+    new = {key for cell in cells if (key := key_of(cell)) not in there and key not in store}
+    while new - again:
+        again |= new
+        for cell in cells:
+            key, inputs = key_of(cell), {key_of(one) for one in cell.inputs}
+            if key in again and cell.kind not in _OF_RECORDS:
+                new |= {one for one in inputs if one not in store}
+            if inputs & again and key not in store:
+                new.add(key)
+    return again
+
+
+# They read the records of their inputs, and none of the files.
+_OF_RECORDS = (CHECK.name, CHOICE.name)

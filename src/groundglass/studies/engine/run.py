@@ -18,6 +18,7 @@ from groundglass.optics.counted import uncounted
 from groundglass.optics.medium import DeviceKind
 from groundglass.optics.remote.errors import FrameBudgetError
 from groundglass.results import Record, RecordStore, Run
+from groundglass.results.bundle import is_compact
 from groundglass.results.manifest import STUDY_FILE, load_manifest, unasked
 from groundglass.studies.asked import Asked
 from groundglass.studies.cells.network import stem
@@ -29,7 +30,7 @@ from groundglass.studies.engine.given import GivenDevice, LeftOut, check_elsewhe
 from groundglass.studies.engine.local import Local, fitting_jobs, refuse_in_a_starting_worker
 from groundglass.studies.engine.plan import Plan
 from groundglass.studies.engine.planned import StudyPlan
-from groundglass.studies.engine.reuse import reuse_networks
+from groundglass.studies.engine.reuse import begin_with, reuse_networks, reuse_results
 from groundglass.studies.engine.schedule import run_on
 from groundglass.studies.engine.worker import Setup
 from groundglass.studies.recipe import described
@@ -215,7 +216,8 @@ def run_study(
         data_dir: the data folder.
         precision: of training, where the config does not say; None measures which is faster here, and keeps to it in this
             folder.
-        reuse: other run folders; what they have trained with the same settings is copied, not trained again.
+        reuse: other run folders; what they have trained with the same settings is copied, not trained again. Of a compact copy
+            of this study a new folder takes the results, but those of which a network is needed for what is missing.
         jobs: cells that run side by side, each in a process of its own with its share of the cores; 1: all in this process, with
             all cores; None: as many as fit. Processes are spawned: a script that asks for more than 1 needs the usual
             `if __name__ == "__main__":`.
@@ -290,6 +292,8 @@ def run_study(
         given=given,
         left_out=found.left_out,
     )
+    for other in filter(is_compact, reuse):
+        begin_with(other, folder, about, _networks_stay(todo, other))
     with RecordStore.open(folder, about, refusal=_networks_stay(todo, folder)) as store:
         context = Context(
             folder,
@@ -320,7 +324,7 @@ def run_study(
             context.note(f"not asked of this device: {unasked((one.kind, one.why) for one in found.left_out)}")
         if not all(key_of(cell) in store for cell in todo):
             for other in reuse:
-                reuse_networks(todo, store, other)
+                (reuse_results if is_compact(other) else reuse_networks)(todo, store, other)
             context.note(_told_precision(found.precision, here, why=found.why))
             if place is None:
                 run_cells(todo, store, context)
