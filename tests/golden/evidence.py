@@ -10,6 +10,8 @@ from functools import cache
 from groundglass.adaptive.attackers import attacker
 from groundglass.core.statistics import Difference, Outcomes, differs, gain, holm
 from groundglass.report.words import clean_accuracies
+from groundglass.results.kinds import QUERY
+from groundglass.results.kinds.query import QueryResult
 from groundglass.studies.layer import report as layers
 from groundglass.studies.secret import report as secret
 from groundglass.studies.transfer.report import Trial
@@ -114,3 +116,15 @@ def layer_reach(run: str) -> float:
     """The upper end of the highest 95% interval of what a layer gains, points."""
     found = [gain(*left) for layer in layers.layers(committed(run).of("layer")) for left in layer.left.values()]
     return max(100 * one.interval[1] for one in found if one)
+
+
+def asked(run: str, network: str, attack: str, **settings: object) -> QueryResult:
+    """What one setting of an attack by queries came to, also of those that no table shows."""
+    entries = committed(run).entries(QUERY)
+    (found,) = (
+        one.result
+        for one in entries
+        if (one.config.model, one.config.attack, one.config.purpose) == (network, attack, "figure")
+        and settings.items() <= one.config.settings.items()
+    )
+    return found

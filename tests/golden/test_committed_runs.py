@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from groundglass.attacks import Square
+from groundglass.attacks import ZOO, HopSkipJump, RayS, Square, TiledES
 from groundglass.report.markdown import tables
 from groundglass.results import RecordStore, Run
 from groundglass.studies.engine.cell import key_of
@@ -28,6 +28,7 @@ RUNS = (
     "cifar100",
     "full-width",
     "black-box/cifar10",
+    "black-box/further",
     "white-box/cifar100",
     "extraction/cifar10",
     "noise/cifar10",
@@ -41,6 +42,15 @@ RUNS = (
 )
 #: Settings of a run that are not its recipe's.
 OTHERWISE: dict[str, dict[str, Any]] = {
+    "black-box/further": {
+        "budget": 5000,
+        "sigmas": (0.1, 0.5),
+        "fd_etas": (1.0,),
+        "others": (
+            *(Square(), RayS(), HopSkipJump(), TiledES(), ZOO(), ZOO(h=0.05)),
+            TiledES(strategy="cma"),
+        ),
+    },
     "defences/cifar10": {"repeats": 2},
     "defences/cifar100": {"repeats": 1},
     "layer/cifar10": {

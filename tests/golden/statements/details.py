@@ -3,6 +3,7 @@
 from tests.golden.evidence import (
     FEATURES,
     all_together,
+    asked,
     compared,
     features_differ,
     kept,
@@ -191,7 +192,27 @@ def black_box() -> list[Statement]:
     older = table("cifar10", "Images fooled, L∞")
     hundred = table("cifar100", "Images fooled, of those")
     four = [hundred.cell(row, "points fewer") for row in ("NES", "Bandits", "Parsimonious", "Square")]
+    run, networks = "black-box/further", ("VGG-16", "VGG-OPU")
+    every, pairs = (
+        table("black-box-further", "Images fooled, L∞"),
+        table("black-box-further", "Images fooled, of those"),
+    )
+    narrow, wide = ([asked(run, n, "ZOO", h=h) for n in networks] for h in (0.0001, 0.05))
+    cma, one = ([asked(run, n, "TiledES", strategy=s).success_rate for n in networks] for s in ("cma", "(1+1)"))
     return [
+        says(
+            "it fools {66.5}% of VGG-16's images and {0.0}% of VGG-OPU's, where {75}% of its estimates are zero",
+            *(100 * each.success_rate for each in narrow),
+            100 * (narrow[1].flat_share or 0),
+        ),
+        says("With probes of .05 it fools {47.7}%", 100 * wide[1].success_rate),
+        says("beyond chance (p = {.21} and {.72})", *(pairs.cell(row, "p") for row in ("HopSkipJump", "TiledES"))),
+        says("CMA moves fool {83.0} and {81.5}%, (1+1) {58.0} and {66.2}%", *(100 * share for share in (*cma, *one))),
+        says(
+            "together fool {3.0} points fewer** after 5,000 queries (p = {.16})",
+            *(pairs.cell("all together", of) for of in ("points fewer", "p")),
+        ),
+        says("only ZOO is far apart, {77} and {48}%", *(every.cell("ZOO", f"{n}: 5,000") for n in networks)),
         says("its code**: {100} and {74.0}%", *(both.cell("Hierarchical", of) for of in ("VGG-16", "VGG-OPU"))),
         says(
             "fools {83.2} and {76.0}%, which may be chance (p = {.14})",

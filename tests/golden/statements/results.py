@@ -23,6 +23,7 @@ def results() -> list[Statement]:
     draws, ladder = table("white-box-seeds", "Fresh draws"), table("white-box-cifar100", LADDER)
     together = table("black-box-cifar10", "Images fooled by all attackers together")
     both = table("black-box-cifar10", "Images fooled, of those")
+    further = table("black-box-further", "Images fooled, of those")
     secret = table("secret-cifar10", "Accuracy under attack by what is known")
     asked = table("secret-cifar10", "How soon")
     noise = table("noise-cifar10", "Read noise, %")
@@ -171,6 +172,13 @@ def results() -> list[Statement]:
             *(together.cell(row, "points fewer") for row in ("1,000", "5,000")),
         ),
         says("bandits {5.8} points fewer (p = {.023};", *(both.cell("Bandits", of) for of in ("points fewer", "p"))),
+        says(
+            "ZOO fools {32.0} points fewer (p < {.001})",
+            further.cell("ZOO", "points fewer"),
+            p(further.cell("ZOO", "p").value),
+        ),
+        says("strategies {1.5} (p = {.72})", *(further.cell("TiledES", of) for of in ("points fewer", "p"))),
+        says("by labels, {4.1} (p = {.21})", *(further.cell("HopSkipJump", of) for of in ("points fewer", "p"))),
         says("; {1.2} h. [Details", work["black-box-cifar10"]),
         says(
             "VGG-16 keeps {54.0}%. A VGG-OPU {1.8} points less accurate keeps {54.5} (p = {1}). One {7} points "
