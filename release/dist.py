@@ -45,11 +45,10 @@ def build() -> None:
         print("what is not committed is not built")
     shutil.rmtree(DIST, ignore_errors=True)
     os.environ["SOURCE_DATE_EPOCH"] = said("git", "log", "-1", "--format=%ct").strip()
-    version = re.findall(r'^__version__ = "(.+)"', said("git", "show", "HEAD:src/groundglass/__init__.py"), re.M)[0]
     digests = []
     with tempfile.TemporaryDirectory() as made:
         for number, kinds in enumerate(([], ["--wheel"])):  # wheels by way of the sdist, and without it
-            source, out = Path(made, f"source-{number}"), Path(made, f"out-{number}")
+            source, studies, out = (Path(made, f"{name}-{number}") for name in ("source", "studies", "out"))
             source.mkdir()
             # The modes of files are in a wheel: those of the commit, whatever the umask.
             archive = ["git", "-C", ROOT, "-c", "tar.umask=0022", "archive", "HEAD", "--output", source / "all.tar"]
@@ -57,10 +56,8 @@ def build() -> None:
             with tarfile.open(source / "all.tar") as tar:
                 tar.extractall(source, filter="tar")
             (source / "all.tar").unlink()
-            divide(source, source / "studies", version)
-            # The second lies inside the first, and must be out of it before that is packed.
-            (source / "studies").rename(Path(made, f"studies-{number}"))
-            for folder in (source, Path(made, f"studies-{number}")):
+            divide(source, studies)
+            for folder in (source, studies):
                 run(sys.executable, "-m", "build", "--outdir", out, *kinds, folder, stdout=subprocess.DEVNULL)
             digests.append({one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in out.glob("*.whl")})
         if digests[0] != digests[1]:

@@ -49,14 +49,15 @@ Command line, studies and pages of `groundglass`. It has no use of its own:
 """
 
 
-def divide(source: Path, studies: Path, version: str) -> None:
+def divide(source: Path, studies: Path) -> None:
     """Move what `groundglass-studies` has out of a copy of the repository, and give each its pyproject.toml and README.
 
     Args:
         source: the copy; what is left in it is `groundglass`.
-        studies: a folder that is not there, for the other.
-        version: of both.
+        studies: a folder outside it that is not there, for the other.
     """
+    package = Path("src", "groundglass")
+    (version,) = re.findall(r'^__version__ = "(.+)"$', (source / package / "__init__.py").read_text(), re.M)
     path = source / "pyproject.toml"
     text = path.read_text()
     project = tomllib.loads(text)
@@ -65,7 +66,6 @@ def divide(source: Path, studies: Path, version: str) -> None:
         if changed != 1:
             raise ValueError(f"pyproject.toml has the extra {extra} {changed} times, in a line `{extra} = [...`")
     path.write_text(text)
-    package = Path("src", "groundglass")
     (studies / package).mkdir(parents=True)
     for name in TOP:
         shutil.move(source / package / name, studies / package / name)

@@ -29,17 +29,23 @@ def stretched_seeds(monkeypatch):
     monkeypatch.setattr(sealed, "_stretched", _STRETCHED)
 
 
+def test_of(item: pytest.Item) -> str:
+    """Its name, without the case."""
+    return item.nodeid.partition("[")[0]
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of a test that is marked `one_in(n)`, `make test` runs each n-th case, and `make slow` the others. The first depends on the
-    test's name: so every attack, say, is in some of the tests.
+    test's name: so every attack, say, is in some of the tests. One of fewer than n cases has one in `make test`.
 
     Ray's tests come first: they wait for most of a minute, while `make test` looks at the types."""
+    counted = Counter(test_of(item) for item in items)
     cases: Counter[str] = Counter()
     for item in items:
         if (one_in := item.get_closest_marker("one_in")) is not None:
-            test = item.nodeid.partition("[")[0]
-            if (cases[test] + len(test)) % one_in.args[0]:
+            test = test_of(item)
+            if (cases[test] + len(test)) % min(one_in.args[0], counted[test]):
                 item.add_marker(pytest.mark.slow)
             cases[test] += 1
     ray = {item.path for item in items if item.get_closest_marker("ray")}

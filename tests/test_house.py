@@ -125,7 +125,9 @@ class Case:
 def test_of_many_cases_each_nth_is_quick_and_which_they_are_differs_between_tests() -> None:
     cases = [Case(test, case, one_in=3) for test in ("first", "another") for case in range(10)]
     others = [Case("plain", case, one_in=None) for case in range(3)]
-    pytest_collection_modifyitems([*cases, *others])  # type: ignore[list-item]
+    few = [Case(test, case, one_in=9) for test in ("abc", "abcd", "abcde") for case in range(2)]
+    pytest_collection_modifyitems([*cases, *others, *few])  # type: ignore[list-item]
     assert not any(one.marks for one in others)
     quick = [one.nodeid for one in cases if one.get_closest_marker("slow") is None]
     assert quick == ["first[1]", "first[4]", "first[7]", "another[2]", "another[5]", "another[8]"]
+    assert [one.nodeid for one in few if one.get_closest_marker("slow") is None] == ["abc[1]", "abcd[0]", "abcde[1]"]

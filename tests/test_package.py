@@ -136,23 +136,24 @@ def test_the_core_works_without_what_has_a_distribution_of_its_own(tmp_path):
     """Each file is in one of the two; the first needs nothing of the second, and says what to type."""
     assert {f"groundglass.{name}" for name in DIVIDE["TOP"]} == set(PARTS)
     clone, studies = tmp_path / "clone", tmp_path / "studies"
+    clone.mkdir()
     for name in ("LICENSE", "README.md", "pyproject.toml"):
-        clone.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, clone)
     shutil.copytree(ROOT / "src", clone / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     every = {path.relative_to(clone) for path in clone.rglob("*.py")}
-    DIVIDE["divide"](clone, studies, "1.2.3")
+    DIVIDE["divide"](clone, studies)
+    version = groundglass.__version__
     core, above = ({path.relative_to(top) for path in top.rglob("*.py")} for top in (clone, studies))
     assert core | above == every
     assert not core & above
 
     extras = tomllib.loads((clone / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    asking = {extra for extra, lines in extras.items() if "groundglass-studies==1.2.3" in lines}
+    asking = {extra for extra, lines in extras.items() if f"groundglass-studies=={version}" in lines}
     needed = {extra: {name for line in lines for name in named(line)} for extra, lines in extras.items()}
     for extra in {*PARTS.values(), "studies", "service", "notebooks", "parquet", "ray"}:
         assert extra in asking or needed[extra] & (asking | {"studies"}), extra
     made = tomllib.loads((studies / "pyproject.toml").read_text())["project"]
-    assert made["dependencies"] == ["groundglass==1.2.3"]
+    assert (made["version"], made["dependencies"]) == (version, [f"groundglass=={version}"])
     assert made["requires-python"] == PROJECT["requires-python"]
 
     alone = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(clone / "src")}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from groundglass.core import DamagedFileError
-from groundglass.results.bundle import BUNDLE, CompactCopyError, is_compact, refuse_without_networks
+from groundglass.results.bundle import BUNDLE, CompactCopyError, is_compact
 from groundglass.results.compact import compact
 from groundglass.results.lock import lock
 from groundglass.results.manifest import OtherStudyError
@@ -189,10 +189,3 @@ def test_a_copy_that_lacks_a_result_is_not_continued_and_not_touched(run: Path, 
     with pytest.raises(OtherStudyError, match="seed: 0 -> 99"):
         RecordStore.open(tmp_path / "copy", {**MANIFEST, "seed": 99})
     assert {p.name: p.read_bytes() for p in (tmp_path / "copy").iterdir()} == before
-
-
-def test_networks_of_a_copy_are_refused(run: Path, tmp_path: Path) -> None:
-    compact(run, tmp_path / "copy")
-    refuse_without_networks(run)
-    with pytest.raises(CompactCopyError, match="neither networks nor devices"):
-        refuse_without_networks(tmp_path / "copy")

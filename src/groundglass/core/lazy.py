@@ -51,6 +51,4 @@ class Absent:
         if name in PARTS:
             from groundglass.core.imported import MissingLibraryError
 
-            raise MissingLibraryError(
-                f'{name} is not installed: pip install "groundglass[{PARTS[name]}]"', name=name
-            ) from None
+            raise MissingLibraryError(f'{name} is not installed: pip install "groundglass[{PARTS[name]}]"', name=name)

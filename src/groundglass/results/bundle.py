@@ -62,16 +62,3 @@ def _members(data: memoryview) -> dict[str, bytes]:
 def is_compact(folder: Path) -> bool:
     """Whether `folder` is a compact copy."""
     return (folder / BUNDLE).is_file()
-
-
-def refuse_without_networks(folder: Path) -> None:
-    """Refuse a compact copy where networks and devices are needed.
-
-    Raises:
-        CompactCopyError: `folder` is one.
-    """
-    if is_compact(folder):
-        raise CompactCopyError(
-            f"{folder} is a compact copy: it has results, but neither networks nor devices. "
-            "Give the run folder that it was made from, or leave it out: networks are then trained again"
-        )

@@ -96,8 +96,8 @@ class RecordStore:
                 raise CompactCopyError(
                     f"{folder} is a compact copy, without networks or devices, and {len(missing)} of the {len(planned)} "
                     f"results asked for are not in it (first: {missing[0].get('name', missing[0]['key'])}): it cannot be "
-                    "continued. Ask for the study that it holds, or give the run folder that it was made from or a new "
-                    "one as --out"
+                    "continued. Ask for the study that it holds, or give the run folder that it was made from as --out, or "
+                    f"begin a new folder with its results: --reuse {folder} --out NEW"
                 )
             enter_study(folder, manifest, write=False)
             return store

@@ -89,8 +89,10 @@ def test_a_plain_networks_convolutions_take_a_device(tmp_path, monkeypatch, head
         assert found[name].config.credit == "hybrid-dfa"
         assert found[name].config.model["frozen"] == "features"
         assert found[name].result.features.name == "VGG-16"
-        # Of 60 images. The published head ends at 88 to 100% with five seeds on one processor, and elsewhere on others.
-        assert found[name].result.clean_accuracy > 0.6
+        # Of 60 images of ten classes. A device under the published head ends at 88 to 100% with five seeds on one processor, all
+        # others at 100%.
+        least = 0.6 if (name, head) == ("ROPUST", "published-code") else 0.9
+        assert found[name].result.clean_accuracy > least
     assert len(list((tmp_path / "models").glob("features-*"))) == 1, "computed once for both"
 
 

@@ -10,7 +10,7 @@ from groundglass.core import atomic_write
 from groundglass.core.untrusted import within
 from groundglass.optics import DeviceStore
 from groundglass.results import Record, RecordStore
-from groundglass.results.bundle import CompactCopyError, refuse_without_networks
+from groundglass.results.bundle import CompactCopyError
 from groundglass.results.kinds import CHECK, CHOICE, DEVICE, TRAIN
 from groundglass.results.made import digest_of, made_file
 from groundglass.results.manifest import STUDY_FILE, Refusal, enter_study, load_manifest
@@ -25,10 +25,8 @@ def reuse_networks(cells: Iterable[Cell], store: RecordStore, other: Path) -> in
 
     Raises:
         FileNotFoundError: no study in `other`, or a file of it is missing.
-        CompactCopyError: `other` is a compact copy.
         DamagedFileError: a file of it was altered.
     """
-    refuse_without_networks(other)
     there, copied = RecordStore.read(other), 0
     for cell in cells:
         key = key_of(cell)
@@ -97,15 +95,14 @@ def reuse_results(cells: Sequence[Cell], store: RecordStore, copy: Path) -> int:
     """Take over the results of a compact copy; returns how many. Those stay out for which something must be made again, as
     networks are no part of a copy: what a missing cell needs, and all that was made of that."""
     there = RecordStore.read(copy)
-    again = _again(cells, {key for cell in cells if (key := key_of(cell)) in there}, store)
-    taken = [record for cell in cells if (record := there.get(key_of(cell))) is not None]
-    taken = [record for record in taken if record.key not in again and record.key not in store]
+    again = _again(cells, there, store)
+    taken = [r for cell in cells if (r := there.get(key_of(cell))) and r.key not in again and r.key not in store]
     for record in taken:
         store.add(record, there.arrays(record))
     return len(taken)
 
 
-def _again(cells: Sequence[Cell], there: set[str], store: RecordStore) -> set[str]:
+def _again(cells: Sequence[Cell], there: RecordStore, store: RecordStore) -> set[str]:
     """Keys of the cells that have to run, where the results `there` came without networks and devices."""
     again: set[str] = set()
     new = {key for cell in cells if (key := key_of(cell)) not in there and key not in store}
